@@ -1,0 +1,30 @@
+"""escrime: how easily an image classifier can be fooled, what hardening it buys, and whether that can be believed."""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+# Names are imported on first use, so that `escrime --help` does not wait for torch.
+_HOMES = {
+    "Attack": "attacks",
+    "DGSM": "attacks",
+    "FGSM": "attacks",
+    "PredictionAveraging": "defenses",
+    "Evaluation": "evaluation",
+    "evaluate": "evaluation",
+    "EscrimeError": "errors",
+    "Normalized": "models",
+    "build": "models",
+    "fit": "training",
+}
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'escrime' has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__():
+    return sorted([*globals(), *_HOMES])

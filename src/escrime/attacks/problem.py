@@ -1,0 +1,110 @@
+"""What every attack starts from: checked images, labels, targets, ids and seed, and the promise to leave no trace."""
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import EscrimeError
+from ..threat import check_images, check_labels
+
+
+@dataclass(frozen=True)
+class Problem:
+    """images (N, C, H, W), labels (N,), targets (N,) or None, ids (N,), seed: the input of one attack call."""
+
+    images: Tensor
+    labels: Tensor
+    targets: Tensor | None
+    ids: tuple
+    seed: int
+
+    @classmethod
+    def checked(cls, images, labels, targets, target, seed, ids) -> "Problem":
+        """Build a problem, refusing by name anything outside the contract. `target` is the attack's own setting."""
+        images = check_images(images).detach()
+        n = len(images)
+        labels = check_labels(labels, n).to(images.device)
+        if targets is not None and target is not None:
+            raise EscrimeError(
+                f"targets were given in the call and target={target} in the attack's settings; give only one of them."
+            )
+        if target is not None:
+            targets = torch.full((n,), target, dtype=torch.long)
+        if targets is not None:
+            targets = check_labels(targets, n, what="targets").to(images.device)
+            same = (targets == labels).nonzero().flatten()
+            if len(same):
+                i = int(same[0])
+                raise EscrimeError(
+                    f"target {int(targets[i])} equals the label of image {i} ({len(same)} of {n} images); "
+                    "a targeted attack needs another class, so leave those images out."
+                )
+        ids = tuple(range(n)) if ids is None else tuple(ids)
+        if len(ids) != n:
+            raise EscrimeError(f"ids name {len(ids)} images, but {n} were given; give one id per image.")
+        return cls(images, labels, targets, ids, int(seed))
+
+
+def check_logits(logits: Tensor, rows: int) -> Tensor:
+    """Return `logits` if they have shape (rows, K)."""
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != rows:
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        raise EscrimeError(f"the model returned {shape} for {rows} images; a classifier returns logits (N, K).")
+    return logits
+
+
+def check_classes(problem: Problem, classes: int) -> None:
+    """Refuse labels and targets the model does not have."""
+    check_labels(problem.labels, len(problem.labels), classes)
+    if problem.targets is not None:
+        check_labels(problem.targets, len(problem.labels), classes, what="targets")
+
+
+def report_not_finite(problem: Problem, bad: Tensor) -> None:
+    """Raise if the model answered NaN or infinity for any image in the mask `bad` (N,)."""
+    rows = bad.nonzero().flatten().tolist()
+    if rows:
+        raise EscrimeError(
+            f"the model returns NaN or infinite logits for image {problem.ids[rows[0]]!r} ({len(rows)} of {len(bad)} "
+            "images); such an answer is not a success of the attack, so mend the model first (overflow, 0/0 in a defense?)."
+        )
+
+
+@contextmanager
+def no_trace(model: nn.Module, device: torch.device):
+    """Attack the model in eval mode with frozen parameters; afterwards everything is as it was.
+
+    Restores the train/eval mode of every submodule, every requires_grad and the global random state. Gradients of
+    parameters are never written, because attacks differentiate with respect to the images only.
+    """
+    if not isinstance(model, nn.Module):
+        yield  # a plain callable has no state that an attack could change
+        return
+    modes = [(module, module.training) for module in model.modules()]
+    frozen = [p for p in model.parameters() if p.requires_grad]
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        try:
+            model.eval()
+            for parameter in frozen:
+                parameter.requires_grad_(False)
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+            for parameter in frozen:
+                parameter.requires_grad_(True)
+
+
+def passes_per_image(model) -> int:
+    """How many passes of the network one image costs: a defense that averages over copies says so in `copies`."""
+    return int(getattr(model, "copies", 1))
+
+
+def row_key(problem: Problem, row: int, *purpose) -> tuple:
+    """The key of image `row` for `purpose` (attack name, ε, step, ...)."""
+    return (problem.seed, problem.ids[row], *purpose)
+
+

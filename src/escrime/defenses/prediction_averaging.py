@@ -1,0 +1,49 @@
+"""PPA, perturbed prediction averaging. Donoghue, Lines, Pereira (2020), the paper's defense 3."""
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import EscrimeError
+from ..randomness import noise_keys, uniform_noise
+from ..threat import epsilon
+
+
+class PredictionAveraging(nn.Module):
+    """A classifier that averages a model's predictions over noisy copies of the image.
+
+    P(k|x) = Σᵢ e^{z_k(x+δᵢ)} / Σⱼ Σᵢ e^{z_j(x+δᵢ)} = softmax(logsumexpᵢ z(x+δᵢ)), δ₁ = 0 and δ₂..δ_N uniform in the l_inf
+    ball of radius ε_max. The output is logsumexpᵢ z, shape (N_images, K), which can be differentiated.
+
+    model: the classifier to defend. eps_max: noise radius as a fraction of the color range. samples: N, copies including
+    the clean one. average: "exponentials" is the formula above, in which a copy with large logits dominates;
+    "probabilities" is the mean of the softmaxes, for comparison. Copies are not clipped to [0, 1], as in the formula.
+    """
+
+    defense = "ppa"
+
+    def __init__(self, model: nn.Module, eps_max: float | str, samples: int, average: str = "exponentials"):
+        super().__init__()
+        if samples < 1:
+            raise EscrimeError(f"samples = {samples}: PPA averages over at least one copy.")
+        if average not in ("exponentials", "probabilities"):
+            raise EscrimeError(f"average = {average!r} is unknown; use 'exponentials' (the paper's) or 'probabilities'.")
+        self.undefended = model
+        self.eps_max = epsilon(eps_max)
+        self.samples = samples
+        self.average = average
+
+    @property
+    def copies(self) -> int:
+        """Network passes per image."""
+        return self.samples
+
+    def noisy_copies(self, images: Tensor) -> Tensor:
+        """The copies x + δᵢ, shape (samples, N, C, H, W), the first one clean."""
+        noise = uniform_noise(images, self.samples - 1, noise_keys(len(images)))
+        return torch.cat([images[None], images[None] + self.eps_max * noise])
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.undefended(self.noisy_copies(images).flatten(0, 1)).unflatten(0, (self.samples, -1))
+        if self.average == "probabilities":
+            logits = logits.log_softmax(dim=-1)
+        return logits.logsumexp(dim=0)

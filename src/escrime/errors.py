@@ -1,0 +1,13 @@
+"""The one exception a user is meant to read: a sentence that names the value, the likely cause and the remedy."""
+
+
+class EscrimeError(ValueError):
+    """Bad input or an unusable environment. The command line prints the message and exits with code 2."""
+
+
+def nearest(word: str, choices) -> str:
+    """Return " Did you mean 'x'?" for the choice closest to `word`, or an empty string when none is close."""
+    from difflib import get_close_matches
+
+    match = get_close_matches(str(word), [str(choice) for choice in choices], n=1, cutoff=0.5)
+    return f" Did you mean {match[0]!r}?" if match else ""

@@ -1,0 +1,204 @@
+"""models × attacks × ε → records, in parts that can be saved and never need to be computed twice."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..attacks import Attack, Outcome
+from ..errors import EscrimeError
+from ..threat import check_images, distance, epsilon, inside
+from .cases import Case
+from .images import Images
+from .records import frame
+from .scoring import is_randomized, score
+
+@dataclass(frozen=True)
+class Part:
+    """One piece of work: a case, an attack (by its label) and a slice of the images."""
+
+    case: Case
+    attack: str
+    index: int
+
+    @property
+    def key(self) -> str:
+        return "--".join([*self.case.name, self.attack, f"{self.index:05d}"])
+
+
+def evaluate_parts(
+    cases: list[Case],
+    slices: Callable[[], Iterator[Images]],
+    attacks: dict[str, Attack],
+    epsilons: dict[str, list[float]],
+    *,
+    seed: int,
+    draws: int,
+    eot: int,
+    finished: Callable[[str], bool],
+    limits: dict[tuple[str, str], int] | None = None,
+) -> Iterator[tuple[Part, pd.DataFrame]]:
+    """Yield (part, records) for every part that is not `finished`.
+
+    Adversarial images are crafted once per attacked network and scored on every case that shares it. `draws`: fresh
+    noise draws behind each verdict on a randomized model; `eot`: draws in each gradient of an adaptive attack on one.
+    `limits` maps (threat, attack label) to a number of images, for combinations that cost more than the others.
+    """
+    groups: dict[int, list[Case]] = {}
+    for case in cases:
+        groups.setdefault(id(case.attacked), []).append(case)
+    randomized: dict[int, bool] = {}
+    seen = 0
+    for index, images in enumerate(slices()):
+        check_images(images.pixels)
+        clean: dict[int, tuple] = {}
+        for label, attack in attacks.items():
+            for group in groups.values():
+                parts = [Part(case, label, index) for case in group]
+                parts = [p for p in parts if not finished(p.key) and seen < _limit(limits, p)]
+                if not parts:
+                    continue
+                attacked = group[0].attacked
+                for model in {id(m): m for m in (attacked, *(p.case.subject.classifier for p in parts))}.values():
+                    if id(model) not in randomized:
+                        randomized[id(model)] = is_randomized(model, images.pixels)
+                targets = _targets(attack, images)
+                outcomes = craft(
+                    attack, attacked, images, targets, epsilons[label], seed, eot if randomized[id(attacked)] else 1
+                )
+                for part in parts:
+                    model = part.case.subject.classifier
+                    n = draws if randomized[id(model)] else 1
+                    if id(model) not in clean:
+                        keys = [(seed, i, "clean") for i in images.ids]
+                        none = torch.full_like(images.labels, -1)
+                        clean[id(model)] = score(model, images.pixels, images.labels, none, keys, n)
+                    yield part, _records(part, attack, images, targets, outcomes, epsilons[label], clean[id(model)], seed, n)
+        seen += len(images.labels)
+
+
+def craft(attack, model, images: Images, targets: Tensor, epsilons: list[float], seed: int, eot: int) -> list[Outcome]:
+    """Run the attack at every ε on the images it applies to; the others, and all at ε = 0, stay as they are.
+
+    An image that already belongs to the target class is left unchanged and counted, as in the paper's DGSM sweep.
+    A callable that is not an Attack is called as attack(model, images, labels) at its own ε.
+    """
+    rows = (targets != images.labels).nonzero().flatten()
+    zero = torch.zeros(len(images.labels))
+    outcomes = [Outcome(images.pixels, zero, zero) for _ in epsilons]
+    positive = [i for i, eps in enumerate(epsilons) if eps > 0]
+    if not len(rows) or not positive:
+        return outcomes
+    pixels, labels, ids = images.pixels[rows], images.labels[rows], [images.ids[i] for i in rows.tolist()]
+    if isinstance(attack, Attack):
+        if eot > attack.eot:
+            attack = attack.with_eot(eot)
+        swept = attack.sweep(model, pixels, labels, [epsilons[i] for i in positive], seed=seed, ids=ids)
+    else:
+        unknown = torch.full((len(rows),), float("nan"))
+        swept = [Outcome(attack(model, pixels, labels).detach(), unknown, unknown) for _ in positive]
+    for i, outcome in zip(positive, swept, strict=True):
+        adversarial, forwards, backwards = images.pixels.clone(), zero.clone(), zero.clone()
+        adversarial[rows], forwards[rows.cpu()], backwards[rows.cpu()] = (
+            outcome.adversarial,
+            outcome.forwards.cpu(),
+            outcome.backwards.cpu(),
+        )
+        outcomes[i] = Outcome(adversarial, forwards, backwards)
+    return outcomes
+
+
+def _records(part, attack, images: Images, targets, outcomes, epsilons, clean, seed, draws) -> pd.DataFrame:
+    """Verify and score the outcomes of one part."""
+    model = part.case.subject.classifier
+    norm = getattr(attack, "norm", "linf")
+    frames = []
+    for eps, outcome in zip(epsilons, outcomes, strict=True):
+        verified = inside(outcome.adversarial, images.pixels, eps, norm)
+        # What breaks its budget is not counted: the image stands as it was.
+        adversarial = torch.where(verified[:, None, None, None], outcome.adversarial, images.pixels)
+        keys = [(seed, i, "verdict", *part.case.name, part.attack, eps) for i in images.ids]
+        verdict = score(model, adversarial, images.labels, targets, keys, draws)
+        wanted = targets.cpu() >= 0
+        fooled = torch.where(wanted, verdict.prediction == targets.cpu(), verdict.prediction != images.labels.cpu())
+        survives = torch.zeros(len(fooled), dtype=torch.bool)
+        rows = (fooled & (eps > 0)).nonzero().flatten()
+        if len(rows):
+            rounded = (adversarial[rows] * 255).round() / 255
+            again = score(model, rounded, images.labels[rows], targets[rows], [keys[i] for i in rows.tolist()], 1)
+            goal = targets[rows].cpu()
+            survives[rows] = torch.where(goal >= 0, again.prediction == goal, again.prediction != images.labels[rows].cpu())
+        frames.append(
+            frame(
+                {
+                    "model": part.case.subject.model,
+                    "defense": part.case.subject.defense,
+                    "threat": part.case.threat,
+                    "attack": part.attack,
+                    "norm": norm,
+                    "eps": eps,
+                    "image": [str(i) for i in images.ids],
+                    "subsets": list(images.subsets),
+                    "label": images.labels.cpu().numpy(),
+                    "target": targets.cpu().numpy(),
+                    "clean_prediction": clean.prediction.numpy(),
+                    "clean_confidence": clean.confidence.double().numpy(),
+                    "prediction": verdict.prediction.numpy(),
+                    "confidence": verdict.confidence.double().numpy(),
+                    "correct": verdict.correct.double().numpy(),
+                    "hit": verdict.hit.double().numpy(),
+                    "draws": draws,
+                    "distance": distance(adversarial, images.pixels, norm).cpu().numpy(),
+                    "forwards": outcome.forwards.double().numpy(),
+                    "backwards": outcome.backwards.double().numpy(),
+                    "verified": verified.cpu().numpy(),
+                    "survives_8bit": survives.numpy(),
+                    "seed": seed,
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _targets(attack, images: Images) -> Tensor:
+    target = getattr(attack, "target", None)
+    return torch.full_like(images.labels, -1 if target is None else target)
+
+
+def _limit(limits, part: Part) -> float:
+    return (limits or {}).get((part.case.threat, part.attack), float("inf"))
+
+
+def check_attacks(attacks) -> dict[str, Attack]:
+    """A dict of label → attack from an attack, a list of attacks or a dict."""
+    if callable(attacks):
+        attacks = [attacks]
+    if isinstance(attacks, (list, tuple)):
+        named = {}
+        for attack in attacks:
+            base = getattr(attack, "name", getattr(attack, "__name__", type(attack).__name__))
+            label, k = base, 2
+            while label in named:
+                label, k = f"{base}-{k}", k + 1
+            named[label] = attack
+        attacks = named
+    if not isinstance(attacks, dict) or not attacks or not all(callable(a) for a in attacks.values()):
+        raise EscrimeError("attacks must be an attack, a list of attacks or a dict of name → attack, such as FGSM('8/255').")
+    return attacks
+
+
+def check_epsilons(attacks: dict[str, Attack], epsilons) -> dict[str, list[float]]:
+    """The ε grid of every attack: its own ε when `epsilons` is None, one list for all, or a dict of label → list."""
+    grids = {}
+    for label, attack in attacks.items():
+        grid = epsilons.get(label) if isinstance(epsilons, dict) else epsilons
+        if grid is None:
+            if not hasattr(attack, "eps"):
+                raise EscrimeError(f"attack {label!r} has no eps of its own; give epsilons=[...] so that it can be verified.")
+            grid = [attack.eps]
+        elif not isinstance(attack, Attack) and len(list(grid)) != 1:
+            raise EscrimeError(f"attack {label!r} is a plain callable with one ε; give exactly one, or one entry per ε.")
+        grids[label] = [epsilon(e, getattr(attack, "norm", "linf")) for e in grid]
+    return grids

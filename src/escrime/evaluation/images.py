@@ -1,0 +1,40 @@
+"""The images of an evaluation, in slices of one part each."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..errors import EscrimeError
+from ..threat import check_images, check_labels
+
+PART = 64  # images per part: what a crash can cost
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of one part: pixels (N, C, H, W), labels (N,), ids and subset names (N,)."""
+
+    pixels: Tensor
+    labels: Tensor
+    ids: tuple
+    subsets: tuple[str, ...]
+
+
+def slices(data, device) -> Iterator[Images]:
+    """The data in slices of PART images, from an ImageSet or a pair (images, labels)."""
+    if isinstance(data, (tuple, list)):
+        if len(data) != 2:
+            raise EscrimeError(f"data is a {type(data).__name__} of {len(data)}; give an ImageSet or a pair (images, labels).")
+        images = check_images(data[0])
+        labels = check_labels(data[1], len(images))
+        for start in range(0, len(images), PART):
+            rows = slice(start, start + PART)
+            ids = tuple(range(len(images))[rows])
+            yield Images(images[rows].to(device), labels[rows].to(device), ids, ("",) * len(ids))
+        return
+    for start in range(0, len(data), PART):
+        rows = range(start, min(start + PART, len(data)))
+        pixels, labels = data.batch(list(rows), device=device)
+        names = tuple(" ".join(name for name, mask in data.subsets.items() if mask[i]) for i in rows)
+        yield Images(pixels, labels, tuple(data.ids[i] for i in rows), names)

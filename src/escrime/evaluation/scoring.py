@@ -1,0 +1,66 @@
+"""The verdict: what the original, unmodified float32 model says about an image."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..attacks.problem import no_trace, passes_per_image
+from ..randomness import row_keys
+
+BATCH = 128  # network passes in flight
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Per image, all of shape (N,): the prediction (majority over draws), its confidence, and the fraction of draws that
+    said the label and the target."""
+
+    prediction: Tensor
+    confidence: Tensor
+    correct: Tensor
+    hit: Tensor
+
+
+@torch.no_grad()
+def score(model: nn.Module, images: Tensor, labels: Tensor, targets: Tensor, keys: list[tuple], draws: int = 1) -> Verdict:
+    """Classify `images` (N, C, H, W), each `draws` times with fresh noise keyed by (*keys[i], draw).
+
+    targets (N,) holds -1 where there is none. Confidence is the mean softmax probability of the majority class.
+    """
+    size = max(1, BATCH // passes_per_image(model))
+    parts = []
+    with no_trace(model, images.device):
+        for start in range(0, len(images), size):
+            rows = slice(start, start + size)
+            probabilities, votes = 0.0, 0.0
+            for draw in range(draws):
+                with row_keys([(*key, draw) for key in keys[rows]]):
+                    logits = model(images[rows])
+                chance = logits.float().softmax(dim=1)
+                # A NaN row is nobody's prediction: it votes for no class, so it is never counted as right.
+                vote = torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1]) * logits.isfinite().all(1)[:, None]
+                probabilities, votes = probabilities + chance / draws, votes + vote / draws
+            prediction = (votes + 1e-6 * probabilities).argmax(1)
+            pick = lambda table, index: table.gather(1, index.clamp_min(0)[:, None]).squeeze(1)  # noqa: E731
+            aim = targets[rows]
+            parts.append(
+                (
+                    prediction,
+                    pick(probabilities, prediction),
+                    pick(votes, labels[rows]),
+                    torch.where(aim >= 0, pick(votes, aim), torch.zeros_like(votes[:, 0])),
+                )
+            )
+    return Verdict(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
+
+
+def is_randomized(model: nn.Module, images: Tensor) -> bool:
+    """Whether repeated forwards of the same images disagree: randomness is measured, not taken from a flag."""
+    images = images[: max(1, min(8, len(images)))]
+    with torch.no_grad(), no_trace(model, images.device):
+        answers = []
+        for repeat in range(2):
+            with row_keys([("is_randomized", i, repeat) for i in range(len(images))]):
+                answers.append(model(images))
+    return not torch.equal(answers[0], answers[1])

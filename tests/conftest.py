@@ -1,0 +1,34 @@
+"""Fixtures every room uses: few threads, the real images of ../shared where they exist."""
+
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def few_threads():
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real images and weights; tests skip only where it does not exist."""
+    if not (SHARED / "data").exists():
+        pytest.skip("no ../shared/data beside this clone")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def imagenette_folder(shared, tmp_path_factory) -> Path:
+    """Imagenette unpacked once per test session, outside the repository."""
+    folder = tmp_path_factory.mktemp("imagenette")
+    archives = sorted((shared / "data").glob("imagenette2-224-*.tar"))
+    assert len(archives) == 3, f"expected three Imagenette archives in {shared / 'data'}, found {len(archives)}"
+    for archive in archives:
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
+    return folder

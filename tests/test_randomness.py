@@ -1,0 +1,40 @@
+"""One image, one answer: noise depends on the key alone."""
+
+import pytest
+import torch
+
+from escrime.randomness import generator, noise_keys, row_keys, uniform_noise
+
+
+def test_noise_follows_the_key_not_the_batch():
+    like = torch.zeros(3, 1, 4, 4)
+    keys = [(0, "a"), (0, "b"), (0, "c")]
+    together = uniform_noise(like, 5, keys)
+    alone = uniform_noise(like[:1], 5, keys[1:2])
+    assert torch.equal(together[:, 1], alone[:, 0])
+    assert not torch.equal(together[:, 0], together[:, 1])
+
+
+def test_noise_is_uniform_in_minus_one_to_one():
+    noise = uniform_noise(torch.zeros(1, 3, 64, 64), 8, [(1, "x")])
+    assert noise.min() >= -1 and noise.max() <= 1
+    assert abs(float(noise.mean())) < 0.01 and abs(float(noise.var()) - 1 / 3) < 0.01
+
+
+def test_keys_of_different_types_differ():
+    draws = [torch.rand(1, generator=generator(*key)).item() for key in [(1, 2), ("1", "2"), (12,), (1, 2.0), ("1\x1f2",)]]
+    assert len(set(draws)) == len(draws)
+
+
+def test_global_generator_is_untouched():
+    before = torch.random.get_rng_state()
+    uniform_noise(torch.zeros(2, 1, 2, 2), 2, [(0, 1), (0, 2)])
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_keys_hold_within_the_block_only_and_must_fit_the_batch():
+    with row_keys([(0,)]):
+        assert noise_keys(1) == [(0,)]
+        with pytest.raises(RuntimeError, match="batch of 2"):
+            noise_keys(2)
+    assert noise_keys(1) is None
