@@ -103,6 +103,11 @@ def passes_per_image(model) -> int:
     return int(getattr(model, "copies", 1))
 
 
+def network_batch(images: Tensor) -> int:
+    """How many images of this size go through the network at a time: few large ones, many small ones."""
+    return max(16, min(256, 2**22 // images[0].numel()))
+
+
 def row_key(problem: Problem, row: int, *purpose) -> tuple:
     """The key of image `row` for `purpose` (attack name, ε, step, ...)."""
     return (problem.seed, problem.ids[row], *purpose)

@@ -8,9 +8,7 @@ from torch import Tensor
 
 from .base import Attack, Outcome
 from .gradients import loss_gradient
-from .problem import Problem, check_classes, check_logits, passes_per_image, report_not_finite, row_key
-
-BATCH = 64  # network passes in flight; a defense that averages over copies gets proportionally fewer images
+from .problem import Problem, check_classes, check_logits, network_batch, passes_per_image, report_not_finite, row_key
 
 
 class IterativeAttack(Attack):
@@ -49,7 +47,7 @@ def run_jobs(attack: IterativeAttack, model, problem: Problem, job_image: Tensor
     """Run every job and return the final images (J, C, H, W) and the passes spent on each (J,), (J,)."""
     device = problem.images.device
     copies = passes_per_image(model)
-    capacity = max(1, BATCH // (copies * attack.eot))
+    capacity = max(1, network_batch(problem.images) // (copies * attack.eot))
     jobs = len(job_image)
     result = torch.empty((jobs, *problem.images.shape[1:]), device=device)
     taken = torch.zeros(jobs, dtype=torch.long)  # forward passes per job, in calls

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..attacks import Attack, Outcome
 from ..errors import EscrimeError
+from ..models import prepare
 from ..threat import check_images, distance, epsilon, inside
 from .cases import Case
 from .images import Images
@@ -38,18 +39,20 @@ def evaluate_parts(
     draws: int,
     eot: int,
     finished: Callable[[str], bool],
-    limits: dict[tuple[str, str], int] | None = None,
+    limits: dict[tuple[str, str, str], int] | None = None,
 ) -> Iterator[tuple[Part, pd.DataFrame]]:
     """Yield (part, records) for every part that is not `finished`.
 
     Adversarial images are crafted once per attacked network and scored on every case that shares it. `draws`: fresh
     noise draws behind each verdict on a randomized model; `eot`: draws in each gradient of an adaptive attack on one.
-    `limits` maps (threat, attack label) to a number of images, for combinations that cost more than the others.
+    `limits` maps (defense, threat, attack label) to a number of images, for what costs more than the rest; it is rounded
+    up to whole slices.
     """
     groups: dict[int, list[Case]] = {}
     for case in cases:
         groups.setdefault(id(case.attacked), []).append(case)
     randomized: dict[int, bool] = {}
+    fast: dict[int, nn.Module] = {}
     seen = 0
     for index, images in enumerate(slices()):
         check_images(images.pixels)
@@ -65,9 +68,13 @@ def evaluate_parts(
                     if id(model) not in randomized:
                         randomized[id(model)] = is_randomized(model, images.pixels)
                 targets = _targets(attack, images)
-                outcomes = craft(
-                    attack, attacked, images, targets, epsilons[label], seed, eot if randomized[id(attacked)] else 1
-                )
+                # Gradients come from a faster copy that computes the same; every verdict below is the original's.
+                if isinstance(attack, Attack) and isinstance(attacked, nn.Module):
+                    if id(attacked) not in fast:
+                        fast[id(attacked)] = prepare(attacked)
+                    attacked = fast[id(attacked)]
+                noisy = randomized[id(group[0].attacked)]
+                outcomes = craft(attack, attacked, images, targets, epsilons[label], seed, eot if noisy else 1)
                 for part in parts:
                     model = part.case.subject.classifier
                     n = draws if randomized[id(model)] else 1
@@ -168,7 +175,7 @@ def _targets(attack, images: Images) -> Tensor:
 
 
 def _limit(limits, part: Part) -> float:
-    return (limits or {}).get((part.case.threat, part.attack), float("inf"))
+    return (limits or {}).get((part.case.subject.defense, part.case.threat, part.attack), float("inf"))
 
 
 def check_attacks(attacks) -> dict[str, Attack]:

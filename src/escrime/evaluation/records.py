@@ -1,11 +1,11 @@
 """The record: one row per (model, defense, threat level, attack, ε, image). Everything a report says comes from these rows."""
 
-import os
 from pathlib import Path
 
 import pandas as pd
 
 from ..errors import EscrimeError
+from ..files import whole
 from .statistics import wilson
 
 COLUMNS = {
@@ -43,19 +43,8 @@ def frame(rows: dict) -> pd.DataFrame:
 
 def write_part(records: pd.DataFrame, path: Path) -> None:
     """Write one Parquet part, whole or not at all."""
-    temporary = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        with open(temporary, "wb") as file:
-            records.to_parquet(file, index=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise EscrimeError(
-            f"records {path.name} could not be written ({error.strerror}); free some space and run again: "
-            "finished parts are kept."
-        ) from error
+    with whole(path) as temporary:
+        records.to_parquet(temporary, index=False)
 
 
 def read_records(folder: Path | str) -> pd.DataFrame:

@@ -5,11 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..attacks.problem import no_trace, passes_per_image
+from ..attacks.problem import network_batch, no_trace, passes_per_image
 from ..randomness import row_keys
-
-BATCH = 128  # network passes in flight
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -28,7 +25,7 @@ def score(model: nn.Module, images: Tensor, labels: Tensor, targets: Tensor, key
 
     targets (N,) holds -1 where there is none. Confidence is the mean softmax probability of the majority class.
     """
-    size = max(1, BATCH // passes_per_image(model))
+    size = max(1, network_batch(images) // passes_per_image(model))
     parts = []
     with no_trace(model, images.device):
         for start in range(0, len(images), size):

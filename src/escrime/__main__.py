@@ -1,0 +1,5 @@
+"""`python -m escrime` is the same as `escrime`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,152 @@
+"""The command line: parse, call, print. Heavy imports happen inside the commands, so that --help answers at once."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import __version__
+from .errors import EscrimeError
+
+app = typer.Typer(
+    name="escrime",
+    help="How easily an image classifier can be fooled, what hardening it buys, and whether that answer can be believed.",
+    epilog="Start with:  escrime run digits   (two minutes, no download)",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"escrime {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+RUN_EXAMPLES = """Examples:
+
+  escrime run digits
+
+  escrime run imagenette --data ~/imagenette2 --limit 50
+
+  escrime run imagenette --models mobilenet_v2 --weights mobilenet.safetensors --size 128
+
+  escrime run mine.toml --out runs/mine --seed 1
+
+The folder of a run is runs/NAME. Stop a run at any time; the same command continues it."""
+
+
+@app.command(epilog=RUN_EXAMPLES)
+def run(
+    experiment: Annotated[str, typer.Argument(help="A shipped experiment (see `escrime list`) or a .toml file of yours.")],
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Read the images from this folder; download nothing.")] = None,
+    models: Annotated[str | None, typer.Option(metavar="A,B", help="Only these models, or other architectures by name.")] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[MODEL=]FILE", help="Pre-trained weights: a file, a URL, 'torchvision' or 'none'. Repeatable."),
+    ] = None,
+    size: Annotated[int | None, typer.Option(metavar="PX", help="Edge length of the images.")] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", help="Test images, stratified (the paper used 50).")] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="Epochs of training.")] = None,
+    adversarial_epochs: Annotated[int | None, typer.Option(metavar="N", help="Epochs of adversarial training.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run folder; default runs/NAME.")] = None,
+    skip_unreadable: Annotated[bool, typer.Option(help="Leave out, count and name unreadable images.")] = False,
+) -> None:
+    """Run an experiment: train, attack, defend, harden, attack again, and draw the report.
+
+    Running again continues: nothing that is finished is computed twice.
+    """
+    from .experiment import run_experiment
+
+    changes = {
+        "data": data,
+        "models": models,
+        "weights": weights,
+        "size": size,
+        "limit": limit,
+        "epochs": epochs,
+        "adversarial_epochs": adversarial_epochs,
+        "seed": seed,
+        "skip_unreadable": skip_unreadable or None,
+    }
+    run_experiment(experiment, changes, device=device, out=out, command=_command())
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, such as runs/digits.")],
+) -> None:
+    """Draw the figures, the claims table and report.html again, from the records alone.
+
+    Example:  escrime report runs/digits
+    """
+    from .report import draw_report
+
+    files = draw_report(folder)
+    typer.echo(f"{len(files)} files drawn; open {folder / 'report.html'}")
+
+
+@app.command("list")
+def list_() -> None:
+    """Say what there is: experiments, datasets, architectures, attacks, defenses, training objectives.
+
+    Example:  escrime list
+    """
+    from .experiment.catalog import catalog
+
+    for title, entries in catalog().items():
+        typer.echo(f"{title}")
+        for name, what in entries.items():
+            typer.echo(f"  {name:<22} {what}")
+
+
+def _command() -> str:
+    """The command as it can be typed again."""
+    return shlex.join(["escrime", *sys.argv[1:]])
+
+
+def main() -> None:
+    """Entry point: one sentence on bad input, a traceback only with --debug."""
+    debug = "--debug" in sys.argv[1:]
+    if debug:  # accepted anywhere on the line
+        sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word != "--debug")]
+    try:
+        app()
+    except EscrimeError as error:
+        if debug:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo(f"\nstopped; what is finished is kept. Continue with: {_command()}", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        typer.echo(
+            f"error: {type(error).__name__}: {error}. This is a defect of escrime or of a model it was given; "
+            f"see the traceback with: {_command()} --debug",
+            err=True,
+        )
+        sys.exit(1)

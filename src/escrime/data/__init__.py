@@ -1,0 +1,26 @@
+"""Datasets → uint8 images decoded once into a cache → float32 batches in [0, 1] on the device.
+
+    >>> from escrime.data import load
+    >>> train, test = load("digits")
+    >>> images, labels = test.limit(50, seed=0).batch(slice(0, 10))
+"""
+
+from .cache import cache_folder
+from .content import overlap
+from .decode import UnreadableImage, read_image
+from .imagenette import IMAGENET_INDICES, WNIDS
+from .imageset import ImageSet, Splits
+from .load import DATASETS, load
+
+__all__ = [
+    "DATASETS",
+    "IMAGENET_INDICES",
+    "ImageSet",
+    "Splits",
+    "UnreadableImage",
+    "WNIDS",
+    "cache_folder",
+    "load",
+    "overlap",
+    "read_image",
+]

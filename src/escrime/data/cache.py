@@ -1,0 +1,166 @@
+"""Decode once: images as a memory-mapped uint8 .npy beside a .json, named by the content they were made from."""
+
+import json
+import os
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import EscrimeError
+from .content import DIGEST, cores, digest, pixel_digests
+from .decode import UnreadableImage
+
+Progress = Callable[[int, int], None]
+WINDOW = 1024  # images in the air at once, so that memory stays bounded
+
+
+class Decoded(NamedTuple):
+    """Images uint8 (M, 3, size, size) as a read-only memory map, digests uint8 (M, 16), and name → reason left out."""
+
+    images: np.ndarray
+    digests: np.ndarray
+    skipped: dict[str, str]
+
+
+def cache_folder(cache: Path | str | None = None) -> Path:
+    """Where decoded images and downloads live: the argument, else $ESCRIME_CACHE, else the user's cache folder."""
+    chosen = cache or os.environ.get("ESCRIME_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+    elif sys.platform == "darwin":
+        base = "~/Library/Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "escrime"
+
+
+def cached(
+    key: str,
+    names: Sequence[str],
+    make: Callable[[str], np.ndarray],
+    size: int,
+    *,
+    cache: Path | str | None = None,
+    progress: Progress | None = None,
+) -> Decoded:
+    """The images `make(name)` → uint8 (3, size, size) for `names`, made on all cores or found in the cache under `key`.
+
+    `key` must be a hash of everything the pixels depend on. Names for which `make` raises UnreadableImage are left out
+    and reported. Two processes may do the same work at once: each writes its own file, and whole files replace each
+    other. Every image is checked against its digest when found; a damaged file is made again.
+    Errors: EscrimeError when the cache folder cannot be written or is full.
+    """
+    if not names:
+        return Decoded(np.zeros((0, 3, size, size), np.uint8), np.zeros((0, DIGEST), np.uint8), {})
+    folder = cache_folder(cache)
+    path = folder / f"{key}.npy"
+    found = _open(path, names, size)
+    if found is None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write(path, names, make, size, progress)
+        except OSError as error:
+            raise EscrimeError(
+                f"cannot write decoded images to the cache {str(folder)!r} ({error.strerror or error}); free some space, or "
+                "name another folder with $ESCRIME_CACHE."
+            ) from error
+        found = _open(path, names, size)
+        if found is None:
+            raise EscrimeError(f"the cache file {str(path)!r} came back damaged right after writing; check that disk.")
+    elif progress:
+        progress(len(names), len(names))
+    return found
+
+
+def _open(path: Path, names: Sequence[str], size: int) -> Decoded | None:
+    """What the cache holds for `names`, or None when it is absent or not exactly what was written."""
+    try:
+        record = json.loads(path.with_suffix(".json").read_text("utf-8"))
+        skipped = dict(record["skipped"])
+        digests = np.frombuffer(bytes.fromhex(record["digests"]), dtype=np.uint8).reshape(-1, DIGEST)
+        shape = (len(digests), 3, size, size)
+        if not set(skipped) <= set(names) or len(digests) + len(skipped) != len(names):
+            return None
+        if len(digests) == 0:  # an empty file cannot be mapped
+            return Decoded(np.zeros(shape, dtype=np.uint8), digests, skipped)
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+        if images.dtype != np.uint8 or images.shape != shape or not images.flags.c_contiguous:
+            return None
+        return Decoded(np.asarray(images), digests, skipped) if (pixel_digests(images) == digests).all() else None
+    except Exception:  # whatever damage makes the readers raise, the remedy is the same: make it again
+        return None
+
+
+def _write(path: Path, names: Sequence[str], make, size: int, progress: Progress | None) -> None:
+    need, free = len(names) * 3 * size * size, shutil.disk_usage(path.parent).free
+    if need > free:
+        raise OSError(f"{need / 2**30:.1f} GiB needed for {len(names):,} images of {size} px, {free / 2**30:.1f} GiB free")
+    _remove_abandoned(path)
+
+    def work(name: str) -> tuple[np.ndarray, bytes] | str:
+        try:
+            image = make(name)
+        except UnreadableImage as error:
+            return str(error)
+        return image, digest(image)
+
+    digests, skipped = bytearray(), {}
+    part = path.with_name(f".{path.stem}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    part_record = part.with_suffix(".json.tmp")
+    pool = ThreadPoolExecutor(cores())  # threads: Pillow decodes and resizes without the interpreter lock
+    try:
+        # Plain writes, not a writable map: on a full disk a map would kill the process instead of raising.
+        with open(part, "xb") as file:
+            _write_header(file, len(names), size)
+            for start in range(0, len(names), WINDOW):
+                window = names[start : start + WINDOW]
+                for done, (name, result) in enumerate(zip(window, pool.map(work, window), strict=True), start + 1):
+                    if isinstance(result, str):
+                        skipped[name] = result
+                    else:
+                        file.write(result[0].tobytes())
+                        digests += result[1]
+                    if progress:
+                        progress(done, len(names))
+            file.seek(0)
+            _write_header(file, len(names) - len(skipped), size)
+            _to_disk(file)
+        with open(part_record, "x", encoding="utf-8") as file:
+            json.dump({"skipped": skipped, "digests": digests.hex()}, file)
+            _to_disk(file)
+        os.replace(part, path)
+        os.replace(part_record, path.with_suffix(".json"))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        part.unlink(missing_ok=True)
+        part_record.unlink(missing_ok=True)
+
+
+def _write_header(file, count: int, size: int) -> None:
+    # numpy pads the header so that the first axis can change without moving the data.
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, 3, size, size)}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _to_disk(file) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _remove_abandoned(path: Path) -> None:
+    # A process that was killed leaves its part behind; after a day nobody can still be writing it.
+    for part in path.parent.glob(f".{path.stem}-*.tmp"):
+        try:
+            if time.time() - part.stat().st_mtime > 86400:
+                part.unlink()
+        except OSError:
+            pass

@@ -1,0 +1,102 @@
+"""One image file → RGB uint8 pixels of a fixed square size, or one sentence that says why not."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ..errors import EscrimeError
+
+DECODER = 1  # part of the cache key: raise it when the same file comes out as other pixels
+MAX_PIXELS = 89_000_000  # 0.27 GB as RGB, where Pillow too begins to suspect a decompression bomb
+
+# Only formats that Pillow reads by itself: its EPS reader would start Ghostscript on an untrusted file.
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2", ".avif")
+
+
+class UnreadableImage(EscrimeError):
+    """An image file that cannot be turned into pixels; the only error that `on_error="skip"` passes over."""
+
+
+def read_image(path: Path | str, size: int) -> np.ndarray:
+    """Read an image file as RGB uint8 (3, size, size).
+
+    EXIF orientation is applied, transparency lies on white, 16-bit gray is scaled to 8 bits, of an animation the first
+    frame counts. The shorter side becomes `size` (bilinear, antialiased), then the center is cropped.
+    Errors: UnreadableImage (an EscrimeError) naming the file and the reason.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UnreadableImage(f"{str(path)!r} cannot be opened: {error.strerror or error}.") from None
+    return decode_bytes(data, size, str(path))
+
+
+def decode_bytes(data: bytes, size: int, name: str) -> np.ndarray:
+    """`read_image` for the content of a file that was read already; `name` is what an error calls it."""
+    try:
+        return to_square(to_rgb(open_image(data)), size)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever a broken file makes them stumble over
+        raise UnreadableImage(f"{name!r} is not a readable image: {_reason(error)}.") from None
+
+
+def open_image(data: bytes) -> Image.Image:
+    """The decoded image, upright. Errors: ValueError for an empty or enormous one, else whatever Pillow raises."""
+    if not data:
+        raise ValueError("the file is empty")
+    Image.init()
+    image = Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"it claims {width} × {height} pixels, more than {MAX_PIXELS:,}")
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # the pixels are fine, only the EXIF block is broken: then there is no orientation to apply
+        return image
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any Pillow mode as RGB. Errors: ValueError for modes whose range is not known (float, 32-bit integers)."""
+    deep = image.mode == "I" and image.format in ("PNG", "PPM")  # how some Pillow versions give 16-bit gray
+    if image.mode.startswith("I;16") or deep:
+        values = np.asarray(image).astype(np.int64).clip(0, 65535)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError(f"its pixels are of mode {image.mode!r}, whose range is unknown; save it with 8 or 16 bits")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def to_square(image: Image.Image, size: int) -> np.ndarray:
+    """Shorter side to `size` (bilinear, antialiased), center crop; uint8 (3, size, size).
+
+    The same geometry as torchvision's Resize(size) and CenterCrop(size).
+    """
+    width, height = image.size
+    if width * height == 0:
+        raise ValueError(f"it has {width} × {height} pixels")
+    short = min(width, height)
+    wide, high = (size if side == short else int(size * side / short) for side in (width, height))
+    if wide * high > MAX_PIXELS:
+        raise ValueError(f"{width} × {height} pixels would become {wide} × {high}, more than {MAX_PIXELS:,}")
+    if (wide, high) != (width, height):
+        image = image.resize((wide, high), Image.Resampling.BILINEAR)
+    left, top = round((wide - size) / 2), round((high - size) / 2)
+    if (wide, high) != (size, size):
+        image = image.crop((left, top, left + size, top + size))
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "the content is no image format that escrime reads"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it claims more than {MAX_PIXELS:,} pixels"
+    return (str(error) or type(error).__name__).rstrip(".")

@@ -1,0 +1,35 @@
+"""Downloads that are there whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import HTTPError
+
+from ..errors import EscrimeError
+
+
+def download_into(place: Path, what: str, url: str, get: Callable[[Path], Path]) -> Path:
+    """Let `get(staging)` download and unpack into a temporary folder, then move the folder it returns into `place`.
+
+    Errors: EscrimeError, one sentence, when the network, the server, the archive or the disk fails; nothing is left.
+    """
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place, prefix=".download-") as staging:
+            unpacked = get(Path(staging))
+            target = place / unpacked.name
+            try:
+                os.replace(unpacked, target)
+            except OSError:
+                # Another process may have been first; its copy passed the same checksum.
+                if not target.is_dir() or not any(target.iterdir()):
+                    raise
+            return target
+    except Exception as error:  # torchvision lets network, tar, checksum and disk errors through as they come
+        cause = None if isinstance(error, HTTPError) else getattr(error, "reason", None)  # what urllib wraps
+        reason = " ".join(str(cause or error).split())
+        raise EscrimeError(
+            f"downloading {what} from {url} failed ({reason.rstrip('.')}); check the network and the free space, or give "
+            "a folder that has it with --data DIR."
+        ) from error

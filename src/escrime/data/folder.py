@@ -1,0 +1,51 @@
+"""Any folder of images: DIR/train/CLASS/* with DIR/test or DIR/val, or DIR/CLASS/*, which is split."""
+
+import re
+from pathlib import Path
+
+from ..errors import EscrimeError
+from .listing import LAYOUT, Listing, check_same_classes, class_folders, existing_folder, list_classes, subfolders
+from .sampling import stratified_split
+
+SPLIT_SEED = 2020
+TEST_SHARE = 0.2
+TEST_NAMES = ("test", "val", "valid", "validation")
+
+
+def list_folder(folder: Path | str) -> tuple[tuple[str, ...], Listing, Listing]:
+    """(classes, train, test) of an image folder; the classes are the sorted folder names.
+
+    With DIR/train, the test images are those of the first of DIR/test, val, valid, validation that has class folders
+    (ImageNet's test has none). Without any of these four, a fifth of each class (at least one image) is the test set, drawn per file name with a fixed seed.
+    Errors: EscrimeError for a folder that is missing, empty, laid out otherwise, or whose parts have other classes.
+    """
+    root = existing_folder(folder)
+    inside = subfolders(root)
+    # A folder named train without folders in it, beside others, is a class: vehicles, say.
+    if "train" in inside and (subfolders(root / "train") or set(inside) <= {"train", *TEST_NAMES}):
+        classes = class_folders(root / "train")
+        train_files = list_classes(root, "train", classes)
+        tests = [name for name in TEST_NAMES if name in inside]
+        if not tests:
+            return _split(classes, train_files)
+        test = next((name for name in tests if subfolders(root / name)), tests[0])
+        check_same_classes(classes, class_folders(root / test), repr(str(root / "train")), repr(str(root / test)))
+        return tuple(classes), train_files, list_classes(root, test, classes)
+    if inside and set(inside) <= set(TEST_NAMES):
+        raise EscrimeError(
+            f"the data folder {str(root)!r} has {inside[0]!r} but no 'train'; {LAYOUT}. To split {inside[0]!r} itself, "
+            f"give {str(root / inside[0])!r}."
+        )
+    classes = class_folders(root)
+    return _split(classes, list_classes(root, "", classes))
+
+
+def wordnet_ids(classes: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The classes themselves when all are WordNet ids such as n01440764 (ImageNet's folder names), else None."""
+    return classes if all(re.fullmatch(r"n\d{8}", name) for name in classes) else None
+
+
+def _split(classes: list[str], files: Listing) -> tuple[tuple[str, ...], Listing, Listing]:
+    count = max(len(classes), round(TEST_SHARE * len(files.names)))
+    train, test = stratified_split(count, SPLIT_SEED, files.names, files.labels, classes)
+    return tuple(classes), files.select(train), files.select(test)

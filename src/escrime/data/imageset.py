@@ -1,0 +1,135 @@
+"""A labeled set of images in memory or on disk, the one form in which every dataset reaches the other rooms."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from numbers import Integral
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import EscrimeError
+from .content import fingerprint, pixel_digests
+from .sampling import evenly
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """N RGB images with labels, stable ids and class names.
+
+    images: uint8 (N, 3, H, W), possibly a read-only memory map. labels: int64 (N,). ids: one unique name per image, the
+    key of its randomness and of its records. subsets: name → bool (N,), the ways to count this set (empty when there is
+    only one). fingerprint: hash of pixels, labels, ids and classes, independent of the order; computed when not given.
+    wnids: the WordNet id of each class, where it has one.
+    """
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray
+    ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    subsets: dict[str, np.ndarray] = field(default_factory=dict)
+    fingerprint: str = ""
+    wnids: tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        count = len(self.ids)
+        if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
+            raise EscrimeError(
+                f"images of {self.name!r} are {self.images.dtype} {self.images.shape}; an ImageSet holds uint8 (N, 3, H, W)."
+            )
+        labels = np.asarray(self.labels)
+        if labels.dtype.kind not in "iu" and labels.size:
+            raise EscrimeError(f"labels of {self.name!r} are {labels.dtype}; give integer class indices.")
+        plain = {
+            "labels": labels.astype(np.int64),
+            "ids": tuple(self.ids),
+            "classes": tuple(self.classes),
+            "subsets": {name: np.asarray(mask, dtype=bool) for name, mask in self.subsets.items()},
+        }
+        for key, value in plain.items():
+            object.__setattr__(self, key, value)  # the dataclass is frozen for everybody else
+        for what, rows in (("images", self.images), ("labels", labels), *self.subsets.items()):
+            if len(rows) != count:
+                raise EscrimeError(f"{self.name!r} has {count} ids, but {what!r} has {len(rows)} entries; give one each.")
+        if len(set(self.ids)) != count:
+            raise EscrimeError(f"{self.name!r} has the same id twice; ids key randomness and records, so make them unique.")
+        if count and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
+            worst = self.labels.min() if self.labels.min() < 0 else self.labels.max()
+            raise EscrimeError(f"labels of {self.name!r} contain class {worst}, but it has {len(self.classes)} classes.")
+        if not self.fingerprint:
+            digests = pixel_digests(self.images)
+            mark = fingerprint(digests, self.images.shape[1:], self.labels, self.ids, self.classes)
+            object.__setattr__(self, "fingerprint", mark)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def select(self, indices) -> "ImageSet":
+        """The images at `indices` (integers, a slice or a bool mask (N,)), copied into memory."""
+        if not isinstance(indices, slice):
+            indices = np.asarray(indices)
+            indices = indices.astype(np.int64) if indices.size == 0 else indices
+        try:
+            rows = np.arange(len(self))[indices]
+        except IndexError:
+            raise EscrimeError(f"cannot select these images from the {len(self)} of {self.name!r}; check the indices.") from None
+        return ImageSet(
+            name=self.name,
+            images=self.images[rows],
+            labels=self.labels[rows],
+            ids=tuple(self.ids[row] for row in rows),
+            classes=self.classes,
+            subsets={name: mask[rows] for name, mask in self.subsets.items()},
+            wnids=self.wnids,
+        )
+
+    def limit(self, n: int, seed: int = 0, *, share: bool = True) -> "ImageSet":
+        """At most `n` images, or at most `n` of every subset, as many of each class as of any other.
+
+        Which ones is drawn per image id from `seed`: the order of the set does not matter, and the images of a smaller
+        `n` are among those of a larger one. The subsets of the result are the samples drawn for them.
+        share=True prefers images that serve several subsets: the fewest images to run, but then the samples resemble
+        each other more than the subsets do, and for a small `n` they may be the very same images. share=False draws
+        each subset on its own, so that its sample stands for it: up to `n` images per subset to run.
+        Errors: EscrimeError when n is not a whole number above 0.
+        """
+        if not isinstance(n, Integral) or isinstance(n, bool) or n <= 0:
+            raise EscrimeError(f"limit = {n!r} is not a number of images; give a whole number above 0, or leave it out.")
+        serves = sum(mask.astype(np.int64) for mask in self.subsets.values()) if share and self.subsets else None
+        samples = {}
+        for name, mask in (self.subsets or {None: np.ones(len(self), dtype=bool)}).items():
+            rows = np.flatnonzero(mask)
+            prefer = None if serves is None else serves[rows]
+            part = evenly(n, seed, [self.ids[row] for row in rows], self.labels[rows], self.classes, prefer)
+            samples[name] = np.isin(np.arange(len(self)), rows[part])
+        chosen = np.logical_or.reduce(list(samples.values()))
+        return replace(self.select(chosen), subsets={name: samples[name][chosen] for name in self.subsets})
+
+    def batch(self, indices, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Images float32 (n, 3, H, W) in [0, 1] and labels int64 (n,) on `device`, for integers, a slice or a mask."""
+        pixels = np.array(self.images[indices])  # a copy: torch wants memory that it may write
+        images = torch.from_numpy(pixels).to(device).float()
+        # A tensor on the device divides exactly; by a Python number, a GPU would multiply with a rounded 1/255.
+        images = images.div_(torch.tensor(255.0, device=device))
+        return images, torch.from_numpy(np.array(self.labels[indices])).to(device)
+
+    def batches(self, batch_size: int, device: torch.device | str = "cpu") -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """The whole set in order: (slice of the set, images, labels), as `batch` gives them."""
+        if batch_size < 1:
+            raise EscrimeError(f"batch size = {batch_size!r} holds no image; give a whole number above 0.")
+        for start in range(0, len(self), batch_size):
+            rows = slice(start, min(start + batch_size, len(self)))
+            yield rows, *self.batch(rows, device)
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """A dataset's train and test images, and id → reason for each file left out because it could not be read."""
+
+    train: ImageSet
+    test: ImageSet
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[ImageSet]:
+        return iter((self.train, self.test))

@@ -1,0 +1,105 @@
+"""Folders of images, one subfolder per class: what is in them, said clearly when it is not what it should be."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import EscrimeError, nearest
+from .decode import EXTENSIONS
+
+LAYOUT = "expected DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg, or DIR/CLASS/*.jpg"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Image files below `root`: names relative to it with forward slashes, labels int64 (N,), subset masks (N,)."""
+
+    root: Path
+    names: tuple[str, ...]
+    labels: np.ndarray
+    subsets: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def select(self, rows: np.ndarray) -> "Listing":
+        """The files at `rows` (indices or mask)."""
+        rows = np.arange(len(self.names))[rows]
+        subsets = {name: mask[rows] for name, mask in self.subsets.items()}
+        return Listing(self.root, tuple(self.names[row] for row in rows), self.labels[rows], subsets)
+
+
+def existing_folder(folder: Path | str) -> Path:
+    """`folder` as a Path. Errors: EscrimeError when it is missing, a file, empty, or may not be read."""
+    path = Path(folder).expanduser()
+    try:
+        path.stat()
+    except FileNotFoundError:
+        raise EscrimeError(f"the data folder {str(path)!r} does not exist; check the spelling of --data DIR.") from None
+    except OSError as error:
+        raise EscrimeError(f"the data folder {str(path)!r} cannot be read ({error.strerror}); check its permissions.") from None
+    if not path.is_dir():
+        raise EscrimeError(f"the data folder {str(path)!r} is a file; unpack it, and give the folder with --data DIR.")
+    if not _entries(path):
+        raise EscrimeError(f"the data folder {str(path)!r} is empty; {LAYOUT}.")
+    return path
+
+
+def subfolders(folder: Path) -> list[str]:
+    """The names of the folders in `folder`, sorted, without hidden ones."""
+    return [entry.name for entry in _entries(folder) if entry.is_dir()]
+
+
+def list_classes(root: Path, below: str, classes: Sequence[str]) -> Listing:
+    """All image files of root/below/CLASS, at any depth, in the order of `classes` and then of their names.
+
+    Errors: EscrimeError for a class folder without images.
+    """
+    names, labels = [], []
+    for label, name in enumerate(classes):
+        found = sorted(_images(root, root / below / name))
+        if not found:
+            raise EscrimeError(
+                f"the class folder {str(root / below / name)!r} holds no images ({', '.join(EXTENSIONS)}); add some or remove it."
+            )
+        names += found
+        labels += [label] * len(found)
+    return Listing(root, tuple(names), np.array(labels, dtype=np.int64))
+
+
+def class_folders(folder: Path) -> list[str]:
+    """The class names in `folder`. Errors: EscrimeError when it holds no subfolders."""
+    classes = subfolders(folder)
+    if not classes:
+        raise EscrimeError(f"the folder {str(folder)!r} holds no class folders; {LAYOUT}.")
+    return classes
+
+
+def check_same_classes(first: Sequence[str], second: Sequence[str], first_name: str, second_name: str) -> None:
+    """Errors: EscrimeError naming the classes that only one of the two has."""
+    for have, lack, have_name, lack_name in ((first, second, first_name, second_name), (second, first, second_name, first_name)):
+        missing = [name for name in have if name not in lack]
+        if missing:
+            shown = ", ".join(map(repr, missing[:3])) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+            raise EscrimeError(
+                f"{have_name} has the class {shown}, which {lack_name} lacks; give both the same class folders."
+                + nearest(missing[0], [name for name in lack if name not in have])
+            )
+
+
+def _entries(folder: Path) -> list[os.DirEntry]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError as error:
+        raise EscrimeError(f"the folder {str(folder)!r} cannot be read ({error.strerror or error}); check its permissions.") from None
+
+
+def _images(root: Path, folder: Path) -> list[str]:
+    names = []
+    for entry in _entries(folder):
+        if entry.is_dir(follow_symlinks=False):  # a link to a folder above would never end
+            names += _images(root, folder / entry.name)
+        elif entry.name.lower().endswith(EXTENSIONS):
+            names.append((folder / entry.name).relative_to(root).as_posix())
+    return names

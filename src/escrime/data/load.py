@@ -1,0 +1,121 @@
+"""One entry for all datasets: a name in, train and test ImageSets out."""
+
+import warnings
+from collections.abc import Sequence
+from numbers import Integral
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import EscrimeError, nearest
+from . import imagenette as nette
+from .cache import Decoded, Progress
+from .cifar10 import SIDE as CIFAR10_SIDE
+from .cifar10 import find_cifar10, read_cifar10, resized
+from .content import fingerprint
+from .digits import SIDE as DIGITS_SIDE
+from .digits import digits
+from .files import read_files
+from .folder import list_folder, wordnet_ids
+from .imageset import ImageSet, Splits
+from .listing import Listing
+
+DATASETS = {
+    "digits": "scikit-learn's 1,797 handwritten digits, 8×8, ten classes; built in, nothing to download",
+    "imagenette": "Imagenette v2, 13,394 photos of ten ImageNet classes, the paper's dataset; a folder or a download",
+    "cifar10": "CIFAR-10, 60,000 photos of 32×32 in ten classes; a folder or a download",
+    "folder": "your own images: DIR/train/CLASS/* and DIR/val/CLASS/*, or DIR/CLASS/*, of which a fifth is the test set",
+}
+PARTS = ("train", "test")
+SIZES = {"digits": DIGITS_SIDE, "imagenette": 224, "cifar10": CIFAR10_SIDE, "folder": 224}
+
+
+def load(
+    name: str,
+    *,
+    split: str | None = None,
+    size: int | None = None,
+    folder: Path | str | None = None,
+    cache: Path | str | None = None,
+    download: bool = False,
+    on_error: str = "raise",
+    progress: Progress | None = None,
+) -> Splits:
+    """Load a dataset of DATASETS as uint8 images (N, 3, size, size), decoded once into a cache.
+
+    split: "train" or "test" leaves the other set empty and undecoded; None loads both. size: pixels of the square side
+    (default: 8 for digits, 32 for cifar10, else 224). folder: where the images are (--data DIR). cache: where decoded
+    images and downloads go (default $ESCRIME_CACHE, else the user's cache folder). download: allow torchvision to fetch
+    what is missing. on_error: "skip" leaves unreadable images out, with a warning that counts and names them, instead of
+    raising. progress(done, total) is called as images are decoded.
+    Errors: EscrimeError for an unknown name, a missing or unsuitable folder, unreadable images, a failed download.
+    """
+    if name not in DATASETS:
+        hint = f" For a folder of images use the dataset 'folder' with --data {name}." if Path(str(name)).is_dir() else ""
+        raise EscrimeError(f"dataset {name!r} is unknown; use one of {', '.join(DATASETS)}.{hint or nearest(name, DATASETS)}")
+    for what, value, choices in (("split", split, (None, "train", "test")), ("on_error", on_error, ("raise", "skip"))):
+        if value not in choices:
+            raise EscrimeError(f"{what} = {value!r} is unknown; use one of {choices}.{nearest(value, choices)}")
+    size = SIZES[name] if size is None else size
+    if not isinstance(size, Integral) or isinstance(size, bool) or size <= 0:
+        raise EscrimeError(f"size = {size!r} is not a number of pixels; give a whole number above 0, such as {SIZES[name]}.")
+    size = int(size)
+    if name == "digits" and folder is not None:
+        raise EscrimeError(f"the dataset 'digits' is built in and reads no folder; leave out --data {folder}.")
+    if name == "folder" and folder is None:
+        raise EscrimeError("the dataset 'folder' needs to know where the images are; give --data DIR.")
+
+    if name == "digits":
+        return Splits(*_wanted(split, digits(size)))
+    if name == "cifar10":
+        root = find_cifar10(folder, cache=cache, download=download)
+        sets = _wanted(split, [read_cifar10(part, root) for part in PARTS])
+        calls = _shared_progress(progress, [len(part) for part in sets])
+        return Splits(*(resized(part, size, cache=cache, progress=call) for part, call in zip(sets, calls, strict=True)))
+    if name == "imagenette":
+        root = nette.find_imagenette(folder, size, cache=cache, download=download)
+        listings, classes, wnids = nette.list_imagenette(root), nette.CLASSES, nette.WNIDS
+    else:
+        classes, *listings = list_folder(folder)
+        wnids = wordnet_ids(classes)
+    kept = _wanted(split, listings)
+    calls = _shared_progress(progress, [len(files.names) for files in kept])
+    decoded = [read_files(files, size, cache=cache, progress=call) for files, call in zip(kept, calls, strict=True)]
+    skipped = _report_skipped(decoded, kept, on_error)
+    sets = (_image_set(name, files, found, classes, wnids) for files, found in zip(kept, decoded, strict=True))
+    return Splits(*sets, skipped=skipped)
+
+
+def _image_set(name: str, files: Listing, found: Decoded, classes, wnids) -> ImageSet:
+    keep = np.array([file not in found.skipped for file in files.names], dtype=bool)
+    files = files.select(keep)
+    absent = [classes[label] for label in set(range(len(classes))) - set(files.labels.tolist())]
+    if absent and len(keep):
+        raise EscrimeError(f"no image of the class {absent[0]!r} can be read; repair the files or remove the class.")
+    mark = fingerprint(found.digests, found.images.shape[1:], files.labels, files.names, classes)
+    return ImageSet(name, found.images, files.labels, files.names, classes, files.subsets, mark, wnids)
+
+
+def _wanted(split: str | None, sets: Sequence) -> list:
+    """(train, test) with the one that `split` does not ask for emptied."""
+    return [part if split in (None, what) else part.select([]) for what, part in zip(PARTS, sets, strict=True)]
+
+
+def _report_skipped(decoded: Sequence[Decoded], files: Sequence[Listing], on_error: str) -> dict[str, str]:
+    skipped = {name: reason for part in decoded for name, reason in part.skipped.items()}
+    if skipped:
+        total = sum(len(part.names) for part in files)
+        shown = " ".join(list(skipped.values())[:3]) + (f" And {len(skipped) - 3} more." if len(skipped) > 3 else "")
+        count = f"{len(skipped):,} of {total:,} images in {str(files[0].root)!r} cannot be read"
+        if on_error == "raise":
+            raise EscrimeError(f"{count}: {shown} Repair or remove them, or leave them out with on_error='skip'.")
+        warnings.warn(f"{count} and are left out: {shown}", stacklevel=3)
+    return skipped
+
+
+def _shared_progress(progress: Progress | None, counts: list[int]) -> list[Progress | None]:
+    """One callback for each of several parts, that together count through all of them."""
+    if progress is None:
+        return [None] * len(counts)
+    starts = np.cumsum([0, *counts]).tolist()
+    return [lambda done, _, start=start: progress(start + done, starts[-1]) for start in starts[:-1]]

@@ -1,0 +1,100 @@
+"""Two claims need more than accuracies: does DGSM's pattern show image features (C11), is a robust network flatter (C12)?"""
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr, wilcoxon
+from torch.nn.functional import avg_pool2d, cross_entropy
+
+from ..attacks import DGSM, FGSM
+from ..attacks.problem import no_trace
+from ..randomness import generator
+
+IMAGES = 64  # images behind each measure
+PATTERN_EPS = 0.2
+
+
+def pattern_shows_features(network, test, target: int, spec, seed: int, device) -> dict | None:
+    """C11: rank correlation of |δ| with the image's edges, against the edges of other images.
+
+    δ is DGSM's perturbation at ε = 0.2, |δ| its mean over channels smoothed by 3×3; edges are the gradient magnitude of
+    the grey image, smoothed alike. `value` is the mean over images of (own correlation − mean correlation with the
+    other images), with a bootstrap 95 % interval; `reference` is the mean own correlation. A pattern that ignores the
+    image scores 0.
+    """
+    rows = [i for i in range(len(test)) if test.labels[i] != target][:IMAGES]
+    if len(rows) < 8:
+        return None
+    images, labels = test.batch(rows, device=device)
+    attack = DGSM(PATTERN_EPS, target, spec.steps, spec.step_size)
+    delta = attack(network, images, labels, seed=seed, ids=[test.ids[i] for i in rows]) - images
+    patterns = avg_pool2d(delta.abs().mean(1, keepdim=True), 3, 1, 1).flatten(1).cpu().numpy()
+    edges = _edges(images).flatten(1).cpu().numpy()
+    # Constant maps (a blank image, a fully saturated pattern) have no ranks.
+    keep = (patterns.std(1) > 0) & (edges.std(1) > 0)
+    patterns, edges = patterns[keep], edges[keep]
+    n = len(patterns)
+    if n < 8:
+        return None
+    table = spearmanr(patterns, edges, axis=1).statistic[:n, n:]
+    own, others = np.diag(table), (table.sum(1) - np.diag(table)) / (n - 1)
+    low, high = _bootstrap(own - others, seed)
+    return {
+        "measure": "Spearman correlation of |δ| (DGSM, ε = 0.2) with the image's edges, minus that with other images' edges",
+        "value": float((own - others).mean()),
+        "low": low,
+        "high": high,
+        "n": n,
+        "reference": float(own.mean()),
+    }
+
+
+def flatness(networks: dict, test, eps: float, seed: int, device) -> dict:
+    """C12: how steep and how curved the loss is around test images, for the clean and the adversarially trained network.
+
+    Per image: ‖∇ₓJ‖₁, the first-order rise of the loss per unit of l_inf perturbation, and the local linearity error
+    |J(x+δ) − J(x) − δ·∇ₓJ| at δ = FGSM's step of size ε (Qin et al. 2019, Adversarial robustness through local
+    linearization, eq. 5, at one point). `ratio` is the mean norm of the retrained network over that of the clean one (a ratio
+    of means, because a saturated image has a norm of almost 0), with a paired bootstrap 95 % interval; p is Wilcoxon's
+    signed-rank test on the paired norms.
+    """
+    rows = list(range(min(IMAGES, len(test))))
+    images, labels = test.batch(rows, device=device)
+    norms, found = {}, {}
+    for name, network in networks.items():
+        norm, error = _steepness(network, images, labels, eps)
+        norms[name] = norm
+        found[name] = {"gradient_norm": float(norm.mean()), "linearity_error": float(error.mean())}
+    result = {**found, "n": len(rows), "eps": eps}
+    if len(norms) == 2:
+        clean, robust = norms.values()
+        low, high = _bootstrap(np.stack([robust, clean], 1), seed, lambda pairs, axis: np.divide(*pairs.mean(axis).T))
+        p = float(wilcoxon(robust, clean).pvalue) if (robust != clean).any() else 1.0
+        result |= {"ratio": float(robust.mean() / clean.mean()), "low": low, "high": high, "p": p}
+    return result
+
+
+def _steepness(network, images, labels, eps):
+    loss = lambda x: cross_entropy(network(x), labels, reduction="none")  # noqa: E731
+    moved = FGSM(eps)(network, images, labels)
+    with no_trace(network, images.device), torch.enable_grad():
+        x = images.detach().requires_grad_(True)
+        start = loss(x)
+        (gradient,) = torch.autograd.grad(start.sum(), x)
+        with torch.no_grad():
+            rise = loss(moved) - start
+            linear = ((moved - images) * gradient).flatten(1).sum(1)
+    return gradient.flatten(1).abs().sum(1).cpu().numpy(), (rise - linear).abs().detach().cpu().numpy()
+
+
+def _edges(images):
+    gray = images.mean(1, keepdim=True)
+    dy = torch.nn.functional.pad(gray[:, :, 1:] - gray[:, :, :-1], (0, 0, 0, 1))
+    dx = torch.nn.functional.pad(gray[:, :, :, 1:] - gray[:, :, :, :-1], (0, 1))
+    return avg_pool2d((dx**2 + dy**2).sqrt(), 3, 1, 1)
+
+
+def _bootstrap(values, seed: int, statistic=np.mean, repeats: int = 2000):
+    """Percentile bootstrap 95 % interval over images."""
+    draws = torch.randint(len(values), (repeats, len(values)), generator=generator(seed, "bootstrap")).numpy()
+    low, high = np.percentile(statistic(np.asarray(values)[draws], axis=1), [2.5, 97.5])
+    return float(low), float(high)

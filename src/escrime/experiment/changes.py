@@ -1,0 +1,76 @@
+"""What the command line changes in an experiment before it is checked."""
+
+from copy import deepcopy
+from typing import Any
+
+from ..errors import EscrimeError, nearest
+
+
+def apply_changes(raw: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The raw settings with the options of `escrime run` applied; None leaves a setting as it is."""
+    raw = deepcopy(raw)
+    given = {key: value for key, value in changes.items() if value not in (None, [], ())}
+    section = raw.setdefault("data", {})
+    for option, key in (("data", "folder"), ("size", "size"), ("limit", "limit"), ("skip_unreadable", "skip_unreadable")):
+        if option in given:
+            section[key] = str(given[option]) if option == "data" else given[option]
+    if "seed" in given:
+        raw["seed"] = given["seed"]
+    if "models" in given:
+        raw["models"] = _models(raw.get("models", {}), given["models"])
+    for entry in given.get("weights", []):
+        _weights(raw.get("models", {}), entry)
+    if "epochs" in given:
+        raw.setdefault("training", {})["epochs"] = given["epochs"]
+        for model in raw.get("models", {}).values():
+            model.get("training", {}).pop("epochs", None)
+    if "adversarial_epochs" in given:
+        hardening = raw.get("defenses", {}).get("adversarial-training")
+        if hardening is None:
+            raise EscrimeError("--adversarial-epochs: this experiment has no adversarial training ([defenses.adversarial-training]).")
+        hardening.setdefault("training", {})["epochs"] = given["adversarial_epochs"]
+    return raw
+
+
+def _models(known: dict, wanted: str) -> dict:
+    """The named models; another architecture joins with the weights setting the experiment's models share."""
+    from ..models import ARCHITECTURES
+
+    chosen = {}
+    for name in filter(None, (part.strip() for part in wanted.split(","))):
+        if name in known:
+            chosen[name] = known[name]
+        else:
+            from ..models.registry import architecture
+
+            try:
+                architecture(name)
+            except EscrimeError:
+                names = [*known, *(a for a in ARCHITECTURES if a not in known)]
+                raise EscrimeError(
+                    f"--models {name!r} is neither a model of this experiment nor an architecture escrime knows "
+                    f"({', '.join(names)}).{nearest(name, names)}"
+                ) from None
+            shared = {model.get("weights", "none") for model in known.values()}
+            chosen[name] = {"arch": name, "weights": shared.pop() if len(shared) == 1 else "none"}
+    if not chosen:
+        raise EscrimeError(f"--models {wanted!r} names no model; the experiment has {', '.join(known)}.")
+    return chosen
+
+
+def _weights(models: dict, entry: str) -> None:
+    name, separator, source = entry.partition("=")
+    if separator and name in models:
+        models[name] = models[name] | {"weights": source}
+    elif len(models) == 1 and (not separator or "/" in name or "://" in entry):
+        (name,) = models
+        models[name] = models[name] | {"weights": entry}
+    elif separator:
+        raise EscrimeError(f"--weights {entry!r}: {name!r} is not a model of this run ({', '.join(models)}).{nearest(name, models)}")
+    elif entry in ("none", "torchvision"):
+        for model in models.values():
+            model["weights"] = entry
+    else:
+        raise EscrimeError(
+            f"--weights {entry!r} does not say for which model ({', '.join(models)}); write --weights {next(iter(models))}={entry}."
+        )

@@ -1,0 +1,123 @@
+"""The pictures of a run: a few images per model, chosen from the records and attacked again, for figures 1, 2, 4 and 8."""
+
+import json
+
+import numpy as np
+import torch
+
+from ..attacks import DGSM, FGSM
+from ..data import ImageSet
+from ..evaluation.scoring import score
+from ..files import whole, write_whole
+from ..randomness import row_keys
+
+GALLERY, PATTERN_EPS = 12, 0.2
+
+
+class Examples:
+    """Collects items for examples/MODEL.json and arrays for examples/MODEL.npz."""
+
+    def __init__(self, model: str, network, test: ImageSet, records, experiment, target: int, device):
+        self.model, self.network, self.test, self.device = model, network, test, device
+        self.records = records[records["model"] == model]
+        self.experiment, self.target, self.seed = experiment, target, experiment.seed
+        self.index = {name: i for i, name in enumerate(test.ids)}
+        self.items, self.arrays = [], {}
+
+    def fooled(self, eps: float):
+        """FGSM records of the undefended network at `eps`: right when clean, wrong when attacked; one class after another."""
+        rows = self.records.query("defense == 'none' and attack == 'FGSM' and eps == @eps and clean_prediction == label")
+        rows = rows[rows["prediction"] != rows["label"]].sort_values("confidence", ascending=False, kind="stable")
+        turn = rows.groupby("label").cumcount()
+        return rows.assign(turn=turn).sort_values(["turn", "confidence"], ascending=[True, False], kind="stable")
+
+    def eps_that_fools(self) -> float:
+        """The headline ε, or the nearest one above it that fools an image."""
+        grid = [eps for eps in self.experiment.attacks.fgsm.epsilons if eps >= self.experiment.headline]
+        return next((eps for eps in grid if len(self.fooled(eps))), self.experiment.headline)
+
+    def add(self, figure, image: str, attack, *, verdict=None, ppa=None, threat="white-box", defense="none") -> None:
+        x, label = self.pixels([image])
+        adversarial = attack(self.network, x, label, seed=self.seed, ids=[image])
+        i = len(self.items)
+        item = {
+            "figure": figure,
+            "index": i,
+            "image": image,
+            "label": int(label),
+            "attack": attack.name,
+            "eps": attack.eps,
+            "defense": defense,
+            "threat": threat,
+            "target": -1 if attack.target is None else attack.target,
+            "original": self.says(self.network, x, image),
+            "adversarial": self.says(self.network, adversarial, image),
+            "perturbation": self.says(self.network, (0.5 + 0.5 * (adversarial - x) / attack.eps).clamp(0, 1), image),
+        }
+        self.arrays |= {f"original_{i}": x[0], f"adversarial_{i}": adversarial[0]}
+        if ppa is not None:
+            with row_keys([(self.seed, image, "examples")]):
+                copies = ppa.noisy_copies(adversarial)
+            copy = copies[min(1, len(copies) - 1)].clamp(0, 1)
+            item |= {"copy": self.says(self.network, copy, image), "verdict": self.says(ppa, adversarial, image)}
+            self.arrays[f"copy_{i}"] = copy[0]
+        self.items.append(item)
+
+    def add_slider(self, image: str) -> None:
+        """One image under FGSM at every ε of the grid."""
+        x, label = self.pixels([image])
+        grid = self.experiment.attacks.fgsm.epsilons
+        swept = [o.adversarial for o in FGSM(grid[-1]).sweep(self.network, x, label, grid, seed=self.seed, ids=[image])]
+        says = [self.says(self.network, adversarial, image) for adversarial in swept]
+        i = len(self.items)
+        self.items.append(
+            {
+                "figure": "slider",
+                "index": i,
+                "image": image,
+                "label": int(label),
+                "attack": "FGSM",
+                "epsilons": grid,
+                "predictions": [s["prediction"] for s in says],
+                "confidences": [s["confidence"] for s in says],
+            }
+        )
+        self.arrays[f"slider_{i}"] = torch.cat(swept)
+
+    def pixels(self, images: list[str]):
+        return self.test.batch([self.index[image] for image in images], device=self.device)
+
+    def says(self, model, x, image: str) -> dict:
+        none = torch.full((1,), -1, device=x.device)
+        verdict = score(model, x, torch.zeros_like(none), none, [(self.seed, image, "examples")], 1)
+        return {"prediction": int(verdict.prediction), "confidence": float(verdict.confidence)}
+
+    def save(self, folder) -> None:
+        """Write the arrays first and the list last: a list that exists is complete."""
+        with whole(folder / f"{self.model}.npz") as path, open(path, "wb") as file:
+            np.savez_compressed(file, **{k: v.detach().cpu().numpy() for k, v in self.arrays.items()})
+        write_whole(folder / f"{self.model}.json", json.dumps(self.items, indent=1))
+
+
+def make_examples(folder, model: str, network, ppa, test, records, experiment, target: int, device) -> None:
+    """Choose, attack and save the examples of one model."""
+    examples = Examples(model, network, test, records, experiment, target, device)
+    eps = examples.eps_that_fools()
+    fooled = examples.fooled(eps)
+    for image in fooled["image"][:3]:
+        examples.add(1, image, FGSM(eps))
+    if ppa is not None:
+        saved = examples.records.query("defense == 'ppa' and threat == 'transfer' and attack == 'FGSM' and eps == @eps")
+        saved = set(saved[saved["correct"] == 1]["image"])
+        order = sorted(fooled["image"], key=lambda image: image not in saved)  # stable: those PPA saves come first
+        for image in order[:2]:
+            examples.add(2, image, FGSM(eps), ppa=ppa, threat="transfer", defense="ppa")
+    for image in fooled["image"][:GALLERY]:
+        examples.add(4, image, FGSM(eps))
+    clean = examples.records.query("defense == 'none' and clean_prediction == label and label != @target")
+    spec = experiment.attacks.dgsm
+    for image in clean["image"].drop_duplicates()[:1]:
+        examples.add(8, image, DGSM(PATTERN_EPS, target, spec.steps, spec.step_size))
+    for image in fooled["image"][:2]:
+        examples.add_slider(image)
+    examples.save(folder)

@@ -1,0 +1,167 @@
+"""The run folder: what it holds, who it belongs to, and one run at a time."""
+
+import fcntl
+import json
+import os
+import platform
+import subprocess
+import time
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from .. import __version__
+from ..errors import EscrimeError
+from ..files import write_whole
+from .schema import Experiment
+
+PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "scipy", "safetensors")
+
+
+class RunFolder:
+    """runs/NAME/ with manifest.json, records/, checkpoints/, examples/, analysis/, training/ and what the report draws."""
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    @property
+    def manifest(self) -> dict:
+        try:
+            return json.loads((self / "manifest.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise EscrimeError(f"{self.path} is not a run folder (no manifest.json); `escrime run` makes one.") from None
+        except (OSError, ValueError) as error:
+            raise EscrimeError(f"{self.path}/manifest.json cannot be read ({error}); restore it or start a new run.") from None
+
+    def write_json(self, name: str, content) -> None:
+        write_whole(self / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+    def prepare(self, name: str, experiment: Experiment, dataset: dict, device: str, command: str) -> None:
+        """Make the folder, or check that it belongs to the same experiment on the same data."""
+        settings = experiment.model_dump(mode="json", by_alias=True)
+        identity = {"experiment": settings, "dataset": dataset}
+        if (self / "manifest.json").exists():
+            old = self.manifest
+            for part, new in identity.items():
+                difference = first_difference(old.get(part), json.loads(json.dumps(new)), part)
+                if difference:
+                    raise EscrimeError(
+                        f"{self.path} belongs to another experiment ({difference}); "
+                        "give another folder with --out, or delete this one."
+                    )
+            return
+        if self.path.exists() and any(p.name != ".lock" for p in self.path.iterdir()):
+            raise EscrimeError(f"{self.path} exists and is not a run folder; give another one with --out.")
+        for sub in ("records", "checkpoints", "examples", "analysis", "training", "figures"):
+            (self / sub).mkdir(parents=True, exist_ok=True)
+        self.write_json(
+            "manifest.json",
+            {
+                "name": name,
+                "title": experiment.title,
+                "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "escrime": __version__,
+                "versions": {package: _version(package) for package in PACKAGES},
+                "commit": _commit(),
+                "python": platform.python_version(),
+                "hardware": hardware(device),
+                "seed": experiment.seed,
+                "command": command,
+                **identity,
+                "models": {},
+                "stages": [],
+            },
+        )
+
+    def record_model(self, name: str, facts: dict) -> None:
+        manifest = self.manifest
+        manifest["models"][name] = facts
+        self.write_json("manifest.json", manifest)
+
+    @contextmanager
+    def stage(self, name: str):
+        """Time a stage and note it in the manifest; resumed work adds to the seconds already noted."""
+        start = time.monotonic()
+        yield
+        manifest = self.manifest
+        seconds = time.monotonic() - start
+        known = next((entry for entry in manifest["stages"] if entry["name"] == name), None)
+        if known is None:
+            manifest["stages"].append({"name": name, "seconds": round(seconds, 2)})
+        else:
+            known["seconds"] = round(known["seconds"] + seconds, 2)
+        self.write_json("manifest.json", manifest)
+
+    @contextmanager
+    def lock(self):
+        """Refuse a second run in the same folder."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = open(self / ".lock", "w")
+        except OSError as error:
+            raise EscrimeError(f"{self.path} cannot be written ({error.strerror}); give another folder with --out.") from None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise EscrimeError(f"another escrime run is working in {self.path}; wait for it or use --out.") from None
+            yield
+
+
+def first_difference(old, new, where: str) -> str | None:
+    """A short description of the first place where two JSON values differ, or None."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*new, *(k for k in old if k not in new)]:
+            difference = first_difference(old.get(key), new.get(key), f"{where}.{key}")
+            if difference:
+                return difference
+        return None
+    if old == new:
+        return None
+    short = lambda value: str(value) if len(str(value)) < 60 else str(value)[:57] + "..."  # noqa: E731
+    return f"{where} was {short(old)}, now {short(new)}"
+
+
+def hardware(device: str) -> dict:
+    """Processor, cores, memory and accelerator of this machine."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    facts = {"cpu": _processor(), "cores": cores, "memory_gib": round(memory, 1), "device": device}
+    if device.startswith("cuda"):
+        import torch
+
+        facts["gpu"] = torch.cuda.get_device_name(device)
+    return facts
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the checkout escrime runs from; None when it was installed from a package."""
+    here = Path(__file__).resolve().parents[3]
+    if not (here / ".git").exists():
+        return None
+    try:
+        ask = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+        return subprocess.run(ask, capture_output=True, text=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.TimeoutExpired):
+        return None

@@ -1,0 +1,196 @@
+"""What an experiment is: the TOML file, typed. An unknown key is refused with the nearest valid one."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ..errors import EscrimeError, nearest
+from ..threat import epsilon
+
+SHIPPED = Path(__file__).parent / "shipped"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Section):
+    """Which images: a dataset name, its edge length in pixels, and how many test images (of each subset) to use."""
+
+    name: str
+    folder: str | None = None
+    size: int | None = Field(None, ge=8)
+    limit: int | None = Field(None, ge=1)
+    skip_unreadable: bool = False
+
+
+class Model(Section):
+    """An architecture and its weights: "none" (random), "torchvision", a file or a URL."""
+
+    arch: str
+    weights: str = "none"
+    head: str = "slice"
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    stands_for: str | None = None
+    training: dict[str, Any] = {}
+
+
+class AdversarialTraining(Section):
+    """The objective by name with its settings, what differs from [training], and whether to start from the untrained
+    network instead of retraining the trained one."""
+
+    objective: dict[str, Any]
+    training: dict[str, Any] = {}
+    from_scratch: bool = False
+
+    @field_validator("objective")
+    @classmethod
+    def _known(cls, value):
+        from ..training import objective
+
+        objective(**value)
+        return value
+
+
+class PPA(Section):
+    """Prediction averaging: radius and number of copies; draws behind each verdict; gradient draws of adaptive attacks."""
+
+    eps_max: float | str
+    samples: int = Field(ge=1)
+    average: str = "exponentials"
+    draws: int = Field(2, ge=1)
+    eot: int = Field(1, ge=1)
+
+    @field_validator("eps_max")
+    @classmethod
+    def _number(cls, value):
+        return epsilon(value)
+
+
+class Defenses(Section):
+    ppa: PPA | None = None
+    adversarial_training: AdversarialTraining | None = Field(None, alias="adversarial-training")
+
+
+class FGSMSweep(Section):
+    """FGSM at every ε. adaptive_limit: images for adaptive attacks on a randomized defense, which cost most."""
+
+    epsilons: list[float | str] = Field(min_length=1)
+    adaptive_limit: int | None = Field(None, ge=1)
+
+    @field_validator("epsilons")
+    @classmethod
+    def _numbers(cls, values):
+        return sorted({epsilon(value) for value in values})
+
+
+class DGSMSweep(FGSMSweep):
+    """DGSM towards `target` (a class name or index) at every ε."""
+
+    target: str | int
+    steps: int = Field(20, ge=1)
+    step_size: float | None = Field(None, gt=0)
+
+
+class Attacks(Section):
+    fgsm: FGSMSweep
+    dgsm: DGSMSweep
+
+
+class Experiment(Section):
+    """One experiment: data, models, training, defenses, attacks. `headline_eps` is the ε of the pictures and first lines."""
+
+    title: str
+    seed: int = 0
+    headline_eps: float | str
+    data: Data
+    models: dict[str, Model] = Field(min_length=1)
+    training: dict[str, Any] = {}
+    defenses: Defenses = Defenses()
+    attacks: Attacks
+
+    @field_validator("headline_eps")
+    @classmethod
+    def _number(cls, value):
+        return epsilon(value)
+
+    @model_validator(mode="after")
+    def _settings_exist(self):
+        for name in self.models:
+            self.train_settings(name)
+            if self.defenses.adversarial_training:
+                self.train_settings(name, adversarial=True)
+        return self
+
+    def train_settings(self, model: str, adversarial: bool = False):
+        """TrainSettings of a model: [training], then the model's own, then those of the adversarial retraining."""
+        from ..training import TrainSettings
+
+        chosen = self.training | self.models[model].training
+        if adversarial:
+            chosen = chosen | self.defenses.adversarial_training.training
+        return TrainSettings(**chosen)
+
+    @property
+    def headline(self) -> float:
+        """The FGSM ε of the grid closest to headline_eps, and above 0."""
+        positive = [eps for eps in self.attacks.fgsm.epsilons if eps > 0] or [float(self.headline_eps)]
+        return min(positive, key=lambda eps: abs(eps - self.headline_eps))
+
+
+def shipped() -> dict[str, Path]:
+    """The experiments that come with escrime, by name."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
+
+
+def read_experiment(name_or_path: str) -> tuple[str, dict[str, Any]]:
+    """The name and the raw settings of a shipped experiment or of a user's own TOML file."""
+    path = shipped().get(name_or_path, Path(name_or_path))
+    if path.suffix != ".toml":
+        raise EscrimeError(
+            f"experiment {name_or_path!r} is unknown; use one of {', '.join(shipped())}, or a file ending in .toml."
+            + nearest(name_or_path, shipped())
+        )
+    try:
+        return path.stem, tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EscrimeError(f"experiment file {path} does not exist; check the path.") from None
+    except OSError as error:
+        raise EscrimeError(f"experiment file {path} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise EscrimeError(f"experiment file {path} is not valid TOML: {error}.") from None
+
+
+def check_experiment(raw: dict[str, Any], source: str) -> Experiment:
+    """The typed experiment, or one sentence about the first thing that is wrong in `source`."""
+    try:
+        return Experiment.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            parent, key = _section(first["loc"][:-1]), first["loc"][-1]
+            names = [field.alias or name for name, field in parent.model_fields.items()]
+            hint = nearest(key, names) or f" It takes {', '.join(names)}."
+            raise EscrimeError(f"{source}: unknown key {where!r}.{hint}") from None
+        if first["type"] == "missing":
+            raise EscrimeError(f"{source}: {where!r} is missing; add it.") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise EscrimeError(f"{source}: {where} = {first['input']!r}: {message}") from None
+
+
+def _section(location) -> type[BaseModel]:
+    """The section class at a pydantic error location, so that its keys can be suggested."""
+    here: Any = Experiment
+    for part in location:
+        if not (isinstance(here, type) and issubclass(here, BaseModel)):
+            break
+        fields = {field.alias or name: field for name, field in here.model_fields.items()}
+        if part not in fields:
+            return here
+        kinds = [fields[part].annotation, *getattr(fields[part].annotation, "__args__", ())]
+        here = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), here)
+    return here

@@ -1,0 +1,24 @@
+"""Classifiers: build by name, load and save weights, make the fast frozen copies that attacks run."""
+
+from .architectures import ARCHITECTURES, Architecture, architecture
+from .normalized import Normalized, logits_and_auxiliary
+from .prepare import numerical_gap, prepare
+from .registry import build
+from .small import LeNet, WideResNetSmall
+from .weights import load_weights, read_metadata, save_weights
+
+__all__ = [
+    "ARCHITECTURES",
+    "Architecture",
+    "LeNet",
+    "Normalized",
+    "WideResNetSmall",
+    "architecture",
+    "build",
+    "load_weights",
+    "logits_and_auxiliary",
+    "numerical_gap",
+    "prepare",
+    "read_metadata",
+    "save_weights",
+]

@@ -1,0 +1,95 @@
+"""A classifier that takes raw pixels: normalization is its first layer, logits are all it returns."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import EscrimeError
+
+
+Values = float | Sequence[float] | Tensor
+
+
+class Normalized(nn.Module):
+    """`network` behind `(images - mean) / std`: images float32 (N, C, H, W) in [0, 1] → logits (N, K).
+
+    `mean` and `std` are one number or one per channel, on the [0, 1] scale; they are kept as buffers (1, C, 1, 1).
+    GoogLeNet and Inception return a tuple with auxiliary logits in training mode; here `forward` always returns the
+    logits alone. Ask `logits_and_auxiliary` for the others.
+
+    Errors: EscrimeError if mean or std is not finite, a std is not positive, or they are on the 0–255 scale.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, mean: Values, std: Values):
+        super().__init__()
+        self.network = network
+        mean, std = channel_values("mean", mean), channel_values("std", std)
+        if mean.numel() > 1 and std.numel() > 1 and mean.numel() != std.numel():
+            raise EscrimeError(f"mean has {mean.numel()} values and std has {std.numel()}; give one value per channel.")
+        if (std <= 0).any():
+            raise EscrimeError(f"std = {std.flatten().tolist()} is not positive everywhere; images are divided by it.")
+        if (mean.abs() > 1).any():
+            raise EscrimeError(
+                f"mean = {mean.flatten().tolist()} lies outside the pixel range [0, 1]; "
+                "if it is on the 0–255 scale, divide mean and std by 255."
+            )
+        mean, std = (tensor.clone() for tensor in torch.broadcast_tensors(mean, std))
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+
+    def forward(self, images: Tensor, auxiliary: bool = False):
+        """Logits (N, K); with `auxiliary=True` the pair (logits, list of auxiliary logits)."""
+        logits, others = _split(self.network((images - self.mean) / self.std))
+        return (logits, others) if auxiliary else logits
+
+    def extra_repr(self) -> str:
+        mean, std = ([round(v, 4) for v in t.flatten().tolist()] for t in (self.mean, self.std))
+        return f"mean={mean}, std={std}"
+
+
+def logits_and_auxiliary(model: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Logits (N, K) and the list of auxiliary logits, each (N, K), in the order of the heads from input to output.
+
+    The list is empty in eval mode and for a network without auxiliary heads. `model` is any module that returns
+    logits; wrappers that keep the model under `.module` (DistributedDataParallel, Lightning Fabric) or `._orig_mod`
+    (torch.compile) are called, not bypassed, so that their hooks run.
+    """
+    if isinstance(_unwrapped(model), Normalized):
+        return model(images, auxiliary=True)
+    return _split(model(images))
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside the wrappers of torch and Lightning, which pass keyword arguments on; others may not."""
+    while type(model).__module__.partition(".")[0] in ("torch", "lightning", "lightning_fabric"):
+        inner = getattr(model, "_orig_mod", None) or getattr(model, "module", None)
+        if not isinstance(inner, nn.Module):
+            break
+        model = inner
+    return model
+
+
+def _split(output) -> tuple[Tensor, list[Tensor]]:
+    """Logits and auxiliary logits from a network's output: a tensor, or torchvision's GoogLeNet / Inception tuple."""
+    if not isinstance(output, tuple):
+        return output, []
+    logits, *others = output
+    # torchvision's GoogLeNetOutputs counts from the output back: (logits, aux_logits2, aux_logits1).
+    return logits, [other for other in reversed(others) if other is not None]
+
+
+def channel_values(name: str, value: Values, channels: int | None = None) -> Tensor:
+    """`value`, one number or one per channel, as float32 (1, C, 1, 1); one number is repeated for `channels`."""
+    try:
+        tensor = torch.as_tensor(value, dtype=torch.float32).detach().clone().reshape(1, -1, 1, 1)
+    except (TypeError, ValueError, RuntimeError):
+        raise EscrimeError(f"{name} = {value!r} is not a number or a list of numbers, one per channel.") from None
+    if tensor.numel() == 0 or not tensor.isfinite().all():
+        raise EscrimeError(f"{name} = {tensor.flatten().tolist()} must be finite, with one value per channel.")
+    if channels is not None and tensor.numel() not in (1, channels):
+        raise EscrimeError(f"{name} = {tensor.flatten().tolist()} needs one value, or {channels}: one per channel.")
+    return tensor.expand(1, channels or -1, 1, 1).clone()

@@ -1,0 +1,141 @@
+"""A frozen copy of a classifier that computes the same thing faster: what attacks and evaluations run."""
+
+import copy
+import random
+from collections import Counter
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from ..errors import EscrimeError
+
+# Exact types only: a subclass, or a parametrized layer, may do more than its base class.
+PAIRS = {(nn.Conv1d, nn.BatchNorm1d), (nn.Conv2d, nn.BatchNorm2d), (nn.Conv3d, nn.BatchNorm3d)}
+
+
+def prepare(model: nn.Module) -> nn.Module:
+    """A copy of `model` for inference and input gradients: eval mode, frozen parameters, every BatchNorm folded into
+    the convolution it follows, channels-last memory.
+
+    Only the order of arithmetic changes: logits agree to about 1e-6 of their size in float32 (`numerical_gap` measures
+    it), so a verdict with a clear margin is the original's. The copy shares no storage with the original, which keeps
+    its mode, gradients and hooks. The copy runs the model's own forward code, so random numbers and control flow stay
+    alive; tracing with torch.fx only finds the pairs. What cannot be traced is searched child by child; a model with
+    hooks on its layers is copied and left unfolded.
+
+    Errors: EscrimeError if the model cannot be copied.
+    """
+    duplicate = _copy(model).eval().requires_grad_(False)
+    if not any(_hooked(module) for name, module in duplicate.named_modules() if name):
+        uses = Counter(map(id, _all_modules(duplicate).values())) + Counter(map(id, _all_parameters(duplicate)))
+        _fold(duplicate, uses)
+    return duplicate.to(memory_format=torch.channels_last)
+
+
+def numerical_gap(model: nn.Module, prepared: nn.Module, images: Tensor) -> float:
+    """The largest |difference| between the logits of `model`, in eval mode, and of its prepared copy over `images`."""
+    reference = _copy(model).eval()
+    with torch.no_grad():
+        return float((reference(images) - prepared(images)).abs().max())
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    """A deep copy without gradients."""
+    # deepcopy refuses tensors that carry a graph, such as those that torch.nn.utils.weight_norm leaves on a module.
+    derived = {
+        id(value): value.detach().clone()
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+    try:
+        duplicate = copy.deepcopy(model, derived)
+    except Exception as error:
+        name = type(model).__name__
+        raise EscrimeError(f"the {name} cannot be copied ({error}); it must support copy.deepcopy.") from error
+    for tensor in duplicate.parameters():
+        tensor.grad = None
+    return duplicate
+
+
+def _hooked(module: nn.Module) -> bool:
+    """Whether someone watches or changes what goes in or out of the module, which folding would change."""
+    kinds = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(kinds)
+
+
+def _all_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """Every path to every module: a module reachable in two ways appears twice."""
+    return dict(model.named_modules(remove_duplicate=False))
+
+
+def _all_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Every parameter of every module: one that is tied appears twice."""
+    return [p for module in model.modules() for p in module._parameters.values() if p is not None]
+
+
+def _fold(model: nn.Module, uses: Counter) -> None:
+    """Fold every pair of `model`, in place; where it cannot be traced, fold its children one by one.
+
+    `uses` counts how often each module and parameter appears in the whole model: shared ones are left alone.
+    """
+    graph = _trace(model)
+    if graph is None:
+        for child in model.children():
+            _fold(child, uses)
+        return
+    for layer_name, norm_name in _pairs(model, graph, uses):
+        layer, norm = model.get_submodule(layer_name), model.get_submodule(norm_name)
+        # In float64, so that folding rounds each weight once.
+        fused = fuse_conv_bn_eval(copy.deepcopy(layer).double(), copy.deepcopy(norm).double()).to(layer.weight.dtype)
+        _replace(model, layer_name, fused.requires_grad_(False))
+        _replace(model, norm_name, nn.Identity().eval())
+
+
+def _pairs(model: nn.Module, graph: fx.Graph, uses: Counter) -> list[tuple[str, str]]:
+    """Names of (convolution, BatchNorm) where the one's output goes to the other alone, and each is called once."""
+    modules = _all_modules(model)
+    calls = Counter(id(modules[node.target]) for node in graph.nodes if node.op == "call_module")
+    # A layer whose parameters are also read directly, as in functional calls, must keep them.
+    read = {node.target.rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
+
+    def private(name: str) -> bool:
+        things = [modules[name], *modules[name].parameters()]
+        return calls[id(modules[name])] == 1 and name not in read and all(uses[id(thing)] == 1 for thing in things)
+
+    found = []
+    for node in graph.nodes:
+        source = node.args[0] if node.op == "call_module" and node.args else None
+        if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) > 1:
+            continue
+        layer, norm = modules[source.target], modules[node.target]
+        # Without running statistics BatchNorm uses those of the batch, even in eval mode.
+        foldable = (type(layer), type(norm)) in PAIRS and norm.running_mean is not None
+        if foldable and private(source.target) and private(node.target):
+            found.append((source.target, node.target))
+    return found
+
+
+def _trace(model: nn.Module) -> fx.Graph | None:
+    """The graph of the model's forward, or None where symbolic tracing fails or cannot be trusted."""
+    # Tracing runs forward with stand-ins for tensors, which forward may store: so on a copy that shares the tensors.
+    shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    try:
+        graph = fx.Tracer().trace(copy.deepcopy(model, shared))
+    except Exception:  # control flow on values, shapes read as numbers, another library's modules, …
+        graph = None
+    # Numbers drawn during tracing may have chosen the path through the model; the next call may take another.
+    drew = not torch.equal(before[0], torch.get_rng_state()) or before[1] != random.getstate()
+    drew = drew or str(before[2]) != str(np.random.get_state())
+    torch.set_rng_state(before[0])
+    random.setstate(before[1])
+    np.random.set_state(before[2])
+    return None if drew else graph
+
+
+def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, module)

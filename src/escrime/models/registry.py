@@ -1,0 +1,99 @@
+"""Build a classifier by name: random, or with pre-trained weights whose output layer is cut to the wanted classes."""
+
+from collections.abc import Sequence
+from operator import index
+from pathlib import Path
+
+from torch import nn
+
+from ..errors import EscrimeError, nearest
+from .architectures import ARCHITECTURES, Architecture, architecture, construct, head_names
+from .matching import align, check_finite, check_fit, cut_heads, overwrite
+from .normalized import Normalized, channel_values
+from .sources import Weights, read_weights
+
+__all__ = ["ARCHITECTURES", "Architecture", "architecture", "build"]
+
+HEADS = ("new", "slice")
+
+
+def build(
+    arch: str,
+    classes: int,
+    *,
+    weights: str | Path | None = None,
+    head: str = "new",
+    class_indices: Sequence[int] | None = None,
+    seed: int = 0,
+    mean: Sequence[float] | float | None = None,
+    std: Sequence[float] | float | None = None,
+) -> Normalized:
+    """A classifier with `classes` outputs, on the CPU, in eval mode, behind its normalization layer.
+
+    arch: a name of ARCHITECTURES or any other torchvision classifier.
+    weights: None (random, from `seed`), "torchvision" (the first published ImageNet weights; "torchvision:NAME" for
+        others), an http(s) URL with an optional `#sha256=…`, or a .safetensors / .pt / .pth file.
+    head: what to do with a pre-trained output layer of another number of classes: "new" puts a fresh one, drawn from
+        `seed`; "slice" keeps its rows `class_indices`. Auxiliary heads (GoogLeNet) are cut the same way, and are fresh
+        where the weights have none. Without weights there is nothing to cut.
+    mean, std: the normalization the weights were trained with. Otherwise it comes from a normalization layer stored
+        with the weights, from the metadata of a .safetensors file, or from the architecture.
+
+    The global random state is not touched. Errors: EscrimeError for an unknown name, weights that cannot be read
+    (an unsafe pickle among them), or weights that do not fit.
+    """
+    known = architecture(arch)
+    classes, class_indices = _check(classes, head, class_indices)
+    if (mean is None) != (std is None):
+        raise EscrimeError("mean and std describe one normalization; give both or neither.")
+    network = construct(known, classes, seed)
+    stored = None
+    if weights is not None:
+        stored = _load(network, known, classes, read_weights(weights, known), head, class_indices)
+    mean, std = (mean, std) if mean is not None else stored or (known.mean, known.std)
+    # One value per channel, even where one number was given: the shape is part of every saved checkpoint.
+    channels = len(known.mean)
+    mean, std = channel_values("mean", mean, channels), channel_values("std", std, channels)
+    return Normalized(network, mean, std).eval()
+
+
+def _check(classes, head, class_indices) -> tuple[int, tuple[int, ...] | None]:
+    """The arguments of `build` in plain types, or one sentence on what is wrong with them."""
+    if isinstance(classes, bool) or not hasattr(classes, "__index__") or classes < 2:
+        raise EscrimeError(f"classes = {classes!r} is not an integer ≥ 2; give the number of classes of the data.")
+    if head not in HEADS:
+        raise EscrimeError(f"head {head!r} is unknown; use 'new' or 'slice'.{nearest(head, HEADS)}")
+    if head == "new":
+        if class_indices is not None:
+            raise EscrimeError("class_indices say which rows of an output layer to keep; they need head='slice'.")
+        return int(classes), None
+    if class_indices is None:
+        return int(classes), None
+    try:
+        indices = tuple(index(i) for i in class_indices)
+    except TypeError:
+        raise EscrimeError(f"class_indices {class_indices!r} are not a sequence of integers.") from None
+    if len(indices) != classes or len(set(indices)) != classes or min(indices) < 0:
+        raise EscrimeError(f"class_indices {list(indices)} must be {classes} different class numbers from 0 up.")
+    return int(classes), indices
+
+
+def _load(
+    network: nn.Module, arch: Architecture, classes: int, weights: Weights, head: str, class_indices
+) -> tuple | None:
+    """Load the weights into `network`; return the normalization that came with them, if any."""
+    own = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    aligned, normalizer = align(weights.tensors, own)
+    tensors = cut_heads(aligned, own, head_names(arch, classes), head, class_indices)
+    # Left as drawn from the seed: output layers that were cut away, auxiliary heads that the weights never had.
+    fresh = aligned.keys() - tensors.keys()
+    for part in arch.auxiliary:
+        if not any(name.startswith(f"{part}.") for name in aligned):
+            fresh |= {name for name in own if name.startswith(f"{part}.")}
+    what = f"weights from {weights.origin}"
+    check_fit({name: shape for name, shape in own.items() if name not in fresh}, tensors, what, arch.name, arch)
+    check_finite(tensors, what)
+    overwrite(network, tensors)
+    if normalizer is None and {"mean", "std"} <= weights.metadata.keys():
+        normalizer = weights.metadata["mean"], weights.metadata["std"]
+    return normalizer

@@ -1,0 +1,99 @@
+"""Weights on disk: safetensors files, written whole or not at all, and loaded without running anything."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from ..errors import EscrimeError
+from ..files import write_whole
+from .matching import check_finite, check_fit, overwrite
+
+# The only entry of the file's metadata, which holds ours as JSON: safetensors keeps text alone, and writes several
+# entries in an order of its own.
+METADATA = "escrime"
+
+
+def save_weights(model: nn.Module, path: str | Path, metadata: dict | None = None) -> Path:
+    """Write every parameter and buffer of `model` to the safetensors file `path`, with `metadata` (JSON values).
+
+    The file appears complete or not at all; an older file of the same name survives a failed write. The bytes depend
+    only on the weights and the metadata.
+
+    Errors: EscrimeError if metadata is not JSON or the file cannot be written.
+    """
+    path = Path(path).expanduser()
+    try:
+        text = json.dumps(metadata or {}, sort_keys=True)
+    except TypeError as error:
+        raise EscrimeError(f"metadata for {path} cannot be written as JSON: {error}.") from None
+    # Cloned: safetensors refuses tensors that share memory, as tied weights do.
+    tensors = {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in model.state_dict().items()
+    }
+    write_whole(path, save(tensors, metadata={METADATA: text}))
+    return path
+
+
+def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
+    """Load what `save_weights` wrote into `model`, in place, and return it. Nothing is loaded unless everything fits.
+
+    Errors: EscrimeError if the file is missing or damaged, or its names and shapes are not exactly the model's.
+    """
+    tensors, _ = read_safetensors(path)
+    what = f"weights in {path}"
+    check_fit({name: tensor.shape for name, tensor in model.state_dict().items()}, tensors, what, "the model")
+    check_finite(tensors, what)
+    overwrite(model, tensors)
+    return model
+
+
+def read_metadata(path: str | Path) -> dict:
+    """The metadata of a safetensors file: what `save_weights` was given, or another writer's entries as they stand."""
+    with _open(path) as file:
+        return _metadata(file, path)
+
+
+def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
+    """Name → tensor, and the metadata, of a safetensors file."""
+    with _open(path) as file:
+        try:
+            return {name: file.get_tensor(name) for name in file.keys()}, _metadata(file, path)
+        except SafetensorError as error:
+            raise _damaged(path, error) from None
+
+
+def _open(path: str | Path):
+    path = Path(path).expanduser()
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise EscrimeError(f"weights file {path} {what}; check the path.")
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from None
+
+
+def _metadata(file, path) -> dict:
+    entries = dict(file.metadata() or {})
+    if METADATA not in entries:
+        return {name: _decoded(text) if name in ("mean", "std") else text for name, text in entries.items()}
+    try:
+        return dict(json.loads(entries[METADATA]))
+    except ValueError as error:
+        raise _damaged(path, error) from None
+
+
+def _decoded(text: str):
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _damaged(path, error) -> EscrimeError:
+    return EscrimeError(f"weights file {path} is not a complete safetensors file ({error}); fetch or write it again.")

@@ -1,0 +1,55 @@
+"""C11 and C12: the remarks of the paper's analysis, from the measurements in analysis/MODEL.json."""
+
+from ..intervals import Point
+from .evidence import Claim, Evidence, Version
+from .verdicts import NOT_REPRODUCED, PARTLY, REPRODUCED, Finding, not_tested
+
+
+def image_features(evidence: Evidence) -> Finding:
+    """C11. The pattern follows its own image's edges more than other images' edges: an interval above 0."""
+    found = evidence.run.analysis(evidence.model).get("C11")
+    settings = {"attack": "DGSM"}
+    if not found or found.get("value") is None:
+        return not_tested("the run did not measure the pattern of DGSM's perturbations", **settings)
+    point = Point(found.get("eps"), found["value"], found["low"], found["high"], found["n"])
+    if point.low > 0:
+        verdict, why = REPRODUCED, "the whole interval lies above 0, what a pattern that ignores the image would score"
+    elif point.high < 0:
+        verdict, why = (
+            NOT_REPRODUCED,
+            "the whole interval lies below 0, what a pattern that ignores the image would score",
+        )
+    else:
+        verdict, why = PARTLY, "the interval includes 0, what a pattern that ignores the image would score"
+    text = f"{found['measure']}: {point.value:.3g} [{point.low:.3g}, {point.high:.3g}], n = {point.n}"
+    return Finding(verdict, text, why, point, **settings)
+
+
+def flatter(evidence: Evidence) -> Finding:
+    """C12. The loss is less steep after adversarial training: a ratio of gradient norms below 1 with its interval."""
+    found = evidence.run.analysis(evidence.model).get("C12")
+    settings = {"defense": "adversarial-training"}
+    if not found or found.get("ratio") is None:
+        return not_tested("the run did not measure the loss surface before and after adversarial training", **settings)
+    point = Point(None, found["ratio"], found["low"], found["high"], found["n"])
+    if point.high < 1:
+        verdict, why = REPRODUCED, "the whole interval lies below 1: flatter after adversarial training"
+    elif point.low > 1:
+        verdict, why = NOT_REPRODUCED, "the whole interval lies above 1: steeper after adversarial training"
+    else:
+        verdict, why = PARTLY, "the interval includes 1"
+    text = f"gradient norm after / before {point.value:.3g} [{point.low:.3g}, {point.high:.3g}], n = {point.n}"
+    if found.get("p") is not None:
+        text += f", p = {found['p']:.2g}"
+    for name in ("gradient_norm", "linearity_error"):
+        pair = [found.get(state, {}).get(name) for state in ("clean", "adversarial-training")]
+        if None not in pair:
+            text += f"; mean {name.replace('_', ' ')} {pair[0]:.3g} → {pair[1]:.3g}"
+    return Finding(verdict, text, why, point, **settings)
+
+
+_C11 = Version("DGSM's perturbation shows features of the image.", "seen in its figure 8", image_features)
+_C12 = Version(
+    "Adversarial training lands in a flatter region of the loss (a speculation of the paper).", "flatter", flatter
+)
+CLAIMS = (Claim("C11", _C11, _C11, per_subset=False), Claim("C12", _C12, _C12, per_subset=False))

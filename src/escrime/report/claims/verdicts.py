@@ -1,0 +1,112 @@
+"""From a measured interval to a verdict. A verdict is the whole interval's, never the point estimate's alone."""
+
+from dataclasses import asdict, dataclass, field
+
+from ..intervals import Point
+
+REPRODUCED, PARTLY, NOT_REPRODUCED, NOT_TESTED = "reproduced", "partly", "not reproduced", "not tested"
+# "About 73" is read as within five points of it.
+ABOUT = 0.05
+
+
+@dataclass(frozen=True)
+class Part:
+    """One checkable half of a claim: its verdict and one clause saying why."""
+
+    verdict: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """A defense under the attack that knows it, where it does worst against what it showed in transfer."""
+
+    eps: float
+    value: float
+    low: float
+    high: float
+    n: int
+    transfer: float
+    undefended: float | None
+    state: str  # "falls", "weakens" or "holds"
+    text: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one model shows about one claim."""
+
+    verdict: str
+    measured: str = "not measured"
+    why: str = ""
+    point: Point | None = None
+    attack: str = "none"
+    defense: str = "none"
+    threat: str = "white-box"
+    adaptive: Adaptive | None = None
+    eps: float | None = field(default=None)
+
+    def as_row(self) -> dict:
+        point = self.point
+        numbers = {key: finite(getattr(point, key)) if point else None for key in ("value", "low", "high")}
+        eps = self.eps if self.eps is not None else point.eps if point else None
+        return {
+            "measured": self.measured,
+            **numbers,
+            "n": point.n if point else 0,
+            "eps": eps,
+            "attack": self.attack,
+            "defense": self.defense,
+            "threat": self.threat,
+            "verdict": self.verdict,
+            "why": self.why,
+            "adaptive": asdict(self.adaptive) if self.adaptive else None,
+        }
+
+
+def finite(number: float) -> float | None:
+    return float(number) if number == number else None
+
+
+def not_tested(why: str, **settings) -> Finding:
+    return Finding(NOT_TESTED, why=why, **settings)
+
+
+def above(point: Point, threshold: float, what: str) -> Part:
+    """The claim "more than `threshold`": the whole interval above it, none of it, or some."""
+    if point.low >= threshold:
+        return Part(REPRODUCED, f"the whole interval lies above {what}")
+    if point.high < threshold:
+        return Part(NOT_REPRODUCED, f"the whole interval lies below {what}")
+    return Part(PARTLY, f"the interval reaches both sides of {what}")
+
+
+def below(point: Point, threshold: float, what: str) -> Part:
+    """The claim "at most `threshold`"."""
+    if point.high <= threshold:
+        return Part(REPRODUCED, f"the whole interval lies below {what}")
+    if point.low > threshold:
+        return Part(NOT_REPRODUCED, f"the whole interval lies above {what}")
+    return Part(PARTLY, f"the interval reaches both sides of {what}")
+
+
+def about(point: Point, number: float, what: str, tolerance: float = ABOUT) -> Part:
+    """The claim of a number: the interval contains it or the estimate is within `tolerance`; partly when the interval touches."""
+    if point.low <= number <= point.high or abs(point.value - number) <= tolerance:
+        return Part(
+            REPRODUCED, f"{what} is in the interval" if point.low <= number <= point.high else f"it is close to {what}"
+        )
+    if point.low <= number + tolerance and point.high >= number - tolerance:
+        return Part(PARTLY, f"the interval comes close to {what}")
+    return Part(NOT_REPRODUCED, f"{what} is outside the interval")
+
+
+def combine(*parts: Part) -> Part:
+    """All agree: that verdict. Otherwise partly, and every reason is given."""
+    verdicts = {part.verdict for part in parts}
+    return Part(verdicts.pop() if len(verdicts) == 1 else PARTLY, "; ".join(part.why for part in parts))
+
+
+def capped(part: Part, note: str) -> Part:
+    """The verdict on a claim tested at another ε than the paper's: at best "partly", and it says so."""
+    return Part(PARTLY if part.verdict == REPRODUCED else part.verdict, f"{part.why}; {note}")

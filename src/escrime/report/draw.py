@@ -1,0 +1,78 @@
+"""A run folder → figures/, claims.json and report.html."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import EscrimeError
+from .claims import judge
+from .figures import FIGURES, draw_figures
+from .page import render_page
+from .run import read_run
+
+
+def draw_report(folder: Path | str, progress: Callable[[int, int], None] | None = None) -> list[Path]:
+    """Draw everything the run folder's records can show; return the files written, figures first.
+
+    Everything is drawn beside the old report and takes its place only when complete. A figure without data is left out
+    and named, with the reason, on the page. `progress(done, total)` is called after every step.
+    Errors: EscrimeError for a folder that is not a run, has no records, or cannot be written.
+    """
+    folder = Path(folder)
+    run = read_run(folder)
+    total, done = len(run.models) * len(FIGURES) + 2, 0
+
+    def step(_=None):
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, total)
+
+    try:
+        fresh = Path(tempfile.mkdtemp(prefix=".report-", dir=folder))
+    except OSError as error:
+        raise EscrimeError(
+            f"{folder} cannot be written ({error.strerror}); free some space or copy the run elsewhere."
+        ) from error
+    try:
+        drawn = draw_figures(run, fresh / "figures", step)
+        claims = judge(run)
+        write(fresh / "claims.json", json.dumps(claims, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        step()
+        write(fresh / "report.html", render_page(run, drawn, claims))
+        step()
+        return publish(fresh, folder)
+    except OSError as error:
+        raise EscrimeError(
+            f"the report of {folder} could not be written ({error.strerror or error}); free some space and run "
+            f"`escrime report {folder}`: the records are untouched."
+        ) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def write(path: Path, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def publish(fresh: Path, folder: Path) -> list[Path]:
+    """Move the finished files into place and remove figures of an earlier report that this one does not have."""
+    figures = folder / "figures"
+    figures.mkdir(exist_ok=True)
+    written = []
+    for path in sorted((fresh / "figures").iterdir()):
+        written.append(figures / path.name)
+        os.replace(path, written[-1])
+    for old in figures.glob("fig[0-9]*-*.*"):
+        if old not in written and old.suffix in (".png", ".svg"):
+            old.unlink()
+    for name in ("claims.json", "report.html"):
+        os.replace(fresh / name, folder / name)
+        written.append(folder / name)
+    return written

@@ -1,0 +1,38 @@
+"""The paper's figures 1–8 for every model of a run, each as PNG and SVG."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from ..run import Run
+from . import examples, sweeps
+from .style import Drawn, styled
+
+FIGURES: tuple[Callable[[Run, str, Path], Drawn], ...] = (
+    examples.perturbation,
+    examples.averaging,
+    sweeps.fgsm_undefended,
+    examples.gallery,
+    sweeps.dgsm_undefended,
+    *(partial(sweeps.defended, name=name, attack=attack) for name in sweeps.DEFENDED for attack in ("FGSM", "DGSM")),
+    examples.pattern,
+)
+
+
+def draw_figures(run: Run, folder: Path, on_figure: Callable[[Drawn], None] | None = None) -> list[Drawn]:
+    """Draw every figure of every model into `folder`, in the paper's order.
+
+    A figure whose data the run does not have comes back with `skipped` saying why, and no files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    with styled():
+        for model in run.models:
+            for draw in FIGURES:
+                drawn.append(draw(run, model, folder))
+                if on_figure:
+                    on_figure(drawn[-1])
+    return drawn
+
+
+__all__ = ["FIGURES", "Drawn", "draw_figures"]

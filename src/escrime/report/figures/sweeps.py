@@ -1,0 +1,179 @@
+"""Figures 3 and 5 (the undefended network), 6 (PPA) and 7 (adversarial training): scores against ε*."""
+
+from pathlib import Path
+
+from ..run import Run
+from ..sweep import Sweep
+from ..words import defense_name, eps_text, listing, percent, slug
+from . import curves
+from .style import Drawn, headline, new_figure, save
+
+DEFENDED = {"fig6": "ppa", "fig7": "adversarial-training"}
+PAPER_NETWORK = "wide_resnet50_2"
+
+
+def subset_note(run: Run) -> str:
+    return f" on the {run.main_subset} images" if run.main_subset else ""
+
+
+def fgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
+    """Figure 3: accuracy under FGSM above box plots of the confidence."""
+    drawn = Drawn("fig3", model, f"{model} under FGSM")
+    sweep = run.sweep(model, "none", "white-box", "FGSM", run.main_subset)
+    if sweep is None or not sweep.n:
+        drawn.skipped = "no FGSM sweep of the undefended network is recorded"
+        return drawn
+    figure = new_figure(6.4, 6.0)
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    figure.subplots_adjust(left=0.11, right=0.98, bottom=0.09, top=0.84, hspace=0.1)
+    headline(figure, drawn.title)
+    curves.draw_curve(top, sweep)
+    for subset in run.subsets[1:]:
+        other = run.sweep(model, "none", "white-box", "FGSM", subset)
+        if other.n:
+            curves.draw_curve(top, other, label=f"undefended, {subset} images", faint=True)
+    overlay = run.stands_for(model) == PAPER_NETWORK and curves.draw_paper(top, "FGSM", "none", sweep.eps[-1])
+    curves.draw_confidence(bottom, sweep)
+    curves.frame_axes(top, sweep.eps[-1], xlabel="", ylabel="% correct")
+    curves.frame_axes(bottom, sweep.eps[-1], ylabel="confidence in %")
+    curves.legend_above(top)
+    drawn.png, drawn.svg = save(figure, folder, f"fig3-{slug(model)}")
+    last = len(sweep.eps) - 1
+    drawn.caption = (
+        f"Accuracy of {model} under FGSM (white-box{subset_note(run)}, n = {curves.count_text(sweep)}), shaded with its "
+        f"95% Wilson interval: {fall_text(sweep)}. Below, the confidence of the predicted class: median "
+        f"{median_confidence(sweep, 0)} at ε* = {eps_text(sweep.eps[0])}, {median_confidence(sweep, last)} at ε* = {eps_text(sweep.eps[last])} "
+        "(boxes are quartiles, whiskers 5–95%)." + paper_note(overlay)
+    )
+    drawn.alt = f"Line chart of percent correct against ε*: {fall_text(sweep)}; below it, box plots of confidence."
+    return drawn
+
+
+def dgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
+    """Figure 5: the share of images predicted as the target under DGSM."""
+    drawn = Drawn("fig5", model, f"{model} under DGSM")
+    sweep = run.sweep(model, "none", "white-box", "DGSM", run.main_subset)
+    if sweep is None or not sweep.n:
+        drawn.skipped = "no DGSM sweep of the undefended network is recorded"
+        return drawn
+    target = run.class_name(sweep.target)
+    figure = new_figure(6.4, 4.2)
+    axes = figure.subplots()
+    figure.subplots_adjust(left=0.11, right=0.98, bottom=0.13, top=0.76)
+    headline(figure, drawn.title)
+    curves.draw_curve(axes, sweep, "hit")
+    for subset in run.subsets[1:]:
+        other = run.sweep(model, "none", "white-box", "DGSM", subset)
+        if other.n:
+            curves.draw_curve(axes, other, "hit", label=f"undefended, {subset} images", faint=True)
+    overlay = run.stands_for(model) == PAPER_NETWORK and curves.draw_paper(axes, "DGSM", "none", sweep.eps[-1])
+    floor = draw_floor(axes, sweep)
+    curves.frame_axes(axes, sweep.eps[-1], ylabel=f"% predicted as “{target}”")
+    curves.legend_above(axes)
+    drawn.png, drawn.svg = save(figure, folder, f"fig5-{slug(model)}")
+    drawn.caption = (
+        f"Images that {model} calls “{target}” under DGSM (white-box{subset_note(run)}, n = {curves.count_text(sweep)}), with "
+        f"95% Wilson intervals: {rise_text(sweep)}. {floor}Images of that class are left as they are and counted."
+        + paper_note(overlay)
+    )
+    drawn.alt = f"Line chart of percent predicted as {target} against ε*: {rise_text(sweep)}."
+    return drawn
+
+
+def defended(run: Run, model: str, folder: Path, name: str, attack: str) -> Drawn:
+    """Figures 6 and 7: a defense under the attack that ignores it, beside the attack that knows it.
+
+    FGSM stands above box plots of the confidence; DGSM, the share called the target, in a figure of its own.
+    """
+    defense = DEFENDED[name]
+    stem = name if attack == "FGSM" else f"{name}-{attack.lower()}"
+    drawn = Drawn(stem, model, f"{model} with {defense_name(defense)} under {attack}", wide=True)
+    pairs = [(t, run.sweep(model, defense, t, attack, run.main_subset)) for t in ("transfer", "adaptive")]
+    pairs = [(threat, sweep) for threat, sweep in pairs if sweep is not None and sweep.n]
+    if not pairs:
+        drawn.skipped = f"no {attack} sweep of {defense_name(defense)} is recorded"
+        return drawn
+    score = "correct" if attack == "FGSM" else "hit"
+    boxes = attack == "FGSM"
+    ylabel = "% correct" if boxes else f"% predicted as “{run.class_name(pairs[0][1].target)}”"
+    height = 6.2 if boxes else 4.4
+    figure = new_figure(9.2, height)
+    grid = figure.subplots(1 + boxes, 2, sharex=True, sharey=True, squeeze=False, height_ratios=(3, 2)[: 1 + boxes])
+    figure.subplots_adjust(left=0.075, right=0.985, bottom=0.55 / height, top=1 - 1.2 / height, hspace=0.1, wspace=0.06)
+    headline(figure, drawn.title)
+    reference = run.sweep(model, "none", "white-box", attack, run.main_subset)
+    overlay, last_eps = False, max(sweep.eps[-1] for _, sweep in pairs)
+    recorded = dict(pairs)
+    for column, threat in enumerate(("transfer", "adaptive")):
+        top, sweep = grid[0, column], recorded.get(threat)
+        curves.frame_axes(top, last_eps, xlabel="" if boxes else curves.EPS_LABEL, ylabel=ylabel if column == 0 else "")
+        top.set_title(TITLES[threat], loc="left", pad=46)
+        if sweep is None:
+            top.text(0.5, 0.5, "not measured", transform=top.transAxes, ha="center")
+            continue
+        curves.draw_curve(top, sweep, score)
+        if reference is not None and reference.n:
+            curves.draw_curve(top, reference, score, faint=True)
+        if threat == "transfer" and run.stands_for(model) == PAPER_NETWORK:
+            overlay = curves.draw_paper(top, attack, defense, last_eps)
+        curves.legend_above(top)
+        if boxes:
+            curves.draw_confidence(grid[1, column], sweep)
+            curves.frame_axes(grid[1, column], last_eps, ylabel="confidence in %" if column == 0 else "")
+    drawn.png, drawn.svg = save(figure, folder, f"{stem}-{slug(model)}")
+    drawn.caption, drawn.alt = defended_words(run, model, defense, attack, pairs, overlay)
+    return drawn
+
+
+TITLES = {"transfer": "transfer: the attack ignores the defense", "adaptive": "adaptive: the attack knows the defense"}
+
+
+def defended_words(run: Run, model: str, defense: str, attack: str, pairs, overlay: bool) -> tuple[str, str]:
+    """Caption and alternative text of a defended sweep, threat by threat."""
+    tell = fall_text if attack == "FGSM" else rise_text
+    seen = listing(
+        [f"under the {threat} attack, {tell(sweep)} (n = {curves.count_text(sweep)})" for threat, sweep in pairs]
+    )
+    first = pairs[0][1]
+    draws = f" Scores are averages over {first.draws} fresh draws of the noise per image." if first.draws > 1 else ""
+    boxes = " Below, the confidence of the predicted class (quartiles, whiskers 5–95%)." if attack == "FGSM" else ""
+    what = "Accuracy" if attack == "FGSM" else f"Images called “{run.class_name(first.target)}”"
+    caption = (
+        f"{what} with {defense_name(defense)}{subset_note(run)}: {seen}; shaded, the 95% Wilson intervals; dashed, the "
+        f"undefended network.{boxes}{draws}{paper_note(overlay)}"
+    )
+    return caption, f"Two line charts against ε*, transfer and adaptive: {seen}."
+
+
+def draw_floor(axes, sweep: Sweep) -> str:
+    """A dotted line at the share called the target before any attack, and a sentence about it; nothing without clean images."""
+    if sweep.eps[0] != 0:
+        return ""
+    floor = sweep.point(0, "hit").value
+    axes.axhline(100 * floor, color=curves.MUTED, linewidth=1, linestyle=":", label=f"no attack: {percent(floor)}")
+    return f"The dotted floor of {percent(floor)} is reached without any attack. "
+
+
+def fall_text(sweep: Sweep) -> str:
+    """ "98.0% at ε* = 0, lowest 22.0% at ε* = 0.3"."""
+    points = sweep.points()
+    lowest = min(points[1:] or points, key=lambda point: point.value)
+    return f"{percent(points[0].value)} at ε* = {eps_text(points[0].eps)}, lowest {percent(lowest.value)} at ε* = {eps_text(lowest.eps)}"
+
+
+def rise_text(sweep: Sweep) -> str:
+    """ "12.0% at ε* = 0, highest 100.0% at ε* = 0.013"."""
+    points = sweep.points("hit")
+    highest = max(points[1:] or points, key=lambda point: point.value)
+    return f"{percent(points[0].value)} at ε* = {eps_text(points[0].eps)}, highest {percent(highest.value)} at ε* = {eps_text(highest.eps)}"
+
+
+def median_confidence(sweep: Sweep, position: int) -> str:
+    row = sweep.confidence[position]
+    row = sorted(row[row == row])
+    middle = len(row) // 2
+    return percent(float(row[middle]) if len(row) % 2 else float(row[middle - 1] + row[middle]) / 2)
+
+
+def paper_note(overlay: bool) -> str:
+    return " Crosses: the paper's own points (50 images)." if overlay else ""

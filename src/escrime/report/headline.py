@@ -1,0 +1,106 @@
+"""The first lines of the page: one sentence and four numbers per model."""
+
+from dataclasses import dataclass, field
+
+from .intervals import Point
+from .run import Run
+from .sweep import Sweep
+from .words import defense_name, eps_text, percent
+
+TRANSFER, ADAPTIVE = "transfer", "adaptive"
+
+
+@dataclass(frozen=True)
+class Number:
+    """One number of a tile: what it is, its point, and what a defense gained over the undefended network there."""
+
+    label: str
+    point: Point | None
+    gain: Point | None = None
+
+
+@dataclass(frozen=True)
+class Tile:
+    title: str
+    numbers: list[Number]
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What one model's part of the first screen shows."""
+
+    model: str
+    eps: float | None
+    sentence: str
+    tiles: list[Tile] = field(default_factory=list)
+
+
+def headline_eps(run: Run) -> float | None:
+    """The ε of the first lines: the experiment's, else the smallest measured one at which FGSM takes half of the accuracy
+    of the first undefended network. None without an FGSM sweep."""
+    sweep = next(
+        (s for m in run.models if (s := run.sweep(m, "none", "white-box", "FGSM", run.main_subset)) is not None), None
+    )
+    if sweep is None or not sweep.n or sweep.eps[-1] == 0:
+        return None
+    wanted = run.manifest.get("experiment", {}).get("headline_eps")
+    positive = [float(eps) for eps in sweep.eps if eps > 0]
+    if isinstance(wanted, int | float) and wanted > 0:
+        return min(positive, key=lambda eps: abs(eps - wanted))
+    points = sweep.points()
+    half = [p.eps for p in points[1:] if p.value <= points[0].value / 2]
+    return half[0] if half else min(points[1:], key=lambda p: p.value).eps
+
+
+def headline(run: Run, model: str, eps: float | None) -> Headline:
+    """The sentence and the tiles of one model at `eps`."""
+    bare = run.sweep(model, "none", "white-box", "FGSM", run.main_subset)
+    if eps is None or bare is None or not bare.n or bare.at(eps) is None:
+        return Headline(model, None, f"{model} was not attacked with FGSM.")
+    clean = bare.at(0.0)
+    attacked = bare.at(eps)
+    tiles = [Tile("clean images", [Number("undefended", clean)])] if clean else []
+    tiles.append(Tile(f"FGSM, ε*\u00a0=\u00a0{eps_text(eps)}", [Number("undefended, white-box", attacked)]))
+    worth = []
+    for defense in dict.fromkeys(defense for defense, _ in run.defenses(model) if defense != "none"):
+        numbers = [number(run, model, defense, threat, bare, eps) for threat in (TRANSFER, ADAPTIVE)]
+        tiles.append(Tile(f"{defense_name(defense)}, ε*\u00a0=\u00a0{eps_text(eps)}", numbers))
+        worth.append((defense_name(defense), *(n.gain for n in numbers)))
+    before = f"from {percent(clean.value)} to {percent(attacked.value)}" if clean else f"to {percent(attacked.value)}"
+    sentence = f"One gradient step of ε* = {eps_text(eps)} (FGSM) takes {model} {before} correct"
+    said = worth_text(worth)
+    return Headline(model, eps, f"{sentence}; {said}." if said else f"{sentence}.", tiles)
+
+
+def number(run: Run, model: str, defense: str, threat: str, bare: Sweep, eps: float) -> Number:
+    """A defense's accuracy at `eps` under one threat level, and its gain over the undefended network on the same images."""
+    label = {TRANSFER: "attacker ignores it", ADAPTIVE: "attacker knows it"}[threat]
+    sweep = run.sweep(model, defense, threat, "FGSM", run.main_subset)
+    point = sweep.at(eps) if sweep is not None and sweep.n else None
+    return Number(f"{label} ({threat})", point, sweep.against(bare, eps) if point else None)
+
+
+def worth_text(gains: list[tuple[str, Point | None, Point | None]]) -> str:
+    """ "PPA is worth +51.0 points against an attacker who ignores it but +2.3 against one who knows it, X +60.1 and +41.0"."""
+    said, spelled = [], False
+    for name, ignored, known in gains:
+        if ignored and known and spelled:
+            said.append(f"{name} {signed(ignored)} and {signed(known)}")
+        elif ignored and known:
+            but = "but" if known.value < ignored.value else "and"
+            said.append(
+                f"{name} is worth {signed(ignored)} points against an attacker who ignores it {but} {signed(known)} against one "
+                "who knows it"
+            )
+            spelled = True
+        elif ignored:
+            said.append(
+                f"{name} is worth {signed(ignored)} points against an attacker who ignores it (one who knows it: not measured)"
+            )
+        elif known:
+            said.append(f"{name} is worth {signed(known)} points against an attacker who knows it")
+    return ", ".join(said)
+
+
+def signed(gain: Point) -> str:
+    return f"{100 * gain.value:+.1f}".replace("-", "−")

@@ -1,0 +1,112 @@
+"""report.html: one self-contained file, no network, from the run, its figures and its claims."""
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, ChainableUndefined
+from markupsafe import Markup
+
+from .figures import Drawn
+from .headline import headline, headline_eps
+from .inline import inline_svg
+from .run import Run
+from .tables import accuracy_tables, passes, stage_rows, training_rows, validity
+from .words import NETWORKS, THREATS, defense_name, percent, points_text, slug
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
+    """The whole page as text."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=ChainableUndefined,
+    )
+    environment.filters |= {"percent": percent, "points": points_text, "slug": slug, "defense": defense_name}
+    eps = headline_eps(run)
+    heads = [headline(run, model, eps) for model in run.models]
+    return environment.get_template("report.html.j2").render(
+        run=run,
+        manifest=run.manifest,
+        dataset=run.manifest.get("dataset", {}),
+        title=run.manifest.get("title") or run.manifest.get("name") or run.folder.name,
+        heads=heads,
+        models=[model_section(run, head, drawn) for head in heads],
+        claims=claim_groups(claims),
+        overview=overview(run, claims),
+        threats=THREATS,
+        networks=NETWORKS,
+        passes=passes(run),
+        training=training_rows(run),
+        stages=stage_rows(run),
+        validity=validity(run),
+        settings=flat(run.manifest.get("experiment", {})),
+    )
+
+
+def model_section(run: Run, head, drawn: list[Drawn]) -> dict:
+    """One model's figures and tables; figures that could not be drawn are named with the reason."""
+    model = head.model
+    mine = [figure for figure in drawn if figure.model == model]
+    facts = run.manifest.get("models", {}).get(model, {})
+    return {
+        "name": model,
+        "id": f"model-{slug(model)}",
+        "arch": facts.get("arch", model),
+        "parameters": facts.get("parameters"),
+        "stands_for": facts.get("stands_for"),
+        "head": head,
+        "figures": [shown(figure) for figure in mine if not figure.skipped],
+        "skipped": [figure for figure in mine if figure.skipped],
+        "tables": accuracy_tables(run, model),
+    }
+
+
+def shown(figure: Drawn) -> dict:
+    name = f"{figure.name}-{slug(figure.model)}"
+    svg = inline_svg(figure.svg, name.replace(".", "-"), figure.alt)
+    return {
+        "id": name,
+        "label": figure_label(figure.name),
+        "title": figure.title,
+        "caption": figure.caption,
+        "svg": Markup(svg),
+    }
+
+
+def figure_label(name: str) -> str:
+    """ "fig6-dgsm" → "Figure 6, DGSM"."""
+    number, _, extra = name.removeprefix("fig").partition("-")
+    return f"Figure {number}" + (f", {extra.upper()}" if extra else "")
+
+
+def claim_groups(claims: list[dict]) -> list[dict]:
+    """Claims with the same wording together, in the paper's order."""
+    groups: dict[tuple, dict] = {}
+    for row in claims:
+        key = (row["id"], row["claim"])
+        group = groups.setdefault(key, {"id": row["id"], "claim": row["claim"], "paper": row["paper"], "rows": []})
+        group["rows"].append(row)
+    return sorted(groups.values(), key=lambda group: int(group["id"][1:]))
+
+
+def overview(run: Run, claims: list[dict]) -> dict:
+    """Verdicts as a matrix: one row per claim id, one column per model and subset."""
+    columns = [(model, subset) for model in run.models for subset in run.subsets]
+    ids = sorted({row["id"] for row in claims}, key=lambda name: int(name[1:]))
+    # C11 and C12 are measured once per model: they stand in the column of the main subset.
+    cells = {(row["id"], row["model"], row["subset"] or run.main_subset): row for row in claims}
+    return {"columns": columns, "rows": [(name, [cells.get((name, *column)) for column in columns]) for name in ids]}
+
+
+def flat(settings: dict, prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as (dotted name, value) rows."""
+    rows = []
+    for name, value in settings.items():
+        if isinstance(value, dict) and value:
+            rows += flat(value, f"{prefix}{name}.")
+        elif value is not None:
+            rows.append((f"{prefix}{name}", ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
+    return rows

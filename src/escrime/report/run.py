@@ -1,0 +1,160 @@
+"""A run folder, read once: manifest, records as sweeps, examples, analysis, training logs."""
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..errors import EscrimeError
+from ..evaluation.records import read_records, subset_names
+from .sweep import Sweep, build_sweeps
+
+MAIN_SUBSET = "val"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One recorded example: its JSON entry and its images, float32 (3, H, W) in [0, 1], by name ("original", ...)."""
+
+    facts: dict
+    images: dict[str, np.ndarray]
+
+    def __getattr__(self, name):
+        try:
+            return self.__dict__["facts"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+@dataclass
+class Run:
+    """Everything the report says comes from here. `sweeps` is keyed by (model, defense, threat, attack)."""
+
+    folder: Path
+    manifest: dict
+    records: pd.DataFrame
+    sweeps: dict[tuple[str, str, str, str], Sweep] = field(repr=False)
+
+    @cached_property
+    def models(self) -> list[str]:
+        """Models with records, in the manifest's order."""
+        recorded = dict.fromkeys(key[0] for key in self.sweeps)
+        listed = [name for name in self.manifest.get("models", {}) if name in recorded]
+        return listed + [name for name in recorded if name not in listed]
+
+    @cached_property
+    def subsets(self) -> list[str | None]:
+        """Subsets with records, the one the paper's numbers compare with first; [None] when there is one way to count."""
+        names = subset_names(self.records)
+        return sorted(names, key=lambda name: name != MAIN_SUBSET) if names != [None] else names
+
+    @property
+    def main_subset(self) -> str | None:
+        return self.subsets[0]
+
+    @property
+    def classes(self) -> list[str]:
+        return self.manifest.get("dataset", {}).get("classes", [])
+
+    def class_name(self, index: int) -> str:
+        """The name of class `index`, or its number where the manifest has no name."""
+        return str(self.classes[index]) if 0 <= index < len(self.classes) else f"class {index}"
+
+    def stands_for(self, model: str) -> str | None:
+        """The paper's network whose place `model` takes, or None."""
+        return self.manifest.get("models", {}).get(model, {}).get("stands_for")
+
+    def arch(self, model: str) -> str:
+        return self.manifest.get("models", {}).get(model, {}).get("arch", model)
+
+    def sweep(self, model, defense, threat, attack, subset: str | None = None) -> Sweep | None:
+        """The sweep of one attack on one defended model over the images of `subset`, or None when it was not run."""
+        sweep = self.sweeps.get((model, defense, threat, attack))
+        return sweep.within(subset) if sweep is not None else None
+
+    def defenses(self, model: str) -> list[tuple[str, str]]:
+        """(defense, threat) pairs recorded for `model`, undefended first, transfer before adaptive."""
+        pairs = dict.fromkeys((d, t) for m, d, t, a in self.sweeps if m == model and a != "none")
+        order = {"none": 0, "ppa": 1, "adversarial-training": 2}
+        threats = {"white-box": 0, "transfer": 1, "adaptive": 2}
+        return sorted(pairs, key=lambda pair: (order.get(pair[0], 3), pair[0], threats.get(pair[1], 3), pair[1]))
+
+    def attacks(self, model: str) -> list[str]:
+        """Attacks recorded for `model`, the paper's two first."""
+        names = dict.fromkeys(a for m, _, _, a in self.sweeps if m == model and a != "none")
+        return sorted(names, key=lambda name: ({"FGSM": 0, "DGSM": 1}.get(name, 2), name))
+
+    def examples(self, model: str, figure: int | str) -> list[Example]:
+        """The examples recorded for a figure of the paper, in order; empty when none were."""
+        listing, arrays = self.folder / "examples" / f"{model}.json", self.folder / "examples" / f"{model}.npz"
+        if not (listing.exists() and arrays.exists()):
+            return []
+        with load_arrays(arrays) as stored:
+            found = []
+            for facts in read_json(listing):
+                if facts.get("figure") != figure:
+                    continue
+                suffix = f"_{facts['index']}"
+                images = {name.removesuffix(suffix): stored[name] for name in stored.files if name.endswith(suffix)}
+                if images:
+                    found.append(Example(facts, images))
+            return found
+
+    def analysis(self, model: str) -> dict:
+        """What was measured for C11 and C12, or {}."""
+        path = self.folder / "analysis" / f"{model}.json"
+        return read_json(path) if path.exists() else {}
+
+    def training(self, model: str) -> dict[str, pd.DataFrame]:
+        """The training log of each defense of `model`, one row per epoch."""
+        logs = {}
+        for path in sorted((self.folder / "training").glob("*.csv")):
+            name, _, defense = path.stem.rpartition("--")
+            if name == model:
+                logs[defense] = pd.read_csv(path)
+        return dict(sorted(logs.items(), key=lambda item: item[0] != "none"))
+
+
+def read_json(path: Path):
+    """The content of a JSON file of the run folder; a broken one is named."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EscrimeError(
+            f"{path} cannot be read ({error}); delete it and run the experiment again: it will be rebuilt."
+        ) from error
+
+
+def load_arrays(path: Path):
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise EscrimeError(
+            f"{path} cannot be read ({error}); delete it and run the experiment again: it will be rebuilt."
+        ) from error
+
+
+def read_run(folder: Path | str) -> Run:
+    """Read a run folder.
+
+    Errors: EscrimeError when it is missing, has no manifest or no records, or when a row appears twice.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise EscrimeError(
+            f"run folder {folder} does not exist; give the folder that `escrime run` wrote, such as runs/digits."
+        )
+    manifest = folder / "manifest.json"
+    if not manifest.exists():
+        raise EscrimeError(
+            f"{folder} has no manifest.json, so it is not a run folder; give one that `escrime run` wrote."
+        )
+    records = read_records(folder)
+    if records.empty:
+        raise EscrimeError(
+            f"the records of {folder} are empty; delete {folder / 'records'} and run the experiment again."
+        )
+    return Run(folder, read_json(manifest), records, build_sweeps(records))

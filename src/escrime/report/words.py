@@ -1,0 +1,50 @@
+"""How numbers and names are written, everywhere the same."""
+
+import math
+import re
+
+DEFENSES = {"none": "undefended", "ppa": "PPA", "adversarial-training": "adversarial training"}
+NETWORKS = {"wide_resnet50_2": "Wide ResNet-50-2", "googlenet": "GoogLeNet"}
+THREATS = {
+    "white-box": "the attacker differentiates the network itself",
+    "transfer": "the attacker ignores the defense: examples made on the undefended network are shown to the defended one",
+    "adaptive": "the attacker knows the defense and differentiates through it",
+}
+
+
+def defense_name(defense: str) -> str:
+    return DEFENSES.get(defense, defense)
+
+
+def percent(value: float) -> str:
+    """0.9777 → "97.8%"; "–" where nothing was measured."""
+    return f"{100 * value:.1f}%" if math.isfinite(value) else "–"
+
+
+def points_text(value: float) -> str:
+    """0.12 → "+12.0 points"."""
+    return f"{100 * value:+.1f} points".replace("-", "−")
+
+
+def eps_text(eps: float) -> str:
+    """0.0250000001 → "0.025"."""
+    return f"{round(eps, 6):g}"
+
+
+def listing(words: list[str]) -> str:
+    """["a", "b", "c"] → "a, b and c"."""
+    return ", ".join(words[:-1]) + " and " + words[-1] if len(words) > 1 else "".join(words)
+
+
+def slug(name: str) -> str:
+    """A model's name as part of a file name and of an HTML id."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-") or "model"
+
+
+def duration(seconds: float) -> str:
+    """75 → "1 min 15 s"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

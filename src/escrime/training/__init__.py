@@ -1,0 +1,25 @@
+"""Training: turns a model and an ImageSet into a clean or robust model.
+
+    >>> from escrime.training import TrainSettings, fit, objective
+    >>> result = fit(model, train, objective("fgsm-mixed", eps="8/255"), settings=TrainSettings(epochs=10))
+    >>> result.history[["epoch", "loss", "accuracy"]]
+"""
+
+from .context import Context
+from .loop import FitResult, fit
+from .objectives import EPS_DISTRIBUTIONS, OBJECTIVES, Objective, objective
+from .settings import OPTIMIZERS, PRECISIONS, SCHEDULES, TrainSettings
+
+__all__ = [
+    "Context",
+    "EPS_DISTRIBUTIONS",
+    "FitResult",
+    "OBJECTIVES",
+    "OPTIMIZERS",
+    "Objective",
+    "PRECISIONS",
+    "SCHEDULES",
+    "TrainSettings",
+    "fit",
+    "objective",
+]

@@ -1,0 +1,50 @@
+"""An exponential moving average of the weights (Polyak and Juditsky, 1992), started so that it forgets the beginning."""
+
+from contextlib import contextmanager
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+
+class Average:
+    """The moving average of the floating-point parameters and buffers of `model`; integer buffers stay the model's.
+
+    After update t (from 0) the decay is min(decay, (1 + t) / (10 + t)): otherwise the initial weights would weigh in a
+    short run for as long as the decay remembers.
+    """
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.decay = decay
+        everything = chain(model.named_parameters(), model.named_buffers())  # tied weights come once
+        self.live = {name: tensor.detach() for name, tensor in everything if tensor.is_floating_point()}
+        self.shadow = {name: tensor.clone() for name, tensor in self.live.items()}
+        self._lists = list(self.shadow.values()), list(self.live.values())
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Move the average towards the weights after optimizer step `step` (from 0)."""
+        get_ema_multi_avg_fn(min(self.decay, (1 + step) / (10 + step)))(*self._lists, None)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange the model's weights and the average, bit for bit."""
+        for shadow, live in zip(*self._lists):
+            kept = live.clone()
+            live.copy_(shadow)
+            shadow.copy_(kept)
+
+    @contextmanager
+    def in_place(self):
+        """Within the block the model holds the average."""
+        self.swap()
+        try:
+            yield
+        finally:
+            self.swap()
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Continue from a saved `shadow`."""
+        for name, tensor in tensors.items():
+            self.shadow[name].copy_(tensor)

@@ -1,0 +1,58 @@
+"""Checks that settings and objectives share: unknown names and impossible numbers become one sentence."""
+
+import math
+from dataclasses import fields
+from numbers import Integral, Real
+
+from ..errors import EscrimeError, nearest
+
+
+class Checked:
+    """Base of frozen keyword-only dataclasses: a keyword that is no field is refused, with the nearest valid one."""
+
+    def __new__(cls, *positional, **settings):
+        names = [field.name for field in fields(cls)]
+        if positional:
+            raise EscrimeError(f"{cls.__name__} takes its settings by name: {', '.join(names) or 'it has none'}.")
+        for name in settings:
+            if name not in names:
+                raise EscrimeError(
+                    f"{cls.__name__} has no setting {name!r}; it has {', '.join(names) or 'none'}.{nearest(name, names)}"
+                )
+        return super().__new__(cls)
+
+    def _put(self, check, *names: str, **limits) -> None:
+        """Replace the fields `names` by what `check(name, value, **limits)` makes of them."""
+        for name in names:
+            object.__setattr__(self, name, check(name, getattr(self, name), **limits))
+
+
+def check_choice(what: str, value: str, choices) -> str:
+    """Return `value` if it is one of `choices`."""
+    if value not in choices:
+        raise EscrimeError(f"{what} {value!r} is unknown; use one of {', '.join(choices)}.{nearest(value, choices)}")
+    return value
+
+
+def check_number(what: str, value, *, low: float = 0, high: float = math.inf, above: float | None = None) -> float:
+    """Return `value` as a finite float in [low, high], and > `above` where that is given."""
+    bad = isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value)
+    if bad or not low <= value <= high or (above is not None and value <= above):
+        bound = f"> {above:g}" if above is not None else f"≥ {low:g}"
+        limit = f" and ≤ {high:g}" if math.isfinite(high) else ""
+        raise EscrimeError(f"{what} = {value!r}; give a number {bound}{limit}.")
+    return float(value)
+
+
+def check_count(what: str, value, low: int = 1) -> int:
+    """Return `value` as an int if it is a whole number ≥ `low`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
+        raise EscrimeError(f"{what} = {value!r}; give a whole number ≥ {low}.")
+    return int(value)
+
+
+def check_flag(what: str, value) -> bool:
+    """Return `value` if it is True or False."""
+    if not isinstance(value, bool):
+        raise EscrimeError(f"{what} = {value!r}; give true or false.")
+    return value

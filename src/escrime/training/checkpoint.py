@@ -1,0 +1,126 @@
+"""Everything needed to continue a training run, in one safetensors file written whole or not at all. No pickle.
+
+Tensors: "model.*" (weights and buffers), "optimizer.STATE.PARAMETER", "average.*" (with EMA). The metadata hold one
+JSON text: which run it is (`identity`), how many epochs are done, and their records. Random numbers need no state:
+they are drawn from (seed, image id, epoch).
+"""
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..errors import EscrimeError
+from ..files import whole
+from .averaging import Average
+
+FORMAT = 1
+LAST = "last.safetensors"
+
+
+@dataclass
+class Checkpoint:
+    """The file of one run. `identity` is a flat dict of JSON values; a file with another one is refused.
+
+    `initial` is a hash of the weights the run starts from. A file that started from others is continued with a warning:
+    a script that does not seed its model could otherwise never resume.
+    """
+
+    path: Path
+    identity: dict
+    initial: str = ""
+
+    def save(self, model: nn.Module, optimizer: Optimizer, average: Average | None, epochs: int, history: list) -> None:
+        """Write the state after `epochs` epochs. On failure the file that was there before is untouched."""
+        tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+        for name, parameter in _trainable(model):
+            for key, value in optimizer.state.get(parameter, {}).items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer.{key}.{name}"] = value
+        if average is not None:
+            tensors |= {f"average.{name}": tensor for name, tensor in average.shadow.items()}
+        content = {"format": FORMAT, "identity": self.identity, "initial": self.initial, "epochs": epochs, "history": history}
+        try:
+            with whole(self.path) as temporary:
+                _write(temporary, tensors, {"escrime": json.dumps(content)})
+        except EscrimeError as error:
+            where = f"after epoch {epochs - 1}" if self.path.exists() else "from the start"
+            raise EscrimeError(f"{error} Run the same command to continue {where}.") from error
+
+    def load(self, model: nn.Module, optimizer: Optimizer, average: Average | None) -> tuple[int, list[dict]]:
+        """Put the saved state into model, optimizer and average; returns (epochs done, their records), (0, []) if none.
+
+        Errors: EscrimeError for a damaged file and for one of another run, naming the first difference.
+        """
+        for leftover in self.path.parent.glob(f".{self.path.name}.*.partial"):
+            leftover.unlink(missing_ok=True)  # of a run that was killed while it wrote
+        if not self.path.exists():
+            return 0, []
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                content = json.loads((file.metadata() or {})["escrime"])
+                if content["format"] == FORMAT:
+                    self._check(content["identity"])
+                    tensors = {key: file.get_tensor(key) for key in file.keys()}
+        except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+            raise EscrimeError(
+                f"{self.path} is not a readable training checkpoint ({type(error).__name__}: {error}); delete it to start again."
+            ) from error
+        if content["format"] != FORMAT:
+            raise EscrimeError(f"{self.path} was written by another version of escrime; delete it to start again.")
+        if content["initial"] != self.initial:
+            warnings.warn(
+                f"{self.path} started from other initial weights than the model given here; its weights are used. "
+                "Delete it to start from the model's.",
+                stacklevel=3,
+            )
+        self.initial = content["initial"]
+        model.load_state_dict(_under("model.", tensors))
+        for name, parameter in _trainable(model):
+            for key in {key.split(".", 2)[1] for key in tensors if key.startswith("optimizer.")}:
+                saved = tensors.get(f"optimizer.{key}.{name}")
+                if saved is not None:
+                    like = parameter.detach() if saved.shape == parameter.shape else saved
+                    state = torch.empty_like(like, dtype=saved.dtype, device=parameter.device)
+                    optimizer.state[parameter][key] = state.copy_(saved)
+        if average is not None:
+            average.load(_under("average.", tensors))
+        return content["epochs"], content["history"]
+
+    def _check(self, saved: dict) -> None:
+        for key in self.identity | saved:
+            there, here = saved.get(key), self.identity.get(key)
+            if there != here:
+                what = key.replace(".", " ").replace("_", " ")
+                raise EscrimeError(
+                    f"{self.path} belongs to another training run: its {what} is {_short(there)}, here it is {_short(here)}; "
+                    "choose another checkpoint folder, or delete the file to start again."
+                )
+
+
+def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    # safetensors wants dense tensors that share no memory, which tied or channels-last weights are not
+    dense = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
+    try:
+        save_file(dense, path, metadata)
+    except SafetensorError as error:  # how safetensors reports what the disk refused
+        raise OSError(str(error)) from error
+
+
+def _trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+
+
+def _short(value) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:37] + "…"

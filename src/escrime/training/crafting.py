@@ -1,0 +1,61 @@
+"""Making the training examples: input gradients and steps, with the model exactly as it was before.
+
+Crafting runs in evaluation mode: BatchNorm uses its running statistics and dropout is off, so an example depends on
+its own image only, as it will when the model is attacked; the running statistics see each batch once, in the forward
+pass of the loss, which runs in training mode. Gradients are taken of the input alone: parameter gradients are neither
+computed nor written.
+"""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module):
+    """Within the block every submodule is in evaluation mode; after it each has its own mode back."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def input_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """∇_x loss(model(x)), shape of `images`; `loss` maps logits (N, K) to a sum over images. No mode is changed."""
+    images = images.detach().requires_grad_()
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(loss(model(images)), images)
+    return gradient
+
+
+def cross_entropy_sum(labels: Tensor) -> Callable[[Tensor], Tensor]:
+    """J(z, y) summed over images: a sum, since each image's gradient then does not depend on the batch size."""
+    return lambda logits: F.cross_entropy(logits.float() if logits.dtype.itemsize < 4 else logits, labels, reduction="sum")
+
+
+def step(images: Tensor, gradient: Tensor, size: float | Tensor) -> Tensor:
+    """clip(x + size · sign(gradient), 0, 1); `size` is a number or (N, 1, 1, 1), negative to descend."""
+    return (images + size * gradient.sign()).clamp_(0, 1)
+
+
+def fgsm(model: nn.Module, images: Tensor, labels: Tensor, eps: float | Tensor) -> Tensor:
+    """x' = clip(x + ε·sign(∇_x J(θ, x, y)), 0, 1) (Goodfellow et al., 2015, section 4), crafted in evaluation mode."""
+    with evaluation_mode(model):
+        return step(images, input_gradient(model, images, cross_entropy_sum(labels)), eps)
+
+
+def climb(model, images: Tensor, start: Tensor, loss, eps: float | Tensor, size: float | Tensor, steps: int) -> Tensor:
+    """`steps` sign steps of `size` from `start`, each put back into the l_inf ball of ε around `images` ∩ the box."""
+    low, high = (images - eps).clamp_(min=0), (images + eps).clamp_(max=1)
+    current = start
+    for _ in range(steps):
+        gradient = input_gradient(model, current, loss)
+        current = torch.minimum(torch.maximum(current + size * gradient.sign(), low), high)
+    return current

@@ -1,0 +1,57 @@
+"""From a set of uint8 images to batches on the device: which images, in which order, in which memory format.
+
+On an accelerator the whole set is kept there as uint8 when it fits in half of the free memory; otherwise, and on a
+CPU, batches are read from the set's own array, which may be a memory map.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import EscrimeError
+from ..randomness import generator
+
+
+class Feed:
+    """Batches of `data` (an ImageSet) on `device`."""
+
+    def __init__(self, data, device: torch.device, channels_last: bool = False):
+        if not all(hasattr(data, name) for name in ("images", "labels", "ids")):
+            raise EscrimeError(
+                f"the training data are a {type(data).__name__}; give an ImageSet such as escrime.data.load('digits').train."
+            )
+        if len(data.ids) == 0:
+            raise EscrimeError("the data hold no image; check the split or the limit.")
+        self.data, self.device = data, device
+        self.format = torch.channels_last if channels_last else torch.contiguous_format
+        self._full = torch.tensor(255.0, device=device)  # a tensor divides exactly; a GPU multiplies by a number's 1/255
+        self._resident = None
+        if device.type == "cuda" and data.images.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
+            self._resident = torch.from_numpy(np.array(data.images)).to(device)
+
+    def __len__(self) -> int:
+        return len(self.data.ids)
+
+    def pixels(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """uint8 images (n, 3, H, W) and int64 labels (n,) on the device."""
+        labels = torch.from_numpy(np.asarray(self.data.labels)[rows]).to(self.device, non_blocking=True)
+        if self._resident is not None:
+            return self._resident[torch.from_numpy(rows).to(self.device, non_blocking=True)], labels
+        return torch.from_numpy(np.ascontiguousarray(self.data.images[rows])).to(self.device), labels
+
+    def floats(self, pixels: Tensor) -> Tensor:
+        """float32 in [0, 1], exactly as ImageSet.batch gives them, in the run's memory format."""
+        return pixels.to(torch.float32, memory_format=self.format).div_(self._full)
+
+
+def epoch_order(count: int, seed: int, epoch: int, batch_size: int) -> Iterator[np.ndarray]:
+    """The batches of an epoch as rows: a permutation of range(count) from (seed, epoch), in nearly equal parts."""
+    order = torch.randperm(count, generator=generator("training", seed, "order", epoch)).numpy()
+    return iter(np.array_split(order, steps_per_epoch(count, batch_size)))
+
+
+def steps_per_epoch(count: int, batch_size: int) -> int:
+    """How many batches an epoch has."""
+    return -(-count // batch_size)

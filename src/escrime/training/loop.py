@@ -1,0 +1,184 @@
+"""`fit`: the training loop."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from ..errors import EscrimeError
+from ..threat import epsilon
+from .augment import augment, parse_augment
+from .averaging import Average
+from .checked import check_count
+from .checkpoint import LAST, Checkpoint
+from .context import Context, Tally
+from .draws import Draws, image_keys
+from .feed import Feed, epoch_order, steps_per_epoch
+from .identity import identity, weights_digest
+from .objectives import objective as named_objective
+from .probe import accuracies
+from .schedule import learning_rate
+from .session import pick_device, seed_dropout, session, training_mode
+from .settings import TrainSettings
+from .watch import LossWatch
+
+COLUMNS = ("epoch", "loss", "accuracy", "adversarial_accuracy", "learning_rate", "seconds", "images_per_second")
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What `fit` returns.
+
+    model: the module that was given, trained in place, in evaluation mode (with EMA it holds the averaged weights).
+    history: one row per epoch: epoch (from 1), loss (mean over images), accuracy (on the clean training images the loss
+        saw, NaN if none), adversarial_accuracy (on the adversarial ones), learning_rate (of the last step), seconds and
+        images_per_second of the training itself; with `evaluate_on` also test_accuracy, test_fgsm_accuracy, test_eps.
+    resumed: epochs that were found done in the checkpoint.
+    checkpoint: the file to resume from, or None.
+    """
+
+    model: nn.Module
+    history: pd.DataFrame
+    resumed: int = 0
+    checkpoint: Path | None = None
+
+
+def fit(
+    model: nn.Module,
+    data,
+    objective="clean",
+    *,
+    settings: TrainSettings | None = None,
+    checkpoint: Path | str | None = None,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    on_batch: Callable[[int, int], None] | None = None,
+    on_epoch: Callable[[dict], None] | None = None,
+    evaluate_on=None,
+    evaluate_eps: float | str | None = None,
+) -> FitResult:
+    """Train `model` in place on `data` (an ImageSet) to minimize `objective`.
+
+    objective: a name ("clean", "fgsm-mixed", …), an Objective, or any callable (model, images, labels, context) → loss.
+    settings: a TrainSettings; the default is the paper's. checkpoint: a folder; after each epoch everything needed to
+    continue is written there, and a run found there is continued: on a CPU the final weights are bit for bit those of
+    an uninterrupted run. seed: of the order of images, augmentation, crafting noise and dropout (not of the initial
+    weights: those are the model's). device: where to train; None is where the model is. on_batch(done, total) is called
+    after each step, on_epoch(record) after each epoch is saved. evaluate_on: an ImageSet on which clean and FGSM
+    accuracy (at `evaluate_eps`, default the objective's ε, else 8/255) are measured after each epoch.
+
+    Global random generators, gradient mode and memory format are afterwards as they were; gradients are None.
+    Errors: EscrimeError for unusable input, a checkpoint of another run, a loss that diverges, a disk that is full.
+    """
+    objective = named_objective(objective) if isinstance(objective, str) else objective
+    settings = TrainSettings() if settings is None else settings
+    _check(model, objective, settings)
+    seed = check_count("seed", seed, low=0)
+    device = pick_device(model, device)
+    feed = Feed(data, device, settings.channels_last)
+    probe = None if evaluate_on is None else Feed(evaluate_on, device, settings.channels_last)
+    probe_eps = epsilon(getattr(objective, "eps", 8 / 255) if evaluate_eps is None else evaluate_eps)
+    steps = steps_per_epoch(len(feed), settings.batch_size)
+    keys, names = image_keys(seed, data.ids), parse_augment(settings.augment)
+
+    with session(model, device, settings.channels_last):
+        classes = _classes(model, feed)
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = _optimizer(parameters, settings, device)
+        average = None if settings.ema is None else Average(model, settings.ema)
+        saved = None
+        if checkpoint is not None:
+            run = identity(model, data, objective, settings, seed)
+            saved = Checkpoint(Path(checkpoint).expanduser() / LAST, run, weights_digest(model))
+        resumed, history = saved.load(model, optimizer, average) if saved else (0, [])
+
+        for epoch in range(resumed, settings.epochs):
+            training_mode(model, settings.freeze_batchnorm)
+            seed_dropout(device, seed, epoch)
+            draws, tally = Draws(keys, epoch), Tally()
+            watch = LossWatch(epoch + 1, _last_good(saved, epoch))
+            started = time.perf_counter()
+            for index, rows in enumerate(epoch_order(len(feed), seed, epoch, settings.batch_size)):
+                done = epoch * steps + index
+                rate = learning_rate(settings, done, settings.epochs * steps)
+                pixels, labels = feed.pixels(rows)
+                if names:
+                    pixels = augment(pixels, names, lambda purpose: draws.fractions(purpose, rows), settings.crop_padding)
+                context = Context(rows, draws, classes, settings.label_smoothing, tally)
+                with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+                    loss = objective(model, feed.floats(pixels), labels, context)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                if settings.clip_gradient is not None:
+                    nn.utils.clip_grad_norm_(parameters, settings.clip_gradient)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                optimizer.step()
+                if average is not None:
+                    average.update(done)
+                watch.add(loss, len(rows), rate)
+                if on_batch is not None:
+                    on_batch(done + 1, settings.epochs * steps)
+            watch.look()
+            watch.check_weights(model)
+            seconds = time.perf_counter() - started
+            record = dict(zip(COLUMNS, (epoch + 1, watch.mean(), *tally.accuracies(), rate, seconds, len(feed) / seconds)))
+            if probe is not None:
+                with average.in_place() if average is not None else ExitStack():
+                    clean, fooled = accuracies(model, probe, probe_eps)
+                record |= {"test_accuracy": clean, "test_fgsm_accuracy": fooled, "test_eps": probe_eps}
+            history.append(record)
+            if saved is not None:
+                saved.save(model, optimizer, average, epoch + 1, history)
+            if on_epoch is not None:
+                on_epoch(dict(record))
+        if average is not None:
+            average.swap()
+    return FitResult(model, pd.DataFrame(history), resumed, saved.path if saved else None)
+
+
+def _check(model, objective, settings) -> None:
+    if not isinstance(model, nn.Module):
+        raise EscrimeError(f"the model is a {type(model).__name__}; give a torch.nn.Module that returns logits.")
+    if not callable(objective):
+        raise EscrimeError(f"objective {objective!r} is neither a name nor a callable (model, images, labels, context).")
+    if not isinstance(settings, TrainSettings):
+        raise EscrimeError(f"settings are a {type(settings).__name__}; give escrime.training.TrainSettings(...).")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise EscrimeError("the model has no parameter to train; set requires_grad on those that should learn.")
+
+
+def _classes(model: nn.Module, feed: Feed) -> int:
+    """K, from the logits of one image; refuses labels that the model has no output for."""
+    model.eval()
+    with torch.no_grad():
+        logits = model(feed.floats(feed.pixels(np.zeros(1, dtype=np.int64))[0]))
+    if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
+        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise EscrimeError(f"the model returns {shape} for one image; a classifier returns logits (N, K).")
+    highest = int(np.max(feed.data.labels))
+    if highest >= logits.shape[1]:
+        raise EscrimeError(
+            f"the data contain class {highest}, but the model has {logits.shape[1]} classes; build it with {highest + 1} or more."
+        )
+    return logits.shape[1]
+
+
+def _optimizer(parameters: list[nn.Parameter], settings: TrainSettings, device: torch.device) -> torch.optim.Optimizer:
+    shared = dict(lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=device.type in ("cpu", "cuda"))
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, **shared)
+    return torch.optim.SGD(parameters, momentum=settings.momentum, nesterov=settings.nesterov, **shared)
+
+
+def _last_good(saved: Checkpoint | None, epochs: int) -> str:
+    if saved is None:
+        return "no checkpoint folder was given"
+    return f"the last good checkpoint is {saved.path} after epoch {epochs}" if epochs else "there is no checkpoint yet"
+

@@ -1,0 +1,55 @@
+"""What training borrows and gives back: the device, the global random generators, the memory format."""
+
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from ..errors import EscrimeError
+from ..randomness import generator
+
+
+def pick_device(model: nn.Module, device: torch.device | str | None) -> torch.device:
+    """The device asked for, or the model's; EscrimeError if this machine does not have it."""
+    try:
+        device = next(model.parameters()).device if device is None else torch.device(device)
+        return torch.empty(0, device=device).device  # with its index
+    except (RuntimeError, AssertionError) as error:
+        raise EscrimeError(f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]}); try 'cpu'.") from None
+
+
+@contextmanager
+def session(model: nn.Module, device: torch.device, channels_last: bool):
+    """The model on the device in the run's memory format; RNG, gradient mode and format restored, evaluation mode after."""
+    model.to(device)
+    convert = channels_last and not all(
+        tensor.is_contiguous(memory_format=torch.channels_last) for tensor in model.state_dict().values() if tensor.dim() == 4
+    )
+    generators = [device.index] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=generators), torch.enable_grad():
+        if convert:
+            model.to(memory_format=torch.channels_last)
+        try:
+            yield
+        finally:
+            model.zero_grad(set_to_none=True)
+            model.eval()
+            if convert:
+                model.to(memory_format=torch.contiguous_format)
+
+
+def training_mode(model: nn.Module, freeze_batchnorm: bool) -> None:
+    """Training mode everywhere, but for BatchNorm where it is frozen."""
+    model.train()
+    if freeze_batchnorm:
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+
+
+def seed_dropout(device: torch.device, seed: int, epoch: int) -> None:
+    """Seed what dropout draws from; only this device's generator, which `session` gives back."""
+    number = generator("training", seed, "dropout", epoch).initial_seed()
+    torch.default_generator.manual_seed(number)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index].manual_seed(number)

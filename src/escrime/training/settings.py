@@ -1,0 +1,92 @@
+"""How to train: everything about a training run that is neither the model, the data, nor the objective."""
+
+from dataclasses import asdict, dataclass
+
+from ..errors import EscrimeError
+from .augment import parse_augment
+from .checked import Checked, check_choice, check_count, check_flag, check_number
+
+SCHEDULES = {
+    "constant": "the same learning rate throughout (the paper)",
+    "cosine": "half a cosine from the learning rate to 0",
+    "one-cycle": "up from 1/25 of the learning rate over the first 30 % of the steps, then down to 0 (Smith, 2018)",
+    "multi-step": "multiplied by `decay` at each of `milestones` (fractions of the run)",
+}
+OPTIMIZERS = {
+    "sgd": "stochastic gradient descent with momentum (the paper)",
+    "adamw": "Adam with decoupled weight decay (Loshchilov and Hutter, 2019)",
+}
+PRECISIONS = {
+    "float32": "single precision everywhere",
+    "bfloat16": "bfloat16 autocast in forward and backward, float32 weights",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(Checked):
+    """Settings of `fit`. The defaults are the paper's: SGD, learning rate 0.01, momentum 0.9, 5 epochs, nothing else.
+
+    epochs: passes over the training set.
+    learning_rate: peak learning rate; `schedule` says how it moves (see SCHEDULES).
+    momentum, nesterov: of SGD; AdamW ignores them.
+    weight_decay: on every trainable parameter.
+    batch_size: the largest batch. An epoch is cut into batches whose sizes differ by at most one, so that no tiny last
+        batch upsets BatchNorm and every image is seen once.
+    milestones, decay: of the multi-step schedule; milestones are fractions of the run.
+    label_smoothing: share of the label spread evenly over all classes, in the loss (never in crafting).
+    ema: decay of an exponential moving average of the weights, which is then what is evaluated and returned; None: off.
+    clip_gradient: largest l_2 norm of the whole parameter gradient; None: off.
+    augment: "none", "flip", "crop" or "flip+crop", drawn per image and epoch.
+    crop_padding: of "crop", as a fraction of the side (0.125 is 4 pixels at 32).
+    freeze_batchnorm: keep BatchNorm on its running statistics and leave them as they are, which is right for
+        pre-trained networks whose BatchNorm has been folded or whose new data are few.
+    channels_last: lay images and weights out as NHWC in memory, which convolutions run faster on.
+    precision: "float32" or "bfloat16" (see PRECISIONS).
+    """
+
+    epochs: int = 5
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    batch_size: int = 64
+    schedule: str = "constant"
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    decay: float = 0.1
+    optimizer: str = "sgd"
+    label_smoothing: float = 0.0
+    ema: float | None = None
+    clip_gradient: float | None = None
+    augment: str = "none"
+    crop_padding: float = 0.125
+    freeze_batchnorm: bool = False
+    channels_last: bool = True
+    precision: str = "float32"
+
+    def __post_init__(self):
+        self._put(check_count, "epochs", "batch_size")
+        self._put(check_number, "learning_rate", "decay", above=0)
+        self._put(check_number, "weight_decay")
+        self._put(check_number, "momentum", "label_smoothing", high=0.9999)
+        self._put(check_number, "crop_padding", high=0.5)
+        if self.ema is not None:
+            self._put(check_number, "ema", high=0.999999)
+        if self.clip_gradient is not None:
+            self._put(check_number, "clip_gradient", above=0)
+        self._put(check_flag, "nesterov", "freeze_batchnorm", "channels_last")
+        if self.nesterov and self.momentum == 0:
+            raise EscrimeError("nesterov = True needs momentum; set momentum = 0.9 or nesterov = False.")
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("precision", self.precision, PRECISIONS)
+        parse_augment(self.augment)
+        if isinstance(self.milestones, (str, int, float)):
+            raise EscrimeError(f"milestones = {self.milestones!r}; give a list of fractions such as [0.5, 0.75].")
+        points = tuple(check_number("milestones", point, above=0, high=1) for point in self.milestones)
+        if list(points) != sorted(points):
+            raise EscrimeError(f"milestones = {list(points)} do not increase; sort them.")
+        object.__setattr__(self, "milestones", points)  # a TOML list becomes a tuple, so that settings stay hashable
+
+    def as_dict(self) -> dict:
+        """The settings as plain JSON values."""
+        return asdict(self) | {"milestones": list(self.milestones)}

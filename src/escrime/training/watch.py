@@ -1,0 +1,55 @@
+"""Losses of an epoch, kept on the device and looked at rarely, so that a step never waits for its loss."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import EscrimeError
+
+EVERY = 50  # steps between two looks
+
+
+class LossWatch:
+    """Collects the losses of epoch `epoch` (from 1) and stops the run at the first that is NaN or infinite."""
+
+    def __init__(self, epoch: int, last_good: str):
+        self.epoch, self.last_good = epoch, last_good
+        self.total, self.images, self.step = 0.0, 0, 0
+        self._pending: list[tuple[Tensor, int, float]] = []
+
+    def add(self, loss: Tensor, images: int, rate: float) -> None:
+        """Note one step's loss, its number of images and its learning rate."""
+        self._pending.append((loss.detach(), images, rate))
+        if len(self._pending) >= EVERY:
+            self.look()
+
+    def look(self) -> None:
+        """Check what has been collected since the last look; EscrimeError names the first step that went wrong."""
+        if not self._pending:
+            return
+        values = torch.stack([loss for loss, _, _ in self._pending]).double().tolist()
+        for value, (_, images, rate) in zip(values, self._pending):
+            self.step += 1
+            if not math.isfinite(value):
+                raise self._diverged(f"the loss became {value}", rate)
+            self.total += value * images
+            self.images += images
+        self._last_rate = self._pending[-1][2]
+        self._pending.clear()
+
+    def check_weights(self, model: nn.Module) -> None:
+        """Refuse weights that the last step has ruined although its loss was finite: they must not be saved as good."""
+        floats = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
+        if not torch.stack([tensor.isfinite().all() for tensor in floats]).all():
+            raise self._diverged("a weight became NaN or infinite", self._last_rate)
+
+    def mean(self) -> float:
+        """Mean loss per image so far."""
+        return self.total / self.images
+
+    def _diverged(self, what: str, rate: float) -> EscrimeError:
+        return EscrimeError(
+            f"training diverged: {what} at step {self.step} of epoch {self.epoch} (learning rate {rate:g}); {self.last_good}. "
+            "Lower learning_rate or set clip_gradient."
+        )

@@ -1,0 +1,48 @@
+"""The one entry: names, sizes and options it refuses, and what it says then."""
+
+import pytest
+
+from escrime import EscrimeError
+from escrime.data import DATASETS, load
+
+
+def test_datasets_are_described_in_a_line():
+    assert set(DATASETS) == {"digits", "imagenette", "cifar10", "folder"}
+    assert all(text and "\n" not in text for text in DATASETS.values())
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"name": "imagenet"}, "'imagenet' is unknown; use one of digits, .* Did you mean 'imagenette'?"),
+        ({"name": "CIFAR-10"}, "'CIFAR-10' is unknown"),
+        ({"name": "digits", "size": 0}, "size = 0"),
+        ({"name": "digits", "size": -8}, "size = -8"),
+        ({"name": "digits", "size": 8.5}, "size = 8.5"),
+        ({"name": "digits", "size": "8"}, "size = '8'"),
+        ({"name": "digits", "split": "training"}, "split = 'training'.* Did you mean 'train'?"),
+        ({"name": "digits", "on_error": "ignore"}, "on_error = 'ignore'"),
+        ({"name": "digits", "folder": "somewhere"}, "built in.*leave out --data somewhere"),
+        ({"name": "folder"}, "needs to know where the images are; give --data"),
+    ],
+)
+def test_bad_options_are_one_clear_sentence(options, message):
+    with pytest.raises(EscrimeError, match=message):
+        load(**options)
+
+
+def test_a_folder_given_as_the_name_gets_the_right_advice(tmp_path):
+    with pytest.raises(EscrimeError, match="use the dataset 'folder' with --data"):
+        load(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["imagenette", "cifar10"])
+def test_absent_data_says_how_to_get_them(name):
+    with pytest.raises(EscrimeError, match=r"not on this machine.*--data DIR.*allow the download"):
+        load(name)
+
+
+@pytest.mark.parametrize("name", ["imagenette", "cifar10", "folder"])
+def test_a_missing_folder_is_named(name, tmp_path):
+    with pytest.raises(EscrimeError, match="nowhere' does not exist"):
+        load(name, folder=tmp_path / "nowhere")

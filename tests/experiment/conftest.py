@@ -1,0 +1,45 @@
+"""A run small enough to repeat: digits, one network, a few images, every stage."""
+
+import pytest
+
+TINY = """
+title = "A tiny run"
+headline_eps = 0.15
+[data]
+name = "digits"
+limit = 30
+[models.lenet]
+arch = "lenet"
+stands_for = "googlenet"
+[training]
+epochs = 3
+learning_rate = 0.05
+[defenses.ppa]
+eps_max = 0.3
+samples = 3
+[defenses.adversarial-training]
+objective = { name = "fgsm-mixed", eps = 0.15 }
+training = { epochs = 2 }
+[attacks.fgsm]
+epsilons = [0, 0.15, 0.3]
+[attacks.dgsm]
+target = "1"
+epsilons = [0, 0.2]
+steps = 4
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """The TOML file of the tiny experiment."""
+    path = tmp_path_factory.mktemp("tiny") / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="session")
+def finished(tiny, tmp_path_factory):
+    """The folder of a finished tiny run. Copy it before changing anything."""
+    from escrime.experiment import run_experiment
+
+    return run_experiment(str(tiny), out=tmp_path_factory.mktemp("runs") / "tiny", quiet=True, device="cpu")

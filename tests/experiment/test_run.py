@@ -1,0 +1,131 @@
+"""The run folder: complete, continued without repeating anything, and refused to strangers."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from escrime import EscrimeError
+from escrime.evaluation import read_records
+from escrime.evaluation.records import COLUMNS
+from escrime.experiment import run_experiment
+from escrime.experiment.folder import RunFolder
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "copy")
+
+
+def again(tiny, folder, **changes):
+    return run_experiment(str(tiny), changes, out=folder, quiet=True, device="cpu")
+
+
+def stamps(folder, *patterns):
+    return {p: p.stat().st_mtime_ns for pattern in patterns for p in folder.glob(pattern)}
+
+
+def test_everything_a_run_folder_holds(finished):
+    records = read_records(finished)
+    assert list(records.columns) == list(COLUMNS)
+    cases = {(d, t, a) for d, t, a in zip(records.defense, records.threat, records.attack, strict=True)}
+    threats = [("none", "white-box")] + [(d, t) for d in ("ppa", "adversarial-training") for t in ("transfer", "adaptive")]
+    assert cases == {(*case, attack) for case in threats for attack in ("FGSM", "DGSM")}
+    for _, group in records.groupby(["defense", "threat", "attack", "eps"]):
+        assert group["image"].nunique() == len(group) == 30
+    assert records["verified"].all()
+    manifest = RunFolder(finished).manifest
+    assert manifest["dataset"]["train"] == 1437 and manifest["dataset"]["test"] == 30
+    assert manifest["versions"]["torch"] and manifest["hardware"]["cores"] >= 1 and manifest["seed"] == 0
+    assert [s["name"] for s in manifest["stages"]][:2] == ["Train lenet", "Harden lenet (fgsm-mixed)"]
+    for name in ("checkpoints/lenet.safetensors", "checkpoints/lenet--adversarial-training.safetensors", "report.html"):
+        assert (finished / name).stat().st_size > 1000
+    for number in range(1, 9):
+        for kind in ("png", "svg"):
+            assert list((finished / "figures").glob(f"fig{number}*lenet*.{kind}")), f"figure {number} is missing"
+    claims = json.loads((finished / "claims.json").read_text())
+    # C2 and C3 speak of the Wide ResNet alone; this run's network stands for GoogLeNet.
+    assert {claim["id"] for claim in claims} == {f"C{i}" for i in range(1, 13)} - {"C2", "C3"}
+    assert all({"paper", "measured", "verdict", "low", "high"} <= set(claim) for claim in claims)
+
+
+def test_the_network_learned_and_was_fooled(finished):
+    records = read_records(finished)
+    clean = records.query("defense == 'none' and attack == 'FGSM' and eps == 0")["correct"].mean()
+    fooled = records.query("defense == 'none' and attack == 'FGSM' and eps == 0.3")["correct"].mean()
+    assert clean > 0.85 and fooled < clean - 0.3
+
+
+def test_running_again_computes_nothing(tiny, copy):
+    before = stamps(copy, "records/*", "checkpoints/**/*", "examples/*", "analysis/*", "training/*")
+    again(tiny, copy)
+    assert stamps(copy, "records/*", "checkpoints/**/*", "examples/*", "analysis/*", "training/*") == before
+
+
+def test_a_missing_part_comes_back_identical_and_alone(tiny, copy):
+    lost = sorted((copy / "records").glob("*adaptive--DGSM*.parquet"))[0]
+    expected = pd.read_parquet(lost)
+    lost.unlink()
+    before = stamps(copy, "records/*")
+    again(tiny, copy)
+    pd.testing.assert_frame_equal(pd.read_parquet(lost), expected)
+    assert {p: t for p, t in stamps(copy, "records/*").items() if p != lost} == before
+
+
+def test_a_run_killed_between_epochs_ends_with_the_same_weights(tiny, finished, tmp_path, monkeypatch):
+    from escrime.experiment import run as module
+
+    real = module.fit
+
+    def killed(*args, on_epoch, **kwargs):
+        def stop(row):
+            on_epoch(row)
+            if row["epoch"] == 2:
+                raise KeyboardInterrupt
+
+        return real(*args, on_epoch=stop, **kwargs)
+
+    monkeypatch.setattr(module, "fit", killed)
+    with pytest.raises(KeyboardInterrupt):
+        again(tiny, tmp_path / "run")
+    monkeypatch.undo()
+    again(tiny, tmp_path / "run")
+    for name in ("lenet.safetensors", "lenet--adversarial-training.safetensors"):
+        assert (tmp_path / "run" / "checkpoints" / name).read_bytes() == (finished / "checkpoints" / name).read_bytes()
+    keys = ["defense", "threat", "attack", "eps", "image"]
+    one, other = (read_records(f).sort_values(keys, ignore_index=True) for f in (finished, tmp_path / "run"))
+    pd.testing.assert_frame_equal(one, other)
+
+
+def test_another_experiment_is_refused_and_nothing_changes(tiny, copy):
+    before = stamps(copy, "**/*")
+    with pytest.raises(EscrimeError, match=r"another experiment \(experiment.seed was 0, now 1\)"):
+        again(tiny, copy, seed=1)
+    assert {p: t for p, t in stamps(copy, "**/*").items() if p.name != ".lock"} == {
+        p: t for p, t in before.items() if p.name != ".lock"
+    }
+
+
+def test_a_folder_with_other_things_is_refused(tiny, tmp_path):
+    (tmp_path / "thesis.docx").write_text("precious")
+    with pytest.raises(EscrimeError, match="not a run folder"):
+        again(tiny, tmp_path)
+    assert (tmp_path / "thesis.docx").read_text() == "precious"
+
+
+def test_a_second_run_in_the_same_folder_is_refused(tiny, copy):
+    with RunFolder(copy).lock(), pytest.raises(EscrimeError, match="another escrime run"):
+        again(tiny, copy)
+
+
+def test_the_report_is_drawn_from_records_alone(copy):
+    from escrime.report import draw_report
+
+    shutil.rmtree(copy / "checkpoints")
+    shutil.rmtree(copy / "figures")
+    (copy / "claims.json").unlink()
+    (copy / "report.html").unlink()
+    draw_report(copy)
+    assert (copy / "report.html").exists() and (copy / "claims.json").exists()
+    assert len(list((copy / "figures").glob("*.png"))) >= 8

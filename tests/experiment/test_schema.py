@@ -1,0 +1,103 @@
+"""Experiment files: what is wrong is named, with the nearest right word."""
+
+import pytest
+
+from escrime import EscrimeError
+from escrime.experiment.changes import apply_changes
+from escrime.experiment.schema import check_experiment, read_experiment, shipped
+
+
+@pytest.fixture
+def raw():
+    return read_experiment("digits")[1]
+
+
+@pytest.mark.parametrize("name", ["digits", "imagenette"])
+def test_shipped_experiments_are_valid(name):
+    experiment = check_experiment(read_experiment(name)[1], name)
+    assert experiment.headline > 0 and shipped()[name].exists()
+
+
+def test_the_paper_is_what_imagenette_runs():
+    experiment = check_experiment(read_experiment("imagenette")[1], "imagenette")
+    assert list(experiment.models) == ["wide_resnet50_2", "googlenet"]
+    settings = experiment.train_settings("googlenet")
+    assert (settings.optimizer, settings.learning_rate, settings.momentum, settings.epochs) == ("sgd", 0.01, 0.9, 5)
+    assert experiment.train_settings("googlenet", adversarial=True).epochs == 10
+    assert experiment.attacks.fgsm.epsilons == pytest.approx([i * 0.025 for i in range(13)])
+    assert experiment.attacks.dgsm.epsilons == pytest.approx([i * 0.001 for i in range(16)])
+    assert experiment.attacks.dgsm.target == "English springer"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("titel",), "x", "unknown key 'titel'. Did you mean 'title'"),
+        (("data", "sise"), 8, "unknown key 'data.sise'. Did you mean 'size'"),
+        (("models", "lenet", "weight"), "x", "unknown key 'models.lenet.weight'. Did you mean 'weights'"),
+        (("defenses", "ppa", "sample"), 3, "unknown key 'defenses.ppa.sample'. Did you mean 'samples'"),
+        (("attacks", "dgsm", "step"), 3, "unknown key 'attacks.dgsm.step'. Did you mean 'steps'"),
+        (("training", "epoch"), 3, "Did you mean 'epochs'"),
+        (("defenses", "adversarial-training", "objective"), {"name": "fgsm-mixd"}, "Did you mean 'fgsm-mixed'"),
+        (("defenses", "ppa", "eps_max"), 3, "whole color range"),
+        (("attacks", "fgsm", "epsilons"), ["8/0"], "divides by zero"),
+        (("attacks", "fgsm", "epsilons"), [-0.1], "negative"),
+        (("attacks", "fgsm", "epsilons"), [], "at least 1"),
+        (("data", "limit"), 0, "greater than or equal to 1"),
+    ],
+)
+def test_wrong_settings_are_named(raw, path, value, said):
+    section = raw
+    for part in path[:-1]:
+        section = section.setdefault(part, {})
+    section[path[-1]] = value
+    with pytest.raises(EscrimeError) as error:
+        check_experiment(raw, "mine.toml")
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_missing_sections_are_named(raw):
+    del raw["attacks"]
+    with pytest.raises(EscrimeError, match="'attacks' is missing"):
+        check_experiment(raw, "mine.toml")
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    (tmp_path / "bad.toml").write_text("title = ")
+    for source, said in [("digit", "Did you mean 'digits'"), (str(tmp_path / "no.toml"), "does not exist"), (str(tmp_path / "bad.toml"), "not valid TOML"), (str(tmp_path), "unknown")]:
+        with pytest.raises(EscrimeError, match=said):
+            read_experiment(source)
+
+
+def test_changes_of_the_command_line(raw):
+    changed = apply_changes(
+        raw,
+        {"models": "lenet", "weights": ["w.safetensors"], "size": 16, "limit": 5, "epochs": 2, "adversarial_epochs": 1, "seed": 3, "data": None},
+    )
+    experiment = check_experiment(changed, "digits")
+    assert list(experiment.models) == ["lenet"] and experiment.models["lenet"].weights == "w.safetensors"
+    assert (experiment.data.size, experiment.data.limit, experiment.seed) == (16, 5, 3)
+    assert experiment.train_settings("lenet").epochs == 2
+    assert experiment.train_settings("lenet", adversarial=True).epochs == 1
+    assert raw == read_experiment("digits")[1]
+
+
+def test_another_architecture_joins_by_name():
+    raw = apply_changes(read_experiment("imagenette")[1], {"models": "mobilenet_v2,googlenet", "weights": ["mobilenet_v2=a/b.safetensors"]})
+    experiment = check_experiment(raw, "imagenette")
+    assert experiment.models["mobilenet_v2"].weights == "a/b.safetensors"
+    assert experiment.models["googlenet"].weights == "torchvision"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"models": "lenett"}, "Did you mean 'lenet'"),
+        ({"models": ","}, "names no model"),
+        ({"weights": ["w.pt"]}, "does not say for which model"),
+        ({"weights": ["lene=w.pt"]}, "Did you mean 'lenet'"),
+    ],
+)
+def test_wrong_options_are_named(raw, changes, said):
+    with pytest.raises(EscrimeError, match=said):
+        apply_changes(raw, changes)

@@ -1,0 +1,261 @@
+"""The frozen copy: the same function, faster, and nothing of the original touched."""
+
+import copy
+import random
+
+import pytest
+import torch
+from torch import nn
+
+from escrime.errors import EscrimeError
+from escrime.models import ARCHITECTURES, build, logits_and_auxiliary, numerical_gap, prepare
+
+
+def norms(model: nn.Module) -> int:
+    return sum(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+
+
+def gap(model: nn.Module, images: torch.Tensor) -> float:
+    """The difference of logits between a model and its copy, relative to the largest logit."""
+    with torch.no_grad():
+        reference = model.eval()(images)
+        assert reference.std(dim=0).max() > 1e-3 * reference.abs().max(), "the logits do not depend on the image"
+        return float((prepare(model)(images) - reference).abs().max() / reference.abs().max())
+
+
+# What stays: BatchNorm before a convolution (pre-activation), and in auxiliary heads that inference never calls.
+LEFT = {"wide_resnet_small": 3, "googlenet": 2, "inception_v3": 2}
+
+
+HEAVY = [pytest.param(arch, marks=pytest.mark.slow) for arch in ("wide_resnet50_2", "resnet50", "inception_v3")]
+LIGHT = ["lenet", "wide_resnet_small", "resnet18", "googlenet", "mobilenet_v2", "densenet121", "efficientnet_b0"]
+
+
+def test_every_architecture_is_tested_for_folding():
+    assert ARCHITECTURES.keys() <= {*LIGHT, *(param.values[0] for param in HEAVY)}
+
+
+@pytest.mark.parametrize("arch", LIGHT + HEAVY)
+def test_folding_keeps_the_function(arch, lively):
+    """In float64 the folded copy is the same function; in float32 it errs no more than the original does."""
+    size = 75 if arch == "inception_v3" else 32
+    model = lively(build(arch, 5), size)
+    images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(3))
+    exact = copy.deepcopy(model).double()
+    assert gap(exact, images.double()) < 1e-11
+    with torch.no_grad():
+        truth = exact(images.double())
+        errors = [float((net(images) - truth).abs().max() / truth.abs().max()) for net in (model, prepare(model))]
+    assert errors[1] < 3 * errors[0] + 1e-6
+    if arch != "densenet121":
+        assert norms(prepare(model)) == LEFT.get(arch, 0)
+
+
+def test_gradients_agree(images, lively):
+    model = lively(build("mobilenet_v2", 5))
+    gradients = []
+    for network in (model, prepare(model)):
+        x = images.clone().requires_grad_()
+        gradients.append(torch.autograd.grad(network(x).logsumexp(1).sum(), x)[0])
+    assert (gradients[0] - gradients[1]).abs().max() < 1e-4 * gradients[0].abs().max()
+
+
+def test_the_copy_is_frozen_and_the_original_is_not_touched(images, lively):
+    model = lively(build("googlenet", 5)).train()
+    model.network.conv2.eval()
+    model.network.fc.weight.requires_grad_(False)
+    calls = []
+    model.register_forward_hook(lambda *_: calls.append(1))
+    logits, auxiliary = logits_and_auxiliary(model, images)
+    (logits.sum() + auxiliary[0].sum()).backward()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    strides = {name: tensor.stride() for name, tensor in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    gradients = {name: p.grad for name, p in model.named_parameters()}
+    types = [type(module) for module in model.modules()]
+    rng, calls[:] = torch.get_rng_state(), []
+
+    folded = prepare(model)
+
+    assert not calls and torch.equal(rng, torch.get_rng_state())
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert strides == {name: tensor.stride() for name, tensor in model.state_dict().items()}
+    assert modes == [module.training for module in model.modules()]
+    assert types == [type(module) for module in model.modules()]
+    assert all(p.grad is gradients[name] for name, p in model.named_parameters())
+    assert [name for name, p in model.named_parameters() if not p.requires_grad] == ["network.fc.weight"]
+    assert not any(p.requires_grad or p.grad is not None for p in folded.parameters())
+    assert not any(module.training for module in folded.modules())
+    own = {t.untyped_storage().data_ptr() for t in model.state_dict().values()}
+    assert not own & {t.untyped_storage().data_ptr() for t in folded.state_dict().values()}
+    assert folded.network.conv3.conv.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+class Branching(nn.Module):
+    """Cannot be traced: control flow on values. Its child can."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+        self.conv, self.bn = nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)
+        self.fc = nn.Linear(4, 5)
+
+    def forward(self, images):
+        x = self.body(images)
+        x = self.bn(self.conv(x)) if x.mean() > 0 else x
+        return self.fc(x.mean((2, 3)))
+
+
+def test_what_cannot_be_traced_is_folded_child_by_child(images, lively):
+    model = lively(Branching())
+    assert gap(model, images) < 1e-5
+    folded = prepare(model)
+    assert isinstance(folded.body[1], nn.Identity) and isinstance(folded.bn, nn.BatchNorm2d)
+
+
+class Pair(nn.Module):
+    """A convolution and a BatchNorm; each subclass uses them in a way that forbids folding."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn, self.fc = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.Linear(3, 5)
+
+    def body(self, x):
+        return self.bn(self.conv(x))
+
+    def forward(self, x):
+        return self.fc(self.body(x).mean((2, 3)))
+
+
+class ConvReadTwice(Pair):
+    def body(self, x):
+        x = self.conv(x)
+        return self.bn(x) + x
+
+
+class ConvCalledTwice(Pair):
+    def body(self, x):
+        return self.bn(self.conv(self.conv(x)))
+
+
+class NormCalledTwice(Pair):
+    def body(self, x):
+        return self.bn(self.bn(self.conv(x)))
+
+
+class WeightReadDirectly(Pair):
+    def body(self, x):
+        return self.bn(self.conv(x)) * self.conv.weight.norm() + self.bn.running_mean.sum()
+
+
+class WeightTied(Pair):
+    def __init__(self):
+        super().__init__()
+        self.other = nn.Conv2d(3, 3, 3, padding=1)
+        self.other.weight = self.conv.weight
+
+    def body(self, x):
+        return self.other(self.bn(self.conv(x)))
+
+
+class ModuleShared(nn.Module):
+    """The pair lies in two children of a parent that cannot be traced; each child alone looks innocent."""
+
+    def __init__(self):
+        super().__init__()
+        conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.one = nn.Sequential(conv, nn.BatchNorm2d(3))
+        self.two = nn.Sequential(conv, nn.BatchNorm2d(3))
+
+    def forward(self, x):
+        return (self.one(x) if x.mean() > 0 else x).add(self.two(x)).mean((2, 3))
+
+
+class NormBeforeConv(Pair):
+    def body(self, x):
+        return self.conv(self.bn(x))
+
+
+class ReluBetween(Pair):
+    def body(self, x):
+        return self.bn(self.conv(x).relu())
+
+
+class BatchStatistics(Pair):
+    def __init__(self):
+        super().__init__()
+        self.bn = nn.BatchNorm2d(3, track_running_stats=False)
+
+
+class Hooked(Pair):
+    def __init__(self):
+        super().__init__()
+        self.conv.register_forward_hook(lambda _m, _i, out: out.relu())
+
+
+class WeightNormalized(Pair):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.utils.parametrizations.weight_norm(self.conv)
+
+
+FORBIDDEN = [
+    ConvReadTwice,
+    ConvCalledTwice,
+    NormCalledTwice,
+    WeightReadDirectly,
+    WeightTied,
+    ModuleShared,
+    NormBeforeConv,
+    ReluBetween,
+    BatchStatistics,
+    Hooked,
+    WeightNormalized,
+]
+
+
+@pytest.mark.parametrize("kind", [Pair, *FORBIDDEN])
+def test_pairs_are_folded_only_where_it_is_right(kind, images, lively):
+    model = kind()
+    lively(model)
+    assert gap(model, images) < 1e-5
+    assert (norms(prepare(model)) == norms(model)) == (kind is not Pair)
+
+
+@pytest.mark.parametrize("draw", [lambda: float(torch.rand(())), random.random])
+def test_randomness_stays_alive_and_is_not_consumed(draw, images, lively):
+    class Noisy(Pair):
+        def body(self, x):
+            return self.bn(self.conv(x)) if draw() < 0.5 else self.conv(x)
+
+    model = lively(Noisy())
+    before = torch.get_rng_state(), random.getstate()
+    folded = prepare(model)
+    assert torch.equal(torch.get_rng_state(), before[0]) and random.getstate() == before[1]
+    answers = {folded(images)[0, 0].item() for _ in range(50)}
+    assert len(answers) == 2 and norms(folded) == 1
+
+
+def test_models_with_attributes_deepcopy_refuses(images):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 5))
+    with pytest.warns(FutureWarning):
+        nn.utils.weight_norm(model[1])  # leaves a tensor with a graph on the module
+    assert gap(model, images) < 1e-6
+
+
+def test_a_model_that_cannot_be_copied_is_named():
+    class Locked(nn.Linear):
+        def __deepcopy__(self, memo):
+            raise TypeError("no")
+
+    with pytest.raises(EscrimeError, match="Locked cannot be copied"):
+        prepare(Locked(1, 1))
+
+
+def test_the_gap_is_that_of_the_largest_logit(images):
+    model = build("lenet", 4)
+    other = build("lenet", 4)
+    with torch.no_grad():
+        other.network.fc.bias[2] += 0.5
+    model.train()
+    assert numerical_gap(model, other, images) == pytest.approx(0.5, abs=1e-5) and model.training

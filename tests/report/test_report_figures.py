@@ -1,0 +1,158 @@
+"""The figure files: all there, honest labels, the images' own pixels, the same bytes twice."""
+
+import base64
+import io
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from escrime.report import draw_report, read_run
+from escrime.report.figures import draw_figures, examples, sweeps
+from escrime.report.figures.examples import scaled
+from escrime.report.figures.style import styled
+
+NAMES = ["fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "fig6-dgsm", "fig7", "fig7-dgsm", "fig8"]
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def texts(path: Path) -> list[str]:
+    """The words a reader sees in an SVG."""
+    return ["".join(node.itertext()).strip() for node in ElementTree.parse(path).iter(f"{SVG}text")]
+
+
+def test_every_figure_is_there_as_png_and_svg(drawn_run):
+    files = {path.name for path in (drawn_run / "figures").iterdir()}
+    assert files == {f"{name}-wrn.{kind}" for name in NAMES for kind in ("png", "svg")}
+    for name in NAMES:
+        png = Image.open(drawn_run / "figures" / f"{name}-wrn.png")
+        assert png.info["dpi"] == pytest.approx((150, 150), abs=0.1) and png.width >= 700
+        assert np.asarray(png.convert("L")).std() > 10  # not an empty sheet
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("fig3", ["undefended, white-box, n = 50", "paper, Wide ResNet-50-2, n = 50", "% correct", "confidence in %"]),
+        ("fig5", ["undefended, white-box, n = 50", "% predicted as “English springer”", "no attack: 12.0%"]),
+        ("fig6", ["PPA, transfer, n = 50", "PPA, adaptive, n = 50", "undefended, white-box, n = 50", "% correct"]),
+        ("fig6-dgsm", ["PPA, transfer, n = 50", "PPA, adaptive, n = 50", "% predicted as “English springer”"]),
+        ("fig7", ["adversarial training, transfer, n = 50", "adversarial training, adaptive, n = 50"]),
+        ("fig7-dgsm", ["adversarial training, transfer, n = 50", "adversarial training, adaptive, n = 50"]),
+    ],
+)
+def test_curves_name_threat_n_and_axes(drawn_run, name, expected):
+    found = texts(drawn_run / "figures" / f"{name}-wrn.svg")
+    assert set(expected) <= set(found)
+    assert any(text.startswith("ε*") for text in found)
+    # Every curve has its shaded band: one translucent area per curve with a threat level.
+    svg = (drawn_run / "figures" / f"{name}-wrn.svg").read_text()
+    curves = sum(bool(re.search(r", (white-box|transfer|adaptive), n = ", text)) for text in found)
+    assert svg.count('id="FillBetweenPolyCollection') == curves
+
+
+def test_the_curve_passes_through_the_records(drawn_run):
+    """The drawn line of figure 3, read back from the SVG, is the paper's curve."""
+    svg = (drawn_run / "figures" / "fig3-wrn.svg").read_text()
+    upper = svg[: svg.index('id="axes_2"')]
+    ticks = {label: float(y) for y, label in re.findall(r'<text [^>]*y="([\d.]+)"[^>]*>(\d+)</text>', upper)}
+    line = re.search(
+        r'<path d="([^"]+)" clip-path="[^"]+" style="fill: none; stroke: #d55e00; stroke-width: 2', svg
+    ).group(1)
+    heights = [float(y) for _, y in re.findall(r"([\d.]+) ([\d.]+)", line)]
+    shares = [98 - 100 * (y - heights[0]) / (ticks["0"] - ticks["100"]) for y in heights]  # the first point is 98 %
+    assert shares == pytest.approx([98, 42, 54, 56, 58, 58, 58, 46, 44, 38, 34, 22], abs=0.6)
+
+
+def test_examples_show_prediction_confidence_and_scale(drawn_run):
+    first = texts(drawn_run / "figures" / "fig1-wrn.svg")
+    assert {
+        "original (truth: tench)",
+        "tench, 99.1%",
+        "chain saw, 87.4%",
+        "FGSM, ε* = 0.2",
+        "alone: church, 33.1%",
+    } <= set(first)
+    assert "perturbation × 2.5" in first  # 0.5 / 0.2
+    second = texts(drawn_run / "figures" / "fig2-wrn.svg")
+    assert {"one averaged copy", "PPA's verdict", "tench, 62.5%"} <= set(second)
+    assert texts(drawn_run / "figures" / "fig4-wrn.svg").count("chain saw, 87.4%") == 7
+    assert {"DGSM, ε* = 0.2", "perturbation × 2.5"} <= set(texts(drawn_run / "figures" / "fig8-wrn.svg"))
+
+
+def test_small_images_keep_their_pixels(drawn_run):
+    """An 8×8 image is stored as 8×8 pixels and drawn without blur; the scaled perturbation fills the color range."""
+    svg = (drawn_run / "figures" / "fig1-wrn.svg").read_text()
+    images = [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for data in re.findall(r'base64,\s*([^"]+)"', svg)
+    ]
+    assert all(image.shape[:2] == (8, 8) for image in images) and len(images) == 6
+    example = read_run(drawn_run).examples("wrn", 1)[0]
+    stored = (example.images["original"].transpose(1, 2, 0) * 255).round()
+    assert any(np.abs(image[..., :3] - stored).max() <= 1 for image in images)
+    delta, factor = scaled(example)
+    assert factor == 2.5 and delta.min() == pytest.approx(0, abs=1e-5) and delta.max() == pytest.approx(1, abs=1e-5)
+    png = np.asarray(Image.open(drawn_run / "figures" / "fig1-wrn.png").convert("RGB")).astype(int)
+    panel = png[80:200, 30:200]
+    assert len(np.unique(panel.reshape(-1, 3), axis=0)) < 80  # flat squares, no interpolation in between
+
+
+def test_missing_data_skips_the_figure_and_says_why(builder, tmp_path):
+    built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5})
+    built.sweep("net", "ppa", "transfer", "FGSM", {0: 1.0, 0.1: 0.7})
+    folder = built.write(tmp_path / "run")
+    drawn = draw_figures(read_run(folder), tmp_path / "out")
+    skipped = {figure.name: figure.skipped for figure in drawn if figure.skipped}
+    assert set(skipped) == set(NAMES) - {"fig3", "fig6"} and all(skipped.values())
+    assert "not measured" in texts(tmp_path / "out" / "fig6-net.svg")  # the adaptive half
+    draw_report(folder)
+    assert skipped["fig5"] in (folder / "report.html").read_text()
+
+
+def test_the_paper_is_only_drawn_over_its_network_and_its_range(builder, paper_curves, tmp_path):
+    wide = {round(0.02 * i, 2): 0.5 for i in range(16)}
+    built = builder(20).model("net").model("wrn", "wide_resnet50_2")
+    for model in ("net", "wrn"):
+        built.sweep(model, "none", "white-box", "FGSM", {0: 1.0, 0.3: 0.5}).sweep(
+            model, "none", "white-box", "DGSM", wide
+        )
+    folder = built.write(tmp_path / "run")
+    draw_report(folder)
+    shown = {
+        name: any("paper" in t for t in texts(folder / "figures" / f"{name}.svg"))
+        for name in ("fig3-net", "fig3-wrn", "fig5-wrn")
+    }
+    assert shown == {"fig3-net": False, "fig3-wrn": True, "fig5-wrn": False}  # 0.015 of 0.3 would be a smudge
+
+
+def test_the_leak_free_curve_stands_beside_val(builder, tmp_path):
+    built = (
+        builder(40, subsets={"val": 40, "leak-free": 10})
+        .model("net")
+        .sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5})
+    )
+    folder = built.write(tmp_path / "run")
+    draw_report(folder)
+    found = texts(folder / "figures" / "fig3-net.svg")
+    assert {"undefended, white-box, n = 40", "undefended, leak-free images, white-box, n = 10"} <= set(found)
+
+
+def test_odd_names_are_text_not_markup(builder, tmp_path):
+    built = builder(20, classes=["$x^2$", "<b>bold</b>", "c", "d", "e & f"]).model("a b $net$")
+    built.sweep("a b $net$", "none", "white-box", "DGSM", {0: 0.1, 0.01: 0.9})
+    folder = built.write(tmp_path / "run")
+    draw_report(folder)
+    assert "% predicted as “<b>bold</b>”" in texts(folder / "figures" / "fig5-a-b-net.svg")
+    assert "<b>" not in (folder / "report.html").read_text()
+
+
+def test_the_same_records_give_the_same_bytes(drawn_run, tmp_path):
+    run = read_run(drawn_run)
+    with styled():
+        examples.perturbation(run, "wrn", tmp_path)
+        sweeps.defended(run, "wrn", tmp_path, "fig6", "FGSM")
+    for name in ("fig1-wrn.svg", "fig6-wrn.svg", "fig6-wrn.png"):
+        assert (tmp_path / name).read_bytes() == (drawn_run / "figures" / name).read_bytes()

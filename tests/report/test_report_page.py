@@ -1,0 +1,180 @@
+"""report.html: complete, self-contained, valid, and every number on it is the records'."""
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+import escrime.report
+from escrime.evaluation.statistics import wilson
+from escrime.report import draw_report
+
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Checks nesting while it collects text, ids and references."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open, self.ids, self.references, self.words, self.labels = [], [], [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.ids += [found["id"]] if "id" in found else []
+        self.references += [
+            value for key, value in attributes if key in ("href", "src", "xlink:href", "srcset", "data")
+        ]
+        if tag == "svg":
+            self.labels.append((found.get("role"), found.get("aria-label")))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes <{self.open[-1] if self.open else None}>"
+        self.open.pop()
+
+    def handle_data(self, data):
+        if not {"style", "script"} & set(self.open):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+@pytest.fixture(scope="session")
+def page(drawn_run):
+    return Page((drawn_run / "report.html").read_text())
+
+
+def test_it_is_self_contained(drawn_run, page):
+    html = (drawn_run / "report.html").read_text()
+    assert "http" not in html and "@import" not in html and "url(" not in re.sub(r"url\(#[^)]+\)", "", html)
+    outside = [r for r in page.references if not r.startswith(("#", "data:"))]
+    assert outside == []
+    inside = [r[1:] for r in page.references if r.startswith("#")] + re.findall(r"url\(#([^)]+)\)", html)
+    assert inside and set(inside) <= set(page.ids)
+    assert len(html) < 5e6
+
+
+def test_it_is_valid_and_accessible(page):
+    assert len(page.ids) == len(set(page.ids))
+    assert len(page.labels) == 10 and all(role == "img" and len(label) > 30 for role, label in page.labels)
+
+
+def test_the_first_screen_answers(page):
+    # The paper's curve: FGSM takes 98 % to 42 % at 0.025; PPA 86 % in transfer, 10 % adaptive.
+    assert "One gradient step of ε* = 0.025 (FGSM) takes wrn from 98.0% to 42.0% correct" in page.text
+    assert (
+        "PPA is worth +44.0 points against an attacker who ignores it but −32.0 against one who knows it" in page.text
+    )
+    assert "adversarial training +36.0 and +36.0." in page.text
+    low, high = (f"{100 * bound:.1f}%" for bound in wilson(21, 50))
+    assert f"95%: {low} to {high}, n = 50" in page.text.replace("\xa0", " ")
+
+
+def test_tables_hold_the_records(page):
+    cells = page.text
+    for right in (49, 21, 27, 11):  # of 50, at ε* = 0, 0.025, 0.05 and 0.3
+        low, high = wilson(right, 50)
+        assert f"{2 * right}.0% [{100 * low:.1f}, {100 * high:.1f}]" in cells
+    assert "0.025 (6.38/255)" in cells and "adaptive, n = 50" in cells and "transfer, n = 50" in cells
+
+
+def test_claims_are_on_the_page_with_their_verdicts(drawn_run, page):
+    claims = json.loads((drawn_run / "claims.json").read_text())
+    assert [row["id"] for row in claims] == ["C1", "C2", "C3", "C5", "C6", "C7", "C8", "C9", "C10", "C11", "C12"]
+    for row in claims:
+        assert row["claim"] in page.text and row["measured"] in page.text and row["why"] in page.text
+        assert row["verdict"] in ("reproduced", "partly", "not reproduced", "not tested")
+    assert "falls when the attacker knows it" in page.text
+
+
+def test_how_it_was_measured_is_told(page):
+    for words in ("escrime run synthetic", "Test CPU, 2 cores", "torch 2.15.0", "Python 3.12.1", "0123456789ab", "abc123",
+                  "train 12 s", "sweeps 1 min 15 s", "in all 1 min 28 s", "attacks.DGSM.steps 20", "accuracy 0.93"):  # fmt: skip
+        assert words in page.text, words
+    assert "None" not in page.text and "nan" not in page.text.lower().split()
+
+
+def test_unverified_rows_are_reported(builder, tmp_path):
+    built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5})
+    built.parts[1]["verified"] = [True] * 17 + [False] * 3
+    text = Page((draw_report(built.write(tmp_path / "run"))[-1]).read_text()).text
+    assert "17 of 20 attacked images" in text and "the other 3 are counted as not attacked" in text
+
+
+def test_a_manifest_without_details_still_reports(builder, tmp_path):
+    folder = (
+        builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5}).write(tmp_path / "run")
+    )
+    (folder / "manifest.json").write_text("{}")
+    draw_report(folder)
+    text = Page((folder / "report.html").read_text()).text
+    assert "takes net from 100.0% to 50.0% correct" in text and "None" not in text
+
+
+def test_the_headline_eps_of_the_experiment_is_used(builder, tmp_path):
+    built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.9, 0.2: 0.4, 0.3: 0.1})
+    folder = built.write(tmp_path / "run")
+    draw_report(folder)
+    assert "ε* = 0.2 (FGSM)" in (folder / "report.html").read_text()  # the first that takes half of the accuracy
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["experiment"]["headline_eps"] = 0.11
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    draw_report(folder)
+    assert "ε* = 0.1 (FGSM)" in (folder / "report.html").read_text()
+
+
+def test_drawing_again_replaces_and_clears(builder, tmp_path):
+    built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5})
+    folder = built.write(tmp_path / "run")
+    first = draw_report(folder)
+    (folder / "figures" / "fig5-net.png").write_bytes(b"of an earlier run")
+    (folder / "figures" / "notes.txt").write_text("the user's own")
+    steps = []
+    assert draw_report(folder, progress=lambda done, total: steps.append((done, total))) == first
+    assert all(path.exists() for path in first) and first[-1] == folder / "report.html"
+    assert sorted(p.name for p in (folder / "figures").iterdir()) == ["fig3-net.png", "fig3-net.svg", "notes.txt"]
+    assert [done for done, _ in steps] == list(range(1, steps[0][1] + 1))
+    assert not [p for p in folder.iterdir() if p.name.startswith(".")]
+
+
+def test_a_failure_leaves_the_old_report(drawn_run, monkeypatch):
+    before = {path: path.read_bytes() for path in drawn_run.rglob("*") if path.is_file()}
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(escrime.report.draw, "render_page", full)
+    with pytest.raises(escrime.report.draw.EscrimeError, match="No space left"):
+        draw_report(drawn_run)
+    assert {path: path.read_bytes() for path in drawn_run.rglob("*") if path.is_file()} == before
+
+
+def test_no_model_code_is_imported():
+    """The report room itself asks for no torch: it works from records alone."""
+    room = escrime.report.__path__[0]
+    script = (
+        "import ast, pathlib, sys\n"
+        f"names = [n for p in pathlib.Path({str(room)!r}).rglob('*.py') for n in ast.walk(ast.parse(p.read_text()))]\n"
+        "found = {a.name for n in names if isinstance(n, ast.Import) for a in n.names}\n"
+        "found |= {('.' * n.level) + (n.module or '') for n in names if isinstance(n, ast.ImportFrom)}\n"
+        "print('\\n'.join(sorted(found)))"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert found and not [
+        name for name in found if re.search(r"torch|models|attacks\b.*\.\.\.|training$|defenses\b.*\.\.\.", name)
+    ]

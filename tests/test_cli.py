@@ -1,0 +1,72 @@
+"""The command line in its own process: one sentence on bad input, exit code ≠ 0, a traceback only with --debug."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+def escrime(*words, cwd=None):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+    command = [sys.executable, "-m", "escrime", *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=120)
+
+
+def test_help_answers_without_torch():
+    code = "import sys; sys.argv = ['escrime', '--help']\nfrom escrime.cli import main\ntry: main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "escrime run digits" in done.stdout, done.stderr
+    assert time.monotonic() - start < 20
+
+
+@pytest.mark.parametrize("command", ["run", "report", "list"])
+def test_each_command_shows_a_worked_example(command):
+    done = escrime(command, "--help")
+    assert done.returncode == 0 and f"escrime {command}" in done.stdout and "xample" in done.stdout
+
+
+def test_list_says_what_there_is():
+    done = escrime("list")
+    for word in ("digits", "imagenette", "cifar10", "wide_resnet50_2", "googlenet", "FGSM", "DGSM", "PredictionAveraging", "fgsm-directed"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "digit"), "Did you mean 'digits'"),
+        (("run", "nothing.toml"), "does not exist"),
+        (("run", "digits", "--limit", "0"), "data.limit = 0"),
+        (("run", "digits", "--device", "cuda:9"), "not available"),
+        (("run", "digits", "--device", "abacus"), "unknown"),
+        (("run", "digits", "--models", "lenett"), "Did you mean 'lenet'"),
+        (("run", "digits", "--data", "somewhere"), "leave out --data"),
+        (("run", "imagenette", "--data", "nowhere"), "nowhere"),
+        (("run", "imagenette", "--data", "."), "."),
+        (("report", "nowhere"), "nowhere"),
+    ],
+)
+def test_bad_input_is_one_sentence(words, said, tmp_path):
+    done = escrime(*words, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ") and said in last and "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("**/*.json")), "a refused run must leave nothing half-written"
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    done = escrime("run", "digit", "--debug", cwd=tmp_path)
+    assert done.returncode != 0 and "Traceback" in done.stderr
+
+
+def test_an_unknown_target_is_refused_before_any_work(tmp_path):
+    from escrime.experiment.schema import shipped
+
+    text = shipped()["digits"].read_text().replace('target = "1"', 'target = "eleven"')
+    (tmp_path / "mine.toml").write_text(text)
+    done = escrime("run", "mine.toml", cwd=tmp_path)
+    assert done.returncode == 2 and "'eleven' is not a class of digits" in done.stderr
+    assert not (tmp_path / "runs" / "mine" / "checkpoints").exists()

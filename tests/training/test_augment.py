@@ -1,0 +1,81 @@
+"""Draws and augmentation per image: what an image becomes depends on the image, the seed and the epoch only."""
+
+import numpy as np
+import pytest
+import torch
+
+from escrime.errors import EscrimeError
+from escrime.training.augment import augment, crop, parse_augment
+from escrime.training.draws import Draws, image_keys
+
+IDS = [f"image/{row}" for row in range(400)]
+
+
+def draws(seed=0, epoch=0, ids=IDS):
+    return Draws(image_keys(seed, ids), epoch)
+
+
+def everything(images, rows, **key):
+    source = draws(**key)
+    return augment(images[rows], parse_augment("flip+crop"), lambda purpose: source.fractions(purpose, rows), 0.25)
+
+
+def test_independent_of_the_batch():
+    images = torch.randint(0, 256, (400, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    whole = everything(images, np.arange(400))
+    rows = np.array([7, 3, 399, 0, 3])
+    assert torch.equal(everything(images, rows), whole[rows])
+    assert whole.dtype == torch.uint8 and whole.shape == images.shape
+    other_order = [IDS[row] for row in reversed(range(400))]
+    flipped = augment(images, ("flip",), lambda p: draws(ids=other_order).fractions(p, np.arange(400)[::-1]), 0)
+    assert torch.equal(flipped, augment(images, ("flip",), lambda p: draws().fractions(p, np.arange(400)), 0))
+    for key in ({"seed": 1}, {"epoch": 1}):
+        assert (everything(images, np.arange(400), **key) != whole).flatten(1).any(dim=1).float().mean() > 0.8
+
+
+def test_flip_mirrors_about_half():
+    images = torch.arange(400 * 3 * 2 * 4).view(400, 3, 2, 4)
+    out = augment(images, parse_augment("flip"), lambda purpose: draws().fractions(purpose, np.arange(400)), 0)
+    mirrored = (out == images.flip(3)).flatten(1).all(dim=1)
+    kept = (out == images).flatten(1).all(dim=1)
+    assert (mirrored ^ kept).all() and 150 < mirrored.sum() < 250
+
+
+def test_crop_is_a_window_of_the_reflected_image():
+    images = torch.randint(0, 256, (50, 3, 6, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    rng = np.random.default_rng(0)
+    down, across = rng.random(50), rng.random(50)
+    out = crop(images, down, across, 0.25)
+    for n in range(50):
+        tall, wide = round(0.25 * 6), round(0.25 * 8)
+        padded = np.pad(images[n].numpy(), ((0, 0), (tall, tall), (wide, wide)), mode="reflect")
+        top, left = int(down[n] * (2 * tall + 1)), int(across[n] * (2 * wide + 1))
+        assert np.array_equal(out[n].numpy(), padded[:, top : top + 6, left : left + 8])
+    assert torch.equal(crop(images, down, across, 0.0), images)
+    assert crop(images[:, :, :1], np.zeros(50), across, 0.5).shape == (50, 3, 1, 8)
+
+
+def test_draws_are_uniform_and_unrelated():
+    first, second = (draws().fractions(purpose, np.arange(400)) for purpose in ("a", "b"))
+    assert 0 <= first.min() and first.max() < 1 and abs(first.mean() - 0.5) < 0.05
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.15
+    assert abs(np.corrcoef(first, draws(epoch=1).fractions("a", np.arange(400)))[0, 1]) < 0.15
+
+
+def test_noise_per_image_in_any_batch_and_memory_format():
+    like = torch.empty(5, 3, 8, 8)
+    noise = draws().noise("start", np.arange(5), like)
+    rows = np.array([4, 0])
+    last = like[:2].contiguous(memory_format=torch.channels_last)
+    again = draws().noise("start", rows, last)
+    assert torch.equal(again, noise[rows]) and again.is_contiguous(memory_format=torch.channels_last)
+    assert noise.min() >= -1 and noise.max() <= 1 and abs(noise.mean()) < 0.1 and abs(noise.std() - 3**-0.5) < 0.05
+    assert not torch.equal(noise, draws(epoch=1).noise("start", np.arange(5), like))
+    assert not torch.equal(noise, draws(seed=1).noise("start", np.arange(5), like))
+    assert not torch.equal(noise[0], noise[1])
+
+
+def test_names_are_checked():
+    assert parse_augment("none") == () and parse_augment("flip + crop") == ("crop", "flip")
+    with pytest.raises(EscrimeError, match="Did you mean 'flip'"):
+        parse_augment("flpi")
