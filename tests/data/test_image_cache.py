@@ -30,10 +30,9 @@ def decodes(monkeypatch):
 
 
 def same(first, second) -> bool:
-    return all(
-        (a.images == b.images).all() and (a.labels == b.labels).all() and a.ids == b.ids and a.fingerprint == b.fingerprint
-        for a, b in zip(first, second, strict=True)
-    )
+    pairs = list(zip(first, second, strict=True))
+    arrays = all((a.images == b.images).all() and (a.labels == b.labels).all() for a, b in pairs)
+    return arrays and all((a.ids, a.fingerprint) == (b.ids, b.fingerprint) for a, b in pairs)
 
 
 def files(cache: Path, suffix: str) -> list[Path]:
@@ -81,6 +80,7 @@ def test_changed_pixels_are_seen_even_with_the_same_name_time_and_length(pets, t
 def test_another_size_or_decoder_is_another_entry(pets, tmp_path, decodes, monkeypatch):
     load("folder", folder=pets, size=8, cache=tmp_path / "c")
     assert load("folder", folder=pets, size=6, cache=tmp_path / "c").train.images.shape == (6, 3, 6, 6)
+    load("folder", folder=pets, size=8, cache=tmp_path / "c")
     assert len(decodes) == 20
     monkeypatch.setattr("escrime.data.files.DECODER", 10_000)
     load("folder", folder=pets, size=8, cache=tmp_path / "c")
@@ -96,7 +96,7 @@ def test_entries_of_renamed_files_live_side_by_side(pets, tmp_path, decodes):
     """The entry remembers the names of unreadable files, so the names are part of its key."""
     broken = pets / "train" / "cat" / "1.png"
     broken.write_bytes(b"")
-    for name in ("1.png", "x.png", "1.png"):
+    for name in ("1.png", "1b.png", "1.png"):
         broken = broken.rename(broken.with_name(name))
         splits = load("folder", folder=pets, size=8, cache=tmp_path / "c", on_error="skip")
         assert list(splits.skipped) == [f"train/cat/{name}"]
@@ -152,7 +152,7 @@ def test_what_a_killed_process_left_is_cleared_after_a_day(pets, tmp_path):
     cache = tmp_path / "c"
     load("folder", folder=pets, size=8, cache=cache)
     entry = files(cache, ".npy")[0]
-    old, fresh = cache / f".{entry.stem}-1-aa.tmp", cache / f".{entry.stem}-2-bb.tmp"
+    old, fresh = cache / f".{entry.name}.aa.partial", cache / f".{entry.name}.bb.partial"
     for path in (old, fresh):
         path.write_bytes(b"half")
     os.utime(old, (time.time() - 200_000,) * 2)
@@ -192,7 +192,7 @@ def test_two_processes_may_decode_at_once(pets, tmp_path):
         "import sys, time, pathlib\n"
         "from escrime.data import load\n"
         "pathlib.Path(sys.argv[3]).touch()\n"
-        "def slow(done, total): time.sleep(0.05)\n"
+        "def slow(done, total): time.sleep(0.1)\n"
         "train, test = load('folder', folder=sys.argv[1], size=8, cache=sys.argv[2], progress=slow)\n"
         "print(train.fingerprint, test.fingerprint)\n"
     )
@@ -201,15 +201,15 @@ def test_two_processes_may_decode_at_once(pets, tmp_path):
     writers = set()
 
     def watch(done, total):
-        time.sleep(0.05)
-        writers.update(path.name.split("-")[1] for path in cache.glob(".*.tmp"))
+        time.sleep(0.1)
+        writers.update(path.name for path in cache.glob(".*.npy.*.partial"))
 
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         while not ready.exists() and other.poll() is None:
             time.sleep(0.005)  # start together, so that both find the cache empty
         mine = load("folder", folder=pets, size=8, cache=cache, progress=watch)
         output, _ = other.communicate(timeout=120)
-    assert other.returncode == 0 and writers == {str(os.getpid()), str(other.pid)}, "both must have been writing"
+    assert other.returncode == 0 and len(writers) > 2, "both must have been writing one of the two files at once"
     assert output.split() == [mine.train.fingerprint, mine.test.fingerprint]
     assert same(mine, load("folder", folder=pets, size=8, cache=tmp_path / "alone"))
     assert len(list(cache.iterdir())) == 4, "two .npy and two .json, no temporary files"
@@ -218,13 +218,13 @@ def test_two_processes_may_decode_at_once(pets, tmp_path):
 
 def test_a_cache_that_cannot_be_written_is_one_sentence(pets, tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(EscrimeError, match=r"cannot write.*ESCRIME_CACHE"):
+    with pytest.raises(EscrimeError, match=r"cannot write to the cache folder .*ESCRIME_CACHE"):
         load("folder", folder=pets, size=8, cache=tmp_path / "file" / "c")
 
 
 def test_too_little_space_is_said_before_the_work(pets, tmp_path, monkeypatch, decodes):
     monkeypatch.setattr("escrime.data.cache.shutil.disk_usage", lambda path: SimpleNamespace(free=10))
-    with pytest.raises(EscrimeError, match="GiB needed"):
+    with pytest.raises(EscrimeError, match=r"need 0.00 GiB .*smaller size"):
         load("folder", folder=pets, size=8, cache=tmp_path / "c")
     assert decodes == []
 

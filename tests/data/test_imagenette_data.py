@@ -116,11 +116,25 @@ def test_download_into_a_folder(archive, tmp_path):
 
 def test_the_archive_is_large_enough_for_the_size(archive, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("escrime.data.imagenette._download", lambda place, variant: asked.append(variant) or 1 / 0)
+    monkeypatch.setattr("escrime.data.imagenette._download", lambda place, what: asked.append(what) or 1 / 0)
     for size in (160, 161, 320, 321):
         with pytest.raises(ZeroDivisionError):
             load("imagenette", size=size, download=True, cache=tmp_path / "c")
     assert asked == ["160px", "320px", "320px", "full"]
+
+
+def test_whoever_finishes_a_download_second_uses_the_first_one(tiny, tmp_path):
+    from escrime.data.download import download_into
+
+    place = tmp_path / "place"
+
+    def get(staging):
+        shutil.copytree(tiny, staging / "imagenette2-160")
+        shutil.copytree(tiny, place / "imagenette2-160")  # meanwhile, in another process
+        return staging / "imagenette2-160"
+
+    assert download_into(place, "Imagenette", "url", get) == place / "imagenette2-160"
+    assert [path.name for path in place.iterdir()] == ["imagenette2-160"]
 
 
 def gone(path):
@@ -135,10 +149,13 @@ def not_an_archive(path):
     path.write_bytes(b"hello")
 
 
-@pytest.mark.parametrize("spoil, reason", [(gone, "HTTP Error 404"), (changed, "corrupted"), (not_an_archive, "corrupted")])
+SPOILED = [(gone, "HTTP Error 404"), (changed, "corrupted"), (not_an_archive, "corrupted")]
+
+
+@pytest.mark.parametrize("spoil, reason", SPOILED)
 def test_a_failed_download_is_one_sentence_and_leaves_nothing(archive, tmp_path, spoil, reason):
     spoil(archive)
-    with pytest.raises(EscrimeError, match=rf"downloading Imagenette .*http://127.*{reason}.*--data DIR") as error:
+    with pytest.raises(EscrimeError, match=rf"downloading Imagenette .*127.0.0.1.*{reason}.*--data DIR") as error:
         go(download=True, cache=tmp_path / "c")
     assert "\n" not in str(error.value)
     assert list((tmp_path / "c" / "downloads").iterdir()) == []

@@ -32,7 +32,7 @@ def test_bad_options_are_one_clear_sentence(options, message):
 
 
 def test_a_folder_given_as_the_name_gets_the_right_advice(tmp_path):
-    with pytest.raises(EscrimeError, match="use the dataset 'folder' with --data"):
+    with pytest.raises(EscrimeError, match="use 'folder' with --data"):
         load(str(tmp_path))
 
 

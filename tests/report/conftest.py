@@ -149,7 +149,7 @@ def add_examples(builder: RunBuilder, model: str, size: int = 8) -> None:
 
 
 def paper_builder(n: int = 50) -> RunBuilder:
-    """The paper's own curves as records of a network in the place of Wide ResNet-50-2; the adaptive attack breaks PPA."""
+    """The paper's own curves as records of one network, with an adaptive attack that breaks PPA."""
     built = RunBuilder(n).model("wrn", "wide_resnet50_2")
     fgsm, dgsm = POINTS["FGSM"], POINTS["DGSM"]
     built.sweep("wrn", "none", "white-box", "FGSM", as_shares(fgsm["none"]))
@@ -160,7 +160,7 @@ def paper_builder(n: int = 50) -> RunBuilder:
     built.sweep("wrn", "ppa", "adaptive", "DGSM", {e: 0.12 if e < 0.005 else 0.9 for e in dgsm["ppa"]}, draws=8)
     for threat in ("transfer", "adaptive"):
         built.sweep("wrn", "adversarial-training", threat, "FGSM", as_shares(fgsm["adversarial-training"]))
-        built.sweep("wrn", "adversarial-training", threat, "DGSM", {e: 0.12 for e in dgsm["ppa"]})
+        built.sweep("wrn", "adversarial-training", threat, "DGSM", dict.fromkeys(dgsm["ppa"], 0.12))
     return built
 
 

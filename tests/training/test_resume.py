@@ -137,12 +137,15 @@ def test_a_damaged_file_is_refused(network, image_set, tmp_path, damage):
 
 
 def test_other_initial_weights_are_mentioned(network, image_set, tmp_path):
-    fit(network(), image_set(), settings=settings({}), checkpoint=tmp_path)
+    run = dict(settings=settings({}), checkpoint=tmp_path)
+    with pytest.raises(Killed):
+        fit(network(), image_set(), **run, on_epoch=kill_after(1))
+    with pytest.warns(UserWarning, match="other initial weights"), pytest.raises(Killed):
+        fit(network(seed=1), image_set(), **run, on_epoch=kill_after(2))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fit(network(), image_set(), settings=settings({}), checkpoint=tmp_path)
-    with pytest.warns(UserWarning, match="other initial weights"):
-        fit(network(seed=1), image_set(), settings=settings({}), checkpoint=tmp_path)
+        resumed = fit(network(), image_set(), **run)
+    assert resumed.resumed == 2 and bits(resumed.model) == bits(fit(network(), image_set(), settings=settings({})).model)
 
 
 def test_a_full_disk_loses_nothing(network, image_set, tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import shutil
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import EscrimeError
+from ..files import whole, write_whole
 from .content import DIGEST, cores, digest, pixel_digests
 from .decode import UnreadableImage
 
@@ -57,7 +57,7 @@ def cached(
     `key` must be a hash of everything the pixels depend on. Names for which `make` raises UnreadableImage are left out
     and reported. Two processes may do the same work at once: each writes its own file, and whole files replace each
     other. Every image is checked against its digest when found; a damaged file is made again.
-    Errors: EscrimeError when the cache folder cannot be written or is full.
+    Errors: EscrimeError when the cache folder cannot be written or has too little space.
     """
     if not names:
         return Decoded(np.zeros((0, 3, size, size), np.uint8), np.zeros((0, DIGEST), np.uint8), {})
@@ -65,14 +65,9 @@ def cached(
     path = folder / f"{key}.npy"
     found = _open(path, names, size)
     if found is None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _write(path, names, make, size, progress)
-        except OSError as error:
-            raise EscrimeError(
-                f"cannot write decoded images to the cache {str(folder)!r} ({error.strerror or error}); free some space, or "
-                "name another folder with $ESCRIME_CACHE."
-            ) from error
+        _make_room(folder, len(names) * 3 * size * size)
+        _remove_abandoned(path)
+        _write(path, names, make, size, progress)
         found = _open(path, names, size)
         if found is None:
             raise EscrimeError(f"the cache file {str(path)!r} came back damaged right after writing; check that disk.")
@@ -100,12 +95,23 @@ def _open(path: Path, names: Sequence[str], size: int) -> Decoded | None:
         return None
 
 
-def _write(path: Path, names: Sequence[str], make, size: int, progress: Progress | None) -> None:
-    need, free = len(names) * 3 * size * size, shutil.disk_usage(path.parent).free
+def _make_room(folder: Path, need: int) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise EscrimeError(
+            f"cannot write to the cache folder {str(folder)!r} ({error.strerror or error}); name another one with "
+            "$ESCRIME_CACHE."
+        ) from None
     if need > free:
-        raise OSError(f"{need / 2**30:.1f} GiB needed for {len(names):,} images of {size} px, {free / 2**30:.1f} GiB free")
-    _remove_abandoned(path)
+        raise EscrimeError(
+            f"decoded images need {need / 2**30:.2f} GiB and the cache folder {str(folder)!r} has {free / 2**30:.2f} "
+            "GiB left; free some space, name another folder with $ESCRIME_CACHE, or ask for a smaller size."
+        )
 
+
+def _write(path: Path, names: Sequence[str], make, size: int, progress: Progress | None) -> None:
     def work(name: str) -> tuple[np.ndarray, bytes] | str:
         try:
             image = make(name)
@@ -114,12 +120,10 @@ def _write(path: Path, names: Sequence[str], make, size: int, progress: Progress
         return image, digest(image)
 
     digests, skipped = bytearray(), {}
-    part = path.with_name(f".{path.stem}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    part_record = part.with_suffix(".json.tmp")
     pool = ThreadPoolExecutor(cores())  # threads: Pillow decodes and resizes without the interpreter lock
     try:
         # Plain writes, not a writable map: on a full disk a map would kill the process instead of raising.
-        with open(part, "xb") as file:
+        with whole(path) as part, open(part, "wb") as file:
             _write_header(file, len(names), size)
             for start in range(0, len(names), WINDOW):
                 window = names[start : start + WINDOW]
@@ -133,16 +137,9 @@ def _write(path: Path, names: Sequence[str], make, size: int, progress: Progress
                         progress(done, len(names))
             file.seek(0)
             _write_header(file, len(names) - len(skipped), size)
-            _to_disk(file)
-        with open(part_record, "x", encoding="utf-8") as file:
-            json.dump({"skipped": skipped, "digests": digests.hex()}, file)
-            _to_disk(file)
-        os.replace(part, path)
-        os.replace(part_record, path.with_suffix(".json"))
+        write_whole(path.with_suffix(".json"), json.dumps({"skipped": skipped, "digests": digests.hex()}))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        part.unlink(missing_ok=True)
-        part_record.unlink(missing_ok=True)
 
 
 def _write_header(file, count: int, size: int) -> None:
@@ -151,14 +148,9 @@ def _write_header(file, count: int, size: int) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _to_disk(file) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
 def _remove_abandoned(path: Path) -> None:
     # A process that was killed leaves its part behind; after a day nobody can still be writing it.
-    for part in path.parent.glob(f".{path.stem}-*.tmp"):
+    for part in path.parent.glob(f".{path.name}.*.partial"):
         try:
             if time.time() - part.stat().st_mtime > 86400:
                 part.unlink()

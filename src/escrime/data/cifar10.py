@@ -27,8 +27,8 @@ def read_cifar10(part: str, root: Path) -> ImageSet:
         data = CIFAR10(root, train=part == "train")
     except (RuntimeError, OSError) as error:
         raise EscrimeError(
-            f"the CIFAR-10 files in {str(root / CIFAR10.base_folder)!r} are missing or damaged ({str(error).split('.')[0]}); "
-            "remove that folder and allow the download, or give another with --data DIR."
+            f"the CIFAR-10 files in {str(root / CIFAR10.base_folder)!r} are missing or damaged "
+            f"({str(error).split('.')[0]}); remove that folder and allow the download, or give another with --data DIR."
         ) from None
     images = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
     ids = tuple(f"cifar10/{part}/{row:05d}" for row in range(len(images)))
@@ -66,7 +66,9 @@ def find_cifar10(folder, *, cache=None, download: bool = False) -> Path:
     if not download:
         if folder is not None:
             existing_folder(place)
-            raise EscrimeError(f"the folder {str(place)!r} holds no {name!r}; unpack CIFAR-10 there, or allow the download.")
+            raise EscrimeError(
+                f"the folder {str(place)!r} holds no {name!r}; unpack CIFAR-10 there, or allow the download."
+            )
         raise EscrimeError(
             f"CIFAR-10 is not on this machine yet; give the folder that holds {name!r} with --data DIR, or allow the "
             "download (download=True)."

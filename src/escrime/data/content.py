@@ -36,7 +36,7 @@ def pixel_digests(images: np.ndarray) -> np.ndarray:
 
 
 def fingerprint(digests: np.ndarray, shape: Sequence[int], labels, ids: Sequence[str], classes: Sequence[str]) -> str:
-    """32 hex digits for a set of images: its pixels, labels, ids and class names, whatever order the images stand in."""
+    """32 hex digits for a set of images: its pixels, labels, ids and class names, in whatever order."""
     total = sha256(repr((tuple(int(length) for length in shape), tuple(classes))).encode())
     for row in sorted(range(len(ids)), key=ids.__getitem__):
         total.update(digests[row].tobytes() + int(labels[row]).to_bytes(8, "little") + encode(ids[row]) + b"\0")

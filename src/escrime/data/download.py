@@ -30,6 +30,6 @@ def download_into(place: Path, what: str, url: str, get: Callable[[Path], Path])
         cause = None if isinstance(error, HTTPError) else getattr(error, "reason", None)  # what urllib wraps
         reason = " ".join(str(cause or error).split())
         raise EscrimeError(
-            f"downloading {what} from {url} failed ({reason.rstrip('.')}); check the network and the free space, or give "
-            "a folder that has it with --data DIR."
+            f"downloading {what} from {url} failed ({reason.rstrip('.')}); check the network and the free space, or "
+            "give a folder that has it with --data DIR."
         ) from error

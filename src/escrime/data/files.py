@@ -21,7 +21,9 @@ def read_files(files: Listing, size: int, *, cache=None, progress: Progress | No
         try:
             data = path.read_bytes()
         except OSError as error:  # it could be read a moment ago: nothing to remember in a cache
-            raise EscrimeError(f"{str(path)!r} vanished while it was being read ({error.strerror}); run again.") from None
+            raise EscrimeError(
+                f"{str(path)!r} vanished while being read ({error.strerror}); leave the data alone and run again."
+            ) from None
         return decode_bytes(data, size, name)
 
     return cached(key, files.names, make, size, cache=cache, progress=progress)

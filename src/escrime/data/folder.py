@@ -16,7 +16,8 @@ def list_folder(folder: Path | str) -> tuple[tuple[str, ...], Listing, Listing]:
     """(classes, train, test) of an image folder; the classes are the sorted folder names.
 
     With DIR/train, the test images are those of the first of DIR/test, val, valid, validation that has class folders
-    (ImageNet's test has none). Without any of these four, a fifth of each class (at least one image) is the test set, drawn per file name with a fixed seed.
+    (ImageNet's test has none). Without any of these four, a fifth of each class (at least one image) is the test set,
+    drawn per file name with a fixed seed.
     Errors: EscrimeError for a folder that is missing, empty, laid out otherwise, or whose parts have other classes.
     """
     root = existing_folder(folder)

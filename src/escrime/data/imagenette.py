@@ -93,8 +93,8 @@ def find_imagenette(folder, size: int, *, cache=None, download: bool = False) ->
             return place / name
     if not download:
         raise EscrimeError(
-            "Imagenette is not on this machine yet; give its folder with --data DIR (holding train/ and val/), or allow the "
-            "download (download=True)."
+            "Imagenette is not on this machine yet; give its folder (holding train/ and val/) with --data DIR, or "
+            "allow the download (download=True)."
         )
     return _download(place, enough[0][1])
 
@@ -119,7 +119,9 @@ def _inside(folder: Path) -> Path | None:
         return folder
     found = [name for name in subfolders(folder) if name.startswith("imagenette2") and _complete(folder / name)]
     if len(found) > 1:
-        raise EscrimeError(f"{str(folder)!r} holds {', '.join(found)}; say which one, such as --data {folder / found[0]}.")
+        raise EscrimeError(
+            f"{str(folder)!r} holds {', '.join(found)}; say which one, such as --data {folder / found[0]}."
+        )
     return folder / found[0] if found else None
 
 

@@ -36,7 +36,8 @@ class ImageSet:
         count = len(self.ids)
         if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
             raise EscrimeError(
-                f"images of {self.name!r} are {self.images.dtype} {self.images.shape}; an ImageSet holds uint8 (N, 3, H, W)."
+                f"images of {self.name!r} are {self.images.dtype} {self.images.shape}; an ImageSet holds uint8 "
+                "(N, 3, H, W)."
             )
         labels = np.asarray(self.labels)
         if labels.dtype.kind not in "iu" and labels.size:
@@ -51,12 +52,14 @@ class ImageSet:
             object.__setattr__(self, key, value)  # the dataclass is frozen for everybody else
         for what, rows in (("images", self.images), ("labels", labels), *self.subsets.items()):
             if len(rows) != count:
-                raise EscrimeError(f"{self.name!r} has {count} ids, but {what!r} has {len(rows)} entries; give one each.")
+                raise EscrimeError(f"{self.name!r} has {count} ids, but {what!r} has {len(rows)} rows; give one each.")
         if len(set(self.ids)) != count:
-            raise EscrimeError(f"{self.name!r} has the same id twice; ids key randomness and records, so make them unique.")
+            raise EscrimeError(f"{self.name!r} has the same id twice; ids key noise and records, so make them unique.")
         if count and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
             worst = self.labels.min() if self.labels.min() < 0 else self.labels.max()
-            raise EscrimeError(f"labels of {self.name!r} contain class {worst}, but it has {len(self.classes)} classes.")
+            raise EscrimeError(
+                f"labels of {self.name!r} contain class {worst}, but it has {len(self.classes)} classes; count from 0."
+            )
         if not self.fingerprint:
             digests = pixel_digests(self.images)
             mark = fingerprint(digests, self.images.shape[1:], self.labels, self.ids, self.classes)
@@ -73,7 +76,9 @@ class ImageSet:
         try:
             rows = np.arange(len(self))[indices]
         except IndexError:
-            raise EscrimeError(f"cannot select these images from the {len(self)} of {self.name!r}; check the indices.") from None
+            raise EscrimeError(
+                f"cannot select these images from the {len(self)} of {self.name!r}; check the indices."
+            ) from None
         return ImageSet(
             name=self.name,
             images=self.images[rows],
@@ -95,7 +100,7 @@ class ImageSet:
         Errors: EscrimeError when n is not a whole number above 0.
         """
         if not isinstance(n, Integral) or isinstance(n, bool) or n <= 0:
-            raise EscrimeError(f"limit = {n!r} is not a number of images; give a whole number above 0, or leave it out.")
+            raise EscrimeError(f"limit = {n!r} is no number of images; give a whole number above 0, or leave it out.")
         serves = sum(mask.astype(np.int64) for mask in self.subsets.values()) if share and self.subsets else None
         samples = {}
         for name, mask in (self.subsets or {None: np.ones(len(self), dtype=bool)}).items():

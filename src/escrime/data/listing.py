@@ -37,7 +37,7 @@ def existing_folder(folder: Path | str) -> Path:
     except FileNotFoundError:
         raise EscrimeError(f"the data folder {str(path)!r} does not exist; check the spelling of --data DIR.") from None
     except OSError as error:
-        raise EscrimeError(f"the data folder {str(path)!r} cannot be read ({error.strerror}); check its permissions.") from None
+        raise _unreadable(path, error) from None
     if not path.is_dir():
         raise EscrimeError(f"the data folder {str(path)!r} is a file; unpack it, and give the folder with --data DIR.")
     if not _entries(path):
@@ -60,7 +60,8 @@ def list_classes(root: Path, below: str, classes: Sequence[str]) -> Listing:
         found = sorted(_images(root, root / below / name))
         if not found:
             raise EscrimeError(
-                f"the class folder {str(root / below / name)!r} holds no images ({', '.join(EXTENSIONS)}); add some or remove it."
+                f"the class folder {str(root / below / name)!r} holds no images ({', '.join(EXTENSIONS)}); add some or "
+                "remove it."
             )
         names += found
         labels += [label] * len(found)
@@ -77,7 +78,8 @@ def class_folders(folder: Path) -> list[str]:
 
 def check_same_classes(first: Sequence[str], second: Sequence[str], first_name: str, second_name: str) -> None:
     """Errors: EscrimeError naming the classes that only one of the two has."""
-    for have, lack, have_name, lack_name in ((first, second, first_name, second_name), (second, first, second_name, first_name)):
+    one, other = (first, first_name), (second, second_name)
+    for (have, have_name), (lack, lack_name) in ((one, other), (other, one)):
         missing = [name for name in have if name not in lack]
         if missing:
             shown = ", ".join(map(repr, missing[:3])) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
@@ -92,7 +94,12 @@ def _entries(folder: Path) -> list[os.DirEntry]:
         with os.scandir(folder) as entries:
             return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
     except OSError as error:
-        raise EscrimeError(f"the folder {str(folder)!r} cannot be read ({error.strerror or error}); check its permissions.") from None
+        raise _unreadable(folder, error) from None
+
+
+def _unreadable(folder: Path, error: OSError) -> EscrimeError:
+    reason = error.strerror or error
+    return EscrimeError(f"the folder {str(folder)!r} cannot be read ({reason}); check its permissions.")
 
 
 def _images(root: Path, folder: Path) -> list[str]:

@@ -24,7 +24,7 @@ DATASETS = {
     "digits": "scikit-learn's 1,797 handwritten digits, 8×8, ten classes; built in, nothing to download",
     "imagenette": "Imagenette v2, 13,394 photos of ten ImageNet classes, the paper's dataset; a folder or a download",
     "cifar10": "CIFAR-10, 60,000 photos of 32×32 in ten classes; a folder or a download",
-    "folder": "your own images: DIR/train/CLASS/* and DIR/val/CLASS/*, or DIR/CLASS/*, of which a fifth is the test set",
+    "folder": "your own images: DIR/train/CLASS/* and DIR/val/CLASS/*, or DIR/CLASS/*, a fifth of it to test on",
 }
 PARTS = ("train", "test")
 SIZES = {"digits": DIGITS_SIDE, "imagenette": 224, "cifar10": CIFAR10_SIDE, "folder": 224}
@@ -46,19 +46,22 @@ def load(
     split: "train" or "test" leaves the other set empty and undecoded; None loads both. size: pixels of the square side
     (default: 8 for digits, 32 for cifar10, else 224). folder: where the images are (--data DIR). cache: where decoded
     images and downloads go (default $ESCRIME_CACHE, else the user's cache folder). download: allow torchvision to fetch
-    what is missing. on_error: "skip" leaves unreadable images out, with a warning that counts and names them, instead of
-    raising. progress(done, total) is called as images are decoded.
+    what is missing. on_error: "skip" leaves unreadable images out, with a warning that counts and names them, instead
+    of raising. progress(done, total) is called as images are decoded.
     Errors: EscrimeError for an unknown name, a missing or unsuitable folder, unreadable images, a failed download.
     """
     if name not in DATASETS:
-        hint = f" For a folder of images use the dataset 'folder' with --data {name}." if Path(str(name)).is_dir() else ""
-        raise EscrimeError(f"dataset {name!r} is unknown; use one of {', '.join(DATASETS)}.{hint or nearest(name, DATASETS)}")
-    for what, value, choices in (("split", split, (None, "train", "test")), ("on_error", on_error, ("raise", "skip"))):
+        own = Path(str(name)).is_dir()
+        hint = f" For a folder of images use 'folder' with --data {name}." if own else nearest(name, DATASETS)
+        raise EscrimeError(f"dataset {name!r} is unknown; use one of {', '.join(DATASETS)}.{hint}")
+    for what, value, choices in (("split", split, (None, *PARTS)), ("on_error", on_error, ("raise", "skip"))):
         if value not in choices:
             raise EscrimeError(f"{what} = {value!r} is unknown; use one of {choices}.{nearest(value, choices)}")
     size = SIZES[name] if size is None else size
     if not isinstance(size, Integral) or isinstance(size, bool) or size <= 0:
-        raise EscrimeError(f"size = {size!r} is not a number of pixels; give a whole number above 0, such as {SIZES[name]}.")
+        raise EscrimeError(
+            f"size = {size!r} is no number of pixels; give a whole number above 0, such as {SIZES[name]}."
+        )
     size = int(size)
     if name == "digits" and folder is not None:
         raise EscrimeError(f"the dataset 'digits' is built in and reads no folder; leave out --data {folder}.")
@@ -71,7 +74,8 @@ def load(
         root = find_cifar10(folder, cache=cache, download=download)
         sets = _wanted(split, [read_cifar10(part, root) for part in PARTS])
         calls = _shared_progress(progress, [len(part) for part in sets])
-        return Splits(*(resized(part, size, cache=cache, progress=call) for part, call in zip(sets, calls, strict=True)))
+        pairs = zip(sets, calls, strict=True)
+        return Splits(*(resized(part, size, cache=cache, progress=call) for part, call in pairs))
     if name == "imagenette":
         root = nette.find_imagenette(folder, size, cache=cache, download=download)
         listings, classes, wnids = nette.list_imagenette(root), nette.CLASSES, nette.WNIDS

@@ -20,7 +20,7 @@ def evenly(count: int, seed: int, ids: Sequence[str], labels: np.ndarray, classe
     """The indices of `count` images (all, if there are fewer), one class after the other in turn, ascending.
 
     Within a class, images with the largest `prefer` (N,) come first, then the order of the lots. When `count` is no
-    multiple of the classes, lots also decide which classes give one image more. The choice of n is part of that of n + 1.
+    multiple of the classes, lots also decide which classes give one image more. The choice of n + 1 contains that of n.
     """
     prefer = np.zeros(len(ids), dtype=np.int64) if prefer is None else np.asarray(prefer)
     order = np.lexsort((lots(seed, ids), -prefer, labels))
@@ -44,8 +44,8 @@ def stratified_split(count: int, seed: int, ids: Sequence[str], labels: np.ndarr
             )
     if not len(classes) <= count <= len(ids) - len(classes):
         raise EscrimeError(
-            f"{count} test images out of {len(ids)} cannot leave one of each of the {len(classes)} classes on both sides; "
-            "ask for another number."
+            f"{count} test images out of {len(ids)} cannot leave one of each of the {len(classes)} classes on both "
+            "sides; ask for another number."
         )
     # Largest remainder: the shares that lost most by rounding down get the images that are left.
     shares = sizes * (count / len(ids))

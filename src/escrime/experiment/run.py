@@ -57,7 +57,8 @@ class Run:
     @cached_property
     def test(self) -> data.ImageSet:
         limit = self.experiment.data.limit
-        return self.splits.test.limit(limit, self.experiment.seed) if limit else self.splits.test
+        # Each subset is drawn on its own, so that the leak-free images do not crowd the standard sample.
+        return self.splits.test.limit(limit, self.experiment.seed, share=False) if limit else self.splits.test
 
     @cached_property
     def target(self) -> int:

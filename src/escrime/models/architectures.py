@@ -7,7 +7,6 @@ from functools import partial
 
 import torch
 from torch import nn
-from torchvision import models as torchvision_models
 
 from ..errors import EscrimeError, nearest
 from .small import LeNet, WideResNetSmall
@@ -43,8 +42,18 @@ def _own(name: str, construct: Callable[..., nn.Module], description: str) -> Ar
 
 def _torchvision(name: str, description: str, head: str | None = None, **fields) -> Architecture:
     options = fields.pop("options", {})
-    construct = partial(torchvision_models.get_model_builder(name), weights=None, **options)
-    return Architecture(name, construct, description, head, builder=name, **fields)
+    return Architecture(name, partial(_build, name, **options), description, head, builder=name, **fields)
+
+
+def _build(builder: str, **options) -> nn.Module:
+    return _models().get_model_builder(builder)(weights=None, **options)
+
+
+def _models():
+    """torchvision.models, imported where it is needed: it takes longer than torch itself, and digits never asks."""
+    from torchvision import models
+
+    return models
 
 
 # torchvision's slow truncated-normal initialization is left out: BatchNorm follows every convolution of these two.
@@ -87,7 +96,7 @@ def architecture(name: str) -> Architecture:
     """
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
-    others = torchvision_models.list_models(module=torchvision_models)
+    others = _models().list_models(module=_models())
     if name in others:
         transforms = published_weights(name, None).transforms()
         plain = _torchvision(name, f"{name} of torchvision")
@@ -108,7 +117,7 @@ def published_weights(builder: str, name: str | None):
     IMAGENET1K_V1 is what the paper used in 2020; V2 was trained with another recipe (label smoothing, mixup), which
     changes what attacks find, so it must be asked for by name.
     """
-    members = list(torchvision_models.get_model_weights(builder))
+    members = list(_models().get_model_weights(builder))
     if name is None:
         return members[0]
     for member in members:
@@ -131,6 +140,8 @@ def construct(arch: Architecture, classes: int, seed: int) -> nn.Module:
 
 def skeleton(arch: Architecture, classes: int) -> dict[str, torch.Size]:
     """Name → shape of every tensor of the network with `classes` outputs, at no cost in memory or arithmetic."""
+    if arch.builder is not None:
+        _models()  # an import under the meta device would leave its constants there
     try:
         with torch.device("meta"):
             network = construct(arch, classes, 0)

@@ -36,8 +36,10 @@ class Headline:
 
 
 def headline_eps(run: Run) -> float | None:
-    """The ε of the first lines: the experiment's, else the smallest measured one at which FGSM takes half of the accuracy
-    of the first undefended network. None without an FGSM sweep."""
+    """The ε of the first lines; None without an FGSM sweep.
+
+    It is the experiment's, else the smallest measured one at which FGSM takes half of the first network's accuracy.
+    """
     sweep = next(
         (s for m in run.models if (s := run.sweep(m, "none", "white-box", "FGSM", run.main_subset)) is not None), None
     )
@@ -73,7 +75,7 @@ def headline(run: Run, model: str, eps: float | None) -> Headline:
 
 
 def number(run: Run, model: str, defense: str, threat: str, bare: Sweep, eps: float) -> Number:
-    """A defense's accuracy at `eps` under one threat level, and its gain over the undefended network on the same images."""
+    """A defense's accuracy at `eps` under one threat level, and its gain over no defense on the same images."""
     label = {TRANSFER: "attacker ignores it", ADAPTIVE: "attacker knows it"}[threat]
     sweep = run.sweep(model, defense, threat, "FGSM", run.main_subset)
     point = sweep.at(eps) if sweep is not None and sweep.n else None
@@ -81,7 +83,7 @@ def number(run: Run, model: str, defense: str, threat: str, bare: Sweep, eps: fl
 
 
 def worth_text(gains: list[tuple[str, Point | None, Point | None]]) -> str:
-    """ "PPA is worth +51.0 points against an attacker who ignores it but +2.3 against one who knows it, X +60.1 and +41.0"."""
+    """As in: PPA is worth +51.0 points against an attacker who ignores it but +2.3 against one who knows it, X …"""
     said, spelled = [], False
     for name, ignored, known in gains:
         if ignored and known and spelled:
@@ -89,13 +91,14 @@ def worth_text(gains: list[tuple[str, Point | None, Point | None]]) -> str:
         elif ignored and known:
             but = "but" if known.value < ignored.value else "and"
             said.append(
-                f"{name} is worth {signed(ignored)} points against an attacker who ignores it {but} {signed(known)} against one "
-                "who knows it"
+                f"{name} is worth {signed(ignored)} points against an attacker who ignores it {but} {signed(known)} "
+                "against one who knows it"
             )
             spelled = True
         elif ignored:
             said.append(
-                f"{name} is worth {signed(ignored)} points against an attacker who ignores it (one who knows it: not measured)"
+                f"{name} is worth {signed(ignored)} points against an attacker who ignores it (one who knows it: not "
+                "measured)"
             )
         elif known:
             said.append(f"{name} is worth {signed(known)} points against an attacker who knows it")

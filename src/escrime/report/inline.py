@@ -1,4 +1,4 @@
-"""An SVG file as part of a page: no second document, ids of its own, colors that follow the page's light or dark theme."""
+"""An SVG file as part of a page: ids of its own, and colors that follow the page's light or dark theme."""
 
 import re
 from html import escape
@@ -35,7 +35,8 @@ def inline_svg(path: Path, prefix: str, label: str) -> str:
     body = re.sub(r">\s+<", "><", body)
     pixels = width * 96 / 72 * SCALE
     return (
-        f'<svg viewBox="0 {top} {width:g} {height - top:g}" style="max-width:{pixels:.0f}px;min-width:{pixels * LEAST:.0f}px" role="img" '
+        f'<svg viewBox="0 {top} {width:g} {height - top:g}" role="img" '
+        f'style="max-width:{pixels:.0f}px;min-width:{pixels * LEAST:.0f}px" '
         f'aria-label="{escape(label)}">{body}</svg>'
     )
 

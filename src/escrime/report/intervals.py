@@ -10,7 +10,7 @@ from .words import percent, points_text
 
 @dataclass(frozen=True)
 class Point:
-    """A share, or a difference of shares, with its 95 % interval, as fractions of 1; `n` images; the ε it belongs to."""
+    """A share, or a difference of shares, with its 95 % interval, as fractions of 1, over `n` images at ε."""
 
     eps: float
     value: float

@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, ChainableUndefined
+from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 from markupsafe import Markup
 
 from .figures import Drawn
 from .headline import headline, headline_eps
 from .inline import inline_svg
 from .run import Run
-from .tables import accuracy_tables, passes, stage_rows, training_rows, validity
+from .tables import accuracy_tables, passes, stage_rows, training_rows
+from .validity import validity
 from .words import NETWORKS, THREATS, defense_name, percent, points_text, slug
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -77,7 +78,7 @@ def shown(figure: Drawn) -> dict:
 
 
 def figure_label(name: str) -> str:
-    """ "fig6-dgsm" → "Figure 6, DGSM"."""
+    """What a figure is called: fig6-dgsm is "Figure 6, DGSM"."""
     number, _, extra = name.removeprefix("fig").partition("-")
     return f"Figure {number}" + (f", {extra.upper()}" if extra else "")
 

@@ -1,6 +1,7 @@
 """The paper's own numbers for Wide ResNet-50-2, read from its published figures: 50 images, so one image is 2 points.
 
-Shares in percent by ε*; an ε* that could not be read is absent. Source: Donoghue, Lines, Pereira (2020), figures 3, 5, 6, 7.
+Shares in percent by ε*; an ε* that could not be read is absent.
+Source: Donoghue, Lines, Pereira (2020), figures 3, 5, 6, 7.
 """
 
 NETWORK = "wide_resnet50_2"

@@ -47,7 +47,7 @@ class Run:
 
     @cached_property
     def subsets(self) -> list[str | None]:
-        """Subsets with records, the one the paper's numbers compare with first; [None] when there is one way to count."""
+        """Subsets with records, the one the paper compares with first; [None] when there is one way to count."""
         names = subset_names(self.records)
         return sorted(names, key=lambda name: name != MAIN_SUBSET) if names != [None] else names
 

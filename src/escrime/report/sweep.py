@@ -8,7 +8,8 @@ import pandas as pd
 from ..errors import EscrimeError
 from .intervals import Point, paired_difference, proportion
 
-COLUMNS = "model defense threat attack eps image subsets target prediction confidence correct hit draws".split()
+COLUMNS = ["model", "defense", "threat", "attack", "eps", "image", "subsets"]
+COLUMNS += ["target", "prediction", "confidence", "correct", "hit", "draws"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +94,7 @@ class Sweep:
 
 
 def build_sweeps(records: pd.DataFrame) -> dict[tuple[str, str, str, str], Sweep]:
-    """Turn records into sweeps keyed by (model, defense, threat, attack); a sweep without its own clean rows borrows them."""
+    """Records as sweeps by (model, defense, threat, attack); a sweep without clean rows of its own borrows them."""
     missing = [name for name in COLUMNS if name not in records.columns]
     if missing:
         raise EscrimeError(
@@ -121,14 +122,14 @@ def build_sweeps(records: pd.DataFrame) -> dict[tuple[str, str, str, str], Sweep
 
 
 def one_sweep(model: str, defense: str, threat: str, attack: str, rows: pd.DataFrame) -> Sweep:
-    """Arrange the rows of one group as (ε, image) matrices. A doubled row is an error: it would count an image twice."""
+    """The rows of one group as (ε, image) matrices. A doubled row is an error: it would count an image twice."""
     image_codes, images = pd.factorize(rows["image"])
     eps, eps_codes = np.unique(rows["eps"].to_numpy(float), return_inverse=True)
     cells = eps_codes * len(images) + image_codes
     if len(np.unique(cells)) != len(cells):
         raise EscrimeError(
-            f"the records hold an image twice for {model}, {defense}, {threat}, {attack}: two runs wrote into one folder; "
-            "delete its records and run the experiment again."
+            f"the records hold an image twice for {model}, {defense}, {threat}, {attack}: two runs wrote into one "
+            "folder; delete its records and run the experiment again."
         )
     scores = {}
     for name in ("correct", "hit", "confidence"):

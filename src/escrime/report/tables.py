@@ -1,4 +1,4 @@
-"""The tables of the page: accuracies by ε × defense × threat, network passes, training, validity."""
+"""The tables of the page: accuracies by ε × defense × threat, network passes, training, stages."""
 
 from dataclasses import dataclass
 
@@ -53,7 +53,7 @@ def one_table(attack: str, subset: str | None, measure: str, sweeps: list[Sweep]
 
 
 def levels_text(eps: float) -> str:
-    """ " (6.4/255)", the same ε in 8-bit levels."""
+    """The same ε in 8-bit levels, such as " (6.4/255)"."""
     return f" ({eps * 255:.3g}/255)" if eps else ""
 
 
@@ -70,53 +70,6 @@ def passes(run: Run) -> list[dict]:
     return sorted(
         rows, key=lambda row: (order.get(row["model"], 99), row["attack"] != "FGSM", row["defense"] != "none")
     )
-
-
-def validity(run: Run) -> list[dict]:
-    """What the records say about their own soundness: each a finding with its evidence."""
-    attacked = run.records[(run.records["attack"] != "none") & (run.records["eps"] > 0)]
-    if attacked.empty:
-        return []
-    verified = attacked["verified"].to_numpy(bool)
-    targeted = attacked["target"] >= 0
-    wrong = np.where(
-        targeted, attacked["prediction"] == attacked["target"], attacked["prediction"] != attacked["label"]
-    )
-    changed = wrong & (attacked["distance"] > 0).to_numpy()
-    survives = attacked["survives_8bit"].to_numpy(bool)[changed]
-    broken = int((~verified).sum())
-    found = [
-        {
-            "name": "Verification",
-            "good": broken == 0,
-            "text": f"{len(attacked) - broken:,} of {len(attacked):,} attacked images were found inside the box and within ε* by an "
-            "independent check" + ("." if not broken else f"; the other {broken:,} are counted as not attacked."),
-        }
-    ]
-    if len(survives):
-        found.append(
-            {
-                "name": "8-bit images",
-                "good": bool(survives.mean() >= 0.95),
-                "text": f"{int(survives.sum()):,} of {len(survives):,} successful adversarial images ({survives.mean():.1%}) still "
-                "succeed after rounding to 8 bits, as a saved file would be.",
-            }
-        )
-    alone = [
-        f"{model}, {defense_name(defense)}, {attack}"
-        for model, defense, threat, attack in run.sweeps
-        if threat == "transfer" and (model, defense, "adaptive", attack) not in run.sweeps
-    ]
-    found.append(
-        {
-            "name": "Adaptive attacks",
-            "good": not alone,
-            "text": "Every defense was also attacked by an attacker who knows it."
-            if not alone
-            else f"No adaptive attack was measured for {'; '.join(alone)}: those numbers hold only for an attacker who ignores the defense.",
-        }
-    )
-    return found
 
 
 def training_rows(run: Run) -> list[dict]:

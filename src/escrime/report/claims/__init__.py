@@ -10,9 +10,9 @@ CLAIMS: tuple[Claim, ...] = (*attacks.CLAIMS, *defenses.CLAIMS, *analysis.CLAIMS
 def judge(run: Run) -> list[dict]:
     """One row per (claim, model, subset), in the paper's order, ready for JSON.
 
-    Keys: id, model, subset (None when there is one way to count), stand_in, claim, paper, measured, value, low, high, n,
-    eps, attack, defense, threat, verdict, why, adaptive. Shares are fractions of 1; a number that was not measured is
-    None. `adaptive` holds the same defense under the attack that knows it, or None.
+    Keys: id, model, subset (None when there is one way to count), stand_in, claim, paper, measured, value, low, high,
+    n, eps, attack, defense, threat, verdict, why, adaptive. Shares are fractions of 1; what was not measured is None.
+    `adaptive` holds the same defense under the attack that knows it, or None.
     """
     rows = []
     for claim in CLAIMS:

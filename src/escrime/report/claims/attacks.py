@@ -59,7 +59,8 @@ def fgsm_drop(evidence: Evidence) -> Finding:
 def drop_text(sweep, eps: float, drop) -> str:
     there = sweep.at(eps)
     return (
-        f"{percent(sweep.point(0).value)} clean, {there.text} at ε* = {eps_text(eps)}: a loss of {100 * drop.value:.1f} points "
+        f"{percent(sweep.point(0).value)} clean, {there.text} at ε* = {eps_text(eps)}: a loss of "
+        f"{100 * drop.value:.1f} points "
         f"[{100 * drop.low:.1f}, {100 * drop.high:.1f}], n = {drop.n}"
     )
 
@@ -131,7 +132,8 @@ def dgsm_all(evidence: Evidence) -> Finding:
         part = Part(part.verdict if high else PARTLY, f"{part.why}, {said}")
     part = capped(part, place.note) if place.scaled else part
     target = evidence.run.class_name(sweep.target)
-    text = f"{share.text} called “{target}” at ε* = {eps_text(place.eps)}, median confidence {percent(confidence)}, n = {share.n}"
+    text = f"{share.text} called “{target}” at ε* = {eps_text(place.eps)}, median confidence {percent(confidence)}"
+    text += f", n = {share.n}"
     full = next((point for point in sweep.points("hit") if point.value >= 1 - 1e-9), None)
     if full is not None and full.eps != place.eps:
         text += f"; all of them from ε* = {eps_text(full.eps)}"
@@ -140,8 +142,8 @@ def dgsm_all(evidence: Evidence) -> Finding:
 
 _C1 = Version("The retrained network classifies 99.9% of the test images correctly.", "99.9%", clean_accuracy)
 _C5 = Version(
-    "DGSM makes the network call every image English springer at ε* ≤ 0.014 (printed 0.14; the plot ends at 0.015), with high "
-    "confidence.",
+    "DGSM makes the network call every image English springer at ε* ≤ 0.014 (printed 0.14; the plot ends at 0.015), "
+    "with high confidence.",
     "100% at ε* = 0.014",
     dgsm_all,
 )

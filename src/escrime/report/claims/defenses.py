@@ -3,7 +3,8 @@
 import numpy as np
 
 from ..words import eps_text, percent
-from .evidence import Claim, Evidence, Version, beside
+from .adaptive import adaptive, beside, only_ignored
+from .evidence import Claim, Evidence, Version
 from .verdicts import (
     NOT_REPRODUCED,
     PARTLY,
@@ -39,19 +40,21 @@ def ppa_fgsm(evidence: Evidence) -> Finding:
     bend = distance_from_line(averaged.eps, [point.value for point in averaged.points()])
     straight = Part(
         REPRODUCED if bend <= STRAIGHT else NOT_REPRODUCED,
-        f"the decline {'keeps' if bend <= STRAIGHT else 'does not keep'} within {100 * STRAIGHT:.0f} points of a straight line "
-        f"(farthest {100 * bend:.1f})",
+        f"the decline {'keeps' if bend <= STRAIGHT else 'does not keep'} within {100 * STRAIGHT:.0f} points of a "
+        f"straight line (farthest {100 * bend:.1f})",
     )
-    adaptive = evidence.adaptive(PPA, "FGSM")
+    known = adaptive(evidence, PPA, "FGSM")
     text = (
-        f"transfer: {here.text} at ε* = {eps_text(place.eps)} against {percent(bare.at(place.eps).value)} undefended, n = {here.n}; "
-        f"{beside(adaptive, PPA)}"
+        f"transfer: {here.text} at ε* = {eps_text(place.eps)} against {percent(bare.at(place.eps).value)} undefended, "
+        f"n = {here.n}; {beside(known, PPA)}"
     )
     if loss_bare.value < SUDDEN:
         # Half of the claim cannot be tested; the other half decides between "partly" and "not reproduced".
-        why = f"nothing sudden to remove: undefended, ε* = {eps_text(place.eps)} costs only {100 * loss_bare.value:.1f} points"
+        why = (
+            f"nothing sudden to remove: undefended, ε* = {eps_text(place.eps)} costs {100 * loss_bare.value:.1f} points"
+        )
         part = Part(PARTLY if straight.verdict == REPRODUCED else NOT_REPRODUCED, f"{why}; {straight.why}")
-        return Finding(part.verdict, text, only_ignored(part, adaptive), here, adaptive=adaptive, **settings)
+        return Finding(part.verdict, text, only_ignored(part, known), here, adaptive=known, **settings)
     if gain is None or gain.high <= 0 or loss.value > loss_bare.value / 2:
         calmer = Part(
             NOT_REPRODUCED, f"the first loss stays: {100 * loss.value:.1f} of {100 * loss_bare.value:.1f} points"
@@ -59,11 +62,12 @@ def ppa_fgsm(evidence: Evidence) -> Finding:
     else:
         calmer = Part(
             REPRODUCED if gain.low > 0 else PARTLY,
-            f"the first loss shrinks from {100 * loss_bare.value:.1f} to {100 * loss.value:.1f} points (gain {gain.points})",
+            f"the first loss shrinks from {100 * loss_bare.value:.1f} to {100 * loss.value:.1f} points (gain "
+            f"{gain.points})",
         )
     part = combine(calmer, straight)
     part = capped(part, place.note) if place.scaled else part
-    return Finding(part.verdict, text, only_ignored(part, adaptive), here, adaptive=adaptive, **settings)
+    return Finding(part.verdict, text, only_ignored(part, known), here, adaptive=known, **settings)
 
 
 def distance_from_line(eps, values) -> float:
@@ -73,21 +77,8 @@ def distance_from_line(eps, values) -> float:
     return float(np.abs(values - (start + slope * eps)).max())
 
 
-def only_ignored(part: Part, adaptive) -> str:
-    """Why, and what becomes of it when the attacker knows the defense: a verdict never stands without that."""
-    if adaptive is None:
-        return (
-            f"{part.why}; no adaptive attack was measured, so nothing is known about an attacker who knows the defense"
-        )
-    if adaptive.state == "holds":
-        return f"{part.why}; no worse under the adaptive attack"
-    verb = {"falls": "the defense falls", "weakens": "the defense weakens"}[adaptive.state]
-    lead = "and" if part.verdict == NOT_REPRODUCED else "true only of an attacker who ignores the defense:"
-    return f"{part.why}; {lead} under the adaptive attack {verb}"
-
-
 def worst_of_dgsm(evidence: Evidence, defense: str, allowed: float, what: str, score: str) -> Finding:
-    """C7 and C10: what DGSM gains at its best ε: more images called the target (score "hit"), or accuracy lost ("correct")."""
+    """C7 and C10: what DGSM gains at its best ε, in images called the target (score "hit") or lost ("correct")."""
     settings = {"attack": "DGSM", "defense": defense, "threat": "transfer"}
     sweep = evidence.sweep("DGSM", defense, "transfer")
     if sweep is None:
@@ -98,13 +89,13 @@ def worst_of_dgsm(evidence: Evidence, defense: str, allowed: float, what: str, s
     worst = max(gains, key=lambda point: point.value)
     part = below(worst, allowed, what)
     part = Part(part.verdict, f"{part.why}; {note}") if note else part
-    adaptive = evidence.adaptive(defense, "DGSM", score, upto=end)
+    known = adaptive(evidence, defense, "DGSM", score, upto=end)
     unit = "called the target" if score == "hit" else "lost"
     text = (
-        f"transfer: at most {worst.points} {unit} up to ε* = {eps_text(end)} (at {eps_text(worst.eps)}), n = {worst.n}; "
-        f"{beside(adaptive, defense)}"
+        f"transfer: at most {worst.points} {unit} up to ε* = {eps_text(end)} (at {eps_text(worst.eps)}), n = "
+        f"{worst.n}; {beside(known, defense)}"
     )
-    return Finding(part.verdict, text, only_ignored(part, adaptive), worst, adaptive=adaptive, **settings)
+    return Finding(part.verdict, text, only_ignored(part, known), worst, adaptive=known, **settings)
 
 
 def clean_cost(evidence: Evidence, accuracy: float) -> Finding:
@@ -155,7 +146,9 @@ def hardened_fgsm(evidence: Evidence, paper_eps: float, stays: bool) -> Finding:
         texts.append("the other threat level was not measured")
     part = combine(*parts)
     why = f"{part.why}; the paper does not say which network was attacked, so both must hold"
-    return Finding(part.verdict, "; ".join(texts), why, first, adaptive=evidence.adaptive(HARDENED, "FGSM"), **settings)
+    return Finding(
+        part.verdict, "; ".join(texts), why, first, adaptive=adaptive(evidence, HARDENED, "FGSM"), **settings
+    )
 
 
 _C6 = Version(

@@ -1,21 +1,17 @@
-"""What a claim may ask of one model: its sweeps on one subset, the ε nearest to the paper's, the adaptive number."""
+"""What a claim may ask of one model: its sweeps on one subset, and the ε that stands for the paper's."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..paper_points import LAST_EPS
 from ..run import Run
 from ..sweep import Sweep
-from ..words import defense_name, eps_text, percent
-from .verdicts import Adaptive, Finding
+from ..words import eps_text
+from .verdicts import Finding
 
 WIDE_RESNET, GOOGLENET = "wide_resnet50_2", "googlenet"
 # An ε within 15 % of the paper's counts as the paper's.
 SAME_EPS = 0.15
-# A defense is said to lose something under the adaptive attack from five points on.
-LOSS = 0.05
 
 
 @dataclass(frozen=True)
@@ -87,13 +83,14 @@ class Evidence:
         if scale == 1 or nearest == 0 or abs(nearest - scaled) > SAME_EPS * scaled:
             return None
         note = (
-            f"tested at ε* = {eps_text(nearest)}, the same place in a sweep that ends at {eps_text(float(sweep.eps[-1]))} instead "
-            f"of the paper's {eps_text(last)}"
+            f"tested at ε* = {eps_text(nearest)}, the same place in a sweep that ends at "
+            f"{eps_text(float(sweep.eps[-1]))} "
+            f"instead of the paper's {eps_text(last)}"
         )
         return Place(nearest, note, scaled=True)
 
     def reach(self, sweep: Sweep) -> tuple[float, str]:
-        """How far a claim about the whole DGSM sweep reaches on this run, and a note when that is not the paper's 0.015.
+        """How far a claim about the whole DGSM sweep reaches here, and a note when that is not the paper's 0.015.
 
         The paper's sweep ends just after DGSM has every image of the undefended network. Where a run's ε are not the
         paper's, the claim is judged up to the same event.
@@ -107,52 +104,3 @@ class Evidence:
         end = fooled[0] if fooled and fooled[0] in sweep.eps else float(sweep.eps[-1])
         event = "where DGSM has every image of the undefended network" if fooled else "the end of this sweep"
         return end, f"judged up to ε* = {eps_text(end)}, {event}, instead of the paper's {eps_text(last)}"
-
-    def adaptive(self, defense: str, attack: str, score: str = "correct", upto: float = np.inf) -> Adaptive | None:
-        """The defense under the adaptive attack at the ε* ≤ `upto` where that costs it most, beside transfer and no defense.
-
-        "falls": at least half of what the defense gained over the undefended network is gone (or it never gained);
-        "weakens": clearly worse than under transfer; "holds": neither.
-        """
-        known, ignored = self.sweep(attack, defense, "adaptive"), self.sweep(attack, defense, "transfer")
-        if known is None or ignored is None:
-            return None
-        ignored = ignored.shared_with(known)
-        sign = 1 if score == "correct" else -1
-        losses = [ignored.against(known, float(eps), score) for eps in known.eps[1:] if eps <= upto + 1e-9]
-        losses = [loss if sign > 0 else -loss for loss in losses if loss is not None]
-        if not losses:
-            return None
-        worst = max(losses, key=lambda loss: loss.value)
-        there, before = known.at(worst.eps, score), ignored.at(worst.eps, score)
-        bare = self.sweep(attack)
-        bare = bare.shared_with(known).at(worst.eps, score) if bare is not None else None
-        bare = bare if bare is not None and bare.n else None
-        state = "holds"
-        if worst.low > 0 and worst.value >= LOSS:
-            gain, kept = (sign * (p.value - bare.value) for p in (before, there)) if bare else (np.nan, np.nan)
-            state = "falls" if kept <= gain / 2 else "weakens"
-        where = f"at ε* = {eps_text(worst.eps)}"
-        what = "correct" if score == "correct" else "called the target"
-        compared = f"{percent(before.value)} under transfer" + (f", {percent(bare.value)} undefended" if bare else "")
-        text = (
-            f"under the adaptive attack it {state}: {there.text} {what} {where} (the same {there.n} images: {compared})"
-        )
-        return Adaptive(
-            worst.eps,
-            there.value,
-            there.low,
-            there.high,
-            there.n,
-            before.value,
-            bare.value if bare else None,
-            state,
-            text,
-        )
-
-
-def beside(adaptive: Adaptive | None, defense: str) -> str:
-    """The clause every claim about a defense ends with: what the attack that knows it does."""
-    if adaptive is None:
-        return f"no adaptive attack on {defense_name(defense)} was measured"
-    return adaptive.text

@@ -28,7 +28,7 @@ class Adaptive:
     n: int
     transfer: float
     undefended: float | None
-    state: str  # "falls", "weakens" or "holds"
+    state: str  # "falls", "weakens", "gains nothing" or "keeps its gain"
     text: str
 
 
@@ -91,7 +91,7 @@ def below(point: Point, threshold: float, what: str) -> Part:
 
 
 def about(point: Point, number: float, what: str, tolerance: float = ABOUT) -> Part:
-    """The claim of a number: the interval contains it or the estimate is within `tolerance`; partly when the interval touches."""
+    """The claim of a number: inside the interval, or the estimate within `tolerance`; partly when the interval is."""
     if point.low <= number <= point.high or abs(point.value - number) <= tolerance:
         return Part(
             REPRODUCED, f"{what} is in the interval" if point.low <= number <= point.high else f"it is close to {what}"

@@ -32,7 +32,7 @@ def draw_curve(axes: Axes, sweep: Sweep, score: str = "correct", *, label: str =
 
 
 def count_text(sweep: Sweep, score: str = "correct") -> str:
-    """ "450", or "120–450" where some ε have fewer images."""
+    """How many images: "450", or "120–450" where some ε have fewer."""
     counts = {point.n for point in sweep.points(score)}
     return f"{min(counts)}" if len(counts) == 1 else f"{min(counts)}–{max(counts)}"
 

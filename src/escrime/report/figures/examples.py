@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..run import Example, Run
-from ..words import defense_name, eps_text, listing, percent, slug
+from ..words import eps_text, listing, percent, slug
 from .style import INK, MUTED, RIGHT, TRACK, WRONG, Drawn, headline, new_figure, save
 
-ROWS, GALLERY, GALLERY_COLUMNS = 3, 20, 5
+ROWS, GALLERY = 3, 20
 SHARP_BELOW = 64  # px; smaller images are shown as their pixels are
 
 
@@ -33,7 +33,7 @@ def say(axes: Axes, run: Run, answer: dict, truth: int) -> None:
 
 
 def answer_text(run: Run, answer: dict, width: int = 18) -> str:
-    """ "church, 97.0%", over two lines when that is longer than `width` characters."""
+    """Class and confidence, "church, 97.0%", over two lines when longer than `width` characters."""
     name, confidence = run.class_name(answer["prediction"]), percent(answer["confidence"])
     return f"{name}, {confidence}" if len(name) + len(confidence) + 2 <= width else f"{name},\n{confidence}"
 
@@ -101,8 +101,8 @@ def perturbation(run: Run, model: str, folder: Path) -> Drawn:
         seen.append(change_words(run, example))
     drawn.png, drawn.svg = save(figure, folder, f"fig1-{slug(model)}")
     drawn.caption = (
-        f"Left the original, in the middle the perturbation around mid-gray, multiplied by the stated factor, right their sum "
-        f"({listing(list(dict.fromkeys(attack_words(e) for e in examples)))}). {'; '.join(seen)}. "
+        "Left the original, in the middle the perturbation around mid-gray, multiplied by the stated factor, right "
+        f"their sum ({listing(list(dict.fromkeys(attack_words(e) for e in examples)))}). {'; '.join(seen)}. "
         f"In the records: {listing([e.image for e in examples])}."
     )
     drawn.alt = f"Rows of original, perturbation and adversarial image: {'; '.join(seen)}."
@@ -110,7 +110,7 @@ def perturbation(run: Run, model: str, folder: Path) -> Drawn:
 
 
 def change_words(run: Run, example: Example) -> str:
-    """ "“3” at 99.1% becomes “8” at 97.0%"."""
+    """What the network said before and after: “3” at 99.1% becomes “8” at 97.0%."""
     before, after = example.original, example.adversarial
     return (
         f"“{run.class_name(before['prediction'])}” at {percent(before['confidence'])} becomes "
@@ -137,7 +137,8 @@ def averaging(run: Run, model: str, folder: Path) -> Drawn:
         verdict_panel(axes[3], run, example)
         said = example.verdict
         seen.append(
-            f"{change_words(run, example)}; PPA says “{run.class_name(said['prediction'])}” at {percent(said['confidence'])}"
+            f"{change_words(run, example)}; PPA says “{run.class_name(said['prediction'])}” at "
+            f"{percent(said['confidence'])}"
         )
     drawn.png, drawn.svg = save(figure, folder, f"fig2-{slug(model)}")
     threats = listing(list(dict.fromkeys(attack_words(e) for e in examples)))
@@ -173,7 +174,7 @@ def gallery(run: Run, model: str, folder: Path) -> Drawn:
     if not examples:
         drawn.skipped = "no misclassification under FGSM is recorded for it"
         return drawn
-    columns = min(GALLERY_COLUMNS, max(3, len(examples)))
+    columns = 3 if len(examples) < 4 else min((5, 4), key=lambda columns: -len(examples) % columns)  # fewest gaps
     figure, grid = panels(-(-len(examples) // columns), columns, 1.68 * columns, f"{model}: misclassified under FGSM")
     for axes, example in zip(grid.flat, examples, strict=False):
         show(axes, example.images["adversarial"], f"truth: {run.class_name(example.label)}")
@@ -184,8 +185,8 @@ def gallery(run: Run, model: str, folder: Path) -> Drawn:
     settings = listing(list(dict.fromkeys(attack_words(e) for e in examples)))
     mean = np.mean([e.adversarial["confidence"] for e in examples])
     drawn.caption = (
-        f"{len(examples)} images that {model} gets wrong ({settings}): the true class above, the predicted class and its "
-        f"confidence below. The mean confidence of these mistakes is {percent(mean)}."
+        f"{len(examples)} images that {model} gets wrong ({settings}): the true class above, the predicted class and "
+        f"its confidence below. The mean confidence of these mistakes is {percent(mean)}."
     )
     names = [f"{run.class_name(e.label)} called {run.class_name(e.adversarial['prediction'])}" for e in examples]
     drawn.alt = f"Grid of adversarial images: {listing(names)}."
@@ -224,8 +225,8 @@ def pattern(run: Run, model: str, folder: Path) -> Drawn:
     drawn.png, drawn.svg = save(figure, folder, f"fig8-{slug(model)}")
     drawn.caption = (
         f"The perturbation of one image ({example.image}) under {attack_words(example)}, towards "
-        f"“{run.class_name(example.target)}”: {change_words(run, example)}. It is shown around mid-gray times {factor:g}, and as "
-        "the mean of |δ| over the three colors."
+        f"“{run.class_name(example.target)}”: {change_words(run, example)}. It is shown around mid-gray times "
+        f"{factor:g}, and as the mean of |δ| over the three colors."
     )
     drawn.alt = f"Original, adversarial image and perturbation pattern: {change_words(run, example)}."
     drawn.wide = True

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..intervals import Point
 from ..run import Run
 from ..sweep import Sweep
 from ..words import defense_name, eps_text, listing, percent, slug
@@ -40,9 +41,10 @@ def fgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
     drawn.png, drawn.svg = save(figure, folder, f"fig3-{slug(model)}")
     last = len(sweep.eps) - 1
     drawn.caption = (
-        f"Accuracy of {model} under FGSM (white-box{subset_note(run)}, n = {curves.count_text(sweep)}), shaded with its "
-        f"95% Wilson interval: {fall_text(sweep)}. Below, the confidence of the predicted class: median "
-        f"{median_confidence(sweep, 0)} at ε* = {eps_text(sweep.eps[0])}, {median_confidence(sweep, last)} at ε* = {eps_text(sweep.eps[last])} "
+        f"Accuracy of {model} under FGSM (white-box{subset_note(run)}, n = {curves.count_text(sweep)}), shaded with "
+        f"its 95% Wilson interval: {fall_text(sweep)}. Below, the confidence of the predicted class: median "
+        f"{median_confidence(sweep, 0)} at ε* = {eps_text(sweep.eps[0])}, {median_confidence(sweep, last)} at ε* = "
+        f"{eps_text(sweep.eps[last])} "
         "(boxes are quartiles, whiskers 5–95%)." + paper_note(overlay)
     )
     drawn.alt = f"Line chart of percent correct against ε*: {fall_text(sweep)}; below it, box plots of confidence."
@@ -72,7 +74,8 @@ def dgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
     curves.legend_above(axes)
     drawn.png, drawn.svg = save(figure, folder, f"fig5-{slug(model)}")
     drawn.caption = (
-        f"Images that {model} calls “{target}” under DGSM (white-box{subset_note(run)}, n = {curves.count_text(sweep)}), with "
+        f"Images that {model} calls “{target}” under DGSM (white-box{subset_note(run)}, n = "
+        f"{curves.count_text(sweep)}), with "
         f"95% Wilson intervals: {rise_text(sweep)}. {floor}Images of that class are left as they are and counted."
         + paper_note(overlay)
     )
@@ -146,7 +149,7 @@ def defended_words(run: Run, model: str, defense: str, attack: str, pairs, overl
 
 
 def draw_floor(axes, sweep: Sweep) -> str:
-    """A dotted line at the share called the target before any attack, and a sentence about it; nothing without clean images."""
+    """A dotted line at the share called the target before any attack, and a sentence; nothing without clean images."""
     if sweep.eps[0] != 0:
         return ""
     floor = sweep.point(0, "hit").value
@@ -155,17 +158,21 @@ def draw_floor(axes, sweep: Sweep) -> str:
 
 
 def fall_text(sweep: Sweep) -> str:
-    """ "98.0% at ε* = 0, lowest 22.0% at ε* = 0.3"."""
+    """First and lowest accuracy, as in "98.0% at ε* = 0, lowest 22.0% at ε* = 0.3"."""
     points = sweep.points()
     lowest = min(points[1:] or points, key=lambda point: point.value)
-    return f"{percent(points[0].value)} at ε* = {eps_text(points[0].eps)}, lowest {percent(lowest.value)} at ε* = {eps_text(lowest.eps)}"
+    return f"{at_eps(points[0])}, lowest {at_eps(lowest)}"
 
 
 def rise_text(sweep: Sweep) -> str:
-    """ "12.0% at ε* = 0, highest 100.0% at ε* = 0.013"."""
+    """First and highest share called the target."""
     points = sweep.points("hit")
     highest = max(points[1:] or points, key=lambda point: point.value)
-    return f"{percent(points[0].value)} at ε* = {eps_text(points[0].eps)}, highest {percent(highest.value)} at ε* = {eps_text(highest.eps)}"
+    return f"{at_eps(points[0])}, highest {at_eps(highest)}"
+
+
+def at_eps(point: Point) -> str:
+    return f"{percent(point.value)} at ε* = {eps_text(point.eps)}"
 
 
 def median_confidence(sweep: Sweep, position: int) -> str:
