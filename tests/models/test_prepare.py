@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from escrime.errors import EscrimeError
-from escrime.models import ARCHITECTURES, build, logits_and_auxiliary, numerical_gap, prepare
+from escrime.models import ARCHITECTURES, Normalized, build, logits_and_auxiliary, numerical_gap, prepare
 
 
 def norms(model: nn.Module) -> int:
@@ -222,6 +222,34 @@ def test_pairs_are_folded_only_where_it_is_right(kind, images, lively):
     assert (norms(prepare(model)) == norms(model)) == (kind is not Pair)
 
 
+class Joined(nn.Module):
+    def __init__(self, *parts):
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x, depth=None):
+        for part in self.parts[: depth or len(self.parts)]:
+            x = part(x)
+        return x
+
+
+def test_pairs_that_span_containers_are_found(images, lively):
+    """The whole forward is traced, not each container for itself."""
+    parts = nn.Sequential(nn.Conv2d(3, 5, 32)), nn.Sequential(nn.BatchNorm2d(5)), nn.Sequential(nn.Flatten())
+    model = Normalized(Joined(*parts), 0, 1)
+    lively(model)
+    assert norms(prepare(model)) == 0 and gap(model, images) < 1e-5
+
+
+def test_low_precision_weights_are_rounded_once(lively):
+    model = lively(Pair()).bfloat16()
+    conv, bn = model.conv.double(), model.bn.double()
+    scale = bn.weight / (bn.running_var + bn.eps).sqrt()
+    weight, bias = conv.weight * scale.reshape(-1, 1, 1, 1), bn.bias + (conv.bias - bn.running_mean) * scale
+    folded = prepare(model.bfloat16()).conv
+    assert torch.equal(folded.weight, weight.bfloat16()) and torch.equal(folded.bias, bias.bfloat16())
+
+
 @pytest.mark.parametrize("draw", [lambda: float(torch.rand(())), random.random])
 def test_randomness_stays_alive_and_is_not_consumed(draw, images, lively):
     class Noisy(Pair):
@@ -234,6 +262,17 @@ def test_randomness_stays_alive_and_is_not_consumed(draw, images, lively):
     assert torch.equal(torch.get_rng_state(), before[0]) and random.getstate() == before[1]
     answers = {folded(images)[0, 0].item() for _ in range(50)}
     assert len(answers) == 2 and norms(folded) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_scripted_and_compiled_models_are_copied(images, lively):
+    model = lively(Pair())
+    scripted = torch.jit.script(model)
+    for other in (scripted, nn.Sequential(scripted), torch.compile(model, backend="eager")):
+        folded = prepare(other)
+        assert torch.allclose(folded(images), model(images), atol=1e-5)
+        assert not any(p.requires_grad for p in folded.parameters())
+        assert all(p.requires_grad for p in other.parameters())
 
 
 def test_models_with_attributes_deepcopy_refuses(images):

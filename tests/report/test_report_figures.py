@@ -70,7 +70,7 @@ def test_the_curve_passes_through_the_records(drawn_run):
 def test_examples_show_prediction_confidence_and_scale(drawn_run):
     first = texts(drawn_run / "figures" / "fig1-wrn.svg")
     assert {
-        "original (truth: tench)",
+        "original: tench",
         "tench, 99.1%",
         "chain saw, 87.4%",
         "FGSM, ε* = 0.2",

@@ -85,6 +85,14 @@ def test_the_first_screen_answers(page):
     assert f"95%: {low} to {high}, n = 50" in page.text.replace("\xa0", " ")
 
 
+def test_a_gain_that_may_be_none_is_called_so(builder, tmp_path):
+    built = builder(100).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5})
+    built.sweep("net", "ppa", "transfer", "FGSM", {0: 1.0, 0.1: 0.8})
+    built.sweep("net", "ppa", "adaptive", "FGSM", {0: 1.0, 0.1: 0.51})
+    text = Page(draw_report(built.write(tmp_path / "run"))[-1].read_text()).text
+    assert "PPA is worth +30.0 points against an attacker who ignores it but nothing clear (+1.0) against one" in text
+
+
 def test_tables_hold_the_records(page):
     cells = page.text
     for right in (49, 21, 27, 11):  # of 50, at ε* = 0, 0.025, 0.05 and 0.3
@@ -109,6 +117,7 @@ TOLD = [
     "Test CPU, 2 cores",
     "torch 2.15.0",
     "Python 3.12.1",
+    "2026-01-02 03:04 UTC",
     "0123456789ab",
     "abc123",
     "train 12 s",

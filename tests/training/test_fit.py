@@ -87,11 +87,13 @@ def test_history(linear, image_set):
     images, labels = data.batch(slice(None))
     clean = (model.eval()(images).argmax(dim=1) == labels).float().mean().item()
     loss = nn.functional.cross_entropy(model(images), labels).item()
-    gradient = torch.autograd.grad(nn.functional.cross_entropy(model(x := images.clone().requires_grad_()), labels), x)[0]
+    x = images.clone().requires_grad_()
+    gradient = torch.autograd.grad(nn.functional.cross_entropy(model(x), labels), x)[0]
     fooled = (model((images + 0.01 * gradient.sign()).clamp(0, 1)).argmax(dim=1) == labels).float().mean().item()
     assert 0 < fooled < clean
     still = TrainSettings(epochs=2, batch_size=6, learning_rate=1e-30, schedule="cosine")
-    result = fit(model, data, objective("fgsm-mixed", eps=0.01), settings=still, on_epoch=records.append, evaluate_on=data)
+    mixed = objective("fgsm-mixed", eps=0.01)
+    result = fit(model, data, mixed, settings=still, on_epoch=records.append, evaluate_on=data)
     assert isinstance(result, FitResult) and result.resumed == 0 and result.checkpoint is None
     table = result.history
     assert table.epoch.tolist() == [1, 2] and pd.DataFrame(records).equals(table)
@@ -118,7 +120,8 @@ def test_moving_average(network, image_set):
     for step, weight in enumerate(path):
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * weight
-    assert torch.allclose(model[0].weight, expected, atol=1e-6) and not torch.allclose(model[0].weight, path[-1], atol=1e-4)
+    assert torch.allclose(model[0].weight, expected, atol=1e-6)
+    assert not torch.allclose(model[0].weight, path[-1], atol=1e-4)
     images, labels = image_set(30, seed=1).batch(slice(None))
     accuracy = (model(images).argmax(dim=1) == labels).float().mean().item()
     assert tests[-1]["test_accuracy"] == pytest.approx(accuracy)  # what is evaluated is what is returned
@@ -128,7 +131,8 @@ def test_moving_average(network, image_set):
 def test_looking_at_the_model_does_not_change_it(network, image_set, ema):
     settings = TrainSettings(epochs=3, batch_size=8, learning_rate=0.1, ema=ema)
     plain = weights(fit(network(), image_set(), settings=settings).model)
-    watched = fit(network(), image_set(), settings=settings, evaluate_on=image_set(9, seed=1), on_epoch=lambda r: torch.rand(3))
+    look = dict(evaluate_on=image_set(9, seed=1), on_epoch=lambda record: torch.rand(3))
+    watched = fit(network(), image_set(), settings=settings, **look)
     assert same(plain, weights(watched.model))
 
 

@@ -39,7 +39,8 @@ def test_clean_and_label_smoothing(linear, batch):
     assert loss.item() == pytest.approx(cross_entropy(model, images, labels).mean(), rel=1e-12)
     smooth = objective("clean")(model, images, labels, Context.of(ids, classes=3, label_smoothing=0.2))
     everywhere = -log_softmax(logits(model, images)).mean(axis=1)
-    assert smooth.item() == pytest.approx((0.8 * cross_entropy(model, images, labels) + 0.2 * everywhere).mean(), rel=1e-12)
+    expected = (0.8 * cross_entropy(model, images, labels) + 0.2 * everywhere).mean()
+    assert smooth.item() == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("eps", [EPS, 0.8])  # 0.8 reaches the borders of the box
@@ -187,7 +188,8 @@ def test_an_example_depends_on_its_own_image_only(network, name):
 
     def crafted(rows):
         seen = []
-        handle = model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]) if module.training else None)
+        keep = lambda module, inputs: seen.append(inputs[0]) if module.training else None  # noqa: E731
+        handle = model.register_forward_pre_hook(keep)
         context = Context.of([ids[row] for row in rows], classes=4, epoch=3)
         objective(name, eps=EPS, eps_distribution="uniform")(model.train(), images[rows], labels[rows], context)
         handle.remove()

@@ -66,7 +66,8 @@ def test_schedules_are_torchs(schedule, steps):
         "multi-step": lambda: schedulers.MultiStepLR(optimizer, [-(-steps // 2), -(-3 * steps // 4)], 0.1),
     }[schedule]()
     for step in range(steps):
-        assert learning_rate(settings, step, steps) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9, abs=1e-12)
+        expected = optimizer.param_groups[0]["lr"]
+        assert learning_rate(settings, step, steps) == pytest.approx(expected, rel=1e-9, abs=1e-12)
         optimizer.step()
         reference.step()
 

@@ -26,7 +26,10 @@ def test_a_small_network_learns_the_digits(clean):
     assert clean.test_accuracy >= 0.95
 
 
-@pytest.mark.parametrize("name, gain", [("fgsm-mixed", 0.1), ("fgsm-directed", 0.05), ("fgsm-rs", 0.1), ("n-fgsm", 0.1)])
+GAINS = {"fgsm-mixed": 0.1, "fgsm-directed": 0.05, "fgsm-rs": 0.1, "n-fgsm": 0.1}
+
+
+@pytest.mark.parametrize("name, gain", GAINS.items())
 def test_adversarial_training_hardens(digits, clean, name, gain):
     train, test = digits
     goal = objective(name, eps=EPS)

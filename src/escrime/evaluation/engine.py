@@ -5,16 +5,17 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..attacks import Attack, Outcome
 from ..errors import EscrimeError
-from ..models import prepare
 from ..threat import check_images, distance, epsilon, inside
 from .cases import Case
 from .images import Images
 from .records import frame
 from .scoring import is_randomized, score
+from .twin import Twin
+
 
 @dataclass(frozen=True)
 class Part:
@@ -52,7 +53,7 @@ def evaluate_parts(
     for case in cases:
         groups.setdefault(id(case.attacked), []).append(case)
     randomized: dict[int, bool] = {}
-    fast: dict[int, nn.Module] = {}
+    twins: dict[int, Twin] = {}
     seen = 0
     for index, images in enumerate(slices()):
         check_images(images.pixels)
@@ -64,25 +65,24 @@ def evaluate_parts(
                 if not parts:
                     continue
                 attacked = group[0].attacked
-                for model in {id(m): m for m in (attacked, *(p.case.subject.classifier for p in parts))}.values():
+                for model in (attacked, *(p.case.subject.classifier for p in parts)):
                     if id(model) not in randomized:
                         randomized[id(model)] = is_randomized(model, images.pixels)
+                        twins[id(model)] = Twin.of(model, images.pixels)
                 targets = _targets(attack, images)
-                # Gradients come from a faster copy that computes the same; every verdict below is the original's.
-                if isinstance(attack, Attack) and isinstance(attacked, nn.Module):
-                    if id(attacked) not in fast:
-                        fast[id(attacked)] = prepare(attacked)
-                    attacked = fast[id(attacked)]
-                noisy = randomized[id(group[0].attacked)]
-                outcomes = craft(attack, attacked, images, targets, epsilons[label], seed, eot if noisy else 1)
+                # Our own attacks use the faster copy; a user's attack gets the model it was promised.
+                prey = twins[id(attacked)].copy if isinstance(attack, Attack) else attacked
+                noisy = randomized[id(attacked)]
+                outcomes = craft(attack, prey, images, targets, epsilons[label], seed, eot if noisy else 1)
                 for part in parts:
-                    model = part.case.subject.classifier
-                    n = draws if randomized[id(model)] else 1
+                    model = twins[id(part.case.subject.classifier)]
+                    n = draws if randomized[id(model.model)] else 1
                     if id(model) not in clean:
                         keys = [(seed, i, "clean") for i in images.ids]
                         none = torch.full_like(images.labels, -1)
                         clean[id(model)] = score(model, images.pixels, images.labels, none, keys, n)
-                    yield part, _records(part, attack, images, targets, outcomes, epsilons[label], clean[id(model)], seed, n)
+                    grid = epsilons[label]
+                    yield part, _records(part, model, attack, images, targets, outcomes, grid, clean[id(model)], seed, n)
         seen += len(images.labels)
 
 
@@ -117,9 +117,8 @@ def craft(attack, model, images: Images, targets: Tensor, epsilons: list[float],
     return outcomes
 
 
-def _records(part, attack, images: Images, targets, outcomes, epsilons, clean, seed, draws) -> pd.DataFrame:
+def _records(part, model: Twin, attack, images: Images, targets, outcomes, epsilons, clean, seed, draws) -> pd.DataFrame:
     """Verify and score the outcomes of one part."""
-    model = part.case.subject.classifier
     norm = getattr(attack, "norm", "linf")
     frames = []
     for eps, outcome in zip(epsilons, outcomes, strict=True):

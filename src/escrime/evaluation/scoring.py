@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..attacks.problem import network_batch, no_trace, passes_per_image
 from ..randomness import row_keys
+from .twin import Twin
 
 @dataclass(frozen=True)
 class Verdict:
@@ -20,20 +21,20 @@ class Verdict:
 
 
 @torch.no_grad()
-def score(model: nn.Module, images: Tensor, labels: Tensor, targets: Tensor, keys: list[tuple], draws: int = 1) -> Verdict:
+def score(model: nn.Module | Twin, images: Tensor, labels: Tensor, targets: Tensor, keys: list[tuple], draws: int = 1) -> Verdict:
     """Classify `images` (N, C, H, W), each `draws` times with fresh noise keyed by (*keys[i], draw).
 
-    targets (N,) holds -1 where there is none. Confidence is the mean softmax probability of the majority class.
+    targets (N,) holds -1 where there is none. A Twin answers clear cases with its faster copy. Confidence is the mean softmax probability of the majority class.
     """
-    size = max(1, network_batch(images) // passes_per_image(model))
+    twin = model if isinstance(model, Twin) else Twin(model, model, float("inf"))
+    size = max(1, network_batch(images) // passes_per_image(twin.model))
     parts = []
-    with no_trace(model, images.device):
+    with no_trace(twin.model, images.device):
         for start in range(0, len(images), size):
             rows = slice(start, start + size)
             probabilities, votes = 0.0, 0.0
             for draw in range(draws):
-                with row_keys([(*key, draw) for key in keys[rows]]):
-                    logits = model(images[rows])
+                logits = twin.logits(images[rows], [(*key, draw) for key in keys[rows]])
                 chance = logits.float().softmax(dim=1)
                 # A NaN row is nobody's prediction: it votes for no class, so it is never counted as right.
                 vote = torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1]) * logits.isfinite().all(1)[:, None]

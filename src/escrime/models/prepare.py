@@ -3,6 +3,7 @@
 import copy
 import random
 from collections import Counter
+from inspect import Parameter, signature
 
 import numpy as np
 import torch
@@ -27,10 +28,12 @@ def prepare(model: nn.Module) -> nn.Module:
 
     Errors: EscrimeError if the model cannot be copied.
     """
-    duplicate = _copy(model).eval().requires_grad_(False)
+    duplicate = _copy(model).eval()
+    for parameter in duplicate.parameters():  # one by one: ScriptModules have no requires_grad_ of their own
+        parameter.requires_grad_(False)
     if not any(_hooked(module) for name, module in duplicate.named_modules() if name):
         uses = Counter(map(id, _all_modules(duplicate).values())) + Counter(map(id, _all_parameters(duplicate)))
-        _fold(duplicate, uses)
+        _fold(duplicate, uses, root=True)
     return duplicate.to(memory_format=torch.channels_last)
 
 
@@ -42,7 +45,7 @@ def numerical_gap(model: nn.Module, prepared: nn.Module, images: Tensor) -> floa
 
 
 def _copy(model: nn.Module) -> nn.Module:
-    """A deep copy without gradients."""
+    """A deep copy; deepcopy leaves gradients behind."""
     # deepcopy refuses tensors that carry a graph, such as those that torch.nn.utils.weight_norm leaves on a module.
     derived = {
         id(value): value.detach().clone()
@@ -51,13 +54,11 @@ def _copy(model: nn.Module) -> nn.Module:
         if isinstance(value, Tensor) and not value.is_leaf
     }
     try:
-        duplicate = copy.deepcopy(model, derived)
+        with torch.no_grad():  # TorchScript copies by operations that autograd would record
+            return copy.deepcopy(model, derived)
     except Exception as error:
         name = type(model).__name__
         raise EscrimeError(f"the {name} cannot be copied ({error}); it must support copy.deepcopy.") from error
-    for tensor in duplicate.parameters():
-        tensor.grad = None
-    return duplicate
 
 
 def _hooked(module: nn.Module) -> bool:
@@ -76,12 +77,14 @@ def _all_parameters(model: nn.Module) -> list[nn.Parameter]:
     return [p for module in model.modules() for p in module._parameters.values() if p is not None]
 
 
-def _fold(model: nn.Module, uses: Counter) -> None:
+def _fold(model: nn.Module, uses: Counter, root: bool = False) -> None:
     """Fold every pair of `model`, in place; where it cannot be traced, fold its children one by one.
 
     `uses` counts how often each module and parameter appears in the whole model: shared ones are left alone.
     """
-    graph = _trace(model)
+    if isinstance(model, torch.jit.ScriptModule):
+        return
+    graph = _trace(model, root)
     if graph is None:
         for child in model.children():
             _fold(child, uses)
@@ -118,13 +121,19 @@ def _pairs(model: nn.Module, graph: fx.Graph, uses: Counter) -> list[tuple[str, 
     return found
 
 
-def _trace(model: nn.Module) -> fx.Graph | None:
-    """The graph of the model's forward, or None where symbolic tracing fails or cannot be trusted."""
+def _trace(model: nn.Module, root: bool) -> fx.Graph | None:
+    """The graph of the model's forward, or None where symbolic tracing fails or cannot be trusted.
+
+    A `root` is called as model(images), so what else its forward takes has its default, such as `auxiliary` of
+    Normalized. How a child is called is its parent's business: nothing is assumed.
+    """
     # Tracing runs forward with stand-ins for tensors, which forward may store: so on a copy that shares the tensors.
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()
     try:
-        graph = fx.Tracer().trace(copy.deepcopy(model, shared))
+        arguments = signature(model.forward).parameters.items() if root else ()
+        defaults = {name: argument.default for name, argument in arguments if argument.default is not Parameter.empty}
+        graph = fx.Tracer().trace(copy.deepcopy(model, shared), defaults)
     except Exception:  # control flow on values, shapes read as numbers, another library's modules, …
         graph = None
     # Numbers drawn during tracing may have chosen the path through the model; the next call may take another.

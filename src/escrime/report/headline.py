@@ -88,22 +88,19 @@ def worth_text(gains: list[tuple[str, Point | None, Point | None]]) -> str:
     for name, ignored, known in gains:
         if ignored and known and spelled:
             said.append(f"{name} {signed(ignored)} and {signed(known)}")
-        elif ignored and known:
-            but = "but" if known.value < ignored.value else "and"
-            said.append(
-                f"{name} is worth {signed(ignored)} points against an attacker who ignores it {but} {signed(known)} "
-                "against one who knows it"
-            )
-            spelled = True
         elif ignored:
-            said.append(
-                f"{name} is worth {signed(ignored)} points against an attacker who ignores it (one who knows it: not "
-                "measured)"
+            said.append(f"{name} is worth {signed(ignored, ' points')} against an attacker who ignores it")
+            but = "but" if known and known.value < ignored.value else "and"
+            said[-1] += (
+                f" {but} {signed(known)} against one who knows it" if known else " (one who knows it: not measured)"
             )
+            spelled = spelled or known is not None
         elif known:
-            said.append(f"{name} is worth {signed(known)} points against an attacker who knows it")
+            said.append(f"{name} is worth {signed(known, ' points')} against an attacker who knows it")
     return ", ".join(said)
 
 
-def signed(gain: Point) -> str:
-    return f"{100 * gain.value:+.1f}".replace("-", "−")
+def signed(gain: Point, unit: str = "") -> str:
+    """The gain in points with its sign; "nothing clear" where its interval holds zero."""
+    number = f"{100 * gain.value:+.1f}{unit}".replace("-", "−")
+    return f"nothing clear ({number})" if gain.low <= 0 <= gain.high else number

@@ -1,5 +1,6 @@
 """report.html: one self-contained file, no network, from the run, its figures and its claims."""
 
+import re
 from pathlib import Path
 
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
@@ -11,7 +12,7 @@ from .inline import inline_svg
 from .run import Run
 from .tables import accuracy_tables, passes, stage_rows, training_rows
 from .validity import validity
-from .words import NETWORKS, THREATS, defense_name, percent, points_text, slug
+from .words import NETWORKS, THREATS, defense_name, percent, slug
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -25,7 +26,7 @@ def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
         lstrip_blocks=True,
         undefined=ChainableUndefined,
     )
-    environment.filters |= {"percent": percent, "points": points_text, "slug": slug, "defense": defense_name}
+    environment.filters |= {"percent": percent, "slug": slug, "defense": defense_name}
     eps = headline_eps(run)
     heads = [headline(run, model, eps) for model in run.models]
     return environment.get_template("report.html.j2").render(
@@ -39,6 +40,7 @@ def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
         overview=overview(run, claims),
         threats=THREATS,
         networks=NETWORKS,
+        created=moment(run.manifest.get("created", "")),
         passes=passes(run),
         training=training_rows(run),
         stages=stage_rows(run),
@@ -100,6 +102,12 @@ def overview(run: Run, claims: list[dict]) -> dict:
     # C11 and C12 are measured once per model: they stand in the column of the main subset.
     cells = {(row["id"], row["model"], row["subset"] or run.main_subset): row for row in claims}
     return {"columns": columns, "rows": [(name, [cells.get((name, *column)) for column in columns]) for name in ids]}
+
+
+def moment(stamp: str) -> str:
+    """2026-01-02T03:04:05+00:00 as "2026-01-02 03:04 UTC"; anything else as it is."""
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(:\d\d)?(\.\d+)?(Z|\+00:00)", str(stamp))
+    return f"{match[1]} {match[2]} UTC" if match else str(stamp)
 
 
 def flat(settings: dict, prefix: str = "") -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights (Polyak and Juditsky, 1992), started so that it forgets the beginning."""
+"""An exponential moving average of the weights (Polyak and Juditsky, 1992) that soon forgets the start."""
 
 from contextlib import contextmanager
 from itertools import chain

@@ -16,9 +16,8 @@ class Checked:
             raise EscrimeError(f"{cls.__name__} takes its settings by name: {', '.join(names) or 'it has none'}.")
         for name in settings:
             if name not in names:
-                raise EscrimeError(
-                    f"{cls.__name__} has no setting {name!r}; it has {', '.join(names) or 'none'}.{nearest(name, names)}"
-                )
+                known = ", ".join(names) or "none"
+                raise EscrimeError(f"{cls.__name__} has no setting {name!r}; it has {known}.{nearest(name, names)}")
         return super().__new__(cls)
 
     def _put(self, check, *names: str, **limits) -> None:

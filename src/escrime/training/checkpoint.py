@@ -45,7 +45,8 @@ class Checkpoint:
                     tensors[f"optimizer.{key}.{name}"] = value
         if average is not None:
             tensors |= {f"average.{name}": tensor for name, tensor in average.shadow.items()}
-        content = {"format": FORMAT, "identity": self.identity, "initial": self.initial, "epochs": epochs, "history": history}
+        content = {"format": FORMAT, "identity": self.identity, "initial": self.initial}
+        content |= {"epochs": epochs, "history": history}
         try:
             with whole(self.path) as temporary:
                 _write(temporary, tensors, {"escrime": json.dumps(content)})
@@ -70,7 +71,8 @@ class Checkpoint:
                     tensors = {key: file.get_tensor(key) for key in file.keys()}
         except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
             raise EscrimeError(
-                f"{self.path} is not a readable training checkpoint ({type(error).__name__}: {error}); delete it to start again."
+                f"{self.path} is not a readable training checkpoint ({type(error).__name__}: {error}); "
+                "delete it to start again."
             ) from error
         if content["format"] != FORMAT:
             raise EscrimeError(f"{self.path} was written by another version of escrime; delete it to start again.")
@@ -99,8 +101,8 @@ class Checkpoint:
             if there != here:
                 what = key.replace(".", " ").replace("_", " ")
                 raise EscrimeError(
-                    f"{self.path} belongs to another training run: its {what} is {_short(there)}, here it is {_short(here)}; "
-                    "choose another checkpoint folder, or delete the file to start again."
+                    f"{self.path} belongs to another training run: its {what} is {_short(there)}, "
+                    f"here it is {_short(here)}; choose another checkpoint folder, or delete the file to start again."
                 )
 
 

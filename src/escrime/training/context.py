@@ -24,7 +24,7 @@ class Tally:
     adversarial_seen: int = 0
 
     def add(self, logits: Tensor, labels: Tensor, clean: int) -> None:
-        """Count `logits` (N, K) against `labels` (N,); the first `clean` rows are clean images, the others adversarial."""
+        """Count `logits` (N, K) against `labels` (N,); the first `clean` rows are clean images, the rest adversarial."""
         right = logits.detach().argmax(dim=1) == labels
         self.clean_right = self.clean_right + right[:clean].sum()
         self.adversarial_right = self.adversarial_right + right[clean:].sum()

@@ -37,7 +37,12 @@ def input_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], Te
 
 def cross_entropy_sum(labels: Tensor) -> Callable[[Tensor], Tensor]:
     """J(z, y) summed over images: a sum, since each image's gradient then does not depend on the batch size."""
-    return lambda logits: F.cross_entropy(logits.float() if logits.dtype.itemsize < 4 else logits, labels, reduction="sum")
+    return lambda logits: F.cross_entropy(at_least_float32(logits), labels, reduction="sum")
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Logits of an autocast model, widened before they are exponentiated."""
+    return logits.float() if logits.dtype.itemsize < 4 else logits
 
 
 def step(images: Tensor, gradient: Tensor, size: float | Tensor) -> Tensor:

@@ -20,13 +20,15 @@ class Feed:
     def __init__(self, data, device: torch.device, channels_last: bool = False):
         if not all(hasattr(data, name) for name in ("images", "labels", "ids")):
             raise EscrimeError(
-                f"the training data are a {type(data).__name__}; give an ImageSet such as escrime.data.load('digits').train."
+                f"the training data are a {type(data).__name__}; "
+                "give an ImageSet such as escrime.data.load('digits').train."
             )
         if len(data.ids) == 0:
             raise EscrimeError("the data hold no image; check the split or the limit.")
         self.data, self.device = data, device
         self.format = torch.channels_last if channels_last else torch.contiguous_format
-        self._full = torch.tensor(255.0, device=device)  # a tensor divides exactly; a GPU multiplies by a number's 1/255
+        # A tensor on the device divides exactly; by a Python number, a GPU would multiply with a rounded 1/255.
+        self._full = torch.tensor(255.0, device=device)
         self._resident = None
         if device.type == "cuda" and data.images.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
             self._resident = torch.from_numpy(np.array(data.images)).to(device)

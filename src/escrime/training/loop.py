@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -108,9 +109,9 @@ def fit(
                 done = epoch * steps + index
                 rate = learning_rate(settings, done, settings.epochs * steps)
                 pixels, labels = feed.pixels(rows)
-                if names:
-                    pixels = augment(pixels, names, lambda purpose: draws.fractions(purpose, rows), settings.crop_padding)
                 context = Context(rows, draws, classes, settings.label_smoothing, tally)
+                if names:
+                    pixels = augment(pixels, names, partial(draws.fractions, rows=rows), settings.crop_padding)
                 with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
                     loss = objective(model, feed.floats(pixels), labels, context)
                 optimizer.zero_grad(set_to_none=True)
@@ -128,7 +129,8 @@ def fit(
             watch.look()
             watch.check_weights(model)
             seconds = time.perf_counter() - started
-            record = dict(zip(COLUMNS, (epoch + 1, watch.mean(), *tally.accuracies(), rate, seconds, len(feed) / seconds)))
+            values = (epoch + 1, watch.mean(), *tally.accuracies(), rate, seconds, len(feed) / seconds)
+            record = dict(zip(COLUMNS, values, strict=True))
             if probe is not None:
                 with average.in_place() if average is not None else ExitStack():
                     clean, fooled = accuracies(model, probe, probe_eps)
@@ -147,7 +149,7 @@ def _check(model, objective, settings) -> None:
     if not isinstance(model, nn.Module):
         raise EscrimeError(f"the model is a {type(model).__name__}; give a torch.nn.Module that returns logits.")
     if not callable(objective):
-        raise EscrimeError(f"objective {objective!r} is neither a name nor a callable (model, images, labels, context).")
+        raise EscrimeError(f"objective {objective!r} is no name and no callable (model, images, labels, context).")
     if not isinstance(settings, TrainSettings):
         raise EscrimeError(f"settings are a {type(settings).__name__}; give escrime.training.TrainSettings(...).")
     if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -165,7 +167,8 @@ def _classes(model: nn.Module, feed: Feed) -> int:
     highest = int(np.max(feed.data.labels))
     if highest >= logits.shape[1]:
         raise EscrimeError(
-            f"the data contain class {highest}, but the model has {logits.shape[1]} classes; build it with {highest + 1} or more."
+            f"the data contain class {highest}, but the model has {logits.shape[1]} classes; "
+            f"build it with {highest + 1} or more."
         )
     return logits.shape[1]
 

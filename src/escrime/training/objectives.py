@@ -18,7 +18,7 @@ from ..errors import EscrimeError
 from ..threat import epsilon
 from .checked import Checked, check_choice, check_count, check_number
 from .context import Context
-from .crafting import climb, cross_entropy_sum, evaluation_mode, fgsm, input_gradient, step
+from .crafting import at_least_float32, climb, cross_entropy_sum, evaluation_mode, fgsm, input_gradient, step
 
 OBJECTIVES: dict[str, type["Objective"]] = {}
 EPS_DISTRIBUTIONS = {"fixed": "ε for every image", "uniform": "uniform on [0, ε], drawn per image and epoch"}
@@ -129,7 +129,7 @@ class FGSMRandomStart(Stepped):
 
 
 class NFGSM(Stepped):
-    """J(x + δ), δ = η + step·sign ∇J(x + η) with noise η uniform in ±2ε; neither is clipped to the ball, both to [0, 1]."""
+    """J(x + δ), δ = η + step·sign ∇J(x + η) η uniform in ±2ε, neither clipped to the ball, both to [0, 1]."""
 
     name, source = "n-fgsm", "de Jorge et al., 2022, Make some noise (k = 2, α = ε)"
 
@@ -143,7 +143,7 @@ class NFGSM(Stepped):
 
 @dataclass(frozen=True, kw_only=True)
 class PGDTraining(Stepped):
-    """max over the ε-ball of J, by `steps` sign steps (2.5 ε / steps each) from a uniform start; adversarial images only."""
+    """max over the ε-ball of J by `steps` sign steps of 2.5 ε / steps from a uniform start; no clean images."""
 
     name, source = "pgd", "Madry et al., 2018, equation 2.1"
 
@@ -164,7 +164,7 @@ class PGDTraining(Stepped):
 
 @dataclass(frozen=True, kw_only=True)
 class Trades(Stepped):
-    """J(x) + β · max over the ε-ball of KL(p(x) ‖ p(x')), from a start 0.001 · N(0, 1) away, `steps` of 2.5 ε / steps."""
+    """J(x) + β · max over the ε-ball of KL(p(x) ‖ p(x')), by `steps` of 2.5 ε / steps from x + 0.001·N(0, 1)."""
 
     name, source = "trades", "Zhang et al., 2019, algorithm 1 (β = 1/λ)"
 
@@ -193,8 +193,7 @@ class Trades(Stepped):
 
 def divergence(clean: Tensor, adversarial: Tensor, reduction: str) -> Tensor:
     """KL(softmax(clean) ‖ softmax(adversarial)) of logits (N, K), reduced by "sum" or "batchmean"."""
-    wide = (clean.float(), adversarial.float()) if clean.dtype.itemsize < 4 else (clean, adversarial)
-    clean, adversarial = (F.log_softmax(logits, dim=1) for logits in wide)
+    clean, adversarial = (F.log_softmax(at_least_float32(logits), dim=1) for logits in (clean, adversarial))
     return F.kl_div(adversarial, clean, reduction=reduction, log_target=True)
 
 

@@ -15,16 +15,16 @@ def pick_device(model: nn.Module, device: torch.device | str | None) -> torch.de
         device = next(model.parameters()).device if device is None else torch.device(device)
         return torch.empty(0, device=device).device  # with its index
     except (RuntimeError, AssertionError) as error:
-        raise EscrimeError(f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]}); try 'cpu'.") from None
+        reason = str(error).splitlines()[0]
+        raise EscrimeError(f"device {str(device)!r} cannot be used here ({reason}); try 'cpu'.") from None
 
 
 @contextmanager
 def session(model: nn.Module, device: torch.device, channels_last: bool):
-    """The model on the device in the run's memory format; RNG, gradient mode and format restored, evaluation mode after."""
+    """The model on the device in the run's memory format; afterwards in evaluation mode, all else as it was."""
     model.to(device)
-    convert = channels_last and not all(
-        tensor.is_contiguous(memory_format=torch.channels_last) for tensor in model.state_dict().values() if tensor.dim() == 4
-    )
+    kernels = [tensor for tensor in model.state_dict().values() if tensor.dim() == 4]
+    convert = channels_last and not all(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in kernels)
     generators = [device.index] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=generators), torch.enable_grad():
         if convert:

@@ -50,6 +50,6 @@ class LossWatch:
 
     def _diverged(self, what: str, rate: float) -> EscrimeError:
         return EscrimeError(
-            f"training diverged: {what} at step {self.step} of epoch {self.epoch} (learning rate {rate:g}); {self.last_good}. "
-            "Lower learning_rate or set clip_gradient."
+            f"training diverged: {what} at step {self.step} of epoch {self.epoch} (learning rate {rate:g}); "
+            f"{self.last_good}. Lower learning_rate or set clip_gradient."
         )

@@ -82,11 +82,13 @@ def perturbation(run: Run, model: str, folder: Path) -> Drawn:
     if not examples:
         drawn.skipped = "no adversarial example is recorded for it"
         return drawn
-    figure, grid = panels(len(examples), 3, 5.4, f"{model}: what an attack changes, and what it does")
+    names = [run.class_name(example.label) for example in examples]
+    width = 5.4 if max(map(len, names)) < 12 else 6.4  # the true class has to fit over its image
+    figure, grid = panels(len(examples), 3, width, f"{model}: what an attack changes, and what it does")
     seen = []
     for axes, example in zip(grid, examples, strict=True):
         delta, factor = scaled(example)
-        show(axes[0], example.images["original"], f"original (truth: {run.class_name(example.label)})")
+        show(axes[0], example.images["original"], f"original: {run.class_name(example.label)}")
         show(axes[1], delta, f"perturbation × {factor:g}")
         show(axes[2], example.images["adversarial"], f"{example.attack}, ε* = {eps_text(example.eps)}")
         say(axes[0], run, example.original, example.label)
@@ -101,8 +103,9 @@ def perturbation(run: Run, model: str, folder: Path) -> Drawn:
         seen.append(change_words(run, example))
     drawn.png, drawn.svg = save(figure, folder, f"fig1-{slug(model)}")
     drawn.caption = (
-        "Left the original, in the middle the perturbation around mid-gray, multiplied by the stated factor, right "
-        f"their sum ({listing(list(dict.fromkeys(attack_words(e) for e in examples)))}). {'; '.join(seen)}. "
+        "Left the original under its true class, in the middle the perturbation around mid-gray, multiplied by the "
+        f"stated factor, right their sum ({listing(list(dict.fromkeys(attack_words(e) for e in examples)))}). "
+        f"{'; '.join(seen)}. "
         f"In the records: {listing([e.image for e in examples])}."
     )
     drawn.alt = f"Rows of original, perturbation and adversarial image: {'; '.join(seen)}."
@@ -128,7 +131,7 @@ def averaging(run: Run, model: str, folder: Path) -> Drawn:
     figure, grid = panels(len(examples), 4, 8.4, f"{model}: the same image for the network and for PPA")
     seen = []
     for axes, example in zip(grid, examples, strict=True):
-        show(axes[0], example.images["original"], f"original (truth: {run.class_name(example.label)})")
+        show(axes[0], example.images["original"], f"original: {run.class_name(example.label)}")
         show(axes[1], example.images["adversarial"], f"{example.attack}, ε* = {eps_text(example.eps)}")
         show(axes[2], example.images["copy"], "one averaged copy")
         for panel, name in zip(axes[:3], ("original", "adversarial", "copy"), strict=True):
@@ -206,7 +209,7 @@ def pattern(run: Run, model: str, folder: Path) -> Drawn:
     strength = np.abs(example.images["adversarial"].astype(float) - example.images["original"]).mean(axis=0)
     figure, grid = panels(1, 4, 8.4, f"{model}: the perturbation of DGSM", right=0.6)
     axes = grid[0]
-    show(axes[0], example.images["original"], f"original (truth: {run.class_name(example.label)})")
+    show(axes[0], example.images["original"], f"original: {run.class_name(example.label)}")
     show(axes[1], example.images["adversarial"], f"{example.attack}, ε* = {eps_text(example.eps)}")
     show(axes[2], delta, f"perturbation × {factor:g}")
     say(axes[0], run, example.original, example.label)
