@@ -51,22 +51,22 @@ def pattern_shows_features(network, test, target: int, spec, seed: int, device) 
 def flatness(networks: dict, test, eps: float, seed: int, device) -> dict:
     """C12: how steep and how curved the loss is around test images, for the clean and the adversarially trained network.
 
-    Per image: ‖∇ₓJ‖₁, the first-order rise of the loss per unit of l_inf perturbation, and the local linearity error
-    |J(x+δ) − J(x) − δ·∇ₓJ| at δ = FGSM's step of size ε (Qin et al. 2019, Adversarial robustness through local
-    linearization, eq. 5, at one point). `ratio` is the mean norm of the retrained network over that of the clean one (a ratio
-    of means, because a saturated image has a norm of almost 0), with a paired bootstrap 95 % interval; p is Wilcoxon's
-    signed-rank test on the paired norms.
+    Per image, with δ FGSM's step of size ε: the rise of the loss J(x+δ) − J(x); the gradient norm ‖∇ₓJ(x)‖₁; and the local
+    linearity error |J(x+δ) − J(x) − δ·∇ₓJ(x)| (Qin et al. 2019, Adversarial robustness through local linearization, eq. 5,
+    at one point). `ratio` is the mean rise of the retrained network over that of the clean one, with a paired bootstrap
+    95 % interval; p is Wilcoxon's signed-rank test on the paired rises. The rise decides, because the gradient norm of a
+    saturated network is almost 0 at the image and large a little beside it.
     """
     rows = list(range(min(IMAGES, len(test))))
     images, labels = test.batch(rows, device=device)
-    norms, found = {}, {}
+    rises, found = {}, {}
     for name, network in networks.items():
-        norm, error = _steepness(network, images, labels, eps)
-        norms[name] = norm
-        found[name] = {"gradient_norm": float(norm.mean()), "linearity_error": float(error.mean())}
+        rises[name], norm, error = _steepness(network, images, labels, eps)
+        measures = {"loss_rise": rises[name], "gradient_norm": norm, "linearity_error": error}
+        found[name] = {measure: float(values.mean()) for measure, values in measures.items()}
     result = {**found, "n": len(rows), "eps": eps}
-    if len(norms) == 2:
-        clean, robust = norms.values()
+    if len(rises) == 2:
+        clean, robust = rises.values()
         low, high = _bootstrap(np.stack([robust, clean], 1), seed, lambda pairs, axis: np.divide(*pairs.mean(axis).T))
         p = float(wilcoxon(robust, clean).pvalue) if (robust != clean).any() else 1.0
         result |= {"ratio": float(robust.mean() / clean.mean()), "low": low, "high": high, "p": p}
@@ -74,8 +74,12 @@ def flatness(networks: dict, test, eps: float, seed: int, device) -> dict:
 
 
 def _steepness(network, images, labels, eps):
-    loss = lambda x: cross_entropy(network(x), labels, reduction="none")  # noqa: E731
+    """Rise, gradient norm and linearity error of every image."""
     moved = FGSM(eps)(network, images, labels)
+
+    def loss(x):
+        return cross_entropy(network(x), labels, reduction="none")
+
     with no_trace(network, images.device), torch.enable_grad():
         x = images.detach().requires_grad_(True)
         start = loss(x)
@@ -83,7 +87,8 @@ def _steepness(network, images, labels, eps):
         with torch.no_grad():
             rise = loss(moved) - start
             linear = ((moved - images) * gradient).flatten(1).sum(1)
-    return gradient.flatten(1).abs().sum(1).cpu().numpy(), (rise - linear).abs().detach().cpu().numpy()
+    values = rise, gradient.flatten(1).abs().sum(1), (rise - linear).abs()
+    return tuple(value.detach().cpu().numpy() for value in values)
 
 
 def _edges(images):

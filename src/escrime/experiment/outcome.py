@@ -5,7 +5,9 @@ from rich.table import Table
 
 from ..evaluation.records import in_subset, read_records, subset_names
 from ..evaluation.statistics import wilson
-from .run import Run
+from .run import ADVERSARIAL, Run
+
+CASES = [("none", "white-box")] + [(d, t) for d in ("ppa", ADVERSARIAL) for t in ("transfer", "adaptive")]
 
 
 def show_outcome(run: Run) -> None:
@@ -20,14 +22,17 @@ def show_outcome(run: Run) -> None:
                 table.add_column(heading)
             for heading in ("clean", f"FGSM {fgsm:g}", f"DGSM {dgsm:g}"):
                 table.add_column(heading, justify="right")
-            for key, group in rows.groupby(["defense", "threat"], sort=False):
-                table.add_row(
-                    *key,
-                    str(group["image"].nunique()),
-                    _rate(group.query("attack == 'FGSM' and eps == 0"), "correct"),
-                    _rate(group.query("attack == 'FGSM' and eps == @fgsm"), "correct"),
-                    _rate(group.query("attack == 'DGSM' and eps == @dgsm"), "hit"),
-                )
+            for key in CASES:
+                group = rows.query("defense == @key[0] and threat == @key[1]")
+                if len(group):
+                    n = group["image"].nunique()
+                    table.add_row(
+                        *key,
+                        str(n),
+                        _rate(group.query("attack == 'FGSM' and eps == 0"), "correct", n),
+                        _rate(group.query("attack == 'FGSM' and eps == @fgsm"), "correct", n),
+                        _rate(group.query("attack == 'DGSM' and eps == @dgsm"), "hit", n),
+                    )
             run.display.say(table)
     run.display.say(
         "clean, FGSM: % right [95 % Wilson interval]. DGSM: % called "
@@ -36,9 +41,10 @@ def show_outcome(run: Run) -> None:
     run.display.say(f"Report: {run.folder / 'report.html'}")
 
 
-def _rate(rows, column: str) -> str:
+def _rate(rows, column: str, usual: int) -> str:
+    """The mean in % with its interval, and n where it is not the row's usual one."""
     n = len(rows)
     if not n:
         return "–"
     low, high = (100 * end for end in wilson(rows[column].sum(), n))
-    return f"{100 * rows[column].mean():.0f} [{low:.0f}–{high:.0f}]"
+    return f"{100 * rows[column].mean():.0f} [{low:.0f}–{high:.0f}]" + (f" n={n}" if n != usual else "")

@@ -11,6 +11,8 @@ class Display:
 
     def __init__(self, console: Console | None = None, quiet: bool = False):
         self.console = console or Console(quiet=quiet, highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = max(100, self.console.width)
 
     def say(self, text: str = "") -> None:
         self.console.print(text)

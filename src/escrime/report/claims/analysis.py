@@ -26,7 +26,7 @@ def image_features(evidence: Evidence) -> Finding:
 
 
 def flatter(evidence: Evidence) -> Finding:
-    """C12. The loss is less steep after adversarial training: a ratio of gradient norms below 1 with its interval."""
+    """C12. The loss rises less after adversarial training: a ratio of mean rises below 1 with its interval."""
     found = evidence.run.analysis(evidence.model).get("C12")
     settings = {"defense": "adversarial-training"}
     if not found or found.get("ratio") is None:
@@ -45,9 +45,9 @@ def flatter(evidence: Evidence) -> Finding:
         verdict, why = NOT_REPRODUCED, "the whole interval lies above 1: steeper after adversarial training"
     else:
         verdict, why = PARTLY, "the interval includes 1"
-    text = f"gradient norm after / before {point.value:.3g} [{point.low:.3g}, {point.high:.3g}], n = {point.n}"
+    text = f"rise of the loss under FGSM, after / before {point.value:.3g} [{point.low:.3g}, {point.high:.3g}], n = {point.n}"
     text += f", p = {p:.2g}" if p is not None else ""
-    for name in ("gradient_norm", "linearity_error"):
+    for name in ("loss_rise", "gradient_norm", "linearity_error"):
         pair = [found.get(state, {}).get(name) for state in ("clean", "adversarial-training")]
         if None not in pair:
             text += f"; mean {name.replace('_', ' ')} {pair[0]:.3g} → {pair[1]:.3g}"
