@@ -15,7 +15,16 @@ def escrime(*words, cwd=None):
 
 
 def test_help_answers_without_torch():
-    code = "import sys; sys.argv = ['escrime', '--help']\nfrom escrime.cli import main\ntry: main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    code = """
+import sys
+sys.argv = ["escrime", "--help"]
+from escrime.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+assert "torch" not in sys.modules
+"""
     start = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "escrime run digits" in done.stdout, done.stderr
@@ -30,7 +39,17 @@ def test_each_command_shows_a_worked_example(command):
 
 def test_list_says_what_there_is():
     done = escrime("list")
-    for word in ("digits", "imagenette", "cifar10", "wide_resnet50_2", "googlenet", "FGSM", "DGSM", "PredictionAveraging", "fgsm-directed"):
+    for word in (
+        "digits",
+        "imagenette",
+        "cifar10",
+        "wide_resnet50_2",
+        "googlenet",
+        "FGSM",
+        "DGSM",
+        "PredictionAveraging",
+        "fgsm-directed",
+    ):
         assert word in done.stdout
 
 

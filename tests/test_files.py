@@ -16,7 +16,10 @@ def test_written_and_replaced(tmp_path):
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_an_interrupted_write_leaves_the_old_file(tmp_path, error):
     write_whole(tmp_path / "a.txt", "old")
-    with pytest.raises(EscrimeError if isinstance(error, OSError) else KeyboardInterrupt, match="No space" if isinstance(error, OSError) else None):
+    with pytest.raises(
+        EscrimeError if isinstance(error, OSError) else KeyboardInterrupt,
+        match="No space" if isinstance(error, OSError) else None,
+    ):
         with whole(tmp_path / "a.txt") as temporary:
             temporary.write_text("half")
             raise error

@@ -7,14 +7,23 @@ from escrime.errors import EscrimeError
 from escrime.threat import check_images, check_labels, distance, epsilon, inside, linf_bounds, project
 
 
-@pytest.mark.parametrize(("text", "value"), [("8/255", 8 / 255), (0.03, 0.03), ("0.025", 0.025), (0, 0.0), (" 4 / 255", 4 / 255)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("8/255", 8 / 255), (0.03, 0.03), ("0.025", 0.025), (0, 0.0), (" 4 / 255", 4 / 255)]
+)
 def test_epsilon_reads_numbers_and_fractions(text, value):
     assert epsilon(text) == value
 
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [("8/0", "zero"), (-0.1, "negative"), (8, "8/255"), (float("nan"), "finite"), ("eight", "not a number"), (None, "not a number")],
+    [
+        ("8/0", "zero"),
+        (-0.1, "negative"),
+        (8, "8/255"),
+        (float("nan"), "finite"),
+        ("eight", "not a number"),
+        (None, "not a number"),
+    ],
 )
 def test_epsilon_refuses_by_name(value, said):
     with pytest.raises(EscrimeError, match=said):
@@ -76,7 +85,14 @@ def test_l2_projection_stays_in_ball_and_box_and_keeps_what_is_inside(eps):
     near = (x + 1e-5 * torch.randn(x.shape, generator=gen)).clamp(0, 1)
     assert torch.equal(project(near, x, 0.5, "l2"), near)
     interior = torch.full_like(x, 0.5)
-    assert distance(project(interior + 10 * eps * torch.randn(x.shape, generator=gen).sign(), interior, eps, "l2"), interior, "l2").max() <= eps
+    assert (
+        distance(
+            project(interior + 10 * eps * torch.randn(x.shape, generator=gen).sign(), interior, eps, "l2"),
+            interior,
+            "l2",
+        ).max()
+        <= eps
+    )
 
 
 def test_per_image_epsilon():

@@ -55,8 +55,12 @@ The folder of a run is runs/NAME. Stop a run at any time; the same command conti
 @app.command(epilog=RUN_EXAMPLES)
 def run(
     experiment: Annotated[str, typer.Argument(help="A shipped experiment (see `escrime list`) or a .toml file of yours.")],
-    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Read the images from this folder; download nothing.")] = None,
-    models: Annotated[str | None, typer.Option(metavar="A,B", help="Only these models, or other architectures by name.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Read the images from this folder; download nothing.")
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Only these models, or other architectures by name.")
+    ] = None,
     weights: Annotated[
         list[str] | None,
         typer.Option(metavar="[MODEL=]FILE", help="Pre-trained weights: a file, a URL, 'torchvision' or 'none'. Repeatable."),

@@ -49,7 +49,9 @@ def test_paper_iteration_written_out(network, images):
     for _ in range(5):
         x = (images + delta).requires_grad_(True)
         logits = network(x)
-        loss = cross_entropy(logits, torch.full_like(labels, target), reduction="sum") - cross_entropy(logits, labels, reduction="sum")
+        loss = cross_entropy(logits, torch.full_like(labels, target), reduction="sum") - cross_entropy(
+            logits, labels, reduction="sum"
+        )
         (gradient,) = torch.autograd.grad(loss, x)
         delta = (delta - 0.02 * gradient.sign()).clamp(-0.05, 0.05)
         delta = (images + delta).clamp(0, 1) - images

@@ -40,7 +40,10 @@ def test_targeted_raises_the_target(linear, images):
     labels, targets = torch.zeros(len(images), dtype=torch.long), torch.full((len(images),), 2)
     moved = FGSM(0.02, target=2)(linear, images, labels)
     assert torch.equal(moved, FGSM(0.02)(linear, images, labels, targets=targets))
-    before, after = cross_entropy(linear(images), targets, reduction="none"), cross_entropy(linear(moved), targets, reduction="none")
+    before, after = (
+        cross_entropy(linear(images), targets, reduction="none"),
+        cross_entropy(linear(moved), targets, reduction="none"),
+    )
     assert (after < before).all()
 
 

@@ -7,7 +7,14 @@ from torch import nn
 from escrime import DGSM, FGSM, EscrimeError, PredictionAveraging
 from escrime.threat import inside
 
-ATTACKS = [FGSM(0.1), FGSM(0.5, norm="l2"), FGSM(0.1, eot=3), DGSM(0.1, target=3), DGSM(0.1, target=3, steps=1), DGSM(0.1, target=3, early_stop=True, eot=2)]
+ATTACKS = [
+    FGSM(0.1),
+    FGSM(0.5, norm="l2"),
+    FGSM(0.1, eot=3),
+    DGSM(0.1, target=3),
+    DGSM(0.1, target=3, steps=1),
+    DGSM(0.1, target=3, early_stop=True, eot=2),
+]
 EVERY = pytest.mark.parametrize("attack", ATTACKS, ids=repr)
 
 

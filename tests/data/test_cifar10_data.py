@@ -90,9 +90,7 @@ def test_download(batches, web, tmp_path, monkeypatch):
     with tarfile.open(folder / "cifar-10-python.tar.gz", "w:gz") as tar:
         tar.add(batches, "cifar-10-batches-py")
     monkeypatch.setattr(CIFAR10, "url", f"{address}/cifar-10-python.tar.gz")
-    monkeypatch.setattr(
-        CIFAR10, "tgz_md5", hashlib.md5((folder / "cifar-10-python.tar.gz").read_bytes()).hexdigest()
-    )
+    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5((folder / "cifar-10-python.tar.gz").read_bytes()).hexdigest())
     first = load("cifar10", download=True, cache=tmp_path / "c")
     assert len(first.train) == 40
     (folder / "cifar-10-python.tar.gz").unlink()

@@ -43,7 +43,11 @@ def test_images_of_the_target_class_are_left_and_counted(linear, data):
 
 def test_a_defense_stands_under_both_threat_levels(linear, data):
     records = evaluate({"m": linear, "m+ppa": PredictionAveraging(linear, 0.1, 4)}, data, FGSM(0.1)).records
-    assert set(zip(records.defense, records.threat)) == {("none", "white-box"), ("ppa", "transfer"), ("ppa", "adaptive")}
+    assert set(zip(records.defense, records.threat)) == {
+        ("none", "white-box"),
+        ("ppa", "transfer"),
+        ("ppa", "adaptive"),
+    }
     assert set(records.query("defense == 'ppa'")["draws"]) == {8}
     assert set(records.query("defense == 'none'")["draws"]) == {1}
     # network passes: the adaptive attack pays for every copy
@@ -140,6 +144,16 @@ def test_a_plain_callable_is_an_attack(linear, data):
 def test_bad_arguments(models, attacks, said, linear, data):
     with pytest.raises(EscrimeError, match=said):
         evaluate(linear if models == "linear" else models, data, attacks)
+
+
+def test_nan_is_named_and_not_a_verdict(linear, data):
+    class BreaksWhenAttacked(nn.Module):
+        def forward(self, x):
+            moved = (x - data[0][: len(x)]).flatten(1).abs().amax(1) > 0.01
+            return torch.where(moved[:, None], float("nan"), 1.0) * linear(x)
+
+    with pytest.raises(EscrimeError, match="NaN or infinite logits for image 0"):
+        evaluate(BreaksWhenAttacked(), (data[0][:5], data[1][:5]), FGSM(0.1))
 
 
 def test_bad_data(linear, data):

@@ -64,7 +64,12 @@ def test_missing_sections_are_named(raw):
 
 def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "bad.toml").write_text("title = ")
-    for source, said in [("digit", "Did you mean 'digits'"), (str(tmp_path / "no.toml"), "does not exist"), (str(tmp_path / "bad.toml"), "not valid TOML"), (str(tmp_path), "unknown")]:
+    for source, said in [
+        ("digit", "Did you mean 'digits'"),
+        (str(tmp_path / "no.toml"), "does not exist"),
+        (str(tmp_path / "bad.toml"), "not valid TOML"),
+        (str(tmp_path), "unknown"),
+    ]:
         with pytest.raises(EscrimeError, match=said):
             read_experiment(source)
 
@@ -72,7 +77,16 @@ def test_files_that_cannot_be_read(tmp_path):
 def test_changes_of_the_command_line(raw):
     changed = apply_changes(
         raw,
-        {"models": "lenet", "weights": ["w.safetensors"], "size": 16, "limit": 5, "epochs": 2, "adversarial_epochs": 1, "seed": 3, "data": None},
+        {
+            "models": "lenet",
+            "weights": ["w.safetensors"],
+            "size": 16,
+            "limit": 5,
+            "epochs": 2,
+            "adversarial_epochs": 1,
+            "seed": 3,
+            "data": None,
+        },
     )
     experiment = check_experiment(changed, "digits")
     assert list(experiment.models) == ["lenet"] and experiment.models["lenet"].weights == "w.safetensors"
@@ -83,7 +97,10 @@ def test_changes_of_the_command_line(raw):
 
 
 def test_another_architecture_joins_by_name():
-    raw = apply_changes(read_experiment("imagenette")[1], {"models": "mobilenet_v2,googlenet", "weights": ["mobilenet_v2=a/b.safetensors"]})
+    raw = apply_changes(
+        read_experiment("imagenette")[1],
+        {"models": "mobilenet_v2,googlenet", "weights": ["mobilenet_v2=a/b.safetensors"]},
+    )
     experiment = check_experiment(raw, "imagenette")
     assert experiment.models["mobilenet_v2"].weights == "a/b.safetensors"
     assert experiment.models["googlenet"].weights == "torchvision"

@@ -8,6 +8,7 @@ from torch import nn
 
 from escrime.errors import EscrimeError
 from escrime.models import ARCHITECTURES, Normalized, architecture, build, logits_and_auxiliary, save_weights
+from escrime.models.matching import align
 
 
 def state(model: nn.Module, prefix: str = "") -> dict[str, torch.Tensor]:
@@ -110,6 +111,12 @@ def test_a_normalization_layer_in_the_file_is_taken(mobilenet, images, tmp_path,
     assert torch.equal(build("mobilenet_v2", 20, weights=tmp_path / "w.safetensors")(images), mobilenet(images))
     overruled = build("mobilenet_v2", 20, weights=tmp_path / "w.safetensors", mean=0.5, std=0.2)
     assert overruled.mean.flatten().tolist() == [0.5] * 3
+
+
+def test_the_prefix_that_fits_most_names_is_removed():
+    tensors = {"m.w": torch.zeros(1), "m.a.w": torch.ones(1), "m.a.b": torch.ones(1), "other": torch.zeros(1)}
+    named, normalizer = align(tensors, {"w": (1,), "a.w": (1,), "a.b": (1,)})
+    assert named.keys() == {"w", "a.w", "a.b", "other"} and named["a.w"] == 1 and normalizer is None
 
 
 def test_a_normalization_in_the_metadata_is_taken(mobilenet, images, tmp_path):

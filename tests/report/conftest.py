@@ -28,9 +28,7 @@ class RunBuilder:
         self.models[name] = {"arch": arch or stands_for or name, "parameters": 12345, "stands_for": stands_for}
         return self
 
-    def sweep(
-        self, model, defense, threat, attack, shares: dict[float, float], *, correct=None, draws=1, verified=True
-    ):
+    def sweep(self, model, defense, threat, attack, shares: dict[float, float], *, correct=None, draws=1, verified=True):
         """`shares` are of right answers; under DGSM of images called the target (and `correct` of right answers)."""
         rng = np.random.default_rng(len(self.parts))
         for eps, share in shares.items():

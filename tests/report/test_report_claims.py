@@ -174,20 +174,12 @@ def test_a_wider_grid_is_compared_at_its_own_place_and_says_so(builder, tmp_path
     c5, c7 = rows["C5", "net", None], rows["C7", "net", None]
     assert c5["verdict"] == "partly" and c5["eps"] == 0.28 and "instead of the paper's 0.015" in c5["why"]
     # PPA is judged up to 0.1, where the undefended network is lost, not up to 0.3.
-    assert (
-        c7["verdict"] == "reproduced"
-        and "up to ε* = 0.1" in c7["measured"]
-        and "instead of the paper's 0.015" in c7["why"]
-    )
+    assert c7["verdict"] == "reproduced" and "up to ε* = 0.1" in c7["measured"] and "instead of the paper's 0.015" in c7["why"]
     assert c5["stand_in"] and "Wide ResNet" not in c5["claim"]
 
 
 def test_nothing_comparable_is_not_tested(builder, tmp_path):
-    built = (
-        builder(50)
-        .model("wrn", "wide_resnet50_2")
-        .sweep("wrn", "none", "white-box", "FGSM", {0: 1.0, 0.2: 0.3, 0.3: 0.2})
-    )
+    built = builder(50).model("wrn", "wide_resnet50_2").sweep("wrn", "none", "white-box", "FGSM", {0: 1.0, 0.2: 0.3, 0.3: 0.2})
     row = rows_of(built, tmp_path)["C2", "wrn", None]
     assert row["verdict"] == "not tested" and row["value"] is None and "0.025" in row["why"]
 
@@ -203,9 +195,7 @@ def test_every_way_to_count_has_its_row(builder, tmp_path):
     built = builder(60, subsets={"val": 60, "leak-free": 20}).model("wrn", "wide_resnet50_2")
     built.sweep("wrn", "none", "white-box", "FGSM", {e: 1.0 if e == 0 else 0.5 for e in FGSM})
     rows = rows_of(built, tmp_path)
-    values = {
-        subset: (rows["C2", "wrn", subset]["value"], rows["C2", "wrn", subset]["n"]) for subset in ("val", "leak-free")
-    }
+    values = {subset: (rows["C2", "wrn", subset]["value"], rows["C2", "wrn", subset]["n"]) for subset in ("val", "leak-free")}
     assert values == {"val": (0.5, 60), "leak-free": (1.0, 20)}  # the wrong half comes last, and so does the subset
     assert ("C11", "wrn", None) in rows and ("C11", "wrn", "val") not in rows
 

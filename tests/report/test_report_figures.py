@@ -59,9 +59,7 @@ def test_the_curve_passes_through_the_records(drawn_run):
     svg = (drawn_run / "figures" / "fig3-wrn.svg").read_text()
     upper = svg[: svg.index('id="axes_2"')]
     ticks = {label: float(y) for y, label in re.findall(r'<text [^>]*y="([\d.]+)"[^>]*>(\d+)</text>', upper)}
-    line = re.search(
-        r'<path d="([^"]+)" clip-path="[^"]+" style="fill: none; stroke: #d55e00; stroke-width: 2', svg
-    ).group(1)
+    line = re.search(r'<path d="([^"]+)" clip-path="[^"]+" style="fill: none; stroke: #d55e00; stroke-width: 2', svg).group(1)
     heights = [float(y) for _, y in re.findall(r"([\d.]+) ([\d.]+)", line)]
     shares = [98 - 100 * (y - heights[0]) / (ticks["0"] - ticks["100"]) for y in heights]  # the first point is 98 %
     assert shares == pytest.approx([98, 42, 54, 56, 58, 58, 58, 46, 44, 38, 34, 22], abs=0.6)
@@ -86,9 +84,7 @@ def test_examples_show_prediction_confidence_and_scale(drawn_run):
 def test_small_images_keep_their_pixels(drawn_run):
     """An 8×8 image is stored as 8×8 pixels and drawn without blur; the scaled perturbation fills the color range."""
     svg = (drawn_run / "figures" / "fig1-wrn.svg").read_text()
-    images = [
-        np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for data in re.findall(r'base64,\s*([^"]+)"', svg)
-    ]
+    images = [np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for data in re.findall(r'base64,\s*([^"]+)"', svg)]
     assert all(image.shape[:2] == (8, 8) for image in images) and len(images) == 6
     example = read_run(drawn_run).examples("wrn", 1)[0]
     stored = (example.images["original"].transpose(1, 2, 0) * 255).round()
@@ -116,9 +112,7 @@ def test_the_paper_is_only_drawn_over_its_network_and_its_range(builder, paper_c
     wide = {round(0.02 * i, 2): 0.5 for i in range(16)}
     built = builder(20).model("net").model("wrn", "wide_resnet50_2")
     for model in ("net", "wrn"):
-        built.sweep(model, "none", "white-box", "FGSM", {0: 1.0, 0.3: 0.5}).sweep(
-            model, "none", "white-box", "DGSM", wide
-        )
+        built.sweep(model, "none", "white-box", "FGSM", {0: 1.0, 0.3: 0.5}).sweep(model, "none", "white-box", "DGSM", wide)
     folder = built.write(tmp_path / "run")
     draw_report(folder)
     shown = {

@@ -9,9 +9,7 @@ from escrime.report.intervals import paired_difference, proportion
 def test_proportion_ignores_what_was_not_measured():
     point = proportion(np.array([1, 0, 1, 1, np.nan]), 0.1)
     assert (point.value, point.n, point.eps) == (0.75, 4, 0.1)
-    assert point.low == pytest.approx(0.3006, abs=1e-4) and point.high == pytest.approx(
-        0.9544, abs=1e-4
-    )  # Wilson, 3 of 4
+    assert point.low == pytest.approx(0.3006, abs=1e-4) and point.high == pytest.approx(0.9544, abs=1e-4)  # Wilson, 3 of 4
 
 
 def test_a_difference_of_the_same_scores_is_zero_with_a_width():

@@ -28,9 +28,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attributes):
         found = dict(attributes)
         self.ids += [found["id"]] if "id" in found else []
-        self.references += [
-            value for key, value in attributes if key in ("href", "src", "xlink:href", "srcset", "data")
-        ]
+        self.references += [value for key, value in attributes if key in ("href", "src", "xlink:href", "srcset", "data")]
         if tag == "svg":
             self.labels.append((found.get("role"), found.get("aria-label")))
         if tag not in VOID:
@@ -77,9 +75,7 @@ def test_it_is_valid_and_accessible(page):
 def test_the_first_screen_answers(page):
     # The paper's curve: FGSM takes 98 % to 42 % at 0.025; PPA 86 % in transfer, 10 % adaptive.
     assert "One gradient step of ε* = 0.025 (FGSM) takes wrn from 98.0% to 42.0% correct" in page.text
-    assert (
-        "PPA is worth +44.0 points against an attacker who ignores it but −32.0 against one who knows it" in page.text
-    )
+    assert "PPA is worth +44.0 points against an attacker who ignores it but −32.0 against one who knows it" in page.text
     assert "adversarial training +36.0 and +36.0." in page.text
     low, high = (f"{100 * bound:.1f}%" for bound in wilson(21, 50))
     assert f"95%: {low} to {high}, n = 50" in page.text.replace("\xa0", " ")
@@ -145,9 +141,7 @@ def test_unverified_rows_are_reported(builder, tmp_path):
 
 
 def test_a_manifest_without_details_still_reports(builder, tmp_path):
-    folder = (
-        builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5}).write(tmp_path / "run")
-    )
+    folder = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5}).write(tmp_path / "run")
     (folder / "manifest.json").write_text("{}")
     draw_report(folder)
     text = Page((folder / "report.html").read_text()).text

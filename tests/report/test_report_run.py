@@ -47,9 +47,7 @@ def test_differences_are_taken_on_the_images_both_have(builder, tmp_path):
     for part in (folder / "records").glob("*.parquet"):
         rows = pd.read_parquet(part)
         late = rows["image"] >= "digits/0020"
-        rows[~((rows["defense"] == "ppa") & ~late)].to_parquet(
-            part, index=False
-        )  # the adaptive attack saw 20 images only
+        rows[~((rows["defense"] == "ppa") & ~late)].to_parquet(part, index=False)  # the adaptive attack saw 20 images only
     run = read_run(folder)
     ppa, bare = run.sweep("net", "ppa", "adaptive", "FGSM"), run.sweep("net", "none", "white-box", "FGSM")
     gain = ppa.against(bare, 0.1)

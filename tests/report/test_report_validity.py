@@ -15,9 +15,7 @@ def findings(tmp_path):
 
 
 def sweeps(builder, transfer, adaptive, undefended=None):
-    built = (
-        builder(200).model("net").sweep("net", "none", "white-box", "FGSM", undefended or {0: 1.0, 0.1: 0.5, 0.2: 0.4})
-    )
+    built = builder(200).model("net").sweep("net", "none", "white-box", "FGSM", undefended or {0: 1.0, 0.1: 0.5, 0.2: 0.4})
     built.sweep("net", "ppa", "transfer", "FGSM", transfer)
     return built.sweep("net", "ppa", "adaptive", "FGSM", adaptive) if adaptive else built
 

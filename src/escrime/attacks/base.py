@@ -63,9 +63,7 @@ class Attack:
         """
         return self.sweep(model, images, labels, [self.eps], targets=targets, seed=seed, ids=ids)[0].adversarial
 
-    def sweep(
-        self, model, images, labels, epsilons, *, targets=None, seed=0, ids=None
-    ) -> list[Outcome]:
+    def sweep(self, model, images, labels, epsilons, *, targets=None, seed=0, ids=None) -> list[Outcome]:
         """Run the attack at every ε of `epsilons` and return one Outcome for each, in order."""
         problem = Problem.checked(images, labels, targets, self.target, seed, ids)
         epsilons = [epsilon(e, self.norm) for e in epsilons]

@@ -111,5 +111,3 @@ def network_batch(images: Tensor) -> int:
 def row_key(problem: Problem, row: int, *purpose) -> tuple:
     """The key of image `row` for `purpose` (attack name, ε, step, ...)."""
     return (problem.seed, problem.ids[row], *purpose)
-
-

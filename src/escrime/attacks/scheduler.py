@@ -3,6 +3,8 @@
 A finished job leaves and the next one enters, so the cost follows the work that is needed. A sweep over ε is one stream.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -37,10 +39,15 @@ class IterativeAttack(Attack):
         job_image = torch.arange(n).repeat(len(epsilons))
         job_eps = torch.tensor(epsilons, dtype=torch.float64).repeat_interleave(n)
         x, forwards, backwards = run_jobs(self, model, problem, job_image, job_eps)
-        return [
-            Outcome(a, f, b)
-            for a, f, b in zip(x.split(n), forwards.split(n), backwards.split(n), strict=True)
-        ]
+        return [Outcome(a, f, b) for a, f, b in zip(x.split(n), forwards.split(n), backwards.split(n), strict=True)]
+
+
+def _loss(attack: IterativeAttack, problem: Problem | None, labels: Tensor, targets: Tensor | None, logits: Tensor) -> Tensor:
+    """The attack's loss on logits of the right shape; with `problem`, labels and targets are checked against K."""
+    check_logits(logits, len(labels))
+    if problem is not None:
+        check_classes(problem, logits.shape[1])
+    return attack.loss(logits, labels, targets)
 
 
 def run_jobs(attack: IterativeAttack, model, problem: Problem, job_image: Tensor, job_eps: Tensor):
@@ -77,12 +84,7 @@ def run_jobs(attack: IterativeAttack, model, problem: Problem, job_image: Tensor
         goals = labels.repeat_interleave(attack.eot)
         aims = None if targets is None else targets.repeat_interleave(attack.eot)
 
-        def loss(logits, first=not taken.any()):
-            check_logits(logits, len(goals))
-            if first:
-                check_classes(problem, logits.shape[1])
-            return attack.loss(logits, goals, aims)
-
+        loss = partial(_loss, attack, problem if not taken.any() else None, goals, aims)
         keys = [
             row_key(problem, i, attack.name, e, t)
             for i, e, t in zip(job_image[active].tolist(), job_eps[active].tolist(), taken[active].tolist())

@@ -1,8 +1,8 @@
 """Datasets → uint8 images decoded once into a cache → float32 batches in [0, 1] on the device.
 
-    >>> from escrime.data import load
-    >>> train, test = load("digits")
-    >>> images, labels = test.limit(50, seed=0).batch(slice(0, 10))
+>>> from escrime.data import load
+>>> train, test = load("digits")
+>>> images, labels = test.limit(50, seed=0).batch(slice(0, 10))
 """
 
 from .cache import cache_folder

@@ -66,9 +66,7 @@ def find_cifar10(folder, *, cache=None, download: bool = False) -> Path:
     if not download:
         if folder is not None:
             existing_folder(place)
-            raise EscrimeError(
-                f"the folder {str(place)!r} holds no {name!r}; unpack CIFAR-10 there, or allow the download."
-            )
+            raise EscrimeError(f"the folder {str(place)!r} holds no {name!r}; unpack CIFAR-10 there, or allow the download.")
         raise EscrimeError(
             f"CIFAR-10 is not on this machine yet; give the folder that holds {name!r} with --data DIR, or allow the "
             "download (download=True)."

@@ -119,9 +119,7 @@ def _inside(folder: Path) -> Path | None:
         return folder
     found = [name for name in subfolders(folder) if name.startswith("imagenette2") and _complete(folder / name)]
     if len(found) > 1:
-        raise EscrimeError(
-            f"{str(folder)!r} holds {', '.join(found)}; say which one, such as --data {folder / found[0]}."
-        )
+        raise EscrimeError(f"{str(folder)!r} holds {', '.join(found)}; say which one, such as --data {folder / found[0]}.")
     return folder / found[0] if found else None
 
 

@@ -36,8 +36,7 @@ class ImageSet:
         count = len(self.ids)
         if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
             raise EscrimeError(
-                f"images of {self.name!r} are {self.images.dtype} {self.images.shape}; an ImageSet holds uint8 "
-                "(N, 3, H, W)."
+                f"images of {self.name!r} are {self.images.dtype} {self.images.shape}; an ImageSet holds uint8 (N, 3, H, W)."
             )
         labels = np.asarray(self.labels)
         if labels.dtype.kind not in "iu" and labels.size:

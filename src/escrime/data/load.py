@@ -59,9 +59,7 @@ def load(
             raise EscrimeError(f"{what} = {value!r} is unknown; use one of {choices}.{nearest(value, choices)}")
     size = SIZES[name] if size is None else size
     if not isinstance(size, Integral) or isinstance(size, bool) or size <= 0:
-        raise EscrimeError(
-            f"size = {size!r} is no number of pixels; give a whole number above 0, such as {SIZES[name]}."
-        )
+        raise EscrimeError(f"size = {size!r} is no number of pixels; give a whole number above 0, such as {SIZES[name]}.")
     size = int(size)
     if name == "digits" and folder is not None:
         raise EscrimeError(f"the dataset 'digits' is built in and reads no folder; leave out --data {folder}.")

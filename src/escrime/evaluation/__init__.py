@@ -3,7 +3,13 @@
 from importlib import import_module
 
 # On first use: the report reads records and statistics without waiting for torch.
-_HOMES = {"Evaluation": "evaluation", "Subject": "cases", "evaluate": "evaluation", "read_records": "records", "summarize": "records"}
+_HOMES = {
+    "Evaluation": "evaluation",
+    "Subject": "cases",
+    "evaluate": "evaluation",
+    "read_records": "records",
+    "summarize": "records",
+}
 __all__ = list(_HOMES)
 
 

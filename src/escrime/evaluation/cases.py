@@ -58,9 +58,7 @@ def as_subjects(models) -> list[Subject]:
         elif not callable(model):
             raise EscrimeError(f"model {name!r} is a {type(model).__name__}; give a torch.nn.Module that returns logits.")
         else:
-            subjects.append(
-                Subject(str(name), model, getattr(model, "defense", "none"), getattr(model, "undefended", None))
-            )
+            subjects.append(Subject(str(name), model, getattr(model, "defense", "none"), getattr(model, "undefended", None)))
     return subjects
 
 

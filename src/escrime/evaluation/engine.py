@@ -82,7 +82,10 @@ def evaluate_parts(
                         none = torch.full_like(images.labels, -1)
                         clean[id(model)] = score(model, images.pixels, images.labels, none, keys, n)
                     grid = epsilons[label]
-                    yield part, _records(part, model, attack, images, targets, outcomes, grid, clean[id(model)], seed, n)
+                    yield (
+                        part,
+                        _records(part, model, attack, images, targets, outcomes, grid, clean[id(model)], seed, n),
+                    )
         seen += len(images.labels)
 
 

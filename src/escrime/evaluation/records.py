@@ -84,7 +84,13 @@ def summarize(records: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
             low, high = wilson(group["correct"].sum(), len(group), confidence)
             rows.append(
                 dict(zip(KEYS, key, strict=True))
-                | {"subset": subset or "all", "n": len(group), "accuracy": group["correct"].mean(), "low": low, "high": high}
+                | {
+                    "subset": subset or "all",
+                    "n": len(group),
+                    "accuracy": group["correct"].mean(),
+                    "low": low,
+                    "high": high,
+                }
             )
     table = pd.DataFrame(rows, columns=["subset", *KEYS, "n", "accuracy", "low", "high"])
     return table.sort_values(["subset", *KEYS], kind="stable", ignore_index=True)

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from ..attacks.problem import network_batch, no_trace, passes_per_image
+from ..errors import EscrimeError
 from ..randomness import row_keys
 from .twin import Twin
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -21,10 +23,13 @@ class Verdict:
 
 
 @torch.no_grad()
-def score(model: nn.Module | Twin, images: Tensor, labels: Tensor, targets: Tensor, keys: list[tuple], draws: int = 1) -> Verdict:
+def score(
+    model: nn.Module | Twin, images: Tensor, labels: Tensor, targets: Tensor, keys: list[tuple], draws: int = 1
+) -> Verdict:
     """Classify `images` (N, C, H, W), each `draws` times with fresh noise keyed by (*keys[i], draw).
 
-    targets (N,) holds -1 where there is none. A Twin answers clear cases with its faster copy. Confidence is the mean softmax probability of the majority class.
+    targets (N,) holds -1 where there is none. Confidence is the mean softmax probability of the majority class.
+    A Twin answers clear cases with its faster copy.
     """
     twin = model if isinstance(model, Twin) else Twin(model, model, float("inf"))
     size = max(1, network_batch(images) // passes_per_image(twin.model))
@@ -36,8 +41,8 @@ def score(model: nn.Module | Twin, images: Tensor, labels: Tensor, targets: Tens
             for draw in range(draws):
                 logits = twin.logits(images[rows], [(*key, draw) for key in keys[rows]])
                 chance = logits.float().softmax(dim=1)
-                # A NaN row is nobody's prediction: it votes for no class, so it is never counted as right.
-                vote = torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1]) * logits.isfinite().all(1)[:, None]
+                _check_finite(logits, keys[rows])
+                vote = torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1])
                 probabilities, votes = probabilities + chance / draws, votes + vote / draws
             prediction = (votes + 1e-6 * probabilities).argmax(1)
             pick = lambda table, index: table.gather(1, index.clamp_min(0)[:, None]).squeeze(1)  # noqa: E731
@@ -51,6 +56,16 @@ def score(model: nn.Module | Twin, images: Tensor, labels: Tensor, targets: Tens
                 )
             )
     return Verdict(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
+
+
+def _check_finite(logits: Tensor, keys: list[tuple]) -> None:
+    """NaN or infinity is neither right nor fooled: say which image (the second part of its key) and stop."""
+    bad = (~logits.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if bad:
+        raise EscrimeError(
+            f"the model returns NaN or infinite logits for image {keys[bad[0]][1]!r} ({len(bad)} of {len(logits)} in its "
+            "batch); that is no verdict, so mend the model first (overflow, 0/0 in a defense?)."
+        )
 
 
 def is_randomized(model: nn.Module, images: Tensor) -> bool:

@@ -19,13 +19,14 @@ def run_experiment(
     from .plan import announce
     from .progress import Display
     from .run import Run
+    from .stages import run_stages
 
     folder = RunFolder(out or Path("runs") / name)
     display = Display(quiet=quiet)
     display.say(experiment.title)
     run = Run(name, experiment, folder, display, pick_device(device), command)
     announce(run)
-    run.go()
+    run_stages(run)
     show_outcome(run)
     return folder.path
 

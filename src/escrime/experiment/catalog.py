@@ -22,7 +22,9 @@ def catalog() -> dict[str, dict[str, str]]:
     import torch
 
     return {
-        "Experiments (escrime run NAME)": {n: tomllib.loads(p.read_text(encoding="utf-8"))["title"] for n, p in shipped().items()},
+        "Experiments (escrime run NAME)": {
+            n: tomllib.loads(p.read_text(encoding="utf-8"))["title"] for n, p in shipped().items()
+        },
         "Datasets": dict(DATASETS),
         "Architectures": {name: entry.description for name, entry in ARCHITECTURES.items()},
         "Attacks": exported(attacks, attacks.Attack),

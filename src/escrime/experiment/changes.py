@@ -11,7 +11,12 @@ def apply_changes(raw: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any
     raw = deepcopy(raw)
     given = {key: value for key, value in changes.items() if value not in (None, [], ())}
     section = raw.setdefault("data", {})
-    for option, key in (("data", "folder"), ("size", "size"), ("limit", "limit"), ("skip_unreadable", "skip_unreadable")):
+    for option, key in (
+        ("data", "folder"),
+        ("size", "size"),
+        ("limit", "limit"),
+        ("skip_unreadable", "skip_unreadable"),
+    ):
         if option in given:
             section[key] = str(given[option]) if option == "data" else given[option]
     if "seed" in given:
@@ -27,7 +32,9 @@ def apply_changes(raw: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any
     if "adversarial_epochs" in given:
         hardening = raw.get("defenses", {}).get("adversarial-training")
         if hardening is None:
-            raise EscrimeError("--adversarial-epochs: this experiment has no adversarial training ([defenses.adversarial-training]).")
+            raise EscrimeError(
+                "--adversarial-epochs: this experiment has no adversarial training ([defenses.adversarial-training])."
+            )
         hardening.setdefault("training", {})["epochs"] = given["adversarial_epochs"]
     return raw
 
@@ -66,11 +73,14 @@ def _weights(models: dict, entry: str) -> None:
         (name,) = models
         models[name] = models[name] | {"weights": entry}
     elif separator:
-        raise EscrimeError(f"--weights {entry!r}: {name!r} is not a model of this run ({', '.join(models)}).{nearest(name, models)}")
+        raise EscrimeError(
+            f"--weights {entry!r}: {name!r} is not a model of this run ({', '.join(models)}).{nearest(name, models)}"
+        )
     elif entry in ("none", "torchvision"):
         for model in models.values():
             model["weights"] = entry
     else:
         raise EscrimeError(
-            f"--weights {entry!r} does not say for which model ({', '.join(models)}); write --weights {next(iter(models))}={entry}."
+            f"--weights {entry!r} does not say for which model ({', '.join(models)}); "
+            f"write --weights {next(iter(models))}={entry}."
         )

@@ -59,7 +59,9 @@ class Examples:
             with row_keys([(self.seed, image, "examples")]):
                 copies = ppa.noisy_copies(adversarial)
             copy = copies[min(1, len(copies) - 1)].clamp(0, 1)
-            item |= {"copy": self.says(self.network, copy, image), "verdict": self.says(ppa, adversarial, image)}
+            # The noise of the record that this image was chosen by, so that picture and record agree.
+            key = (self.seed, image, "verdict", self.model, defense, threat, attack.name, attack.eps)
+            item |= {"copy": self.says(self.network, copy, image), "verdict": self.says(ppa, adversarial, image, key)}
             self.arrays[f"copy_{i}"] = copy[0]
         self.items.append(item)
 
@@ -87,9 +89,9 @@ class Examples:
     def pixels(self, images: list[str]):
         return self.test.batch([self.index[image] for image in images], device=self.device)
 
-    def says(self, model, x, image: str) -> dict:
+    def says(self, model, x, image: str, key: tuple | None = None) -> dict:
         none = torch.full((1,), -1, device=x.device)
-        verdict = score(model, x, torch.zeros_like(none), none, [(self.seed, image, "examples")], 1)
+        verdict = score(model, x, torch.zeros_like(none), none, [key or (self.seed, image, "examples")], 1)
         return {"prediction": int(verdict.prediction), "confidence": float(verdict.confidence)}
 
     def save(self, folder) -> None:

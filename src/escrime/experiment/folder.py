@@ -7,7 +7,7 @@ import platform
 import subprocess
 import time
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -63,7 +63,7 @@ class RunFolder:
             {
                 "name": name,
                 "title": experiment.title,
-                "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
                 "escrime": __version__,
                 "versions": {package: _version(package) for package in PACKAGES},
                 "commit": _commit(),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ..models import build
 from .rates import Rates, measure, readable
 from .run import ADVERSARIAL, Run
+from .stages import expected
 
 LONG = 180  # seconds from which the whole table is shown
 TRAINING_PASS = 1.25  # a training step against an input gradient: parameter gradients and the optimizer's step
@@ -38,7 +39,7 @@ def estimate(run: Run) -> list[Estimate]:
 def _attacks(run: Run, model: str, rates: Rates):
     """Seconds left of every (defense, threat, attack) of one model."""
     done = [path.stem for path in (run.folder / "records").glob(f"{model}--*.parquet")]
-    for key, passes, images in run.expected(model):
+    for key, passes, images in expected(run, model):
         left = max(0, images - sum(stem.startswith("--".join(key) + "--") for stem in done) * 64)
         _, defense, threat, attack = key
         where = "" if defense == "none" else f" on {defense}, {threat}"
@@ -56,7 +57,9 @@ def announce(run: Run) -> None:
     run.display.say(f"This run needs about {readable(total)} on this machine ({run.device}):")
     for stage in stages:
         run.display.say(f"  {readable(stage.seconds):>8}  {stage.stage}")
-    run.display.say("Shorter: " + "; ".join(shorter(run, stages)) + ". It can be stopped at any time; run it again to continue.")
+    run.display.say(
+        "Shorter: " + "; ".join(shorter(run, stages)) + ". It can be stopped at any time; run it again to continue."
+    )
 
 
 def shorter(run: Run, stages: list[Estimate]) -> list[str]:

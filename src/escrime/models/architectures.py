@@ -101,13 +101,10 @@ def architecture(name: str) -> Architecture:
         transforms = published_weights(name, None).transforms()
         plain = _torchvision(name, f"{name} of torchvision")
         head = min(head_names(plain, 10)).rpartition(".")[0]
-        return replace(
-            plain, head=head, mean=tuple(transforms.mean), std=tuple(transforms.std), size=transforms.crop_size[0]
-        )
+        return replace(plain, head=head, mean=tuple(transforms.mean), std=tuple(transforms.std), size=transforms.crop_size[0])
     hint = nearest(name, ARCHITECTURES) or nearest(name, others)
     raise EscrimeError(
-        f"architecture {name!r} is unknown; use one of {', '.join(ARCHITECTURES)}, "
-        f"or another torchvision classifier.{hint}"
+        f"architecture {name!r} is unknown; use one of {', '.join(ARCHITECTURES)}, or another torchvision classifier.{hint}"
     )
 
 
@@ -124,9 +121,7 @@ def published_weights(builder: str, name: str | None):
         if member.name == name:
             return member
     names = [member.name for member in members]
-    raise EscrimeError(
-        f"torchvision has no weights {name!r} for {builder}; it has {', '.join(names)}.{nearest(name, names)}"
-    )
+    raise EscrimeError(f"torchvision has no weights {name!r} for {builder}; it has {', '.join(names)}.{nearest(name, names)}")
 
 
 def construct(arch: Architecture, classes: int, seed: int) -> nn.Module:

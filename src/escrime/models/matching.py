@@ -69,9 +69,7 @@ def cut_heads(
     return result
 
 
-def check_fit(
-    expected: Shapes, tensors: Mapping[str, Tensor], what: str, model: str, arch: Architecture | None = None
-) -> None:
+def check_fit(expected: Shapes, tensors: Mapping[str, Tensor], what: str, model: str, arch: Architecture | None = None) -> None:
     """Refuse tensors whose names or shapes are not those expected; name the first ones and the likely architecture."""
     faults = {
         "missing": [name for name in expected if name not in tensors and not name.endswith("num_batches_tracked")],

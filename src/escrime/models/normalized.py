@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from ..errors import EscrimeError
 
-
 Values = float | Sequence[float] | Tensor
 
 

@@ -78,9 +78,7 @@ def _check(classes, head, class_indices) -> tuple[int, tuple[int, ...] | None]:
     return int(classes), indices
 
 
-def _load(
-    network: nn.Module, arch: Architecture, classes: int, weights: Weights, head: str, class_indices
-) -> tuple | None:
+def _load(network: nn.Module, arch: Architecture, classes: int, weights: Weights, head: str, class_indices) -> tuple | None:
     """Load the weights into `network`; return the normalization that came with them, if any."""
     own = {name: tensor.shape for name, tensor in network.state_dict().items()}
     aligned, normalizer = align(weights.tensors, own)

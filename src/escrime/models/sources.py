@@ -51,16 +51,12 @@ def read_weights(source: str | Path, arch: Architecture) -> Weights:
 def _from_file(path: Path, origin: str) -> Weights:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise EscrimeError(
-            f"weights file {origin} {what}; give 'torchvision', a URL, or a .safetensors, .pt or .pth file."
-        )
+        raise EscrimeError(f"weights file {origin} {what}; give 'torchvision', a URL, or a .safetensors, .pt or .pth file.")
     if path.suffix == ".safetensors":
         tensors, metadata = read_safetensors(path)
         return Weights(tensors, metadata, origin)
     if path.suffix not in PICKLED:
-        raise EscrimeError(
-            f"weights file {origin} ends in {path.suffix!r}; escrime reads .safetensors, .pt and .pth files."
-        )
+        raise EscrimeError(f"weights file {origin} ends in {path.suffix!r}; escrime reads .safetensors, .pt and .pth files.")
     return Weights(_tensors(_unpickled(path, origin), origin), {}, origin)
 
 

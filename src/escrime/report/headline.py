@@ -40,9 +40,7 @@ def headline_eps(run: Run) -> float | None:
 
     It is the experiment's, else the smallest measured one at which FGSM takes half of the first network's accuracy.
     """
-    sweep = next(
-        (s for m in run.models if (s := run.sweep(m, "none", "white-box", "FGSM", run.main_subset)) is not None), None
-    )
+    sweep = next((s for m in run.models if (s := run.sweep(m, "none", "white-box", "FGSM", run.main_subset)) is not None), None)
     if sweep is None or not sweep.n or sweep.eps[-1] == 0:
         return None
     wanted = run.manifest.get("experiment", {}).get("headline_eps")
@@ -91,9 +89,7 @@ def worth_text(gains: list[tuple[str, Point | None, Point | None]]) -> str:
         elif ignored:
             said.append(f"{name} is worth {signed(ignored, ' points')} against an attacker who ignores it")
             but = "but" if known and known.value < ignored.value else "and"
-            said[-1] += (
-                f" {but} {signed(known)} against one who knows it" if known else " (one who knows it: not measured)"
-            )
+            said[-1] += f" {but} {signed(known)} against one who knows it" if known else " (one who knows it: not measured)"
             spelled = spelled or known is not None
         elif known:
             said.append(f"{name} is worth {signed(known, ' points')} against an attacker who knows it")

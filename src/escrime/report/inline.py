@@ -24,9 +24,7 @@ def inline_svg(path: Path, prefix: str, label: str) -> str:
     body = body.replace("xlink:href", "href")
     # Only what is referred to keeps an id, and one that no other figure has.
     used = set(re.findall(r'(?:url\(|href=")#([^)"]+)', body))
-    body = re.sub(
-        r' id="([^"]+)"', lambda match: f' id="{prefix}-{match.group(1)}"' if match.group(1) in used else "", body
-    )
+    body = re.sub(r' id="([^"]+)"', lambda match: f' id="{prefix}-{match.group(1)}"' if match.group(1) in used else "", body)
     body = body.replace("url(#", f"url(#{prefix}-").replace('href="#', f'href="#{prefix}-')
     body = re.sub(r"<image [^>]*>", _smooth_photo, body)
     # The white sheets behind the figure and its axes let the page shine through.

@@ -149,12 +149,8 @@ def read_run(folder: Path | str) -> Run:
         )
     manifest = folder / "manifest.json"
     if not manifest.exists():
-        raise EscrimeError(
-            f"{folder} has no manifest.json, so it is not a run folder; give one that `escrime run` wrote."
-        )
+        raise EscrimeError(f"{folder} has no manifest.json, so it is not a run folder; give one that `escrime run` wrote.")
     records = read_records(folder)
     if records.empty:
-        raise EscrimeError(
-            f"the records of {folder} are empty; delete {folder / 'records'} and run the experiment again."
-        )
+        raise EscrimeError(f"the records of {folder} are empty; delete {folder / 'records'} and run the experiment again.")
     return Run(folder, read_json(manifest), records, build_sweeps(records))

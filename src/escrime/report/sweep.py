@@ -46,9 +46,7 @@ class Sweep:
         """The same sweep over the images marked in `keep` (n,) bool."""
         cut = {name: getattr(self, name)[keep] for name in ("images", "subsets")}
         measured = ~np.isnan(self.correct[:, keep]).all(axis=1)
-        rows = (
-            measured if measured.any() else slice(None)
-        )  # an ε none of these images was measured at is not part of it
+        rows = measured if measured.any() else slice(None)  # an ε none of these images was measured at is not part of it
         cut |= {name: getattr(self, name)[rows][:, keep] for name in ("correct", "hit", "confidence")}
         return replace(self, eps=self.eps[rows], **cut)
 
@@ -109,9 +107,7 @@ def build_sweeps(records: pd.DataFrame) -> dict[tuple[str, str, str, str], Sweep
         if attack != "none" and not (rows["eps"] == 0).any():
             clean = groups.get((model, defense, threat, "none"))
             if clean is None:
-                clean = next(
-                    (g for k, g in groups.items() if k[0] == model and k[1] == defense and k[3] == "none"), None
-                )
+                clean = next((g for k, g in groups.items() if k[0] == model and k[1] == defense and k[3] == "none"), None)
             if clean is not None:
                 # A clean row knows no target: an image already predicted as the sweep's target is part of its floor.
                 target = int(rows["target"].max())

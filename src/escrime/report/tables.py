@@ -34,9 +34,7 @@ def accuracy_tables(run: Run, model: str) -> list[Table]:
             if not sweeps:
                 continue
             if sweeps[0].targeted:
-                tables.append(
-                    one_table(attack, subset, f"% predicted as “{run.class_name(sweeps[0].target)}”", sweeps, "hit")
-                )
+                tables.append(one_table(attack, subset, f"% predicted as “{run.class_name(sweeps[0].target)}”", sweeps, "hit"))
             tables.append(one_table(attack, subset, "% correct", sweeps, "correct"))
     return tables
 
@@ -67,9 +65,7 @@ def passes(run: Run) -> list[dict]:
         spent = {name: float(np.nansum(group[name])) / images for name in ("forwards", "backwards")}
         rows.append(dict(zip(keys, key, strict=True)) | spent | {"images": images})
     order = {model: i for i, model in enumerate(run.models)}
-    return sorted(
-        rows, key=lambda row: (order.get(row["model"], 99), row["attack"] != "FGSM", row["defense"] != "none")
-    )
+    return sorted(rows, key=lambda row: (order.get(row["model"], 99), row["attack"] != "FGSM", row["defense"] != "none"))
 
 
 def training_rows(run: Run) -> list[dict]:

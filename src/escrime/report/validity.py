@@ -95,8 +95,7 @@ def adaptive_is_strongest(run: Run) -> Check | None:
             both = [percent(sweep.at(worst.eps, score).value) for sweep in (known, ignored.shared_with(known))]
             what = "called the target" if known.targeted else "correct"
             weak.append(
-                f"{model}, {defense_name(defense)}, {attack}, ε* = {eps_text(worst.eps)}: {both[0]} against {both[1]} "
-                f"{what}"
+                f"{model}, {defense_name(defense)}, {attack}, ε* = {eps_text(worst.eps)}: {both[0]} against {both[1]} {what}"
             )
     if not compared:
         return None

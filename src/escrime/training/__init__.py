@@ -1,8 +1,8 @@
 """Training: turns a model and an ImageSet into a clean or robust model.
 
-    >>> from escrime.training import TrainSettings, fit, objective
-    >>> result = fit(model, train, objective("fgsm-mixed", eps="8/255"), settings=TrainSettings(epochs=10))
-    >>> result.history[["epoch", "loss", "accuracy"]]
+>>> from escrime.training import TrainSettings, fit, objective
+>>> result = fit(model, train, objective("fgsm-mixed", eps="8/255"), settings=TrainSettings(epochs=10))
+>>> result.history[["epoch", "loss", "accuracy"]]
 """
 
 from .context import Context

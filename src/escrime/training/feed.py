@@ -20,8 +20,7 @@ class Feed:
     def __init__(self, data, device: torch.device, channels_last: bool = False):
         if not all(hasattr(data, name) for name in ("images", "labels", "ids")):
             raise EscrimeError(
-                f"the training data are a {type(data).__name__}; "
-                "give an ImageSet such as escrime.data.load('digits').train."
+                f"the training data are a {type(data).__name__}; give an ImageSet such as escrime.data.load('digits').train."
             )
         if len(data.ids) == 0:
             raise EscrimeError("the data hold no image; check the split or the limit.")

@@ -184,4 +184,3 @@ def _last_good(saved: Checkpoint | None, epochs: int) -> str:
     if saved is None:
         return "no checkpoint folder was given"
     return f"the last good checkpoint is {saved.path} after epoch {epochs}" if epochs else "there is no checkpoint yet"
-

@@ -13,9 +13,7 @@ LOSS = 0.05
 FALLS, WEAKENS, NO_GAIN, HOLDS = "falls", "weakens", "gains nothing", "keeps its gain"
 
 
-def adaptive(
-    evidence: Evidence, defense: str, attack: str, score: str = "correct", upto: float = inf
-) -> Adaptive | None:
+def adaptive(evidence: Evidence, defense: str, attack: str, score: str = "correct", upto: float = inf) -> Adaptive | None:
     """The defense under the adaptive attack up to ε* = `upto`, beside transfer and no defense, on the same images.
 
     Looked at where the adaptive attack costs most against transfer; where it costs nothing clear, at the largest gain.

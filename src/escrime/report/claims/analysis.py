@@ -55,7 +55,5 @@ def flatter(evidence: Evidence) -> Finding:
 
 
 _C11 = Version("DGSM's perturbation shows features of the image.", "seen in its figure 8", image_features)
-_C12 = Version(
-    "Adversarial training lands in a flatter region of the loss (a speculation of the paper).", "flatter", flatter
-)
+_C12 = Version("Adversarial training lands in a flatter region of the loss (a speculation of the paper).", "flatter", flatter)
 CLAIMS = (Claim("C11", _C11, _C11, per_subset=False), Claim("C12", _C12, _C12, per_subset=False))

@@ -37,9 +37,7 @@ def clean_accuracy(evidence: Evidence) -> Finding:
     seen = evidence.run.manifest.get("dataset", {}).get("name") == "imagenette" and evidence.subset == "val"
     if seen:
         why += "; an ImageNet-pretrained network has seen 3,791 of the 3,925 val images in training"
-    return Finding(
-        REPRODUCED if reached else NOT_REPRODUCED, f"{point.text} of clean images, n = {point.n}", why, point
-    )
+    return Finding(REPRODUCED if reached else NOT_REPRODUCED, f"{point.text} of clean images, n = {point.n}", why, point)
 
 
 def fgsm_drop(evidence: Evidence) -> Finding:

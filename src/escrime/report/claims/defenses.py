@@ -50,20 +50,15 @@ def ppa_fgsm(evidence: Evidence) -> Finding:
     )
     if loss_bare.value < SUDDEN:
         # Half of the claim cannot be tested; the other half decides between "partly" and "not reproduced".
-        why = (
-            f"nothing sudden to remove: undefended, ε* = {eps_text(place.eps)} costs {100 * loss_bare.value:.1f} points"
-        )
+        why = f"nothing sudden to remove: undefended, ε* = {eps_text(place.eps)} costs {100 * loss_bare.value:.1f} points"
         part = Part(PARTLY if straight.verdict == REPRODUCED else NOT_REPRODUCED, f"{why}; {straight.why}")
         return Finding(part.verdict, text, only_ignored(part, known), here, adaptive=known, **settings)
     if gain is None or gain.high <= 0 or loss.value > loss_bare.value / 2:
-        calmer = Part(
-            NOT_REPRODUCED, f"the first loss stays: {100 * loss.value:.1f} of {100 * loss_bare.value:.1f} points"
-        )
+        calmer = Part(NOT_REPRODUCED, f"the first loss stays: {100 * loss.value:.1f} of {100 * loss_bare.value:.1f} points")
     else:
         calmer = Part(
             REPRODUCED if gain.low > 0 else PARTLY,
-            f"the first loss shrinks from {100 * loss_bare.value:.1f} to {100 * loss.value:.1f} points (gain "
-            f"{gain.points})",
+            f"the first loss shrinks from {100 * loss_bare.value:.1f} to {100 * loss.value:.1f} points (gain {gain.points})",
         )
     part = combine(calmer, straight)
     part = capped(part, place.note) if place.scaled else part
@@ -126,9 +121,7 @@ def hardened_fgsm(evidence: Evidence, paper_eps: float, stays: bool) -> Finding:
         place = evidence.place(sweep, paper_eps) if sweep is not None else None
         if place is None:
             continue
-        reach = (
-            [point for point in sweep.points()[1:] if point.eps <= place.eps + 1e-9] if stays else [sweep.at(place.eps)]
-        )
+        reach = [point for point in sweep.points()[1:] if point.eps <= place.eps + 1e-9] if stays else [sweep.at(place.eps)]
         worst = min(reach, key=lambda point: point.value)
         part = above(worst, 0.3, "30%") if stays else below(worst, 0.3, "30%")
         part = capped(part, place.note) if place.scaled else part
@@ -139,16 +132,12 @@ def hardened_fgsm(evidence: Evidence, paper_eps: float, stays: bool) -> Finding:
         texts.append(f"{threat}: {worst.text} {upto} ε* = {eps_text(place.eps)}, n = {worst.n}")
         first = first or worst
     if not parts:
-        return not_tested(
-            f"no FGSM sweep of an adversarially trained network near ε* = {eps_text(paper_eps)}", **settings
-        )
+        return not_tested(f"no FGSM sweep of an adversarially trained network near ε* = {eps_text(paper_eps)}", **settings)
     if len(parts) == 1:
         texts.append("the other threat level was not measured")
     part = combine(*parts)
     why = f"{part.why}; the paper does not say which network was attacked, so both must hold"
-    return Finding(
-        part.verdict, "; ".join(texts), why, first, adaptive=adaptive(evidence, HARDENED, "FGSM"), **settings
-    )
+    return Finding(part.verdict, "; ".join(texts), why, first, adaptive=adaptive(evidence, HARDENED, "FGSM"), **settings)
 
 
 _C6 = Version(
@@ -171,9 +160,7 @@ CLAIMS = (
             "91%",
             lambda e: clean_cost(e, 0.91),
         ),
-        Version(
-            "Adversarial training costs clean accuracy: GoogLeNet keeps 70%.", "70%", lambda e: clean_cost(e, 0.70)
-        ),
+        Version("Adversarial training costs clean accuracy: GoogLeNet keeps 70%.", "70%", lambda e: clean_cost(e, 0.70)),
     ),
     Claim(
         "C9",

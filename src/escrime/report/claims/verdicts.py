@@ -93,9 +93,7 @@ def below(point: Point, threshold: float, what: str) -> Part:
 def about(point: Point, number: float, what: str, tolerance: float = ABOUT) -> Part:
     """The claim of a number: inside the interval, or the estimate within `tolerance`; partly when the interval is."""
     if point.low <= number <= point.high or abs(point.value - number) <= tolerance:
-        return Part(
-            REPRODUCED, f"{what} is in the interval" if point.low <= number <= point.high else f"it is close to {what}"
-        )
+        return Part(REPRODUCED, f"{what} is in the interval" if point.low <= number <= point.high else f"it is close to {what}")
     if point.low <= number + tolerance and point.high >= number - tolerance:
         return Part(PARTLY, f"the interval comes close to {what}")
     return Part(NOT_REPRODUCED, f"{what} is outside the interval")

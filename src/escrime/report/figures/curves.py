@@ -91,6 +91,4 @@ def frame_axes(axes: Axes, last_eps: float, *, xlabel: str = EPS_LABEL, ylabel: 
 
 def legend_above(axes: Axes) -> None:
     """A legend over the axes, where it can hide no curve."""
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1.005), frameon=False, borderaxespad=0.2, borderpad=0, labelspacing=0.25
-    )
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.005), frameon=False, borderaxespad=0.2, borderpad=0, labelspacing=0.25)

@@ -27,9 +27,7 @@ def show(axes: Axes, image: np.ndarray, title: str = "") -> None:
 def say(axes: Axes, run: Run, answer: dict, truth: int) -> None:
     """Write predicted class and confidence under an image, in the color of right or wrong."""
     right = answer["prediction"] == truth
-    axes.set_xlabel(
-        answer_text(run, answer), color=RIGHT if right else WRONG, fontsize=9, fontweight="bold", labelpad=4
-    )
+    axes.set_xlabel(answer_text(run, answer), color=RIGHT if right else WRONG, fontsize=9, fontweight="bold", labelpad=4)
 
 
 def answer_text(run: Run, answer: dict, width: int = 18) -> str:
@@ -84,7 +82,7 @@ def perturbation(run: Run, model: str, folder: Path) -> Drawn:
         return drawn
     names = [run.class_name(example.label) for example in examples]
     width = 5.4 if max(map(len, names)) < 12 else 6.4  # the true class has to fit over its image
-    figure, grid = panels(len(examples), 3, width, f"{model}: what an attack changes, and what it does")
+    figure, grid = panels(len(examples), 3, width, f"{model}: original, perturbation, adversarial")
     seen = []
     for axes, example in zip(grid, examples, strict=True):
         delta, factor = scaled(example)
@@ -94,11 +92,7 @@ def perturbation(run: Run, model: str, folder: Path) -> Drawn:
         say(axes[0], run, example.original, example.label)
         say(axes[2], run, example.adversarial, example.label)
         alone = example.facts.get("perturbation")
-        text = (
-            f"alone: {run.class_name(alone['prediction'])}, {percent(alone['confidence'])}"
-            if alone
-            else "around mid-gray"
-        )
+        text = f"alone: {run.class_name(alone['prediction'])}, {percent(alone['confidence'])}" if alone else "around mid-gray"
         axes[1].set_xlabel(text, color=MUTED, fontsize=9, labelpad=4)
         seen.append(change_words(run, example))
     drawn.png, drawn.svg = save(figure, folder, f"fig1-{slug(model)}")
@@ -140,8 +134,7 @@ def averaging(run: Run, model: str, folder: Path) -> Drawn:
         verdict_panel(axes[3], run, example)
         said = example.verdict
         seen.append(
-            f"{change_words(run, example)}; PPA says “{run.class_name(said['prediction'])}” at "
-            f"{percent(said['confidence'])}"
+            f"{change_words(run, example)}; PPA says “{run.class_name(said['prediction'])}” at {percent(said['confidence'])}"
         )
     drawn.png, drawn.svg = save(figure, folder, f"fig2-{slug(model)}")
     threats = listing(list(dict.fromkeys(attack_words(e) for e in examples)))
@@ -165,9 +158,7 @@ def verdict_panel(axes: Axes, run: Run, example: Example) -> None:
         axes.barh(position, 1, height=0.16, color=TRACK)
         axes.barh(position, answer["confidence"], height=0.16, color=shade)
         axes.text(0, position - 0.13, label, fontsize=8, color=MUTED, va="bottom")
-        axes.text(
-            0, position + 0.13, answer_text(run, answer, 99), fontsize=9, color=shade, fontweight="bold", va="top"
-        )
+        axes.text(0, position + 0.13, answer_text(run, answer, 99), fontsize=9, color=shade, fontweight="bold", va="top")
 
 
 def gallery(run: Run, model: str, folder: Path) -> Drawn:

@@ -134,9 +134,7 @@ TITLES = {"transfer": "transfer: the attack ignores the defense", "adaptive": "a
 def defended_words(run: Run, model: str, defense: str, attack: str, pairs, overlay: bool) -> tuple[str, str]:
     """Caption and alternative text of a defended sweep, threat by threat."""
     tell = fall_text if attack == "FGSM" else rise_text
-    seen = listing(
-        [f"under the {threat} attack, {tell(sweep)} (n = {curves.count_text(sweep)})" for threat, sweep in pairs]
-    )
+    seen = listing([f"under the {threat} attack, {tell(sweep)} (n = {curves.count_text(sweep)})" for threat, sweep in pairs])
     first = pairs[0][1]
     draws = f" Scores are averages over {first.draws} fresh draws of the noise per image." if first.draws > 1 else ""
     boxes = " Below, the confidence of the predicted class (quartiles, whiskers 5–95%)." if attack == "FGSM" else ""

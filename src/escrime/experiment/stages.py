@@ -1,0 +1,158 @@
+"""The stages of a run, in the paper's order, each skipped where its result already lies in the run folder."""
+
+import json
+from pathlib import Path
+
+from ..evaluation import read_records
+from ..evaluation.cases import as_cases
+from ..evaluation.engine import evaluate_parts
+from ..evaluation.images import PART, slices
+from ..evaluation.records import write_part
+from ..evaluation.work import passes_of_case
+from ..files import write_whole
+from ..models import save_weights
+from ..training import fit, objective
+from .analysis import flatness, pattern_shows_features
+from .examples import make_examples
+from .run import ADVERSARIAL, Run
+
+
+def run_stages(run: Run) -> list[Path]:
+    """Do what is missing and draw the report; return the files drawn."""
+    from ..report import draw_report
+
+    with run.folder.lock():
+        target = run.target
+        run.folder.prepare(run.name, run.experiment, run.dataset(), str(run.device), run.command)
+        for model in run.experiment.models:
+            train(run, model)
+        for model in run.experiment.models:
+            evaluate(run, model)
+        records = read_records(run.folder.path)
+        for model in run.experiment.models:
+            look_closer(run, model, records, target)
+        with run.folder.stage("report"), run.display.bar("Draw figures and report", None) as advance:
+            return draw_report(run.folder.path, progress=lambda done, total: advance(done=done, note=f"{done} of {total}"))
+
+
+def train(run: Run, model: str) -> None:
+    """Train the network, then retrain it adversarially, each once."""
+    spec = run.experiment.models[model]
+    defense = run.experiment.defenses.adversarial_training
+    if not run.checkpoint(model).exists():
+        network = run.fresh(model)
+        facts = {
+            "arch": spec.arch,
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "stands_for": spec.stands_for,
+        }
+        run.folder.record_model(model, facts)
+        _fit(run, model, "none", network, "clean", run.experiment.train_settings(model), f"Train {model}")
+    if defense and not run.checkpoint(model, ADVERSARIAL).exists():
+        network = run.fresh(model) if defense.from_scratch else run.network(model)
+        goal = objective(**defense.objective)
+        settings = run.experiment.train_settings(model, adversarial=True)
+        _fit(run, model, ADVERSARIAL, network, goal, settings, f"Harden {model} ({goal.name})")
+
+
+def _fit(run: Run, model, defense, network, goal, settings, title) -> None:
+    steps = -(-len(run.splits.train) // settings.batch_size) * settings.epochs
+    with run.folder.stage(title), run.display.bar(title, steps) as advance:
+        result = fit(
+            network,
+            run.splits.train,
+            goal,
+            settings=settings,
+            checkpoint=run.folder / "checkpoints" / f"{model}--{defense}",
+            seed=run.experiment.seed,
+            device=run.device,
+            on_batch=lambda done, total: advance(done=done),
+            on_epoch=lambda row: advance(
+                0, note=f"epoch {row['epoch']}/{settings.epochs} loss {row['loss']:.3f} train {row['accuracy']:.1%}"
+            ),
+        )
+        result.history.to_csv(run.folder / "training" / f"{model}--{defense}.csv", index=False)
+        # The last file of the stage: what it stands for is complete when it exists.
+        save_weights(network, run.checkpoint(model, defense), {"model": model, "defense": defense})
+
+
+def expected(run: Run, model: str, cases=None):
+    """(model, defense, threat, attack), network passes per image, and images, for all that `evaluate` will do.
+
+    Before training there are no networks yet; their number of passes does not depend on the weights.
+    """
+    spec, limits, n = run.experiment.defenses, run.limits(), len(run.test)
+    cases = cases or as_cases(run.subjects(model, untrained=True))
+    draws, eot = (spec.ppa.draws, spec.ppa.eot) if spec.ppa else (1, 1)
+    attacks, grids = run.attacks()
+    for case in cases:
+        sharing = sum(other.attacked is case.attacked for other in cases)
+        for label, attack in attacks.items():
+            passes = passes_of_case(case, attack, grids[label], sharing=sharing, draws=draws, eot=eot)
+            images = min(n, -(-limits.get((*case.name[1:], label), n) // PART) * PART)
+            yield (*case.name, label), passes, images
+
+
+def evaluate(run: Run, model: str) -> None:
+    """Attack the network and each defense at every ε; one Parquet part per slice of images."""
+    cases, (attacks, grids), limits = as_cases(run.subjects(model)), run.attacks(), run.limits()
+    ppa = run.experiment.defenses.ppa
+    draws, eot = (ppa.draws, ppa.eot) if ppa else (1, 1)
+    records = run.folder / "records"
+    cost = {key: passes.forwards + 3 * passes.gradients for key, passes, _ in expected(run, model, cases)}
+    total = sum(cost[key] * images for key, _, images in expected(run, model, cases))
+    done = {path.stem for path in records.glob("*.parquet")}
+    title = f"Attack {model}"
+    with run.folder.stage(title), run.display.bar(title, total) as advance:
+        for stem in done:
+            advance(cost.get(tuple(stem.split("--")[:4]), 0) * PART)
+        for part, frame in evaluate_parts(
+            cases,
+            lambda: slices(run.test, run.device),
+            attacks,
+            grids,
+            seed=run.experiment.seed,
+            draws=draws,
+            eot=eot,
+            finished=done.__contains__,
+            limits=limits,
+        ):
+            write_part(frame, records / f"{part.key}.parquet")
+            defense = "" if part.case.subject.defense == "none" else f" on {part.case.subject.defense}, {part.case.threat}"
+            key = (*part.case.name, part.attack)
+            advance(cost[key] * frame["image"].nunique(), note=f"{part.attack}{defense}")
+
+
+def look_closer(run: Run, model: str, records, target: int) -> None:
+    """Pictures for the figures, and the two measures behind claims C11 and C12."""
+    todo = [kind for kind in ("examples", "analysis") if not (run.folder / kind / f"{model}.json").exists()]
+    if not todo:
+        return
+    subjects = {subject.defense: subject.classifier for subject in run.subjects(model)}
+    title = f"Look closer at {model}"
+    with run.folder.stage(title), run.display.bar(title, len(todo)) as advance:
+        if "examples" in todo:
+            make_examples(
+                run.folder / "examples",
+                model,
+                subjects["none"],
+                subjects.get("ppa"),
+                run.test,
+                records,
+                run.experiment,
+                target,
+                run.device,
+            )
+            advance(note="pictures")
+        if "analysis" in todo:
+            seed, spec = run.experiment.seed, run.experiment.attacks.dgsm
+            networks = {"clean": subjects["none"]}
+            if ADVERSARIAL in subjects:
+                networks[ADVERSARIAL] = subjects[ADVERSARIAL]
+            found = {
+                "C11": pattern_shows_features(subjects["none"], run.test, target, spec, seed, run.device),
+                "C12": flatness(networks, run.test, run.experiment.headline, seed, run.device),
+            }
+            found = {claim: measure for claim, measure in found.items() if measure is not None}
+            write_whole(run.folder / "analysis" / f"{model}.json", json.dumps(found, indent=2))
+            advance(note="features and flatness")
