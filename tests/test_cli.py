@@ -76,6 +76,20 @@ def test_bad_input_is_one_sentence(words, said, tmp_path):
     assert not list(tmp_path.glob("**/*.json")), "a refused run must leave nothing half-written"
 
 
+def test_an_unsafe_pickle_is_refused_unopened_and_leaves_no_run_behind(tmp_path):
+    import pickle
+
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "owned"),)
+
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps(Evil()))
+    done = escrime("run", "digits", "--models", "lenet", "--weights", "evil.pt", cwd=tmp_path)
+    assert done.returncode == 2 and "evil.pt" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "owned").exists()
+    assert not (tmp_path / "runs" / "digits" / "manifest.json").exists()
+
+
 def test_debug_shows_the_traceback(tmp_path):
     done = escrime("run", "digit", "--debug", cwd=tmp_path)
     assert done.returncode != 0 and "Traceback" in done.stderr

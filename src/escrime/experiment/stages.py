@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from torch import nn
+
 from ..evaluation import read_records
 from ..evaluation.cases import as_cases
 from ..evaluation.engine import evaluate_parts
@@ -23,9 +25,11 @@ def run_stages(run: Run) -> list[Path]:
 
     with run.folder.lock():
         target = run.target
+        # Weights are loaded before the folder exists, so that a wrong file leaves nothing behind.
+        untrained = {model: run.fresh(model) for model in run.experiment.models if not run.checkpoint(model).exists()}
         run.folder.prepare(run.name, run.experiment, run.dataset(), str(run.device), run.command)
         for model in run.experiment.models:
-            train(run, model)
+            train(run, model, untrained.pop(model, None))
         for model in run.experiment.models:
             evaluate(run, model)
         records = read_records(run.folder.path)
@@ -35,12 +39,11 @@ def run_stages(run: Run) -> list[Path]:
             return draw_report(run.folder.path, progress=lambda done, total: advance(done=done, note=f"{done} of {total}"))
 
 
-def train(run: Run, model: str) -> None:
-    """Train the network, then retrain it adversarially, each once."""
+def train(run: Run, model: str, network: nn.Module | None) -> None:
+    """Train the untrained `network` (None where that is done), then retrain it adversarially, each once."""
     spec = run.experiment.models[model]
     defense = run.experiment.defenses.adversarial_training
-    if not run.checkpoint(model).exists():
-        network = run.fresh(model)
+    if network is not None:
         facts = {
             "arch": spec.arch,
             "parameters": sum(p.numel() for p in network.parameters()),
