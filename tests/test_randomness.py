@@ -32,6 +32,16 @@ def test_global_generator_is_untouched():
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+def test_a_module_on_the_global_generator_gets_noise_of_its_own_per_purpose():
+    def drawn(*keys):
+        with row_keys(keys):
+            return torch.rand(3)
+
+    attack, verdict = drawn((0, "a", "FGSM")), drawn((0, "a", "verdict"))
+    assert not torch.equal(attack, verdict)
+    assert torch.equal(attack, drawn((0, "a", "FGSM")))
+
+
 def test_keys_hold_within_the_block_only_and_must_fit_the_batch():
     with row_keys([(0,)]):
         assert noise_keys(1) == [(0,)]

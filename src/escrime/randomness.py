@@ -19,16 +19,29 @@ _keys: ContextVar[Sequence[tuple] | None] = ContextVar("escrime_row_keys", defau
 
 def generator(*key, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator seeded by the hash of `key`, a sequence of integers, floats and strings."""
+    return torch.Generator(device=device).manual_seed(_number(key))
+
+
+def _number(key: Sequence) -> int:
+    """A 63-bit hash of the key's parts."""
     digest = blake2b("\x1f".join(map(repr, key)).encode(), digest_size=8).digest()
-    return torch.Generator(device=device).manual_seed(int.from_bytes(digest, "little") >> 1)
+    return int.from_bytes(digest, "little") >> 1
 
 
 @contextmanager
 def row_keys(keys: Sequence[tuple]):
-    """Within the block, row i of the batch given to a randomized module draws its noise from `keys[i]`."""
-    token = _keys.set(list(keys))
+    """Within the block, row i of the batch given to a randomized module draws its noise from `keys[i]`.
+
+    A module that draws from torch's global generators instead gets them seeded from all keys of the batch, and they are
+    put back afterwards: its noise is reproducible, and another for every purpose, but depends on the batch.
+    """
+    keys = list(keys)
+    token = _keys.set(keys)
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     try:
-        yield
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(_number(keys))
+            yield
     finally:
         _keys.reset(token)
 

@@ -87,6 +87,26 @@ def test_a_classifier_that_errs_five_percent_of_the_time_scores_95(data):
         assert table.accuracy[0] == pytest.approx(0.95, abs=0.012)
 
 
+class ErrsWithTheGlobalGenerator(nn.Module):
+    """The same classifier as most people would write it: it knows nothing of escrime's keys."""
+
+    def forward(self, x):
+        right = torch.zeros(len(x), 4).index_fill(1, torch.tensor([0]), 1.0)
+        return torch.where((torch.rand(len(x)) > 0.95)[:, None], right.roll(1, dims=1), right) + 0 * x.flatten(1)[:, :1]
+
+
+def test_foreign_randomness_is_fresh_for_the_verdict_reproducible_and_leaves_no_trace(data):
+    images, labels = data[0], torch.zeros(len(data[0]), dtype=torch.long)
+    state = torch.random.get_rng_state()
+    first = evaluate(ErrsWithTheGlobalGenerator(), (images, labels), FGSM(0.1), draws=20)
+    assert torch.equal(state, torch.random.get_rng_state())
+    torch.rand(7)
+    second = evaluate(ErrsWithTheGlobalGenerator(), (images, labels), FGSM(0.1), draws=20)
+    assert first.records.equals(second.records)
+    assert (first.records["draws"] == 20).all()
+    assert first.summary().accuracy[0] == pytest.approx(0.95, abs=0.012)
+
+
 @pytest.mark.parametrize("part", [1, 7, 64])
 def test_one_image_one_answer(linear, data, part, monkeypatch):
     images, labels = data

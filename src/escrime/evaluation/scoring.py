@@ -68,12 +68,21 @@ def _check_finite(logits: Tensor, keys: list[tuple]) -> None:
         )
 
 
-def is_randomized(model: nn.Module, images: Tensor) -> bool:
-    """Whether repeated forwards of the same images disagree: randomness is measured, not taken from a flag."""
-    images = images[: max(1, min(8, len(images)))]
+def is_randomized(model: nn.Module, images: Tensor, repeats: int = 4) -> bool:
+    """Whether repeated forwards of the same images disagree: randomness is measured, not taken from a flag.
+
+    All of `images` are asked, because a model may be noisy on a few answers in a hundred only.
+    """
+    first = None
     with torch.no_grad(), no_trace(model, images.device):
-        answers = []
-        for repeat in range(2):
-            with row_keys([("is_randomized", i, repeat) for i in range(len(images))]):
-                answers.append(model(images))
-    return not torch.equal(answers[0], answers[1])
+        for repeat in range(repeats):
+            answers = []
+            for start in range(0, len(images), size := max(1, network_batch(images) // passes_per_image(model))):
+                rows = images[start : start + size]
+                with row_keys([("is_randomized", start + i, repeat) for i in range(len(rows))]):
+                    answers.append(model(rows))
+            answers = torch.cat(answers)
+            if first is not None and not torch.equal(first, answers):
+                return True
+            first = answers
+    return False
