@@ -1,9 +1,12 @@
 """What a run shows while it works: one bar per stage with a time estimate, plain lines when nobody is watching."""
 
+import time
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LINE_EVERY = 60  # seconds between lines where no bar can be drawn
 
 
 class Display:
@@ -19,7 +22,7 @@ class Display:
 
     @contextmanager
     def bar(self, title: str, total: float | None):
-        """Within the block, call the yielded advance(amount=1, note="") as work is done."""
+        """Within the block, call the yielded advance(amount) or advance(done=..., total=...) as work is done."""
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description:<46}"),
@@ -33,16 +36,17 @@ class Display:
         live = self.console.is_terminal
         with Progress(*columns, console=self.console, disable=not live) as progress:
             task = progress.add_task(title, total=total, note="")
-            last = [""]
+            last_note, last_line = "", time.monotonic()
 
-            def advance(amount: float = 1, note: str | None = None, done: float | None = None):
-                if note is not None:
-                    last[0] = note
-                if done is not None:
-                    progress.update(task, completed=done, note=last[0])
-                else:
-                    progress.update(task, advance=amount, note=last[0])
+            def advance(amount: float = 1, note: str | None = None, done: float | None = None, total: float | None = None):
+                nonlocal last_note, last_line
+                last_note = last_note if note is None else note
+                change = {"advance": amount} if done is None else {"completed": done, "total": total}
+                progress.update(task, note=last_note, **change)
+                if not live and time.monotonic() - last_line > LINE_EVERY:
+                    last_line = time.monotonic()
+                    self.say(f"{title}: {progress.tasks[0].percentage:.0f} %{', ' + last_note if last_note else ''}")
 
             yield advance
         if not live:
-            self.say(f"{title}: done{', ' + last[0] if last[0] else ''}")
+            self.say(f"{title}: done{', ' + last_note if last_note else ''}")

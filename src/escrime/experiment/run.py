@@ -41,7 +41,7 @@ class Run:
                 folder=spec.folder,
                 download=spec.folder is None,
                 on_error="skip" if spec.skip_unreadable else "raise",
-                progress=lambda done, total: advance(done=done, note=f"{done} of {total}"),
+                progress=lambda done, total: advance(done=done, total=total, note=f"{done} of {total}"),
             )
 
     @cached_property

@@ -36,7 +36,9 @@ def run_stages(run: Run) -> list[Path]:
         for model in run.experiment.models:
             look_closer(run, model, records, target)
         with run.folder.stage("report"), run.display.bar("Draw figures and report", None) as advance:
-            return draw_report(run.folder.path, progress=lambda done, total: advance(done=done, note=f"{done} of {total}"))
+            return draw_report(
+                run.folder.path, progress=lambda done, total: advance(done=done, total=total, note=f"{done} of {total}")
+            )
 
 
 def train(run: Run, model: str, network: nn.Module | None) -> None:
