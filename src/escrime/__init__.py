@@ -6,9 +6,11 @@ __version__ = "0.1.0"
 
 # Names are imported on first use, so that `escrime --help` does not wait for torch.
 _HOMES = {
+    "APGD": "attacks",
     "Attack": "attacks",
     "DGSM": "attacks",
     "FGSM": "attacks",
+    "PGD": "attacks",
     "PredictionAveraging": "defenses",
     "Evaluation": "evaluation",
     "evaluate": "evaluation",

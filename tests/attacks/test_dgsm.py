@@ -14,7 +14,7 @@ def test_loss_is_the_difference_of_cross_entropies():
     logits = torch.randn(32, 10, dtype=torch.float64, generator=gen) * 5
     true, desired = torch.randint(0, 5, (32,), generator=gen), torch.randint(5, 10, (32,), generator=gen)
     expected = cross_entropy(logits, desired, reduction="none") - cross_entropy(logits, true, reduction="none")
-    assert torch.allclose(DGSM(0.1, 1).loss(logits, true, desired), expected, atol=1e-12)
+    assert torch.allclose(DGSM(0.1, 1).objective(logits, true, desired), expected, atol=1e-12)
 
 
 def test_the_loss_does_not_saturate():
@@ -22,7 +22,7 @@ def test_the_loss_does_not_saturate():
     logits = torch.tensor([[200.0, 0.0]], requires_grad=True)
     (plain,) = torch.autograd.grad(cross_entropy(logits, torch.tensor([0])), logits)
     assert not plain.any()
-    (gradient,) = torch.autograd.grad(DGSM(0.1, 1).loss(logits, torch.tensor([0]), torch.tensor([1])).sum(), logits)
+    (gradient,) = torch.autograd.grad(DGSM(0.1, 1).objective(logits, torch.tensor([0]), torch.tensor([1])).sum(), logits)
     assert gradient.tolist() == [[1.0, -1.0]]
 
 

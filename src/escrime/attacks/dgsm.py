@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from ..threat import linf_bounds, per_image
-from .scheduler import IterativeAttack
+from .iterative import Answer, IterativeAttack, Rows, State
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ class DGSM(IterativeAttack):
             raise EscrimeError("DGSM needs the class to move towards: give target=CLASS, or targets= (N,) in the call.")
         return super()._sweep(model, problem, epsilons)
 
-    def start(self, images: Tensor, eps: Tensor, keys) -> dict[str, Tensor]:
-        lower, upper = linf_bounds(images, eps)
-        a = 2.5 * eps / max(self.steps, 1) if self.step_size is None else torch.full_like(eps, self.step_size)
-        return {"x": images.clone(), "lower": lower, "upper": upper, "a": per_image(a, images).float()}
+    def start(self, rows: Rows, keys: list[tuple]) -> State:
+        lower, upper = linf_bounds(rows.images, rows.eps)
+        a = 2.5 * rows.eps / self.steps if self.step_size is None else torch.full_like(rows.eps, self.step_size)
+        return {"x": rows.images, "lower": lower, "upper": upper, "a": per_image(a, rows.images).float()}
 
-    def loss(self, logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-        return (logits.gather(1, labels[:, None]) - logits.gather(1, targets[:, None])).squeeze(1)
+    def objective(self, logits: Tensor, labels: Tensor, aims: Tensor) -> Tensor:
+        return (logits.gather(1, labels[:, None]) - logits.gather(1, aims[:, None])).squeeze(1)
 
-    def step(self, state: dict[str, Tensor], gradient: Tensor) -> None:
-        moved = state["x"] - state["a"] * gradient.sign()
+    def step(self, state: State, answer: Answer, rows: Rows) -> None:
+        moved = state["x"] - state["a"] * answer.gradient.sign()
         state["x"] = torch.minimum(torch.maximum(moved, state["lower"]), state["upper"])

@@ -35,7 +35,7 @@ class FGSM(Attack):
             return cross_entropy(logits, goals, reduction="none")
 
         keys = [row_key(problem, i, self.name) for i in range(len(images))]
-        logits, gradient = loss_gradient(model, images, loss, keys, self.eot)
+        logits, _, gradient = loss_gradient(model, images, loss, keys, self.eot)
         report_not_finite(problem, ~(logits.isfinite().all(1) & gradient.flatten(1).isfinite().all(1)))
         if targeted:
             gradient = -gradient

@@ -10,19 +10,21 @@ from ..randomness import row_keys
 
 def loss_gradient(
     model, x: Tensor, loss: Callable[[Tensor], Tensor], keys: Sequence[tuple], draws: int = 1
-) -> tuple[Tensor, Tensor]:
-    """Return the logits (N, K) and ∇ₓ E[loss] (N, C, H, W).
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the logits (N, K), the loss (N,) and its gradient ∇ₓ E[loss] (N, C, H, W).
 
     `loss` maps logits (N·draws, K) to one value per row, rows of one image adjacent. Row i draws noise number d from
-    `(*keys[i], d)`. With draws > 1 the logits are the mean over draws, and the gradient is the mean gradient.
+    `(*keys[i], d)`. With draws > 1 all three are means over the draws.
     Source of EOT: Athalye et al. (2018), Synthesizing robust adversarial examples.
     """
     x = x.detach().requires_grad_(True)
     with torch.enable_grad(), row_keys([(*key, draw) for key in keys for draw in range(draws)]):
         rows = x if draws == 1 else x.repeat_interleave(draws, dim=0)
         logits = model(rows)
-        (gradient,) = torch.autograd.grad(loss(logits).sum(), x)
-    logits = logits.detach()
+        values = loss(logits)
+        (gradient,) = torch.autograd.grad(values.sum(), x)
+    logits, values = logits.detach(), values.detach()
     if draws > 1:
-        logits, gradient = logits.unflatten(0, (-1, draws)).mean(dim=1), gradient / draws
-    return logits, gradient
+        logits, values = (t.unflatten(0, (-1, draws)).mean(dim=1) for t in (logits, values))
+        gradient = gradient / draws
+    return logits, values, gradient

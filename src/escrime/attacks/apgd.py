@@ -1,0 +1,125 @@
+"""APGD. Croce and Hein (2020), Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
+attacks, algorithm 1 and section 3."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import EscrimeError
+from ..threat import per_image, project
+from .iterative import Answer, IterativeAttack, Rows, State
+from .losses import LOSSES, check_loss, next_classes
+from .pgd import check_steps
+from .problem import Problem
+from .steps import random_start, steepest
+
+MOMENTUM = 0.75  # α of the paper: weight of the new step against the last one
+PROGRESS = 0.75  # ρ: share of steps since the last checkpoint that must have improved the loss
+
+
+@dataclass(frozen=True)
+class APGD(IterativeAttack):
+    """PGD with momentum whose step size starts at 2ε and halves where the loss stops improving; no step size to choose.
+
+    At checkpoints (after 22 % of the steps, then at intervals shrinking from 19 % to 6 %) the step of an image is halved,
+    and it goes on from its best iterate, if fewer than ρ of its steps improved the loss, or if neither step size nor best
+    loss changed since the last checkpoint.
+
+    eps, norm: the budget. loss: "ce" or "dlr" ("margin" works too). target: class to reach. targets_tried: k > 0 runs
+    the targeted loss towards the k most likely other classes in turn, one restart each, to any misclassification
+    (APGD-T with "dlr"); restarts then counts runs per class. early_stop: stop an image at its first success. Every image
+    has its own step size, checkpoint and budget.
+    """
+
+    eps: float | str
+    steps: int = 100
+    restarts: int = 1
+    loss: str = "ce"
+    norm: str = "linf"
+    target: int | None = None
+    targets_tried: int = 0
+    early_stop: bool = True
+    eot: int = 1
+
+    keep_best = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_loss(self.loss)
+        check_steps(self)
+        if self.targets_tried < 0:
+            raise EscrimeError(f"targets_tried = {self.targets_tried} is negative; use 0 for the untargeted loss.")
+        if self.targets_tried and self.target is not None:
+            raise EscrimeError(f"targets_tried = {self.targets_tried} and target = {self.target} exclude each other; give one.")
+        if self.targets_tried and self.restarts < self.targets_tried:
+            object.__setattr__(self, "restarts", self.restarts * self.targets_tried)
+
+    @property
+    def name(self) -> str:
+        return f"APGD-{self.loss.upper()}{'-T' if self.targets_tried else ''}"
+
+    @property
+    def needs_clean_logits(self) -> bool:
+        return self.targets_tried > 0
+
+    def aims(self, problem: Problem, clean_logits: Tensor | None, restart: int) -> Tensor | None:
+        if not self.targets_tried:
+            return problem.targets
+        return next_classes(clean_logits, problem.labels, restart % self.targets_tried)
+
+    def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
+        return LOSSES[self.loss](logits, labels, aims)
+
+    def start(self, rows: Rows, keys: list[tuple]) -> State:
+        x = random_start(rows, keys, self.norm)
+        n, device = len(x), x.device
+        floats = lambda value: torch.full((n,), value, device=device)  # noqa: E731
+        return {
+            "x": x,
+            "previous": x,
+            "lowest_at": x,  # x_max of the paper: the iterate with the best loss, adversarial or not
+            "lowest_gradient": torch.zeros_like(x),
+            "lowest": floats(float("inf")),
+            "last": floats(float("inf")),
+            "lowest_at_checkpoint": floats(float("inf")),
+            "halvings": floats(0.0),
+            "improved": floats(0.0),
+            "since": floats(0.0),
+            "window": floats(float(max(int(0.22 * self.steps), 1))),
+            "halved": torch.ones(n, dtype=torch.bool, device=device),
+            "moved": torch.zeros(n, dtype=torch.bool, device=device),
+        }
+
+    def step(self, state: State, answer: Answer, rows: Rows) -> None:
+        wide = lambda flags: flags[:, None, None, None]  # noqa: E731
+        began = state["moved"]  # rows whose iterate came from a step, not from the start
+        better = answer.loss < state["lowest"]
+        state["lowest_at"] = torch.where(wide(better), state["x"], state["lowest_at"])
+        state["lowest_gradient"] = torch.where(wide(better), answer.gradient, state["lowest_gradient"])
+        state["lowest"] = torch.where(better, answer.loss, state["lowest"])
+        # At the start point there is nothing to compare with; the first checkpoint compares with its loss.
+        state["lowest_at_checkpoint"] = torch.where(began, state["lowest_at_checkpoint"], answer.loss)
+        state["improved"] = state["improved"] + (began & (answer.loss < state["last"]))
+        state["since"] = state["since"] + began
+        state["last"] = answer.loss
+
+        due = began & (state["since"] >= state["window"])
+        stuck = ~state["halved"] & (state["lowest_at_checkpoint"] <= state["lowest"])
+        halve = due & ((state["improved"] <= PROGRESS * state["window"]) | stuck)
+        state["halvings"] = state["halvings"] + halve
+        state["halved"] = torch.where(due, halve, state["halved"])
+        state["lowest_at_checkpoint"] = torch.where(due, state["lowest"], state["lowest_at_checkpoint"])
+        state["improved"] = torch.where(due, 0.0, state["improved"])
+        state["since"] = torch.where(due, 0.0, state["since"])
+        shorter = (state["window"] - max(int(0.03 * self.steps), 1)).clamp_min(max(int(0.06 * self.steps), 1))
+        state["window"] = torch.where(due, shorter, state["window"])
+
+        x = torch.where(wide(halve), state["lowest_at"], state["x"])
+        gradient = torch.where(wide(halve), state["lowest_gradient"], answer.gradient)
+        size = per_image(2 * rows.eps * 0.5 ** state["halvings"].double(), x).float()
+        z = project(x - size * steepest(gradient, self.norm), rows.images, rows.eps, self.norm)
+        eased = x + MOMENTUM * (z - x) + (1 - MOMENTUM) * (x - state["previous"])
+        new = torch.where(wide(began), project(eased, rows.images, rows.eps, self.norm), z)
+        state["previous"], state["x"] = x, new
+        state["moved"] = torch.ones_like(began)

@@ -1,0 +1,74 @@
+"""PGD. Madry et al. (2018), Towards deep learning models resistant to adversarial attacks; momentum: Dong et al. (2018)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import EscrimeError
+from ..threat import epsilon, per_image, project
+from .iterative import Answer, IterativeAttack, Rows, State
+from .losses import LOSSES, check_loss
+from .steps import random_start, steepest
+
+
+@dataclass(frozen=True)
+class PGD(IterativeAttack):
+    """Projected gradient steps from a random start: x ← Π(x + a·sign ∇J), or a·∇J/‖∇J‖₂ in l2.
+
+    eps: the budget. steps, step_size: default 40 steps of 2.5·ε/steps. restarts: a job that failed begins again from
+    another start. random_start: False starts at the image (BIM). momentum: μ of the accumulated gradient
+    g ← μ·g + ∇J/‖∇J‖₁ (MI-FGSM), 0 without. loss: "ce", "margin" or "dlr". target: class to reach. early_stop: stop an
+    image at its first success. The best iterate is returned, so the result is never worse than the start, and the last
+    iterate counts: one step is an attack.
+    """
+
+    eps: float | str
+    steps: int = 40
+    step_size: float | str | None = None
+    restarts: int = 1
+    norm: str = "linf"
+    loss: str = "ce"
+    momentum: float = 0.0
+    random_start: bool = True
+    target: int | None = None
+    early_stop: bool = True
+    eot: int = 1
+
+    keep_best = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_loss(self.loss)
+        check_steps(self)
+        if not 0 <= self.momentum:
+            raise EscrimeError(f"momentum = {self.momentum} is negative; use 0 for none or 1 as in MI-FGSM.")
+
+    def start(self, rows: Rows, keys: list[tuple]) -> State:
+        x = random_start(rows, keys, self.norm) if self.random_start else rows.images
+        return {"x": x, "velocity": torch.zeros_like(x)} if self.momentum else {"x": x}
+
+    def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
+        return LOSSES[self.loss](logits, labels, aims)
+
+    def step(self, state: State, answer: Answer, rows: Rows) -> None:
+        gradient = answer.gradient
+        if self.momentum:
+            size = gradient.flatten(1).abs().sum(1).clamp_min(1e-30).reshape(-1, 1, 1, 1)
+            state["velocity"] = gradient = self.momentum * state["velocity"] + gradient / size
+        a = rows.eps * 2.5 / self.steps if self.step_size is None else torch.full_like(rows.eps, float(self.step_size))
+        moved = state["x"] - per_image(a, rows.images).float() * steepest(gradient, self.norm)
+        state["x"] = project(moved, rows.images, rows.eps, self.norm)
+
+
+def check_steps(attack) -> None:
+    """Refuse step counts, step sizes and restarts that mean nothing; step sizes may be written as "1/255"."""
+    if attack.steps < 1:
+        raise EscrimeError(f"steps = {attack.steps}: {attack.name} needs at least one step.")
+    if attack.restarts < 1:
+        raise EscrimeError(f"restarts = {attack.restarts}: count the first start too, so at least 1.")
+    size = getattr(attack, "step_size", None)
+    if size is not None:
+        if not epsilon(size, attack.norm) > 0:
+            raise EscrimeError(f"step_size = {size!r} must be positive; leave it out for 2.5·ε/steps.")
+        object.__setattr__(attack, "step_size", epsilon(size, attack.norm))
