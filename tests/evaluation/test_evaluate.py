@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from escrime import DGSM, FGSM, EscrimeError, PredictionAveraging, evaluate
+from escrime import DGSM, FGSM, PGD, EscrimeError, PredictionAveraging, evaluate
 from escrime.evaluation import Subject
 from escrime.evaluation.records import COLUMNS
 from escrime.evaluation.statistics import wilson
@@ -82,7 +82,7 @@ class ErrsAtRandom(nn.Module):
 def test_a_classifier_that_errs_five_percent_of_the_time_scores_95(data):
     """A verdict from one noisy forward inside the attack would keep every lucky miss and report less."""
     images = data[0]
-    for attack in (FGSM(0.1), DGSM(0.1, target=1, steps=5)):
+    for attack in (FGSM(0.1), DGSM(0.1, target=1, steps=5), PGD(0.1, steps=20)):
         table = evaluate(ErrsAtRandom(), (images, torch.zeros(len(images), dtype=torch.long)), attack, draws=20).summary()
         assert table.accuracy[0] == pytest.approx(0.95, abs=0.012)
 

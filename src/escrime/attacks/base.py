@@ -41,9 +41,11 @@ class Attack:
     def name(self) -> str:
         return type(self).__name__
 
-    def with_eot(self, draws: int) -> "Attack":
-        """The same attack with `draws` noise draws per gradient."""
-        return replace(self, eot=draws)
+    def against_noise(self, eot: int) -> "Attack":
+        """The same attack for a randomized model: at least `eot` noise draws per gradient, and no early stop, since one
+        lucky draw is not a success."""
+        changes = {"early_stop": False} if hasattr(self, "early_stop") else {}
+        return replace(self, eot=max(eot, self.eot), **changes)
 
     def __call__(
         self,

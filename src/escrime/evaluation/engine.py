@@ -73,7 +73,7 @@ def evaluate_parts(
                 # Our own attacks use the faster copy; a user's attack gets the model it was promised.
                 prey = twins[id(attacked)].copy if isinstance(attack, Attack) else attacked
                 noisy = randomized[id(attacked)]
-                outcomes = craft(attack, prey, images, targets, epsilons[label], seed, eot if noisy else 1)
+                outcomes = craft(attack, prey, images, targets, epsilons[label], seed, eot if noisy else None)
                 for part in parts:
                     model = twins[id(part.case.subject.classifier)]
                     n = draws if randomized[id(model.model)] else 1
@@ -89,11 +89,12 @@ def evaluate_parts(
         seen += len(images.labels)
 
 
-def craft(attack, model, images: Images, targets: Tensor, epsilons: list[float], seed: int, eot: int) -> list[Outcome]:
+def craft(attack, model, images: Images, targets: Tensor, epsilons: list[float], seed: int, eot: int | None) -> list[Outcome]:
     """Run the attack at every ε on the images it applies to; the others, and all at ε = 0, stay as they are.
 
-    An image that already belongs to the target class is left unchanged and counted, as in the paper's DGSM sweep.
-    A callable that is not an Attack is called as attack(model, images, labels) at its own ε.
+    eot: noise draws per gradient of a randomized model, None for a deterministic one. An image that already belongs to
+    the target class is left unchanged and counted, as in the paper's DGSM sweep. A callable that is not an Attack is
+    called as attack(model, images, labels) at its own ε.
     """
     rows = (targets != images.labels).nonzero().flatten()
     zero = torch.zeros(len(images.labels))
@@ -103,8 +104,8 @@ def craft(attack, model, images: Images, targets: Tensor, epsilons: list[float],
         return outcomes
     pixels, labels, ids = images.pixels[rows], images.labels[rows], [images.ids[i] for i in rows.tolist()]
     if isinstance(attack, Attack):
-        if eot > attack.eot:
-            attack = attack.with_eot(eot)
+        if eot is not None:
+            attack = attack.against_noise(eot)
         swept = attack.sweep(model, pixels, labels, [epsilons[i] for i in positive], seed=seed, ids=ids)
     else:
         unknown = torch.full((len(rows),), float("nan"))
