@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from ..models import build
+import torch
+
+from ..models import build, prepare
 from .rates import Rates, measure, readable
 from .run import ADVERSARIAL, Run
 from .stages import expected
@@ -23,7 +25,8 @@ def estimate(run: Run) -> list[Estimate]:
     defense = run.experiment.defenses.adversarial_training
     stages = []
     for model, spec in run.experiment.models.items():
-        rates = measure(build(spec.arch, len(run.splits.train.classes)).to(run.device), size, run.device)
+        network = build(spec.arch, len(run.splits.train.classes)).to(run.device, memory_format=torch.channels_last)
+        rates, attacking = (measure(net, size, run.device) for net in (network, prepare(network)))
         if not run.checkpoint(model).exists():
             epochs = run.experiment.train_settings(model).epochs
             stages.append(Estimate(f"Train {model}: {epochs} epochs", epochs * images * rates.gradient * TRAINING_PASS))
@@ -32,7 +35,7 @@ def estimate(run: Run) -> list[Estimate]:
             # One input gradient to craft, then the step on clean and adversarial images together.
             seconds = epochs * images * rates.gradient * (1 + 2 * TRAINING_PASS)
             stages.append(Estimate(f"Harden {model}: {epochs} epochs", seconds))
-        stages += [Estimate(f"Attack {model}: {what}", seconds) for what, seconds in _attacks(run, model, rates) if seconds]
+        stages += [Estimate(f"Attack {model}: {what}", seconds) for what, seconds in _attacks(run, model, attacking) if seconds]
     return stages
 
 
