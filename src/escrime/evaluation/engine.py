@@ -13,7 +13,7 @@ from ..threat import check_images, distance, epsilon, inside
 from .cases import Case
 from .images import Images
 from .records import frame
-from .scoring import is_randomized, score
+from .scoring import Verdict, is_randomized, score
 from .twin import Twin
 
 
@@ -40,53 +40,54 @@ def evaluate_parts(
     draws: int,
     eot: int,
     finished: Callable[[str], bool],
-    limits: dict[tuple[str, str, str], int] | None = None,
+    samples: dict[tuple[str, str, str], frozenset] | None = None,
 ) -> Iterator[tuple[Part, pd.DataFrame]]:
     """Yield (part, records) for every part that is not `finished`.
 
     Adversarial images are crafted once per attacked network and scored on every case that shares it. `draws`: fresh
     noise draws behind each verdict on a randomized model; `eot`: draws in each gradient of an adaptive attack on one.
-    `limits` maps (defense, threat, attack label) to a number of images, for what costs more than the rest; it is rounded
-    up to whole slices.
+    `samples` maps (defense, threat, attack label) to the ids of the images to use where all of them would cost too much.
     """
-    groups: dict[int, list[Case]] = {}
-    for case in cases:
-        groups.setdefault(id(case.attacked), []).append(case)
     randomized: dict[int, bool] = {}
     twins: dict[int, Twin] = {}
-    seen = 0
-    for index, images in enumerate(slices()):
-        check_images(images.pixels)
-        clean: dict[int, tuple] = {}
+    for index, everything in enumerate(slices()):
+        check_images(everything.pixels)
+        clean: dict[tuple, Verdict] = {}
         for label, attack in attacks.items():
-            for group in groups.values():
+            for (_, sample), group in _sharing(cases, label, samples or {}).items():
+                images = everything if sample is None else everything.only(sample)
                 parts = [Part(case, label, index) for case in group]
-                parts = [p for p in parts if not finished(p.key) and seen < _limit(limits, p)]
+                parts = [part for part in parts if len(images.ids) and not finished(part.key)]
                 if not parts:
                     continue
                 attacked = group[0].attacked
-                for model in (attacked, *(p.case.subject.classifier for p in parts)):
+                for model in (attacked, *(part.case.subject.classifier for part in parts)):
                     if id(model) not in randomized:
-                        randomized[id(model)] = is_randomized(model, images.pixels)
-                        twins[id(model)] = Twin.of(model, images.pixels)
+                        randomized[id(model)] = is_randomized(model, everything.pixels)
+                        twins[id(model)] = Twin.of(model, everything.pixels)
                 targets = _targets(attack, images)
                 # Our own attacks use the faster copy; a user's attack gets the model it was promised.
                 prey = twins[id(attacked)].copy if isinstance(attack, Attack) else attacked
-                noisy = randomized[id(attacked)]
-                outcomes = craft(attack, prey, images, targets, epsilons[label], seed, eot if noisy else None)
+                noisy, grid = randomized[id(attacked)], epsilons[label]
+                outcomes = craft(attack, prey, images, targets, grid, seed, eot if noisy else None)
                 for part in parts:
                     model = twins[id(part.case.subject.classifier)]
                     n = draws if randomized[id(model.model)] else 1
-                    if id(model) not in clean:
+                    known = (id(model), sample)
+                    if known not in clean:
                         keys = [(seed, i, "clean") for i in images.ids]
                         none = torch.full_like(images.labels, -1)
-                        clean[id(model)] = score(model, images.pixels, images.labels, none, keys, n)
-                    grid = epsilons[label]
-                    yield (
-                        part,
-                        _records(part, model, attack, images, targets, outcomes, grid, clean[id(model)], seed, n),
-                    )
-        seen += len(images.labels)
+                        clean[known] = score(model, images.pixels, images.labels, none, keys, n)
+                    yield part, _records(part, model, attack, images, targets, outcomes, grid, clean[known], seed, n)
+
+
+def _sharing(cases: list[Case], attack: str, samples: dict) -> dict[tuple, list[Case]]:
+    """The cases that share adversarial images: those that attack the same network on the same images."""
+    groups: dict[tuple, list[Case]] = {}
+    for case in cases:
+        sample = samples.get((case.subject.defense, case.threat, attack))
+        groups.setdefault((id(case.attacked), sample), []).append(case)
+    return groups
 
 
 def craft(attack, model, images: Images, targets: Tensor, epsilons: list[float], seed: int, eot: int | None) -> list[Outcome]:
@@ -175,10 +176,6 @@ def _records(part, model: Twin, attack, images: Images, targets, outcomes, epsil
 def _targets(attack, images: Images) -> Tensor:
     target = getattr(attack, "target", None)
     return torch.full_like(images.labels, -1 if target is None else target)
-
-
-def _limit(limits, part: Part) -> float:
-    return (limits or {}).get((part.case.subject.defense, part.case.threat, part.attack), float("inf"))
 
 
 def check_attacks(attacks) -> dict[str, Attack]:

@@ -20,6 +20,12 @@ class Images:
     ids: tuple
     subsets: tuple[str, ...]
 
+    def only(self, ids: frozenset) -> "Images":
+        """The images among `ids`."""
+        rows = [row for row, name in enumerate(self.ids) if name in ids]
+        names = tuple(self.ids[row] for row in rows)
+        return Images(self.pixels[rows], self.labels[rows], names, tuple(self.subsets[row] for row in rows))
+
 
 def slices(data, device) -> Iterator[Images]:
     """The data in slices of PART images, from an ImageSet or a pair (images, labels)."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..evaluation.images import PART
 from ..models import build, prepare
 from .rates import Rates, measure, readable
 from .run import ADVERSARIAL, Run
@@ -43,7 +44,8 @@ def _attacks(run: Run, model: str, rates: Rates):
     """Seconds left of every (defense, threat, attack) of one model."""
     done = [path.stem for path in (run.folder / "records").glob(f"{model}--*.parquet")]
     for key, passes, images in expected(run, model):
-        left = max(0, images - sum(stem.startswith("--".join(key) + "--") for stem in done) * 64)
+        parts = -(-len(run.test) // PART)
+        left = images * (1 - sum(stem.startswith("--".join(key) + "--") for stem in done) / parts)
         _, defense, threat, attack = key
         where = "" if defense == "none" else f" on {defense}, {threat}"
         yield f"{attack}{where}", left * (passes.forwards * rates.forward + passes.gradients * rates.gradient)

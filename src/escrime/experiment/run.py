@@ -123,7 +123,15 @@ class Run:
         }
         return attacks, {"FGSM": fgsm.epsilons, "DGSM": dgsm.epsilons}
 
-    def limits(self) -> dict[tuple[str, str], int]:
-        """Images for adaptive attacks on prediction averaging, where every pass costs `samples`."""
+    @cached_property
+    def samples(self) -> dict[tuple[str, str, str], frozenset]:
+        """Ids of the images for adaptive attacks on prediction averaging, where every pass costs `samples` passes.
+
+        Stratified by class, at most `adaptive_limit` of every subset.
+        """
         specs = {"FGSM": self.experiment.attacks.fgsm, "DGSM": self.experiment.attacks.dgsm}
-        return {("ppa", "adaptive", label): spec.adaptive_limit for label, spec in specs.items() if spec.adaptive_limit}
+        return {
+            ("ppa", "adaptive", label): frozenset(self.test.limit(spec.adaptive_limit, self.experiment.seed, share=False).ids)
+            for label, spec in specs.items()
+            if spec.adaptive_limit
+        }

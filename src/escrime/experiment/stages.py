@@ -86,7 +86,7 @@ def expected(run: Run, model: str, cases=None):
 
     Before training there are no networks yet; their number of passes does not depend on the weights.
     """
-    spec, limits, n = run.experiment.defenses, run.limits(), len(run.test)
+    spec = run.experiment.defenses
     cases = cases or as_cases(run.subjects(model, untrained=True))
     draws, eot = (spec.ppa.draws, spec.ppa.eot) if spec.ppa else (1, 1)
     attacks, grids = run.attacks()
@@ -94,23 +94,25 @@ def expected(run: Run, model: str, cases=None):
         sharing = sum(other.attacked is case.attacked for other in cases)
         for label, attack in attacks.items():
             passes = passes_of_case(case, attack, grids[label], sharing=sharing, draws=draws, eot=eot)
-            images = min(n, -(-limits.get((*case.name[1:], label), n) // PART) * PART)
-            yield (*case.name, label), passes, images
+            yield (*case.name, label), passes, len(run.samples.get((*case.name[1:], label), run.test))
 
 
 def evaluate(run: Run, model: str) -> None:
     """Attack the network and each defense at every ε; one Parquet part per slice of images."""
-    cases, (attacks, grids), limits = as_cases(run.subjects(model)), run.attacks(), run.limits()
+    cases, (attacks, grids) = as_cases(run.subjects(model)), run.attacks()
     ppa = run.experiment.defenses.ppa
     draws, eot = (ppa.draws, ppa.eot) if ppa else (1, 1)
     records = run.folder / "records"
-    cost = {key: passes.forwards + 3 * passes.gradients for key, passes, _ in expected(run, model, cases)}
-    total = sum(cost[key] * images for key, _, images in expected(run, model, cases))
+    work = list(expected(run, model, cases))
+    cost = {key: passes.forwards + 3 * passes.gradients for key, passes, _ in work}
+    images, parts = {key: count for key, _, count in work}, -(-len(run.test) // PART)
+    total = sum(cost[key] * images[key] for key in cost)
     done = {path.stem for path in records.glob("*.parquet")}
     title = f"Attack {model}"
     with run.folder.stage(title), run.display.bar(title, total) as advance:
         for stem in done:
-            advance(cost.get(tuple(stem.split("--")[:4]), 0) * PART)
+            key = tuple(stem.split("--")[:4])
+            advance(cost.get(key, 0) * images.get(key, 0) / parts)
         for part, frame in evaluate_parts(
             cases,
             lambda: slices(run.test, run.device),
@@ -120,7 +122,7 @@ def evaluate(run: Run, model: str) -> None:
             draws=draws,
             eot=eot,
             finished=done.__contains__,
-            limits=limits,
+            samples=run.samples,
         ):
             write_part(frame, records / f"{part.key}.parquet")
             defense = "" if part.case.subject.defense == "none" else f" on {part.case.subject.defense}, {part.case.threat}"
