@@ -1,10 +1,13 @@
 """Fixtures every room uses: few threads, the real images of ../shared where they exist."""
 
+import os
 import tarfile
 from pathlib import Path
 
 import pytest
-import torch
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch starts its threads, as the command line does
+import torch  # noqa: E402
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

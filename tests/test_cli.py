@@ -1,17 +1,28 @@
-"""The command line in its own process: one sentence on bad input, exit code ≠ 0, a traceback only with --debug."""
+"""The command line: one sentence on bad input, exit code ≠ 0, a traceback only with --debug."""
 
 import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from escrime import cli
 
-def escrime(*words, cwd=None):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "100"}
-    command = [sys.executable, "-m", "escrime", *words]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=120)
+
+@pytest.fixture
+def escrime(tmp_path, monkeypatch, capsys):
+    """Call the command line as a process would: arguments in, exit code and both streams out, in an empty folder."""
+
+    def call(*words):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", ["escrime", *words])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return SimpleNamespace(returncode=stop.value.code or 0, **capsys.readouterr()._asdict())
+
+    return call
 
 
 def test_help_answers_without_torch():
@@ -32,12 +43,12 @@ assert "torch" not in sys.modules
 
 
 @pytest.mark.parametrize("command", ["run", "report", "list"])
-def test_each_command_shows_a_worked_example(command):
+def test_each_command_shows_a_worked_example(command, escrime):
     done = escrime(command, "--help")
-    assert done.returncode == 0 and f"escrime {command}" in done.stdout and "xample" in done.stdout
+    assert done.returncode == 0 and f"escrime {command}" in done.out and "xample" in done.out
 
 
-def test_list_says_what_there_is():
+def test_list_says_what_there_is(escrime):
     done = escrime("list")
     for word in (
         "digits",
@@ -50,7 +61,7 @@ def test_list_says_what_there_is():
         "PredictionAveraging",
         "fgsm-directed",
     ):
-        assert word in done.stdout
+        assert word in done.out
 
 
 @pytest.mark.parametrize(
@@ -68,15 +79,15 @@ def test_list_says_what_there_is():
         (("report", "nowhere"), "nowhere"),
     ],
 )
-def test_bad_input_is_one_sentence(words, said, tmp_path):
-    done = escrime(*words, cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: ") and said in last and "Traceback" not in done.stderr
+def test_bad_input_is_one_sentence(words, said, escrime, tmp_path):
+    done = escrime(*words)
+    assert done.returncode == 2, done.err
+    last = done.err.strip().splitlines()[-1]
+    assert last.startswith("error: ") and said in last and "Traceback" not in done.err
     assert not list(tmp_path.glob("**/*.json")), "a refused run must leave nothing half-written"
 
 
-def test_an_unsafe_pickle_is_refused_unopened_and_leaves_no_run_behind(tmp_path):
+def test_an_unsafe_pickle_is_refused_unopened_and_leaves_no_run_behind(escrime, tmp_path):
     import pickle
 
     class Evil:
@@ -84,22 +95,27 @@ def test_an_unsafe_pickle_is_refused_unopened_and_leaves_no_run_behind(tmp_path)
             return os.mkdir, (str(tmp_path / "owned"),)
 
     (tmp_path / "evil.pt").write_bytes(pickle.dumps(Evil()))
-    done = escrime("run", "digits", "--models", "lenet", "--weights", "evil.pt", cwd=tmp_path)
-    assert done.returncode == 2 and "evil.pt" in done.stderr and "Traceback" not in done.stderr
+    done = escrime("run", "digits", "--models", "lenet", "--weights", "evil.pt")
+    assert done.returncode == 2 and "evil.pt" in done.err and "Traceback" not in done.err
     assert not (tmp_path / "owned").exists()
     assert not (tmp_path / "runs" / "digits" / "manifest.json").exists()
 
 
-def test_debug_shows_the_traceback(tmp_path):
-    done = escrime("run", "digit", "--debug", cwd=tmp_path)
-    assert done.returncode != 0 and "Traceback" in done.stderr
+def test_debug_shows_the_traceback_and_without_it_the_process_ends_with_2(tmp_path):
+    def process(*words):
+        command = [sys.executable, "-m", "escrime", "run", "digit", *words]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+
+    plain, debug = process(), process("--debug")
+    assert plain.returncode == 2 and plain.stderr.startswith("error: ") and "Traceback" not in plain.stderr
+    assert debug.returncode != 0 and "Traceback" in debug.stderr
 
 
-def test_an_unknown_target_is_refused_before_any_work(tmp_path):
+def test_an_unknown_target_is_refused_before_any_work(escrime, tmp_path):
     from escrime.experiment.schema import shipped
 
     text = shipped()["digits"].read_text().replace('target = "1"', 'target = "eleven"')
     (tmp_path / "mine.toml").write_text(text)
-    done = escrime("run", "mine.toml", cwd=tmp_path)
-    assert done.returncode == 2 and "'eleven' is not a class of digits" in done.stderr
+    done = escrime("run", "mine.toml")
+    assert done.returncode == 2 and "'eleven' is not a class of digits" in done.err
     assert not (tmp_path / "runs" / "mine" / "checkpoints").exists()

@@ -18,7 +18,7 @@ class Rates:
     gradient: float
 
 
-def measure(model: nn.Module, size: int, device: torch.device, batch: int = 16) -> Rates:
+def measure(model: nn.Module, size: int, device: torch.device, batch: int = 32) -> Rates:
     """Time `model` on random images (batch, 3, size, size): best of a few repeats after a warm-up, about a second."""
     images = torch.full((batch, 3, size, size), 0.5, device=device)
 
@@ -33,7 +33,7 @@ def measure(model: nn.Module, size: int, device: torch.device, batch: int = 16) 
         return Rates(*(_best(work, device) / batch for work in (forward, gradient)))
 
 
-def _best(work, device, budget: float = 0.5) -> float:
+def _best(work, device, budget: float = 0.25) -> float:
     work()
     best, spent = float("inf"), 0.0
     while spent < budget:
