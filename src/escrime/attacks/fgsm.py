@@ -9,6 +9,7 @@ from ..threat import per_image, project
 from .base import Attack, Outcome
 from .gradients import loss_gradient
 from .problem import Problem, check_classes, check_logits, passes_per_image, report_not_finite, row_key
+from .steps import steepest
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,7 @@ class FGSM(Attack):
         report_not_finite(problem, ~(logits.isfinite().all(1) & gradient.flatten(1).isfinite().all(1)))
         if targeted:
             gradient = -gradient
-        if self.norm == "linf":
-            direction = gradient.sign()
-        else:
-            direction = gradient / gradient.flatten(1).norm(dim=1).clamp_min(1e-30).reshape(-1, 1, 1, 1)
+        direction = steepest(gradient, self.norm)
         spent = torch.full((len(images),), float(self.eot * passes_per_image(model)))
         # The gradient serves every ε, so its cost is shared among them.
         share = spent / len(epsilons)
