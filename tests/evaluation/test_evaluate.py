@@ -87,6 +87,12 @@ def test_a_classifier_that_errs_five_percent_of_the_time_scores_95(data):
         assert table.accuracy[0] == pytest.approx(0.95, abs=0.012)
 
 
+def test_one_lucky_draw_does_not_end_an_attack_on_a_randomized_model(data):
+    images, labels = data[0][:40], torch.zeros(40, dtype=torch.long)
+    records = evaluate(ErrsAtRandom(), (images, labels), PGD(0.1, steps=5), eot=2, draws=2).records
+    assert (records["backwards"] == (5 + 1) * 2).all(), "every step and every noise draw is spent"
+
+
 class ErrsWithTheGlobalGenerator(nn.Module):
     """The same classifier as most people would write it: it knows nothing of escrime's keys."""
 
