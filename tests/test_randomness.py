@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from escrime.randomness import generator, noise_keys, row_keys, uniform_noise
+from escrime.randomness import as_keys, derive, fractions, generator, noise_keys, row_keys, uniform_noise
 
 
 def test_noise_follows_the_key_not_the_batch():
     like = torch.zeros(3, 1, 4, 4)
-    keys = [(0, "a"), (0, "b"), (0, "c")]
+    keys = as_keys([(0, "a"), (0, "b"), (0, "c")])
     together = uniform_noise(like, 5, keys)
     alone = uniform_noise(like[:1], 5, keys[1:2])
     assert torch.equal(together[:, 1], alone[:, 0])
@@ -16,7 +16,7 @@ def test_noise_follows_the_key_not_the_batch():
 
 
 def test_noise_is_uniform_in_minus_one_to_one():
-    noise = uniform_noise(torch.zeros(1, 3, 64, 64), 8, [(1, "x")])
+    noise = uniform_noise(torch.zeros(1, 3, 64, 64), 8, as_keys([(1, "x")]))
     assert noise.min() >= -1 and noise.max() <= 1
     assert abs(float(noise.mean())) < 0.01 and abs(float(noise.var()) - 1 / 3) < 0.01
 
@@ -28,7 +28,7 @@ def test_keys_of_different_types_differ():
 
 def test_global_generator_is_untouched():
     before = torch.random.get_rng_state()
-    uniform_noise(torch.zeros(2, 1, 2, 2), 2, [(0, 1), (0, 2)])
+    uniform_noise(torch.zeros(2, 1, 2, 2), 2, as_keys([(0, 1), (0, 2)]))
     assert torch.equal(before, torch.random.get_rng_state())
 
 
@@ -44,7 +44,25 @@ def test_a_module_on_the_global_generator_gets_noise_of_its_own_per_purpose():
 
 def test_keys_hold_within_the_block_only_and_must_fit_the_batch():
     with row_keys([(0,)]):
-        assert noise_keys(1) == [(0,)]
+        assert noise_keys(1).equal(as_keys([(0,)]))
         with pytest.raises(RuntimeError, match="batch of 2"):
             noise_keys(2)
     assert noise_keys(1) is None
+
+
+def test_derived_keys_and_fractions_belong_to_the_row_alone():
+    keys = as_keys([(0, name) for name in "abcd"])
+    step = torch.tensor([3, 1, 3, 2])
+    assert derive(keys, step)[2:].equal(derive(keys[2:], step[2:])) and (derive(keys, step) >= 0).all()
+    several = torch.cat([keys, *(derive(keys, n) for n in range(50)), derive(derive(keys, 1), 2), derive(derive(keys, 2), 1)])
+    assert len(several.unique()) == len(several)
+    assert fractions(keys, 5)[1:3].equal(fractions(keys[1:3], 5))
+
+
+def test_fractions_are_uniform_and_unrelated():
+    numbers = fractions(derive(as_keys([(0,)]), torch.arange(4000)), 8)
+    assert numbers.min() >= 0 and numbers.max() < 1
+    counts = torch.histc(numbers, bins=16, min=0, max=1)
+    assert ((counts - 2000).abs() < 5 * 2000**0.5).all()
+    table = torch.corrcoef(torch.cat([numbers, numbers.roll(1, dims=0)], dim=1).T) - torch.eye(16)
+    assert table.abs().max() < 0.08

@@ -1,9 +1,9 @@
 """Randomness drawn per image: the same image gets the same noise in any batch, order, process or resumed run.
 
-A generator is keyed by what the number is for (seed, image id, attack, restart, step, ...), never by how many numbers
-were drawn before. A randomized module (a defense that adds noise) asks `noise_keys(n)` for the keys of its rows; an
-attack or an evaluation sets them with `row_keys(...)`. Outside such a block the module uses torch's global generator,
-as dropout does.
+A number is keyed by what it is for (seed, image id, attack, restart, step, ...), never by how many numbers were drawn
+before. A key is a 63-bit integer, the hash of those parts; `derive` makes keys from keys, for all rows of a batch at
+once. A randomized module (a defense that adds noise) asks `noise_keys(n)` for the keys of its rows; an attack or an
+evaluation sets them with `row_keys(...)`. Outside such a block the module uses torch's global generator, as dropout does.
 """
 
 from collections.abc import Sequence
@@ -14,58 +14,83 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-_keys: ContextVar[Sequence[tuple] | None] = ContextVar("escrime_row_keys", default=None)
+_keys: ContextVar[Tensor | None] = ContextVar("escrime_row_keys", default=None)
 
 
-def generator(*key, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator seeded by the hash of `key`, a sequence of integers, floats and strings."""
-    return torch.Generator(device=device).manual_seed(_number(key))
+def key(*parts) -> int:
+    """The 63-bit key of `parts`, a sequence of integers, floats and strings."""
+    return _number("\x1f".join(map(repr, parts)).encode())
 
 
-def _number(key: Sequence) -> int:
-    """A 63-bit hash of the key's parts."""
-    digest = blake2b("\x1f".join(map(repr, key)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
+def generator(*parts, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator seeded by the key of `parts`."""
+    return torch.Generator(device=device).manual_seed(key(*parts))
+
+
+def as_keys(keys: Tensor | Sequence[tuple]) -> Tensor:
+    """Keys as an int64 tensor (N,), from such a tensor or from the parts of each key."""
+    return keys if isinstance(keys, Tensor) else torch.tensor([key(*parts) for parts in keys], dtype=torch.int64)
+
+
+def derive(keys: Tensor, number: int | Tensor) -> Tensor:
+    """Other keys, one for each of `keys` (N,) and `number`, an integer or (N,)."""
+    return _mix(keys + _mix(torch.as_tensor(number, dtype=torch.int64))) & 0x7FFFFFFFFFFFFFFF
+
+
+def fractions(keys: Tensor, count: int) -> Tensor:
+    """Uniform numbers in [0, 1), float32 (N, count): cheap for a few numbers per row, on the device of `keys`."""
+    bits = _mix(keys[:, None] + torch.arange(1, count + 1, device=keys.device) * _GOLDEN)
+    return ((bits >> 40) & 0xFFFFFF).float() * 2.0**-24
+
+
+_GOLDEN = -0x61C8864680B583EB  # 2⁶⁴ / golden ratio, as a signed integer
+
+
+def _mix(bits: Tensor) -> Tensor:
+    """The splitmix64 finalizer (Steele, Lea and Flood, 2014): nearby inputs give unrelated outputs; int64 wraps around."""
+    bits = (bits ^ ((bits >> 30) & 0x3FFFFFFFF)) * -0x40A7B892E31B1A47
+    bits = (bits ^ ((bits >> 27) & 0x1FFFFFFFFF)) * -0x6B2FB644ECCEEE15
+    return bits ^ ((bits >> 31) & 0x1FFFFFFFF)
+
+
+def _number(text: bytes) -> int:
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "little") >> 1
 
 
 @contextmanager
-def row_keys(keys: Sequence[tuple]):
+def row_keys(keys: Tensor | Sequence[tuple]):
     """Within the block, row i of the batch given to a randomized module draws its noise from `keys[i]`.
 
     A module that draws from torch's global generators instead gets them seeded from all keys of the batch, and they are
     put back afterwards: its noise is reproducible, and another for every purpose, but depends on the batch.
     """
-    keys = list(keys)
+    keys = as_keys(keys)
     token = _keys.set(keys)
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     try:
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(_number(keys))
+            torch.manual_seed(_number(keys.cpu().numpy().tobytes()))
             yield
     finally:
         _keys.reset(token)
 
 
-def noise_keys(rows: int) -> Sequence[tuple] | None:
-    """The keys of the current batch's rows, or None outside `row_keys`."""
+def noise_keys(rows: int) -> Tensor | None:
+    """The keys (N,) of the current batch's rows, or None outside `row_keys`."""
     keys = _keys.get()
     if keys is not None and len(keys) != rows:
         raise RuntimeError(f"row_keys holds {len(keys)} keys, but the module was given a batch of {rows} images")
     return keys
 
 
-def uniform_noise(like: Tensor, samples: int, keys: Sequence[tuple] | None) -> Tensor:
+def uniform_noise(like: Tensor, samples: int, keys: Tensor | None) -> Tensor:
     """Uniform noise in [-1, 1], shape (samples, N, ...) for `like` of shape (N, ...), row n drawn from `keys[n]`."""
     shape = (samples, *like.shape)
     if keys is None:
         return torch.rand(shape, device=like.device, dtype=like.dtype).mul_(2).sub_(1)
     noise = torch.empty(shape, device=like.device, dtype=like.dtype)
-    for n, key in enumerate(keys):
-        draw = torch.rand(
-            (samples, *like.shape[1:]),
-            generator=generator(*key, device=like.device),
-            device=like.device,
-            dtype=like.dtype,
-        )
-        noise[:, n] = draw
+    source = torch.Generator(device=like.device)
+    one = (samples, *like.shape[1:])
+    for n, number in enumerate(keys.tolist()):
+        noise[:, n] = torch.rand(one, generator=source.manual_seed(number), device=like.device, dtype=like.dtype)
     return noise.mul_(2).sub_(1)

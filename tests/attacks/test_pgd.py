@@ -31,7 +31,7 @@ def test_known_optimum_on_a_linear_model(linear, attack, norm):
     linear.weight.data, linear.bias.data = linear.weight.data[:2], linear.bias.data[:2]
     x = torch.full((4, 3, 5, 5), 0.5)
     labels, eps = torch.zeros(4, dtype=torch.long), 0.1 if norm == "linf" else 0.4
-    moved = attack(eps, steps=30, norm=norm, loss="margin", early_stop=False)(linear, x, labels)
+    moved = attack(eps, steps=60, norm=norm, loss="margin", early_stop=False)(linear, x, labels)
     direction = (linear.weight[0] - linear.weight[1]).detach()
     worst = eps * (direction.abs().sum() if norm == "linf" else direction.norm())
     margin = lambda z: (z[:, 0] - z[:, 1]).detach()  # noqa: E731
@@ -70,11 +70,13 @@ def test_never_worse_than_the_start(attack, network, images):
     labels = labels_of(network, images)
     full = replace(attack, early_stop=False)
     from escrime.attacks.iterative import Rows
+    from escrime.attacks.scheduler import START
     from escrime.attacks.steps import random_start
+    from escrime.randomness import as_keys, derive
 
-    rows = Rows(torch.arange(9), images, labels, None, torch.full((9,), 0.1, dtype=torch.float64))
-    keys = [(0, i, full.name, 0.1, 0, "start") for i in range(9)]
-    start = random_start(rows, keys, "linf")
+    rows = Rows(images, labels, None, None, torch.full((9,), 0.1, dtype=torch.float64), "linf")
+    keys = as_keys([(0, i, full.name, 0.1, 0) for i in range(9)])
+    start = random_start(rows, derive(keys, START))
     moved = full(network, images, labels)
     fooled_before, fooled = (network(x).argmax(1) != labels for x in (start, moved))
     assert (fooled | ~fooled_before).all()
@@ -130,10 +132,11 @@ def test_apgd_halves_its_step_where_pgd_oscillates():
 def test_random_starts_fill_the_ball(images, norm):
     from escrime.attacks.iterative import Rows
     from escrime.attacks.steps import random_start
+    from escrime.randomness import as_keys
 
     inner = torch.full((200, 1, 4, 4), 0.5)
-    rows = Rows(torch.arange(200), inner, None, None, torch.full((200,), 0.2, dtype=torch.float64))
-    starts = random_start(rows, [(0, i) for i in range(200)], norm)
+    rows = Rows(inner, None, None, None, torch.full((200,), 0.2, dtype=torch.float64), norm)
+    starts = random_start(rows, as_keys([(0, i) for i in range(200)]))
     assert inside(starts, inner, 0.2, norm).all()
     radii = distance(starts, inner, norm) / 0.2
     assert radii.min() > 0.5 and radii.max() > 0.98, "uniform points of 16 dimensions lie near the surface"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
-from ..threat import per_image, project
+from ..threat import per_image
 from .iterative import Answer, IterativeAttack, Rows, State
 from .losses import LOSSES, check_loss, next_classes
 from .pgd import check_steps
@@ -71,8 +71,8 @@ class APGD(IterativeAttack):
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
         return LOSSES[self.loss](logits, labels, aims)
 
-    def start(self, rows: Rows, keys: list[tuple]) -> State:
-        x = random_start(rows, keys, self.norm)
+    def start(self, rows: Rows, keys: Tensor) -> State:
+        x = random_start(rows, keys)
         n, device = len(x), x.device
         floats = lambda value: torch.full((n,), value, device=device)  # noqa: E731
         return {
@@ -118,8 +118,8 @@ class APGD(IterativeAttack):
         x = torch.where(wide(halve), state["lowest_at"], state["x"])
         gradient = torch.where(wide(halve), state["lowest_gradient"], answer.gradient)
         size = per_image(2 * rows.eps * 0.5 ** state["halvings"].double(), x).float()
-        z = project(x - size * steepest(gradient, self.norm), rows.images, rows.eps, self.norm)
+        z = rows.project(x - size * steepest(gradient, self.norm))
         eased = x + MOMENTUM * (z - x) + (1 - MOMENTUM) * (x - state["previous"])
-        new = torch.where(wide(began), project(eased, rows.images, rows.eps, self.norm), z)
+        new = torch.where(wide(began), rows.project(eased), z)
         state["previous"], state["x"] = x, new
         state["moved"] = torch.ones_like(began)

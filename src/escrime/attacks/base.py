@@ -7,33 +7,40 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import EscrimeError
+from ..models.running import no_trace
+from ..models.twin import Twin
 from ..threat import check_norm, epsilon
-from .problem import Problem, no_trace
+from .problem import Problem
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Adversarial images (N, C, H, W) and the network passes spent on each: forwards (N,), backwards (N,)."""
+    """Adversarial images (N, C, H, W) and the network passes spent on each: forwards (N,), backwards (N,).
+
+    success (N,) bool: which images the attack saw the original model get wrong (or call the target); None where it did
+    not look. An evaluation always looks for itself.
+    """
 
     adversarial: Tensor
     forwards: Tensor
     backwards: Tensor
+    success: Tensor | None = None
 
 
 class Attack:
     """Base of the attacks. A subclass is a frozen dataclass with `eps`, and optionally `norm`, `target` and `eot`.
 
-    It implements `_sweep(model, problem, epsilons)`, which returns one Outcome per ε.
+    It implements `_sweep(twin, problem, budgets, wanted)`, which returns one Outcome per ε.
     """
 
-    eps: float
+    eps: float | tuple[float, ...]
     norm: str = "linf"
     target: int | None = None
     eot: int = 1
 
     def __post_init__(self):
         object.__setattr__(self, "norm", check_norm(self.norm))
-        object.__setattr__(self, "eps", epsilon(self.eps, self.norm))
+        object.__setattr__(self, "eps", self._budget(self.eps))
         if self.eot < 1:
             raise EscrimeError(f"eot = {self.eot}: at least one draw of the model's noise is needed per gradient.")
 
@@ -66,14 +73,35 @@ class Attack:
         return self.sweep(model, images, labels, [self.eps], targets=targets, seed=seed, ids=ids)[0].adversarial
 
     def sweep(self, model, images, labels, epsilons, *, targets=None, seed=0, ids=None) -> list[Outcome]:
-        """Run the attack at every ε of `epsilons` and return one Outcome for each, in order."""
+        """Run the attack at every ε of `epsilons` and return one Outcome for each, in order.
+
+        An ε is a number, or one number per image (N,). The attack runs on a faster copy of the model, made here;
+        give an `escrime.models.Twin` instead of a model to use one copy for several calls.
+        """
         problem = Problem.checked(images, labels, targets, self.target, seed, ids)
-        epsilons = [epsilon(e, self.norm) for e in epsilons]
+        budgets = self._budgets([self._budget(e) for e in epsilons], problem.images)
         if not len(problem.images):
             nothing = torch.zeros(0)
-            return [Outcome(problem.images, nothing, nothing) for _ in epsilons]
-        with no_trace(model, problem.images.device):
-            return self._sweep(model, problem, epsilons)
+            return [Outcome(problem.images, nothing, nothing, nothing.bool()) for _ in epsilons]
+        twin = model if isinstance(model, Twin) else Twin(model)
+        with no_trace(twin.model, problem.images.device):
+            return self._sweep(twin, problem, budgets, torch.ones_like(budgets, dtype=torch.bool))
 
-    def _sweep(self, model, problem: Problem, epsilons: list[float]) -> list[Outcome]:
+    def _budget(self, eps) -> float | tuple[float, ...]:
+        """ε as a number, or a tuple of one per image."""
+        if isinstance(eps, (Tensor, list, tuple)):
+            eps = torch.as_tensor(eps).flatten().tolist() if isinstance(eps, Tensor) else eps
+            return tuple(epsilon(e, self.norm) for e in eps)
+        return epsilon(eps, self.norm)
+
+    def _budgets(self, epsilons: list, images: Tensor) -> Tensor:
+        """ε of every sweep step and image, (K, N) float64 on the CPU."""
+        for eps in epsilons:
+            if isinstance(eps, tuple) and len(eps) != len(images):
+                raise EscrimeError(f"eps holds {len(eps)} values for {len(images)} images; give one number, or one per image.")
+        rows = [torch.as_tensor(eps, dtype=torch.float64).expand(len(images)) for eps in epsilons]
+        return torch.stack(rows) if rows else torch.zeros(0, len(images), dtype=torch.float64)
+
+    def _sweep(self, twin: Twin, problem: Problem, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
+        """One Outcome per row of `budgets` (K, N); entries not `wanted` (K, N) may be left as the clean image."""
         raise NotImplementedError

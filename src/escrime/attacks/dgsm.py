@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
-from ..threat import linf_bounds, per_image
+from ..threat import per_image
 from .iterative import Answer, IterativeAttack, Rows, State
 
 
@@ -37,19 +37,17 @@ class DGSM(IterativeAttack):
         if self.step_size is not None and not self.step_size > 0:
             raise EscrimeError(f"step_size = {self.step_size} must be positive; leave it out for 2.5·ε/steps.")
 
-    def _sweep(self, model, problem, epsilons):
+    def _sweep(self, twin, problem, budgets, wanted):
         if problem.targets is None:
             raise EscrimeError("DGSM needs the class to move towards: give target=CLASS, or targets= (N,) in the call.")
-        return super()._sweep(model, problem, epsilons)
+        return super()._sweep(twin, problem, budgets, wanted)
 
-    def start(self, rows: Rows, keys: list[tuple]) -> State:
-        lower, upper = linf_bounds(rows.images, rows.eps)
+    def start(self, rows: Rows, keys: Tensor) -> State:
         a = 2.5 * rows.eps / self.steps if self.step_size is None else torch.full_like(rows.eps, self.step_size)
-        return {"x": rows.images, "lower": lower, "upper": upper, "a": per_image(a, rows.images).float()}
+        return {"x": rows.images, "a": per_image(a, rows.images).float()}
 
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor) -> Tensor:
         return (logits.gather(1, labels[:, None]) - logits.gather(1, aims[:, None])).squeeze(1)
 
     def step(self, state: State, answer: Answer, rows: Rows) -> None:
-        moved = state["x"] - state["a"] * answer.gradient.sign()
-        state["x"] = torch.minimum(torch.maximum(moved, state["lower"]), state["upper"])
+        state["x"] = rows.project(state["x"] - state["a"] * answer.gradient.sign())

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ..models.running import Batches, network_batch, passes_per_image
 from ..threat import per_image, project
 from .base import Attack, Outcome
 from .gradients import loss_gradient
-from .problem import Problem, check_classes, check_logits, passes_per_image, report_not_finite, row_key
+from .problem import Problem, check_classes, check_logits, report_not_finite
 from .steps import steepest
 
 
@@ -26,25 +28,32 @@ class FGSM(Attack):
     target: int | None = None
     eot: int = 1
 
-    def _sweep(self, model, problem: Problem, epsilons: list[float]) -> list[Outcome]:
-        images, targeted = problem.images, problem.targets is not None
-        goal = problem.targets if targeted else problem.labels
-        goals = goal.repeat_interleave(self.eot)
+    def _sweep(self, twin, problem: Problem, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
+        images, keys, copies = problem.images, problem.keys(self.name), passes_per_image(twin.model)
+        adversarial = [torch.empty_like(images) for _ in budgets]
+
+        def part(at: slice) -> None:
+            direction = steepest(self._gradient(twin, problem, at, keys[at]), self.norm)
+            for moved, eps in zip(adversarial, budgets[:, at]):
+                step = per_image(eps, images[at]).float() * direction
+                moved[at] = project(images[at] + step, images[at], eps, self.norm)
+
+        Batches(network_batch(images) // (copies * self.eot)).map(part, len(images))
+        # The gradient serves every ε, so its cost is shared among them.
+        share = torch.full((len(images),), self.eot * copies / len(budgets))
+        return [Outcome(moved, share, share) for moved in adversarial]
+
+    def _gradient(self, twin, problem: Problem, at: slice, keys: Tensor) -> Tensor:
+        """The gradient (N, C, H, W) along which to step, for the images `at`."""
+        targeted = problem.targets is not None
+        goals = (problem.targets if targeted else problem.labels)[at].repeat_interleave(self.eot)
 
         def loss(logits):
             check_classes(problem, check_logits(logits, len(goals)).shape[1])
             return cross_entropy(logits, goals, reduction="none")
 
-        keys = [row_key(problem, i, self.name) for i in range(len(images))]
-        logits, _, gradient = loss_gradient(model, images, loss, keys, self.eot)
-        report_not_finite(problem, ~(logits.isfinite().all(1) & gradient.flatten(1).isfinite().all(1)))
-        if targeted:
-            gradient = -gradient
-        direction = steepest(gradient, self.norm)
-        spent = torch.full((len(images),), float(self.eot * passes_per_image(model)))
-        # The gradient serves every ε, so its cost is shared among them.
-        share = spent / len(epsilons)
-        return [
-            Outcome(project(images + per_image(eps, images).float() * direction, images, eps, self.norm), share, share)
-            for eps in epsilons
-        ]
+        logits, _, gradient = loss_gradient(twin.copy, problem.images[at], loss, keys, self.eot)
+        bad = torch.zeros(len(problem.images), dtype=torch.bool)
+        bad[at] = ~(logits.isfinite().all(1) & gradient.flatten(1).isfinite().all(1)).cpu()
+        report_not_finite(problem, bad)
+        return -gradient if targeted else gradient

@@ -1,10 +1,14 @@
-"""What an iterative attack is to the scheduler: a start, a loss, a step, and the iterate it answers with."""
+"""What an iterative attack is to the scheduler: a start, a question to the model, a step, and the iterate it answers with."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
+from ..threat import linf_bounds, project_l2
 from .base import Attack, Outcome
+from .gradients import loss_gradient
 from .problem import Problem
 
 State = dict[str, Tensor]  # per-job tensors, first dimension the job; "x" holds the iterate to be evaluated next
@@ -12,30 +16,53 @@ State = dict[str, Tensor]  # per-job tensors, first dimension the job; "x" holds
 
 @dataclass(frozen=True)
 class Rows:
-    """The jobs in the batch: which image each is about (N,), the original images (N, C, H, W), labels (N,), the class to
-    reach (N,) or None, ε (N,) float64."""
+    """The jobs in the batch: the original images (N, C, H, W), labels (N,), the class to reach and the class to move
+    towards (N,) or None, ε (N,) float64, and in l_inf the box (N, C, H, W) that iterates must stay in."""
 
-    images_at: Tensor
     images: Tensor
     labels: Tensor
+    targets: Tensor | None
     aims: Tensor | None
     eps: Tensor
+    norm: str
+    lower: Tensor | None = None
+    upper: Tensor | None = None
+
+    def __post_init__(self):
+        if self.norm == "linf" and self.lower is None:
+            for name, bound in zip(("lower", "upper"), linf_bounds(self.images, self.eps), strict=True):
+                object.__setattr__(self, name, bound)
+
+    def project(self, x: Tensor) -> Tensor:
+        """The nearest points of ball ∩ box, kept to the last bit."""
+        if self.norm == "l2":
+            return project_l2(x, self.images, self.eps)
+        return torch.minimum(torch.maximum(x, self.lower), self.upper)
+
+    def each(self, change: Callable[[str, Tensor], Tensor]) -> "Rows":
+        """A copy whose tensors are change(name, tensor)."""
+        return replace(self, **{k: change(k, v) for k, v in vars(self).items() if isinstance(v, Tensor)})
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said of the iterates: logits (N, K), the attack's loss (N,) and its gradient (N, C, H, W)."""
+    """What the model said of the iterates: logits (N, K), the attack's loss (N,), its gradient, and, once verified, which
+    iterates succeed (N,) bool. gradient: of the loss (N, C, H, W); or of the logits of `classes` (N, M), (N, M, C, H, W);
+    None where the attack uses scores only."""
 
     logits: Tensor
     loss: Tensor
-    gradient: Tensor
+    gradient: Tensor | None
+    classes: Tensor | None = None
+    success: Tensor | None = None
 
 
 class IterativeAttack(Attack):
-    """An attack that takes `steps` gradient steps from a start point. A subclass implements start, objective and step.
+    """An attack that asks the model about `steps` iterates from a start point. A subclass implements start, objective and
+    step, and may replace ask, rank and finished.
 
     early_stop: a job leaves as soon as an iterate succeeds. restarts: how often a job that failed begins again. keep_best:
-    the answer is the best iterate (adversarial before not, then the lowest loss), the start and the last one among them,
+    the answer is the best iterate (adversarial before not, then the lowest rank), the start and the last one among them,
     which takes one more pass; otherwise it is the last iterate.
     """
 
@@ -43,18 +70,36 @@ class IterativeAttack(Attack):
     restarts: int = 1
     early_stop: bool = False
     keep_best: bool = False
+    backwards = 1  # backward passes behind each answer
 
-    def start(self, rows: Rows, keys: list[tuple]) -> State:
-        """The state of new jobs; random starts are drawn from `keys`."""
+    @property
+    def queries(self) -> int:
+        """Answers a job may ask for: where they are looked at, the iterate after the last step is one too."""
+        return self.steps + (self.keep_best or self.early_stop)
+
+    def start(self, rows: Rows, keys: Tensor) -> State:
+        """The state of new jobs; random numbers of row i come from keys[i], (N,) int64."""
         raise NotImplementedError
 
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
         """One value per row, (N,), to be minimized."""
         raise NotImplementedError
 
+    def ask(self, model, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Answer:
+        """Put the iterates x (N, C, H, W) to the model. `loss` is the objective for these rows, each repeated `eot` times."""
+        return Answer(*loss_gradient(model, x, loss, keys, self.eot))
+
     def step(self, state: State, answer: Answer, rows: Rows) -> None:
         """Put the next iterate, inside ball and box, into state["x"]."""
         raise NotImplementedError
+
+    def rank(self, answer: Answer, x: Tensor, rows: Rows) -> Tensor:
+        """What tells the better of two adversarial iterates, or of two that are not: lower is better, (N,)."""
+        return answer.loss
+
+    def finished(self, state: State) -> Tensor | None:
+        """Jobs (N,) bool that give up after this step although queries are left; None for none."""
+        return None
 
     def aims(self, problem: Problem, clean_logits: Tensor | None, restart: int) -> Tensor | None:
         """The class each image (N,) is moved towards in this restart; None moves it away from its label."""
@@ -70,7 +115,8 @@ class IterativeAttack(Attack):
         predicted = logits.argmax(1)
         return predicted != labels if targets is None else predicted == targets
 
-    def _sweep(self, model, problem: Problem, epsilons: list[float]) -> list[Outcome]:
+    def _sweep(self, twin, problem: Problem, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
+        from .plans import Grid
         from .scheduler import Stream
 
-        return Stream(self, model, problem, epsilons).run()
+        return Stream(self, twin, problem, budgets, Grid(wanted, self.restarts)).run()

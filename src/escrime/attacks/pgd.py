@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
-from ..threat import epsilon, per_image, project
+from ..threat import epsilon, per_image
 from .iterative import Answer, IterativeAttack, Rows, State
 from .losses import LOSSES, check_loss
 from .steps import random_start, steepest
@@ -44,8 +44,8 @@ class PGD(IterativeAttack):
         if not 0 <= self.momentum:
             raise EscrimeError(f"momentum = {self.momentum} is negative; use 0 for none or 1 as in MI-FGSM.")
 
-    def start(self, rows: Rows, keys: list[tuple]) -> State:
-        x = random_start(rows, keys, self.norm) if self.random_start else rows.images
+    def start(self, rows: Rows, keys: Tensor) -> State:
+        x = random_start(rows, keys) if self.random_start else rows.images
         return {"x": x, "velocity": torch.zeros_like(x)} if self.momentum else {"x": x}
 
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
@@ -58,7 +58,7 @@ class PGD(IterativeAttack):
             state["velocity"] = gradient = self.momentum * state["velocity"] + gradient / size
         a = rows.eps * 2.5 / self.steps if self.step_size is None else torch.full_like(rows.eps, float(self.step_size))
         moved = state["x"] - per_image(a, rows.images).float() * steepest(gradient, self.norm)
-        state["x"] = project(moved, rows.images, rows.eps, self.norm)
+        state["x"] = rows.project(moved)
 
 
 def check_steps(attack) -> None:

@@ -1,12 +1,12 @@
-"""What every attack starts from: checked images, labels, targets, ids and seed, and the promise to leave no trace."""
+"""What every attack starts from: checked images, labels, targets, ids and seed."""
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import EscrimeError
+from ..randomness import as_keys
 from ..threat import check_images, check_labels
 
 
@@ -46,6 +46,16 @@ class Problem:
             raise EscrimeError(f"ids name {len(ids)} images, but {n} were given; give one id per image.")
         return cls(images, labels, targets, ids, int(seed))
 
+    def only(self, rows: Tensor) -> "Problem":
+        """The same problem for some of its images; `rows` holds their positions."""
+        targets = None if self.targets is None else self.targets[rows]
+        ids = tuple(self.ids[row] for row in rows.tolist())
+        return Problem(self.images[rows], self.labels[rows], targets, ids, self.seed)
+
+    def keys(self, *purpose) -> Tensor:
+        """One key (N,) per image for `purpose`."""
+        return as_keys([(self.seed, name, *purpose) for name in self.ids])
+
 
 def check_logits(logits: Tensor, rows: int) -> Tensor:
     """Return `logits` if they have shape (rows, K)."""
@@ -70,44 +80,3 @@ def report_not_finite(problem: Problem, bad: Tensor) -> None:
             f"the model returns NaN or infinite logits for image {problem.ids[rows[0]]!r} ({len(rows)} of {len(bad)} "
             "images); such an answer is not a success of the attack, so mend the model first (overflow, 0/0 in a defense?)."
         )
-
-
-@contextmanager
-def no_trace(model: nn.Module, device: torch.device):
-    """Attack the model in eval mode with frozen parameters; afterwards everything is as it was.
-
-    Restores the train/eval mode of every submodule, every requires_grad and the global random state. Gradients of
-    parameters are never written, because attacks differentiate with respect to the images only.
-    """
-    if not isinstance(model, nn.Module):
-        yield  # a plain callable has no state that an attack could change
-        return
-    modes = [(module, module.training) for module in model.modules()]
-    frozen = [p for p in model.parameters() if p.requires_grad]
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        try:
-            model.eval()
-            for parameter in frozen:
-                parameter.requires_grad_(False)
-            yield
-        finally:
-            for module, training in modes:
-                module.training = training
-            for parameter in frozen:
-                parameter.requires_grad_(True)
-
-
-def passes_per_image(model) -> int:
-    """How many passes of the network one image costs: a defense that averages over copies says so in `copies`."""
-    return int(getattr(model, "copies", 1))
-
-
-def network_batch(images: Tensor) -> int:
-    """How many images of this size go through the network at a time: few large ones, many small ones."""
-    return max(16, min(256, 2**22 // images[0].numel()))
-
-
-def row_key(problem: Problem, row: int, *purpose) -> tuple:
-    """The key of image `row` for `purpose` (attack name, ε, step, ...)."""
-    return (problem.seed, problem.ids[row], *purpose)

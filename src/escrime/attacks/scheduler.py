@@ -1,146 +1,210 @@
 """Drives iterative attacks: a job is (image, ε, restart) with its own step counter, and the batch is kept full of jobs.
 
 A finished job leaves and the next one enters, so the cost follows the work that is needed; a sweep over ε is one stream.
-A restart enters only after the one before it has failed.
+The attack runs on the faster copy of the model, and a success counts once the original agrees; otherwise the job goes on.
 """
 
-from collections import deque
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ..randomness import row_keys
+from ..models.running import Batches, network_batch, passes_per_image
+from ..models.twin import Twin
+from ..randomness import as_keys, derive, row_keys
+from ..threat import distance
 from .base import Outcome
-from .gradients import loss_gradient
 from .iterative import Answer, IterativeAttack, Rows, State
-from .problem import Problem, check_classes, check_logits, network_batch, passes_per_image, report_not_finite, row_key
+from .plans import Grid, Job
+from .problem import Problem, check_classes, check_logits, report_not_finite
 
-
-@dataclass(frozen=True)
-class Job:
-    """Image and ε by index, and the number of the restart."""
-
-    image: int
-    eps: int
-    restart: int = 0
+START = -1  # in place of a step number, in the key of a start point's randomness
 
 
 class Stream:
-    """All jobs of one sweep over ε. `run()` returns one Outcome per ε."""
+    """All jobs of one sweep over `budgets` (K, N). `run()` returns one Outcome per ε."""
 
-    def __init__(self, attack: IterativeAttack, model, problem: Problem, epsilons: list[float]):
-        self.attack, self.model, self.problem, self.epsilons = attack, model, problem, epsilons
-        n, self.device = len(problem.images), problem.images.device
-        self.waiting = deque(Job(image, eps) for eps in range(len(epsilons)) for image in range(n))
-        self.active: list[Job] = []
-        self.taken = torch.zeros(0, dtype=torch.long)  # queries each active job has spent
+    def __init__(self, attack: IterativeAttack, twin: Twin, problem: Problem, budgets: Tensor, plan: Grid):
+        self.attack, self.twin, self.problem, self.budgets, self.plan = attack, twin, problem, budgets, plan
+        self.device, shape = problem.images.device, budgets.shape
+        self.jobs = torch.zeros(0, 3, dtype=torch.int64)  # those in the batch: image, ε, restart
+        self.keys = self.taken = torch.zeros(0, dtype=torch.int64)  # of each: its key, the answers it has had
+        self.rows: Rows | None = None
         self.state: State = {}
-        self.result = [problem.images.clone() for _ in epsilons]
-        self.rank = torch.full((len(epsilons), n, 2), float("inf"))  # of the answer kept: (not adversarial, loss)
-        self.queries = torch.zeros(len(epsilons), n)
-        self.bad = torch.zeros(n, dtype=torch.bool, device=self.device)
-        self.copies = passes_per_image(model)
-        self.capacity = max(1, network_batch(problem.images) // (self.copies * attack.eot))
+        self.result = [problem.images.clone() for _ in budgets]
+        self.rank = torch.full((*shape, 2), float("inf"))  # of the answer kept: (not adversarial, rank)
+        self.forwards, self.backwards = torch.zeros(shape), torch.zeros(shape)
+        self.success = torch.zeros(shape, dtype=torch.bool)
+        self.bad = torch.zeros(len(problem.images), dtype=torch.bool)
+        self.copies = passes_per_image(twin.model)
+        self.batches = Batches(network_batch(problem.images) // (self.copies * attack.eot))
+        self.looks = attack.keep_best or attack.early_stop
+        # An average over noise draws is nobody's verdict: such an answer is for the evaluation to judge.
+        self.verifies = self.looks and attack.eot == 1 and not twin.exact
         self.checked = False
 
     def run(self) -> list[Outcome]:
-        if self.attack.steps == 0:
+        if self.attack.queries == 0:
             nothing = torch.zeros(len(self.problem.images))
             return [Outcome(x, nothing, nothing) for x in self.result]
         clean = self._clean_logits() if self.attack.needs_clean_logits else None
         aims = [self.attack.aims(self.problem, clean, restart) for restart in range(self.attack.restarts)]
         self.aims = None if aims[0] is None else torch.stack(aims)
-        while self.waiting or self.active:
-            self._fill()
+        while self._fill():
             self._query()
-        report_not_finite(self.problem, self.bad)
-        spent = self.queries * (self.copies * self.attack.eot)
-        extra = 0 if clean is None else self.copies / len(self.epsilons)
-        return [Outcome(x, passes + extra, passes) for x, passes in zip(self.result, spent, strict=True)]
+        forwards, backwards = self.forwards * self.copies, self.backwards * self.copies
+        if clean is not None:
+            forwards = forwards + self.copies / len(self.budgets)
+        outcomes = []
+        for k, sources in enumerate(self._sources()):
+            adversarial, success = self.result[k], self.success[k]
+            if sources is not None:
+                adversarial = torch.stack(
+                    [self.problem.images[i] if at < 0 else self.result[at][i] for i, at in enumerate(sources)]
+                )
+                success = torch.tensor([at >= 0 and bool(self.success[at, i]) for i, at in enumerate(sources)])
+            outcomes.append(Outcome(adversarial, forwards[k], backwards[k], success if self.looks else None))
+        return outcomes
 
-    def _fill(self) -> None:
-        """Let waiting jobs into the batch while there is room."""
-        fresh = [self.waiting.popleft() for _ in range(min(self.capacity - len(self.active), len(self.waiting)))]
-        if not fresh:
-            return
-        state = self.attack.start(self._rows(fresh), [self._key(job, "start") for job in fresh])
-        if self.attack.keep_best:
-            state |= {"best": state["x"], "rank": torch.full((len(fresh), 2), float("inf"), device=self.device)}
-        self.state = {k: torch.cat([self.state[k], v]) for k, v in state.items()} if self.active else state
-        self.active += fresh
-        self.taken = torch.cat([self.taken, torch.zeros(len(fresh), dtype=torch.long)])
+    def _sources(self) -> list:
+        sources = self.plan.sources()
+        return [None] * len(self.budgets) if sources is None else sources.tolist()
+
+    def _fill(self) -> bool:
+        """Let waiting jobs into the batch while there is room. Whether the batch holds any job."""
+        fresh = []
+        while len(self.jobs) + len(fresh) < self.batches.limit and (job := self.plan.next()):
+            fresh.append(job)
+        if fresh:
+            seed, name, ids = self.problem.seed, self.attack.name, self.problem.ids
+            keys = as_keys([(seed, ids[j.image], name, float(self.budgets[j.eps, j.image]), j.restart) for j in fresh])
+            rows = self._rows(fresh)
+            state = self.attack.start(rows, derive(keys, START))
+            if self.attack.keep_best:
+                state |= {"best": state["x"], "rank": torch.full((len(fresh), 2), float("inf"), device=self.device)}
+            if len(self.jobs):
+                state = {name: torch.cat([self.state[name], value]) for name, value in state.items()}
+                rows = self.rows.each(lambda name, old: torch.cat([old, getattr(rows, name)]))
+            self.state, self.rows = state, rows
+            self.jobs = torch.cat([self.jobs, torch.tensor(fresh)])
+            self.keys = torch.cat([self.keys, keys])
+            self.taken = torch.cat([self.taken, torch.zeros(len(fresh), dtype=torch.int64)])
+        return len(self.jobs) > 0
 
     def _query(self) -> None:
         """Ask the model once about every iterate in the batch; let jobs step on or leave."""
-        attack, state, rows = self.attack, self.state, self._rows(self.active)
-        labels, aims = (None if t is None else t.repeat_interleave(attack.eot) for t in (rows.labels, rows.aims))
-        keys = [self._key(job, step) for job, step in zip(self.active, self.taken.tolist(), strict=True)]
-        logits, loss, gradient = loss_gradient(self.model, state["x"], partial(self._loss, labels, aims), keys, attack.eot)
-        self.bad[rows.images_at] |= ~(logits.isfinite().all(1) & gradient.flatten(1).isfinite().all(1))
-        targets = None if self.problem.targets is None else self.problem.targets[rows.images_at]
-        success = attack.succeeded(logits, rows.labels, targets)
+        attack, state, rows = self.attack, self.state, self.rows
+        keys = derive(self.keys, self.taken)
+        answer = self._ask(state["x"], keys)
+        success, asked = self._verify(state["x"], answer, keys)
+        answer = replace(answer, success=success.to(self.device))
         if attack.keep_best:
-            _keep_best(state, torch.stack([(~success).float(), loss], dim=1))
+            _keep_best(state, torch.stack([(~answer.success).float(), attack.rank(answer, state["x"], rows)], dim=1))
         evaluated = state["x"]
-        attack.step(state, Answer(logits, loss, gradient), rows)
+        attack.step(state, answer, rows)
         self.taken += 1
-        closing = attack.keep_best or attack.early_stop  # the iterate after the last step is evaluated too
-        exhausted = self.taken == attack.steps + closing
-        # The one wait for the device in a step.
-        success = success.cpu() if attack.early_stop else torch.zeros_like(exhausted)
-        leaving = success | exhausted
+        leaving = self.taken >= attack.queries
+        if attack.early_stop:
+            leaving = leaving | success
+        if (finished := attack.finished(state)) is not None:
+            leaving = leaving | finished.cpu()
+        self._spend(asked)
         if leaving.any():
-            answer = state["best"] if attack.keep_best else evaluated if closing else state["x"]
-            self._leave(leaving, success, answer)
+            self._leave(leaving, success, state["best"] if attack.keep_best else evaluated if self.looks else state["x"])
 
-    def _leave(self, leaving: Tensor, success: Tensor, answer: Tensor) -> None:
-        """Keep the answers of the jobs that leave, send failed ones to their next restart, close the gap in the batch."""
-        rank = self.state["rank"].cpu() if self.attack.keep_best else None
-        for row in leaving.nonzero().flatten().tolist():
-            job = self.active[row]
-            self.queries[job.eps, job.image] += self.taken[row]
-            if rank is None or tuple(rank[row]) < tuple(self.rank[job.eps, job.image]):
-                self.result[job.eps][job.image] = answer[row]
-                if rank is not None:
-                    self.rank[job.eps, job.image] = rank[row]
-            if not success[row] and job.restart + 1 < self.attack.restarts:
-                self.waiting.append(Job(job.image, job.eps, job.restart + 1))
-        stay = ~leaving
-        self.state = {key: value[stay.to(self.device)] for key, value in self.state.items()}
-        self.active = [job for job, stays in zip(self.active, stay.tolist(), strict=True) if stays]
-        self.taken = self.taken[stay]
+    def _ask(self, x: Tensor, keys: Tensor) -> Answer:
+        """The answers of the copy, in as many batches as memory asks for."""
 
-    def _rows(self, jobs: list[Job]) -> Rows:
-        image, eps, restart = (
-            torch.tensor([getattr(job, part) for job in jobs], device=self.device) for part in ("image", "eps", "restart")
-        )
-        budget = torch.tensor(self.epsilons, dtype=torch.float64, device=self.device)[eps]
-        aims = None if self.aims is None else self.aims[restart, image]
-        return Rows(image, self.problem.images[image], self.problem.labels[image], aims, budget)
+        def part(at: slice) -> Answer:
+            rows = self.rows.each(lambda name, value: value[at])
+            labels, aims = (None if t is None else t.repeat_interleave(self.attack.eot) for t in (rows.labels, rows.aims))
+            loss = lambda logits: self.attack.objective(logits, labels, aims)  # noqa: E731
+            return self.attack.ask(self._network, x[at], loss, rows, keys[at])
 
-    def _key(self, job: Job, purpose) -> tuple:
-        return row_key(self.problem, job.image, self.attack.name, self.epsilons[job.eps], job.restart, purpose)
+        answers = self.batches.map(part, len(x))
+        if len(answers) > 1:
+            parts = {name: [getattr(answer, name) for answer in answers] for name in vars(answers[0])}
+            answers = [Answer(**{name: None if p[0] is None else torch.cat(p) for name, p in parts.items()})]
+        return answers[0]
 
-    def _loss(self, labels: Tensor, aims: Tensor | None, logits: Tensor) -> Tensor:
-        check_logits(logits, len(labels))
+    def _network(self, x: Tensor) -> Tensor:
+        logits = check_logits(self.twin.copy(x), len(x))
         if not self.checked:
             check_classes(self.problem, logits.shape[1])
             self.checked = True
-        return self.attack.objective(logits, labels, aims)
+        return logits
+
+    def _verify(self, x: Tensor, answer: Answer, keys: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Which iterates succeed, as the original says wherever the copy's answer is close; and whom it was asked about.
+
+        Both on the CPU. The wait for the copy's flags is the only one of a step in which no answer is close.
+        """
+        rows, logits = self.rows, answer.logits
+        bad = ~logits.isfinite().all(1)
+        if answer.gradient is not None:
+            bad |= ~answer.gradient.flatten(1).isfinite().all(1)
+        claimed = self.attack.succeeded(logits, rows.labels, rows.targets)
+        doubtful = self.twin.doubtful(logits) if self.verifies else torch.zeros_like(bad)
+        flags = torch.stack([bad, claimed, claimed & doubtful]).cpu()
+        if flags[0].any():
+            self.bad[self.jobs[flags[0], 0]] = True
+            report_not_finite(self.problem, self.bad)
+        if not flags[2].any():
+            return flags[1], None
+        logits, asked = self.twin.settle(x, logits, keys, claimed)
+        return (self.attack.succeeded(logits, rows.labels, rows.targets) & claimed).cpu(), asked
+
+    def _spend(self, asked: Tensor | None) -> None:
+        """Count the passes of this answer."""
+        place = (self.jobs[:, 1], self.jobs[:, 0])
+        cost = torch.full((len(self.jobs),), float(self.attack.eot))
+        self.backwards.index_put_(place, cost * self.attack.backwards, accumulate=True)
+        self.forwards.index_put_(place, cost if asked is None else cost + asked, accumulate=True)
+
+    def _leave(self, leaving: Tensor, success: Tensor, answer: Tensor) -> None:
+        """Keep the answers of the jobs that leave, report to the plan, close the gap in the batch."""
+        gone = leaving.nonzero().flatten()
+        at = gone.to(self.device)
+        rank = self.state["rank"][at].cpu() if self.attack.keep_best else None
+        won = success[gone] if rank is None else rank[:, 0] == 0
+        answer = answer[at]
+        away = distance(answer, self.rows.images[at], self.attack.norm).tolist()
+        for n, numbers in enumerate(self.jobs[gone].tolist()):
+            job = Job(*numbers)
+            place = (job.eps, job.image)
+            if rank is None or tuple(rank[n]) < tuple(self.rank[place]):
+                self.result[job.eps][job.image] = answer[n]
+                self.success[place] = won[n]
+                if rank is not None:
+                    self.rank[place] = rank[n]
+            # Without early stop one success is not enough, as with noise, where it may be a lucky draw.
+            self.plan.report(job, bool(won[n]) and self.attack.early_stop, away[n])
+        stay = ~leaving
+        kept = stay.nonzero().flatten().to(self.device)
+        self.state = {name: value[kept] for name, value in self.state.items()}
+        self.rows = self.rows.each(lambda name, value: value[kept])
+        self.jobs, self.keys, self.taken = self.jobs[stay], self.keys[stay], self.taken[stay]
+
+    def _rows(self, jobs: list[Job]) -> Rows:
+        problem = self.problem
+        image, eps, restart = torch.tensor(jobs).T
+        budget, image = self.budgets[eps, image].to(self.device), image.to(self.device)
+        aims = None if self.aims is None else self.aims[restart.to(self.device), image]
+        targets = None if problem.targets is None else problem.targets[image]
+        return Rows(problem.images[image], problem.labels[image], targets, aims, budget, self.attack.norm)
 
     def _clean_logits(self) -> Tensor:
-        parts = []
-        for start in range(0, len(self.problem.images), self.capacity):
-            rows = range(start, min(start + self.capacity, len(self.problem.images)))
-            with torch.no_grad(), row_keys([row_key(self.problem, i, self.attack.name, "clean") for i in rows]):
-                parts.append(check_logits(self.model(self.problem.images[rows.start : rows.stop]), len(rows)))
-        return torch.cat(parts)
+        images, keys = self.problem.images, self.problem.keys(self.attack.name, "clean")
+
+        def part(at: slice) -> Tensor:
+            with torch.no_grad(), row_keys(keys[at]):
+                return self._network(images[at])
+
+        return torch.cat(self.batches.map(part, len(images)))
 
 
 def _keep_best(state: State, rank: Tensor) -> None:
-    """Keep the evaluated iterate where it ranks below the best so far: adversarial first, then the lowest loss."""
+    """Keep the evaluated iterate where it ranks below the best so far: adversarial first, then the lowest rank."""
     old = state["rank"]
     better = (rank[:, 0] < old[:, 0]) | ((rank[:, 0] == old[:, 0]) & (rank[:, 1] < old[:, 1]))
     state["best"] = torch.where(better[:, None, None, None], state["x"], state["best"])

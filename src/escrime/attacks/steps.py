@@ -3,24 +3,23 @@
 import torch
 from torch import Tensor
 
-from ..randomness import generator
-from ..threat import per_image, project
+from ..threat import per_image
 from .iterative import Rows
 
 
-def random_start(rows: Rows, keys: list[tuple], norm: str) -> Tensor:
-    """Points (N, C, H, W) uniform in the ε-ball of `norm`, clipped to the box, one draw per key."""
+def random_start(rows: Rows, keys: Tensor) -> Tensor:
+    """Points (N, C, H, W) uniform in the ε-ball, clipped to the box, one draw per key (N,)."""
     shape, device = rows.images.shape[1:], rows.images.device
-    noise = torch.empty_like(rows.images)
-    for n, key in enumerate(keys):
-        source = generator(*key, device=device)
-        if norm == "linf":
+    noise, source = torch.empty_like(rows.images), torch.Generator(device=device)
+    for n, key in enumerate(keys.tolist()):
+        source.manual_seed(key)
+        if rows.norm == "linf":
             noise[n] = torch.rand(shape, generator=source, device=device).mul_(2).sub_(1)
         else:
             direction = torch.randn(shape, generator=source, device=device)
             radius = torch.rand((), generator=source, device=device) ** (1 / direction.numel())
             noise[n] = direction * (radius / direction.norm())
-    return project(rows.images + per_image(rows.eps, rows.images).float() * noise, rows.images, rows.eps, norm)
+    return rows.project(rows.images + per_image(rows.eps, rows.images).float() * noise)
 
 
 def steepest(gradient: Tensor, norm: str) -> Tensor:

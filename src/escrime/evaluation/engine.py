@@ -9,12 +9,12 @@ from torch import Tensor
 
 from ..attacks import Attack, Outcome
 from ..errors import EscrimeError
+from ..models.twin import Twin
 from ..threat import check_images, distance, epsilon, inside
 from .cases import Case
 from .images import Images
 from .records import frame
 from .scoring import Verdict, is_randomized, score
-from .twin import Twin
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ def evaluate_parts(
                 for model in (attacked, *(part.case.subject.classifier for part in parts)):
                     if id(model) not in randomized:
                         randomized[id(model)] = is_randomized(model, everything.pixels)
-                        twins[id(model)] = Twin.of(model, everything.pixels)
+                        twins[id(model)] = Twin(model)
                 targets = _targets(attack, images)
                 # Our own attacks use the faster copy; a user's attack gets the model it was promised.
-                prey = twins[id(attacked)].copy if isinstance(attack, Attack) else attacked
+                prey = twins[id(attacked)] if isinstance(attack, Attack) else attacked
                 noisy, grid = randomized[id(attacked)], epsilons[label]
                 outcomes = craft(attack, prey, images, targets, grid, seed, eot if noisy else None)
                 for part in parts:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..attacks.problem import network_batch, no_trace, passes_per_image
 from ..errors import EscrimeError
-from ..randomness import row_keys
-from .twin import Twin
+from ..models.running import Batches, network_batch, no_trace, passes_per_image
+from ..models.twin import Twin
+from ..randomness import as_keys, derive, row_keys
 
 
 @dataclass(frozen=True)
@@ -31,30 +31,25 @@ def score(
     targets (N,) holds -1 where there is none. Confidence is the mean softmax probability of the majority class.
     A Twin answers clear cases with its faster copy.
     """
-    twin = model if isinstance(model, Twin) else Twin(model, model, float("inf"))
-    size = max(1, network_batch(images) // passes_per_image(twin.model))
-    parts = []
+    twin = model if isinstance(model, Twin) else Twin(model, copy=model)
+    hashed = as_keys(keys)
+
+    def part(rows: slice) -> tuple[Tensor, ...]:
+        probabilities, votes = 0.0, 0.0
+        for draw in range(draws):
+            logits = twin.logits(images[rows], derive(hashed[rows], draw))
+            chance = logits.float().softmax(dim=1)
+            _check_finite(logits, keys[rows])
+            vote = torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1])
+            probabilities, votes = probabilities + chance / draws, votes + vote / draws
+        prediction = (votes + 1e-6 * probabilities).argmax(1)
+        pick = lambda table, index: table.gather(1, index.clamp_min(0)[:, None]).squeeze(1)  # noqa: E731
+        aim = targets[rows]
+        hit = torch.where(aim >= 0, pick(votes, aim), torch.zeros_like(votes[:, 0]))
+        return prediction, pick(probabilities, prediction), pick(votes, labels[rows]), hit
+
     with no_trace(twin.model, images.device):
-        for start in range(0, len(images), size):
-            rows = slice(start, start + size)
-            probabilities, votes = 0.0, 0.0
-            for draw in range(draws):
-                logits = twin.logits(images[rows], [(*key, draw) for key in keys[rows]])
-                chance = logits.float().softmax(dim=1)
-                _check_finite(logits, keys[rows])
-                vote = torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1])
-                probabilities, votes = probabilities + chance / draws, votes + vote / draws
-            prediction = (votes + 1e-6 * probabilities).argmax(1)
-            pick = lambda table, index: table.gather(1, index.clamp_min(0)[:, None]).squeeze(1)  # noqa: E731
-            aim = targets[rows]
-            parts.append(
-                (
-                    prediction,
-                    pick(probabilities, prediction),
-                    pick(votes, labels[rows]),
-                    torch.where(aim >= 0, pick(votes, aim), torch.zeros_like(votes[:, 0])),
-                )
-            )
+        parts = Batches(network_batch(images) // passes_per_image(twin.model)).map(part, len(images))
     return Verdict(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
 
 
@@ -76,12 +71,13 @@ def is_randomized(model: nn.Module, images: Tensor, repeats: int = 4) -> bool:
     first = None
     with torch.no_grad(), no_trace(model, images.device):
         for repeat in range(repeats):
-            answers = []
-            for start in range(0, len(images), size := max(1, network_batch(images) // passes_per_image(model))):
-                rows = images[start : start + size]
-                with row_keys([("is_randomized", start + i, repeat) for i in range(len(rows))]):
-                    answers.append(model(rows))
-            answers = torch.cat(answers)
+            keys = as_keys([("is_randomized", i, repeat) for i in range(len(images))])
+
+            def part(rows: slice, keys=keys) -> Tensor:
+                with row_keys(keys[rows]):
+                    return model(images[rows])
+
+            answers = torch.cat(Batches(network_batch(images) // passes_per_image(model)).map(part, len(images)))
             if first is not None and not torch.equal(first, answers):
                 return True
             first = answers

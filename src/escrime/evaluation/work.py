@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..attacks.problem import passes_per_image
+from ..models.running import passes_per_image
 from .cases import Case
 
 

@@ -6,7 +6,7 @@ from scipy.stats import spearmanr, wilcoxon
 from torch.nn.functional import avg_pool2d, cross_entropy
 
 from ..attacks import DGSM, FGSM
-from ..attacks.problem import no_trace
+from ..models.running import no_trace
 from ..randomness import generator
 
 IMAGES = 64  # images behind each measure

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ..attacks.gradients import loss_gradient
-from ..attacks.problem import no_trace
+from ..models.running import no_trace
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,74 @@
+"""Which jobs an attack runs: every (image, ε) for the fixed-size curve, or a search for the smallest ε of each image."""
+
+from collections import deque
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Job(NamedTuple):
+    """Image and ε by index, and the number of the restart."""
+
+    image: int
+    eps: int
+    restart: int = 0
+
+
+class Grid:
+    """Every `wanted` (K, N) pair of ε and image on its own; a restart enters only after the one before it has failed."""
+
+    def __init__(self, wanted: Tensor, restarts: int):
+        self.restarts = restarts
+        self.waiting = deque(Job(image, eps) for eps, image in wanted.nonzero().tolist())
+
+    def next(self) -> Job | None:
+        return self.waiting.popleft() if self.waiting else None
+
+    def report(self, job: Job, success: bool, distance: float) -> None:
+        """Take note of a job that has left with an answer at `distance` from its image."""
+        if not success and job.restart + 1 < self.restarts:
+            self.waiting.append(job._replace(restart=job.restart + 1))
+
+    def sources(self) -> Tensor | None:
+        """Which ε's answer stands for each (ε, image), (K, N); -1 for the clean image; None for its own."""
+        return None
+
+
+class Bisection(Grid):
+    """The smallest ε of an ascending grid at which each image falls, by halving: an answer found at ε₁ also answers every
+    larger ε, and an ε at which the attack fails rules out every smaller one."""
+
+    def __init__(self, budgets: Tensor, restarts: int):
+        count, images = budgets.shape
+        super().__init__(torch.zeros(0, 0), restarts)
+        self.budgets = budgets
+        self.failed = torch.full((images,), -1)  # largest ε index known to fail
+        self.fallen = torch.full((images,), count)  # smallest ε index known to succeed
+        self.answers_at = torch.full((images,), count)  # where the example that proves it was found
+        self.count = count
+        for image in range(images):
+            self._halve(image)
+
+    def _halve(self, image: int) -> None:
+        low, high = int(self.failed[image]), int(self.fallen[image])
+        if low + 1 < high:
+            self.waiting.append(Job(image, (low + high) // 2))
+
+    def report(self, job: Job, success: bool, distance: float) -> None:
+        if not success and job.restart + 1 < self.restarts:
+            return super().report(job, success, distance)
+        if success:
+            # An example may lie deeper than its ε: it answers every ε it lies within.
+            within = int((self.budgets[:, job.image] < distance).sum())
+            self.fallen[job.image] = max(int(self.failed[job.image]) + 1, min(within, job.eps))
+            self.answers_at[job.image] = job.eps
+        else:
+            self.failed[job.image] = job.eps
+        self._halve(job.image)
+
+    def sources(self) -> Tensor:
+        index = torch.arange(self.count)[:, None]
+        # Below the smallest success stands the example that failed at the largest ε not above this one, if it was run.
+        below = torch.where(index == self.failed, self.failed, -1)
+        return torch.where(index >= self.fallen, self.answers_at, below)

@@ -1,0 +1,85 @@
+"""Running someone's classifier: without leaving a trace, in batches that fit, and again in halves where they do not."""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import EscrimeError
+
+
+@contextmanager
+def no_trace(model: nn.Module, device: torch.device):
+    """Run the model in eval mode with frozen parameters; afterwards everything is as it was.
+
+    Restores the train/eval mode of every submodule, every requires_grad and the global random state. Gradients of
+    parameters are never written, because attacks differentiate with respect to the images only.
+    """
+    if not isinstance(model, nn.Module):
+        yield  # a plain callable has no state that an attack could change
+        return
+    modes = [(module, module.training) for module in model.modules()]
+    frozen = [p for p in model.parameters() if p.requires_grad]
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        try:
+            model.eval()
+            for parameter in frozen:
+                parameter.requires_grad_(False)
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+            for parameter in frozen:
+                parameter.requires_grad_(True)
+
+
+def passes_per_image(model) -> int:
+    """How many passes of the network one image costs: a defense that averages over copies says so in `copies`."""
+    return int(getattr(model, "copies", 1))
+
+
+def network_batch(images: Tensor) -> int:
+    """How many images of this size go through the network at a time: few large ones, many small ones."""
+    pixels = images[0].numel()
+    if images.device.type == "cuda":
+        return max(64, min(4096, 2**25 // pixels))
+    return max(16, min(256, 2**22 // pixels))
+
+
+class Batches:
+    """Calls that are split into batches of at most `limit` rows; running out of memory halves the limit and goes on."""
+
+    def __init__(self, limit: int):
+        self.limit = max(1, limit)
+
+    def map(self, call: Callable[[slice], object], rows: int) -> list:
+        """[call(rows 0 to limit), call(the next ones), …] over `rows` rows.
+
+        Errors: EscrimeError where a single row does not fit.
+        """
+        parts, done = [], 0
+        while done < rows:
+            part = slice(done, min(done + self.limit, rows))
+            try:
+                parts.append(call(part))
+                done = part.stop
+                continue
+            except (RuntimeError, MemoryError) as error:
+                if not _out_of_memory(error):
+                    raise
+                if part.stop - part.start == 1:
+                    raise EscrimeError(
+                        "a single image does not fit into memory; use a smaller size or another device."
+                    ) from error
+            # Here, after the exception has let go of the tensors of the failed call.
+            self.limit = (part.stop - part.start) // 2
+            if torch.cuda.is_initialized():
+                torch.cuda.empty_cache()
+        return parts
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """CUDA has its own exception; the CPU allocator raises a RuntimeError that only its text tells apart."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

@@ -1,0 +1,79 @@
+"""A model and its faster copy: attacks run on the copy, and nothing counts that the original would not say too."""
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import EscrimeError
+from ..randomness import row_keys
+from .prepare import prepare
+
+SAFETY = 10  # an answer stands on the copy when its logit margin is this many times the measured gap
+PROBE = 8  # answers compared before the gap counts as measured
+
+
+class Twin:
+    """`copy` only reorders the arithmetic of `model`; `gap` is the largest difference between their logits seen.
+
+    The gap is measured on the way: the first answers are asked of both, and every answer too close to call is asked of
+    the original, which measures it again. A plain callable, or a module that cannot be copied, is its own copy.
+    """
+
+    def __init__(self, model, copy=None):
+        self.model, self.gap, self.compared = model, 0.0, 0
+        if copy is None:
+            try:
+                copy = prepare(model) if isinstance(model, nn.Module) else model
+            except EscrimeError:  # it cannot be copied
+                copy = model
+        self.copy = copy
+
+    @property
+    def exact(self) -> bool:
+        """Whether there is nothing to verify: the copy is the model itself."""
+        return self.copy is self.model
+
+    def doubtful(self, logits: Tensor) -> Tensor:
+        """Which answers (N, K) of the copy do not stand on their own, (N,) bool: close ones, NaN, all before the gap is
+        known."""
+        if self.exact:
+            return torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
+        if self.compared < PROBE or logits.shape[1] < 2:
+            return torch.ones(len(logits), dtype=torch.bool, device=logits.device)
+        first, second = logits.topk(2, dim=1).values.unbind(1)
+        return ~(first - second >= SAFETY * self.gap)  # the negation also catches NaN
+
+    @torch.no_grad()
+    def original(self, images: Tensor, keys: Tensor, said: Tensor) -> Tensor:
+        """The original's logits (N, K) for `images`, of which the copy `said` (N, K); both saw the noise of `keys`."""
+        with row_keys(keys):
+            logits = self.model(images)
+        gap = (logits - said).abs()
+        self.gap = max(self.gap, float(torch.where(gap.isfinite(), gap, 0).max()))
+        self.compared += len(images)
+        return logits
+
+    def settle(self, images: Tensor, logits: Tensor, keys: Tensor, claimed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Put the original's logits in place of the copy's wherever these do not stand; also say where, (N,) bool on CPU.
+
+        claimed (N,): the rows that matter, default all. One wait for the device, two while the gap is being measured.
+        """
+        open_rows = torch.ones(len(logits), dtype=torch.bool, device=logits.device) if claimed is None else claimed
+        asked = torch.zeros(len(logits), dtype=torch.bool)
+        while not self.exact:
+            rows = ((open_rows & self.doubtful(logits)).cpu() & ~asked).nonzero().flatten()
+            if self.compared < PROBE:
+                rows = rows[: PROBE - self.compared]
+            if not len(rows):
+                break
+            at = rows.to(logits.device)
+            truth = self.original(images[at], keys[rows], logits[at])
+            logits = logits.index_copy(0, at, truth.to(logits.dtype))
+            asked[rows] = True
+        return logits, asked
+
+    @torch.no_grad()
+    def logits(self, images: Tensor, keys: Tensor) -> Tensor:
+        """Logits (N, K): the copy's where the answer is beyond doubt, the original's for every closer image."""
+        with row_keys(keys):
+            logits = self.copy(images)
+        return self.settle(images, logits, keys)[0]
