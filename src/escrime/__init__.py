@@ -11,6 +11,8 @@ _HOMES = {
     "DGSM": "attacks",
     "FGSM": "attacks",
     "PGD": "attacks",
+    "Square": "attacks",
+    "WorstCase": "attacks",
     "PredictionAveraging": "defenses",
     "Evaluation": "evaluation",
     "evaluate": "evaluation",

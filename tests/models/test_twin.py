@@ -75,7 +75,7 @@ def test_only_claimed_rows_are_settled(linear, data):
     claimed = torch.zeros(150, dtype=torch.bool)
     claimed[[3, 70]] = True
     settled, asked = twin.settle(data[0], twin.copy(data[0]).detach(), keys(150), claimed)
-    assert torch.equal(asked, claimed) and torch.equal(settled[claimed], logits[claimed])
+    assert torch.equal(asked, claimed) and torch.allclose(settled[claimed], logits[claimed], atol=1e-5)
     assert not torch.equal(settled[~claimed], logits[~claimed])
 
 

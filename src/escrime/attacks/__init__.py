@@ -5,5 +5,7 @@ from .base import Attack, Outcome
 from .dgsm import DGSM
 from .fgsm import FGSM
 from .pgd import PGD
+from .square import Square
+from .worst_case import WorstCase
 
-__all__ = ["APGD", "Attack", "DGSM", "FGSM", "Outcome", "PGD"]
+__all__ = ["APGD", "Attack", "DGSM", "FGSM", "Outcome", "PGD", "Square", "WorstCase"]

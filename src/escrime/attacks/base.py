@@ -37,6 +37,7 @@ class Attack:
     norm: str = "linf"
     target: int | None = None
     eot: int = 1
+    monotone = False  # whether one run answers every ε with the nearest example it found
 
     def __post_init__(self):
         object.__setattr__(self, "norm", check_norm(self.norm))

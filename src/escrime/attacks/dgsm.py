@@ -8,6 +8,7 @@ from torch import Tensor
 from ..errors import EscrimeError
 from ..threat import per_image
 from .iterative import Answer, IterativeAttack, Rows, State
+from .problem import Problem
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,10 @@ class DGSM(IterativeAttack):
         if self.step_size is not None and not self.step_size > 0:
             raise EscrimeError(f"step_size = {self.step_size} must be positive; leave it out for 2.5·ε/steps.")
 
-    def _sweep(self, twin, problem, budgets, wanted):
+    def aims(self, problem: Problem, clean_logits: Tensor | None, restart: int) -> Tensor:
         if problem.targets is None:
             raise EscrimeError("DGSM needs the class to move towards: give target=CLASS, or targets= (N,) in the call.")
-        return super()._sweep(twin, problem, budgets, wanted)
+        return problem.targets
 
     def start(self, rows: Rows, keys: Tensor) -> State:
         a = 2.5 * rows.eps / self.steps if self.step_size is None else torch.full_like(rows.eps, self.step_size)

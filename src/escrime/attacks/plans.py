@@ -39,7 +39,7 @@ class Bisection(Grid):
     """The smallest ε of an ascending grid at which each image falls, by halving: an answer found at ε₁ also answers every
     larger ε, and an ε at which the attack fails rules out every smaller one."""
 
-    def __init__(self, budgets: Tensor, restarts: int):
+    def __init__(self, budgets: Tensor, restarts: int, wanted: Tensor):
         count, images = budgets.shape
         super().__init__(torch.zeros(0, 0), restarts)
         self.budgets = budgets
@@ -47,7 +47,7 @@ class Bisection(Grid):
         self.fallen = torch.full((images,), count)  # smallest ε index known to succeed
         self.answers_at = torch.full((images,), count)  # where the example that proves it was found
         self.count = count
-        for image in range(images):
+        for image in wanted.nonzero().flatten().tolist():
             self._halve(image)
 
     def _halve(self, image: int) -> None:
@@ -60,8 +60,7 @@ class Bisection(Grid):
             return super().report(job, success, distance)
         if success:
             # An example may lie deeper than its ε: it answers every ε it lies within.
-            within = int((self.budgets[:, job.image] < distance).sum())
-            self.fallen[job.image] = max(int(self.failed[job.image]) + 1, min(within, job.eps))
+            self.fallen[job.image] = min(int((self.budgets[:, job.image] < distance).sum()), job.eps)
             self.answers_at[job.image] = job.eps
         else:
             self.failed[job.image] = job.eps

@@ -20,14 +20,14 @@ class Rates:
 
 def measure(model: nn.Module, size: int, device: torch.device, batch: int = 32) -> Rates:
     """Time `model` on random images (batch, 3, size, size): best of a few repeats after a warm-up, about a second."""
-    images = torch.full((batch, 3, size, size), 0.5, device=device)
+    images, keys = torch.full((batch, 3, size, size), 0.5, device=device), torch.zeros(batch, dtype=torch.int64)
 
     def forward():
         with torch.no_grad():
             model(images)
 
     def gradient():
-        loss_gradient(model, images, lambda logits: logits.logsumexp(1), [(0,)] * batch)
+        loss_gradient(model, images, lambda logits: logits.logsumexp(1), keys)
 
     with no_trace(model, device):
         return Rates(*(_best(work, device) / batch for work in (forward, gradient)))

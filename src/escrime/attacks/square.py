@@ -1,0 +1,212 @@
+"""Square Attack. Andriushchenko et al. (2020), Square Attack: a query-efficient black-box adversarial attack via random
+search, algorithms 1 to 3."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from ..errors import EscrimeError
+from ..randomness import derive, fractions
+from ..threat import per_image
+from .gradients import loss_only
+from .iterative import Answer, IterativeAttack, Rows, State
+from .losses import LOSSES, check_loss, margin
+
+# After how many of 10 000 proposals the share p of changed pixels halves (the authors' code; the text leaves out 500).
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+
+
+@dataclass(frozen=True)
+class Square(IterativeAttack):
+    """Random search with the model's scores alone: change one square at a time, keep it where the loss falls.
+
+    In l_inf it starts from vertical stripes of x ± ε and sets squares to x ± ε, one sign per channel; in l2 it starts from
+    a grid of bumps η and moves the norm of one window into a bump in another. Nothing is differentiated, so a model that
+    hides its gradients hides nothing from it.
+
+    eps, norm: the budget. queries: answers asked of the model per image and restart, the start among them; each costs
+    `eot` forward passes. restarts: an image that stands after all queries begins again. p_init: share of the pixels that
+    the first squares cover; it halves on a schedule scaled to `queries`. loss: "margin" (towards a class: the largest other
+    logit − z_target), "ce" or "dlr". target: class to reach. early_stop: stop an image at its first success.
+    """
+
+    eps: float | str
+    queries: int = 5000
+    norm: str = "linf"
+    restarts: int = 1
+    p_init: float = 0.8
+    loss: str = "margin"
+    target: int | None = None
+    early_stop: bool = True
+    eot: int = 1
+
+    keep_best = True  # the point that the search has accepted is state["best"], its loss the last column of state["rank"]
+    backwards = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_loss(self.loss)
+        if not isinstance(self.queries, int) or self.queries < 1:
+            raise EscrimeError(
+                f"queries = {self.queries!r}: the start alone takes one, so give a whole number from 1, such as 5000."
+            )
+        if self.restarts < 1:
+            raise EscrimeError(f"restarts = {self.restarts}: count the first start too, so at least 1.")
+        if not 0 < self.p_init <= 1:
+            raise EscrimeError(f"p_init = {self.p_init} is no share of the pixels; use a number in (0, 1], such as 0.8.")
+
+    @property
+    def steps(self) -> int:
+        """Proposals after the start."""
+        return self.queries - 1
+
+    def start(self, rows: Rows, keys: Tensor) -> State:
+        keys = keys.to(rows.images.device)
+        x = _stripes(rows, keys) if self.norm == "linf" else _tiles(rows, keys)
+        return {"x": x, "key": keys, "proposals": torch.zeros_like(keys)}
+
+    def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
+        if self.loss == "margin" and aims is not None:
+            # z_label − z_aim may fall for ever while a third class is on top; this one is negative exactly at the aim.
+            return -margin(logits, aims, None)
+        return LOSSES[self.loss](logits, labels, aims)
+
+    def ask(self, model, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Answer:
+        return Answer(*loss_only(model, x, loss, keys, self.eot), gradient=None)
+
+    def step(self, state: State, answer: Answer, rows: Rows) -> None:
+        i, (height, width) = state["proposals"], rows.images.shape[2:]
+        sides = scheduled_sides(self.p_init, self.norm, height, width)
+        side = _side_of_proposal(self.queries, sides, i.device)[i]
+        keys = derive(state["key"], i)
+        if self.norm == "linf":
+            state["x"] = _paint(rows, state["best"], side, keys)
+        else:
+            state["x"] = _move(rows, state["best"], side, keys, _all_bumps(sides, i.device))
+        state["proposals"] = i + 1
+
+
+def scheduled_sides(p_init: float, norm: str, height: int, width: int) -> tuple[int, ...]:
+    """The side of the square, in pixels, before each of the halvings of p and after the last: √(p · height · width).
+
+    It is at least 1 and fits into the image; in l2 it is odd and at least 3, so that a bump has a center.
+    """
+    sides = [round(math.sqrt(p_init / 2**k * height * width)) for k in range(len(HALVINGS) + 1)]
+    if norm == "l2":
+        sides = [max(side, 3) // 2 * 2 + 1 for side in sides]
+    return tuple(min(max(side, 1), height, width) for side in sides)
+
+
+@lru_cache(maxsize=16)
+def _side_of_proposal(queries: int, sides: tuple[int, ...], device: torch.device) -> Tensor:
+    """The side of the square of every proposal, (queries,) int64; kept on the device, so that a step copies nothing there."""
+    i = torch.arange(queries) * 10_000 // queries
+    return torch.tensor(sides)[torch.bucketize(i, torch.tensor(HALVINGS))].to(device)
+
+
+def _place(position: Tensor, side: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Squares at positions (N, 2), fractions of where they fit: a mask (N, 1, H, W), and the rows (N, H) and columns (N, W)
+    counted from their corner.
+
+    Comparing coordinates lets every image have another position and side without a loop over the batch.
+    """
+    side = side[:, None]
+    down = torch.arange(height, device=side.device) - (position[:, :1] * (height - side + 1)).long()
+    right = torch.arange(width, device=side.device) - (position[:, 1:] * (width - side + 1)).long()
+    within = [(line >= 0) & (line < side) for line in (down, right)]
+    return within[0][:, None, :, None] & within[1][:, None, None, :], down, right
+
+
+def _stripes(rows: Rows, keys: Tensor) -> Tensor:
+    """The start in l_inf: x ± ε, the sign drawn for every column and channel."""
+    n, channels, _, width = rows.images.shape
+    up = fractions(keys, channels * width).reshape(n, channels, 1, width) < 0.5
+    return torch.where(up, rows.upper, rows.lower)
+
+
+def _paint(rows: Rows, best: Tensor, side: Tensor, keys: Tensor) -> Tensor:
+    """Algorithm 2: one square of `best` becomes x ± ε, the sign drawn for every channel."""
+    n, channels, height, width = best.shape
+    numbers = fractions(keys, channels + 2)
+    square, _, _ = _place(numbers[:, :2], side, height, width)
+    up = numbers[:, 2:].reshape(n, channels, 1, 1) < 0.5
+    return torch.where(square, torch.where(up, rows.upper, rows.lower), best)
+
+
+def _half_bump(height: int, width: int) -> Tensor:
+    """η of equation 2, (height, width): a pixel in ring d around the center has Σ 1/(j + 1)² over j = d … n."""
+    n = max(height, width) // 2
+    row, column = ((torch.arange(size) - size // 2).abs() for size in (height, width))
+    weights = 1 / torch.arange(1, n + 2, dtype=torch.float64).square()
+    return weights.flip(0).cumsum(0).flip(0)[torch.maximum(row[:, None], column)]
+
+
+def bump(side: int) -> Tensor:
+    """η* of the paper, (side, side): one half rises and the other falls, with l2 norm 1."""
+    eta = torch.cat([_half_bump(side // 2, side), -_half_bump(side - side // 2, side)])
+    return (eta / eta.norm()).float()
+
+
+@lru_cache(maxsize=16)
+def _all_bumps(sides: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """The bumps of all sides, flattened, one after another and after a zero; and at which entry that of each side begins."""
+    values, begins, length = [torch.zeros(1)], torch.zeros(max(sides) + 1, dtype=torch.int64), 1
+    for side in sorted(set(sides)):
+        values.append(bump(side).flatten())
+        begins[side] = length
+        length += side * side
+    return torch.cat(values).to(device), begins.to(device)
+
+
+def _tiles(rows: Rows, keys: Tensor) -> Tensor:
+    """The start in l2: a grid of bumps a fifth of the image wide, turned or not, the sign drawn for every channel."""
+    n, channels, height, width = rows.images.shape
+    side = max(min(height, width) // 5, 1)
+    grid = (height // side, width // side)
+    numbers = fractions(keys, (channels + 1) * grid[0] * grid[1]).reshape(n, channels + 1, *grid)
+    numbers = numbers.repeat_interleave(side, dim=2).repeat_interleave(side, dim=3)
+    eta = bump(side).to(keys.device)
+    eta = torch.where(numbers[:, :1] < 0.5, eta.repeat(grid), eta.T.repeat(grid))
+    delta = torch.zeros_like(rows.images)
+    top, left = ((size - tiles * side) // 2 for size, tiles in zip((height, width), grid))
+    delta[:, :, top : top + eta.shape[2], left : left + eta.shape[3]] = eta * (2 * (numbers[:, 1:] < 0.5) - 1)
+    return _at_radius(rows, delta)
+
+
+def _move(rows: Rows, best: Tensor, side: Tensor, keys: Tensor, bumps: tuple[Tensor, Tensor]) -> Tensor:
+    """Algorithm 3: a bump is added to window 1, which takes over the norm of window 2 and what is left of ε."""
+    _, channels, height, width = best.shape
+    numbers = fractions(keys, channels + 5)
+    window, down, right = _place(numbers[:, :2], side, height, width)
+    both = window | _place(numbers[:, 2:4], side, height, width)[0]
+    values, begins = bumps
+    turned = numbers[:, 4:5] < 0.5
+    row, column = down * torch.where(turned, 1, side[:, None]), right * torch.where(turned, side[:, None], 1)
+    entry = begins[side][:, None, None] + row[:, :, None] + column[:, None, :]
+    eta = values[torch.where(window[:, 0], entry, 0)][:, None]
+
+    delta = best - rows.images
+    squares, norm2 = delta.square(), lambda values: values.sum((2, 3), keepdim=True)
+    unused = (_radius(rows).square() - squares.sum((1, 2, 3), keepdim=True)).clamp_min(0)
+    available = norm2(squares * both) + unused / channels  # (ε_avail)² of every channel
+    rho = 2 * (numbers[:, 5:, None, None] < 0.5) - 1
+    new = rho * eta + delta * window / norm2(squares * window).sqrt().clamp_min(1e-12)
+    new = new * (available / norm2(new.square()).clamp_min(1e-30)).sqrt()
+    return _at_radius(rows, torch.where(both, new, delta))
+
+
+def _radius(rows: Rows) -> Tensor:
+    """The largest norm (N, 1, 1, 1) that float32 arithmetic cannot carry beyond ε: the sum x + δ, below 1, is rounded by at
+    most 2⁻²⁵ per pixel. Keeping it spares the search a projection that would wait for the device at every step."""
+    pixels = rows.images[0].numel()
+    return (per_image(rows.eps, rows.images) * (1 - 1e-5) - 2**-25 * math.sqrt(pixels)).clamp_min(0).float()
+
+
+def _at_radius(rows: Rows, delta: Tensor) -> Tensor:
+    """x + δ with δ (N, C, H, W) scaled to the norm ε, in the box."""
+    size = delta.square().sum((1, 2, 3), keepdim=True).sqrt()
+    return (rows.images + delta * (_radius(rows) / size.clamp_min(1e-30))).clamp(0, 1)

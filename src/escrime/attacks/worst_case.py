@@ -1,0 +1,84 @@
+"""The worst-case curve: the smallest ε of a grid at which each image falls answers every larger one."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..errors import EscrimeError
+from ..models.running import Batches, network_batch, passes_per_image
+from .base import Attack, Outcome
+from .iterative import IterativeAttack
+from .plans import Bisection
+from .problem import Problem
+from .scheduler import Stream
+
+
+@dataclass(frozen=True)
+class WorstCase(Attack):
+    """`attack` for the worst-case curve: a sweep finds, per image, the smallest ε of the grid at which it succeeds.
+
+    An example found at ε₁ lies within every ε₂ > ε₁ too, so accuracy never rises with ε, as it may where each ε is
+    attacked on its own (single-step overshoot, label leaking). An iterative attack halves the grid per image and stops
+    at its first success: about log₂ K runs instead of K, taking an ε that fails to rule out the smaller ones.
+    Another attack runs at every ε, and the smallest success is kept.
+    """
+
+    attack: Attack
+
+    def __post_init__(self):
+        if not isinstance(self.attack, Attack):
+            raise EscrimeError(f"WorstCase was given {self.attack!r}; give one of escrime's attacks, such as PGD('8/255').")
+
+    eps = property(lambda self: self.attack.eps)
+    norm = property(lambda self: self.attack.norm)
+    target = property(lambda self: self.attack.target)
+    eot = property(lambda self: self.attack.eot)
+
+    @property
+    def name(self) -> str:
+        return f"{self.attack.name}-worst-case"
+
+    def against_noise(self, eot: int) -> Attack:
+        """On a randomized model no single success decides which ε to try next, so every ε is attacked on its own."""
+        return self.attack.against_noise(eot)
+
+    def _budget(self, eps):
+        return self.attack._budget(eps)
+
+    def _sweep(self, twin, problem: Problem, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
+        order = budgets[:, 0].argsort().tolist()
+        ascending = budgets[order]
+        if (ascending.diff(dim=0) < 0).any():
+            raise EscrimeError("the ε of different images are not in the same order; give every image an ascending grid.")
+        if self.attack.monotone:
+            outcomes = self.attack._sweep(twin, problem, ascending, wanted)
+        elif isinstance(self.attack, IterativeAttack):
+            attack = replace(self.attack, early_stop=True)
+            plan = Bisection(ascending, attack.restarts, wanted.any(0))
+            outcomes = Stream(attack, twin, problem, ascending, plan).run()
+        else:
+            outcomes = self._smallest(twin, problem, self.attack._sweep(twin, problem, ascending, wanted))
+        return [outcomes[order.index(k)] for k in range(len(order))]
+
+    def _smallest(self, twin, problem: Problem, outcomes: list[Outcome]) -> list[Outcome]:
+        """The outcomes of an ascending grid, each image's first success standing for all later ones."""
+        fallen = torch.zeros(len(problem.images), dtype=torch.bool)
+        found, kept = problem.images.clone(), []
+        for k, outcome in enumerate(outcomes):
+            rows = (~fallen).nonzero().flatten()
+            success = _succeeds(twin, problem.only(rows), outcome.adversarial[rows], problem.keys(self.name, k)[rows])
+            found[rows] = outcome.adversarial[rows]
+            fallen[rows] = success
+            extra = torch.zeros(len(fallen)).index_fill(0, rows, float(passes_per_image(twin.model)))
+            kept.append(Outcome(found.clone(), outcome.forwards + extra, outcome.backwards, fallen.clone()))
+        return kept
+
+
+def _succeeds(twin, problem: Problem, x: Tensor, keys: Tensor) -> Tensor:
+    """Which of x (N, C, H, W) the model gets wrong, or calls the target; (N,) bool on the CPU."""
+    if not len(x):
+        return torch.zeros(0, dtype=torch.bool)
+    batches = Batches(network_batch(x) // passes_per_image(twin.model))
+    predicted = torch.cat(batches.map(lambda at: twin.logits(x[at], keys[at]).argmax(1), len(x)))
+    return (predicted != problem.labels if problem.targets is None else predicted == problem.targets).cpu()

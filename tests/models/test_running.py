@@ -1,0 +1,64 @@
+"""Batches that do not fit are halved, and the answer stays the same."""
+
+import pytest
+import torch
+from torch import nn
+
+from escrime import APGD, FGSM, PGD, EscrimeError, evaluate
+from escrime.models.running import Batches
+
+
+class Small(nn.Module):
+    """A device whose memory holds `room` images."""
+
+    def __init__(self, room, error=torch.OutOfMemoryError("CUDA out of memory")):
+        super().__init__()
+        self.room, self.error, self.refused = room, error, 0
+        self.layer = nn.Linear(48, 4, bias=False)
+        with torch.no_grad():
+            self.layer.weight.copy_(torch.randn(4, 48, generator=torch.Generator().manual_seed(0)))
+
+    def __deepcopy__(self, memo):
+        raise TypeError("the counter is shared")
+
+    def forward(self, x):
+        if len(x) > self.room:
+            self.refused += 1
+            raise self.error
+        return self.layer(x.flatten(1))
+
+
+@pytest.fixture
+def data():
+    images = torch.rand(20, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    return images, Small(99)(images).argmax(1)
+
+
+@pytest.mark.parametrize("attack", [FGSM(0.02), PGD(0.02, steps=5, restarts=2), APGD(0.02, steps=5, loss="dlr", targets_tried=2)], ids=repr)
+def test_out_of_memory_halves_the_batch_and_changes_nothing(attack, data):
+    small = Small(3)
+    assert torch.allclose(attack(small, *data), attack(Small(99), *data), atol=1e-6)
+    assert 1 <= small.refused <= 6, "a limit once found is kept"
+
+
+def test_the_verdict_too(data):
+    full, small = (evaluate(Small(room), data, PGD(0.02, steps=3)).records for room in (99, 2))
+    assert full["prediction"].equals(small["prediction"])
+
+
+def test_the_cpu_allocator_counts_as_memory_and_other_errors_do_not(data):
+    allocator = RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried ...")
+    assert FGSM(0.02)(Small(3, allocator), *data).shape == data[0].shape
+    with pytest.raises(RuntimeError, match="mat1"):
+        FGSM(0.02)(Small(3, RuntimeError("mat1 and mat2 shapes cannot be multiplied")), *data)
+
+
+def test_a_single_image_that_does_not_fit_is_said_in_one_sentence(data):
+    with pytest.raises(EscrimeError, match="single image does not fit into memory"):
+        PGD(0.02)(Small(0), *data)
+
+
+def test_batches_cover_every_row_once():
+    for limit in (1, 3, 7, 50):
+        parts = Batches(limit).map(lambda rows: list(range(10))[rows], 10)
+        assert sum(parts, []) == list(range(10)) and max(map(len, parts)) <= limit
