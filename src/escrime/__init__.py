@@ -8,8 +8,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "APGD": "attacks",
     "Attack": "attacks",
+    "AutoAttack": "attacks",
+    "CarliniWagner": "attacks",
     "DGSM": "attacks",
+    "DeepFool": "attacks",
     "FGSM": "attacks",
+    "FMN": "attacks",
     "PGD": "attacks",
     "Square": "attacks",
     "WorstCase": "attacks",

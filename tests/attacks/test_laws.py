@@ -1,27 +1,18 @@
-"""The laws every attack keeps: box and ball, one image one answer, no trace, and NaN is never a success."""
+"""The laws every attack keeps: box and ball, never worse than the start, an honest count, no trace, NaN is no success."""
+
+from dataclasses import replace
 
 import pytest
 import torch
+from attack_cases import ATTACKS, DGSM, FGSM, Counted, bound, core, plain, starts_at_random, succeeds
 from torch import nn
 
-from escrime import APGD, DGSM, FGSM, PGD, EscrimeError, PredictionAveraging
+from escrime import EscrimeError, PredictionAveraging, WorstCase
+from escrime.attacks.minimum_norm import MinimumNorm
 from escrime.threat import inside
 
-ATTACKS = [
-    FGSM(0.1),
-    FGSM(0.5, norm="l2"),
-    FGSM(0.1, eot=3),
-    DGSM(0.1, target=3),
-    DGSM(0.1, target=3, steps=1),
-    DGSM(0.1, target=3, early_stop=True, eot=2),
-    PGD(0.1, steps=4),
-    PGD(0.5, steps=4, norm="l2", momentum=0.9, early_stop=False),
-    PGD(0.1, steps=3, restarts=2, target=3, loss="margin"),
-    APGD(0.1, steps=8),
-    APGD(0.5, steps=8, norm="l2", loss="dlr", early_stop=False),
-    APGD(0.05, steps=5, loss="dlr", targets_tried=2),
-]
 EVERY = pytest.mark.parametrize("attack", ATTACKS, ids=repr)
+MIXED = (0.0, 0.003, 0.01, 0.03, 0.05, 0.08, 0.1, 0.2, 0.3)  # one ε per image
 
 
 @pytest.fixture
@@ -29,9 +20,33 @@ def labels():
     return torch.tensor([0, 1, 2, 0, 1, 2, 0, 1, 2])
 
 
+@pytest.fixture
+def wrong(network):
+    """40 images in eval mode, labels at random below 3: some wrong from the start, some at class 3."""
+    network.eval()
+    gen = torch.Generator().manual_seed(2)
+    images, labels = torch.rand(40, 3, 5, 5, generator=gen), torch.randint(0, 3, (40,), generator=gen)
+    network[8].bias.data += network(images).detach().mean(0).neg()
+    return images, labels
+
+
 @EVERY
 def test_box_and_ball_to_the_last_bit(attack, network, images, labels):
-    assert inside(attack(network, images, labels), images, attack.eps, attack.norm).all()
+    assert inside(attack(network, images, labels), images, bound(attack, images), attack.norm).all()
+
+
+@EVERY
+def test_box_and_ball_in_a_sweep_and_per_image(attack, network, images, labels):
+    sweep = [0.0, 1e-4, MIXED, torch.tensor(MIXED), "80/255"]
+    if isinstance(attack, WorstCase):
+        sweep = [0.0, [e / 2 for e in MIXED], MIXED, 0.3]  # it needs the same order for every image
+    for outcome in attack.sweep(network, images, labels, sweep):
+        assert inside(outcome.adversarial, images, core(attack)._budget(eps), attack.norm).all(), eps
+    own = replace(core(attack), eps=MIXED)
+    own = WorstCase(own) if isinstance(attack, WorstCase) else own
+    assert own.eps == MIXED and inside(own(network, images, labels), images, MIXED, attack.norm).all()
+    with pytest.raises(EscrimeError, match="9 values for 8 images"):
+        own(network, images[:8], labels[:8])
 
 
 @EVERY
@@ -42,21 +57,80 @@ def test_input_is_not_changed_and_an_attack_happens(attack, network, images, lab
 
 
 @EVERY
-@pytest.mark.parametrize("size", [1, 4])
-def test_one_image_one_answer_in_any_batch_and_order(attack, network, images, labels, size):
-    model = PredictionAveraging(network, 0.1, samples=4)
-    ids = [f"image-{i}" for i in range(len(images))]
-    whole = attack(model, images, labels, ids=ids, seed=5)
-    order = torch.tensor([4, 2, 8, 0, 1, 7, 3, 6, 5])
-    for rows in order.split(size):
-        part = attack(model, images[rows], labels[rows], ids=[ids[i] for i in rows], seed=5)
-        assert torch.allclose(part, whole[rows], atol=1e-6)
+def test_a_model_that_writes_into_its_input_spoils_nothing(attack, linear, images, labels):
+    """Such as one that normalizes in place: torch itself refuses where a gradient is taken; elsewhere no harm may come."""
+
+    class InPlace(nn.Module):
+        def forward(self, x):
+            return linear(x.sub_(0.5))
+
+    before = images.clone()
+    try:
+        moved = attack(InPlace(), images, labels)
+    except RuntimeError as error:
+        assert "in-place operation" in str(error)
+    else:
+        assert inside(moved, before, bound(attack, before), attack.norm).all()
+    assert torch.equal(images, before)
+
+
+@EVERY
+def test_never_worse_than_the_start(attack, network, wrong):
+    """An image that the model gets wrong stays wrong, one at the target stays there. (FGSM, and DGSM without early stop,
+    are defined by their last iterate.)"""
+    images, labels = wrong
+    before = succeeds(network, images, labels, attack)
+    assert before.any() and not before.all(), "this test needs both kinds of image"
+    if isinstance(core(attack), FGSM) or isinstance(attack, DGSM) and not attack.early_stop:
+        return
+    after = succeeds(network, attack(network, images, labels), labels, attack)
+    assert after[before].all()
+
+
+@EVERY
+def test_success_is_what_the_original_says(attack, network, wrong):
+    """A minimum-norm attack claims what it found within ε; a projection on the ball that happens to succeed it never saw."""
+    images, labels = wrong
+    sweep = [0.01, 0.1, 0.4]
+    for outcome in attack.sweep(network, images, labels, sweep):
+        said = succeeds(network, outcome.adversarial, labels, attack)
+        if outcome.success is None:
+            assert isinstance(attack, (FGSM, DGSM)) or not attack.early_stop
+        elif isinstance(core(attack), MinimumNorm):
+            assert said[outcome.success].all()
+        else:
+            assert torch.equal(outcome.success, said)
+
+
+@EVERY
+@pytest.mark.parametrize("as_module", [True, False])
+def test_every_pass_is_counted_and_no_other(attack, network, images, labels, as_module):
+    """Forwards and backwards of an Outcome are the rows that went through the model; also those that verify a success."""
+    for sweep in ([0.1], [0.02, 0.1, 0.3]):
+        model = Counted(network.eval())
+        outcomes = attack.sweep(model if as_module else plain(model), images[:5], labels[:5], sweep)
+        assert float(sum(o.forwards.sum() for o in outcomes)) == pytest.approx(model.tally.forwards)
+        assert float(sum(o.backwards.sum() for o in outcomes)) == pytest.approx(model.tally.backwards)
+
+
+@pytest.mark.parametrize("attack", [a for a in ATTACKS if "restarts" in vars(a) and a.early_stop], ids=repr)
+def test_restarts_touch_only_survivors(attack, network, wrong):
+    images, labels = wrong
+    eps = 0.01 if attack.norm == "linf" else 0.1
+    attack = replace(attack, eps=eps, restarts=max(getattr(attack, "targets_tried", 0), 1))
+    one, more = (a.sweep(network, images, labels, [eps])[0] for a in (attack, replace(attack, restarts=4)))
+    fallen = one.success
+    assert fallen.any() and not more.success.all(), "this test needs both kinds of image"
+    assert torch.equal(more.forwards[fallen], one.forwards[fallen])
+    assert torch.equal(more.adversarial[fallen], one.adversarial[fallen])
+    assert (more.forwards[~more.success] > one.forwards[~more.success]).all()
 
 
 @EVERY
 def test_seed_matters_exactly_where_something_is_random(attack, network, images, labels):
+    images, labels = images[:4], labels[:4]
     same = torch.equal(attack(network, images, labels, seed=0), attack(network, images, labels, seed=1))
-    assert same == isinstance(attack, (FGSM, DGSM)), "of these attacks, all others start at random"
+    assert same != starts_at_random(attack)
     noisy = PredictionAveraging(network, 0.3, samples=2)
     assert not torch.equal(attack(noisy, images, labels, seed=0), attack(noisy, images, labels, seed=1))
 
@@ -108,15 +182,21 @@ def test_wrong_shapes_are_refused(attack, network, images, labels):
         attack(network, images, labels, ids=[1])
     with pytest.raises(EscrimeError, match="one class index per image"):
         attack(network, images, labels[:-1])
+    with pytest.raises(EscrimeError, match="class 7, but the model has 4"):
+        attack(network, images, torch.full((9,), 7))
 
 
 @EVERY
 def test_the_state_is_restored_after_an_error(attack, network, images, labels):
     network[4].weight.data.fill_(float("nan"))
     modes = [m.training for m in network.modules()]
+    wanted = [p.requires_grad for p in network.parameters()]
+    random = torch.random.get_rng_state()
     with pytest.raises(EscrimeError):
         attack(network, images, labels)
     assert [m.training for m in network.modules()] == modes
+    assert [p.requires_grad for p in network.parameters()] == wanted
+    assert torch.equal(random, torch.random.get_rng_state())
 
 
 @EVERY

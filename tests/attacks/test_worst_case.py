@@ -37,7 +37,9 @@ def test_costs_the_logarithm_of_the_grid(linear, images):
     targets = (labels + 1) % 4
     count = lambda attack: sum(o.forwards.sum() for o in attack.sweep(linear, images, labels, GRID, targets=targets))  # noqa: E731
     assert count(WorstCase(full)) < count(full) / 2, "at most 3 to 4 of 8 runs, and each stops at its success"
-    assert sum(o.forwards.sum() for o in WorstCase(FGSM(0.1)).sweep(linear, images, labels, GRID)) <= len(images) * (1 + len(GRID))
+    assert sum(o.forwards.sum() for o in WorstCase(FGSM(0.1)).sweep(linear, images, labels, GRID)) <= len(images) * (
+        1 + len(GRID)
+    )
 
 
 def test_an_order_of_the_grid_other_than_ascending_is_kept(linear, images):

@@ -34,7 +34,9 @@ def data():
     return images, Small(99)(images).argmax(1)
 
 
-@pytest.mark.parametrize("attack", [FGSM(0.02), PGD(0.02, steps=5, restarts=2), APGD(0.02, steps=5, loss="dlr", targets_tried=2)], ids=repr)
+@pytest.mark.parametrize(
+    "attack", [FGSM(0.02), PGD(0.02, steps=5, restarts=2), APGD(0.02, steps=5, loss="dlr", targets_tried=2)], ids=repr
+)
 def test_out_of_memory_halves_the_batch_and_changes_nothing(attack, data):
     small = Small(3)
     assert torch.allclose(attack(small, *data), attack(Small(99), *data), atol=1e-6)

@@ -28,8 +28,9 @@ class APGD(IterativeAttack):
 
     eps, norm: the budget. loss: "ce" or "dlr" ("margin" works too). target: class to reach. targets_tried: k > 0 runs
     the targeted loss towards the k most likely other classes in turn, one restart each, to any misclassification
-    (APGD-T with "dlr"); restarts then counts runs per class. early_stop: stop an image at its first success. Every image
-    has its own step size, checkpoint and budget.
+    (APGD-T with "dlr"); restarts then counts runs per class. early_stop: stop an image at its first success.
+    give_up: leave when success is out of sight (see IterativeAttack); None spends all steps. Every image has its own
+    step size, checkpoint and budget.
     """
 
     eps: float | str
@@ -40,6 +41,7 @@ class APGD(IterativeAttack):
     target: int | None = None
     targets_tried: int = 0
     early_stop: bool = True
+    give_up: float | None = None
     eot: int = 1
 
     keep_best = True

@@ -1,7 +1,7 @@
 """What an attack is: a frozen dataclass of its settings that maps (model, images, labels) to adversarial images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,6 @@ class Attack:
     norm: str = "linf"
     target: int | None = None
     eot: int = 1
-    monotone = False  # whether one run answers every ε with the nearest example it found
 
     def __post_init__(self):
         object.__setattr__(self, "norm", check_norm(self.norm))
@@ -50,10 +49,11 @@ class Attack:
         return type(self).__name__
 
     def against_noise(self, eot: int) -> "Attack":
-        """The same attack for a randomized model: at least `eot` noise draws per gradient, and no early stop, since one
-        lucky draw is not a success."""
-        changes = {"early_stop": False} if hasattr(self, "early_stop") else {}
-        return replace(self, eot=max(eot, self.eot), **changes)
+        """The same attack for a randomized model: at least `eot` noise draws per gradient, and no job leaves early,
+        since one lucky draw is not a success."""
+        changes = {"early_stop": False, "give_up": None, "stop_within": False}
+        own = {field.name for field in fields(self)}
+        return replace(self, eot=max(eot, self.eot), **{name: value for name, value in changes.items() if name in own})
 
     def __call__(
         self,

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ..models.running import Batches, network_batch, passes_per_image
+from ..models.running import Batches, check_logits, network_batch, passes_per_image
 from ..threat import per_image, project
 from .base import Attack, Outcome
 from .gradients import loss_gradient
-from .problem import Problem, check_classes, check_logits, report_not_finite
+from .problem import Problem, check_classes, report_not_finite
 from .steps import steepest
 
 

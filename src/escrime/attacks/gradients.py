@@ -34,7 +34,7 @@ def loss_gradient(
 def loss_only(model, x: Tensor, loss: Callable[[Tensor], Tensor], keys: Tensor, draws: int = 1) -> tuple[Tensor, Tensor]:
     """Return the logits (N, K) and the loss (N,), means over the draws; as `loss_gradient`, without a gradient."""
     with row_keys(draw_keys(keys, draws)):
-        logits = model(_repeat(x, draws))
+        logits = model(_repeat(x, draws).clone())  # a model may write into what it is given
         return _mean(logits, draws), _mean(loss(logits), draws)
 
 

@@ -1,5 +1,6 @@
 """What an iterative attack is to the scheduler: a start, a question to the model, a step, and the iterate it answers with."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from ..threat import linf_bounds, project_l2
 from .base import Attack, Outcome
 from .gradients import loss_gradient
+from .losses import gap
 from .problem import Problem
 
 State = dict[str, Tensor]  # per-job tensors, first dimension the job; "x" holds the iterate to be evaluated next
@@ -59,23 +61,31 @@ class Answer:
 
 class IterativeAttack(Attack):
     """An attack that asks the model about `steps` iterates from a start point. A subclass implements start, objective and
-    step, and may replace ask, rank and finished.
+    step, and may replace ask, rank, near_enough and remaining; a job whose state says "done" leaves with its next answer.
 
     early_stop: a job leaves as soon as an iterate succeeds. restarts: how often a job that failed begins again. keep_best:
     the answer is the best iterate (adversarial before not, then the lowest rank), the start and the last one among them,
-    which takes one more pass; otherwise it is the last iterate.
+    which takes one more pass; otherwise it is the last iterate. give_up: a job leaves when success is out of sight:
+    when what remains is more than `give_up` times what the coming doublings of its answers would gain, if each gained as
+    much as the last one, or as one did on average where that is more; None spends the whole budget.
     """
 
     steps: int
     restarts: int = 1
     early_stop: bool = False
     keep_best: bool = False
-    backwards = 1  # backward passes behind each answer
+    give_up: float | None = None
+    settling = 0.16  # the share of its answers that a job has before it may give up
 
     @property
     def queries(self) -> int:
         """Answers a job may ask for: where they are looked at, the iterate after the last step is one too."""
         return self.steps + (self.keep_best or self.early_stop)
+
+    @property
+    def patience(self) -> int:
+        """Answers before the first look at whether to give up: a power of two, so that the answers double between looks."""
+        return 2 ** max(1, int(math.log2(max(2.0, self.settling * self.queries))))
 
     def start(self, rows: Rows, keys: Tensor) -> State:
         """The state of new jobs; random numbers of row i come from keys[i], (N,) int64."""
@@ -97,9 +107,13 @@ class IterativeAttack(Attack):
         """What tells the better of two adversarial iterates, or of two that are not: lower is better, (N,)."""
         return answer.loss
 
-    def finished(self, state: State) -> Tensor | None:
-        """Jobs (N,) bool that give up after this step although queries are left; None for none."""
+    def near_enough(self, x: Tensor, rows: Rows) -> Tensor | None:
+        """Which iterates (N,) would end their job if they were adversarial; None for all."""
         return None
+
+    def remaining(self, answer: Answer, state: State, rows: Rows) -> Tensor:
+        """What an iterate lacks to success (N,), negative once it succeeds."""
+        return gap(answer.logits, rows.labels, rows.targets)
 
     def aims(self, problem: Problem, clean_logits: Tensor | None, restart: int) -> Tensor | None:
         """The class each image (N,) is moved towards in this restart; None moves it away from its label."""

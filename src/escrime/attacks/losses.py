@@ -23,6 +23,14 @@ def margin(logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
     return own - logits.scatter(1, labels[:, None], float("-inf")).amax(1)
 
 
+def gap(logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
+    """Negative exactly where the attack has succeeded: the margin away from the label, or the largest other logit − z_aim.
+
+    Towards a class, `margin` may fall for ever while a third class is on top; this one may not.
+    """
+    return margin(logits, labels, None) if aims is None else -margin(logits, aims, None)
+
+
 def dlr(logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
     """Difference of logits ratio: the margin over a range of the sorted logits, so that scaling the logits changes nothing.
 

@@ -12,13 +12,18 @@ from ..threat import check_images, check_labels
 
 @dataclass(frozen=True)
 class Problem:
-    """images (N, C, H, W), labels (N,), targets (N,) or None, ids (N,), seed: the input of one attack call."""
+    """images (N, C, H, W), labels (N,), targets (N,) or None, ids (N,), seed: the input of one attack call.
+
+    floor (N,), if given, is how little another attack has left between an image and success: one that is ahead of that
+    does not give up.
+    """
 
     images: Tensor
     labels: Tensor
     targets: Tensor | None
     ids: tuple
     seed: int
+    floor: Tensor | None = None
 
     @classmethod
     def checked(cls, images, labels, targets, target, seed, ids) -> "Problem":
@@ -50,19 +55,12 @@ class Problem:
         """The same problem for some of its images; `rows` holds their positions."""
         targets = None if self.targets is None else self.targets[rows]
         ids = tuple(self.ids[row] for row in rows.tolist())
-        return Problem(self.images[rows], self.labels[rows], targets, ids, self.seed)
+        floor = None if self.floor is None else self.floor[rows]
+        return Problem(self.images[rows], self.labels[rows], targets, ids, self.seed, floor)
 
     def keys(self, *purpose) -> Tensor:
         """One key (N,) per image for `purpose`."""
         return as_keys([(self.seed, name, *purpose) for name in self.ids])
-
-
-def check_logits(logits: Tensor, rows: int) -> Tensor:
-    """Return `logits` if they have shape (rows, K)."""
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != rows:
-        shape = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-        raise EscrimeError(f"the model returned {shape} for {rows} images; a classifier returns logits (N, K).")
-    return logits
 
 
 def check_classes(problem: Problem, classes: int) -> None:

@@ -9,14 +9,16 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..models.running import Batches, network_batch, passes_per_image
+from ..models.running import Batches, check_logits, network_batch, passes_per_image
 from ..models.twin import Twin
-from ..randomness import as_keys, derive, row_keys
+from ..randomness import as_keys, derive
 from ..threat import distance
 from .base import Outcome
+from .gradients import draw_keys
 from .iterative import Answer, IterativeAttack, Rows, State
 from .plans import Grid, Job
-from .problem import Problem, check_classes, check_logits, report_not_finite
+from .problem import Problem, check_classes, report_not_finite
+from .verdicts import clean_logits
 
 START = -1  # in place of a step number, in the key of a start point's randomness
 
@@ -47,14 +49,14 @@ class Stream:
         if self.attack.queries == 0:
             nothing = torch.zeros(len(self.problem.images))
             return [Outcome(x, nothing, nothing) for x in self.result]
-        clean = self._clean_logits() if self.attack.needs_clean_logits else None
+        clean, looked = None, 0.0
+        if self.attack.needs_clean_logits:
+            clean, looked = clean_logits(self.twin, self.problem, self.problem.keys(self.attack.name, "clean"), self.attack.eot)
         aims = [self.attack.aims(self.problem, clean, restart) for restart in range(self.attack.restarts)]
         self.aims = None if aims[0] is None else torch.stack(aims)
         while self._fill():
             self._query()
-        forwards, backwards = self.forwards * self.copies, self.backwards * self.copies
-        if clean is not None:
-            forwards = forwards + self.copies / len(self.budgets)
+        forwards, backwards = self.forwards * self.copies + looked / len(self.budgets), self.backwards * self.copies
         outcomes = []
         for k, sources in enumerate(self._sources()):
             adversarial, success = self.result[k], self.success[k]
@@ -82,6 +84,9 @@ class Stream:
             state = self.attack.start(rows, derive(keys, START))
             if self.attack.keep_best:
                 state |= {"best": state["x"], "rank": torch.full((len(fresh), 2), float("inf"), device=self.device)}
+            if self.attack.give_up is not None:
+                far = torch.full((len(fresh),), float("inf"), device=self.device)
+                state = {"done": far < 0} | state | {"remaining": far, "remained": far, "began": far}
             if len(self.jobs):
                 state = {name: torch.cat([self.state[name], value]) for name, value in state.items()}
                 rows = self.rows.each(lambda name, old: torch.cat([old, getattr(rows, name)]))
@@ -96,21 +101,38 @@ class Stream:
         attack, state, rows = self.attack, self.state, self.rows
         keys = derive(self.keys, self.taken)
         answer = self._ask(state["x"], keys)
-        success, asked = self._verify(state["x"], answer, keys)
+        success, ends, asked = self._verify(state["x"], answer, keys)
         answer = replace(answer, success=success.to(self.device))
         if attack.keep_best:
             _keep_best(state, torch.stack([(~answer.success).float(), attack.rank(answer, state["x"], rows)], dim=1))
         evaluated = state["x"]
         attack.step(state, answer, rows)
         self.taken += 1
-        leaving = self.taken >= attack.queries
-        if attack.early_stop:
-            leaving = leaving | success
-        if (finished := attack.finished(state)) is not None:
-            leaving = leaving | finished.cpu()
-        self._spend(asked)
+        if attack.give_up is not None:
+            self._look_ahead(answer)
+        self._spend(answer, asked)
+        leaving = ends | (self.taken >= attack.queries)
         if leaving.any():
             self._leave(leaving, success, state["best"] if attack.keep_best else evaluated if self.looks else state["x"])
+
+    def _look_ahead(self, answer: Answer) -> None:
+        """Mark the jobs that give up as done; see IterativeAttack."""
+        attack, state, half = self.attack, self.state, self.attack.patience // 2
+        state["remaining"] = torch.minimum(state["remaining"], attack.remaining(answer, state, self.rows).float())
+        state["began"] = torch.where(state["began"].isinf(), state["remaining"], state["began"])
+        doublings = (self.taken / half).log2()
+        due = (self.taken >= half) & (doublings == doublings.round())
+        if not due.any():
+            return
+        ahead, behind = (attack.queries / self.taken).log2().clamp_min(0).to(self.device), self.taken.log2().to(self.device)
+        usual = (state["began"] - state["remaining"]) / behind
+        gained = torch.maximum(state["remained"] - state["remaining"], usual)
+        hopeless = state["remaining"] > attack.give_up * ahead * gained
+        if (floor := self.problem.floor) is not None:
+            hopeless &= state["remaining"] > floor[self.jobs[:, 0].to(self.device)]
+        due, late = due.to(self.device), (self.taken > half).to(self.device)
+        state["done"] = state["done"] | (due & late & hopeless)
+        state["remained"] = torch.where(due, state["remaining"], state["remained"])
 
     def _ask(self, x: Tensor, keys: Tensor) -> Answer:
         """The answers of the copy, in as many batches as memory asks for."""
@@ -134,10 +156,11 @@ class Stream:
             self.checked = True
         return logits
 
-    def _verify(self, x: Tensor, answer: Answer, keys: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Which iterates succeed, as the original says wherever the copy's answer is close; and whom it was asked about.
+    def _verify(self, x: Tensor, answer: Answer, keys: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Which iterates succeed, as the original says wherever the copy's answer is close; which jobs end with this
+        answer, by success or because they were done; and whom the original was asked about.
 
-        Both on the CPU. The wait for the copy's flags is the only one of a step in which no answer is close.
+        All on the CPU. The wait for the copy's flags is the only one of a step in which no answer is close.
         """
         rows, logits = self.rows, answer.logits
         bad = ~logits.isfinite().all(1)
@@ -145,20 +168,25 @@ class Stream:
             bad |= ~answer.gradient.flatten(1).isfinite().all(1)
         claimed = self.attack.succeeded(logits, rows.labels, rows.targets)
         doubtful = self.twin.doubtful(logits) if self.verifies else torch.zeros_like(bad)
-        flags = torch.stack([bad, claimed, claimed & doubtful]).cpu()
+        near = self.attack.near_enough(x, rows) if self.attack.early_stop else torch.zeros_like(bad)
+        near = torch.ones_like(bad) if near is None else near
+        flags = torch.stack([bad, claimed, claimed & doubtful, near, self.state.get("done", torch.zeros_like(bad))]).cpu()
         if flags[0].any():
             self.bad[self.jobs[flags[0], 0]] = True
             report_not_finite(self.problem, self.bad)
-        if not flags[2].any():
-            return flags[1], None
-        logits, asked = self.twin.settle(x, logits, keys, claimed)
-        return (self.attack.succeeded(logits, rows.labels, rows.targets) & claimed).cpu(), asked
+        success, asked = flags[1], None
+        if flags[2].any():
+            # Under the noise that the copy saw, or the gap between the two would be the noise.
+            logits, asked = self.twin.settle(x, logits, draw_keys(keys, 1), claimed)
+            success = (self.attack.succeeded(logits, rows.labels, rows.targets) & claimed).cpu()
+        return success, (success & flags[3]) | flags[4], asked
 
-    def _spend(self, asked: Tensor | None) -> None:
-        """Count the passes of this answer."""
+    def _spend(self, answer: Answer, asked: Tensor | None) -> None:
+        """Count the passes of this answer: one backward pass, or one per class whose logit was differentiated."""
+        backwards = 0 if answer.gradient is None else 1 if answer.classes is None else answer.classes.shape[1]
         place = (self.jobs[:, 1], self.jobs[:, 0])
         cost = torch.full((len(self.jobs),), float(self.attack.eot))
-        self.backwards.index_put_(place, cost * self.attack.backwards, accumulate=True)
+        self.backwards.index_put_(place, cost * backwards, accumulate=True)
         self.forwards.index_put_(place, cost if asked is None else cost + asked, accumulate=True)
 
     def _leave(self, leaving: Tensor, success: Tensor, answer: Tensor) -> None:
@@ -192,15 +220,6 @@ class Stream:
         aims = None if self.aims is None else self.aims[restart.to(self.device), image]
         targets = None if problem.targets is None else problem.targets[image]
         return Rows(problem.images[image], problem.labels[image], targets, aims, budget, self.attack.norm)
-
-    def _clean_logits(self) -> Tensor:
-        images, keys = self.problem.images, self.problem.keys(self.attack.name, "clean")
-
-        def part(at: slice) -> Tensor:
-            with torch.no_grad(), row_keys(keys[at]):
-                return self._network(images[at])
-
-        return torch.cat(self.batches.map(part, len(images)))
 
 
 def _keep_best(state: State, rank: Tensor) -> None:

@@ -14,7 +14,7 @@ from ..randomness import derive, fractions
 from ..threat import per_image
 from .gradients import loss_only
 from .iterative import Answer, IterativeAttack, Rows, State
-from .losses import LOSSES, check_loss, margin
+from .losses import LOSSES, check_loss, gap
 
 # After how many of 10 000 proposals the share p of changed pixels halves (the authors' code; the text leaves out 500).
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -32,6 +32,7 @@ class Square(IterativeAttack):
     `eot` forward passes. restarts: an image that stands after all queries begins again. p_init: share of the pixels that
     the first squares cover; it halves on a schedule scaled to `queries`. loss: "margin" (towards a class: the largest other
     logit − z_target), "ce" or "dlr". target: class to reach. early_stop: stop an image at its first success.
+    give_up: leave when success is out of sight (see IterativeAttack); None asks all queries.
     """
 
     eps: float | str
@@ -42,10 +43,11 @@ class Square(IterativeAttack):
     loss: str = "margin"
     target: int | None = None
     early_stop: bool = True
+    give_up: float | None = None
     eot: int = 1
 
+    settling = 0.06
     keep_best = True  # the point that the search has accepted is state["best"], its loss the last column of state["rank"]
-    backwards = 0
 
     def __post_init__(self):
         super().__post_init__()
@@ -70,10 +72,7 @@ class Square(IterativeAttack):
         return {"x": x, "key": keys, "proposals": torch.zeros_like(keys)}
 
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
-        if self.loss == "margin" and aims is not None:
-            # z_label − z_aim may fall for ever while a third class is on top; this one is negative exactly at the aim.
-            return -margin(logits, aims, None)
-        return LOSSES[self.loss](logits, labels, aims)
+        return (gap if self.loss == "margin" else LOSSES[self.loss])(logits, labels, aims)
 
     def ask(self, model, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Answer:
         return Answer(*loss_only(model, x, loss, keys, self.eot), gradient=None)

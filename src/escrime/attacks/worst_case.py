@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
-from ..models.running import Batches, network_batch, passes_per_image
 from .base import Attack, Outcome
 from .iterative import IterativeAttack
+from .minimum_norm import MinimumNorm
 from .plans import Bisection
 from .problem import Problem
 from .scheduler import Stream
+from .verdicts import expected
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,7 @@ class WorstCase(Attack):
         ascending = budgets[order]
         if (ascending.diff(dim=0) < 0).any():
             raise EscrimeError("the ε of different images are not in the same order; give every image an ascending grid.")
-        if self.attack.monotone:
-            outcomes = self.attack._sweep(twin, problem, ascending, wanted)
-        elif isinstance(self.attack, IterativeAttack):
+        if isinstance(self.attack, IterativeAttack) and not isinstance(self.attack, MinimumNorm):
             attack = replace(self.attack, early_stop=True)
             plan = Bisection(ascending, attack.restarts, wanted.any(0))
             outcomes = Stream(attack, twin, problem, ascending, plan).run()
@@ -67,18 +66,18 @@ class WorstCase(Attack):
         found, kept = problem.images.clone(), []
         for k, outcome in enumerate(outcomes):
             rows = (~fallen).nonzero().flatten()
-            success = _succeeds(twin, problem.only(rows), outcome.adversarial[rows], problem.keys(self.name, k)[rows])
+            if not len(rows):
+                kept.append(replace(outcome, adversarial=found.clone(), success=fallen.clone()))
+                continue
+            logits, spent = expected(twin, outcome.adversarial[rows], problem.keys(self.name, k)[rows], self.eot)
+            success = self._succeeded(logits, problem.only(rows))
             found[rows] = outcome.adversarial[rows]
             fallen[rows] = success
-            extra = torch.zeros(len(fallen)).index_fill(0, rows, float(passes_per_image(twin.model)))
+            extra = torch.zeros(len(fallen)).index_put((rows,), spent)
             kept.append(Outcome(found.clone(), outcome.forwards + extra, outcome.backwards, fallen.clone()))
         return kept
 
-
-def _succeeds(twin, problem: Problem, x: Tensor, keys: Tensor) -> Tensor:
-    """Which of x (N, C, H, W) the model gets wrong, or calls the target; (N,) bool on the CPU."""
-    if not len(x):
-        return torch.zeros(0, dtype=torch.bool)
-    batches = Batches(network_batch(x) // passes_per_image(twin.model))
-    predicted = torch.cat(batches.map(lambda at: twin.logits(x[at], keys[at]).argmax(1), len(x)))
-    return (predicted != problem.labels if problem.targets is None else predicted == problem.targets).cpu()
+    def _succeeded(self, logits: Tensor, problem: Problem) -> Tensor:
+        """Which images the logits (N, K) call wrong, or the target; (N,) bool on the CPU."""
+        predicted = logits.argmax(1)
+        return (predicted != problem.labels if problem.targets is None else predicted == problem.targets).cpu()

@@ -35,6 +35,14 @@ def no_trace(model: nn.Module, device: torch.device):
                 parameter.requires_grad_(True)
 
 
+def check_logits(logits: Tensor, rows: int) -> Tensor:
+    """Return `logits` if they have shape (rows, K)."""
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != rows:
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        raise EscrimeError(f"the model returned {shape} for {rows} images; a classifier returns logits (N, K).")
+    return logits
+
+
 def passes_per_image(model) -> int:
     """How many passes of the network one image costs: a defense that averages over copies says so in `copies`."""
     return int(getattr(model, "copies", 1))

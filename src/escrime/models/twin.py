@@ -46,7 +46,7 @@ class Twin:
     def original(self, images: Tensor, keys: Tensor, said: Tensor) -> Tensor:
         """The original's logits (N, K) for `images`, of which the copy `said` (N, K); both saw the noise of `keys`."""
         with row_keys(keys):
-            logits = self.model(images)
+            logits = self.model(images.clone())  # a model may write into what it is given
         gap = (logits - said).abs()
         self.gap = max(self.gap, float(torch.where(gap.isfinite(), gap, 0).max()))
         self.compared += len(images)
@@ -75,5 +75,5 @@ class Twin:
     def logits(self, images: Tensor, keys: Tensor) -> Tensor:
         """Logits (N, K): the copy's where the answer is beyond doubt, the original's for every closer image."""
         with row_keys(keys):
-            logits = self.copy(images)
+            logits = self.copy(images.clone())
         return self.settle(images, logits, keys)[0]

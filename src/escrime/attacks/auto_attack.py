@@ -1,0 +1,103 @@
+"""AutoAttack. Croce and Hein (2020), Reliable evaluation of adversarial robustness with an ensemble of diverse
+parameter-free attacks, section 5; here with a minimum-norm attack in place of FAB."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .apgd import APGD
+from .base import Attack, Outcome
+from .fmn import FMN
+from .losses import gap
+from .problem import Problem
+from .square import Square
+from .verdicts import clean_logits, expected
+
+JUDGES = 16  # fresh noise draws that choose between the stages' answers on a randomized model
+
+
+@dataclass(frozen=True)
+class AutoAttack(Attack):
+    """APGD-CE → targeted APGD-DLR → FMN → Square, each only on the images that still stand: the verdict to quote.
+
+    eps, norm: the budget. steps: of each gradient attack. targets_tried: classes the targeted attack aims at, in the
+    order of the clean logits (at most K − 1). queries: of the score-based attack. target: class to reach; then APGD with
+    CE, APGD with the targeted DLR loss, FMN and Square all aim at it. eot: noise draws per answer of a randomized model.
+    early_stop: an image that has fallen is left alone; False, for randomized models, runs every stage on every image and
+    keeps the answer with the lowest expected margin. give_up: how soon a stage leaves an image on which success is out of
+    sight (see IterativeAttack); None spends the whole budget on everything that stands, as the original does. With fewer
+    than four classes the margin stands in for DLR.
+    """
+
+    eps: float | str
+    norm: str = "linf"
+    steps: int = 100
+    targets_tried: int = 9
+    queries: int = 5000
+    target: int | None = None
+    early_stop: bool = True
+    give_up: float | None = 2.0
+    eot: int = 1
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.stages(10, targeted=False)  # refuses settings that a stage would refuse
+
+    def stages(self, classes: int, targeted: bool) -> list[Attack]:
+        """The attacks, in order, for a model with this many classes."""
+        shared = {"eps": self.eps, "norm": self.norm, "eot": self.eot}
+        stop = {"early_stop": self.early_stop, "give_up": self.give_up}
+        loss = "dlr" if classes >= 4 else "margin"
+        tried = 0 if targeted else min(self.targets_tried, classes - 1)
+        return [
+            APGD(**shared, **stop, steps=self.steps),
+            APGD(**shared, **stop, steps=self.steps, loss=loss, targets_tried=tried),
+            FMN(**shared, steps=self.steps, stop_within=self.early_stop, give_up=self.give_up),
+            Square(**shared, **stop, queries=self.queries),
+        ]
+
+    def _sweep(self, twin, problem: Problem, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
+        logits, looked = clean_logits(twin, problem, problem.keys(self.name, "clean"), self.eot)
+        predicted = logits.argmax(1)
+        fallen = (predicted != problem.labels if problem.targets is None else predicted == problem.targets).cpu()
+        # What is wrong from the start has fallen at every ε, as it is.
+        standing = wanted & ~(fallen & self.early_stop)
+        results = [problem.images.clone() for _ in budgets]
+        forwards, backwards = (looked / len(budgets)).repeat(len(budgets), 1), torch.zeros(budgets.shape)
+        left = torch.full(budgets.shape, float("inf"))  # the margin of the answer kept
+        for stage in self.stages(logits.shape[1], problem.targets is not None):
+            rows = standing.any(0).nonzero().flatten()
+            if not len(rows):
+                break
+            part = problem.only(rows.to(problem.images.device))
+            if isinstance(stage, Square):
+                # Where a search by scores gets further than the gradients did, they may be hidden: it goes on.
+                floor = left.masked_fill(~standing, -float("inf"))[:, rows].amax(0)
+                part = replace(part, floor=floor.to(problem.images.device))
+            for k, outcome in enumerate(stage._sweep(twin, part, budgets[:, rows], standing[:, rows])):
+                forwards[k, rows] += outcome.forwards
+                backwards[k, rows] += outcome.backwards
+                fell = outcome.success.cpu() if self.early_stop else torch.zeros(len(rows), dtype=torch.bool)
+                still = (standing[k, rows] & ~fell).nonzero().flatten()
+                margins = torch.full((len(rows),), -float("inf"))
+                if len(still):
+                    at = still.to(problem.images.device)
+                    margins[still], spent = self._margin(twin, part.only(at), outcome.adversarial[at])
+                    forwards[k, rows[still]] += spent
+                better = standing[k, rows] & (margins < left[k, rows])
+                results[k][rows[better]] = outcome.adversarial[better]
+                left[k, rows[better]] = margins[better]
+                standing[k, rows] &= ~fell
+        success = ~standing if self.early_stop else [None] * len(budgets)
+        return [Outcome(*parts) for parts in zip(results, forwards, backwards, success, strict=True)]
+
+    def _margin(self, twin, problem: Problem, x: Tensor) -> tuple[Tensor, Tensor]:
+        """How far (N,) each of x is from success, and the passes (N,) spent: on a randomized model an average over noise
+        that no attack saw."""
+
+        def value(logits: Tensor, at: slice) -> Tensor:
+            return gap(logits, problem.labels[at], None if problem.targets is None else problem.targets[at])
+
+        values, spent = expected(twin, x, problem.keys(self.name, "judge"), 1 if self.early_stop else JUDGES, value)
+        return values.cpu(), spent

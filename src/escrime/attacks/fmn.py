@@ -1,0 +1,76 @@
+"""FMN. Pintor, Roli, Brendel, Biggio (2021), Fast minimum-norm adversarial attacks through adaptive norm constraints,
+algorithm 1."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import EscrimeError
+from ..threat import per_image
+from .iterative import Answer, Rows, State
+from .minimum_norm import MinimumNorm
+
+GAMMA_LAST = 0.001  # γ_K
+
+
+@dataclass(frozen=True)
+class FMN(MinimumNorm):
+    """The nearest adversarial example: normalized gradient steps in a ball whose radius follows the decision boundary.
+
+    The radius starts at the distance of the linearized boundary, shrinks by γ where the iterate is adversarial and grows
+    by γ where it is not any more; step size α and γ fall along a cosine.
+
+    eps: largest distance of interest, None for any (see MinimumNorm). steps: K, of the search. step_size: α₀, in l2
+    length; it ends at α₀/100. gamma: γ₀. target: class to reach. stop_within: leave at the first example within ε.
+    give_up: leave when success within ε is out of sight (see IterativeAttack); None spends all steps.
+    """
+
+    eps: float | str | None = None
+    norm: str = "linf"
+    steps: int = 100
+    step_size: float = 1.0
+    gamma: float = 0.05
+    target: int | None = None
+    stop_within: bool = False
+    give_up: float | None = None
+    eot: int = 1
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.steps < 1:
+            raise EscrimeError(f"steps = {self.steps}: FMN needs at least one step, such as 100.")
+        if not self.step_size > 0:
+            raise EscrimeError(f"step_size = {self.step_size} must be positive; it is an l2 length, such as 1.0.")
+        if not 0 < self.gamma < 1:
+            raise EscrimeError(f"gamma = {self.gamma} is no share of the radius; use a number in (0, 1), such as 0.05.")
+
+    def start(self, rows: Rows, keys: Tensor) -> State:
+        zero = torch.zeros_like(rows.eps)
+        return self.fresh(rows) | {"radius": torch.full_like(zero, math.inf), "step": zero}
+
+    def step(self, state: State, answer: Answer, rows: Rows) -> None:
+        decay = (1 + torch.cos(math.pi * state["step"] / self.steps)) / 2
+        alpha = self.step_size * (0.01 + 0.99 * decay)
+        gamma = GAMMA_LAST + (self.gamma - GAMMA_LAST) * decay
+        away = self.note(state, answer, rows)
+        flat = answer.gradient.flatten(1)
+        dual = flat.abs().sum(1) if self.norm == "linf" else flat.norm(dim=1)
+        linear = away + answer.loss.abs() / dual.clamp_min(1e-30)  # where the boundary of a linear model would be
+        # Both reach a little beyond: clipped to the box, a step to the boundary itself may end just before it for ever.
+        grown = torch.where(state["nearest"].isinf(), linear, state["radius"]) * (1 + gamma)
+        shrunk = torch.minimum(state["radius"] * (1 - gamma), state["nearest"])
+        state["radius"] = radius = torch.where(answer.success, shrunk, grown)
+        direction = answer.gradient / per_image(flat.norm(dim=1).clamp_min(1e-30), rows.images).float()
+        delta = state["x"] - per_image(alpha, rows.images).float() * direction - rows.images
+        state["x"] = (rows.images + _clip(delta, radius, self.norm)).clamp(0, 1)
+        state["step"] = state["step"] + 1
+
+
+def _clip(delta: Tensor, radius: Tensor, norm: str) -> Tensor:
+    """The nearest δ (N, C, H, W) with norm up to `radius` (N,)."""
+    radius = per_image(radius, delta).float()
+    if norm == "linf":
+        return torch.minimum(torch.maximum(delta, -radius), radius)
+    return delta * (radius / per_image(delta.flatten(1).norm(dim=1).clamp_min(1e-30), delta)).clamp_max(1).float()

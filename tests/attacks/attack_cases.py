@@ -1,0 +1,161 @@
+"""The table of attacks that the laws hold for, and models whose answer is known or whose passes are counted."""
+
+import math
+
+import torch
+from torch import nn
+
+from escrime import APGD, DGSM, FGSM, FMN, PGD, AutoAttack, CarliniWagner, DeepFool, Square, WorstCase
+from escrime.attacks.minimum_norm import MinimumNorm
+
+CW = {"steps": 8, "rounds": 2, "initial_c": 1.0, "step_size": 0.05}
+AUTO = {"steps": 4, "queries": 12, "targets_tried": 2}
+
+ATTACKS = [
+    FGSM(0.1),
+    FGSM(0.5, norm="l2"),
+    FGSM(0.1, target=3, eot=3),
+    DGSM(0.1, target=3),
+    DGSM(0.1, target=3, steps=1),
+    DGSM(0.1, target=3, steps=6, early_stop=True, eot=2),
+    PGD(0.1, steps=4),
+    PGD(0.5, steps=4, norm="l2", momentum=0.9, early_stop=False),
+    PGD(0.1, steps=3, restarts=2, target=3, loss="margin"),
+    APGD(0.1, steps=8),
+    APGD(0.5, steps=8, norm="l2", loss="dlr", early_stop=False),
+    APGD(0.05, steps=5, loss="dlr", targets_tried=2),
+    APGD(0.1, steps=5, target=3),
+    FMN(0.1, steps=10),
+    FMN(0.5, steps=10, norm="l2", stop_within=True),
+    FMN(steps=10, norm="l2", target=3),
+    DeepFool(0.5),
+    DeepFool(steps=10, norm="linf"),
+    DeepFool(0.1, steps=10, norm="linf", target=3),
+    CarliniWagner(0.5, **CW),
+    CarliniWagner(target=3, **CW),
+    Square(0.1, queries=15),
+    Square(0.5, queries=15, norm="l2", restarts=2),
+    Square(0.1, queries=15, target=3, early_stop=False),
+    AutoAttack(0.1, **AUTO),
+    AutoAttack(0.5, norm="l2", **AUTO),
+    AutoAttack(0.1, target=3, early_stop=False, **AUTO),
+    WorstCase(PGD(0.1, steps=4)),
+    WorstCase(FGSM(0.5, norm="l2")),
+    WorstCase(FMN(0.1, steps=10, target=3)),
+]
+
+
+def core(attack):
+    """The attack itself, or the one that WorstCase drives."""
+    return attack.attack if isinstance(attack, WorstCase) else attack
+
+
+def starts_at_random(attack) -> bool:
+    return not isinstance(core(attack), (FGSM, DGSM, MinimumNorm))
+
+
+def bound(attack, images) -> float | tuple:
+    """ε, or where there is none, what the box allows."""
+    return attack.eps if attack.eps is not None else 1.0 if attack.norm == "linf" else math.sqrt(images[0].numel())
+
+
+def labels_of(model, images):
+    return model(images).argmax(1).detach()
+
+
+def succeeds(model, moved, labels, attack):
+    predicted = labels_of(model, moved)
+    return predicted != labels if attack.target is None else predicted == attack.target
+
+
+def grey(count, shape=(3, 5, 5), seed=1, spread=0.2):
+    """Images far from 0 and 1, so that the box does not matter."""
+    return 0.5 - spread / 2 + spread * torch.rand(count, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+class Linear(nn.Module):
+    """Random logits W·x + b of grey images; `reach` is the exact distance to the nearest other class, or to a target."""
+
+    def __init__(self, classes=4, shape=(3, 5, 5), seed=0):
+        super().__init__()
+        gen, size = torch.Generator().manual_seed(seed), math.prod(shape)
+        self.weight = nn.Parameter(torch.randn(classes, size, generator=gen))
+        self.bias = nn.Parameter(-0.5 * self.weight.detach().sum(1))
+
+    def forward(self, x):
+        return x.flatten(1) @ self.weight.T + self.bias
+
+    @torch.no_grad()
+    def reach(self, images, norm, labels=None):
+        weight, logits = self.weight.double(), self(images).double()
+        labels = logits.argmax(1) if labels is None else labels
+        gaps = logits.gather(1, labels[:, None]) - logits
+        dual = (weight[labels][:, None] - weight).norm(p=1 if norm == "linf" else 2, dim=2)
+        return (gaps / dual).scatter(1, labels[:, None], float("inf")).amin(1)
+
+
+class Ball(nn.Module):
+    """Class 1 inside the ball of `radius` around `center`, class 0 outside: the nearest boundary is |‖x − c‖ − r| away."""
+
+    def __init__(self, center, radius):
+        super().__init__()
+        self.center, self.radius = center, radius
+
+    def forward(self, x):
+        inner = self.radius**2 - (x - self.center).flatten(1).square().sum(1)
+        return torch.stack([torch.zeros_like(inner), inner, torch.full_like(inner, -100)], dim=1)
+
+
+class Rowwise(nn.Module):
+    """A two-layer network that computes every row by itself, so that its arithmetic cannot depend on the batch."""
+
+    def __init__(self, shape=(1, 4, 4), classes=4, hidden=8, seed=0):
+        super().__init__()
+        gen, size = torch.Generator().manual_seed(seed), math.prod(shape)
+        self.first = nn.Parameter(torch.randn(hidden, size, generator=gen) / size**0.5 * 4)
+        self.second = nn.Parameter(torch.randn(classes, hidden, generator=gen))
+
+    def forward(self, x):
+        return torch.stack([self.second @ torch.tanh(self.first @ (row - 0.5)) for row in x.flatten(1).unbind()])
+
+
+class Tally:
+    """What went through a model: rows forwards, rows backwards, calls, and the batch of each call."""
+
+    def __init__(self):
+        self.forwards = self.backwards = self.calls = 0
+        self.seen = []
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+class _Watch(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, tally):
+        ctx.tally = tally
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        ctx.tally.backwards += len(gradient)
+        return gradient, None
+
+
+class Counted(nn.Module):
+    """`model`, its passes counted in `tally`, which its copies share."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.tally = model, Tally()
+
+    def forward(self, x):
+        self.tally.forwards += len(x)
+        self.tally.calls += 1
+        self.tally.seen.append(x.detach().clone())
+        return _Watch.apply(self.model(x), self.tally)
+
+
+def plain(model):
+    """The same classifier as a plain callable: nothing to copy, so every pass goes through the model itself."""
+    return lambda x: model(x)
