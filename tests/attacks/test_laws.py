@@ -40,7 +40,7 @@ def test_box_and_ball_in_a_sweep_and_per_image(attack, network, images, labels):
     sweep = [0.0, 1e-4, MIXED, torch.tensor(MIXED), "80/255"]
     if isinstance(attack, WorstCase):
         sweep = [0.0, [e / 2 for e in MIXED], MIXED, 0.3]  # it needs the same order for every image
-    for outcome in attack.sweep(network, images, labels, sweep):
+    for eps, outcome in zip(sweep, attack.sweep(network, images, labels, sweep), strict=True):
         assert inside(outcome.adversarial, images, core(attack)._budget(eps), attack.norm).all(), eps
     own = replace(core(attack), eps=MIXED)
     own = WorstCase(own) if isinstance(attack, WorstCase) else own

@@ -11,9 +11,9 @@ from escrime.models.running import Batches
 class Small(nn.Module):
     """A device whose memory holds `room` images."""
 
-    def __init__(self, room, error=torch.OutOfMemoryError("CUDA out of memory")):
+    def __init__(self, room, error=None):
         super().__init__()
-        self.room, self.error, self.refused = room, error, 0
+        self.room, self.error, self.refused = room, error or torch.OutOfMemoryError("CUDA out of memory"), 0
         self.layer = nn.Linear(48, 4, bias=False)
         with torch.no_grad():
             self.layer.weight.copy_(torch.randn(4, 48, generator=torch.Generator().manual_seed(0)))

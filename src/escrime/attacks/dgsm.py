@@ -21,7 +21,8 @@ class DGSM(IterativeAttack):
     eps: fraction of the color range (l_inf only). target: the desired class, or give targets= in the call. steps: N, which
     the paper leaves open (default 20). step_size: a, likewise open; default 2.5·ε/N, which can reach the ball's faces
     from any start (Madry et al. 2018). early_stop: stop an image when it is called the desired class (the paper takes
-    all N steps). eot: noise draws averaged in each gradient of a randomized model.
+    all N steps). give_up: leave when the class is out of reach (see IterativeAttack), such as 3; None takes all steps.
+    eot: noise draws averaged in each gradient of a randomized model.
     """
 
     eps: float | str
@@ -29,7 +30,10 @@ class DGSM(IterativeAttack):
     steps: int = 20
     step_size: float | None = None
     early_stop: bool = False
+    give_up: float | None = None
     eot: int = 1
+
+    settling = 0.2
 
     def __post_init__(self):
         super().__post_init__()

@@ -42,6 +42,7 @@ class MinimumNorm(IterativeAttack):
         return distance(x, rows.images, self.norm) <= rows.eps
 
     def remaining(self, answer: Answer, state: State, rows: Rows) -> Tensor:
+        """As of the answer before: whether this one succeeds is not verified yet."""
         return state["nearest"] - rows.eps
 
     def note(self, state: State, answer: Answer, rows: Rows) -> Tensor:

@@ -101,6 +101,8 @@ class Stream:
         attack, state, rows = self.attack, self.state, self.rows
         keys = derive(self.keys, self.taken)
         answer = self._ask(state["x"], keys)
+        if attack.give_up is not None:
+            self._look_ahead(answer)
         success, ends, asked = self._verify(state["x"], answer, keys)
         answer = replace(answer, success=success.to(self.device))
         if attack.keep_best:
@@ -108,8 +110,6 @@ class Stream:
         evaluated = state["x"]
         attack.step(state, answer, rows)
         self.taken += 1
-        if attack.give_up is not None:
-            self._look_ahead(answer)
         self._spend(answer, asked)
         leaving = ends | (self.taken >= attack.queries)
         if leaving.any():
@@ -120,17 +120,18 @@ class Stream:
         attack, state, half = self.attack, self.state, self.attack.patience // 2
         state["remaining"] = torch.minimum(state["remaining"], attack.remaining(answer, state, self.rows).float())
         state["began"] = torch.where(state["began"].isinf(), state["remaining"], state["began"])
-        doublings = (self.taken / half).log2()
-        due = (self.taken >= half) & (doublings == doublings.round())
+        had = self.taken + 1
+        doublings = (had / half).log2()
+        due = (had >= half) & (doublings == doublings.round())
         if not due.any():
             return
-        ahead, behind = (attack.queries / self.taken).log2().clamp_min(0).to(self.device), self.taken.log2().to(self.device)
+        ahead, behind = (attack.queries / had).log2().clamp_min(0).to(self.device), had.log2().to(self.device)
         usual = (state["began"] - state["remaining"]) / behind
         gained = torch.maximum(state["remained"] - state["remaining"], usual)
         hopeless = state["remaining"] > attack.give_up * ahead * gained
         if (floor := self.problem.floor) is not None:
             hopeless &= state["remaining"] > floor[self.jobs[:, 0].to(self.device)]
-        due, late = due.to(self.device), (self.taken > half).to(self.device)
+        due, late = due.to(self.device), (had > half).to(self.device)
         state["done"] = state["done"] | (due & late & hopeless)
         state["remained"] = torch.where(due, state["remaining"], state["remained"])
 
