@@ -46,7 +46,6 @@ class Square(IterativeAttack):
     give_up: float | None = None
     eot: int = 1
 
-    settling = 0.06
     keep_best = True  # the point that the search has accepted is state["best"], its loss the last column of state["rank"]
 
     def __post_init__(self):
@@ -60,6 +59,11 @@ class Square(IterativeAttack):
             raise EscrimeError(f"restarts = {self.restarts}: count the first start too, so at least 1.")
         if not 0 < self.p_init <= 1:
             raise EscrimeError(f"p_init = {self.p_init} is no share of the pixels; use a number in (0, 1], such as 0.8.")
+
+    @property
+    def settling(self) -> float:
+        """Random search gains by leaps: what a few queries gained says little."""
+        return min(max(0.06, 300 / self.queries), 1.0)
 
     @property
     def steps(self) -> int:

@@ -1,0 +1,1 @@
+"""escrime side by side with its peers: speed (`attacks`) and equal answers (`parity`)."""

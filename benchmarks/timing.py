@@ -1,0 +1,62 @@
+"""Timing on a machine whose speed wanders: the sides take turns, and only ratios of neighboring runs are compared."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+
+@dataclass(frozen=True)
+class Race:
+    """Seconds of every round of both sides, in the order they ran."""
+
+    theirs: tuple[float, ...]
+    ours: tuple[float, ...]
+
+    @property
+    def ratios(self) -> list[float]:
+        return [a / b for a, b in zip(self.theirs, self.ours, strict=True)]
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster ours is: the median of the rounds."""
+        return median(self.ratios)
+
+
+def seconds(call: Callable[[], object], device: torch.device) -> float:
+    """How long `call` takes, including what it left running on the device."""
+    wait(device)
+    start = time.perf_counter()
+    call()
+    wait(device)
+    return time.perf_counter() - start
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def race(theirs: Callable[[], object], ours: Callable[[], object], rounds: int, device: torch.device) -> Race:
+    """theirs, ours, theirs, ours, …"""
+    pairs = [(seconds(theirs, device), seconds(ours, device)) for _ in range(rounds)]
+    return Race(*zip(*pairs, strict=True))
+
+
+def fastest(calls: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> tuple[str | None, list[str]]:
+    """The name of the call with the least median time over interleaved rounds, and why others dropped out.
+
+    The first round warms up and is not counted.
+    """
+    times = {name: [] for name in calls}
+    dropped = []
+    for _ in range(rounds + 1):
+        for name in list(times):
+            try:
+                times[name].append(seconds(calls[name], device))
+            except Exception as error:  # a peer may fail in any way, and the others go on
+                dropped.append(f"{name} failed ({type(error).__name__}: {error}).")
+                del times[name]
+    return min(times, key=lambda name: median(times[name][1:]), default=None), dropped
