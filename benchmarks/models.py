@@ -12,7 +12,7 @@ import escrime
 from escrime.data import DATASETS, load
 from escrime.models.running import network_batch
 
-MOST_IMAGES = 64
+MOST_IMAGES = 256
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def autoattack(subject: Subject, name: str, peers: dict, options) -> list[Findin
     share = [f"{float(x.double().mean()):.1%}" for x in (mine, other)]
     text = f"ε = {eps:.4g}: robust accuracy {share[0]} against {share[1]} on {len(mine)} images"
     text += _list("stands for us alone: images", missed) + _list("falls for us alone: images", extra)
-    return [Finding("AutoAttack", name, "pyautoattack", mine.sum() <= other.sum(), text)]
+    return [Finding("AutoAttack", name, "pyautoattack", int(mine.sum()) <= int(other.sum()), text)]
 
 
 @torch.no_grad()

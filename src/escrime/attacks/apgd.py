@@ -27,8 +27,8 @@ class APGD(IterativeAttack):
     loss changed since the last checkpoint.
 
     eps, norm: the budget. loss: "ce" or "dlr" ("margin" works too). target: class to reach. targets_tried: k > 0 runs
-    the targeted loss towards the k most likely other classes in turn, one restart each, to any misclassification
-    (APGD-T with "dlr"); restarts then counts runs per class. early_stop: stop an image at its first success.
+    the targeted loss towards the k most likely other classes side by side, to any misclassification (APGD-T with "dlr");
+    restarts then counts runs per class. early_stop: stop an image at its first success.
     give_up: leave when success is out of sight (see IterativeAttack); None spends all steps. Every image has its own
     step size, checkpoint and budget.
     """
@@ -56,6 +56,10 @@ class APGD(IterativeAttack):
             raise EscrimeError(f"targets_tried = {self.targets_tried} and target = {self.target} exclude each other; give one.")
         if self.targets_tried and self.restarts < self.targets_tried:
             object.__setattr__(self, "restarts", self.restarts * self.targets_tried)
+
+    @property
+    def abreast(self) -> int:
+        return max(self.targets_tried, 1)
 
     @property
     def name(self) -> str:

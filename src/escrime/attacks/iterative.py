@@ -75,6 +75,8 @@ class IterativeAttack(Attack):
     early_stop: bool = False
     keep_best: bool = False
     give_up: float | None = None
+    abreast = 1  # restarts that run side by side, of which the first success ends the others: a fixed number, so that
+    # what an image costs does not depend on how full the batch is
     settling = 0.16  # the share of its answers that a job has before it may give up
 
     @property
@@ -133,4 +135,4 @@ class IterativeAttack(Attack):
         from .plans import Grid
         from .scheduler import Stream
 
-        return Stream(self, twin, problem, budgets, Grid(wanted, self.restarts)).run()
+        return Stream(self, twin, problem, budgets, Grid(wanted, self.restarts, self.abreast)).run()

@@ -37,6 +37,8 @@ class Stream:
         self.rank = torch.full((*shape, 2), float("inf"))  # of the answer kept: (not adversarial, rank)
         self.forwards, self.backwards = torch.zeros(shape), torch.zeros(shape)
         self.success = torch.zeros(shape, dtype=torch.bool)
+        self.running = torch.zeros(shape, dtype=torch.int64)  # jobs in the batch
+        self.away = torch.zeros(shape, dtype=torch.float64)  # the distance of the answer kept
         self.bad = torch.zeros(len(problem.images), dtype=torch.bool)
         self.copies = passes_per_image(twin.model)
         self.batches = Batches(network_batch(problem.images) // (self.copies * attack.eot))
@@ -74,9 +76,11 @@ class Stream:
 
     def _fill(self) -> bool:
         """Let waiting jobs into the batch while there is room. Whether the batch holds any job."""
-        fresh = []
+        fresh, attack = [], self.attack
         while len(self.jobs) + len(fresh) < self.batches.limit and (job := self.plan.next()):
-            fresh.append(job)
+            last = min(job.restart + attack.abreast, attack.restarts)
+            fresh += [job._replace(restart=restart) for restart in range(job.restart, last)]
+            self.running[job.eps, job.image] = last - job.restart
         if fresh:
             seed, name, ids = self.problem.seed, self.attack.name, self.problem.ids
             keys = as_keys([(seed, ids[j.image], name, float(self.budgets[j.eps, j.image]), j.restart) for j in fresh])
@@ -112,6 +116,8 @@ class Stream:
         self.taken += 1
         self._spend(answer, asked)
         leaving = ends | (self.taken >= attack.queries)
+        if attack.abreast > 1 and attack.early_stop:
+            leaving = leaving | self._decided(success & ends)
         if leaving.any():
             self._leave(leaving, success, state["best"] if attack.keep_best else evaluated if self.looks else state["x"])
 
@@ -197,22 +203,31 @@ class Stream:
         rank = self.state["rank"][at].cpu() if self.attack.keep_best else None
         won = success[gone] if rank is None else rank[:, 0] == 0
         answer = answer[at]
-        away = distance(answer, self.rows.images[at], self.attack.norm).tolist()
+        away = distance(answer, self.rows.images[at], self.attack.norm).cpu()
         for n, numbers in enumerate(self.jobs[gone].tolist()):
             job = Job(*numbers)
             place = (job.eps, job.image)
             if rank is None or tuple(rank[n]) < tuple(self.rank[place]):
                 self.result[job.eps][job.image] = answer[n]
-                self.success[place] = won[n]
+                self.success[place], self.away[place] = won[n], away[n]
                 if rank is not None:
                     self.rank[place] = rank[n]
-            # Without early stop one success is not enough, as with noise, where it may be a lucky draw.
-            self.plan.report(job, bool(won[n]) and self.attack.early_stop, away[n])
+            self.running[place] -= 1
+            if self.running[place] == 0:
+                # Without early stop one success is not enough, as with noise, where it may be a lucky draw.
+                first = job._replace(restart=job.restart // self.attack.abreast * self.attack.abreast)
+                self.plan.report(first, bool(self.success[place]) and self.attack.early_stop, float(self.away[place]))
         stay = ~leaving
         kept = stay.nonzero().flatten().to(self.device)
         self.state = {name: value[kept] for name, value in self.state.items()}
         self.rows = self.rows.each(lambda name, value: value[kept])
         self.jobs, self.keys, self.taken = self.jobs[stay], self.keys[stay], self.taken[stay]
+
+    def _decided(self, won: Tensor) -> Tensor:
+        """The jobs (N,) of images that one of their jobs has won."""
+        decided = torch.zeros_like(self.success)
+        decided[self.jobs[won, 1], self.jobs[won, 0]] = True
+        return decided[self.jobs[:, 1], self.jobs[:, 0]]
 
     def _rows(self, jobs: list[Job]) -> Rows:
         problem = self.problem
