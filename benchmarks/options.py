@@ -17,7 +17,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     options.add_argument("--folder", metavar="DIR", help="where the images of the dataset are")
     options.add_argument("--classes", type=int, default=10)
     options.add_argument("--target", type=int, default=1, help="class of directed attacks (1: English springer in Imagenette)")
-    options.add_argument("--images", type=int, metavar="N", help="images per batch (default: one network batch, at most 64)")
+    options.add_argument("--images", type=int, metavar="N", help="images per batch (default: one network batch, at most 256)")
     options.add_argument(
         "--settings", type=listed(SETTINGS), default=list(SETTINGS), help="of googlenet,resnet (default: both)"
     )

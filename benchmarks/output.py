@@ -69,8 +69,8 @@ def _passes(side: Side) -> str:
 def _accuracies(result: Result) -> list[str]:
     head = " | ".join(f"{eps:.4g}" for eps in result.epsilons)
     lines = [f"{result.title}, {result.setting}", "", f"| ε | {head} |", "|---" * (len(result.epsilons) + 1) + "|"]
-    directed = any(result.ours.reached + result.peer.reached)
-    for side in (result.ours, result.peer):
+    directed = result.full is not None
+    for side in filter(None, (result.ours, result.peer, result.full)):
         lines.append(f"| {side.name} | " + " | ".join(f"{100 * share:.1f}" for share in side.accuracy) + " |")
         if directed:
             lines.append(f"| {side.name}, at the target | " + " | ".join(f"{100 * share:.1f}" for share in side.reached) + " |")

@@ -48,6 +48,12 @@ class Row:
                 absent.append(name)
         return absent
 
+    def in_full(self, work: Work) -> list:
+        """DGSM with nothing spared, each ε on its own, on the original model."""
+        attack = _dgsm_all_steps(max(work.epsilons), work)
+        outcomes = attack.sweep(lambda x: work.model(x), work.images, work.labels, work.epsilons)
+        return [outcome.adversarial for outcome in outcomes]
+
     def ours(self, work: Work) -> list:
         """escrime's adversarial images, one tensor per ε, from the original model: preparing the copy is part of it."""
         outcomes = self.attack(max(work.epsilons), work).sweep(work.model, work.images, work.labels, work.epsilons)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from escrime import DGSM, FGSM, PGD, EscrimeError, PredictionAveraging, evaluate
+from escrime import DGSM, FGSM, FMN, PGD, EscrimeError, PredictionAveraging, evaluate
 from escrime.evaluation import Subject
 from escrime.evaluation.records import COLUMNS
 from escrime.evaluation.statistics import wilson
@@ -189,3 +189,37 @@ def test_bad_data(linear, data):
         evaluate(linear, (data[0],), FGSM(0.1))
     with pytest.raises(EscrimeError, match="class 1?[0-9]"):
         evaluate(linear, (data[0], data[1] + 7), FGSM(0.1))
+
+
+def other_librarys(eps, beyond):
+    """As other libraries do it: clamped in float32, so that ε may be passed by a rounding, or by a mistake."""
+
+    def attack(model, images, labels):
+        x = images.clone().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(torch.nn.functional.cross_entropy(model(x), labels), x)
+        return (images + (eps + beyond) * gradient.sign()).clamp(0, 1)
+
+    return attack
+
+
+def test_a_rounding_beyond_eps_is_put_back_and_a_mistake_is_not_counted(linear, data):
+    own = evaluate(linear, data, FGSM(0.1)).records
+    for beyond, verified in ((0.0, True), (1e-7, True), (1e-3, False)):
+        records = evaluate(linear, data, {"theirs": other_librarys(0.1, beyond)}, epsilons={"theirs": [0.1]}).records
+        assert records["verified"].all() == verified
+        assert (records["prediction"].tolist() == own["prediction"].tolist()) == verified
+
+
+@pytest.mark.parametrize(
+    ("attack", "said"),
+    [
+        (lambda model, images, labels: images.double(), "returned torch.float64"),
+        (lambda model, images, labels: images[:1], "of shape"),
+        (FMN(), "no eps of its own"),
+        (PGD([0.1, 0.2]), "one eps per image"),
+    ],
+)
+def test_attacks_that_cannot_be_recorded_are_refused(linear, data, attack, said):
+    epsilons = None if isinstance(attack, (FMN, PGD)) else [0.1]
+    with pytest.raises(EscrimeError, match=said):
+        evaluate(linear, data, {"it": attack}, epsilons=epsilons)

@@ -10,11 +10,14 @@ from torch import Tensor
 from ..attacks import Attack, Outcome
 from ..errors import EscrimeError
 from ..models.twin import Twin
-from ..threat import check_images, distance, epsilon, inside
+from ..threat import check_images, distance, epsilon, inside, project
 from .cases import Case
 from .images import Images
 from .records import frame
 from .scoring import Verdict, is_randomized, score
+
+
+ROUNDING = 1e-6  # a few units in the last place of a float32 color value
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,8 @@ def craft(attack, model, images: Images, targets: Tensor, epsilons: list[float],
         swept = attack.sweep(model, pixels, labels, [epsilons[i] for i in positive], seed=seed, ids=ids)
     else:
         unknown = torch.full((len(rows),), float("nan"))
-        swept = [Outcome(attack(model, pixels, labels).detach(), unknown, unknown) for _ in positive]
+        found, norm = attack(model, pixels, labels).detach(), getattr(attack, "norm", "linf")
+        swept = [Outcome(_rounded_into(found, pixels, epsilons[i], norm), unknown, unknown) for i in positive]
     for i, outcome in zip(positive, swept, strict=True):
         adversarial, forwards, backwards = images.pixels.clone(), zero.clone(), zero.clone()
         adversarial[rows], forwards[rows.cpu()], backwards[rows.cpu()] = (
@@ -120,6 +124,19 @@ def craft(attack, model, images: Images, targets: Tensor, epsilons: list[float],
         )
         outcomes[i] = Outcome(adversarial, forwards, backwards)
     return outcomes
+
+
+def _rounded_into(found: Tensor, images: Tensor, eps: float, norm: str) -> Tensor:
+    """Other libraries keep ε up to the rounding of float32: what is beyond it by no more is put back. What is farther out
+    stays there, for the verification to see."""
+    if found.shape != images.shape or found.dtype != images.dtype:
+        raise EscrimeError(
+            f"the attack returned {found.dtype} of shape {tuple(found.shape)} for images of shape {tuple(images.shape)}; "
+            "an attack(model, images, labels) returns float32 images of the same shape."
+        )
+    inner = project(found, images, eps, norm)
+    close = (inner - found).flatten(1).abs().amax(1) <= ROUNDING
+    return torch.where(close[:, None, None, None], inner, found)
 
 
 def _records(part, model: Twin, attack, images: Images, targets, outcomes, epsilons, clean, seed, draws) -> pd.DataFrame:
@@ -202,8 +219,13 @@ def check_epsilons(attacks: dict[str, Attack], epsilons) -> dict[str, list[float
     for label, attack in attacks.items():
         grid = epsilons.get(label) if isinstance(epsilons, dict) else epsilons
         if grid is None:
-            if not hasattr(attack, "eps"):
+            if getattr(attack, "eps", None) is None:
                 raise EscrimeError(f"attack {label!r} has no eps of its own; give epsilons=[...] so that it can be verified.")
+            if isinstance(attack.eps, tuple):
+                raise EscrimeError(
+                    f"attack {label!r} has one eps per image; records compare images at the same ε, so give one number, or "
+                    "call the attack itself."
+                )
             grid = [attack.eps]
         elif not isinstance(attack, Attack) and len(list(grid)) != 1:
             raise EscrimeError(f"attack {label!r} is a plain callable with one ε; give exactly one, or one entry per ε.")
