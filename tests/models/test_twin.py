@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from escrime import APGD, DGSM, FGSM, PGD, evaluate
+from escrime import APGD, DGSM, FGSM, PGD, EscrimeError, evaluate
 from escrime.models.twin import PROBE, SAFETY, Twin
 from escrime.randomness import as_keys
 
@@ -126,3 +126,18 @@ def test_a_model_that_cannot_be_copied_is_its_own_copy(linear, data):
     assert twin.exact and torch.equal(twin.logits(data[0], keys(150)), linear(data[0]))
     assert not torch.equal(PGD(0.1, steps=2)(model, *data), data[0])
     assert SAFETY > 1
+
+
+@pytest.mark.parametrize("attack", [FGSM(0.05), PGD(0.05, steps=5), APGD(0.05, steps=5)], ids=repr)
+def test_in_bfloat16_every_success_is_the_originals(linear, data, attack):
+    images, labels = data
+    outcome = attack.sweep(Twin(linear, precision="bfloat16"), images, labels, [0.05])[0]
+    fooled = linear(outcome.adversarial).argmax(1) != labels
+    exact = linear(attack(linear, images, labels)).argmax(1) != labels
+    assert outcome.adversarial.dtype == torch.float32 and outcome.success is None or torch.equal(outcome.success, fooled)
+    assert abs(int(fooled.sum()) - int(exact.sum())) < 15, "steps in bfloat16 are a little coarser, no more"
+
+
+def test_an_unknown_precision_is_refused(linear):
+    with pytest.raises(EscrimeError, match="'float16' is unknown"):
+        Twin(linear, precision="float16")

@@ -16,7 +16,6 @@ from .images import Images
 from .records import frame
 from .scoring import Verdict, is_randomized, score
 
-
 ROUNDING = 1e-6  # a few units in the last place of a float32 color value
 
 
