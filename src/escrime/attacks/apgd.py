@@ -45,6 +45,7 @@ class APGD(IterativeAttack):
     eot: int = 1
 
     keep_best = True
+    settling = 0.08
 
     def __post_init__(self):
         super().__post_init__()
