@@ -52,12 +52,13 @@ def test_folding_keeps_the_function(arch, lively):
 
 
 def test_gradients_agree(images, lively):
-    model = lively(build("mobilenet_v2", 5))
+    """In float64: in float32 an activation at the kink of a ReLU falls on either side, on some processors."""
+    model = lively(build("mobilenet_v2", 5)).double()
     gradients = []
     for network in (model, prepare(model)):
-        x = images.clone().requires_grad_()
+        x = images.double().requires_grad_()
         gradients.append(torch.autograd.grad(network(x).logsumexp(1).sum(), x)[0])
-    assert (gradients[0] - gradients[1]).abs().max() < 1e-4 * gradients[0].abs().max()
+    assert (gradients[0] - gradients[1]).abs().max() < 1e-9 * gradients[0].abs().max()
 
 
 def test_the_copy_is_frozen_and_the_original_is_not_touched(images, lively):

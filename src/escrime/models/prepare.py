@@ -34,7 +34,16 @@ def prepare(model: nn.Module) -> nn.Module:
     if not any(_hooked(module) for name, module in duplicate.named_modules() if name):
         uses = Counter(map(id, _all_modules(duplicate).values())) + Counter(map(id, _all_parameters(duplicate)))
         _fold(duplicate, uses, root=True)
-    return duplicate.to(memory_format=torch.channels_last)
+    return in_format(duplicate, torch.channels_last)
+
+
+def in_format(model: nn.Module, layout: torch.memory_format) -> nn.Module:
+    """`model`, its tensors of four dimensions in the memory format `layout`; nn.Module.to refuses models with others."""
+    with torch.no_grad():
+        for tensor in [*model.parameters(), *model.buffers()]:
+            if tensor.dim() == 4:
+                tensor.data = tensor.data.contiguous(memory_format=layout)
+    return model
 
 
 def numerical_gap(model: nn.Module, prepared: nn.Module, images: Tensor) -> float:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ..errors import EscrimeError
+from ..models.prepare import in_format
 from ..randomness import generator
 
 
@@ -28,14 +29,14 @@ def session(model: nn.Module, device: torch.device, channels_last: bool):
     generators = [device.index] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=generators), torch.enable_grad():
         if convert:
-            model.to(memory_format=torch.channels_last)
+            in_format(model, torch.channels_last)
         try:
             yield
         finally:
             model.zero_grad(set_to_none=True)
             model.eval()
             if convert:
-                model.to(memory_format=torch.contiguous_format)
+                in_format(model, torch.contiguous_format)
 
 
 def training_mode(model: nn.Module, freeze_batchnorm: bool) -> None:
