@@ -73,6 +73,7 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run folder; default runs/NAME.")] = None,
     skip_unreadable: Annotated[bool, typer.Option(help="Leave out, count and name unreadable images.")] = False,
+    strict: Annotated[bool, typer.Option(help="Exit with 3 if a validity check forbids to believe a number.")] = False,
 ) -> None:
     """Run an experiment: train, attack, defend, harden, attack again, and draw the report.
 
@@ -91,12 +92,26 @@ def run(
         "seed": seed,
         "skip_unreadable": skip_unreadable or None,
     }
-    run_experiment(experiment, changes, device=device, out=out, command=_command())
+    folder = run_experiment(experiment, changes, device=device, out=out, command=_command())
+    if strict:
+        _believed(folder)
+
+
+def _believed(folder: Path) -> None:
+    """Leave with exit code 3 and the sentences of the verdicts that may not be believed."""
+    from .report.validity import read_verdicts
+
+    doubted = [verdict["sentence"] for verdict in read_verdicts(folder) if not verdict["believe"]]
+    for sentence in doubted:
+        typer.echo(f"not to be believed: {sentence}", err=True)
+    if doubted:
+        raise typer.Exit(3)
 
 
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, such as runs/digits.")],
+    strict: Annotated[bool, typer.Option(help="Exit with 3 if a validity check forbids to believe a number.")] = False,
 ) -> None:
     """Draw the figures, the claims table and report.html again, from the records alone.
 
@@ -106,6 +121,8 @@ def report(
 
     files = draw_report(folder)
     typer.echo(f"{len(files)} files drawn; open {folder / 'report.html'}")
+    if strict:
+        _believed(folder)
 
 
 @app.command("list")

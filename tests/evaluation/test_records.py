@@ -39,3 +39,14 @@ def test_summary_per_subset(linear, data):
     records["subsets"] = ["val leak-free" if i < 30 else "val" for i in range(len(records))]
     table = summarize(records)
     assert dict(zip(table["subset"], table["n"])) == {"val": 150, "leak-free": 30}
+
+
+def test_records_of_an_earlier_version_are_read(linear, data, tmp_path):
+    """Without `preliminary`: it is `correct`, also where parts of both kinds lie side by side."""
+    records = evaluate(linear, data, FGSM(0.1)).records
+    (tmp_path / "records").mkdir()
+    write_part(records[:70].drop(columns="preliminary"), tmp_path / "records" / "a.parquet")
+    write_part(records[70:].assign(preliminary=0.5), tmp_path / "records" / "b.parquet")
+    again = read_records(tmp_path)
+    assert list(again.columns) == list(records.columns)
+    assert again["preliminary"].tolist() == [*records["correct"][:70], *[0.5] * (len(records) - 70)]

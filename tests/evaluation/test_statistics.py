@@ -2,10 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, wilcoxon
 
-from escrime.evaluation.statistics import mcnemar, wilson
+from escrime import EscrimeError
+from escrime.evaluation.statistics import holm, mcnemar, paired_difference, sign_flips, wilson
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (5, 10), (49, 50), (3925, 3925), (1, 500)])
@@ -27,3 +29,71 @@ def test_mcnemar_counts_only_disagreements():
     first, second = [1] * 80 + [1] * 9 + [0] * 1, [1] * 80 + [0] * 9 + [1] * 1
     assert mcnemar(first, second) == pytest.approx(binomtest(9, 10).pvalue)
     assert mcnemar([1, 0], [1, 0]) == 1.0
+
+
+def from_counts(both, gained, lost, neither):
+    """Two 0/1 score vectors with these cells of the 2×2 table."""
+    first = [1] * (both + gained) + [0] * (lost + neither)
+    return np.array(first, float), np.array([1] * both + [0] * gained + [1] * lost + [0] * neither, float)
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "p"),
+    [
+        (9, 1, 22 / 1024),  # 2 (1 + 10) / 2^10
+        (0, 5, 2 / 32),
+        (3, 3, 1.0),
+        (121, 59, 4.434444e-06),  # the example of statsmodels' mcnemar, exact=True
+    ],
+)
+def test_mcnemar_and_sign_flips_by_hand(gained, lost, p):
+    first, second = from_counts(40, gained, lost, 7)
+    assert mcnemar(first, second) == pytest.approx(p, rel=1e-5)
+    assert sign_flips(first, second) == pytest.approx(mcnemar(first, second), rel=1e-9)
+
+
+def test_mcnemar_refuses_averages():
+    with pytest.raises(EscrimeError, match="sign_flips"):
+        mcnemar([1, 0.5], [0, 1])
+    with pytest.raises(EscrimeError, match="paired"):
+        mcnemar([1, 0], [0, 1, 1])
+
+
+def test_sign_flips_count_every_choice_of_signs():
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 9, 11) / 8, rng.integers(0, 6, 11) / 5  # 8 draws against 5
+    difference = first - second
+    signs = 1 - 2 * ((np.arange(2**11)[:, None] >> np.arange(11)) & 1)
+    expected = np.mean(np.abs(signs @ difference) >= abs(difference.sum()) - 1e-9)
+    assert sign_flips(first, second) == pytest.approx(expected, rel=1e-9)
+    assert sign_flips(first.astype(np.float32), second.astype(np.float32)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_sign_flips_of_ranks_are_wilcoxons_test():
+    difference = np.array([1, -2, 3, 4, 5, -6, 7, 8, 9, 10]) / 10  # what is compared are then the ranks themselves
+    expected = wilcoxon(difference, method="exact").pvalue
+    assert sign_flips(np.clip(difference, 0, 1), np.clip(-difference, 0, 1)) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("n", "most"), [(40, 0.11), (400, 0.075)])
+def test_sign_flips_keep_their_level(n, most):
+    """A deterministic model of 90 % against a noisy one, right on every image 9 times in 10: equal, and as skewed as can
+    be, which costs some level on few images (0.08 for 0.05)."""
+    rng = np.random.default_rng(1)
+    certain = (rng.random((500, n)) < 0.9).astype(float)
+    noisy = rng.binomial(8, 0.9, (500, n)) / 8
+    alarms = np.mean([sign_flips(a, b) < 0.05 for a, b in zip(certain, noisy)])
+    assert alarms <= most
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, float("nan"), 0.6]) == pytest.approx([1.0, float("nan"), 1.0], nan_ok=True)
+
+
+def test_newcombes_paired_example():
+    """36, 12, 2 and 0 of 50 pairs: the limits Newcombe (1998) gives for them."""
+    difference = paired_difference(*from_counts(36, 12, 2, 0))
+    assert difference.value == pytest.approx(0.2) and difference.n == 50
+    assert (difference.low, difference.high) == pytest.approx((0.0569, 0.3404), abs=0.0002)
+    assert paired_difference([], [])[3] == 0

@@ -27,6 +27,13 @@ target = "1"
 adaptive_limit = 20
 epsilons = [0, 0.2]
 steps = 4
+[checks]
+images = 12
+steps = 5
+queries = 40
+draws = 20
+eot = 2
+doublings = 1
 """
 
 

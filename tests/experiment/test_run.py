@@ -31,9 +31,11 @@ def test_everything_a_run_folder_holds(finished):
     assert list(records.columns) == list(COLUMNS)
     cases = {(d, t, a) for d, t, a in zip(records.defense, records.threat, records.attack, strict=True)}
     threats = [("none", "white-box")] + [(d, t) for d in ("ppa", "adversarial-training") for t in ("transfer", "adaptive")]
-    assert cases == {(*case, attack) for case in threats for attack in ("FGSM", "DGSM")}
+    assert cases == {(*case, attack) for case in threats for attack in ("FGSM", "DGSM")} | {
+        (*case, "stronger") for case in threats if case[1] != "transfer"
+    }
     for (defense, threat, attack, _), group in records.groupby(["defense", "threat", "attack", "eps"]):
-        limited = (defense, threat, attack) == ("ppa", "adaptive", "DGSM")
+        limited = (defense, threat) == ("ppa", "adaptive") and attack in ("DGSM", "stronger")
         assert group["image"].nunique() == len(group) == (20 if limited else 30)
         assert limited is False or set(group["label"].value_counts()) == {2}, "a smaller sample is stratified too"
     assert records["verified"].all()

@@ -65,6 +65,42 @@ def test_the_curve_passes_through_the_records(drawn_run):
     assert shares == pytest.approx([98, 42, 54, 56, 58, 58, 58, 46, 44, 38, 34, 22], abs=0.6)
 
 
+def test_the_envelope_is_the_lowest_so_far(drawn_run):
+    """The thin dashed line of figure 3, read back from the SVG: a rise of the curve is no rise of it."""
+    svg = (drawn_run / "figures" / "fig3-wrn.svg").read_text()
+    upper = svg[: svg.index('id="axes_2"')]
+    assert "worst case up to ε*" in texts(drawn_run / "figures" / "fig3-wrn.svg")
+    ticks = {label: float(y) for y, label in re.findall(r'<text [^>]*y="([\d.]+)"[^>]*>(\d+)</text>', upper)}
+    dashed = r'<path d="([^"]+)" clip-path="[^"]+" style="fill: none; stroke-dasharray: [^;]+; [^"]*stroke: #d55e00'
+    heights = [float(y) for _, y in re.findall(r"([\d.]+) ([\d.]+)", re.search(dashed, svg).group(1))]
+    shares = [98 - 100 * (y - heights[0]) / (ticks["0"] - ticks["100"]) for y in heights]
+    assert shares == pytest.approx([98, *[42] * 8, 38, 34, 22], abs=0.6)
+
+
+def test_the_caption_tells_the_curve_from_its_envelope(builder, tmp_path):
+    built = builder(50).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.4, 0.2: 0.7})
+    for defense in ("ppa", "adversarial-training"):
+        built.sweep("net", defense, "transfer", "FGSM", {0: 1.0, 0.1: 0.5, 0.2: 0.4}, draws=8 if defense == "ppa" else 1)
+        built.sweep("net", defense, "adaptive", "FGSM", {0: 1.0, 0.1: 0.6, 0.2: 0.9}, draws=8 if defense == "ppa" else 1)
+    built.parts[-1]["correct"] = np.where(np.arange(50) < 5, 0.0, 1.0)  # other images than those the transfer attack fools
+    run = read_run(built.write(tmp_path / "run"))
+    captions = {figure.name: figure.caption for figure in draw_figures(run, tmp_path / "out") if not figure.skipped}
+    assert "up to 30.0 points (white-box, ε* = 0.2): there a single step overshoots, and" in captions["fig3"]
+    assert "label leaking" not in captions["fig3"] and "label leaking" in captions["fig7"]
+    adaptive = run.envelope(run.sweep("net", "adversarial-training", "adaptive", "FGSM"))
+    # At 0.1 the transfer attack's 50 % count; at 0.2 its 40 %, less the 5 images that the adaptive one adds.
+    assert [point.value for point in adaptive.points()] == pytest.approx([1.0, 0.5, 0.3])
+    assert "Between the two lie up to 60.0 points (adaptive, ε* = 0.2)" in captions["fig7"]
+    assert "noise draws apart" not in captions["fig6"]  # no score of these records hangs on the noise
+
+
+def test_records_without_draws_for_the_choice_say_so(builder, tmp_path):
+    built = builder(4).model("net").sweep("net", "ppa", "transfer", "FGSM", {0: 1.0, 0.1: 1.0}, draws=8)
+    built.parts[1]["correct"] = np.array([1.0, 0.5, 0.25, 0.0])
+    drawn = draw_figures(read_run(built.write(tmp_path / "run")), tmp_path / "out")
+    assert any("keep no noise draws apart" in figure.caption for figure in drawn)
+
+
 def test_examples_show_prediction_confidence_and_scale(drawn_run):
     first = texts(drawn_run / "figures" / "fig1-wrn.svg")
     assert {

@@ -6,12 +6,15 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import escrime.report
 from escrime.evaluation.statistics import wilson
-from escrime.report import draw_report
+from escrime.report import draw_report, read_run
+from escrime.report.tables import class_table
 
+TARGET = 1  # the class DGSM aims at in the synthetic runs
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
@@ -97,6 +100,44 @@ def test_tables_hold_the_records(page):
     low, high = wilson(48, 50)
     assert f"96.0% [{100 * low:.1f}, {100 * high:.1f}]" in cells  # called the target under DGSM at ε* = 0.008
     assert "0.025 (6.38/255)" in cells and "adaptive, n = 50" in cells and "transfer, n = 50" in cells
+
+
+def test_paired_tests_say_whether_a_defense_is_better(page):
+    """The paper's curve at ε* = 0.025: 42 % undefended; PPA 86 % in transfer, 10 % adaptive; of 50 images."""
+    text = page.text.replace("\xa0", " ")
+    assert "Is it really better than no defense?" in text
+    assert re.search(r"PPA transfer 50 \+44\.0 points \[\+29\.1, \+56\.2\] 22 / 0 < 0\.001 < 0\.001 better", text)
+    assert re.search(r"PPA adaptive 50 −32\.0 points \[[^]]+\] 0 / 16 < 0\.001 < 0\.001 worse", text)
+
+
+def test_what_n_images_cannot_show_is_said(builder, tmp_path):
+    built = builder(50).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5})
+    built.sweep("net", "ppa", "transfer", "FGSM", {0: 1.0, 0.1: 0.62}, draws=8)  # 6 gained: p = 2/64, not of two tests
+    built.sweep("net", "ppa", "adaptive", "FGSM", {0: 1.0, 0.1: 0.5}, draws=8)
+    built.parts[-1]["correct"] = np.arange(50) < 40  # 15 gained
+    folder = built.write(tmp_path / "run")
+    text = Page(draw_report(folder)[-1].read_text()).text
+    assert re.search(r"transfer 50 \+12\.0 points \[\S+ \S+\] 6 / 0 0\.031 0\.031 better", text) and "p of 2 tests" in text
+    built.parts[-1]["correct"] = np.linspace(0, 1, 50).round(1)
+    text = Page(draw_report(built.write(tmp_path / "noisy"))[-1].read_text()).text
+    assert "0.031 0.062 no difference that 50 images can show" in text
+    assert "the exact test by sign flips" in text
+
+
+def test_classes_stand_weakest_first(builder, tmp_path):
+    built = builder(50).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5})
+    built.parts[1]["correct"] = np.where(built.labels == 2, 0.0, np.where(built.labels == TARGET, 0.5, 1.0))
+    table = class_table(read_run(built.write(tmp_path / "run")), "net", 0.1)
+    assert table.columns == [("undefended", "clean"), ("undefended", "white-box")]
+    assert [name for name, _, _ in table.rows] == ["cassette player", "English springer", "tench"]
+    assert [n for _, n, _ in table.rows] == [int((built.labels == label).sum()) for label in (2, TARGET, 0)]
+    assert [points[1].value for *_, points in table.rows] == [0.0, 0.5, 1.0]
+    assert class_table(read_run(tmp_path / "run"), "net", None) is None
+
+
+def test_the_tables_have_captions(drawn_run):
+    html = (drawn_run / "report.html").read_text()
+    assert html.count("<table") == html.count("<caption>") and "Accuracy by class at ε* = 0.025, weakest first" in html
 
 
 def test_claims_are_on_the_page_with_their_verdicts(drawn_run, page):

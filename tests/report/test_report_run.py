@@ -93,3 +93,12 @@ def test_fractional_scores_of_a_randomized_defense_are_averaged(builder, tmp_pat
     built.parts[1]["correct"] = np.array([1.0, 0.5, 0.25, 0.0])
     sweep = read_run(built.write(tmp_path)).sweep("net", "ppa", "transfer", "FGSM")
     assert sweep.at(0.1).value == pytest.approx(0.4375) and sweep.draws == 8
+
+
+def test_records_written_without_preliminary_are_reported(builder, tmp_path):
+    built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5, 0.2: 0.7})
+    folder = built.write(tmp_path)
+    drop_column(folder, "preliminary")
+    assert len(draw_report(folder)) > 2
+    run = read_run(folder)
+    assert [p.value for p in run.envelope(run.sweep("net", "none", "white-box", "FGSM")).points()] == [1.0, 0.5, 0.5]

@@ -4,11 +4,20 @@ from importlib import import_module
 
 # On first use: the report reads records and statistics without waiting for torch.
 _HOMES = {
+    "Comparison": "comparisons",
+    "Effort": "effort",
     "Evaluation": "evaluation",
+    "Finding": "checks",
     "Subject": "cases",
+    "Verdict": "checks.verdict",
+    "compare": "comparisons",
+    "compare_all": "comparisons",
     "evaluate": "evaluation",
+    "per_class": "comparisons",
     "read_records": "records",
     "summarize": "records",
+    "tradeoff": "comparisons",
+    "worst_case": "records",
 }
 __all__ = list(_HOMES)
 

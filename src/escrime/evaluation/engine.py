@@ -11,10 +11,11 @@ from ..attacks import Attack, Outcome
 from ..errors import EscrimeError
 from ..models.twin import Twin
 from ..threat import check_images, distance, epsilon, inside, project
+from .approach import Approaches
 from .cases import Case
 from .images import Images
 from .records import frame
-from .scoring import Verdict, is_randomized, score
+from .scoring import Verdict, score
 
 ROUNDING = 1e-6  # a few units in the last place of a float32 color value
 
@@ -35,6 +36,7 @@ class Part:
 def evaluate_parts(
     cases: list[Case],
     slices: Callable[[], Iterator[Images]],
+    approaches: Approaches,
     attacks: dict[str, Attack],
     epsilons: dict[str, list[float]],
     *,
@@ -44,14 +46,12 @@ def evaluate_parts(
     finished: Callable[[str], bool],
     samples: dict[tuple[str, str, str], frozenset] | None = None,
 ) -> Iterator[tuple[Part, pd.DataFrame]]:
-    """Yield (part, records) for every part that is not `finished`.
+    """Yield (part, records) for every part that is not `finished`. `approaches`: to the models, over the same slices.
 
     Adversarial images are crafted once per attacked network and scored on every case that shares it. `draws`: fresh
     noise draws behind each verdict on a randomized model; `eot`: draws in each gradient of an adaptive attack on one.
     `samples` maps (defense, threat, attack label) to the ids of the images to use where all of them would cost too much.
     """
-    randomized: dict[int, bool] = {}
-    twins: dict[int, Twin] = {}
     for index, everything in enumerate(slices()):
         check_images(everything.pixels)
         clean: dict[tuple, Verdict] = {}
@@ -62,25 +62,29 @@ def evaluate_parts(
                 parts = [part for part in parts if len(images.ids) and not finished(part.key)]
                 if not parts:
                     continue
-                attacked = group[0].attacked
-                for model in (attacked, *(part.case.subject.classifier for part in parts)):
-                    if id(model) not in randomized:
-                        randomized[id(model)] = is_randomized(model, everything.pixels)
-                        twins[id(model)] = Twin(model)
+                attacked, grid = approaches[group[0].attacked], epsilons[label]
                 targets = _targets(attack, images)
-                # Our own attacks use the faster copy; a user's attack gets the model it was promised.
-                prey = twins[id(attacked)] if isinstance(attack, Attack) else attacked
-                noisy, grid = randomized[id(attacked)], epsilons[label]
-                outcomes = craft(attack, prey, images, targets, grid, seed, eot if noisy else None)
+                # Our own attacks climb the faster copy's surface; a user's attack gets the model it was promised.
+                prey = attacked.surface if isinstance(attack, Attack) else group[0].attacked
+                outcomes = craft(attack, prey, images, targets, grid, seed, eot if attacked.randomized else None)
                 for part in parts:
-                    model = twins[id(part.case.subject.classifier)]
-                    n = draws if randomized[id(model.model)] else 1
+                    known_as = approaches[part.case.subject.classifier]
+                    model, n = known_as.twin, draws if known_as.randomized else 1
                     known = (id(model), sample)
                     if known not in clean:
                         keys = [(seed, i, "clean") for i in images.ids]
                         none = torch.full_like(images.labels, -1)
                         clean[known] = score(model, images.pixels, images.labels, none, keys, n)
-                    yield part, _records(part, model, attack, images, targets, outcomes, grid, clean[known], seed, n)
+                    answers = records_of(
+                        part, model, attack, images, targets, outcomes, grid, clean[known], seed, n, known_as.randomized
+                    )
+                    yield part, answers
+
+
+def step_of(epsilons: dict[str, list[float]]) -> float:
+    """How far from an image its surroundings are probed: a quarter of the median ε that is not 0."""
+    positive = sorted(eps for grid in epsilons.values() for eps in grid if eps > 0)
+    return positive[len(positive) // 2] / 4 if positive else 0.01
 
 
 def _sharing(cases: list[Case], attack: str, samples: dict) -> dict[tuple, list[Case]]:
@@ -138,7 +142,9 @@ def _rounded_into(found: Tensor, images: Tensor, eps: float, norm: str) -> Tenso
     return torch.where(close[:, None, None, None], inner, found)
 
 
-def _records(part, model: Twin, attack, images: Images, targets, outcomes, epsilons, clean, seed, draws) -> pd.DataFrame:
+def records_of(
+    part, model: Twin, attack, images: Images, targets, outcomes, epsilons, clean, seed, draws, randomized
+) -> pd.DataFrame:
     """Verify and score the outcomes of one part."""
     norm = getattr(attack, "norm", "linf")
     frames = []
@@ -148,6 +154,11 @@ def _records(part, model: Twin, attack, images: Images, targets, outcomes, epsil
         adversarial = torch.where(verified[:, None, None, None], outcome.adversarial, images.pixels)
         keys = [(seed, i, "verdict", *part.case.name, part.attack, eps) for i in images.ids]
         verdict = score(model, adversarial, images.labels, targets, keys, draws)
+        preliminary = verdict.correct
+        if randomized:  # what chooses between attacks must not be what is reported of the one chosen
+            preliminary = score(
+                model, adversarial, images.labels, targets, [(*key, "preliminary") for key in keys], draws
+            ).correct
         wanted = targets.cpu() >= 0
         fooled = torch.where(wanted, verdict.prediction == targets.cpu(), verdict.prediction != images.labels.cpu())
         survives = torch.zeros(len(fooled), dtype=torch.bool)
@@ -175,6 +186,7 @@ def _records(part, model: Twin, attack, images: Images, targets, outcomes, epsil
                     "prediction": verdict.prediction.numpy(),
                     "confidence": verdict.confidence.double().numpy(),
                     "correct": verdict.correct.double().numpy(),
+                    "preliminary": preliminary.double().numpy(),
                     "hit": verdict.hit.double().numpy(),
                     "draws": draws,
                     "distance": distance(adversarial, images.pixels, norm).cpu().numpy(),

@@ -1,36 +1,86 @@
 """`escrime.evaluate`: the whole evaluation in one call, in memory."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import pandas as pd
 import torch
 
-from ..errors import EscrimeError
-from .cases import as_cases, as_subjects
-from .engine import check_attacks, check_epsilons, evaluate_parts
-from .images import slices
-from .records import summarize
+from .approach import Approaches
+from .cases import Case, as_cases, as_subjects
+from .checks import Finding, in_order
+from .checks.data import data_findings
+from .checks.inputs import input_findings
+from .checks.provable import certificate_findings
+from .checks.records import record_findings
+from .checks.search import Stage
+from .checks.verdict import Verdict, verdicts
+from .comparisons import Comparison, compare, per_class, tradeoff
+from .effort import Effort
+from .engine import check_attacks, check_epsilons, evaluate_parts, step_of
+from .images import Images, slices
+from .records import summarize, worst_case
+from .stronger import Ground, examination, grounds, stronger_parts
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The records of an evaluation, one row per (model, defense, threat level, attack, ε, image)."""
+    """The records of an evaluation, one row per (model, defense, threat level, attack, ε, image), and what its validity
+    checks found, alarms first. The rows of the attack "stronger" are escrime's own answer to a check that fired."""
 
     records: pd.DataFrame
+    checks: list[Finding] = field(default_factory=list)
 
     def summary(self, confidence: float = 0.95) -> pd.DataFrame:
-        """Accuracy with n and its Wilson interval for every (model, defense, threat, attack, ε)."""
-        return summarize(self.records, confidence)
+        """Accuracy with n and its Wilson interval for every (model, defense, threat, attack, ε), and for the worst case
+        over all attacks up to each ε."""
+        return summarize(pd.concat([self.records, worst_case(self.records)], ignore_index=True), confidence)
+
+    def per_class(self) -> pd.DataFrame:
+        """Accuracy with n and interval for every class; see `comparisons.per_class`."""
+        return per_class(self.records)
+
+    def tradeoff(self, attack: str, eps: float | str) -> pd.DataFrame:
+        """Clean accuracy beside robust accuracy for every model and defense; see `comparisons.tradeoff`."""
+        return tradeoff(self.records, attack, eps)
+
+    def compare(self, first, second, *, attack: str | None = None, eps: float | str) -> Comparison:
+        """The paired test between two columns, each (model, defense, threat[, attack]); see `comparisons.compare`."""
+        return compare(self.records, first, second, attack=attack, eps=eps)
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """One sentence per model and defense: the number that stands, and whether to believe it."""
+        return verdicts(self.records, self.checks)
+
+    @property
+    def alarms(self) -> list[Finding]:
+        """The findings that forbid to quote the numbers as they are."""
+        return [finding for finding in self.checks if finding.severity == "alarm"]
 
 
-def evaluate(models, data, attacks, *, epsilons=None, seed=0, device=None, draws=8, eot=1) -> Evaluation:
-    """Score every model under every attack and ε, each defense under transfer and adaptive attack.
+def evaluate(
+    models,
+    data,
+    attacks,
+    *,
+    epsilons=None,
+    seed=0,
+    device=None,
+    draws=8,
+    eot=8,
+    checks: Effort | bool = True,
+    train=None,
+) -> Evaluation:
+    """Score every model under every attack and ε, each defense under transfer and adaptive attack, and check the answer.
 
     models: a classifier or a dict of name → classifier (images (N, C, H, W) in [0, 1] → logits (N, K)). data: an ImageSet
     or a pair (images, labels). attacks: an attack, a list, or a dict of name → attack; any callable
     attack(model, images, labels) → images will do. epsilons: one grid for all attacks, a dict of name → grid, or None for
     each attack's own ε. draws: fresh noise draws behind each verdict on a randomized model. eot: noise draws per gradient
-    of an adaptive attack on one. Errors: EscrimeError with one sentence for input outside the contract.
+    of an adaptive attack on one. checks: how hard to look for what the attacks missed (see Effort), False not to; where
+    they find something, a stronger attack runs on every image. train: the training images, to look for test images in.
+    Errors: EscrimeError with one sentence for input outside the contract.
     """
     cases = as_cases(as_subjects(models))
     attacks = check_attacks(attacks)
@@ -41,20 +91,50 @@ def evaluate(models, data, attacks, *, epsilons=None, seed=0, device=None, draws
                 if isinstance(model, torch.nn.Module):
                     model.to(device)
     device = torch.device(device) if device is not None else _device_of(cases)
-    parts = evaluate_parts(
-        cases,
-        lambda: slices(data, device),
-        attacks,
-        grids,
-        seed=seed,
-        draws=draws,
-        eot=eot,
-        finished=lambda key: False,
-    )
-    frames = [records for _, records in parts]
-    if not frames:
-        raise EscrimeError("data holds no image; give at least one.")
-    return Evaluation(pd.concat(frames, ignore_index=True))
+    source = lambda: slices(data, device)  # noqa: E731
+    approaches = Approaches(source, step_of(grids), seed)
+    never = lambda key: False  # noqa: E731
+    parts = evaluate_parts(cases, source, approaches, attacks, grids, seed=seed, draws=draws, eot=eot, finished=never)
+    records = pd.concat([frame for _, frame in parts], ignore_index=True)
+    if not checks:
+        return Evaluation(records)
+    effort = checks if isinstance(checks, Effort) else Effort()
+    found = data_findings(data, train) if train is not None or not isinstance(data, (tuple, list)) else []
+    extra = []
+    for findings, frames in check_cases(cases, approaches, source, records, effort, seed=seed, draws=draws):
+        found += findings
+        extra += frames
+    records = pd.concat([records, *extra], ignore_index=True)
+    return Evaluation(records, in_order([*found, *record_findings(records)]))
+
+
+def check_cases(
+    cases: list[Case],
+    approaches: Approaches,
+    source: Callable[[], Iterator[Images]],
+    records: pd.DataFrame,
+    effort: Effort,
+    *,
+    seed: int,
+    draws: int,
+) -> Iterator[tuple[list[Finding], list[pd.DataFrame]]]:
+    """(findings, records of the stronger attack) of every case that an attacker may know."""
+    for ground in grounds(cases, records):
+        findings, stages = probe(ground, approaches, records, effort, seed)
+        parts = stronger_parts(ground, stages, approaches, source, records, seed=seed, draws=draws, finished=lambda key: False)
+        yield findings, [frame for _, frame in parts]
+
+
+def probe(
+    ground: Ground, approaches: Approaches, records: pd.DataFrame, effort: Effort, seed: int
+) -> tuple[list[Finding], list[Stage]]:
+    """What the checks find about one case, and the attacks it calls for."""
+    model, first = ground.case.subject.classifier, approaches.images
+    inputs = input_findings(model, first.pixels, first.labels, approaches[model].randomized, seed)
+    inputs += certificate_findings(model, first.pixels)
+    examined = examination(ground, approaches, records, effort, seed)
+    about = dict(zip(("model", "defense", "threat"), ground.case.name))
+    return [finding.of(**about) for finding in [*inputs, *examined.findings]], examined.stages
 
 
 def _device_of(cases) -> torch.device:

@@ -1,7 +1,9 @@
 """The record: one row per (model, defense, threat level, attack, ε, image). Everything a report says comes from these rows."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ..errors import EscrimeError
@@ -24,6 +26,7 @@ COLUMNS = {
     "prediction": "int64",
     "confidence": "float64",
     "correct": "float64",  # expectation over fresh noise for a randomized model
+    "preliminary": "float64",  # `correct` over other draws: attacks are compared by this one, and scored by `correct`
     "hit": "float64",  # the same for "predicted as the target"
     "draws": "int64",
     "distance": "float64",
@@ -33,12 +36,25 @@ COLUMNS = {
     "survives_8bit": "bool",
     "seed": "int64",
 }
+STRONGER = "stronger"  # the attack of rows that answer a validity check
+PRIOR = 4  # noise draws that the average of an attack is worth
 KEYS = ["model", "defense", "threat", "attack", "eps"]
+WORST = "worst case"
 
 
 def frame(rows: dict) -> pd.DataFrame:
     """A DataFrame with exactly the columns of a record, in order and typed."""
-    return pd.DataFrame(rows).astype(COLUMNS)[list(COLUMNS)]
+    return with_preliminary(pd.DataFrame(rows)).astype(COLUMNS)[list(COLUMNS)]
+
+
+def with_preliminary(records: pd.DataFrame) -> pd.DataFrame:
+    """The records with `preliminary` where they lack it: `correct`, as for a deterministic model."""
+    if "correct" not in records or ("preliminary" in records and records["preliminary"].notna().all()):
+        return records
+    known = records.get("preliminary", records["correct"]).fillna(records["correct"])
+    others = records.drop(columns="preliminary", errors="ignore")
+    others.insert(others.columns.get_loc("correct") + 1, "preliminary", known)
+    return others
 
 
 def write_part(records: pd.DataFrame, path: Path) -> None:
@@ -57,7 +73,7 @@ def read_records(folder: Path | str) -> pd.DataFrame:
     frames = []
     for part in parts:
         try:
-            frames.append(pd.read_parquet(part))
+            frames.append(with_preliminary(pd.read_parquet(part)))
         except (OSError, ValueError) as error:
             raise EscrimeError(f"records {part} cannot be read ({error}); delete that part and run again.") from error
     return pd.concat(frames, ignore_index=True)
@@ -94,3 +110,82 @@ def summarize(records: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
             )
     table = pd.DataFrame(rows, columns=["subset", *KEYS, "n", "accuracy", "low", "high"])
     return table.sort_values(["subset", *KEYS], kind="stable", ignore_index=True)
+
+
+def worst_case(records: pd.DataFrame) -> pd.DataFrame:
+    """Per (model, defense, threat, norm, ε, image), the row of the attack that is worst for the image; for `summarize`.
+
+    An attacker may choose among all attacks (a targeted one counts by misclassification), any smaller ε of the same norm
+    and the clean image, and one who knows the defense may ignore it: "adaptive" also chooses among the transfer rows. So
+    accuracy never rises with ε and adaptive is never above transfer: exactly for a deterministic model, and up to the
+    noise of its draws for a randomized one. The choice is made by `preliminary` (ties: the larger ε, then the threat
+    level's own rows, then the order of the attacks) and scored by `correct`, from other draws: chosen and scored by the
+    same ones, every lucky miss would be kept.
+
+    ε: every one at which the threat level (or transfer, where it may choose it) was measured, over the images measured
+    there. What breaks its budget is no choice. For a randomized model an attack's few draws on one image count together
+    with PRIOR draws of its average over all images, so that it is not one lucky draw that chooses. The rows' attack is
+    "worst case" ("worst case, l2" where there are several norms); columns `by`, `by_threat` and `by_eps` say whose row it is.
+    """
+    table = with_preliminary(records)
+    table = table.assign(eps=table["eps"].round(9), by=table["attack"].where(table["verified"], "none"), recorded=True)
+    known = table.groupby(["model", "defense"], sort=False)
+    table = pd.concat([table, *(_clean_images(rows) for _, rows in known)], ignore_index=True)
+    table = table.assign(by_threat=table["threat"], by_eps=table["eps"])
+    image, attack = (pd.factorize(table[name])[0] for name in ("image", "attack"))
+    several = table.loc[table["eps"] > 0, "norm"].nunique() > 1
+    chosen = []
+    for _, rows in table.groupby(["model", "defense"], sort=False):
+        chance = shows_chance(rows[rows["recorded"]])
+        for threat, own in rows[rows["recorded"]].groupby("threat", sort=False):
+            moved = own[own["eps"] > 0]
+            for norm, seen in (moved if len(moved) else own).groupby("norm", sort=False):
+                mine = rows["threat"].isin([threat, "transfer"]) & (rows["norm"] == norm)
+                choices = rows[(mine | (rows["eps"] == 0)) & np.isin(image[rows.index], image[seen.index])]
+                # What broke its budget comes last: it stands for its image, as it was, where there is nothing else.
+                foreign, far = choices["threat"] != threat, -choices["eps"]
+                rank = [attack[choices.index], foreign, far, _likely(choices, chance), ~choices["verified"]]
+                ranked = choices.iloc[np.lexsort(rank)]
+                for eps, rows_then in _worst_up_to_each_eps(ranked, image[ranked.index]):
+                    label = f"{WORST}, {norm}" if several else WORST
+                    chosen.append(table.loc[rows_then].assign(threat=threat, norm=norm, eps=eps, attack=label))
+    table = pd.concat(chosen, ignore_index=True) if chosen else table
+    return table.astype(COLUMNS)[[*COLUMNS, "by", "by_threat", "by_eps"]]
+
+
+def _worst_up_to_each_eps(ranked: pd.DataFrame, image: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
+    """(ε, the index of the worst row of each image measured at ε) for every ε, from rows ranked worst first."""
+    index, levels, recorded = (a.to_numpy() for a in (ranked.index, ranked["eps"], ranked["recorded"]))
+    for eps in np.unique(levels[recorded]):
+        within = (levels <= eps) & np.isin(image, image[recorded & (levels == eps)])
+        _, first = np.unique(image[within], return_index=True)
+        yield float(eps), index[within][first]
+
+
+def _likely(choices: pd.DataFrame, chance: bool) -> pd.Series:
+    """How likely each row's image is right, as `preliminary` says, on a randomized model drawn towards the mean of the
+    row's attack."""
+    if not chance:
+        return choices["preliminary"]
+    usual = choices.groupby(["threat", "attack", "eps"])["preliminary"].transform("mean")
+    return (choices["draws"] * choices["preliminary"] + PRIOR * usual) / (choices["draws"] + PRIOR)
+
+
+def shows_chance(rows: pd.DataFrame) -> bool:
+    """Whether the records of one classifier are those of a randomized one: averages, or other answers to the same image."""
+    clean = rows[rows["eps"] == 0]
+    averaged = (rows["draws"] > 1).any() or (rows["preliminary"] != rows["correct"]).any()
+    return bool(averaged or (clean.groupby("image")["correct"].nunique() > 1).any())
+
+
+def _clean_images(rows: pd.DataFrame) -> pd.DataFrame:
+    """The clean image of every row of a deterministic model as a row at ε = 0; none for a randomized one, whose clean
+    prediction is a majority and no score."""
+    if shows_chance(rows):
+        return rows[:0]
+    rows = rows.drop_duplicates("image")
+    correct = (rows["clean_prediction"] == rows["label"]).astype(float)
+    blank = {"eps": 0.0, "by": "none", "target": -1, "hit": 0.0, "distance": 0.0, "recorded": False}
+    blank |= {"forwards": 0.0, "backwards": 0.0, "verified": True, "survives_8bit": False}
+    said = {"prediction": rows["clean_prediction"], "confidence": rows["clean_confidence"]}
+    return rows.assign(**blank, **said, correct=correct, preliminary=correct)

@@ -82,3 +82,16 @@ def is_randomized(model: nn.Module, images: Tensor, repeats: int = 4) -> bool:
                 return True
             first = answers
     return False
+
+
+@torch.no_grad()
+def draws_once_per_batch(model: nn.Module, image: Tensor, copies: int = 8) -> bool:
+    """Whether a model that answers at random draws its noise once for a whole batch: copies of `image` (1, C, H, W) then
+    differ between two batches, but hardly within one."""
+    answers = []
+    for repeat in range(2):
+        keys = [("draws_once_per_batch", copy, repeat) for copy in range(copies)]
+        with no_trace(model, image.device), row_keys(keys):
+            answers.append(model(image.repeat(copies, 1, 1, 1)))
+    within, between = ((answers[0] - other).abs().max() for other in (answers[0][:1], answers[1]))
+    return bool(within <= 0.01 * between)

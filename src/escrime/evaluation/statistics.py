@@ -1,8 +1,23 @@
 """Intervals and paired tests: every accuracy escrime prints goes through here."""
 
 from math import sqrt
+from typing import NamedTuple
 
-from scipy.stats import binomtest, norm
+import numpy as np
+from scipy.stats import binom, binomtest, norm
+
+from ..errors import EscrimeError
+
+FINEST = 128  # the finest step of a score that sign_flips keeps apart: up to that many noise draws are exact
+
+
+class Difference(NamedTuple):
+    """A difference of two shares with its interval, as fractions of 1, over n images."""
+
+    value: float
+    low: float
+    high: float
+    n: int
 
 
 def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -21,11 +36,87 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, f
     return max(0.0, center - half), min(1.0, center + half)
 
 
+def paired_difference(first, second, confidence: float = 0.95) -> Difference:
+    """mean(first) − mean(second) over the images both scored (scores in [0, 1], NaN = not measured), with its interval.
+
+    Wilson limits of each share, squared and added with the correlation of the pairs, so that the interval is neither
+    empty at 0 % and 100 % nor as wide as for two unrelated samples. Source: Newcombe (1998), Improved confidence
+    intervals for the difference between binomial proportions based on paired data, method 8.
+    """
+    first, second = np.asarray(first, float), np.asarray(second, float)
+    both = ~(np.isnan(first) | np.isnan(second))
+    first, second = first[both], second[both]
+    n = len(first)
+    if not n:
+        return Difference(float("nan"), float("nan"), float("nan"), 0)
+    a, b = float(first.mean()), float(second.mean())
+    (a_low, a_high), (b_low, b_high) = (wilson(float(scores.sum()), n, confidence) for scores in (first, second))
+    spread = first.std() * second.std()
+    phi = float(((first - a) * (second - b)).mean() / spread) if spread > 1e-12 else 0.0
+    down, up = (a - a_low, b_high - b), (a_high - a, b - b_low)
+    reach = [max(x * x - 2 * phi * x * y + y * y, 0.0) ** 0.5 for x, y in (down, up)]
+    return Difference(a - b, max(-1.0, a - b - reach[0]), min(1.0, a - b + reach[1]), n)
+
+
 def mcnemar(first, second) -> float:
     """Exact two-sided p-value that two classifiers scored on the same images (0/1 per image) are equally accurate.
 
     Source: McNemar (1947); the exact form is the binomial test on the images where the two disagree.
     """
-    gained = int(sum((a > b) for a, b in zip(first, second, strict=True)))
-    lost = int(sum((a < b) for a, b in zip(first, second, strict=True)))
+    first, second = _pairs(first, second)
+    if not np.isin([first, second], (0, 1)).all():
+        raise EscrimeError(
+            "McNemar's test needs scores of 0 or 1, and some lie between; use sign_flips for averages over draws."
+        )
+    gained, lost = int((first > second).sum()), int((first < second).sum())
     return 1.0 if gained + lost == 0 else float(binomtest(gained, gained + lost).pvalue)
+
+
+def sign_flips(first, second) -> float:
+    """Exact two-sided p-value for scores between 0 and 1, such as averages over the noise draws of a randomized model.
+
+    The sum of the differences per image is compared with the sums under every choice of their signs, all 2ⁿ of them
+    counted by convolution. For 0/1 scores this is McNemar's exact test; a majority vote per image would throw away how
+    often each image falls, and an image that falls 4 times in 10 would count as safe. Exact where the two scores of an
+    image are exchangeable; for no more than equal means it holds as n grows (a certain model against a noisy one, both
+    right 90 times in 100: 8 false alarms in 100 at p < 0.05 on 40 images, 5 on 400). Scores are multiples of 1/k (k
+    draws, found from the scores); finer ones than 1/FINEST are rounded to that, which keeps the test exact.
+    Sources: Fisher (1935), The design of experiments, section 21; Romano (1990), On the behavior of randomization tests
+    without a group invariance assumption.
+    """
+    first, second = _pairs(first, second)
+    scores = np.concatenate([first, second])
+    step = next((k for k in range(1, FINEST) if np.abs(scores * k - np.rint(scores * k)).max(initial=0) < 1e-5 * k), FINEST)
+    difference = np.rint((first - second) * step).astype(int)
+    sizes, counts = np.unique(np.abs(difference[difference != 0]), return_counts=True)
+    # chance[w]: that the differences counted so far, each kept with chance 1/2, sum to w.
+    chance = np.ones(1)
+    for size, count in zip(sizes.tolist(), counts.tolist()):
+        longer = np.zeros(len(chance) + size * count)
+        for kept, weight in enumerate(binom.pmf(np.arange(count + 1), count, 0.5)):
+            longer[kept * size : kept * size + len(chance)] += weight * chance
+        chance = longer
+    gained, lost = int(difference[difference > 0].sum()), int(-difference[difference < 0].sum())
+    return min(1.0, 2 * float(chance[max(gained, lost) :].sum()))
+
+
+def holm(p_values) -> np.ndarray:
+    """p-values corrected for their number, so that one false alarm among them all is as rare as in one test; NaN stays.
+
+    Source: Holm (1979), A simple sequentially rejective multiple test procedure.
+    """
+    p = np.asarray(p_values, float)
+    corrected, order = np.full(len(p), np.nan), np.argsort(p)  # NaN sorts last
+    tests = int((~np.isnan(p)).sum())
+    rising = np.maximum.accumulate(p[order[:tests]] * np.arange(tests, 0, -1))
+    corrected[order[:tests]] = np.minimum(rising, 1.0)
+    return corrected
+
+
+def _pairs(first, second) -> tuple[np.ndarray, np.ndarray]:
+    first, second = np.asarray(first, float), np.asarray(second, float)
+    if first.shape != second.shape or np.isnan([first, second]).any():
+        raise EscrimeError(
+            f"a paired test got {first.size} and {second.size} scores, or some not measured; give both for the same images."
+        )
+    return first, second

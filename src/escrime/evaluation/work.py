@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 from ..models.running import passes_per_image
 from .cases import Case
+from .effort import Effort
+
+STANDS = 0.5  # share of the images that the attacks before leave for the checks, about
+NOISY_STEPS = 40  # the most that a gradient attack on a randomized model begins with
 
 
 @dataclass(frozen=True)
@@ -26,3 +30,14 @@ def passes_of_case(case: Case, attack, epsilons, *, sharing: int, draws: int, eo
     # Fooled images are scored once more after rounding to 8 bit; about half of them are.
     forwards = scored * (verdicts * (draws if scored > 1 else 1) + len(epsilons) / 2)
     return Passes(forwards, gradients)
+
+
+def passes_of_check(case: Case, effort: Effort) -> tuple[Passes, Passes]:
+    """Passes per image to examine a case, and those of the stronger attack, about: what fails at once costs less."""
+    copies = passes_per_image(case.subject.classifier)
+    longer = sum(4**k if copies > 1 else 2**k for k in range(1, effort.doublings + 1))
+    if copies > 1:
+        once = copies * effort.eot * min(effort.steps, NOISY_STEPS)
+        return Passes(copies * (effort.queries + effort.draws), (2 + longer) * once), Passes(0, 4 * once)
+    looks = STANDS * (effort.queries + effort.draws)
+    return Passes(looks, STANDS * effort.steps * (3 + longer)), Passes(STANDS * effort.queries, STANDS * 3 * effort.steps)

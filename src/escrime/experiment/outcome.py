@@ -5,6 +5,7 @@ from rich.table import Table
 
 from ..evaluation.records import in_subset, read_records, subset_names
 from ..evaluation.statistics import wilson
+from ..report.validity import VERDICT, read_verdicts
 from .run import ADVERSARIAL, Run
 
 CASES = [("none", "white-box")] + [(d, t) for d in ("ppa", ADVERSARIAL) for t in ("transfer", "adaptive")]
@@ -38,6 +39,9 @@ def show_outcome(run: Run) -> None:
         "clean, FGSM: % right [95 % Wilson interval]. DGSM: % called "
         f"{run.experiment.attacks.dgsm.target!r}, the target. Numbers after the attack are ε."
     )
+    if (run.folder / VERDICT).exists():
+        for verdict in read_verdicts(run.folder.path):
+            run.display.say(("" if verdict["believe"] else "NOT AS IT STANDS: ") + verdict["sentence"])
     run.display.say(f"Report: {run.folder / 'report.html'}")
 
 

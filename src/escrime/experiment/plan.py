@@ -6,6 +6,7 @@ import torch
 
 from ..evaluation.images import PART
 from ..models import build, prepare
+from .checking import expected_checks
 from .rates import Rates, measure, readable
 from .run import ADVERSARIAL, Run
 from .stages import expected
@@ -37,6 +38,7 @@ def estimate(run: Run) -> list[Estimate]:
             seconds = epochs * images * rates.gradient * (1 + 2 * TRAINING_PASS)
             stages.append(Estimate(f"Harden {model}: {epochs} epochs", seconds))
         stages += [Estimate(f"Attack {model}: {what}", seconds) for what, seconds in _attacks(run, model, attacking) if seconds]
+        stages += [Estimate(f"Check {model}: {what}", seconds) for what, seconds in _checks(run, model, attacking)]
     return stages
 
 
@@ -49,6 +51,12 @@ def _attacks(run: Run, model: str, rates: Rates):
         _, defense, threat, attack = key
         where = "" if defense == "none" else f" on {defense}, {threat}"
         yield f"{attack}{where}", left * (passes.forwards * rates.forward + passes.gradients * rates.gradient)
+
+
+def _checks(run: Run, model: str, rates: Rates):
+    """Seconds of the examinations left, about: they stop where an image falls or success is out of sight."""
+    for what, passes, images in expected_checks(run, model):
+        yield what, images * (passes.forwards * rates.forward + passes.gradients * rates.gradient)
 
 
 def announce(run: Run) -> None:
@@ -78,6 +86,8 @@ def shorter(run: Run, stages: list[Estimate]) -> list[str]:
         advice.append("fewer --epochs and --adversarial-epochs")
     if run.experiment.data.name != "digits":
         advice.append(f"--size {max(64, run.test.images.shape[-1] // 2)}, about a quarter of the work")
+    if sum(s.seconds for s in stages if s.stage.startswith("Check")) > attacks / 4:
+        advice.append("smaller numbers in [checks] of the experiment file")
     if len(run.experiment.models) > 1:
         advice.append(f"one of the models: --models {next(iter(run.experiment.models))}")
     if run.device.type == "cpu":

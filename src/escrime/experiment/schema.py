@@ -100,8 +100,26 @@ class Attacks(Section):
     dgsm: DGSMSweep
 
 
+class Checks(Section):
+    """How hard the run looks for what its attacks missed (see evaluation.Effort), and whether at all."""
+
+    enabled: bool = True
+    images: int = Field(64, ge=1)
+    steps: int = Field(40, ge=1)
+    queries: int = Field(1000, ge=1)
+    draws: int = Field(1000, ge=1)
+    eot: int = Field(8, ge=1)
+    doublings: int = Field(2, ge=0)
+
+    @property
+    def effort(self):
+        from ..evaluation.effort import Effort
+
+        return Effort(**self.model_dump(exclude={"enabled"}))
+
+
 class Experiment(Section):
-    """One experiment: data, models, training, defenses, attacks. `headline_eps` is the ε of the pictures and first lines."""
+    """One experiment: data, models, training, defenses, attacks, checks. `headline_eps`: ε of pictures and first lines."""
 
     title: str
     seed: int = 0
@@ -111,6 +129,7 @@ class Experiment(Section):
     training: dict[str, Any] = {}
     defenses: Defenses = Defenses()
     attacks: Attacks
+    checks: Checks = Checks()
 
     @field_validator("headline_eps")
     @classmethod

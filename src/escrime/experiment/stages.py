@@ -1,13 +1,15 @@
 """The stages of a run, in the paper's order, each skipped where its result already lies in the run folder."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 from torch import nn
 
 from ..evaluation import read_records
+from ..evaluation.approach import Approaches
 from ..evaluation.cases import as_cases
-from ..evaluation.engine import evaluate_parts
+from ..evaluation.engine import evaluate_parts, step_of
 from ..evaluation.images import PART, slices
 from ..evaluation.records import write_part
 from ..evaluation.work import passes_of_case
@@ -15,6 +17,7 @@ from ..files import write_whole
 from ..models import save_weights
 from ..training import fit, objective
 from .analysis import flatness, pattern_shows_features
+from .checking import check, finish_checks
 from .examples import make_examples
 from .run import ADVERSARIAL, Run
 
@@ -32,6 +35,8 @@ def run_stages(run: Run) -> list[Path]:
             train(run, model, untrained.pop(model, None))
         for model in run.experiment.models:
             evaluate(run, model)
+        if run.experiment.checks.enabled:
+            finish_checks(run)
         records = read_records(run.folder.path)
         for model in run.experiment.models:
             look_closer(run, model, records, target)
@@ -103,6 +108,8 @@ def evaluate(run: Run, model: str) -> None:
     ppa = run.experiment.defenses.ppa
     draws, eot = (ppa.draws, ppa.eot) if ppa else (1, 1)
     records = run.folder / "records"
+    source = partial(slices, run.test, run.device)
+    approaches = Approaches(source, step_of(grids), run.experiment.seed)
     work = list(expected(run, model, cases))
     cost = {key: passes.forwards + 3 * passes.gradients for key, passes, _ in work}
     images, parts = {key: count for key, _, count in work}, -(-len(run.test) // PART)
@@ -115,7 +122,8 @@ def evaluate(run: Run, model: str) -> None:
             advance(cost.get(key, 0) * images.get(key, 0) / parts)
         for part, frame in evaluate_parts(
             cases,
-            lambda: slices(run.test, run.device),
+            source,
+            approaches,
             attacks,
             grids,
             seed=run.experiment.seed,
@@ -128,6 +136,8 @@ def evaluate(run: Run, model: str) -> None:
             defense = "" if part.case.subject.defense == "none" else f" on {part.case.subject.defense}, {part.case.threat}"
             key = (*part.case.name, part.attack)
             advance(cost[key] * frame["image"].nunique(), note=f"{part.attack}{defense}")
+    if run.experiment.checks.enabled:
+        check(run, model, cases, approaches, source)
 
 
 def look_closer(run: Run, model: str, records, target: int) -> None:

@@ -1,10 +1,10 @@
-"""A measured number with its interval: proportions (Wilson) and paired differences of two proportions."""
+"""A measured number with its interval: a proportion, or a paired difference of two."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..evaluation.statistics import wilson
+from ..evaluation.statistics import paired_difference, wilson
 from .words import percent, points_text
 
 
@@ -40,21 +40,6 @@ def proportion(scores: np.ndarray, eps: float = 0.0) -> Point:
     return Point(eps, float(scores.mean()) if n else float("nan"), low, high, n)
 
 
-def paired_difference(first: np.ndarray, second: np.ndarray, eps: float = 0.0) -> Point:
-    """mean(first) − mean(second) over the images both scored, with a 95 % interval.
-
-    Wilson limits of each share, squared and added with the correlation of the pairs, so that the interval is neither
-    empty at 0 % and 100 % nor as wide as for two unrelated samples. Source: Newcombe (1998), Improved confidence
-    intervals for the difference between binomial proportions based on paired data, method 8.
-    """
-    both = ~(np.isnan(first) | np.isnan(second))
-    first, second = first[both], second[both]
-    a, b = proportion(first), proportion(second)
-    if not a.n:
-        return Point(eps, float("nan"), float("nan"), float("nan"), 0)
-    spread = first.std() * second.std()
-    phi = float(((first - first.mean()) * (second - second.mean())).mean() / spread) if spread > 1e-12 else 0.0
-    down, up = (a.value - a.low, b.high - b.value), (a.high - a.value, b.value - b.low)
-    reach = [max(x * x - 2 * phi * x * y + y * y, 0.0) ** 0.5 for x, y in (down, up)]
-    value = a.value - b.value
-    return Point(eps, value, max(-1.0, value - reach[0]), min(1.0, value + reach[1]), a.n)
+def difference(first: np.ndarray, second: np.ndarray, eps: float = 0.0) -> Point:
+    """mean(first) − mean(second) over the images both scored, with its paired 95 % interval."""
+    return Point(eps, *paired_difference(first, second))

@@ -6,13 +6,15 @@ from pathlib import Path
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 from markupsafe import Markup
 
+from ..evaluation.checks import Finding
+from ..evaluation.checks.verdict import Verdict, verdicts
 from .figures import Drawn
 from .headline import headline, headline_eps
 from .inline import inline_svg
 from .run import Run
-from .tables import accuracy_tables, passes, stage_rows, training_rows
-from .validity import validity
-from .words import NETWORKS, THREATS, defense_name, percent, slug
+from .tables import accuracy_tables, class_table, paired_tests, passes, stage_rows, training_rows
+from .validity import about, validity
+from .words import NETWORKS, THREATS, defense_name, eps_text, p_text, percent, slug
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -26,9 +28,10 @@ def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
         lstrip_blocks=True,
         undefined=ChainableUndefined,
     )
-    environment.filters |= {"percent": percent, "slug": slug, "defense": defense_name}
+    environment.filters |= {"percent": percent, "slug": slug, "defense": defense_name, "eps": eps_text, "p": p_text}
     eps = headline_eps(run)
     heads = [headline(run, model, eps) for model in run.models]
+    found = validity(run)
     return environment.get_template("report.html.j2").render(
         run=run,
         manifest=run.manifest,
@@ -44,9 +47,16 @@ def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
         passes=passes(run),
         training=training_rows(run),
         stages=stage_rows(run),
-        validity=validity(run),
+        validity=[shown_finding(finding) for finding in found],
+        verdicts=verdicts_by_model(run, found, eps),
         settings=flat(run.manifest.get("experiment", {})),
     )
+
+
+def verdicts_by_model(run: Run, findings: list[Finding], eps: float | None) -> dict[str, list[Verdict]]:
+    """The verdicts on the main subset's images, by model."""
+    said = [verdict for verdict in verdicts(run.records, findings, eps) if verdict.subset == (run.main_subset or "")]
+    return {model: [verdict for verdict in said if verdict.model == model] for model in run.models}
 
 
 def model_section(run: Run, head, drawn: list[Drawn]) -> dict:
@@ -54,6 +64,7 @@ def model_section(run: Run, head, drawn: list[Drawn]) -> dict:
     model = head.model
     mine = [figure for figure in drawn if figure.model == model]
     facts = run.manifest.get("models", {}).get(model, {})
+    tests = paired_tests(run, model, head.eps)
     return {
         "name": model,
         "id": f"model-{slug(model)}",
@@ -63,6 +74,9 @@ def model_section(run: Run, head, drawn: list[Drawn]) -> dict:
         "head": head,
         "figures": [shown(figure) for figure in mine if not figure.skipped],
         "skipped": [figure for figure in mine if figure.skipped],
+        "tests": tests,
+        "averaged": any(test.averaged for test in tests),
+        "classes": class_table(run, model, head.eps),
         "tables": accuracy_tables(run, model),
     }
 
@@ -76,6 +90,19 @@ def shown(figure: Drawn) -> dict:
         "title": figure.title,
         "caption": figure.caption,
         "svg": Markup(svg),
+    }
+
+
+def shown_finding(finding) -> dict:
+    """A finding of the validity checks as the page shows it."""
+    return {
+        "severity": finding.severity,
+        "title": finding.id.replace("-", " ").capitalize(),
+        "about": about(finding),
+        "message": finding.message,
+        "remedy": finding.remedy,
+        "answered": finding.answered,
+        "evidence": flat(finding.evidence),
     }
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import EscrimeError
-from ..evaluation.records import read_records, subset_names
-from .sweep import Sweep, build_sweeps
+from ..evaluation.records import read_records, shows_chance, subset_names, worst_case
+from .sweep import Sweep, build_sweeps, one_sweep
 
 MAIN_SUBSET = "val"
 
@@ -74,6 +74,24 @@ class Run:
         """The sweep of one attack on one defended model over the images of `subset`, or None when it was not run."""
         sweep = self.sweeps.get((model, defense, threat, attack))
         return sweep.within(subset) if sweep is not None else None
+
+    def envelope(self, sweep: Sweep, subset: str | None = None) -> Sweep:
+        """The worst case up to each ε of a sweep's attack, for accuracy: what `worst_case` says of its rows."""
+        rows = self.records
+        rows = rows[(rows["model"] == sweep.model) & (rows["defense"] == sweep.defense)]
+        worst = worst_case(rows[rows["attack"].isin([sweep.attack, "none"])])
+        worst = worst[(worst["threat"] == sweep.threat) & worst["image"].isin(sweep.images)]
+        return one_sweep(sweep.model, sweep.defense, sweep.threat, sweep.attack, worst).within(subset)
+
+    def chance(self, sweep: Sweep) -> tuple[bool, bool]:
+        """Whether the scores of a sweep's model hang on its noise, and whether its records then hold no draws apart for
+        choosing: a worst case of them is too low."""
+        rows = self.records
+        rows = rows[(rows["model"] == sweep.model) & (rows["defense"] == sweep.defense)]
+        noisy = shows_chance(rows)
+        same = bool((rows["preliminary"] == rows["correct"]).all())
+        certain = bool((rows["draws"] > 1).all() and rows["correct"].isin([0, 1]).all())
+        return noisy, noisy and same and not certain
 
     def defenses(self, model: str) -> list[tuple[str, str]]:
         """(defense, threat) pairs recorded for `model`, undefended first, transfer before adaptive."""

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import EscrimeError
-from .intervals import Point, paired_difference, proportion
+from .intervals import Point, difference, proportion
 
 COLUMNS = ["model", "defense", "threat", "attack", "eps", "image", "subsets"]
 COLUMNS += ["target", "prediction", "confidence", "correct", "hit", "draws"]
@@ -78,7 +78,7 @@ class Sweep:
     def change(self, start: int, end: int, score: str = "correct") -> Point:
         """score at `end` minus score at `start`, on the same images, with its interval."""
         scores = getattr(self, score)
-        return paired_difference(scores[end], scores[start], float(self.eps[end]))
+        return difference(scores[end], scores[start], float(self.eps[end]))
 
     def against(self, other: "Sweep", eps: float, score: str = "correct") -> Point | None:
         """This sweep's score minus `other`'s at `eps` on the images both have; None where either lacks this ε."""
@@ -88,7 +88,7 @@ class Sweep:
         shared, first, second = np.intersect1d(self.images, other.images, return_indices=True)
         if not len(shared):
             return None
-        return paired_difference(getattr(self, score)[mine][first], getattr(other, score)[theirs][second], eps)
+        return difference(getattr(self, score)[mine][first], getattr(other, score)[theirs][second], eps)
 
 
 def build_sweeps(records: pd.DataFrame) -> dict[tuple[str, str, str, str], Sweep]:

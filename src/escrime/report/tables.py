@@ -1,13 +1,19 @@
-"""The tables of the page: accuracies by ε × defense × threat, network passes, training, stages."""
+"""The tables of the page: accuracies by ε × defense × threat, paired tests, classes, network passes, training, stages."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..evaluation.comparisons import Comparison, compare, per_class
+from ..evaluation.records import in_subset
+from ..evaluation.statistics import holm
 from .intervals import Point
 from .run import Run
 from .sweep import Sweep
 from .words import defense_name, duration, eps_text
+
+ALPHA = 0.05
+MOST_CLASSES = 50  # rows of a class table: the weakest
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,89 @@ def one_table(attack: str, subset: str | None, measure: str, sweeps: list[Sweep]
 def levels_text(eps: float) -> str:
     """The same ε in 8-bit levels, such as " (6.4/255)"."""
     return f" ({eps * 255:.3g}/255)" if eps else ""
+
+
+@dataclass(frozen=True)
+class Test:
+    """One defense under one threat level against the undefended network; `corrected` is Holm's p over a model's tests."""
+
+    __test__ = False  # for pytest, which collects what is called so
+
+    name: str
+    threat: str
+    comparison: Comparison
+    corrected: float
+
+    @property
+    def gain(self) -> Point:
+        found = self.comparison
+        return Point(found.eps, found.difference, found.low, found.high, found.n)
+
+    @property
+    def averaged(self) -> bool:
+        """Whether a score is an average over noise draws."""
+        return "McNemar" not in self.comparison.test
+
+    @property
+    def verdict(self) -> str:
+        """In words: better, worse, or nothing that so few images can show."""
+        if self.corrected >= ALPHA:
+            return f"no difference that {self.comparison.n} images can show"
+        return "better" if self.comparison.difference > 0 else "worse"
+
+
+def paired_tests(run: Run, model: str, eps: float | None, attack: str = "FGSM") -> list[Test]:
+    """Every defense of a model, transfer and adaptive, against none at `eps`, on the images both have."""
+    records = in_subset(run.records[run.records["model"] == model], run.main_subset)
+    bare = run.sweep(model, "none", "white-box", attack, run.main_subset)
+    if eps is None or bare is None or not bare.n or bare.at(eps) is None:
+        return []
+    found = []
+    for defense, threat in run.defenses(model):
+        sweep = run.sweep(model, defense, threat, attack, run.main_subset)
+        if defense != "none" and sweep is not None and (gain := sweep.against(bare, eps)) is not None and gain.n:
+            first, second = (model, defense, threat), (model, "none", "white-box")
+            found.append((defense_name(defense), threat, compare(records, first, second, attack=attack, eps=eps)))
+    corrected = holm([comparison.p for *_, comparison in found])
+    return [Test(*row, float(p)) for row, p in zip(found, corrected, strict=True)]
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """Rows are (class, n, cells), weakest first, cells points or None; columns (defense, threat level or "clean")."""
+
+    columns: list[tuple[str, str]]
+    rows: list[tuple[str, int, list[Point | None]]]
+    classes: int
+
+
+def class_table(run: Run, model: str, eps: float | None, attack: str = "FGSM") -> ClassTable | None:
+    """Accuracy by class under `attack` at `eps`, weakest first by the mean over the attacked columns."""
+    rows = run.records
+    rows = in_subset(rows[(rows["model"] == model) & (rows["attack"] == attack)], run.main_subset)
+    if eps is None or rows.empty:
+        return None
+    shares = per_class(rows[((rows["eps"] - eps).abs() < 1e-9) | ((rows["eps"] == 0) & (rows["defense"] == "none"))])
+    cells: dict[tuple[str, str], dict[int, Point]] = {}
+    for row in shares.to_dict("records"):
+        column = (row["defense"], "clean" if row["eps"] == 0 else row["threat"])
+        cells.setdefault(column, {})[row["class"]] = Point(*(row[name] for name in ("eps", "accuracy", "low", "high", "n")))
+    wanted = [("none", "clean"), *run.defenses(model)]
+    columns = [column for column in wanted if column in cells]
+    attacked = [column for column in columns if column[1] != "clean"]
+    if not attacked:
+        return None
+    labels = sorted({label for column in columns for label in cells[column]})
+
+    def weakness(label: int) -> float:
+        values = [cells[column][label].value for column in attacked if label in cells[column]]
+        return float(np.mean(values)) if values else 2.0
+
+    listed = []
+    for label in sorted(labels, key=weakness)[:MOST_CLASSES]:
+        points = [cells[column].get(label) for column in columns]
+        listed.append((run.class_name(label), max(point.n for point in points if point), points))
+    return ClassTable([(defense_name(defense), threat) for defense, threat in columns], listed, len(labels))
 
 
 def passes(run: Run) -> list[dict]:

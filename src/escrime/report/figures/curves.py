@@ -31,6 +31,19 @@ def draw_curve(axes: Axes, sweep: Sweep, score: str = "correct", *, label: str =
     )
 
 
+def draw_envelope(axes: Axes, envelope: Sweep) -> None:
+    """The worst case up to each ε*, thin and dashed in the color of its curve."""
+    axes.plot(
+        envelope.eps,
+        [100 * point.value for point in envelope.points()],
+        color=color(envelope.defense),
+        linewidth=1.1,
+        linestyle=(0, (4, 2)),
+        label="worst case up to ε*",
+        zorder=2.5,
+    )
+
+
 def count_text(sweep: Sweep, score: str = "correct") -> str:
     """How many images: "450", or "120–450" where some ε have fewer."""
     counts = {point.n for point in sweep.points(score)}

@@ -29,6 +29,8 @@ def fgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
     figure.subplots_adjust(left=0.11, right=0.98, bottom=0.09, top=0.84, hspace=0.1)
     headline(figure, drawn.title)
     curves.draw_curve(top, sweep)
+    envelope = run.envelope(sweep, run.main_subset)
+    curves.draw_envelope(top, envelope)
     for subset in run.subsets[1:]:
         other = run.sweep(model, "none", "white-box", "FGSM", subset)
         if other.n:
@@ -45,7 +47,7 @@ def fgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
         f"its 95% Wilson interval: {fall_text(sweep)}. Below, the confidence of the predicted class: median "
         f"{median_confidence(sweep, 0)} at ε* = {eps_text(sweep.eps[0])}, {median_confidence(sweep, last)} at ε* = "
         f"{eps_text(sweep.eps[last])} "
-        "(boxes are quartiles, whiskers 5–95%)." + paper_note(overlay)
+        "(boxes are quartiles, whiskers 5–95%)." + envelope_note(run, [(sweep, envelope)]) + paper_note(overlay)
     )
     drawn.alt = f"Line chart of percent correct against ε*: {fall_text(sweep)}; below it, box plots of confidence."
     return drawn
@@ -99,22 +101,25 @@ def defended(run: Run, model: str, folder: Path, name: str, attack: str) -> Draw
     score = "correct" if attack == "FGSM" else "hit"
     boxes = attack == "FGSM"
     ylabel = "% correct" if boxes else f"% predicted as “{run.class_name(pairs[0][1].target)}”"
-    height = 6.2 if boxes else 4.4
+    height, above = (6.4, 1.4) if boxes else (4.4, 1.2)  # inches; above: titles and legend
     figure = new_figure(9.2, height)
     grid = figure.subplots(1 + boxes, 2, sharex=True, sharey=True, squeeze=False, height_ratios=(3, 2)[: 1 + boxes])
-    figure.subplots_adjust(left=0.075, right=0.985, bottom=0.55 / height, top=1 - 1.2 / height, hspace=0.1, wspace=0.06)
+    figure.subplots_adjust(left=0.075, right=0.985, bottom=0.55 / height, top=1 - above / height, hspace=0.1, wspace=0.06)
     headline(figure, drawn.title)
     reference = run.sweep(model, "none", "white-box", attack, run.main_subset)
-    overlay, last_eps = False, max(sweep.eps[-1] for _, sweep in pairs)
+    overlay, last_eps, envelopes = False, max(sweep.eps[-1] for _, sweep in pairs), []
     recorded = dict(pairs)
     for column, threat in enumerate(("transfer", "adaptive")):
         top, sweep = grid[0, column], recorded.get(threat)
         curves.frame_axes(top, last_eps, xlabel="" if boxes else curves.EPS_LABEL, ylabel=ylabel if column == 0 else "")
-        top.set_title(TITLES[threat], loc="left", pad=46)
+        top.set_title(TITLES[threat], loc="left", pad=72 * above - 40)
         if sweep is None:
             top.text(0.5, 0.5, "not measured", transform=top.transAxes, ha="center")
             continue
         curves.draw_curve(top, sweep, score)
+        if boxes:
+            envelopes.append((sweep, run.envelope(sweep, run.main_subset)))
+            curves.draw_envelope(top, envelopes[-1][1])
         if reference is not None and reference.n:
             curves.draw_curve(top, reference, score, faint=True)
         if threat == "transfer" and run.stands_for(model) == PAPER_NETWORK:
@@ -124,14 +129,14 @@ def defended(run: Run, model: str, folder: Path, name: str, attack: str) -> Draw
             curves.draw_confidence(grid[1, column], sweep)
             curves.frame_axes(grid[1, column], last_eps, ylabel="confidence in %" if column == 0 else "")
     drawn.png, drawn.svg = save(figure, folder, f"{stem}-{slug(model)}")
-    drawn.caption, drawn.alt = defended_words(run, model, defense, attack, pairs, overlay)
+    drawn.caption, drawn.alt = defended_words(run, model, defense, attack, pairs, envelope_note(run, envelopes), overlay)
     return drawn
 
 
 TITLES = {"transfer": "transfer: the attack ignores the defense", "adaptive": "adaptive: the attack knows the defense"}
 
 
-def defended_words(run: Run, model: str, defense: str, attack: str, pairs, overlay: bool) -> tuple[str, str]:
+def defended_words(run: Run, model: str, defense: str, attack: str, pairs, worst: str, overlay: bool) -> tuple[str, str]:
     """Caption and alternative text of a defended sweep, threat by threat."""
     tell = fall_text if attack == "FGSM" else rise_text
     seen = listing([f"under the {threat} attack, {tell(sweep)} (n = {curves.count_text(sweep)})" for threat, sweep in pairs])
@@ -140,10 +145,45 @@ def defended_words(run: Run, model: str, defense: str, attack: str, pairs, overl
     boxes = " Below, the confidence of the predicted class (quartiles, whiskers 5–95%)." if attack == "FGSM" else ""
     what = "Accuracy" if attack == "FGSM" else f"Images called “{run.class_name(first.target)}”"
     caption = (
-        f"{what} with {defense_name(defense)}{subset_note(run)}: {seen}; shaded, the 95% Wilson intervals; dashed, the "
-        f"undefended network.{boxes}{draws}{paper_note(overlay)}"
+        f"{what} with {defense_name(defense)}{subset_note(run)}: {seen}; shaded, the 95% Wilson intervals; gray and "
+        f"dashed, the undefended network.{boxes}{worst}{draws}{paper_note(overlay)}"
     )
     return caption, f"Two line charts against ε*, transfer and adaptive: {seen}."
+
+
+def envelope_note(run: Run, pairs: list[tuple[Sweep, Sweep]]) -> str:
+    """What the thin dashed line is, and why the curve may rise above it; nothing where none was drawn."""
+    if not pairs:
+        return ""
+    adaptive = any(sweep.threat == "adaptive" for sweep, _ in pairs)
+    smaller = "any smaller ε* and, knowing the defense, also examples made without it" if adaptive else "any smaller ε* too"
+    noisy, unsplit = (any(known) for known in zip(*(run.chance(sweep) for sweep, _ in pairs), strict=True))
+    but = ", but for the noise of the draws" if noisy else ""
+    note = (
+        " The solid line steps by exactly ε*; thin and dashed is the worst case up to ε*, image by image, of an attacker "
+        f"who may take {smaller}, so it never rises{but}."
+    )
+    gaps = [(gap, eps, sweep) for sweep, worst in pairs for gap, eps in gaps_between(sweep, worst)]
+    gap, eps, sweep = max(gaps, key=lambda found: found[0], default=(0.0, 0.0, None))
+    if gap > 0:
+        causes = ["a single step overshoots"]
+        if sweep.defense == "adversarial-training":
+            causes.append("in a network trained on such steps gives the label away (label leaking)")
+        if sweep.threat == "adaptive":
+            causes.append("is weaker than the examples made without the defense")
+        note += (
+            f" Between the two lie up to {100 * gap:.1f} points ({sweep.threat}, ε* = {eps_text(eps)}): there "
+            f"{', or '.join(causes)}, and the network is no safer for it."
+        )
+    if unsplit:
+        note += " These records keep no noise draws apart for the choice, so the worst case is somewhat too low."
+    return note
+
+
+def gaps_between(sweep: Sweep, envelope: Sweep) -> list[tuple[float, float]]:
+    """(how far the curve lies above its envelope, ε) at every ε both have, on the images both have."""
+    found = [(sweep.against(envelope, float(eps)), float(eps)) for eps in sweep.eps]
+    return [(gap.value, eps) for gap, eps in found if gap is not None and gap.n]
 
 
 def draw_floor(axes, sweep: Sweep) -> str:

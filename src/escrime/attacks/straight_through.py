@@ -1,0 +1,245 @@
+"""Straight-through gradients for any model (BPDA). Athalye, Carlini and Wagner (2018), Obfuscated gradients give a false
+sense of security, section 4.1: what has no useful gradient runs forward as it is, and backward as something smooth near it.
+
+`StraightThrough(model)` answers exactly as the model does and differentiates through what a defense puts in the way:
+rounding and sign, comparisons and integer codes, `detach` and `no_grad`, hand-written backward passes, chances that a random
+layer divides by, and code outside torch (a JPEG codec, numpy) between the image and a network.
+"""
+
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+SOFT = "_escrime_soft"  # on an integer or boolean tensor: the float tensor that carries its gradient
+SHARPNESS = 4  # a comparison's slope, in units of one over the mean distance of a row's values from their threshold
+
+
+def _named(*names: str) -> set:
+    """The functions and methods of torch with these names, in-place ones too."""
+    places = (torch, Tensor, torch._C._nn, F)
+    return {found for place in places for name in names if (found := getattr(place, name, None)) is not None}
+
+
+STEPS = _named("round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "hardshrink")
+STEPS_IN_PLACE = _named(*(f"{name}_" for name in ("round", "floor", "ceil", "trunc", "fix", "sign", "sgn")))
+GREATER = _named("gt", "ge", "greater", "greater_equal", "__gt__", "__ge__")
+LESS = _named("lt", "le", "less", "less_equal", "__lt__", "__le__")
+NOT = _named("logical_not", "__invert__", "bitwise_not")
+DIVISIONS = _named("floor_divide", "__floordiv__")
+LEAVES = _named("detach", "detach_", "requires_grad_") | {Tensor.data.__get__}
+TO_PYTHON = _named("numpy", "item", "tolist", "__array__", "__float__", "__int__", "__bool__", "__index__", "__format__")
+CASTS = _named("to", "type", "float", "double", "half", "type_as", "bfloat16", "int", "long", "byte", "short", "char", "bool")
+ONE_HOT = _named("one_hot")
+QUOTIENTS = _named("div", "divide", "true_divide", "__truediv__")
+WHERE = _named("where")
+
+
+class StraightThrough(nn.Module):
+    """The same classifier, images (N, C, H, W) → logits (N, K), with a gradient where the model's own is missing or false."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    @property
+    def copies(self) -> int:
+        return int(getattr(self.model, "copies", 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not isinstance(images, Tensor):
+            raise TypeError("only tensors go straight through")  # torch.fx traces the model inside instead
+        if not (torch.is_grad_enabled() and images.requires_grad):
+            return self.model(images)
+        with _bridges(self.model, images), _forward_code_only(), _Through():
+            return self.model(images)
+
+
+class _Through(TorchFunctionMode):
+    """Every torch call of the model passes here; those without a gradient get one."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        first = args[0] if args else None
+        if func in LEAVES and isinstance(first, Tensor):
+            return first
+        if func in TO_PYTHON and isinstance(first, Tensor):
+            return func(Tensor.detach(first), *args[1:], **kwargs)
+        if func in QUOTIENTS and len(args) > 1 and _carries(args[1]):
+            # A denominator counts as a constant: a random layer that divides by its chances has gradients as heavy-tailed
+            # as those are small, which no number of noise draws averages out.
+            args = (first, args[1].detach(), *args[2:])
+        with torch.enable_grad():  # whatever the model has switched off
+            before = first.clone() if func in STEPS_IN_PLACE and _carries(first) else None
+            result = func(*args, **kwargs)
+            if before is not None:
+                return first.copy_(first.detach() + (before - before.detach()))
+            if func in STEPS and _carries(first):
+                return result + (first - first.detach())
+            if isinstance(result, Tensor):
+                return self._soften(func, args, kwargs, result)
+        return result
+
+    def _soften(self, func, args: tuple, kwargs: dict, result: Tensor) -> Tensor:
+        """Give an integer or boolean result its companion, and a float one made from such tensors their gradient."""
+        first = args[0] if args else None
+        if func in GREATER or func in LESS:
+            low, high = (args[1], first) if func in GREATER else (first, args[1])
+            if _carries(low) or _carries(high):
+                return _attach(result, _sigmoid(_soft(high) - _soft(low)))
+            return result
+        soft_args = [getattr(a, SOFT, None) if isinstance(a, Tensor) else None for a in args]
+        if all(soft is None for soft in soft_args):
+            if not result.is_floating_point() and result.shape == getattr(first, "shape", None) and _carries(first):
+                return _attach(result, first)  # an integer cast
+            return result
+        if func in ONE_HOT:
+            places = torch.arange(result.shape[-1], device=result.device)
+            return _attach(result, F.relu(1 - (soft_args[0][..., None] - places).abs()))
+        if func in WHERE and len(args) == 3 and soft_args[0] is not None:
+            soft, (yes, no) = soft_args[0], args[1:]
+            gain = torch.as_tensor(yes, device=soft.device) - torch.as_tensor(no, device=soft.device)
+            return result + (soft - soft.detach()) * gain.detach()
+        soft = self._companion(func, args, kwargs, soft_args, result)
+        if soft is None or soft.shape != result.shape:
+            return result
+        if result.is_floating_point():
+            return result + (soft - soft.detach())
+        return _attach(result, soft)
+
+    def _companion(self, func, args: tuple, kwargs: dict, soft_args: list, result: Tensor) -> Tensor | None:
+        """What the same call gives for the companions: shapes move along, arithmetic is done in floats."""
+        first = soft_args[0]
+        if func in NOT:
+            return 1 - first
+        if func in CASTS:
+            return first
+        instead = [a if soft is None else soft for a, soft in zip(args, soft_args, strict=True)]
+        try:
+            return torch.true_divide(*instead[:2]) if func in DIVISIONS else func(*instead, **kwargs)
+        except (RuntimeError, TypeError):  # bit operations: the value before them stands for the one after
+            return first
+
+
+def _carries(value) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad and value.is_floating_point()
+
+
+def _soft(value):
+    return getattr(value, SOFT, value)
+
+
+def _attach(hard: Tensor, soft: Tensor) -> Tensor:
+    setattr(hard, SOFT, soft)
+    return hard
+
+
+def _sigmoid(difference: Tensor) -> Tensor:
+    """A comparison as a slope, as wide as the values of the row lie from their threshold."""
+    away = difference.detach().abs()
+    if away.dim() > 1:
+        away = away.flatten(1).mean(1).reshape(-1, *[1] * (difference.dim() - 1))
+    return torch.sigmoid(SHARPNESS * difference / away.clamp_min(1e-12))
+
+
+@contextmanager
+def _forward_code_only():
+    """Differentiate the forward code of the model's own autograd functions: their backward may say anything."""
+    patched = []
+    for cls in _functions(torch.autograd.Function):
+        name = "forward" if cls.setup_context is torch.autograd.Function.setup_context else "setup_context"
+        if name in cls.__dict__:
+            patched.append((cls, name, cls.__dict__[name]))
+    try:
+        for cls, name, original in patched:
+            setattr(cls, name, staticmethod(_recording(cls, name, original.__func__)))
+        yield
+    finally:
+        for cls, name, original in patched:
+            setattr(cls, name, original)
+
+
+def _functions(base: type) -> list[type]:
+    """The subclasses of `base` that are not torch's own."""
+    found = [cls for cls in base.__subclasses__() if not cls.__module__.startswith("torch.")]
+    return found + [deeper for cls in base.__subclasses__() for deeper in _functions(cls)]
+
+
+def _recording(cls: type, name: str, original):
+    """`original`, which also notes the inputs, and has the true derivative of the forward code put in place of `backward`."""
+    apart = name == "setup_context"
+    forward = cls.forward if apart else original
+
+    def run(context, *args):
+        result = original(context, *args)
+        inputs = args[0] if apart else args
+
+        def backward(_, *gradients):
+            fresh = [a.detach().requires_grad_(_carries(a)) if isinstance(a, Tensor) else a for a in inputs]
+            with torch.enable_grad():
+                outputs = forward(*fresh) if apart else forward(_Idle(), *fresh)
+            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+            wanted = [a for a in fresh if _carries(a)]
+            pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None and _carries(o)]
+            found = iter(_vjp(pairs, wanted))
+            return tuple(next(found) if _carries(a) else None for a in fresh)
+
+        context._forward_cls = SimpleNamespace(backward=backward, vjp=torch.autograd.Function.vjp)
+        return result
+
+    return run
+
+
+def _vjp(pairs: list, wanted: list) -> tuple:
+    if not pairs or not wanted:
+        return (None,) * len(wanted)
+    outputs, gradients = zip(*pairs, strict=True)
+    return torch.autograd.grad(outputs, wanted, gradients, allow_unused=True)
+
+
+class _Idle(SimpleNamespace):
+    """A context that forward code may write to and call."""
+
+    def __getattr__(self, name):
+        return lambda *_, **__: None
+
+
+@contextmanager
+def _bridges(model: nn.Module, images: Tensor):
+    """Where a layer is given a picture that has lost its way back to `images`, let the gradient step over the gap."""
+
+    def bridge(module, inputs):
+        if not inputs or not isinstance(inputs[0], Tensor):
+            return None
+        picture = inputs[0]
+        lost = picture.is_floating_point() and not picture.requires_grad and picture.dim() == 4
+        if not lost or picture.shape[1] != images.shape[1] or len(picture) % len(images):
+            return None
+        with torch._C.DisableTorchFunction(), torch.enable_grad():  # here detach means detach
+            copies = _aligned(images, picture)
+            if copies.shape[2:] != picture.shape[2:]:
+                copies = F.interpolate(copies, picture.shape[2:], mode="bilinear", align_corners=False)
+            return (picture + (copies - copies.detach()), *inputs[1:])
+
+    owners = [module for module in model.modules() if module is not model and any(True for _ in module.parameters())]
+    owners += [module for module in model.modules() if module is not model and any(True for _ in module.buffers())]
+    hooks = [module.register_forward_pre_hook(bridge) for module in dict.fromkeys(owners)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _aligned(images: Tensor, picture: Tensor) -> Tensor:
+    """The images repeated as the rows of `picture` are: copies of one image adjacent, or the whole batch again and again."""
+    times = len(picture) // len(images)
+    if times == 1:
+        return images
+    whole, adjacent = images.repeat(times, 1, 1, 1), images.repeat_interleave(times, dim=0)
+    size = picture.shape[2:]
+    near = [F.interpolate(r.detach(), size) - picture for r in (whole, adjacent)]
+    return whole if near[0].abs().sum() <= near[1].abs().sum() else adjacent

@@ -1,0 +1,74 @@
+"""What an attacker who knows a model differentiates: the same answers, with a gradient that leads somewhere."""
+
+from math import gcd
+
+import torch
+from torch import Tensor, nn
+
+from ..randomness import derive, noise_keys, row_keys, uniform_noise
+from .straight_through import StraightThrough
+
+MOST_APART = 64  # calls for one batch; draws of an expectation are adjacent rows, and usually a power of two
+
+
+class Surface(nn.Module):
+    """The same decisions as `model`, images (N, C, H, W) → logits (N, K), made easier to climb.
+
+    through: go straight through what has no gradient (see StraightThrough). scale: divide the logits by it, so that
+    cross-entropy no longer saturates; the decision does not change. smooth: the gradient is the mean over `samples` points
+    within ± smooth of each pixel, which finds the slope of a jagged surface; the logits stay those of the image itself.
+    apart: for models that draw their noise once per batch, neighboring rows go through the model in separate calls, or the
+    draws of an expectation over noise (EOT) would all be the same one.
+    """
+
+    def __init__(
+        self,
+        model,
+        *,
+        through: bool = False,
+        scale: float = 1.0,
+        smooth: float = 0.0,
+        samples: int = 8,
+        apart: bool = False,
+    ):
+        super().__init__()
+        self.apart = apart
+        self.through = through and isinstance(model, nn.Module)
+        self.scale, self.smooth, self.samples = float(scale), float(smooth), int(samples)
+        self.path = StraightThrough(model) if self.through else model
+
+    @property
+    def copies(self) -> int:
+        """Network passes per image where a gradient is asked for."""
+        return int(getattr(self.path, "copies", 1)) * (1 + self.samples * (self.smooth > 0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self._separately(images) if self.apart else self.path(images)
+        if self.smooth and torch.is_grad_enabled() and images.requires_grad:
+            keys = noise_keys(len(images))
+            noise = self.smooth * uniform_noise(images, self.samples, None if keys is None else derive(keys, 1))
+            around = (images[None] + noise).flatten(0, 1)
+            slope = _keyed(self.path, around, keys, self.samples).unflatten(0, (self.samples, -1)).mean(0)
+            logits = logits.detach() + (slope - slope.detach())
+        return logits if self.scale == 1 else logits / self.scale
+
+    def _separately(self, images: Tensor) -> Tensor:
+        groups = gcd(len(images), MOST_APART)
+        keys, answers = noise_keys(len(images)), []
+        for group in range(groups):
+            part = slice(group, None, groups)
+            if keys is None:
+                answers.append(self.path(images[part]))
+                continue
+            with row_keys(keys[part]):
+                answers.append(self.path(images[part]))
+        return torch.stack(answers, dim=1).flatten(0, 1)
+
+
+def _keyed(model, images: Tensor, keys: Tensor | None, times: int) -> Tensor:
+    """The logits of `times` copies of a batch, each with noise keys of its own."""
+    if keys is None:
+        return model(images)
+    drawn = torch.cat([derive(keys, 2 + copy) for copy in range(times)])
+    with row_keys(drawn):
+        return model(images)

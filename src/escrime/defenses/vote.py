@@ -1,0 +1,58 @@
+"""Majority vote over noisy copies, the hard-vote variant of PPA and the one of which something can be proved.
+
+Sources: Cao and Gong (2017), Mitigating evasion attacks to deep neural networks via region-based classification (the vote
+over uniform noise); Cohen, Rosenfeld and Kolter (2019), Certified adversarial robustness via randomized smoothing (what
+the vote proves); Yang et al. (2020), Randomized smoothing of all shapes and sizes (uniform noise).
+"""
+
+from math import log
+from numbers import Integral
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import EscrimeError
+from ..randomness import noise_keys, uniform_noise
+from ..threat import epsilon
+
+
+class MajorityVote(nn.Module):
+    """A classifier that answers with the class most noisy copies of the image get from a model.
+
+    x + δᵢ for i = 1..N, every δᵢ uniform in the l_inf ball of radius ε_max. Unlike PPA's, no copy is clean: the vote is then
+    N independent samples of one distribution, what `escrime.certify` needs. Copies are not clipped to [0, 1].
+
+    The output z, shape (N_images, K), is the log of a smoothed vote share, softmax(z)_k = (v_k + p̄_k) / (N + 1), with v_k
+    the votes and p̄ the mean of the copies' softmaxes: p̄ counts as one more vote, which breaks ties, never a majority, and
+    keeps a class without votes finite. Votes have no gradient, so z passes on that of log p̄ instead (straight-through:
+    Bengio, Léonard and Courville, 2013, Estimating or propagating gradients through stochastic neurons): an adaptive
+    attack is not stopped by the staircase.
+
+    model: the classifier to defend. eps_max: noise radius as a fraction of the color range. samples: N, the copies.
+    """
+
+    defense = "vote"
+
+    def __init__(self, model: nn.Module, eps_max: float | str, samples: int):
+        super().__init__()
+        if isinstance(samples, bool) or not isinstance(samples, Integral) or samples < 1:
+            raise EscrimeError(f"samples = {samples!r}: a vote needs a whole number of copies, at least one.")
+        self.undefended = model
+        self.eps_max = epsilon(eps_max)
+        self.samples = int(samples)
+
+    @property
+    def copies(self) -> int:
+        """Network passes per image."""
+        return self.samples
+
+    def noisy_copies(self, images: Tensor) -> Tensor:
+        """The copies x + δᵢ, shape (samples, N, C, H, W), none of them clean."""
+        return images[None] + self.eps_max * uniform_noise(images, self.samples, noise_keys(len(images)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.undefended(self.noisy_copies(images).flatten(0, 1)).unflatten(0, (self.samples, -1))
+        mean = logits.log_softmax(dim=-1).logsumexp(dim=0) - log(self.samples)
+        votes = nn.functional.one_hot(logits.argmax(dim=-1), logits.shape[-1]).sum(dim=0).to(mean.dtype)
+        share = torch.logaddexp(votes.log(), mean.detach()) - log(self.samples + 1)
+        return share + (mean - mean.detach())

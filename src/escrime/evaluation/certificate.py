@@ -1,0 +1,261 @@
+"""What uniform noise proves: the radius within which no perturbation at all changes the majority vote.
+
+Sources: Cohen, Rosenfeld and Kolter (2019), Certified adversarial robustness via randomized smoothing (the procedure);
+Yang et al. (2020), Randomized smoothing of all shapes and sizes (uniform noise and l1).
+
+Why. Let P(x) be the probability that the model says class c on x + uniform noise on [-ε, ε]^d, a cube of side 2ε. The cubes
+around x and x + δ share the fraction O = Π(1 − |δᵢ|/2ε) of their volume, and at worst every point that is lost says c and
+every point that is gained does not: P(x + δ) ≥ P(x) − (1 − O). Class c keeps the majority while that exceeds 1/2.
+  l1:    O ≥ 1 − ‖δ‖₁/2ε (a product of numbers in [0, 1] is at least 1 minus what they lack), so ‖δ‖₁ < 2ε (P − 1/2).
+  l_inf: O is least with every |δᵢ| = r, where O = (1 − r/2ε)^d, so r < 2ε (1 − (3/2 − P)^(1/d)).
+The l1 radius does not depend on d. The l_inf radius falls like 1/d: on images of ordinary size it is nothing.
+"""
+
+from dataclasses import dataclass
+from math import isfinite, log2
+from numbers import Integral, Real
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import beta, binomtest
+from torch import Tensor, nn
+
+from ..defenses import MajorityVote
+from ..errors import EscrimeError
+from ..models.running import Batches, check_logits, network_batch, no_trace, passes_per_image
+from ..randomness import as_keys, derive, row_keys, uniform_noise
+from ..threat import check_images, check_labels, epsilon
+from .statistics import wilson
+
+ABSTAIN = -1
+BLOCK = 16  # draws of one image that share a key: part of what is drawn, so not a setting
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Per image, in `table`, one row each: `image` (its id), `prediction` (−1: abstains), `p_lower` (lower confidence bound
+    on the probability of the class tried, also where it abstains), `l1_radius` and `linf_radius` (0 where it abstains; no
+    perturbation shorter than that changes the prediction), and, if labels were given, `label` and `correct`.
+
+    What is certified is the vote over all noise, which a MajorityVote of a few copies only estimates.
+    """
+
+    table: pd.DataFrame
+    eps_max: float
+    samples: int
+    selection: int
+    confidence: float
+    dimension: int
+
+    def summary(self, radii, norm: str = "l1", interval: float = 0.95) -> pd.DataFrame:
+        """Certified accuracy at each of `radii` with its Wilson interval: radius, accuracy, n, low, high.
+
+        Counted are the images that are predicted correctly at every perturbation with ‖δ‖ ≤ radius. norm: "l1" or "linf".
+        """
+        if norm not in ("l1", "linf"):
+            raise EscrimeError(f"norm {norm!r} has no certificate here; use 'l1' or 'linf'.")
+        if "correct" not in self.table:
+            raise EscrimeError("certified accuracy needs the labels; give them to certify.")
+        right, reach = self.table["correct"].to_numpy(), self.table[f"{norm}_radius"].to_numpy()
+        rows, n = [], len(right)
+        for radius in np.atleast_1d(np.asarray(radii, dtype=float)).tolist():
+            if not radius >= 0:
+                raise EscrimeError(f"radius = {radius!r} is no distance; give numbers ≥ 0.")
+            count = int((right & (reach > radius)).sum())
+            rows.append((radius, count / n, n, *wilson(count, n, interval)))
+        return pd.DataFrame(rows, columns=["radius", "accuracy", "n", "low", "high"])
+
+    def sentence(self) -> str:
+        """What the certificate is worth, in numbers, and what it is not."""
+        kept = self.table["prediction"] != ABSTAIN
+        said = (
+            f"Of {len(kept)} images, {int(kept.sum())} have a certified prediction (each at {self.confidence:.4g} confidence)"
+        )
+        if not kept.any():
+            return said + "."
+        l1, linf = (float(self.table.loc[kept, f"{norm}_radius"].median()) for norm in ("l1", "linf"))
+        best = float(self.table["linf_radius"].max())
+        if 255 * best < 1:
+            worth = f"at most {255 * best:.2g}/255, less than one gray level: as a certificate, nothing"
+        else:
+            worth = f"at most {255 * best:.2g}/255"
+        return (
+            f"{said}; their median radius is {l1:.3g} in l1 (the sum of all changes to {self.dimension:,} numbers, each from 0 "
+            f"to 1), and in l_inf {255 * linf:.2g}/255, {worth}."
+        )
+
+
+def certify(
+    model,
+    images: Tensor,
+    labels=None,
+    *,
+    eps_max: float | str | None = None,
+    samples: int = 1000,
+    selection: int = 100,
+    confidence: float = 0.999,
+    seed: int = 0,
+    ids=None,
+) -> Certificate:
+    """Certify the majority vote of `model` under uniform noise of radius `eps_max` (Cohen et al., 2019, CERTIFY).
+
+    `selection` draws pick a class, `samples` fresh ones bound its probability from below (Clopper–Pearson, one-sided); a
+    bound of at most 1/2 abstains. The radius in l1 is 2·eps_max·(p − 1/2), and in l_inf 2·eps_max·(1 − (1.5 − p)^(1/d)).
+
+    In l_inf this proves nothing at image size: 0.0007/255 for p = 0.999, eps_max = 0.3 and 3×224×224. For the paper's
+    threat, in l_inf, attacks remain the measure.
+
+    model: the undefended classifier, or a MajorityVote, whose network and eps_max are then taken. images: (N, C, H, W) in
+    [0, 1]. labels: (N,), for certified accuracy. confidence: of each image's certificate alone, so among n images up to
+    (1 − confidence)·n are expected to be wrong. seed, ids: key the noise, whatever the batch or order.
+    The proof is in real numbers: float32 rounding is outside it (Voráček and Hein, 2022, Sound randomized smoothing).
+    Errors: EscrimeError for input outside the contract, and for so few samples that nothing could be certified.
+    """
+    images, model, eps_max = _checked(model, images, eps_max)
+    samples, selection, confidence = _count("samples", samples), _count("selection", selection), _confidence(confidence)
+    unanimous = float(clopper_pearson(samples, samples, confidence))
+    if unanimous <= 0.5:
+        need = int(-log2(1 - confidence)) + 1
+        raise EscrimeError(
+            f"samples = {samples} certify nothing at confidence {confidence:g}: even a unanimous vote proves only "
+            f"p ≥ {unanimous:.2g}; give at least {need}, better 1000."
+        )
+    ids = _names(ids, len(images))
+    labels = None if labels is None else check_labels(labels, len(images)).cpu()
+    with torch.no_grad(), no_trace(model, images.device):
+        classes = _classes(model, images)
+        if labels is not None:
+            check_labels(labels, len(images), classes)
+        picked = _votes(model, images, eps_max, selection, classes, ids, seed, "selection").argmax(1)
+        votes = _votes(model, images, eps_max, samples, classes, ids, seed, "estimation")
+    p = clopper_pearson(votes.gather(1, picked[:, None]).squeeze(1).numpy(), samples, confidence)
+    dimension = images[0].numel()
+    prediction = np.where(p > 0.5, picked.numpy(), ABSTAIN)
+    table = {"image": list(ids), "prediction": prediction, "p_lower": p}
+    table |= {"l1_radius": l1_radius(p, eps_max), "linf_radius": linf_radius(p, eps_max, dimension)}
+    if labels is not None:
+        table |= {"label": labels.numpy(), "correct": prediction == labels.numpy()}
+    return Certificate(pd.DataFrame(table), eps_max, samples, selection, confidence, dimension)
+
+
+def predict(
+    model,
+    images: Tensor,
+    *,
+    eps_max: float | str | None = None,
+    samples: int = 1000,
+    confidence: float = 0.999,
+    seed: int = 0,
+    ids=None,
+) -> Tensor:
+    """The majority vote, int64 (N,), or −1 where the first class is not ahead of the second beyond chance.
+
+    An answer that is not the true majority comes with probability ≤ 1 − confidence (Cohen et al., 2019, PREDICT: a
+    two-sided binomial test between the two classes). Arguments and errors as for `certify`.
+    """
+    images, model, eps_max = _checked(model, images, eps_max)
+    samples, alpha, ids = _count("samples", samples), 1 - _confidence(confidence), _names(ids, len(images))
+    with torch.no_grad(), no_trace(model, images.device):
+        votes = _votes(model, images, eps_max, samples, _classes(model, images), ids, seed, "prediction")
+    ranked = votes.sort(dim=1, descending=True).values.tolist()
+    ahead = [binomtest(row[0], sum(row[:2])).pvalue <= alpha for row in ranked]
+    return torch.where(torch.tensor(ahead), votes.argmax(1), ABSTAIN)
+
+
+def clopper_pearson(successes, n: int, confidence: float) -> np.ndarray:
+    """The exact one-sided lower confidence bound of a proportion: the p at which ≥ `successes` of `n` are this unlikely.
+
+    Source: Clopper and Pearson (1934), The use of confidence or fiducial limits illustrated in the case of the binomial.
+    """
+    k = np.asarray(successes, dtype=float)
+    return np.where(k > 0, beta.ppf(1 - confidence, np.maximum(k, 1), n - k + 1), 0.0)
+
+
+def l1_radius(p, eps_max: float) -> np.ndarray:
+    """2 ε_max (p − 1/2), or 0 for p ≤ 1/2: where the majority holds in l1 if its probability is at least `p`."""
+    return 2 * eps_max * np.maximum(np.asarray(p, dtype=float) - 0.5, 0)
+
+
+def linf_radius(p, eps_max: float, dimension: int) -> np.ndarray:
+    """2 ε_max (1 − (3/2 − p)^(1/d)), or 0 for p ≤ 1/2: the same in l_inf, for images of `dimension` numbers."""
+    short = 1 - np.maximum(np.asarray(p, dtype=float) - 0.5, 0)
+    return -2 * eps_max * np.expm1(np.log(short) / dimension)  # expm1: at d = 150,528 the difference from 1 is all there is
+
+
+def _classes(model, images: Tensor) -> int:
+    with row_keys([("classes",)]):
+        return check_logits(model(images[:1].clone()), 1).shape[1]
+
+
+def _votes(model, images: Tensor, eps_max: float, draws: int, classes: int, ids: tuple, seed: int, purpose: str) -> Tensor:
+    """How often each class is said over `draws` noisy copies of each image, int64 (N, classes) on the CPU.
+
+    A job is BLOCK draws of one image, keyed by (seed, id, purpose, block). Of the last block some draws may be surplus.
+    """
+    keys = as_keys([(seed, name, "certify", purpose) for name in ids])
+    blocks = -(-draws // BLOCK)
+    votes = torch.zeros(len(images), classes, dtype=torch.int64)
+
+    def part(rows: slice) -> None:
+        job = torch.arange(rows.start, rows.stop)
+        image, block = job // blocks, job % blocks
+        clean, noise_key = images[image.to(images.device)], derive(keys[image], block)
+        copies = clean[None] + eps_max * uniform_noise(clean, BLOCK, noise_key)
+        copy = torch.arange(BLOCK)[:, None].expand(BLOCK, len(job))
+        own = derive(noise_key.repeat(BLOCK), copy.flatten())  # for a model with noise of its own
+        with row_keys(own):
+            logits = check_logits(model(copies.flatten(0, 1)), BLOCK * len(job))
+        said = logits.argmax(1).unflatten(0, (BLOCK, -1)).cpu()
+        finite = logits.isfinite().all(dim=1).unflatten(0, (BLOCK, -1)).all(dim=0).cpu()
+        if not finite.all():
+            name = ids[int(image[~finite][0])]
+            raise EscrimeError(
+                f"the model returns NaN or infinite logits for image {name!r} with noise; that is no vote, so mend the model "
+                "first (overflow, or an input range that noise leaves?)."
+            )
+        counts = block * BLOCK + copy < draws
+        votes.index_put_((image.expand_as(said)[counts], said[counts]), torch.tensor(1), accumulate=True)
+
+    batch = network_batch(images) // (BLOCK * passes_per_image(model))
+    Batches(batch).map(part, len(images) * blocks)
+    return votes
+
+
+def _checked(model, images: Tensor, eps_max) -> tuple[Tensor, nn.Module, float]:
+    """The images, the network under the vote, and ε_max."""
+    images = check_images(images).detach()
+    if not len(images):
+        raise EscrimeError("images hold no image; give at least one.")
+    if isinstance(model, MajorityVote):
+        given = model.eps_max if eps_max is None else epsilon(eps_max)
+        if given != model.eps_max:
+            raise EscrimeError(
+                f"eps_max = {given:g}, but the MajorityVote draws noise of radius {model.eps_max:g}; leave eps_max out."
+            )
+        eps_max, model = given, model.undefended
+    if eps_max is None:
+        raise EscrimeError("eps_max is missing: give the radius of the noise, such as 0.3, or a MajorityVote.")
+    eps_max = epsilon(eps_max)
+    if eps_max == 0:
+        raise EscrimeError("eps_max = 0 is no noise and certifies nothing; give a radius > 0, such as 0.3.")
+    return images, model, eps_max
+
+
+def _count(what: str, value) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise EscrimeError(f"{what} = {value!r}; give a whole number of draws ≥ 1.")
+    return int(value)
+
+
+def _confidence(value) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not (isfinite(value) and 0 < value < 1):
+        raise EscrimeError(f"confidence = {value!r} is not strictly between 0 and 1; give 0.999 for one wrong in a thousand.")
+    return float(value)
+
+
+def _names(ids, count: int) -> tuple:
+    ids = tuple(range(count)) if ids is None else tuple(ids)
+    if len(ids) != count:
+        raise EscrimeError(f"ids name {len(ids)} images, but {count} were given; give one id per image.")
+    return ids

@@ -1,0 +1,121 @@
+"""Checks of the images alone: test images among the training images, duplicates, classes without images."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from ...data.content import overlap, pixel_digests
+from ...errors import EscrimeError
+from ...threat import check_images
+from .finding import Finding
+
+SHOWN = 10  # ids named in evidence
+MISLEADS = 0.005  # share of the test images from which leaked ones bend the numbers
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """images: uint8 (N, C, H, W). labels: int64 (N,). ids: one per image. classes: their names."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    ids: tuple[str, ...]
+    classes: tuple[str, ...]
+
+
+def data_findings(test, train=None) -> list[Finding]:
+    """What the images themselves say; test, train: an ImageSet or a pair (images, labels), uint8 or float in [0, 1]."""
+    known = as_pixels(train) if train is not None else None
+    given = as_pixels(test, known.classes if known is not None else ())
+    if not len(given.ids):
+        return []
+    found = leaked(given, known) if known is not None and len(known.ids) else []
+    return found + duplicates(given) + absent_classes(given)
+
+
+def as_pixels(data, classes: tuple[str, ...] = ()) -> Pixels:
+    """An ImageSet as it is; a pair rounded to 8 bits, its rows as ids, its classes at least `classes`."""
+    if not isinstance(data, tuple | list):
+        return data
+    if len(data) != 2:
+        raise EscrimeError(f"data has {len(data)} parts; give an ImageSet or a pair (images, labels).")
+    images, labels = data
+    if isinstance(images, Tensor):
+        images = images.detach().cpu()
+        images = images.numpy() if str(images.dtype) == "torch.uint8" else _rounded(images)
+    labels = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels).astype(np.int64)
+    if len(labels) != len(images):
+        raise EscrimeError(f"data has {len(images)} images and {len(labels)} labels; give one label per image.")
+    count = max(len(classes), int(labels.max(initial=-1)) + 1)
+    names = tuple(classes) + tuple(str(k) for k in range(len(classes), count))
+    return Pixels(np.asarray(images), labels, tuple(str(row) for row in range(len(images))), names)
+
+
+def _rounded(images: Tensor) -> np.ndarray:
+    return (check_images(images.float()) * 255).round().byte().numpy()
+
+
+def leaked(test, train) -> list[Finding]:
+    """Test images whose pixels are also in the training set."""
+    sizes = [tuple(map(int, part.images.shape[1:])) for part in (test, train)]
+    if sizes[0] != sizes[1]:
+        return [
+            Finding(
+                "train-test-overlap",
+                "note",
+                f"Not looked for test images in the training set: test images are {sizes[0]} and training images {sizes[1]} "
+                "(channels, height, width)",
+                {"test": list(sizes[0]), "train": list(sizes[1])},
+                "Load both at the same size to have them compared.",
+            )
+        ]
+    names = overlap(train, test)
+    n, share = len(test.ids), len(names) / len(test.ids)
+    evidence = {"test": n, "train": len(train.ids), "in both": len(names)}
+    if not names:
+        message = f"None of the {n:,} test images is among the {len(train.ids):,} training images, pixel by pixel"
+        return [Finding("train-test-overlap", "passed", message, evidence)]
+    return [
+        Finding(
+            "train-test-overlap",
+            "alarm" if share >= MISLEADS else "note",
+            f"{len(names):,} of {n:,} test images ({share:.1%}) are training images, pixel by pixel",
+            evidence | {"some of them": list(names[:SHOWN])},
+            "Take them out of one of the two sets and train again.",
+        )
+    ]
+
+
+def duplicates(test) -> list[Finding]:
+    """Images that occur more than once count more than once, and narrow the intervals for nothing."""
+    rows = defaultdict(list)
+    for row, content in enumerate(pixel_digests(test.images)):
+        rows[content.tobytes()].append(row)
+    groups = [group for group in rows.values() if len(group) > 1]
+    n, extra = len(test.ids), sum(len(group) - 1 for group in groups)
+    if not groups:
+        message = f"The {n:,} test images are all different"
+        return [Finding("duplicates", "passed", message, {"images": n})]
+    at_odds = sum(len({int(test.labels[row]) for row in group}) > 1 for group in groups)
+    message = f"{extra:,} of {n:,} test images repeat another one"
+    message += f" ({at_odds:,} images under different labels)" if at_odds else ""
+    evidence = {"images": n, "repeat another": extra, "at odds over the label": at_odds}
+    evidence |= {"some of them": [" = ".join(test.ids[row] for row in group) for group in groups[:SHOWN]]}
+    return [Finding("duplicates", "note", message, evidence, "Keep one of each; n, and with it every interval, is too sure.")]
+
+
+def absent_classes(test) -> list[Finding]:
+    """A class without images is one that nothing was measured of."""
+    counts = np.bincount(np.asarray(test.labels), minlength=len(test.classes))
+    absent = [name for name, count in zip(test.classes, counts.tolist()) if not count]
+    evidence = {"classes": len(test.classes), "fewest": int(counts.min()), "most": int(counts.max())}
+    if not absent:
+        message = f"All {len(test.classes)} classes have test images, {counts.min():,} to {counts.max():,} each"
+        return [Finding("classes", "passed", message, evidence)]
+    named = ", ".join(absent[:SHOWN]) + (f" and {len(absent) - SHOWN} more" if len(absent) > SHOWN else "")
+    message = f"{len(absent)} of {len(test.classes)} classes have no test image: {named}"
+    return [
+        Finding("classes", "note", message, evidence | {"absent": absent[:SHOWN]}, "Use more images, drawn evenly by class.")
+    ]

@@ -1,0 +1,134 @@
+"""The verdict: one sentence per model and defense, with the number that stands and whether to believe it."""
+
+from dataclasses import asdict, dataclass
+
+import pandas as pd
+
+from ..records import STRONGER, in_subset, subset_names, worst_case
+from ..statistics import wilson
+from .finding import Finding
+
+KNOWN = ("adaptive", "white-box", "transfer")  # the threat level to quote, where there are several
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """accuracy with its 95 % Wilson interval (low, high) over n images, in the worst case over all attacks up to ε; clean:
+    accuracy without attack; believe: no alarm, and no warning that a stronger attack has not answered; sentence: all that
+    in words."""
+
+    model: str
+    defense: str
+    threat: str
+    norm: str
+    subset: str
+    eps: float
+    accuracy: float
+    low: float
+    high: float
+    n: int
+    clean: float
+    believe: bool
+    sentence: str
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def verdicts(records: pd.DataFrame, findings: list[Finding], eps: float | None = None) -> list[Verdict]:
+    """A verdict for every subset of the images, model, defense and norm; eps: the headline, by default see `headline_eps`."""
+    return [
+        verdict
+        for subset in subset_names(records)
+        for verdict in _of_subset(in_subset(records, subset), findings, eps, subset or "")
+    ]
+
+
+def _of_subset(records: pd.DataFrame, findings: list[Finding], eps: float | None, subset: str) -> list[Verdict]:
+    table, found = worst_case(records), []
+    for (model, defense), rows in table.groupby(["model", "defense"], sort=False):
+        threat = next(level for level in KNOWN if (rows["threat"] == level).any())
+        for _, own in rows[(rows["threat"] == threat) & (rows["eps"] > 0)].groupby("norm", sort=False):
+            at = headline_eps(own, records, eps)
+            last = _judged(own[own["eps"] == at], records)
+            mine = [
+                f for f in findings if (f.model in ("", model)) and (f.defense in ("", defense)) and f.threat in ("", threat)
+            ]
+            found.append(_verdict(last, clean_accuracy(records, model, defense, last["image"]), mine, subset))
+    return found
+
+
+def _judged(worst: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the images that the stronger attack ran on, where it ran on a sample: others would be judged by less."""
+    first = worst.iloc[0]
+    same = (records["model"] == first["model"]) & (records["defense"] == first["defense"]) & (records["eps"] <= first["eps"])
+    stronger = records[same & records["attack"].str.startswith(STRONGER) & (records["norm"] == first["norm"])]
+    return worst[worst["image"].isin(stronger["image"])] if len(stronger) else worst
+
+
+def headline_eps(worst: pd.DataFrame, records: pd.DataFrame, wanted: float | None = None) -> float:
+    """The ε of the first line, of those in `worst` (rows of the worst case of one model, defense, threat level and norm):
+    the nearest to `wanted`; by default the one that leaves nearest to half of the clean accuracy, where there is most to
+    tell, the larger of two."""
+    left = worst.groupby("eps")["correct"].mean()
+    if wanted is not None:
+        return float(min(left.index, key=lambda eps: abs(eps - wanted)))
+    first = worst.iloc[0]
+    half = clean_accuracy(records, first["model"], first["defense"], worst["image"]) / 2
+    return float(min(left.index, key=lambda eps: (abs(left[eps] - half), -eps)))
+
+
+def clean_accuracy(records: pd.DataFrame, model: str, defense: str, images: pd.Series) -> float:
+    """The share of `images` that the model gets right without attack."""
+    rows = records[(records["model"] == model) & (records["defense"] == defense) & records["image"].isin(images)]
+    measured = rows[rows["eps"] == 0]
+    if len(measured):
+        return float(measured.groupby("image")["correct"].first().mean())
+    rows = rows.drop_duplicates("image")
+    return float((rows["clean_prediction"] == rows["label"]).mean())
+
+
+def _verdict(rows: pd.DataFrame, clean: float, findings: list[Finding], subset: str) -> Verdict:
+    first, n = rows.iloc[0], len(rows)
+    accuracy = float(rows["correct"].mean())
+    low, high = wilson(float(rows["correct"].sum()), n)
+    alarms = [finding for finding in findings if finding.severity == "alarm"]
+    # How far chance reaches is what the interval says.
+    open_ones = [f for f in findings if f.severity == "warning" and not f.answered and f.id != "few-images"]
+    answered = [finding for finding in findings if finding.severity == "warning" and finding.answered]
+    who = first["model"] if first["defense"] == "none" else f"{first['model']} with {first['defense']}"
+    norm = "" if first["norm"] == "linf" else f" in {first['norm']}"
+    number = (
+        f"{who} keeps {accuracy:.1%} of {n} {f'{subset} ' if subset else ''}images right at ε = {first['eps']:.4g}{norm} "
+        f"(95 % interval {low:.1%} to {high:.1%}; {clean:.1%} without attack)"
+    )
+    if first["threat"] == "transfer":
+        number += " against an attacker who does not know the defense"
+    if alarms:
+        hidden = all(finding.answered for finding in alarms)
+        what = f"{len(alarms)} alarm{'s' if len(alarms) > 1 else ''} ({', '.join(dict.fromkeys(f.id for f in alarms))})"
+        end = (
+            f"; {what}: this is what is left after attacks that go around it, and no weaker attack's number may be quoted."
+            if hidden
+            else f"; do not believe it: {what}."
+        )
+    elif open_ones:
+        end = f"; it may be lower: {', '.join(dict.fromkeys(finding.id for finding in open_ones))}."
+    elif answered:
+        end = "; the attacks that were asked for left more, and this is the stronger one's number."
+    else:
+        examined = any(finding.id == "attack-strength" for finding in findings)
+        end = ", and no check objects." if examined else "; nobody has looked for a stronger attack."
+    names = ("model", "defense", "threat", "norm")
+    return Verdict(
+        *(str(first[name]) for name in names),
+        subset=subset,
+        eps=float(first["eps"]),
+        accuracy=accuracy,
+        low=low,
+        high=high,
+        n=n,
+        clean=clean,
+        believe=not alarms and not open_ones,
+        sentence=number + end,
+    )

@@ -1,0 +1,26 @@
+"""How hard an evaluation looks at its own numbers."""
+
+from dataclasses import dataclass, fields
+
+from ..errors import EscrimeError
+
+
+@dataclass(frozen=True)
+class Effort:
+    """images: how many of the first images the checks look at. steps: of each gradient attack. queries: of the score-based
+    one. draws: random points in the ball. eot: noise draws per gradient of a randomized model, to begin with. doublings: how
+    often steps and eot are doubled while that still lowers the accuracy. Every one is a whole number from 1, doublings from 0.
+    """
+
+    images: int = 64
+    steps: int = 100
+    queries: int = 1000
+    draws: int = 1000
+    eot: int = 8
+    doublings: int = 3
+
+    def __post_init__(self):
+        for field in fields(self):
+            value, low = getattr(self, field.name), 0 if field.name == "doublings" else 1
+            if not isinstance(value, int) or isinstance(value, bool) or value < low:
+                raise EscrimeError(f"{field.name} = {value!r} of the checks is no whole number from {low}.")

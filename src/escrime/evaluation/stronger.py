@@ -1,0 +1,193 @@
+"""After the attacks that were asked for: examine each model, and run what its examination calls for on every image."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..attacks import Outcome
+from ..threat import inside
+from .approach import Approach, Approaches
+from .cases import Case
+from .checks.examine import Examination, examine
+from .checks.search import Quarry, Stage
+from .checks.verdict import headline_eps
+from .effort import Effort
+from .engine import Part, records_of
+from .images import Images
+from .records import STRONGER, worst_case
+from .scoring import score
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What an examination stands on: a case, its norm, the ε of its untargeted attacks and of its headline."""
+
+    case: Case
+    norm: str
+    grid: list[float]
+    eps: float
+
+
+def grounds(cases: list[Case], records: pd.DataFrame, eps: float | None = None) -> list[Ground]:
+    """One ground per case an attacker may know (so not under transfer) and norm; eps: the headline, see `headline_eps`."""
+    found = []
+    for case in cases:
+        own = worst_case(of_case(records, case))
+        for norm in own["norm"].unique() if case.threat != "transfer" else []:
+            rows = own[(own["norm"] == norm) & (own["threat"] == case.threat) & (own["eps"] > 0)]
+            if len(rows):
+                grid = sorted(float(e) for e in rows["eps"].unique())
+                found.append(Ground(case, norm, grid, headline_eps(rows, records, eps)))
+    return found
+
+
+def of_case(records: pd.DataFrame, case: Case) -> pd.DataFrame:
+    """The records of a case, and those of the same defense under transfer: who knows a defense may also ignore it."""
+    subject = case.subject
+    same = (records["model"] == subject.model) & (records["defense"] == subject.defense)
+    return records[same & records["threat"].isin([case.threat, "transfer"])]
+
+
+def standing(records: pd.DataFrame, norm: str, eps: float, randomized: bool) -> pd.Series:
+    """The chance that each image (the index) is still right under what was run within ε, the clean image included.
+
+    The attack that is worst on average stands for a randomized model: a minimum per image over noisy estimates would be too
+    low. `preliminary` is what chooses, `correct` what is reported.
+    """
+    rows = records[(records["norm"] == norm) & (records["eps"] <= eps + 1e-12) & records["verified"]]
+    if randomized:
+        # An attack that ran on some of the images only is compared with the others on those.
+        attacks = rows.groupby(["threat", "attack", "eps"])["preliminary"]
+        threat, attack, at = attacks.mean().idxmin()
+        best = rows[(rows["threat"] == threat) & (rows["attack"] == attack) & (rows["eps"] == at)]
+        rest = rows[~rows["image"].isin(best["image"])]
+        return pd.concat([best, rest]).groupby("image", sort=False)["preliminary"].mean()
+    low = rows.groupby("image", sort=False)["preliminary"].min()
+    # A clean image that was never scored at ε = 0 is known by its clean prediction.
+    clean = records.groupby("image", sort=False)[["clean_prediction", "label"]].first()
+    clean = (clean["clean_prediction"] == clean["label"]).astype(float)
+    return clean.combine(low, min).reindex(clean.index)
+
+
+def examination(ground: Ground, approaches: Approaches, records: pd.DataFrame, effort: Effort, seed: int) -> Examination:
+    """Examine the case of `ground` on the first images."""
+    case, first = ground.case, approaches.images
+    known = approaches[case.attacked]
+    images = Images(*(part[: effort.images] for part in (first.pixels, first.labels, first.ids, first.subsets)))
+    left = standing(of_case(records, case), ground.norm, ground.eps, known.randomized)
+    names = [str(name) for name in images.ids]
+    rows = torch.tensor([k for k, name in enumerate(names) if name in left.index], dtype=torch.long)
+    at = rows.to(images.pixels.device)
+    undefended = case.subject.undefended
+    quarry = Quarry(
+        twin=approaches[case.subject.classifier].twin,
+        surface=known.surface,
+        undefended=None if undefended is None else approaches[undefended].surface,
+        randomized=known.randomized,
+        images=images.pixels[at],
+        labels=images.labels[at],
+        ids=tuple(images.ids[k] for k in rows.tolist()),
+        eps=ground.eps,
+        norm=ground.norm,
+        effort=effort,
+        seed=seed,
+        left=torch.tensor([float(left[names[k]]) for k in rows.tolist()]),
+    )
+    with torch.no_grad():
+        classes = known.twin.logits(quarry.images[:1], torch.zeros(1, dtype=torch.int64)).shape[1]
+    return examine(quarry, known, classes)
+
+
+def stronger_parts(
+    ground: Ground,
+    stages: list[Stage],
+    approaches: Approaches,
+    slices: Callable[[], Iterator[Images]],
+    records: pd.DataFrame,
+    *,
+    seed: int,
+    draws: int,
+    finished: Callable[[str], bool],
+    epsilons: list[float] | None = None,
+    sample: frozenset | None = None,
+) -> Iterator[tuple[Part, pd.DataFrame]]:
+    """Yield (part, records) of the stages, one after another, on every image that still stands, at every ε of the ground
+    (or `epsilons`), of `sample`, where it is given. An image that has fallen before keeps the row of what felled it."""
+    if not stages:
+        return
+    case, known = ground.case, approaches[ground.case.subject.classifier]
+    own = of_case(records, case)
+    for index, images in enumerate(slices()):
+        names = set(own["image"].unique())
+        images = images.only(frozenset(name for name in images.ids if str(name) in names and (not sample or name in sample)))
+        part = Part(case, STRONGER if ground.norm == "linf" else f"{STRONGER}-{ground.norm}", index)
+        if len(images.ids) and not finished(part.key):
+            mine = own[own["image"].isin([str(name) for name in images.ids])]
+            yield part, _strengthen(part, ground, stages, known, images, mine, epsilons or ground.grid, seed, draws)
+
+
+def _strengthen(
+    part: Part, ground: Ground, stages: list[Stage], known: Approach, images: Images, own: pd.DataFrame, epsilons, seed, draws
+) -> pd.DataFrame:
+    frames = []
+    for eps in sorted(epsilons):
+        # What has fallen at a smaller ε has fallen at this one.
+        before = pd.concat([own, *frames], ignore_index=True)
+        left = standing(before, ground.norm, eps, known.randomized)
+        chances = torch.tensor([float(left[str(name)]) for name in images.ids])
+        alive = torch.ones(len(chances), dtype=torch.bool) if known.randomized else chances > 0.5
+        parts = []
+        if alive.any():
+            target = images.only(frozenset(name for name, stands in zip(images.ids, alive.tolist()) if stands))
+            outcome = _ladder(stages, known, target, eps, ground.norm, seed)
+            none = torch.full_like(target.labels, -1)
+            keys = [(seed, name, "clean") for name in target.ids]
+            n = draws if known.randomized else 1
+            clean = score(known.twin, target.pixels, target.labels, none, keys, n)
+            attack = replace(stages[0].attack, eps=eps)
+            parts.append(records_of(part, known.twin, attack, target, none, [outcome], [eps], clean, seed, n, known.randomized))
+        if not alive.all():
+            fallen = {str(name) for name, stands in zip(images.ids, alive.tolist()) if not stands}
+            parts.append(_felled(before, ground, fallen, eps, part))
+        frames.append(pd.concat(parts, ignore_index=True))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _ladder(stages: list[Stage], known: Approach, images: Images, eps: float, norm: str, seed: int) -> Outcome:
+    """Each stage on what the ones before it left standing."""
+    found, n = images.pixels.clone(), len(images.ids)
+    forwards, backwards, stands = torch.zeros(n), torch.zeros(n), torch.ones(n, dtype=torch.bool)
+    for stage in stages:
+        rows = stands.nonzero().flatten()
+        if not len(rows):
+            break
+        at = rows.to(found.device)
+        pixels, labels, ids = images.pixels[at], images.labels[at], [images.ids[i] for i in rows.tolist()]
+        (outcome,) = replace(stage.attack, eps=eps).sweep(stage.surface, pixels, labels, [eps], seed=seed, ids=ids)
+        forwards[rows] += outcome.forwards.cpu()
+        backwards[rows] += outcome.backwards.cpu()
+        keys = [(seed, name, "ladder", stage.name, eps) for name in ids]
+        verdict = score(known.twin, outcome.adversarial, labels, torch.full_like(labels, -1), keys)
+        fell = (verdict.correct < 0.5) & inside(outcome.adversarial, pixels, eps, norm).cpu()
+        take = fell if not known.randomized else torch.ones_like(fell)
+        found[at[take.to(at.device)]] = outcome.adversarial[take.to(at.device)]
+        stands[rows[fell]] = known.randomized
+    return Outcome(found, forwards, backwards)
+
+
+def _felled(before: pd.DataFrame, ground: Ground, names: set[str], eps: float, part: Part) -> pd.DataFrame:
+    """For images that fell to an earlier attack, or were wrong from the start, the row that says so, at this ε."""
+    rows = before[before["image"].isin(names) & (before["norm"] == ground.norm) & (before["eps"] <= eps + 1e-12)]
+    rows = rows[rows["verified"]].sort_values(["preliminary", "eps"], kind="stable")
+    wrong = rows.groupby("image", sort=False).head(1).copy()
+    # Wrong from the start, and not by any attack: the clean image is the example.
+    clean = wrong["preliminary"] > 0.5
+    wrong.loc[clean, "prediction"] = wrong.loc[clean, "clean_prediction"]
+    wrong.loc[clean, "confidence"] = wrong.loc[clean, "clean_confidence"]
+    wrong.loc[clean, ["correct", "preliminary", "hit", "distance"]] = 0.0
+    return wrong.assign(
+        threat=part.case.threat, attack=part.attack, eps=eps, target=np.int64(-1), hit=0.0, forwards=0.0, backwards=0.0
+    )

@@ -1,0 +1,317 @@
+"""Each check of the records fires on numbers made to deserve it and stays quiet on those of an honest evaluation."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from escrime.evaluation.checks.counting import images_for
+from escrime.evaluation.checks.curves import kind_of
+from escrime.evaluation.checks.records import record_findings
+from escrime.evaluation.records import frame, worst_case
+
+
+def attacked(attack, right, n=200, *, defense="none", threat="white-box", target=-1, classes=4, **changes) -> pd.DataFrame:
+    """Records of one attack: `right` maps ε to the share of images (the first ones) or the (n,) scores that are right."""
+    frames = []
+    for eps, share in right.items():
+        scores = np.asarray(share, float) if np.ndim(share) else (np.arange(n) < round(share * n)).astype(float)
+        labels = np.arange(n) % classes
+        prediction = np.where(scores >= 0.5, labels, (labels + 1) % classes)
+        rows = {
+            "model": "net", "defense": defense, "threat": threat, "attack": attack, "norm": "linf", "eps": eps,
+            "image": [f"d/{i:04d}" for i in range(n)], "subsets": "", "label": labels, "target": target,
+            "clean_prediction": labels, "clean_confidence": 0.9, "prediction": prediction, "confidence": 0.8, "correct": scores,
+            "hit": (prediction == target).astype(float), "draws": 1, "distance": eps, "forwards": 2.0, "backwards": 1.0,
+            "verified": True, "survives_8bit": scores < 0.5, "seed": 0,
+        }  # fmt: skip
+        frames.append(frame(rows | changes))
+    return pd.concat(frames, ignore_index=True)
+
+
+FALL = {0.1: 0.6, 0.2: 0.3, 0.3: 0.2}
+FALL_MORE = {0.1: 0.5, 0.2: 0.1, 0.3: 0.0}
+
+
+def honest(n=200) -> pd.DataFrame:
+    known = [attacked("FGSM", FALL, n, **case) for case in ({}, {"defense": "ppa", "threat": "adaptive"})]
+    known += [attacked("PGD", FALL_MORE, n, **case) for case in ({}, {"defense": "ppa", "threat": "adaptive"})]
+    ignored = [attacked(name, {0.1: 0.8, 0.2: 0.6, 0.3: 0.5}, n, defense="ppa", threat="transfer") for name in ("FGSM", "PGD")]
+    return pd.concat(known + ignored, ignore_index=True)
+
+
+def found(*parts) -> dict:
+    """id → its most severe finding."""
+    order = ["alarm", "warning", "note", "passed"]
+    findings = sorted(record_findings(pd.concat(parts, ignore_index=True)), key=lambda f: order.index(f.severity), reverse=True)
+    json.dumps([finding.as_dict() for finding in findings], allow_nan=False)  # evidence is plain JSON
+    return {finding.id: finding for finding in findings}
+
+
+def test_an_honest_evaluation_has_neither_alarm_nor_warning():
+    severities = {finding.id: finding.severity for finding in found(honest()).values()}
+    assert severities.pop("few-images") == "note"  # 200 images leave ±6.8 points
+    assert set(severities.values()) == {"passed"}
+    assert {"iterated-weaker", "accuracy-rises", "transfer-stronger", "only-transfer", "overfitting"} <= set(severities)
+    assert {"unverified", "lost-in-8-bits", "single-step-only"} <= set(severities)
+
+
+def test_nothing_is_said_of_clean_rows_alone():
+    assert record_findings(attacked("none", {0.0: 1.0})) == []
+
+
+def test_the_worst_case_is_no_attack_of_its_own():
+    records = honest()
+    both = found(records, worst_case(records)[records.columns])
+    assert {i: f.message for i, f in both.items()} == {i: f.message for i, f in found(records).items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("FGSM", "single"), ("FGSM-2", "single"), ("N-FGSM", "single"), ("MI-FGSM", "iterated"), ("ifgsm", "iterated"),
+        ("PGD", "iterated"), ("APGD", "iterated"), ("DGSM", "iterated"), ("AutoAttack", "iterated"), ("stronger", "iterated"),
+        ("stronger-l2", "iterated"), ("Square", "scores"), ("FMN", "distance"), ("DeepFool", "distance"), ("theirs", ""),
+    ],
+)  # fmt: skip
+def test_an_attack_is_known_by_its_name(name, kind):
+    assert kind_of(name) == kind
+
+
+# ---- Many steps against one ----
+
+
+def test_many_steps_weaker_than_one_are_an_alarm():
+    finding = found(attacked("FGSM", {0.1: 0.3}), attacked("PGD", {0.1: 0.5}))["iterated-weaker"]
+    assert finding.severity == "alarm" and finding.model == "net" and not finding.answered
+    assert "PGD leaves 50.0% right at ε = 0.1" in finding.message and "FGSM 30.0%" in finding.message
+
+
+def test_a_stronger_attack_answers_it():
+    finding = found(attacked("FGSM", {0.1: 0.3}), attacked("PGD", {0.1: 0.5}), attacked("stronger", {0.1: 0.1}))
+    assert finding["iterated-weaker"].severity == "alarm" and finding["iterated-weaker"].answered
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (attacked("FGSM", {0.1: 0.3}), attacked("PGD", {0.1: 0.34})),  # below five points
+        (attacked("FGSM", {0.1: 0.3}, 20), attacked("PGD", {0.1: 0.5}, 20)),  # four images of twenty
+        (attacked("FGSM", {0.1: 0.3}), attacked("PGD", {0.1: 0.5}, norm="l2")),  # another norm
+        (attacked("FGSM", {0.1: 0.3}), attacked("DGSM", {0.1: 0.5}, target=1)),  # aimed at one class
+        (attacked("FGSM", {0.1: 0.3}), attacked("mine", {0.1: 0.5})),  # who knows what it does
+        # Single steps carry over to other networks better than many.
+        [attacked(name, {0.1: right}, defense="ppa", threat="transfer") for name, right in (("FGSM", 0.3), ("PGD", 0.5))],
+    ],
+)
+def test_many_steps_may_be_weaker_where_that_proves_nothing(parts):
+    assert found(*parts).get("iterated-weaker", None) is None or found(*parts)["iterated-weaker"].severity == "passed"
+
+
+def test_averages_over_noise_are_compared_too():
+    certain, noisy = np.full(200, 0.25), np.full(200, 0.75)
+    parts = [attacked(name, {0.1: s}, draws=8) for name, s in (("FGSM", certain), ("PGD", noisy))]
+    assert found(*parts)["iterated-weaker"].severity == "alarm"
+
+
+def test_resisting_one_step_only_is_overfitting():
+    finding = found(attacked("FGSM", {0.1: 0.9}), attacked("PGD", {0.1: 0.1}))["overfitting"]
+    assert finding.severity == "alarm" and "90.0%" in finding.message and "10.0%" in finding.message
+
+
+@pytest.mark.parametrize(("one", "many"), [(0.9, 0.65), (0.7, 0.1)])
+def test_a_smaller_gap_or_a_network_that_one_step_hurts_is_not(one, many):
+    assert found(attacked("FGSM", {0.1: one}), attacked("PGD", {0.1: many}))["overfitting"].severity == "passed"
+
+
+def test_examples_made_for_another_network_prove_no_overfitting():
+    parts = [attacked(name, {0.1: s}, defense="ppa", threat="transfer") for name, s in (("FGSM", 0.9), ("PGD", 0.1))]
+    assert "overfitting" not in found(*parts)
+
+
+def test_single_steps_alone_bound_nothing():
+    finding = found(attacked("FGSM", FALL))["single-step-only"]
+    assert finding.severity == "warning" and "FGSM" in finding.message
+    assert "single-step-only" not in found(attacked("FGSM", FALL), attacked("mine", FALL))  # it may be anything
+    for name in ("PGD", "Square", "FMN", "stronger"):
+        assert found(attacked("FGSM", FALL), attacked(name, FALL_MORE))["single-step-only"].severity == "passed"
+
+
+# ---- Growing ε ----
+
+RISES = {0.1: 0.4, 0.2: 0.3, 0.3: 0.6}
+
+
+def test_a_single_step_that_overshoots_is_a_note():
+    finding = found(attacked("FGSM", RISES))["accuracy-rises"]
+    assert finding.severity == "note" and "from 30.0% at ε = 0.2 to 60.0% at ε = 0.3" in finding.message
+    assert "label leaking" in finding.message and "worst case" in finding.remedy
+
+
+def test_many_steps_that_rise_are_a_warning():
+    finding = found(attacked("FGSM", FALL), attacked("PGD", RISES))["accuracy-rises"]
+    assert finding.severity == "warning" and "under PGD rises from 30.0%" in finding.message and not finding.answered
+    answered = found(attacked("PGD", RISES), attacked("stronger", {0.3: 0.1}))["accuracy-rises"]
+    assert answered.severity == "warning" and answered.answered
+
+
+@pytest.mark.parametrize(
+    ("right", "n"), [({0.1: 0.4, 0.2: 0.42}, 200), ({0.1: 0.4, 0.2: 0.5}, 20), ({0.1: 0.6, 0.2: 0.3, 0.3: 0.3}, 200)]
+)
+def test_a_rise_of_noise_is_none(right, n):
+    assert found(attacked("PGD", right, n))["accuracy-rises"].severity == "passed"
+
+
+def test_an_attack_aimed_at_a_class_may_rise():
+    assert "accuracy-rises" not in found(attacked("DGSM", RISES, target=1))
+
+
+# ---- Where every image must fall ----
+
+
+def test_half_the_color_range_must_be_enough():
+    finding = found(attacked("PGD", {0.1: 0.9, 0.5: 0.4}, classes=10))["no-full-success"]
+    assert finding.severity == "alarm" and "leaves 40.0% of 200 images right" in finding.message
+    assert finding.evidence["median distance of those that stand"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("eps", "left", "fires"), [(0.5, 0.12, True), (0.5, 0.08, False), (1.0, 0.08, True), (1.0, 0.04, False)]
+)
+def test_any_image_must_be_more_than_enough(eps, left, fires):
+    finding = found(attacked("PGD", {eps: left}, classes=10))["no-full-success"]
+    assert (finding.severity == "alarm") == fires
+
+
+def test_the_class_of_gray_may_stand_where_there_are_two():
+    assert found(attacked("PGD", {0.5: 0.45}, classes=2))["no-full-success"].severity == "passed"
+
+
+@pytest.mark.parametrize("changes", [{"norm": "l2"}, {"defense": "ppa", "threat": "transfer"}, {"target": 1}])
+def test_full_success_is_not_asked_of_everyone(changes):
+    assert "no-full-success" not in found(attacked("PGD", {0.5: 0.9}, **changes))
+    assert "no-full-success" not in found(attacked("FGSM", {0.5: 0.9}))
+
+
+def test_a_stronger_attack_that_takes_all_answers_it():
+    parts = attacked("PGD", {0.5: 0.9}), attacked("stronger", {0.5: 0.0})
+    assert found(*parts)["no-full-success"].severity == "alarm" and found(*parts)["no-full-success"].answered
+    assert not found(parts[0], attacked("stronger", {0.5: 0.8}))["no-full-success"].answered
+
+
+# ---- Two levels of knowledge ----
+
+
+def levels(transfer, adaptive, attack="FGSM", n=200, **changes):
+    yield attacked(attack, transfer, n, defense="ppa", threat="transfer", **changes)
+    yield attacked(attack, adaptive, n, defense="ppa", threat="adaptive", **changes)
+
+
+def test_an_adaptive_attack_weaker_than_transfer_is_named():
+    finding = found(*levels({0.1: 0.3}, {0.1: 0.9}))["transfer-stronger"]
+    assert finding.severity == "warning" and "ε = 0.1: 90.0% against 30.0% right" in finding.message
+    assert (finding.model, finding.defense, finding.threat) == ("net", "ppa", "adaptive")
+
+
+def test_one_that_hits_its_target_less_often_too():
+    near, far = (np.where(np.arange(200) % 4 == 0, np.arange(200) >= reach, 1.0) for reach in (160, 20))
+    finding = found(*levels({0.1: near}, {0.1: far}, "DGSM", target=1))["transfer-stronger"]
+    assert finding.severity == "warning" and "called the target" in finding.message
+    assert found(*levels({0.1: far}, {0.1: near}, "DGSM", target=1))["transfer-stronger"].severity == "passed"
+
+
+def test_a_difference_a_few_images_cannot_show_is_not():
+    assert found(*levels({0.1: 0.5}, {0.1: 0.55}, n=20))["transfer-stronger"].severity == "passed"
+
+
+def test_a_defense_attacked_by_nobody_who_knows_it_is_named():
+    ignored = attacked("FGSM", FALL, defense="ppa", threat="transfer")
+    finding = found(ignored)["only-transfer"]
+    assert finding.severity == "warning" and "FGSM" in finding.message and finding.defense == "ppa"
+    aimed = attacked("DGSM", FALL, defense="ppa", threat="adaptive", target=1)
+    assert found(ignored, aimed)["only-transfer"].severity == "warning"
+    stronger = attacked("AutoAttack", FALL, defense="ppa", threat="adaptive")
+    assert found(ignored, stronger)["only-transfer"].severity == "passed"
+
+
+# ---- Targeted against untargeted ----
+
+
+def test_what_only_a_targeted_attack_finds_is_counted():
+    aimed = np.arange(200) >= 30  # gets the first thirty misclassified, of which PGD leaves all
+    finding = found(attacked("PGD", FALL_MORE), attacked("DGSM", {0.1: aimed}, target=1))["targeted-disagrees"]
+    assert finding.severity == "warning" and "30 of 200 images" in finding.message
+    assert finding.evidence["some of them"][:2] == ["d/0000", "d/0001"]
+
+
+@pytest.mark.parametrize(("n", "missed"), [(200, 9), (20, 2)])
+def test_a_few_images_are_not(n, missed):
+    aimed = np.arange(n) >= missed
+    finding = found(attacked("PGD", {0.1: 0.5}, n), attacked("DGSM", {0.1: aimed}, n, target=1))["targeted-disagrees"]
+    assert finding.severity == "passed"
+
+
+def test_what_the_stronger_attack_found_is_not_missed():
+    parts = attacked("PGD", {0.1: 0.5}), attacked("DGSM", {0.1: np.arange(200) >= 30}, target=1)
+    assert found(*parts, attacked("stronger", {0.1: 0.0}))["targeted-disagrees"].severity == "passed"
+
+
+# ---- The records themselves ----
+
+
+def test_what_breaks_its_budget_is_counted():
+    broken = attacked("mine", {0.1: 0.5}, verified=np.arange(200) >= 7)
+    finding = found(attacked("PGD", FALL_MORE), broken)["unverified"]
+    assert finding.severity == "warning" and "Only 193 of 200 attacked images" in finding.message
+    assert finding.evidence["mine"] == {"broken": 7, "images": 200}
+    assert found(honest())["unverified"].message.startswith("3,600 of 3,600 attacked images")
+
+
+def test_examples_lost_in_8_bits_are_counted():
+    lost = attacked("PGD", {0.001: 0.5}, survives_8bit=False)
+    finding = found(lost, attacked("PGD", FALL_MORE))["lost-in-8-bits"]
+    assert finding.severity == "note" and "480 of 580 successful" in finding.message  # 100, 180 and 200 at the others
+    assert finding.evidence["share by eps"] == {"0.001": 0.0, "0.1": 1.0, "0.2": 1.0, "0.3": 1.0}
+
+
+@pytest.mark.parametrize(("n", "severity", "half"), [(50, "warning", "±13.4"), (200, "note", "±6.9"), (400, "passed", "±4.9")])
+def test_few_images_are_said_to_be_few(n, severity, half):
+    finding = found(attacked("PGD", {0.1: 0.5}, n))["few-images"]
+    assert finding.severity == severity and f"n = {n}: {half} points at 50.0%" in finding.message
+
+
+def test_few_images_say_what_they_cannot_tell_and_how_many_could():
+    finding = found(attacked("PGD", {0.1: 0.5}, 50))["few-images"]
+    assert "below 12.0 points (6 images)" in finding.message and "n ≥ 381" in finding.remedy
+    assert images_for(0.05, 0.5) == 381  # 1.96² / (4 · 0.05²) = 384.1, less 1.96² that Wilson's interval takes off
+
+
+def test_a_case_with_fewer_images_speaks_for_itself():
+    few = attacked("PGD", {0.1: 0.5}, 50, defense="ppa", threat="adaptive")
+    findings = record_findings(pd.concat([attacked("PGD", {0.1: 0.5}, 400), few]))
+    few_images = {(f.defense, f.severity) for f in findings if f.id == "few-images"}
+    assert few_images == {("ppa", "warning"), ("", "passed")}
+
+
+def test_imagenettes_known_leak_is_stated():
+    n = 200
+    subsets = ["val" if i % 2 else "val leak-free" for i in range(n)]
+    wrong = (np.arange(n) + np.arange(n) % 2) % 4  # right on the even ones
+    finding = found(attacked("PGD", FALL_MORE, subsets=subsets, clean_prediction=wrong))["imagenet-leak"]
+    assert finding.severity == "note" and "3,791 of Imagenette's 3,925" in finding.message
+    assert finding.evidence["clean accuracy"] == {"net, none, val": 0.5, "net, none, leak-free": 1.0}
+    names = [f"val/n01440764/{i}.JPEG" for i in range(n)]
+    assert "imagenet-leak" in found(attacked("PGD", FALL_MORE, subsets="val", image=names))
+
+
+@pytest.mark.parametrize("subsets", ["", "val", "easy"])
+def test_other_data_has_no_such_leak(subsets):
+    assert "imagenet-leak" not in found(attacked("PGD", FALL_MORE, subsets=subsets))
+
+
+def test_the_report_need_not_wait_for_torch():
+    code = "import sys, escrime.evaluation.checks.records; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,131 @@
+"""evaluate() doubts its own numbers: what it finds wrong, what it runs because of it, and what it says then."""
+
+import pytest
+import torch
+from torch import nn
+
+from escrime import FGSM, PGD, EscrimeError, PredictionAveraging, evaluate
+from escrime.evaluation import Effort
+
+QUICK = Effort(images=32, steps=20, queries=200, draws=50, eot=4, doublings=1)
+
+
+class Wrapped(nn.Module):
+    def __init__(self, network, change):
+        super().__init__()
+        self.network, self.change = network, change
+
+    def forward(self, x):
+        return self.change(self.network, x)
+
+
+@pytest.fixture
+def few(data):
+    return data[0][:40], data[1][:40]
+
+
+def alarms(evaluation):
+    return {finding.id for finding in evaluation.alarms}
+
+
+def stands(evaluation, eps=0.1):
+    table = evaluation.summary().query("attack == 'worst case' and eps == @eps")
+    return table["accuracy"].item()
+
+
+def test_an_honest_model_raises_no_alarm(linear, few):
+    found = evaluate(linear, few, [FGSM(0.1), PGD(0.1, steps=10)], checks=QUICK)
+    assert not found.alarms and {f.severity for f in found.checks} <= {"passed", "note", "warning"}
+    verdict = found.verdicts[0]
+    assert verdict.believe and "no check objects" in verdict.sentence and f"{verdict.n} images" in verdict.sentence
+
+
+HIDDEN = {
+    "detached": (lambda net, x: net(x.detach()), "gradient-zero"),
+    "rounded": (lambda net, x: net((x * 255).round() / 255), "gradient-zero"),
+    "saturated": (lambda net, x: 1e4 * net(x), "gradient-saturated"),
+}
+
+
+@pytest.mark.parametrize("change, id", HIDDEN.values(), ids=HIDDEN)
+def test_a_hidden_gradient_is_found_and_gone_around(linear, few, change, id):
+    attacks = [FGSM(0.05), PGD(0.05, steps=10)]
+    true = stands(evaluate(linear, few, attacks, checks=QUICK), 0.05)
+    model = Wrapped(linear, change)
+    naive = PGD(0.05, steps=10, random_start=False)(model, *few)
+    assert (model(naive).argmax(1) == few[1]).float().mean() > true + 0.3, "the hiding must look like a defense"
+    found = evaluate(model, few, attacks, checks=QUICK)
+    assert id in alarms(found) and stands(found, 0.05) <= true + 0.05
+    verdict = found.verdicts[0]
+    assert not verdict.believe and id in verdict.sentence
+
+
+def test_a_weak_attack_is_answered_by_a_stronger_one(few, linear):
+    def lazy(model, images, labels):
+        return images
+
+    found = evaluate(linear, few, {"lazy": lazy}, epsilons=[0.1], checks=QUICK)
+    finding = next(f for f in found.checks if f.id == "attack-strength")
+    assert finding.severity == "warning" and finding.answered
+    assert stands(found) < 0.2 and (found.records.query("attack == 'lazy'")["correct"] == 1).all()
+    stronger = found.records.query("attack == 'stronger'")
+    assert len(stronger) == 40 and stronger["verified"].all() and (stronger["distance"] <= 0.1 + 1e-7).all()
+    assert found.verdicts[0].believe and "stronger" in found.verdicts[0].sentence
+
+
+def test_what_had_fallen_keeps_the_row_that_says_so(linear, few):
+    def half(model, images, labels):
+        moved = images.clone()
+        moved[:20] = PGD(0.1, steps=20)(model, images[:20], labels[:20])
+        return moved
+
+    records = evaluate(linear, few, {"half": half}, epsilons=[0.1], checks=QUICK).records
+    before, after = (records.query("attack == @name").set_index("image") for name in ("half", "stronger"))
+    felled = before.index[before["correct"] == 0]
+    assert len(felled) >= 10 and (after.loc[felled, "backwards"] == 0).all()
+    assert (after.loc[felled, "prediction"] == before.loc[felled, "prediction"]).all()
+    assert (after.loc[~after.index.isin(felled), "backwards"] > 0).all()
+
+
+def test_a_classifier_that_ignores_its_input_scores_what_it_is_worth(few):
+    """It errs 5 % of the time, whatever the attack: no search over attacks and draws may make that 85 %."""
+
+    class Chance(nn.Module):
+        def forward(self, x):
+            errs = torch.rand(len(x)) < 0.05
+            return torch.stack([errs.float(), (~errs).float(), torch.zeros(len(x))], dim=1)
+
+    images = torch.rand(100, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    data = images, torch.ones(100, dtype=torch.long)
+    found = evaluate(Chance(), data, [FGSM(0.1), PGD(0.1, steps=5)], checks=QUICK)
+    assert "randomized" in {f.id for f in found.checks}
+    assert stands(found) == pytest.approx(0.95, abs=0.03)  # 800 draws: a standard error of 0.8 points
+    assert found.verdicts[0].accuracy == pytest.approx(0.95, abs=0.03)
+
+
+def test_a_defense_known_by_its_noise_falls_further_than_a_single_draw_shows(linear, few):
+    models = {"net": linear, "ppa": PredictionAveraging(linear, eps_max=0.2, samples=4)}
+    found = evaluate(models, few, [FGSM(0.1)], checks=QUICK)
+    said = {(v.model, v.threat) for v in found.verdicts}
+    assert said == {("net", "white-box"), ("ppa", "adaptive")}
+    adaptive = found.summary().query("model == 'ppa' and attack == 'worst case'").set_index("threat")["accuracy"]
+    assert adaptive["adaptive"] <= adaptive["transfer"] + 0.05
+
+
+def test_the_answer_depends_on_nothing_but_the_seed(linear, few):
+    model = Wrapped(linear, HIDDEN["rounded"][0])
+    first, second = (evaluate(model, few, PGD(0.05, steps=5), checks=QUICK, seed=3) for _ in range(2))
+    assert first.records.equals(second.records) and first.checks == second.checks
+
+
+def test_training_images_among_the_test_images_forbid_belief(linear, few):
+    found = evaluate(linear, few, PGD(0.1, steps=10), checks=QUICK, train=few)
+    assert "train-test-overlap" in alarms(found) and not found.verdicts[0].believe
+
+
+def test_checks_can_be_left_out_and_are_refused_by_name(linear, few):
+    found = evaluate(linear, few, FGSM(0.1), checks=False)
+    assert found.checks == [] and "stronger" not in set(found.records["attack"])
+    assert "nobody has looked" in found.verdicts[0].sentence
+    with pytest.raises(EscrimeError, match="steps = 0 of the checks"):
+        evaluate(linear, few, FGSM(0.1), checks=Effort(steps=0))
