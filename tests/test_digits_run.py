@@ -25,6 +25,17 @@ def test_it_says_where_the_report_lies_and_what_it_found(digits):
     assert (folder / "report.html").stat().st_size < 5_000_000
 
 
+def test_it_doubts_its_numbers_and_finds_nothing_that_misleads(digits):
+    folder, said = digits
+    verdicts, findings = (json.loads((folder / name).read_text()) for name in ("verdict.json", "checks.json"))
+    assert len(verdicts) == 6 and all(verdict["believe"] for verdict in verdicts)
+    assert not [finding["message"] for finding in findings if finding["severity"] == "alarm"]
+    by = {(v["model"], v["defense"]): v for v in verdicts}
+    assert by["lenet", "none"]["accuracy"] < 0.35, "FGSM alone leaves 46 %"
+    assert by["lenet", "adversarial-training"]["low"] > by["lenet", "none"]["high"]
+    assert " ".join(verdicts[0]["sentence"].split()[:3]) in " ".join(said.split())
+
+
 def test_both_networks_learn_are_fooled_and_are_hardened(digits):
     table = summarize(read_records(digits[0])).query("attack == 'FGSM'").set_index(["model", "defense", "threat", "eps"])
     for model in ("wide_resnet_small", "lenet"):

@@ -56,7 +56,11 @@ def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
 def verdicts_by_model(run: Run, findings: list[Finding], eps: float | None) -> dict[str, list[Verdict]]:
     """The verdicts on the main subset's images, by model."""
     said = [verdict for verdict in verdicts(run.records, findings, eps) if verdict.subset == (run.main_subset or "")]
-    return {model: [verdict for verdict in said if verdict.model == model] for model in run.models}
+    places = {model: [defense for defense, _ in run.defenses(model)] for model in run.models}
+    return {
+        model: sorted((v for v in said if v.model == model), key=lambda v, order=order: order.index(v.defense))
+        for model, order in places.items()
+    }
 
 
 def model_section(run: Run, head, drawn: list[Drawn]) -> dict:
