@@ -111,7 +111,7 @@ def project_l2(candidates: Tensor, images: Tensor, eps: float | Tensor) -> Tenso
     eps = per_image(eps, images)
     candidates = candidates.clamp(0, 1)
     for shrink in (1.0, 1 - 1e-6, 1 - 1e-5, 1 - 1e-4):
-        delta = (candidates - images).double()
+        delta = candidates.double() - images.double()  # the difference in float32 is rounded: it may hide a last bit
         norm = delta.flatten(1).norm(dim=1).reshape(eps.shape)
         outside = norm > eps
         if not outside.any():

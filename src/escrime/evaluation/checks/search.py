@@ -168,7 +168,7 @@ def _noisy(steps: int, eot: int, loss: str, norm: str) -> PGD:
 def random_points(quarry: Quarry) -> Tensor:
     """Which images (N,) bool are wrong at one of `draws` random points of the ball (half of them corners)."""
     rows, fallen = quarry.rows(), torch.zeros(len(quarry.left), dtype=torch.bool)
-    eps = torch.full((1,), quarry.eps, dtype=torch.float64)
+    eps = torch.full((1,), quarry.eps, dtype=torch.float64, device=quarry.images.device)
     for row in rows.tolist():
         count, image = quarry.effort.draws, quarry.images[row : row + 1]
         keys = [(quarry.seed, quarry.ids[row], "random points", quarry.eps, draw) for draw in range(count)]
