@@ -2,7 +2,7 @@
 
     python -m benchmarks.standing --data digits --out digits.json
     python -m benchmarks.standing --data imagenette --folder DIR --weights mobilenet_v2-imagenet1k.safetensors --size 128 \\
-        --subset leak-free --steps 5 --draws 1 --doublings 1 --out imagenette.json
+        --subset leak-free --steps 5 --draws 1 --doublings 0 --settings 2 --out imagenette.json
 
 For every N, ε_max and average: clean accuracy, FGSM and DGSM under both threat levels, and adaptive PGD with its steps and
 noise draws doubled until that changes less than a point. Results are kept after each setting: run again to continue.
@@ -40,6 +40,7 @@ def main() -> None:
     options.add_argument("--draws", type=int, default=2, help="noise draws behind each verdict")
     options.add_argument("--subset", help="only the images of this subset, such as leak-free")
     options.add_argument("--doublings", type=int, default=2)
+    options.add_argument("--settings", type=int, default=len(SETTINGS), help="how many of the pairs of N and ε_max")
     options.add_argument("--out", type=Path, required=True)
     options = options.parse_args()
     network, data, target = subject(options)
@@ -47,7 +48,7 @@ def main() -> None:
     results = json.loads(options.out.read_text()) if options.out.exists() else {}
     about = {"data": options.data, "images": len(data[1]), "fgsm_eps": fgsm, "dgsm_eps": dgsm, "torch": torch.__version__}
     results["about"] = about
-    todo = [("none", 1, 0.0)] + [(average, *setting) for setting in SETTINGS for average in AVERAGES]
+    todo = [("none", 1, 0.0)] + [(average, *setting) for setting in SETTINGS[: options.settings] for average in AVERAGES]
     for average, samples, eps_max in todo:
         name = f"{average}, N = {samples}, ε_max = {eps_max}"
         if name in results:
@@ -58,6 +59,7 @@ def main() -> None:
         results[name]["seconds"] = round(time.monotonic() - start)
         write_whole(options.out, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
         print(name, json.dumps(results[name], ensure_ascii=False), file=sys.stderr, flush=True)
+    print(markdown(results))
 
 
 def subject(options):
@@ -119,6 +121,32 @@ def converged(model, data, eps: float, last: float, options) -> list:
         if abs(path[-2][2] - path[-1][2]) < CONVERGED:
             break
     return path
+
+
+def markdown(results: dict) -> str:
+    """The table: one row per setting, shares in percent with their 95 % Wilson intervals."""
+    about = results["about"]
+    share = lambda cell: f"{100 * cell[0]:.1f} [{100 * cell[1]:.1f}, {100 * cell[2]:.1f}]"  # noqa: E731
+    lines = [
+        "| averaged | N | ε_max | clean | FGSM, ignores it | FGSM, knows it | PGD, ignores it | PGD, knows it | … doubled | "
+        "DGSM hits, ignores it | DGSM hits, knows it |",
+        "|" + "---|" * 11,
+    ]
+    for row in (row for name, row in results.items() if name != "about"):
+        if row["average"] == "none":
+            bare = [share(row[f"white-box {name}"]) for name in ("clean", "FGSM", "PGD", "DGSM")]
+            lines.append(f"| undefended | – | – | {bare[0]} | – | {bare[1]} | – | {bare[2]} | – | – | {bare[3]} |")
+            continue
+        cells = [share(row["adaptive clean"])]
+        for attack in ("FGSM", "PGD"):
+            cells += [share(row[f"{threat} {attack}"]) for threat in ("transfer", "adaptive")]
+        path = row["converged"][1:]
+        cells += [" → ".join(f"{100 * accuracy:.1f}" for _, _, accuracy in path) or "–"]
+        cells += [share(row[f"{threat} DGSM"]) for threat in ("transfer", "adaptive")]
+        lines.append(f"| {row['average']} | {row['samples']} | {row['eps_max']:g} | {' | '.join(cells)} |")
+    sizes = f"FGSM and PGD at ε = {about['fgsm_eps']:g}, DGSM at {about['dgsm_eps']:g}"
+    head = f"{about['data']}, {about['images']} images, {sizes}:"
+    return "\n".join([head, "", *lines]) + "\n"
 
 
 if __name__ == "__main__":
