@@ -49,7 +49,7 @@ class Checkpoint:
         content |= {"epochs": epochs, "history": history}
         try:
             with whole(self.path) as temporary:
-                _write(temporary, tensors, {"escrime": json.dumps(content)})
+                write_tensors(temporary, tensors, {"escrime": json.dumps(content)})
         except EscrimeError as error:
             where = f"after epoch {epochs - 1}" if self.path.exists() else "from the start"
             raise EscrimeError(f"{error} Run the same command to continue {where}.") from error
@@ -106,7 +106,8 @@ class Checkpoint:
                 )
 
 
-def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file; OSError for what the disk refused."""
     # safetensors wants dense tensors that share no memory, which tied or channels-last weights are not
     dense = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
     try:

@@ -1,27 +1,32 @@
 """`fit`: the training loop."""
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import EscrimeError
 from ..threat import epsilon
+from .alarms import PROBED
 from .augment import augment, parse_augment
 from .averaging import Average
+from .best import BEST
 from .checked import check_count
 from .checkpoint import LAST, Checkpoint
 from .context import Context, Tally
 from .draws import Draws, image_keys
 from .feed import Feed, epoch_order, steps_per_epoch
+from .holdout import hold_back, probed_eps
 from .identity import identity, weights_digest
+from .monitor import Monitor
 from .objectives import objective as named_objective
 from .probe import accuracies
 from .schedule import learning_rate
@@ -30,6 +35,7 @@ from .settings import TrainSettings
 from .watch import LossWatch
 
 COLUMNS = ("epoch", "loss", "accuracy", "adversarial_accuracy", "learning_rate", "seconds", "images_per_second")
+COLUMNS += PROBED
 
 
 @dataclass(frozen=True)
@@ -39,15 +45,23 @@ class FitResult:
     model: the module that was given, trained in place, in evaluation mode (with EMA it holds the averaged weights).
     history: one row per epoch: epoch (from 1), loss (mean over images), accuracy (on the clean training images the loss
         saw, NaN if none), adversarial_accuracy (on the adversarial ones), learning_rate (of the last step), seconds and
-        images_per_second of the training itself; with `evaluate_on` also test_accuracy, test_fgsm_accuracy, test_eps.
+        images_per_second of the training itself; probe_clean, probe_fgsm, probe_pgd (accuracy on the held-back images,
+        NaN without a probe, see `probe_images` of TrainSettings); with `evaluate_on` also test_accuracy,
+        test_fgsm_accuracy, test_eps.
     resumed: epochs that were found done in the checkpoint.
-    checkpoint: the file to resume from, or None.
+    checkpoint: the file to resume from, or None; with a probe best.safetensors lies beside it.
+    best_epoch: the epoch (from 1) of the highest probed PGD accuracy; None without a probe.
+    best_weights: its weights (with EMA the averaged ones) by their names in the model's state_dict, on the CPU.
+    warnings: sentences about catastrophic and robust overfitting; see alarms.py.
     """
 
     model: nn.Module
     history: pd.DataFrame
     resumed: int = 0
     checkpoint: Path | None = None
+    best_epoch: int | None = None
+    best_weights: dict[str, Tensor] | None = None
+    warnings: list[str] = field(default_factory=list)
 
 
 def fit(
@@ -85,7 +99,11 @@ def fit(
     feed = Feed(data, device, settings.channels_last)
     probe = None if evaluate_on is None else Feed(evaluate_on, device, settings.channels_last)
     probe_eps = epsilon(getattr(objective, "eps", 8 / 255) if evaluate_eps is None else evaluate_eps)
-    steps = steps_per_epoch(len(feed), settings.batch_size)
+    kept, monitor = np.arange(len(feed)), None
+    if (eps := probed_eps(objective, settings)) is not None:
+        kept, held = hold_back(data, settings.probe_images, seed)
+        monitor = Monitor(feed, held, eps, seed, settings)
+    steps = steps_per_epoch(len(kept), settings.batch_size)
     keys, names = image_keys(seed, data.ids), parse_augment(settings.augment)
 
     with session(model, device, settings.channels_last):
@@ -93,19 +111,26 @@ def fit(
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = _optimizer(parameters, settings, device)
         average = None if settings.ema is None else Average(model, settings.ema)
+        averaged = average.in_place if average is not None else ExitStack  # the model holds what would be returned
         saved = None
         if checkpoint is not None:
             run = identity(model, data, objective, settings, seed)
             saved = Checkpoint(Path(checkpoint).expanduser() / LAST, run, weights_digest(model))
         resumed, history = saved.load(model, optimizer, average) if saved else (0, [])
+        if monitor is not None:
+            with averaged():
+                monitor.resume(model, history, *((saved.path.with_name(BEST), saved.identity) if saved else (None, None)))
 
         for epoch in range(resumed, settings.epochs):
+            if monitor is not None and monitor.stops(history):
+                break
             training_mode(model, settings.freeze_batchnorm)
             seed_dropout(device, seed, epoch)
             draws, tally = Draws(keys, epoch), Tally()
             watch = LossWatch(epoch + 1, _last_good(saved, epoch))
             started = time.perf_counter()
-            for index, rows in enumerate(epoch_order(len(feed), seed, epoch, settings.batch_size)):
+            for index, rows in enumerate(epoch_order(len(kept), seed, epoch, settings.batch_size)):
+                rows = kept[rows]
                 done = epoch * steps + index
                 rate = learning_rate(settings, done, settings.epochs * steps)
                 pixels, labels = feed.pixels(rows)
@@ -129,20 +154,31 @@ def fit(
             watch.look()
             watch.check_weights(model)
             seconds = time.perf_counter() - started
-            values = (epoch + 1, watch.mean(), *tally.accuracies(), rate, seconds, len(feed) / seconds)
-            record = dict(zip(COLUMNS, values, strict=True))
+            values = (epoch + 1, watch.mean(), *tally.accuracies(), rate, seconds, len(kept) / seconds)
+            record = dict.fromkeys(COLUMNS, math.nan) | dict(zip(COLUMNS, values))
+            if monitor is not None:
+                with averaged():
+                    record |= monitor.look(model, history, record)
             if probe is not None:
-                with average.in_place() if average is not None else ExitStack():
+                with averaged():
                     clean, fooled = accuracies(model, probe, probe_eps)
                 record |= {"test_accuracy": clean, "test_fgsm_accuracy": fooled, "test_eps": probe_eps}
             history.append(record)
             if saved is not None:
                 saved.save(model, optimizer, average, epoch + 1, history)
+            if monitor is not None:
+                monitor.best.save()
+                monitor.tell(history)
             if on_epoch is not None:
                 on_epoch(dict(record))
-        if average is not None:
+        if monitor is not None and monitor.holds_best(history):
+            monitor.best.restore(model)
+        elif average is not None:
             average.swap()
-    return FitResult(model, pd.DataFrame(history), resumed, saved.path if saved else None)
+    path, table = saved.path if saved else None, pd.DataFrame(history)
+    if monitor is None:
+        return FitResult(model, table, resumed, path)
+    return FitResult(model, table, resumed, path, monitor.best.epoch, monitor.best.weights, monitor.sentences(history))
 
 
 def _check(model, objective, settings) -> None:

@@ -1,0 +1,83 @@
+"""When a run that hardens a model has gone wrong, read off its history: nothing else decides, so a resumed run agrees.
+
+Catastrophic overfitting: within an epoch the model learns to resist the single step only; FGSM accuracy rises while
+PGD accuracy falls to 0 (Wong, Rice and Kolter, 2020, Fast is better than free; Kim, Lee and Lee, 2021, Understanding
+catastrophic overfitting). Robust overfitting: PGD accuracy on images not trained on falls slowly while training goes on
+(Rice, Wong and Kolter, 2020, Overfitting in adversarially robust deep learning). Accuracies are fractions in [0, 1].
+"""
+
+PROBED = ("probe_clean", "probe_fgsm", "probe_pgd")
+HOLDS, LIES = 0.85, 0.3  # one step leaves this share of the clean accuracy, many steps take this much more,
+FALLS = 0.2  # and have taken this much less in an earlier epoch; the first two as in evaluation/checks/consistency.py
+SLIPS = 0.03  # the best epoch is this much better than the last
+LEARNED = 0.1  # an epoch counts as good from this much clean accuracy above always naming the commonest class
+REMEDY = 'use more steps (objective "pgd") or a random start ("n-fgsm"), a smaller eps or a lower learning_rate'
+
+
+def single_step_only(record: dict) -> bool:
+    """Whether FGSM accuracy holds after this epoch where PGD accuracy does not."""
+    clean, fgsm, pgd = (record[name] for name in PROBED)
+    return fgsm >= HOLDS * clean and fgsm - pgd >= LIES
+
+
+def best_epoch(history: list[dict], commonest: float) -> int | None:
+    """The epoch (from 1) of the highest PGD accuracy, of equals that of the highest clean accuracy, of those the first.
+
+    commonest: the share of the commonest class among the probed images. A model that names one class whatever it sees
+    cannot be fooled, so an epoch that has learned something goes before one that has not. None without epochs.
+    """
+    if not history:
+        return None
+    rank = lambda at: (_learned(history[at], commonest), history[at]["probe_pgd"], history[at]["probe_clean"])  # noqa: E731
+    return 1 + max(range(len(history)), key=rank)
+
+
+def overfitted(history: list[dict], commonest: float) -> int | None:
+    """The first epoch (from 1) of catastrophic overfitting: only the single step is resisted, and an earlier epoch that
+    had learned something was FALLS better against PGD; None if there is none."""
+    best = 0.0
+    for record in history:
+        if single_step_only(record) and best - record["probe_pgd"] >= FALLS:
+            return record["epoch"]
+        if _learned(record, commonest):
+            best = max(best, record["probe_pgd"])
+    return None
+
+
+def sentences(history: list[dict], commonest: float, images: int, eps: float, stop: bool, finished: bool = True) -> list[str]:
+    """What is wrong with the run, one sentence each. images: how many were probed; stop: whether catastrophic
+    overfitting ends the run; finished: whether this is the end, as robust overfitting only then is a fact."""
+    found = overfitted(history, commonest)
+    if found is not None:
+        best = best_epoch(history[: found - 1], commonest)
+        before, now = history[best - 1], history[found - 1]
+        outcome = (
+            f"training stopped and the model holds the weights of epoch {best}"
+            if stop
+            else 'training goes on, since on_overfitting = "warn"'
+        )
+        return [
+            f"catastrophic overfitting in epoch {found}: of {images} held-back images ({now['probe_clean']:.1%} right as they "
+            f"are), {now['probe_fgsm']:.1%} resist FGSM at ε = {eps:.4g} but {now['probe_pgd']:.1%} PGD-10, against "
+            f"{before['probe_pgd']:.1%} after epoch {best}; {outcome}; {REMEDY}."
+        ]
+    if not history or not finished:
+        return []
+    best, last = history[best_epoch(history, commonest) - 1], history[-1]
+    if single_step_only(last):
+        return [
+            f"the model resists the single step only: after epoch {last['epoch']}, {last['probe_fgsm']:.1%} of {images} "
+            f"held-back images resist FGSM at ε = {eps:.4g} but {last['probe_pgd']:.1%} PGD-10, and no epoch was much better "
+            f"(at best {best['probe_pgd']:.1%}, epoch {best['epoch']}); {REMEDY}."
+        ]
+    if best["probe_pgd"] - last["probe_pgd"] >= SLIPS - 1e-9:
+        return [
+            f"robust overfitting: {last['probe_pgd']:.1%} of {images} held-back images resist PGD-10 at ε = {eps:.4g} after "
+            f"epoch {last['epoch']}, but {best['probe_pgd']:.1%} did after epoch {best['epoch']}; "
+            'set keep = "best", or train for fewer epochs.'
+        ]
+    return []
+
+
+def _learned(record: dict, commonest: float) -> bool:
+    return record["probe_clean"] >= commonest + LEARNED
