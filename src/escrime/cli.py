@@ -97,6 +97,58 @@ def run(
         _believed(folder)
 
 
+TRAIN_EXAMPLES = """Examples:
+
+  escrime train lenet --data digits --epochs 10
+
+  escrime train wide_resnet_small --data digits --objective n-fgsm --eps 0.15 --epochs 20 --set schedule=one-cycle
+
+  escrime train mobilenet_v2 --data imagenette --folder ~/imagenette2 --size 128 --weights mobilenet.safetensors --head slice
+
+Stop a training at any time; the same command continues it. `escrime list` names architectures, datasets and objectives."""
+
+
+@app.command(epilog=TRAIN_EXAMPLES)
+def train(
+    arch: Annotated[str, typer.Argument(help="The architecture (see `escrime list`).")],
+    data: Annotated[str, typer.Option(metavar="NAME", help="The dataset: digits, cifar10, imagenette or folder.")],
+    folder: Annotated[Path | None, typer.Option(metavar="DIR", help="Where its images are; download nothing.")] = None,
+    size: Annotated[int | None, typer.Option(metavar="PX", help="Edge length of the images.")] = None,
+    objective: Annotated[str, typer.Option(metavar="NAME", help="What to minimize: clean, pgd, trades, n-fgsm, ...")] = "clean",
+    eps: Annotated[str | None, typer.Option(metavar="EPS", help="ε of an adversarial objective, such as 8/255.")] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="Passes over the training images.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(metavar="X", help="Peak learning rate.")] = None,
+    batch_size: Annotated[int | None, typer.Option(metavar="N", help="Images per step.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other training setting. Repeatable.")
+    ] = None,
+    goal: Annotated[
+        list[str] | None, typer.Option("--goal", metavar="NAME=VALUE", help="Another setting of the objective. Repeatable.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(metavar="FILE", help="Start from these: a file, a URL, 'torchvision'.")] = None,
+    head: Annotated[
+        str, typer.Option(help="The output layer of pre-trained weights: 'new', or 'slice' of its classes.")
+    ] = "new",
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/ARCH-DATA-OBJECTIVE.")] = None,
+) -> None:
+    """Train a network, clean or robust, into weights.safetensors and metrics.csv.
+
+    Running again continues: nothing that is finished is computed twice.
+    """
+    from .experiment import pick_device
+    from .experiment.training import Job, parse_settings, run_training
+    from .training import TrainSettings
+
+    named = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size}
+    chosen = {name: value for name, value in named.items() if value is not None} | parse_settings(set_ or [])
+    aim = {"name": objective} | ({"eps": eps} if eps is not None else {}) | parse_settings(goal or [])
+    job = Job(arch, data, aim, TrainSettings(**chosen), folder, size, weights, head, seed=seed)
+    out = out or Path("runs") / f"{arch}-{data}-{objective}"
+    run_training(job, out, device=pick_device(device), command=_command())
+
+
 def _believed(folder: Path) -> None:
     """Leave with exit code 3 and the sentences of the verdicts that may not be believed."""
     from .report.validity import read_verdicts

@@ -80,7 +80,8 @@ def evaluate(
     each attack's own ε. draws: fresh noise draws behind each verdict on a randomized model. eot: noise draws per gradient
     of an adaptive attack on one. checks: how hard to look for what the attacks missed (see Effort), False not to; where
     they find something, a stronger attack runs on every image. Where a model hides its gradients, escrime's attacks follow
-    those of a Surface with the same answers; a callable of yours gets the model itself. train: the training images, to look for test images in.
+    those of a Surface with the same answers; a callable of yours gets the model itself. train: the training images, to look
+    for test images in.
     Errors: EscrimeError with one sentence for input outside the contract.
     """
     cases = as_cases(as_subjects(models))

@@ -1,0 +1,174 @@
+"""`escrime train`: an architecture and a dataset become a checkpoint, clean or robust, in a folder that can be continued."""
+
+import csv
+import io
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import __version__, data
+from ..errors import EscrimeError
+from ..files import write_whole
+from ..models import build, save_weights
+from ..training import TrainSettings, fit, objective
+from .folder import RunFolder, hardware
+from .progress import Display
+from .rates import readable
+
+WEIGHTS, METRICS, FACTS = "weights.safetensors", "metrics.csv", "training.json"
+COLUMNS = {  # heading → column of the history, how it is written
+    "epoch": ("epoch", "{:.0f}"),
+    "loss": ("loss", "{:.4f}"),
+    "train": ("accuracy", "{:.1%}"),
+    "train adv.": ("adversarial_accuracy", "{:.1%}"),
+    "test": ("test_accuracy", "{:.1%}"),
+    "test FGSM": ("test_fgsm_accuracy", "{:.1%}"),
+    "rate": ("learning_rate", "{:.2g}"),
+    "images/s": ("images_per_second", "{:.0f}"),
+}
+WIDTH = 11
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train: the architecture, the images, the objective with its settings, and how."""
+
+    arch: str
+    data: str
+    objective: dict[str, Any]
+    settings: TrainSettings
+    folder: Path | None = None
+    size: int | None = None
+    weights: str | None = None
+    head: str = "new"
+    mean: float | None = None
+    std: float | None = None
+    seed: int = 0
+
+    def facts(self, dataset, device: torch.device, command: str) -> dict:
+        """What the folder says of how its weights came to be."""
+        return {
+            "arch": self.arch,
+            "data": {"name": self.data, "size": int(dataset.images.shape[-1]), "fingerprint": dataset.fingerprint},
+            "classes": list(dataset.classes),
+            "objective": self.objective,
+            "settings": self.settings.as_dict(),
+            "weights": self.weights,
+            "seed": self.seed,
+            "escrime": __version__,
+            "torch": torch.__version__,
+            "hardware": hardware(str(device)),
+            "command": command,
+        }
+
+
+def run_training(job: Job, out: Path | str, *, device: torch.device, command: str = "", quiet: bool = False) -> Path:
+    """Train `job` in the folder `out` and return it: weights.safetensors, metrics.csv (one row per epoch), training.json
+    and the checkpoint to continue from. The same command continues what was interrupted, bit for bit on a CPU.
+
+    Errors: EscrimeError for unknown names and settings, unusable data, a folder that holds another training.
+    """
+    goal, display, folder = objective(**job.objective), Display(quiet=quiet), RunFolder(out)
+    with display.bar("Read the images", None) as advance:
+        splits = data.load(
+            job.data,
+            size=job.size,
+            folder=job.folder,
+            download=job.folder is None,
+            progress=lambda done, total: advance(done=done, total=total, note=f"{done} of {total}"),
+        )
+    indices = data.IMAGENET_INDICES if job.data == "imagenette" and job.head == "slice" else None
+    model = build(
+        job.arch,
+        len(splits.train.classes),
+        weights=job.weights,
+        head=job.head,
+        class_indices=indices,
+        seed=job.seed,
+        mean=job.mean,
+        std=job.std,
+    ).to(device)
+    with folder.lock():
+        _refuse_strangers(folder.path)
+        log = Log(display, folder / METRICS, job.settings.epochs)
+        result = fit(
+            model,
+            splits.train,
+            goal,
+            settings=job.settings,
+            checkpoint=folder / "checkpoint",
+            seed=job.seed,
+            device=device,
+            on_epoch=log.add,
+            evaluate_on=splits.test if len(splits.test) else None,
+        )
+        log.write(result.history.to_dict("records"))
+        folder.write_json(FACTS, job.facts(splits.train, device, command))
+        # The last file: the training is complete when it exists.
+        save_weights(model, folder / WEIGHTS, {"arch": job.arch, "classes": list(splits.train.classes)})
+    if result.resumed:
+        display.say(f"{result.resumed} of {job.settings.epochs} epochs were found done.")
+    display.say(f"Weights: {folder / WEIGHTS}")
+    return folder.path
+
+
+def _refuse_strangers(path: Path) -> None:
+    known = {WEIGHTS, METRICS, FACTS, "checkpoint", ".lock"}
+    strangers = sorted(entry.name for entry in path.iterdir() if entry.name not in known)
+    if strangers:
+        raise EscrimeError(f"{path} holds something else than a training ({strangers[0]}); give another folder with --out.")
+
+
+class Log:
+    """The table on the screen, a line per epoch, and the same rows in metrics.csv, written whole after each."""
+
+    def __init__(self, display: Display, path: Path, epochs: int):
+        self.display, self.path, self.epochs = display, path, epochs
+        self.rows: list[dict] = []
+        self.started = time.monotonic()
+
+    def add(self, row: dict) -> None:
+        if not self.rows:
+            self.first = int(row["epoch"])
+            self.rows = [old for old in self._written() if int(float(old["epoch"])) < self.first]
+            self.display.say("".join(f"{heading:>{WIDTH}}" for heading in [*COLUMNS, "left"]))
+        self.write([*self.rows, row])
+        done = int(row["epoch"]) - self.first + 1
+        left = (self.epochs - int(row["epoch"])) * (time.monotonic() - self.started) / done
+        cells = [_cell(row.get(column), form) for column, form in COLUMNS.values()]
+        self.display.say("".join(f"{cell:>{WIDTH}}" for cell in [*cells, readable(left) if left else ""]))
+
+    def write(self, rows: list[dict]) -> None:
+        self.rows, text = rows, io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(self.path, text.getvalue())
+
+    def _written(self) -> list[dict]:
+        if not self.path.exists():
+            return []
+        with open(self.path, newline="") as file:
+            return list(csv.DictReader(file))
+
+
+def _cell(value, form: str) -> str:
+    return "" if value is None or value != value else form.format(float(value))
+
+
+def parse_settings(pairs: list[str]) -> dict[str, Any]:
+    """{"ema": 0.999, …} from ["ema=0.999", …]; values are JSON where they can be, text otherwise."""
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise EscrimeError(f"--set {pair!r} is no setting; write NAME=VALUE, such as --set ema=0.999.")
+        try:
+            settings[name.strip().replace("-", "_")] = json.loads(value)
+        except ValueError:
+            settings[name.strip().replace("-", "_")] = value
+    return settings

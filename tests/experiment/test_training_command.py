@@ -1,0 +1,121 @@
+"""`escrime train`: what lies in the folder afterwards, that it continues, and what it refuses."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from escrime.cli import app
+from escrime.errors import EscrimeError
+from escrime.experiment.training import Job, parse_settings, run_training
+from escrime.models import build, load_weights
+from escrime.training import TrainSettings
+
+CPU = torch.device("cpu")
+
+
+def job(**changes):
+    settings = TrainSettings(epochs=2, learning_rate=0.02)
+    return Job(**{"arch": "lenet", "data": "digits", "objective": {"name": "clean"}, "settings": settings} | changes)
+
+
+def command(out, epochs, *more):
+    words = ["train", "lenet", "--data", "digits", "--epochs", str(epochs), "--learning-rate", "0.02", "--out", str(out)]
+    return [*words, "--device", "cpu", *more]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return run_training(job(), tmp_path_factory.mktemp("train") / "lenet", device=CPU, quiet=True)
+
+
+def test_the_folder_holds_weights_metrics_and_how_they_came_to_be(trained):
+    assert {path.name for path in trained.iterdir()} >= {"weights.safetensors", "metrics.csv", "training.json", "checkpoint"}
+    load_weights(build("lenet", 10, seed=9), trained / "weights.safetensors")
+    with open(trained / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"] and float(rows[1]["test_accuracy"]) > 0.5
+    facts = json.loads((trained / "training.json").read_text())
+    assert facts["objective"] == {"name": "clean"} and facts["settings"]["epochs"] == 2 and len(facts["classes"]) == 10
+    assert facts["data"]["fingerprint"] and facts["hardware"]["device"] == "cpu"
+
+
+def test_the_same_command_again_trains_nothing(trained, capsys):
+    before = (trained / "weights.safetensors").read_bytes(), (trained / "metrics.csv").read_text()
+    run_training(job(), trained, device=CPU)
+    assert ((trained / "weights.safetensors").read_bytes(), (trained / "metrics.csv").read_text()) == before
+    assert "2 of 2 epochs were found done" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_killed_and_continued_it_ends_with_the_same_bytes(tmp_path):
+    """kill -9 after the first line of metrics; the same command, then, equals a training that was left alone."""
+    words = [sys.executable, "-m", "escrime", *command(tmp_path / "killed", 6)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "killed" / "metrics.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "weights.safetensors").exists(), "it was killed too late to prove anything"
+    for name in ("killed", "whole"):
+        again = [sys.executable, "-m", "escrime", *command(tmp_path / name, 6)]
+        subprocess.run(again, env=environment, check=True, stdout=subprocess.DEVNULL)
+    names = ("killed", "whole")
+    first, second = ((tmp_path / name / "weights.safetensors").read_bytes() for name in names)
+    assert first == second
+    rows = [list(csv.DictReader(open(tmp_path / name / "metrics.csv", newline=""))) for name in names]
+    assert [row["loss"] for row in rows[0]] == [row["loss"] for row in rows[1]] and len(rows[0]) == 6
+
+
+def test_another_training_in_the_folder_is_refused(trained):
+    before = (trained / "weights.safetensors").read_bytes()
+    with pytest.raises(EscrimeError, match="belongs to another training run"):
+        run_training(job(objective={"name": "pgd", "eps": 0.1}), trained, device=CPU, quiet=True)
+    assert (trained / "weights.safetensors").read_bytes() == before
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(EscrimeError, match="thesis.tex"):
+        run_training(job(), tmp_path, device=CPU, quiet=True)
+    assert {path.name for path in tmp_path.iterdir()} <= {"thesis.tex", ".lock"}
+
+
+def test_settings_are_read_from_the_command_line():
+    assert parse_settings(["ema=0.99", "augment=flip+crop", "milestones=[0.5]", "channels-last=false"]) == {
+        "ema": 0.99,
+        "augment": "flip+crop",
+        "milestones": [0.5],
+        "channels_last": False,
+    }
+    with pytest.raises(EscrimeError, match="NAME=VALUE"):
+        parse_settings(["ema"])
+
+
+BAD = {
+    "architecture": (["train", "lenett", "--data", "digits"], "lenet"),
+    "dataset": (["train", "lenet", "--data", "digit"], "digits"),
+    "objective": (["train", "lenet", "--data", "digits", "--objective", "pdg", "--eps", "0.1"], "pgd"),
+    "setting": (["train", "lenet", "--data", "digits", "--set", "emma=0.9"], "ema"),
+    "eps": (["train", "lenet", "--data", "digits", "--objective", "pgd", "--eps", "8"], "8/255"),
+}
+
+
+@pytest.mark.parametrize("words, hint", BAD.values(), ids=BAD)
+def test_bad_input_is_refused_with_the_remedy_and_nothing_written(words, hint, tmp_path):
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")])
+    assert isinstance(done.exception, EscrimeError) and hint in str(done.exception)
+    assert not (tmp_path / "out" / "weights.safetensors").exists() and not (tmp_path / "out" / "training.json").exists()
+
+
+def test_help_shows_a_worked_example():
+    assert "escrime train wide_resnet_small --data digits --objective n-fgsm" in CliRunner().invoke(app, ["train", "-h"]).output
