@@ -48,7 +48,7 @@ def main() -> None:
     results = json.loads(options.out.read_text()) if options.out.exists() else {}
     about = {"data": options.data, "images": len(data[1]), "fgsm_eps": fgsm, "dgsm_eps": dgsm, "torch": torch.__version__}
     results["about"] = about
-    todo = [("none", 1, 0.0)] + [(average, *setting) for setting in SETTINGS[: options.settings] for average in AVERAGES]
+    todo = [("none", 1, 0.0)] + [(average, *setting) for average in AVERAGES for setting in SETTINGS[: options.settings]]
     for average, samples, eps_max in todo:
         name = f"{average}, N = {samples}, ε_max = {eps_max}"
         if name in results:

@@ -6,10 +6,16 @@ catastrophic overfitting). Robust overfitting: PGD accuracy on images not traine
 (Rice, Wong and Kolter, 2020, Overfitting in adversarially robust deep learning). Accuracies are fractions in [0, 1].
 """
 
+from .settings import TrainSettings
+
 PROBED = ("probe_clean", "probe_fgsm", "probe_pgd")
-HOLDS, LIES = 0.85, 0.3  # one step leaves this share of the clean accuracy, many steps take this much more,
-FALLS = 0.2  # and have taken this much less in an earlier epoch; the first two as in evaluation/checks/consistency.py
-SLIPS = 0.03  # the best epoch is this much better than the last
+# Only the single step is resisted where FGSM leaves at least this share of the clean accuracy and PGD takes at least this
+# much more: as in evaluation/checks/consistency.py, or a smaller share and a wider gap, since on images not trained on
+# FGSM leaves less (LeNet, FGSM mixed at ε = 0.3, 80 epochs: 98 % clean, 81 % FGSM, 0 % PGD on digits held back).
+HOLDS = ((0.85, 0.3), (0.75, 0.5))
+# Catastrophic: and PGD accuracy has fallen this far from an earlier epoch's, to this share of it; it wavers in good runs.
+FALLS, RUINED = 0.1, 0.5
+SLIPS = 0.03  # robust: the best epoch is this much better than the last
 LEARNED = 0.1  # an epoch counts as good from this much clean accuracy above always naming the commonest class
 REMEDY = 'use more steps (objective "pgd") or a random start ("n-fgsm"), a smaller eps or a lower learning_rate'
 
@@ -17,7 +23,7 @@ REMEDY = 'use more steps (objective "pgd") or a random start ("n-fgsm"), a small
 def single_step_only(record: dict) -> bool:
     """Whether FGSM accuracy holds after this epoch where PGD accuracy does not."""
     clean, fgsm, pgd = (record[name] for name in PROBED)
-    return fgsm >= HOLDS * clean and fgsm - pgd >= LIES
+    return any(fgsm >= share * clean and fgsm - pgd >= gap for share, gap in HOLDS)
 
 
 def best_epoch(history: list[dict], commonest: float) -> int | None:
@@ -33,33 +39,34 @@ def best_epoch(history: list[dict], commonest: float) -> int | None:
 
 
 def overfitted(history: list[dict], commonest: float) -> int | None:
-    """The first epoch (from 1) of catastrophic overfitting: only the single step is resisted, and an earlier epoch that
-    had learned something was FALLS better against PGD; None if there is none."""
+    """The first epoch (from 1) of catastrophic overfitting: only the single step is resisted, and PGD accuracy has
+    fallen by FALLS, and to the share RUINED, of that of an earlier epoch that had learned something; None if none."""
     best = 0.0
     for record in history:
-        if single_step_only(record) and best - record["probe_pgd"] >= FALLS:
+        left = record["probe_pgd"]
+        if single_step_only(record) and best - left >= FALLS and left <= RUINED * best:
             return record["epoch"]
         if _learned(record, commonest):
             best = max(best, record["probe_pgd"])
     return None
 
 
-def sentences(history: list[dict], commonest: float, images: int, eps: float, stop: bool, finished: bool = True) -> list[str]:
-    """What is wrong with the run, one sentence each. images: how many were probed; stop: whether catastrophic
-    overfitting ends the run; finished: whether this is the end, as robust overfitting only then is a fact."""
+def sentences(
+    history: list[dict], commonest: float, images: int, eps: float, settings: TrainSettings, finished: bool = True
+) -> list[str]:
+    """What is wrong with the run, one sentence each. images: how many were probed, at `eps`; finished: whether this is the
+    end, since only then robust overfitting is a fact."""
     found = overfitted(history, commonest)
     if found is not None:
-        best = best_epoch(history[: found - 1], commonest)
-        before, now = history[best - 1], history[found - 1]
-        outcome = (
-            f"training stopped and the model holds the weights of epoch {best}"
-            if stop
-            else 'training goes on, since on_overfitting = "warn"'
-        )
+        best = history[best_epoch(history[: found - 1], commonest) - 1]
+        now = history[found - 1]
+        outcome = f"training stopped and the model holds the weights of epoch {best['epoch']}"
+        if settings.on_overfitting == "warn":
+            outcome = 'training goes on, since on_overfitting = "warn"'
         return [
             f"catastrophic overfitting in epoch {found}: of {images} held-back images ({now['probe_clean']:.1%} right as they "
             f"are), {now['probe_fgsm']:.1%} resist FGSM at ε = {eps:.4g} but {now['probe_pgd']:.1%} PGD-10, against "
-            f"{before['probe_pgd']:.1%} after epoch {best}; {outcome}; {REMEDY}."
+            f"{best['probe_pgd']:.1%} after epoch {best['epoch']}; {outcome}; {REMEDY}."
         ]
     if not history or not finished:
         return []
@@ -67,14 +74,14 @@ def sentences(history: list[dict], commonest: float, images: int, eps: float, st
     if single_step_only(last):
         return [
             f"the model resists the single step only: after epoch {last['epoch']}, {last['probe_fgsm']:.1%} of {images} "
-            f"held-back images resist FGSM at ε = {eps:.4g} but {last['probe_pgd']:.1%} PGD-10, and no epoch was much better "
-            f"(at best {best['probe_pgd']:.1%}, epoch {best['epoch']}); {REMEDY}."
+            f"held-back images resist FGSM at ε = {eps:.4g} but {last['probe_pgd']:.1%} PGD-10, and at best "
+            f"{best['probe_pgd']:.1%} did, after epoch {best['epoch']}; {REMEDY}."
         ]
-    if best["probe_pgd"] - last["probe_pgd"] >= SLIPS - 1e-9:
+    if _learned(best, commonest) and best["probe_pgd"] - last["probe_pgd"] >= SLIPS - 1e-9:
+        advice = "train for fewer epochs" if settings.keep == "best" else 'set keep = "best", or train for fewer epochs'
         return [
             f"robust overfitting: {last['probe_pgd']:.1%} of {images} held-back images resist PGD-10 at ε = {eps:.4g} after "
-            f"epoch {last['epoch']}, but {best['probe_pgd']:.1%} did after epoch {best['epoch']}; "
-            'set keep = "best", or train for fewer epochs.'
+            f"epoch {last['epoch']}, but {best['probe_pgd']:.1%} did after epoch {best['epoch']}; {advice}."
         ]
     return []
 

@@ -86,7 +86,9 @@ def fit(
     an uninterrupted run. seed: of the order of images, augmentation, crafting noise and dropout (not of the initial
     weights: those are the model's). device: where to train; None is where the model is. on_batch(done, total) is called
     after each step, on_epoch(record) after each epoch is saved. evaluate_on: an ImageSet on which clean and FGSM
-    accuracy (at `evaluate_eps`, default the objective's ε, else 8/255) are measured after each epoch.
+    accuracy (at `evaluate_eps`, default the objective's ε, else 8/255) are measured after each epoch. With
+    `probe_images` in the settings, an objective with an ε holds back images and watches for overfitting on them: see
+    TrainSettings and FitResult.
 
     Global random generators, gradient mode and memory format are afterwards as they were; gradients are None.
     Errors: EscrimeError for unusable input, a checkpoint of another run, a loss that diverges, a disk that is full.
@@ -175,7 +177,7 @@ def fit(
             monitor.best.restore(model)
         elif average is not None:
             average.swap()
-    path, table = saved.path if saved else None, pd.DataFrame(history)
+    path, table = saved.path if saved else None, pd.DataFrame([dict.fromkeys(COLUMNS, math.nan) | record for record in history])
     if monitor is None:
         return FitResult(model, table, resumed, path)
     return FitResult(model, table, resumed, path, monitor.best.epoch, monitor.best.weights, monitor.sentences(history))

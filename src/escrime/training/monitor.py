@@ -28,7 +28,7 @@ class Monitor:
 
     def __init__(self, feed: Feed, rows: np.ndarray, eps: float, seed: int, settings: TrainSettings):
         self.feed, self.rows, self.eps, self.seed = feed, rows, eps, seed
-        self.stop, self.keep = settings.on_overfitting == "stop", settings.keep
+        self.settings = settings
         self.commonest = float(np.bincount(np.asarray(feed.data.labels)[rows]).max() / len(rows))
         self.best = Best(None, None)
 
@@ -57,15 +57,15 @@ class Monitor:
 
     def stops(self, history: list[dict]) -> bool:
         """Whether the run is over because of what `history` says."""
-        return self.stop and overfitted(history, self.commonest) is not None
+        return self.settings.on_overfitting == "stop" and overfitted(history, self.commonest) is not None
 
     def holds_best(self, history: list[dict]) -> bool:
         """Whether the model is to hold the best weights at the end, not the last ones."""
-        return self.keep == "best" or self.stops(history)
+        return self.settings.keep == "best" or self.stops(history)
 
     def sentences(self, history: list[dict], finished: bool = True) -> list[str]:
         """What is wrong with the run, one sentence each."""
-        return sentences(history, self.commonest, len(self.rows), self.eps, self.stop, finished)
+        return sentences(history, self.commonest, len(self.rows), self.eps, self.settings, finished)
 
 
 def probe(model: nn.Module, feed: Feed, rows: np.ndarray, eps: float, seed: int = 0) -> tuple[float, float, float]:
