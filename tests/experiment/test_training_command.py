@@ -119,3 +119,10 @@ def test_bad_input_is_refused_with_the_remedy_and_nothing_written(words, hint, t
 
 def test_help_shows_a_worked_example():
     assert "escrime train wide_resnet_small --data digits --objective n-fgsm" in CliRunner().invoke(app, ["train", "-h"]).output
+
+
+def test_probes_of_held_back_images_join_the_table(tmp_path, capsys):
+    settings = TrainSettings(epochs=1, learning_rate=0.02, probe_images=64)
+    run_training(job(objective={"name": "n-fgsm", "eps": 0.1}, settings=settings), tmp_path / "held", device=CPU)
+    said = capsys.readouterr().out
+    assert "held PGD" in said and said.splitlines()[2].count("%") >= 4

@@ -25,7 +25,8 @@ CASES = {
     "nothing but a class, then one step only": (((0.1, 0.1, 0.1), (0.11, 0.11, 0.11), (0.9, 0.8, 0.0)), None),
     "FGSM falls too": ((GOOD, (0.9, 0.6, 0.0)), None),
     "FGSM holds less well, but the gap is wide": ((GOOD, (0.98, 0.8, 0.0)), 2),
-    "a weak model is ruined": (((0.8, 0.4, 0.16), (0.9, 0.8, 0.04)), 2),
+    "a good model half ruined": ((GOOD, BETTER, (0.95, 0.9, 0.3)), None),
+    "a weak model wavers": (((0.8, 0.4, 0.19), (0.9, 0.8, 0.0)), None),
 }
 
 

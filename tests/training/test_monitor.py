@@ -12,6 +12,7 @@ from escrime.models import load_weights
 from escrime.training import TrainSettings, fit, objective
 from escrime.training import checkpoint as checkpoint_module
 from escrime.training import monitor as monitor_module
+from escrime.training.feed import Feed
 from escrime.training.holdout import hold_back
 
 EPS = 0.1
@@ -89,6 +90,23 @@ def test_the_probe_leaves_no_trace(network, image_set, monkeypatch, ema):
     monkeypatch.setattr(monitor_module, "probe", lambda model, *_: modes.append(model.training) or GOOD)
     blind = fit(network(), image_set(), goal, settings=settings(ema=ema))
     assert bits(probed.model.state_dict()) == bits(blind.model.state_dict()) and modes == [True] * 5
+
+
+class Uncopyable(torch.nn.Sequential):
+    """A model that is asked itself, since there can be no faster copy."""
+
+    def __deepcopy__(self, memo):
+        raise TypeError("not this one")
+
+
+def test_a_model_without_a_copy_is_left_alone_too(network, image_set):
+    model = Uncopyable(*network()).train()
+    feed, rows = Feed(image_set(), torch.device("cpu")), np.arange(2, 20)
+    before, state = torch.get_rng_state(), bits(model.state_dict())
+    values = monitor_module.probe(model, feed, rows, EPS, seed=0)
+    assert all(module.training for module in model.modules()) and bits(model.state_dict()) == state
+    assert torch.equal(torch.get_rng_state(), before)
+    assert values == pytest.approx(monitor_module.probe(network(), feed, rows, EPS, seed=0))
 
 
 def test_keep_says_which_weights_the_model_holds(network, image_set, tmp_path, scripted):

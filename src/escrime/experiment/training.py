@@ -30,6 +30,7 @@ COLUMNS = {  # heading → column of the history, how it is written
     "rate": ("learning_rate", "{:.2g}"),
     "images/s": ("images_per_second", "{:.0f}"),
 }
+PROBES = {"held FGSM": ("probe_fgsm", "{:.1%}"), "held PGD": ("probe_pgd", "{:.1%}")}  # with --set probe_images=256
 WIDTH = 11
 
 
@@ -112,6 +113,8 @@ def run_training(job: Job, out: Path | str, *, device: torch.device, command: st
         save_weights(model, folder / WEIGHTS, {"arch": job.arch, "classes": list(splits.train.classes)})
     if result.resumed:
         display.say(f"{result.resumed} of {job.settings.epochs} epochs were found done.")
+    for warning in result.warnings:
+        display.say(f"warning: {warning}")
     display.say(f"Weights: {folder / WEIGHTS}")
     return folder.path
 
@@ -135,11 +138,13 @@ class Log:
         if not self.rows:
             self.first = int(row["epoch"])
             self.rows = [old for old in self._written() if int(float(old["epoch"])) < self.first]
-            self.display.say("".join(f"{heading:>{WIDTH}}" for heading in [*COLUMNS, "left"]))
+            probed = row.get("probe_pgd") == row.get("probe_pgd") and "probe_pgd" in row
+            self.columns = COLUMNS | PROBES if probed else COLUMNS
+            self.display.say("".join(f"{heading:>{WIDTH}}" for heading in [*self.columns, "left"]))
         self.write([*self.rows, row])
         done = int(row["epoch"]) - self.first + 1
         left = (self.epochs - int(row["epoch"])) * (time.monotonic() - self.started) / done
-        cells = [_cell(row.get(column), form) for column, form in COLUMNS.values()]
+        cells = [_cell(row.get(column), form) for column, form in self.columns.values()]
         self.display.say("".join(f"{cell:>{WIDTH}}" for cell in [*cells, readable(left) if left else ""]))
 
     def write(self, rows: list[dict]) -> None:

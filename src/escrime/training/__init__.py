@@ -8,13 +8,15 @@
 from .context import Context
 from .loop import FitResult, fit
 from .objectives import EPS_DISTRIBUTIONS, OBJECTIVES, Objective, objective
-from .settings import OPTIMIZERS, PRECISIONS, SCHEDULES, TrainSettings
+from .settings import KEEP, ON_OVERFITTING, OPTIMIZERS, PRECISIONS, SCHEDULES, TrainSettings
 
 __all__ = [
     "Context",
     "EPS_DISTRIBUTIONS",
     "FitResult",
+    "KEEP",
     "OBJECTIVES",
+    "ON_OVERFITTING",
     "OPTIMIZERS",
     "Objective",
     "PRECISIONS",
