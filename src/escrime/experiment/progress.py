@@ -17,8 +17,9 @@ class Display:
         if not self.console.is_terminal:
             self.console.width = max(100, self.console.width)
 
-    def say(self, text: str = "") -> None:
-        self.console.print(text)
+    def say(self, text: str = "", whole: bool = False) -> None:
+        """Print `text`; a `whole` line is not broken, however wide, as the rows of a table should not be."""
+        self.console.print(text, soft_wrap=whole)
 
     @contextmanager
     def bar(self, title: str, total: float | None):

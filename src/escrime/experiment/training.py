@@ -140,12 +140,12 @@ class Log:
             self.rows = [old for old in self._written() if int(float(old["epoch"])) < self.first]
             probed = row.get("probe_pgd") == row.get("probe_pgd") and "probe_pgd" in row
             self.columns = COLUMNS | PROBES if probed else COLUMNS
-            self.display.say("".join(f"{heading:>{WIDTH}}" for heading in [*self.columns, "left"]))
+            self.display.say("".join(f"{heading:>{WIDTH}}" for heading in [*self.columns, "left"]), whole=True)
         self.write([*self.rows, row])
         done = int(row["epoch"]) - self.first + 1
         left = (self.epochs - int(row["epoch"])) * (time.monotonic() - self.started) / done
         cells = [_cell(row.get(column), form) for column, form in self.columns.values()]
-        self.display.say("".join(f"{cell:>{WIDTH}}" for cell in [*cells, readable(left) if left else ""]))
+        self.display.say("".join(f"{cell:>{WIDTH}}" for cell in [*cells, readable(left) if left else ""]), whole=True)
 
     def write(self, rows: list[dict]) -> None:
         self.rows, text = rows, io.StringIO()
