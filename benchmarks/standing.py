@@ -2,7 +2,7 @@
 
     python -m benchmarks.standing --data digits --out digits.json
     python -m benchmarks.standing --data imagenette --folder DIR --weights mobilenet_v2-imagenet1k.safetensors --size 128 \\
-        --subset leak-free --steps 5 --draws 1 --doublings 0 --settings 2 --out imagenette.json
+        --subset leak-free --steps 5 --draws 1 --doublings 0 --settings 8:0.03,2:0.03,2:0.3 --out imagenette.json
 
 For every N, ε_max and average: clean accuracy, FGSM and DGSM under both threat levels, and adaptive PGD with its steps and
 noise draws doubled until that changes less than a point. Results are kept after each setting: run again to continue.
@@ -22,7 +22,7 @@ from escrime.evaluation.comparisons import compare
 from escrime.evaluation.statistics import wilson
 from escrime.files import write_whole
 
-SETTINGS = [(8, 0.03), (8, 0.3), (8, 0.1), (2, 0.1), (32, 0.1)]
+SETTINGS = "8:0.03,8:0.3,8:0.1,2:0.1,32:0.1"
 AVERAGES = ("exponentials", "probabilities")
 CONVERGED = 0.01
 
@@ -40,7 +40,7 @@ def main() -> None:
     options.add_argument("--draws", type=int, default=2, help="noise draws behind each verdict")
     options.add_argument("--subset", help="only the images of this subset, such as leak-free")
     options.add_argument("--doublings", type=int, default=2)
-    options.add_argument("--settings", type=int, default=len(SETTINGS), help="how many of the pairs of N and ε_max")
+    options.add_argument("--settings", default=SETTINGS, help="pairs of N and ε_max, such as 2:0.03,8:0.3")
     options.add_argument("--out", type=Path, required=True)
     options = options.parse_args()
     network, data, target = subject(options)
@@ -48,7 +48,7 @@ def main() -> None:
     results = json.loads(options.out.read_text()) if options.out.exists() else {}
     about = {"data": options.data, "images": len(data[1]), "fgsm_eps": fgsm, "dgsm_eps": dgsm, "torch": torch.__version__}
     results["about"] = about
-    todo = [("none", 1, 0.0)] + [(average, *setting) for average in AVERAGES for setting in SETTINGS[: options.settings]]
+    todo = [("none", 1, 0.0)] + [(average, *setting) for average in AVERAGES for setting in pairs(options.settings)]
     for average, samples, eps_max in todo:
         name = f"{average}, N = {samples}, ε_max = {eps_max}"
         if name in results:
@@ -60,6 +60,10 @@ def main() -> None:
         write_whole(options.out, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
         print(name, json.dumps(results[name], ensure_ascii=False), file=sys.stderr, flush=True)
     print(markdown(results))
+
+
+def pairs(text: str) -> list[tuple[int, float]]:
+    return [(int(samples), float(eps_max)) for samples, eps_max in (pair.split(":") for pair in text.split(","))]
 
 
 def subject(options):

@@ -15,7 +15,8 @@ SURE = 0.01  # p from which a contradiction is one, corrected for the number of 
 GRAY = 0.5  # the ε in l_inf from which every image may become the same gray,
 LEFT = 0.1  # and what an attack may leave there;
 LEFT_OF_ANY = 0.05  # at ε = 1, where any image is allowed
-HOLDS, LIES = 0.85, 0.3  # one step leaves this share of the clean accuracy, many steps take this much more
+# One step leaves this share of the clean accuracy, and many steps take this much more (as training.alarms says of a training).
+HOLDS = ((0.85, 0.3), (0.75, 0.5))
 
 
 def iterated_weaker(curves: list[Curve]) -> list[Finding]:
@@ -148,7 +149,8 @@ def overfitting(curves: list[Curve]) -> list[Finding]:
                 a, b = one.at[eps].loc[images], many.at[eps].loc[images]
                 clean = float((a["clean_prediction"] == a["label"]).mean()) if len(images) else 0.0
                 tried.append((one, many, eps, clean, float(a["correct"].mean()), float(b["correct"].mean()), len(images)))
-    fired = [row for row in tried if row[6] and row[4] >= HOLDS * row[3] and row[4] - row[5] >= LIES]
+    signed = lambda clean, one, many: any(one >= share * clean and one - many >= gap for share, gap in HOLDS)  # noqa: E731
+    fired = [row for row in tried if row[6] and signed(*row[3:6])]
 
     def say(rows) -> Finding:
         one, many, eps, clean, first, last, n = max(rows, key=lambda row: row[4] - row[5])
