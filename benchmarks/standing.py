@@ -2,7 +2,7 @@
 
     python -m benchmarks.standing --data digits --out digits.json
     python -m benchmarks.standing --data imagenette --folder DIR --weights mobilenet_v2-imagenet1k.safetensors --size 128 \\
-        --subset leak-free --steps 5 --draws 1 --doublings 0 --settings 8:0.03,2:0.03,2:0.3 --out imagenette.json
+        --subset leak-free --steps 5 --draws 1 --doublings 0 --settings 8:0.03,2:0.3,2:0.03 --out imagenette.json
 
 For every N, ε_max and average: clean accuracy, FGSM and DGSM under both threat levels, and adaptive PGD with its steps and
 noise draws doubled until that changes less than a point. Results are kept after each setting: run again to continue.
