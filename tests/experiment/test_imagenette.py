@@ -12,6 +12,8 @@ from escrime.experiment.folder import RunFolder
 from escrime.experiment.schema import shipped
 from escrime.models import build, load_weights, save_weights
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
