@@ -47,6 +47,15 @@ def test_a_lost_examination_comes_back_identical(copy, tiny):
     assert again.sort_values(order, ignore_index=True).equals(records.sort_values(order, ignore_index=True))
 
 
+def test_killed_after_its_records_an_examination_finds_the_same_again(copy, tiny):
+    """The rows of the stronger attack are written before the findings: they are no attack that was asked for."""
+    lost = {path: path.read_text() for path in (copy / "checks").glob("*.json")}
+    for path in lost:
+        path.unlink()
+    run_experiment(str(tiny), out=copy, quiet=True, device="cpu")
+    assert {path: path.read_text() for path in lost} == lost
+
+
 def test_strict_makes_the_verdict_the_exit_code(copy):
     path = copy / "verdict.json"
     verdicts = json.loads(path.read_text())

@@ -9,6 +9,7 @@ from .dgsm import DGSM
 from .fgsm import FGSM
 from .fmn import FMN
 from .pgd import PGD
+from .random_points import RandomPoints
 from .square import Square
 from .worst_case import WorstCase
 
@@ -23,6 +24,7 @@ __all__ = [
     "FMN",
     "Outcome",
     "PGD",
+    "RandomPoints",
     "Square",
     "WorstCase",
 ]

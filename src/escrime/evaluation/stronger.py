@@ -18,7 +18,7 @@ from .effort import Effort
 from .engine import Part, records_of
 from .images import Images
 from .records import STRONGER, worst_case
-from .scoring import score
+from .scoring import Verdict, score
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Ground:
 def grounds(cases: list[Case], records: pd.DataFrame, eps: float | None = None) -> list[Ground]:
     """One ground per case an attacker may know (so not under transfer) and norm; eps: the headline, see `headline_eps`."""
     found = []
-    for case in cases:
+    for case in (case for case in cases if case.threat != "transfer"):
         own = worst_case(of_case(records, case))
-        for norm in own["norm"].unique() if case.threat != "transfer" else []:
+        for norm in own["norm"].unique():
             rows = own[(own["norm"] == norm) & (own["threat"] == case.threat) & (own["eps"] > 0)]
             if len(rows):
                 grid = sorted(float(e) for e in rows["eps"].unique())
@@ -45,9 +45,11 @@ def grounds(cases: list[Case], records: pd.DataFrame, eps: float | None = None) 
 
 
 def of_case(records: pd.DataFrame, case: Case) -> pd.DataFrame:
-    """The records of a case, and those of the same defense under transfer: who knows a defense may also ignore it."""
+    """What the attacks that were asked for left of a case, and of the same defense under transfer: who knows a defense may
+    also ignore it. The rows of a stronger attack, there where a run is continued, are none of these."""
     subject = case.subject
     same = (records["model"] == subject.model) & (records["defense"] == subject.defense)
+    same &= ~records["attack"].str.startswith(STRONGER)
     return records[same & records["threat"].isin([case.threat, "transfer"])]
 
 
@@ -120,8 +122,8 @@ def stronger_parts(
         return
     case, known = ground.case, approaches[ground.case.subject.classifier]
     own = of_case(records, case)
+    names = set(own["image"].unique())
     for index, images in enumerate(slices()):
-        names = set(own["image"].unique())
         images = images.only(frozenset(name for name in images.ids if str(name) in names and (not sample or name in sample)))
         part = Part(case, STRONGER if ground.norm == "linf" else f"{STRONGER}-{ground.norm}", index)
         if len(images.ids) and not finished(part.key):
@@ -132,7 +134,9 @@ def stronger_parts(
 def _strengthen(
     part: Part, ground: Ground, stages: list[Stage], known: Approach, images: Images, own: pd.DataFrame, epsilons, seed, draws
 ) -> pd.DataFrame:
-    frames = []
+    frames, n = [], draws if known.randomized else 1
+    keys = [(seed, name, "clean") for name in images.ids]
+    clean = score(known.twin, images.pixels, images.labels, torch.full_like(images.labels, -1), keys, n)
     for eps in sorted(epsilons):
         # What has fallen at a smaller ε has fallen at this one.
         before = pd.concat([own, *frames], ignore_index=True)
@@ -144,11 +148,10 @@ def _strengthen(
             target = images.only(frozenset(name for name, stands in zip(images.ids, alive.tolist()) if stands))
             outcome = _ladder(stages, known, target, eps, ground.norm, seed)
             none = torch.full_like(target.labels, -1)
-            keys = [(seed, name, "clean") for name in target.ids]
-            n = draws if known.randomized else 1
-            clean = score(known.twin, target.pixels, target.labels, none, keys, n)
+            theirs = Verdict(*(column[alive] for column in vars(clean).values()))
             attack = replace(stages[0].attack, eps=eps)
-            parts.append(records_of(part, known.twin, attack, target, none, [outcome], [eps], clean, seed, n, known.randomized))
+            answers = (target, none, [outcome], [eps], theirs, seed, n, known.randomized)
+            parts.append(records_of(part, known.twin, attack, *answers))
         if not alive.all():
             fallen = {str(name) for name, stands in zip(images.ids, alive.tolist()) if not stands}
             parts.append(_felled(before, ground, fallen, eps, part))

@@ -6,13 +6,10 @@ catastrophic overfitting). Robust overfitting: PGD accuracy on images not traine
 (Rice, Wong and Kolter, 2020, Overfitting in adversarially robust deep learning). Accuracies are fractions in [0, 1].
 """
 
+from ..overfitting import resists_one_step_only
 from .settings import TrainSettings
 
 PROBED = ("probe_clean", "probe_fgsm", "probe_pgd")
-# Only the single step is resisted where FGSM leaves at least this share of the clean accuracy and PGD takes at least this
-# much more: as in evaluation/checks/consistency.py, or a smaller share and a wider gap, since on images not trained on
-# FGSM leaves less (LeNet, FGSM mixed at ε = 0.3, 80 epochs: 98 % clean, 81 % FGSM, 0 % PGD on digits held back).
-HOLDS = ((0.85, 0.3), (0.75, 0.5))
 # Catastrophic: and PGD accuracy has fallen at least this far from an earlier epoch's, to at most this share of it. A fall by
 # 0.1 alone was seen to recover (FGSM mixed, digits 0, 1, 4 and 7, ε = 0.25).
 FALLS, RUINED = 0.2, 0.5
@@ -21,10 +18,9 @@ LEARNED = 0.1  # an epoch counts as good from this much clean accuracy above alw
 REMEDY = 'use more steps (objective "pgd") or a random start ("n-fgsm"), a smaller eps or a lower learning_rate'
 
 
-def single_step_only(record: dict) -> bool:
+def _signed(record: dict) -> bool:
     """Whether FGSM accuracy holds after this epoch where PGD accuracy does not."""
-    clean, fgsm, pgd = (record[name] for name in PROBED)
-    return any(fgsm >= share * clean and fgsm - pgd >= gap for share, gap in HOLDS)
+    return resists_one_step_only(*(record[name] for name in PROBED))
 
 
 def best_epoch(history: list[dict], commonest: float) -> int | None:
@@ -45,7 +41,7 @@ def overfitted(history: list[dict], commonest: float) -> int | None:
     best = 0.0
     for record in history:
         left = record["probe_pgd"]
-        if single_step_only(record) and best - left >= FALLS and left <= RUINED * best:
+        if _signed(record) and best - left >= FALLS and left <= RUINED * best:
             return record["epoch"]
         if _learned(record, commonest):
             best = max(best, record["probe_pgd"])
@@ -72,7 +68,7 @@ def sentences(
     if not history or not finished:
         return []
     best, last = history[best_epoch(history, commonest) - 1], history[-1]
-    if single_step_only(last):
+    if _signed(last):
         return [
             f"the model resists the single step only: after epoch {last['epoch']}, {last['probe_fgsm']:.1%} of {images} "
             f"held-back images resist FGSM at ε = {eps:.4g} but {last['probe_pgd']:.1%} PGD-10, and at best "

@@ -7,6 +7,7 @@ Sources: Carlini et al. (2019), On evaluating adversarial robustness, section 4 
 import numpy as np
 import pandas as pd
 
+from ...overfitting import resists_one_step_only
 from ..statistics import Difference, holm
 from .curves import FEWEST, NOTABLE, Curve, by_case, gap, has_stronger, per_case
 from .finding import Finding
@@ -15,8 +16,6 @@ SURE = 0.01  # p from which a contradiction is one, corrected for the number of 
 GRAY = 0.5  # the ε in l_inf from which every image may become the same gray,
 LEFT = 0.1  # and what an attack may leave there;
 LEFT_OF_ANY = 0.05  # at ε = 1, where any image is allowed
-# One step leaves this share of the clean accuracy, and many steps take this much more (as training.alarms says of a training).
-HOLDS = ((0.85, 0.3), (0.75, 0.5))
 
 
 def iterated_weaker(curves: list[Curve]) -> list[Finding]:
@@ -149,8 +148,7 @@ def overfitting(curves: list[Curve]) -> list[Finding]:
                 a, b = one.at[eps].loc[images], many.at[eps].loc[images]
                 clean = float((a["clean_prediction"] == a["label"]).mean()) if len(images) else 0.0
                 tried.append((one, many, eps, clean, float(a["correct"].mean()), float(b["correct"].mean()), len(images)))
-    signed = lambda clean, one, many: any(one >= share * clean and one - many >= gap for share, gap in HOLDS)  # noqa: E731
-    fired = [row for row in tried if row[6] and signed(*row[3:6])]
+    fired = [row for row in tried if row[6] and resists_one_step_only(*row[3:6])]
 
     def say(rows) -> Finding:
         one, many, eps, clean, first, last, n = max(rows, key=lambda row: row[4] - row[5])

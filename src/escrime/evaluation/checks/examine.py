@@ -15,7 +15,6 @@ from .search import (
     gradient_stages,
     longer_stages,
     other_stages,
-    random_points,
     smooth_stages,
 )
 
@@ -28,14 +27,10 @@ FULL = 0.1  # accuracy that an attack with ε = 1, which allows any image, may l
 
 @dataclass(frozen=True)
 class Examination:
-    """findings, and the stages whose numbers should stand in place of the evaluation's: [] where its attacks were enough.
-    accuracy: on the sample, under the evaluation's attacks, then under everything tried. n: images of the sample."""
+    """findings, and the stages whose numbers should stand in place of the evaluation's: [] where its attacks were enough."""
 
     findings: list[Finding]
     stages: list[Stage]
-    before: float
-    after: float
-    n: int
 
 
 def examine(quarry: Quarry, approach: Approach, classes: int) -> Examination:
@@ -44,17 +39,14 @@ def examine(quarry: Quarry, approach: Approach, classes: int) -> Examination:
     findings = gradient_findings(approach.gradients, approach.settings) if approach.gradients is not None else []
     hidden = any(finding.severity == "alarm" for finding in findings)
     if not n or quarry.eps <= 0:
-        return Examination(findings, [], before, before, n)
+        return Examination(findings, [])
 
     for stage in gradient_stages(quarry, classes):
         quarry.run(stage)
     findings.append(_weaker(quarry, before))
     followed = quarry.accuracy
     others = [quarry.run(stage) for stage in other_stages(quarry)]
-    at_random = random_points(quarry)
-    if not quarry.randomized:
-        quarry.left = quarry.left * ~at_random
-    findings.append(_without_gradients(quarry, others, float(at_random.float().mean()), followed))
+    findings.append(_without_gradients(quarry, others, followed))
     hidden |= findings[-1].severity == "alarm"
 
     turn = approach.gradients.turn.nanmedian() if approach.gradients is not None else torch.tensor(1.0)
@@ -66,9 +58,9 @@ def examine(quarry: Quarry, approach: Approach, classes: int) -> Examination:
 
     missed = before - quarry.accuracy
     wrong = any(finding.severity == "alarm" for finding in findings)
-    stages = _useful(quarry, missed) if missed * n >= 1 or wrong or quarry.randomized else []
+    stages = _useful(quarry) if missed * n >= 1 or wrong or quarry.randomized else []
     findings = [replace(f, answered=True) if stages and f.severity in ("alarm", "warning") else f for f in findings]
-    return Examination(findings, stages, before, quarry.accuracy, n)
+    return Examination(findings, stages)
 
 
 def _notable(gain: float, n: int) -> bool:
@@ -96,15 +88,11 @@ def _weaker(quarry: Quarry, before: float) -> Finding:
     )
 
 
-def _without_gradients(quarry: Quarry, others: list[Trial], at_random: float, followed: float) -> Finding:
+def _without_gradients(quarry: Quarry, others: list[Trial], followed: float) -> Finding:
     """What ignores the model's gradient must not find more than what follows it."""
-    n = len(quarry.left)
-    best = max(others, key=lambda trial: trial.gain, default=None)
+    n, best = len(quarry.left), max(others, key=lambda trial: trial.gain)
+    gain, who = best.gain, best.stage.name
     evidence = {"images": n, "eps": quarry.eps, "gradient attacks leave": round(followed, 4), **_trials(others)}
-    evidence["lost to random points"] = round(at_random, 4)
-    gain, who = max((trial.gain, trial.stage.name) for trial in others) if best is not None else (0.0, "")
-    if at_random > gain:
-        gain, who = at_random, f"{quarry.effort.draws:,} random points"
     if not _notable(gain, n):
         message = f"Nothing that ignores the gradient (scores, transfer, random points) finds more ({n} images)"
         return Finding("gradient-misleads", "passed", message, evidence)
@@ -113,7 +101,7 @@ def _without_gradients(quarry: Quarry, others: list[Trial], at_random: float, fo
         "alarm",
         f"{who} takes {gain:.1%} of {n} images that every attack along the gradient left standing: the gradient misleads",
         evidence,
-        "Do not quote gradient attacks alone for this model; the score-based attack's number stands.",
+        "Do not quote gradient attacks alone for this model; what does not follow its gradient has the number that stands.",
     )
 
 
@@ -176,7 +164,7 @@ def _unlimited(quarry: Quarry) -> Finding:
     )
 
 
-def _useful(quarry: Quarry, missed: float) -> list[Stage]:
+def _useful(quarry: Quarry) -> list[Stage]:
     """The stages to run on every image: on a deterministic model all that took something, else the best one."""
     if quarry.randomized:
         best = min(quarry.trials, key=lambda trial: trial.accuracy)

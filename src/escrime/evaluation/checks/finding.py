@@ -32,14 +32,9 @@ class Finding:
             raise ValueError(f"severity {self.severity!r} is none of {', '.join(SEVERITIES)}")
 
     @property
-    def about(self) -> str:
-        """Whom it is about, in words; "" for everyone."""
-        parts = [
-            self.model,
-            "" if self.defense in ("", "none") else self.defense,
-            "" if self.threat == "white-box" else self.threat,
-        ]
-        return ", ".join(part for part in parts if part)
+    def case(self) -> tuple[str, str, str]:
+        """Whom it is about: model, defense, threat level."""
+        return self.model, self.defense, self.threat
 
     def of(self, model: str, defense: str, threat: str) -> "Finding":
         """The same finding, about this case."""
@@ -51,13 +46,13 @@ class Finding:
 
 def reconciled(findings: list[Finding]) -> list[Finding]:
     """A case that was attacked by single steps only has its answer where an examination went on with stronger ones."""
-    examined = {finding.about for finding in findings if finding.id == "attack-strength"}
-    return [replace(f, answered=True) if f.id == "single-step-only" and f.about in examined else f for f in findings]
+    examined = {finding.case for finding in findings if finding.id == "attack-strength"}
+    return [replace(f, answered=True) if f.id == "single-step-only" and f.case in examined else f for f in findings]
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
     """Alarms, warnings, notes, then what passed; one finding per check and case, the most severe."""
     order, unique = list(SEVERITIES), {}
     for finding in sorted(reconciled(list(findings)), key=lambda finding: order.index(finding.severity)):
-        unique.setdefault((finding.id, finding.model, finding.defense, finding.threat), finding)
+        unique.setdefault((finding.id, *finding.case), finding)
     return list(unique.values())

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...attacks.gradients import draw_keys, loss_gradient
 from ...attacks.losses import ce, margin
 from ...models.running import Batches, network_batch, no_trace, passes_per_image
-from ...randomness import as_keys, row_keys
+from ...randomness import as_keys, derive, row_keys, uniform_noise
 from .finding import Finding
 
 REACH = 0.02  # how much of the margin the finite difference asks about
@@ -56,8 +56,7 @@ def measure_gradients(model, images: Tensor, labels: Tensor, step: float, seed: 
         with torch.no_grad():
             ahead, behind = (_margin(model, x + sign * reach.reshape(-1, 1, 1, 1) * direction, y, drawn) for sign in (1, -1))
             ratio = (ahead - behind) / (2 * reach * size)
-        generator = torch.Generator().manual_seed(seed)
-        noise = (torch.rand(images[at].shape, generator=generator) < 0.5).to(x) * 2 - 1
+        noise = uniform_noise(x, 1, derive(drawn, 1))[0].sign()
         with torch.enable_grad():
             _, _, there = loss_gradient(model, x + step * noise, lambda z: margin(z, y, None), drawn)
         turn = torch.nn.functional.cosine_similarity(gradient.flatten(1), there.flatten(1))

@@ -11,13 +11,10 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ...attacks import APGD, PGD, Square
+from ...attacks import APGD, PGD, RandomPoints, Square
 from ...attacks.base import Attack
-from ...attacks.iterative import Rows
-from ...attacks.steps import random_start
 from ...attacks.surface import Surface
 from ...models.twin import Twin
-from ...randomness import as_keys
 from ..effort import Effort
 from ..scoring import score
 
@@ -29,7 +26,7 @@ GIVE_UP = 2.0
 
 @dataclass(frozen=True)
 class Stage:
-    """One attack on one surface. kind: "gradient", "scores", "transfer", "smooth" or "longer"."""
+    """One attack on one surface. kind: "gradient", "random", "scores", "transfer", "smooth" or "longer"."""
 
     name: str
     kind: str
@@ -49,7 +46,7 @@ class Trial:
 @dataclass
 class Quarry:
     """A model under search, with the images (N, C, H, W) it is searched on. `left` (N,): the chance that each is still
-    right under the best attack so far, and `found` that attack's images."""
+    right under the best attack so far."""
 
     twin: Twin
     surface: Twin
@@ -62,12 +59,8 @@ class Quarry:
     norm: str
     effort: Effort
     seed: int
-    left: Tensor = field(default=None)
+    left: Tensor
     trials: list[Trial] = field(default_factory=list)
-
-    def __post_init__(self):
-        if self.left is None:
-            self.left = self.judge(self.images, "clean")
 
     @property
     def accuracy(self) -> float:
@@ -109,15 +102,9 @@ def gradient_stages(quarry: Quarry, classes: int) -> list[Stage]:
     """The attacks that follow the gradient: two losses, since either can be blind."""
     effort, norm = quarry.effort, quarry.norm
     if quarry.randomized:
-        return [
-            Stage(
-                f"PGD-{loss.upper()}, EOT {effort.eot}",
-                "gradient",
-                _noisy(effort.steps, effort.eot, loss, norm),
-                quarry.surface,
-            )
-            for loss in ("ce", "margin")
-        ]
+        noisy = PGD(quarry.eps, steps=min(effort.steps, 40), norm=norm, early_stop=False, eot=effort.eot)
+        stages = {loss: replace(noisy, loss=loss) for loss in ("ce", "margin")}
+        return [Stage(f"PGD-{loss.upper()}, EOT {effort.eot}", "gradient", a, quarry.surface) for loss, a in stages.items()]
     loss, tried = ("dlr" if classes >= 4 else "margin"), min(9, classes - 1)
     shared = {"eps": quarry.eps, "norm": norm, "steps": effort.steps, "give_up": GIVE_UP}
     return [
@@ -127,8 +114,10 @@ def gradient_stages(quarry: Quarry, classes: int) -> list[Stage]:
 
 
 def other_stages(quarry: Quarry) -> list[Stage]:
-    """The attacks that do not follow the model's gradient: transfer, and scores alone."""
-    effort, norm, stages = quarry.effort, quarry.norm, []
+    """The attacks that do not follow the model's gradient: random points, transfer, and scores alone."""
+    effort, norm = quarry.effort, quarry.norm
+    points = RandomPoints(quarry.eps, draws=effort.draws, norm=norm, early_stop=not quarry.randomized)
+    stages = [Stage(f"{effort.draws:,} random points", "random", points, quarry.surface)]
     if quarry.undefended is not None:
         attack = PGD(quarry.eps, steps=min(effort.steps, 40), norm=norm, early_stop=False)
         stages.append(Stage("transfer", "transfer", attack, quarry.undefended))
@@ -159,34 +148,3 @@ def longer_stages(quarry: Quarry) -> Iterator[Stage]:
         attack = replace(attack, steps=2 * attack.steps, **({"eot": 2 * attack.eot} if quarry.randomized else {}))
         eot = f", EOT {attack.eot}" if quarry.randomized else ""
         yield Stage(f"{attack.name} {attack.steps} steps{eot}", "longer", attack, best.stage.surface)
-
-
-def _noisy(steps: int, eot: int, loss: str, norm: str) -> PGD:
-    return PGD(0.0, steps=min(steps, 40), loss=loss, norm=norm, early_stop=False, eot=eot)
-
-
-def random_points(quarry: Quarry) -> Tensor:
-    """Which images (N,) bool are wrong at one of `draws` random points of the ball (half of them corners)."""
-    rows, fallen = quarry.rows(), torch.zeros(len(quarry.left), dtype=torch.bool)
-    eps = torch.full((1,), quarry.eps, dtype=torch.float64, device=quarry.images.device)
-    for row in rows.tolist():
-        count, image = quarry.effort.draws, quarry.images[row : row + 1]
-        keys = [(quarry.seed, quarry.ids[row], "random points", quarry.eps, draw) for draw in range(count)]
-        ball = Rows(
-            image.expand(count, -1, -1, -1), quarry.labels[row].repeat(count), None, None, eps.repeat(count), quarry.norm
-        )
-        points = random_start(ball, as_keys(keys))
-        if quarry.norm == "linf":
-            corners = ball.project(image + quarry.eps * (points - image).sign())
-            points = torch.where((torch.arange(count) % 2 == 0)[:, None, None, None].to(points.device), corners, points)
-        none = ball.labels.new_full(ball.labels.shape, -1)
-        right = score(quarry.twin, points, ball.labels, none, keys, 1).correct > 0.5
-        if quarry.randomized:  # the likeliest points, asked again
-            worst = (~right).nonzero().flatten()[:8]
-            if len(worst):
-                at, asked = worst.to(points.device), [(*keys[k], "again") for k in worst.tolist()]
-                again = score(quarry.twin, points[at], ball.labels[at], none[at], asked, JUDGES).correct
-                fallen[row] = float(again.min()) < float(quarry.left[row]) - 0.5
-        else:
-            fallen[row] = bool((~right).any())
-    return fallen
