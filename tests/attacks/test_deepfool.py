@@ -5,6 +5,7 @@ import torch
 from attack_cases import Counted, Linear, grey, labels_of, plain
 
 from escrime import DeepFool, EscrimeError
+from escrime.models.twin import Twin
 from escrime.threat import distance
 
 NORMS = pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -80,3 +81,13 @@ def test_a_model_without_gradient_is_no_accident(norm):
 def test_bad_settings(make, said):
     with pytest.raises(EscrimeError, match=said):
         make()
+
+
+@NORMS
+def test_a_coarse_copy_does_not_end_it_at_the_copys_boundary(norm):
+    """As with TensorFloat-32 on a GPU: what the copy takes for a success may lie just before the model's own boundary."""
+    model, coarse, images = Linear(4), Linear(4), grey(60)
+    coarse.weight.data = coarse.weight.data.to(torch.bfloat16).float()
+    labels = labels_of(model, images)
+    outcome = DeepFool(norm=norm, steps=50).sweep(Twin(model, copy=coarse), images, labels, [None])[0]
+    assert (labels_of(model, outcome.adversarial) != labels).all()

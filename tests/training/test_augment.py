@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from escrime.errors import EscrimeError
-from escrime.training.augment import augment, crop, parse_augment
+from escrime.training.augment import ASPECTS, augment, crop, parse_augment, resized_crop
 from escrime.training.draws import Draws, image_keys
 
 IDS = [f"image/{row}" for row in range(400)]
@@ -15,9 +15,9 @@ def draws(seed=0, epoch=0, ids=IDS):
     return Draws(image_keys(seed, ids), epoch)
 
 
-def everything(images, rows, **key):
+def everything(images, rows, names="flip+crop+resized-crop", **key):
     source = draws(**key)
-    return augment(images[rows], parse_augment("flip+crop"), lambda purpose: source.fractions(purpose, rows), 0.25)
+    return augment(images[rows], parse_augment(names), lambda purpose: source.fractions(purpose, rows), 0.25, 0.35)
 
 
 def test_independent_of_the_batch():
@@ -27,15 +27,15 @@ def test_independent_of_the_batch():
     assert torch.equal(everything(images, rows), whole[rows])
     assert whole.dtype == torch.uint8 and whole.shape == images.shape
     other_order = [IDS[row] for row in reversed(range(400))]
-    flipped = augment(images, ("flip",), lambda p: draws(ids=other_order).fractions(p, np.arange(400)[::-1]), 0)
-    assert torch.equal(flipped, augment(images, ("flip",), lambda p: draws().fractions(p, np.arange(400)), 0))
+    flipped = augment(images, ("flip",), lambda p: draws(ids=other_order).fractions(p, np.arange(400)[::-1]), 0, 1)
+    assert torch.equal(flipped, augment(images, ("flip",), lambda p: draws().fractions(p, np.arange(400)), 0, 1))
     for key in ({"seed": 1}, {"epoch": 1}):
         assert (everything(images, np.arange(400), **key) != whole).flatten(1).any(dim=1).float().mean() > 0.8
 
 
 def test_flip_mirrors_about_half():
     images = torch.arange(400 * 3 * 2 * 4).view(400, 3, 2, 4)
-    out = augment(images, parse_augment("flip"), lambda purpose: draws().fractions(purpose, np.arange(400)), 0)
+    out = augment(images, parse_augment("flip"), lambda purpose: draws().fractions(purpose, np.arange(400)), 0, 1)
     mirrored = (out == images.flip(3)).flatten(1).all(dim=1)
     kept = (out == images).flatten(1).all(dim=1)
     assert (mirrored ^ kept).all() and 150 < mirrored.sum() < 250
@@ -53,6 +53,30 @@ def test_crop_is_a_window_of_the_reflected_image():
         assert np.array_equal(out[n].numpy(), padded[:, top : top + 6, left : left + 8])
     assert torch.equal(crop(images, down, across, 0.0), images)
     assert crop(images[:, :, :1], np.zeros(50), across, 0.5).shape == (50, 3, 1, 8)
+
+
+def test_a_resized_crop_shows_the_window_it_drew():
+    """On ramps of brightness, what is shown says where the window lay."""
+    side, count = 64, 200
+    ramp = torch.arange(side).mul(4).add(2).to(torch.uint8)
+    images = torch.stack(
+        [ramp.expand(side, side), ramp[:, None].expand(side, side), torch.zeros(side, side, dtype=torch.uint8)]
+    )
+    rng = np.random.default_rng(0)
+    parts = [rng.random(count) for _ in range(4)]
+    out = resized_crop(images.expand(count, -1, -1, -1), *parts, 0.35).float()
+    assert out.shape == (count, 3, side, side) and (out[:, 2] == 0).all()
+    lines = out[:, 0, side // 2], out[:, 1, :, side // 2]
+    spans = [(line[:, -9] - line[:, 8]) / 4 / (side - 17) for line in lines]  # of the image's side, away from the borders
+    starts = [line[:, 8] / 256 - span * 8.5 / side for line, span in zip(lines, spans)]
+    width, height = spans
+    area, aspect = width * height, width / height
+    assert ((area > 0.28) & (area < 1.03)).all() and area.min() < 0.45 and area.max() > 0.85
+    assert (aspect > ASPECTS[0] - 0.05).all() and (aspect < ASPECTS[1] + 0.05).all()
+    for start, span in zip(starts, spans):
+        assert (start > -0.03).all() and (start + span < 1.03).all()  # a window lies inside the image
+    whole = resized_crop(images[None], np.ones(1), np.full(1, 0.5), np.zeros(1), np.zeros(1), 0.35)
+    assert torch.equal(whole[0], images), "all of the area at aspect 1 is the image itself"
 
 
 def test_draws_are_uniform_and_unrelated():
@@ -76,6 +100,6 @@ def test_noise_per_image_in_any_batch_and_memory_format():
 
 
 def test_names_are_checked():
-    assert parse_augment("none") == () and parse_augment("flip + crop") == ("crop", "flip")
+    assert parse_augment("none") == () and parse_augment("flip + crop + resized-crop") == ("resized-crop", "crop", "flip")
     with pytest.raises(EscrimeError, match="Did you mean 'flip'"):
         parse_augment("flpi")

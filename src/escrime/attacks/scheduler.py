@@ -107,8 +107,8 @@ class Stream:
         answer = self._ask(state["x"], keys)
         if attack.give_up is not None:
             self._look_ahead(answer)
-        success, ends, asked = self._verify(state["x"], answer, keys)
-        answer = replace(answer, success=success.to(self.device))
+        success, ends, logits, asked = self._verify(state["x"], answer, keys)
+        answer = replace(answer, success=success.to(self.device), logits=logits)
         if attack.keep_best:
             _keep_best(state, torch.stack([(~answer.success).float(), attack.rank(answer, state["x"], rows)], dim=1))
         evaluated = state["x"]
@@ -163,11 +163,12 @@ class Stream:
             self.checked = True
         return logits
 
-    def _verify(self, x: Tensor, answer: Answer, keys: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _verify(self, x: Tensor, answer: Answer, keys: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Which iterates succeed, as the original says wherever the copy's answer is close; which jobs end with this
-        answer, by success or because they were done; and whom the original was asked about.
+        answer, by success or because they were done; the logits, the original's where it was asked, or an attack would
+        stop at the boundary of the copy; and whom it was asked about.
 
-        All on the CPU. The wait for the copy's flags is the only one of a step in which no answer is close.
+        All but the logits on the CPU. The wait for the copy's flags is the only one of a step in which no answer is close.
         """
         rows, logits = self.rows, answer.logits
         bad = ~logits.isfinite().all(1)
@@ -186,7 +187,7 @@ class Stream:
             # Under the noise that the copy saw, or the gap between the two would be the noise.
             logits, asked = self.twin.settle(x, logits, draw_keys(keys, 1), claimed)
             success = (self.attack.succeeded(logits, rows.labels, rows.targets) & claimed).cpu()
-        return success, (success & flags[3]) | flags[4], asked
+        return success, (success & flags[3]) | flags[4], logits, asked
 
     def _spend(self, answer: Answer, asked: Tensor | None) -> None:
         """Count the passes of this answer: one backward pass, or one per class whose logit was differentiated."""

@@ -35,6 +35,28 @@ def no_trace(model: nn.Module, device: torch.device):
                 parameter.requires_grad_(True)
 
 
+@contextmanager
+def full_precision(device: torch.device):
+    """Within the block a GPU computes float32 in float32: by default its convolutions use TensorFloat-32, whose mantissa
+    has 10 bits, which may speed up an attack but is not what a verdict rests on."""
+    if device.type != "cuda":
+        yield
+        return
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    if hasattr(products, "fp32_precision"):  # from torch 2.9 on
+        switches, name, exact = (convolutions.conv, products), "fp32_precision", "ieee"
+    else:
+        switches, name, exact = (convolutions, products), "allow_tf32", False
+    before = [getattr(switch, name) for switch in switches]
+    try:
+        for switch in switches:
+            setattr(switch, name, exact)
+        yield
+    finally:
+        for switch, value in zip(switches, before):
+            setattr(switch, name, value)
+
+
 def check_logits(logits: Tensor, rows: int) -> Tensor:
     """Return `logits` if they have shape (rows, K)."""
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != rows:

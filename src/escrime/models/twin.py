@@ -1,11 +1,14 @@
 """A model and its faster copy: attacks run on the copy, and nothing counts that the original would not say too."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 
 from ..errors import EscrimeError
 from ..randomness import row_keys
 from .prepare import prepare
+from .running import full_precision
 
 SAFETY = 10  # an answer stands on the copy when its logit margin is this many times the measured gap
 PROBE = 8  # answers compared before the gap counts as measured
@@ -55,7 +58,7 @@ class Twin:
     @torch.no_grad()
     def original(self, images: Tensor, keys: Tensor, said: Tensor) -> Tensor:
         """The original's logits (N, K) for `images`, of which the copy `said` (N, K); both saw the noise of `keys`."""
-        with row_keys(keys):
+        with row_keys(keys), full_precision(images.device):
             logits = self.model(images.clone())  # a model may write into what it is given
         gap = (logits - said).abs()
         self.gap = max(self.gap, float(torch.where(gap.isfinite(), gap, 0).max()))
@@ -84,7 +87,7 @@ class Twin:
     @torch.no_grad()
     def logits(self, images: Tensor, keys: Tensor) -> Tensor:
         """Logits (N, K): the copy's where the answer is beyond doubt, the original's for every closer image."""
-        with row_keys(keys):
+        with row_keys(keys), full_precision(images.device) if self.exact else nullcontext():
             logits = self.copy(images.clone())
         return self.settle(images, logits, keys)[0]
 

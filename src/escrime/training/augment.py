@@ -3,10 +3,12 @@
 It runs on the raw uint8 batch, before the conversion to float: a quarter of the memory traffic.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .checked import check_choice
@@ -15,18 +17,25 @@ AUGMENTATIONS = {
     "none": "the images as they are (the paper)",
     "flip": "mirrored left to right with probability 1/2",
     "crop": "shifted by up to `crop_padding` of the side in each direction, the border filled by reflection",
+    "resized-crop": "a random part of at least `crop_area` of the image, resized back (Szegedy et al., 2015, section 6)",
 }
+ASPECTS = (3 / 4, 4 / 3)  # width over height of a resized crop
 
 
 def parse_augment(text: str) -> tuple[str, ...]:
     """The augmentations of a setting such as "flip+crop", in the order they are applied; EscrimeError for others."""
     names = [part.strip() for part in str(text).split("+")]
     chosen = {check_choice("augment", name, AUGMENTATIONS) for name in names}
-    return tuple(name for name in ("crop", "flip") if name in chosen)
+    return tuple(name for name in ("resized-crop", "crop", "flip") if name in chosen)
 
 
-def augment(images: Tensor, names: tuple[str, ...], draw: Callable[[str], np.ndarray], padding: float) -> Tensor:
-    """Apply `names` (from `parse_augment`) to `images` (N, C, H, W) of any dtype; `draw(purpose)` gives N fractions."""
+def augment(images: Tensor, names: tuple[str, ...], draw: Callable[[str], np.ndarray], padding: float, area: float) -> Tensor:
+    """Apply `names` (from `parse_augment`) to uint8 `images` (N, C, H, W); `draw(purpose)` gives N fractions.
+
+    padding, area: the settings crop_padding and crop_area.
+    """
+    if "resized-crop" in names:
+        images = resized_crop(images, *(draw(f"resized-{part}") for part in ("area", "aspect", "row", "column")), area)
     if "crop" in names:
         images = crop(images, draw("crop-row"), draw("crop-column"), padding)
     if "flip" in names:
@@ -42,6 +51,26 @@ def crop(images: Tensor, rows: np.ndarray, columns: np.ndarray, padding: float) 
     image = torch.arange(len(images), device=images.device)[:, None, None, None]
     channel = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
     return images[image, channel, down, across]
+
+
+def resized_crop(
+    images: Tensor, areas: np.ndarray, aspects: np.ndarray, rows: np.ndarray, columns: np.ndarray, smallest: float
+) -> Tensor:
+    """A window of each image (N, C, H, W), between `smallest` and all of its area, resized back bilinearly and rounded.
+
+    The other arguments are fractions (N,) in [0, 1): where between the bounds the area lies and (in logarithm) the aspect
+    ratio, width over height in ASPECTS, and where the window lies. A side longer than the image is cut to it.
+    """
+    area = smallest + (1 - smallest) * areas
+    aspect = np.exp(math.log(ASPECTS[0]) + (math.log(ASPECTS[1]) - math.log(ASPECTS[0])) * aspects)
+    width, height = (np.minimum(np.sqrt(share), 1.0) for share in (area * aspect, area / aspect))
+    # The window in the coordinates of grid_sample, [-1, 1]: its center moves as far as its size leaves room.
+    theta = np.zeros((len(images), 2, 3), dtype=np.float32)
+    theta[:, 0, 0], theta[:, 0, 2] = width, (1 - width) * (2 * columns - 1)
+    theta[:, 1, 1], theta[:, 1, 2] = height, (1 - height) * (2 * rows - 1)
+    grid = F.affine_grid(torch.from_numpy(theta).to(images.device), list(images.shape), align_corners=False)
+    sampled = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return sampled.round_().clamp_(0, 255).to(images.dtype)
 
 
 def _sources(fractions: np.ndarray, side: int, padding: float) -> Tensor:

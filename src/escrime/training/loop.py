@@ -138,7 +138,9 @@ def fit(
                 pixels, labels = feed.pixels(rows)
                 context = Context(rows, draws, classes, settings.label_smoothing, tally)
                 if names:
-                    pixels = augment(pixels, names, partial(draws.fractions, rows=rows), settings.crop_padding)
+                    pixels = augment(
+                        pixels, names, partial(draws.fractions, rows=rows), settings.crop_padding, settings.crop_area
+                    )
                 with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
                     loss = objective(model, feed.floats(pixels), labels, context)
                 optimizer.zero_grad(set_to_none=True)

@@ -17,7 +17,7 @@ OPTIMIZERS = {
     "adamw": "Adam with decoupled weight decay (Loshchilov and Hutter, 2019)",
 }
 PRECISIONS = {
-    "float32": "single precision everywhere",
+    "float32": "single precision everywhere (on a GPU, convolutions in TensorFloat-32 unless you have switched that off)",
     "bfloat16": "bfloat16 autocast in forward and backward, float32 weights",
 }
 ON_OVERFITTING = {
@@ -44,8 +44,9 @@ class TrainSettings(Checked):
     label_smoothing: share of the label spread evenly over all classes, in the loss (never in crafting).
     ema: decay of an exponential moving average of the weights, which is then what is evaluated and returned; None: off.
     clip_gradient: largest l_2 norm of the whole parameter gradient; None: off.
-    augment: "none", "flip", "crop" or "flip+crop", drawn per image and epoch.
+    augment: "none", or some of "flip", "crop" and "resized-crop" joined by "+", drawn per image and epoch.
     crop_padding: of "crop", as a fraction of the side (0.125 is 4 pixels at 32).
+    crop_area: of "resized-crop", the smallest share of the image's area that is kept.
     freeze_batchnorm: keep BatchNorm on its running statistics and leave them as they are, which is right for
         pre-trained networks whose BatchNorm has been folded or whose new data are few.
     channels_last: lay images and weights out as NHWC in memory, which convolutions run faster on.
@@ -72,6 +73,7 @@ class TrainSettings(Checked):
     clip_gradient: float | None = None
     augment: str = "none"
     crop_padding: float = 0.125
+    crop_area: float = 0.35
     freeze_batchnorm: bool = False
     channels_last: bool = True
     precision: str = "float32"
@@ -85,6 +87,7 @@ class TrainSettings(Checked):
         self._put(check_number, "weight_decay")
         self._put(check_number, "momentum", "label_smoothing", high=0.9999)
         self._put(check_number, "crop_padding", high=0.5)
+        self._put(check_number, "crop_area", above=0, high=1)
         if self.ema is not None:
             self._put(check_number, "ema", high=0.999999)
         if self.clip_gradient is not None:
