@@ -105,7 +105,11 @@ TRAIN_EXAMPLES = """Examples:
 
   escrime train mobilenet_v2 --data imagenette --folder ~/imagenette2 --size 128 --weights mobilenet.safetensors --head slice
 
-Stop a training at any time; the same command continues it. `escrime list` names architectures, datasets and objectives."""
+  torchrun --nproc-per-node 2 -m escrime train googlenet --data imagenette --folder ~/imagenette2 --objective n-fgsm --eps 4/255
+
+Several processes, on one machine or on many, share every batch: settings and results stay those of one, up to rounding and
+BatchNorm. Stop a training at any time; the same command continues it. `escrime list` names architectures, datasets and
+objectives."""
 
 
 @app.command(epilog=TRAIN_EXAMPLES)
@@ -132,12 +136,13 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/ARCH-DATA-OBJECTIVE.")] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files too.")] = False,
 ) -> None:
     """Train a network, clean or robust, into weights.safetensors and metrics.csv.
 
     Running again continues: nothing that is finished is computed twice.
     """
-    from .experiment import pick_device
+    from .experiment.devices import processes
     from .experiment.training import Job, parse_settings, run_training
     from .training import TrainSettings
 
@@ -146,7 +151,8 @@ def train(
     aim = {"name": objective} | ({"eps": eps} if eps is not None else {}) | parse_settings(goal or [])
     job = Job(arch, data, aim, TrainSettings(**chosen), folder, size, weights, head, seed=seed)
     out = out or Path("runs") / f"{arch}-{data}-{objective}"
-    run_training(job, out, device=pick_device(device), command=_command())
+    with processes(device) as (here, rank):
+        run_training(job, out, device=here, rank=rank, command=_command(), tensorboard=tensorboard)
 
 
 def _believed(folder: Path) -> None:

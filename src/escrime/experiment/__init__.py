@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from .changes import apply_changes
+from .devices import pick_device
 from .schema import check_experiment, read_experiment
 
 
@@ -29,22 +30,3 @@ def run_experiment(
     run_stages(run)
     show_outcome(run)
     return folder.path
-
-
-def pick_device(name: str | None):
-    """The torch device to work on: the one named, or a GPU if there is one."""
-    import torch
-
-    from ..errors import EscrimeError
-
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise EscrimeError(f"device {name!r} is unknown; use cpu, cuda or cuda:N.") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise EscrimeError(f"device {name!r} is not available: torch sees no CUDA GPU here; use --device cpu.")
-    if device.type not in ("cpu", "cuda"):
-        raise EscrimeError(f"device {name!r} is not supported; use cpu, cuda or cuda:N.")
-    return device

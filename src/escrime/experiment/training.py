@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import time
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ..errors import EscrimeError
 from ..files import write_whole
 from ..models import build, save_weights
 from ..training import TrainSettings, fit, objective
+from ..training.processes import Processes
 from .folder import RunFolder, hardware
 from .progress import Display
 from .rates import readable
@@ -67,21 +69,30 @@ class Job:
         }
 
 
-def run_training(job: Job, out: Path | str, *, device: torch.device, command: str = "", quiet: bool = False) -> Path:
+def run_training(
+    job: Job,
+    out: Path | str,
+    *,
+    device: torch.device,
+    rank: int = 0,
+    command: str = "",
+    quiet: bool = False,
+    tensorboard: bool = False,
+) -> Path:
     """Train `job` in the folder `out` and return it: weights.safetensors, metrics.csv (one row per epoch), training.json
     and the checkpoint to continue from. The same command continues what was interrupted, bit for bit on a CPU.
 
+    rank: of this process where several share the work; only 0 writes and speaks. tensorboard: also write the numbers of
+    metrics.csv to tensorboard/.
     Errors: EscrimeError for unknown names and settings, unusable data, a folder that holds another training.
     """
-    goal, display, folder = objective(**job.objective), Display(quiet=quiet), RunFolder(out)
-    with display.bar("Read the images", None) as advance:
-        splits = data.load(
-            job.data,
-            size=job.size,
-            folder=job.folder,
-            download=job.folder is None,
-            progress=lambda done, total: advance(done=done, total=total, note=f"{done} of {total}"),
-        )
+    goal, display, folder = objective(**job.objective), Display(quiet=quiet or rank > 0), RunFolder(out)
+    team = Processes(device)
+    if rank == 0:
+        splits = _read(job, display)  # alone, so that images are decoded once per machine that shares the cache
+    team.told(None)
+    if rank > 0:
+        splits = _read(job, display)
     indices = data.IMAGENET_INDICES if job.data == "imagenette" and job.head == "slice" else None
     model = build(
         job.arch,
@@ -93,9 +104,12 @@ def run_training(job: Job, out: Path | str, *, device: torch.device, command: st
         mean=job.mean,
         std=job.std,
     ).to(device)
-    with folder.lock():
-        _refuse_strangers(folder.path)
-        log = Log(display, folder / METRICS, job.settings.epochs)
+    if team.count > 1:
+        display.say(f"{team.count} processes share every batch of {job.settings.batch_size} images.")
+    with folder.lock() if rank == 0 else nullcontext(), _writer(folder / "tensorboard", tensorboard and rank == 0) as board:
+        if rank == 0:
+            _refuse_strangers(folder.path)
+        log = Log(display, folder / METRICS, job.settings.epochs, board)
         result = fit(
             model,
             splits.train,
@@ -104,9 +118,11 @@ def run_training(job: Job, out: Path | str, *, device: torch.device, command: st
             checkpoint=folder / "checkpoint",
             seed=job.seed,
             device=device,
-            on_epoch=log.add,
+            on_epoch=log.add if rank == 0 else None,
             evaluate_on=splits.test if len(splits.test) else None,
         )
+        if rank > 0:
+            return folder.path
         log.write(result.history.to_dict("records"))
         folder.write_json(FACTS, job.facts(splits.train, device, command))
         # The last file: the training is complete when it exists.
@@ -119,18 +135,44 @@ def run_training(job: Job, out: Path | str, *, device: torch.device, command: st
     return folder.path
 
 
+def _read(job: Job, display: Display) -> data.Splits:
+    with display.bar("Read the images", None) as advance:
+        return data.load(
+            job.data,
+            size=job.size,
+            folder=job.folder,
+            download=job.folder is None,
+            progress=lambda done, total: advance(done=done, total=total, note=f"{done} of {total}"),
+        )
+
+
+@contextmanager
+def _writer(path: Path, wanted: bool):
+    """TensorBoard's SummaryWriter, or None."""
+    if not wanted:
+        yield None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise EscrimeError("--tensorboard needs TensorBoard; install it with: pip install tensorboard.") from None
+    with SummaryWriter(path) as board:
+        yield board
+
+
 def _refuse_strangers(path: Path) -> None:
-    known = {WEIGHTS, METRICS, FACTS, "checkpoint", ".lock"}
+    known = {WEIGHTS, METRICS, FACTS, "checkpoint", "tensorboard", ".lock"}
     strangers = sorted(entry.name for entry in path.iterdir() if entry.name not in known)
     if strangers:
         raise EscrimeError(f"{path} holds something else than a training ({strangers[0]}); give another folder with --out.")
 
 
 class Log:
-    """The table on the screen, a line per epoch, and the same rows in metrics.csv, written whole after each."""
+    """The table on the screen, a line per epoch, and the same rows in metrics.csv, written whole after each; on request
+    also on TensorBoard's `board`."""
 
-    def __init__(self, display: Display, path: Path, epochs: int):
-        self.display, self.path, self.epochs = display, path, epochs
+    def __init__(self, display: Display, path: Path, epochs: int, board=None):
+        self.display, self.path, self.epochs, self.board = display, path, epochs, board
         self.rows: list[dict] = []
         self.started = time.monotonic()
 
@@ -142,6 +184,10 @@ class Log:
             self.columns = COLUMNS | PROBES if probed else COLUMNS
             self.display.say("".join(f"{heading:>{WIDTH}}" for heading in [*self.columns, "left"]), whole=True)
         self.write([*self.rows, row])
+        if self.board is not None:
+            for name, value in row.items():
+                if name != "epoch" and value == value:
+                    self.board.add_scalar(name, value, int(row["epoch"]))
         done = int(row["epoch"]) - self.first + 1
         left = (self.epochs - int(row["epoch"])) * (time.monotonic() - self.started) / done
         cells = [_cell(row.get(column), form) for column, form in self.columns.values()]

@@ -1,6 +1,7 @@
 """What an objective knows about a batch besides images and labels, and the loss all objectives share."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,10 +32,11 @@ class Tally:
         self.clean_seen += clean
         self.adversarial_seen += len(labels) - clean
 
-    def accuracies(self) -> tuple[float, float]:
-        """(clean, adversarial) accuracy in [0, 1]; NaN for a kind the loss never saw."""
-        pairs = ((self.clean_right, self.clean_seen), (self.adversarial_right, self.adversarial_seen))
-        return tuple(float(right) / seen if seen else float("nan") for right, seen in pairs)
+    def accuracies(self, total: Callable[[list[float]], list[float]] = list) -> tuple[float, float]:
+        """(clean, adversarial) accuracy in [0, 1]; NaN for a kind the loss never saw. total: adds up several processes."""
+        counts = [self.clean_right, self.clean_seen, self.adversarial_right, self.adversarial_seen]
+        clean_right, clean_seen, right, seen = total([float(count) for count in counts])
+        return clean_right / clean_seen if clean_seen else math.nan, right / seen if seen else math.nan
 
 
 @dataclass

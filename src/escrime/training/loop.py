@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..errors import EscrimeError
 from ..threat import epsilon
 from .alarms import PROBED
 from .augment import augment, parse_augment
@@ -29,9 +28,11 @@ from .identity import identity, weights_digest
 from .monitor import Monitor
 from .objectives import objective as named_objective
 from .probe import accuracies
+from .processes import Processes
 from .schedule import learning_rate
 from .session import pick_device, seed_dropout, session, training_mode
 from .settings import TrainSettings
+from .setup import check, count_classes, last_good, make_optimizer, statistics
 from .watch import LossWatch
 
 COLUMNS = ("epoch", "loss", "accuracy", "adversarial_accuracy", "learning_rate", "seconds", "images_per_second")
@@ -90,14 +91,19 @@ def fit(
     `probe_images` in the settings, an objective with an ε holds back images and watches for overfitting on them: see
     TrainSettings and FitResult.
 
+    Where torch.distributed is set up, as under torchrun, the processes share every batch: `batch_size` is that of all of
+    them together (see processes.py). The first one probes, evaluates and writes; every one returns the same weights, but
+    `best_weights` only the first.
+
     Global random generators, gradient mode and memory format are afterwards as they were; gradients are None.
     Errors: EscrimeError for unusable input, a checkpoint of another run, a loss that diverges, a disk that is full.
     """
     objective = named_objective(objective) if isinstance(objective, str) else objective
     settings = TrainSettings() if settings is None else settings
-    _check(model, objective, settings)
+    check(model, objective, settings)
     seed = check_count("seed", seed, low=0)
     device = pick_device(model, device)
+    team = Processes(device)
     feed = Feed(data, device, settings.channels_last)
     probe = None if evaluate_on is None else Feed(evaluate_on, device, settings.channels_last)
     probe_eps = epsilon(getattr(objective, "eps", 8 / 255) if evaluate_eps is None else evaluate_eps)
@@ -106,12 +112,14 @@ def fit(
         kept, held = hold_back(data, settings.probe_images, seed)
         monitor = Monitor(feed, held, eps, seed, settings)
     steps = steps_per_epoch(len(kept), settings.batch_size)
+    team.check(len(kept) // steps)
     keys, names = image_keys(seed, data.ids), parse_augment(settings.augment)
 
     with session(model, device, settings.channels_last):
-        classes = _classes(model, feed)
+        classes = count_classes(model, feed)
+        team.same_weights(model)
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimizer = _optimizer(parameters, settings, device)
+        optimizer = make_optimizer(parameters, settings, device)
         average = None if settings.ema is None else Average(model, settings.ema)
         averaged = average.in_place if average is not None else ExitStack  # the model holds what would be returned
         saved = None
@@ -119,7 +127,8 @@ def fit(
             run = identity(model, data, objective, settings, seed)
             saved = Checkpoint(Path(checkpoint).expanduser() / LAST, run, weights_digest(model))
         resumed, history = saved.load(model, optimizer, average) if saved else (0, [])
-        if monitor is not None:
+        team.agree((resumed, len(feed)), "(epochs found done, images)")
+        if monitor is not None and team.first:
             with averaged():
                 monitor.resume(model, history, *((saved.path.with_name(BEST), saved.identity) if saved else (None, None)))
 
@@ -127,12 +136,12 @@ def fit(
             if monitor is not None and monitor.stops(history):
                 break
             training_mode(model, settings.freeze_batchnorm)
-            seed_dropout(device, seed, epoch)
+            seed_dropout(device, seed, epoch, team.rank)
             draws, tally = Draws(keys, epoch), Tally()
-            watch = LossWatch(epoch + 1, _last_good(saved, epoch))
+            watch = LossWatch(epoch + 1, last_good(saved, epoch))
             started = time.perf_counter()
             for index, rows in enumerate(epoch_order(len(kept), seed, epoch, settings.batch_size)):
-                rows = kept[rows]
+                weight, rows = team.weight(rows), kept[team.part(rows)]
                 done = epoch * steps + index
                 rate = learning_rate(settings, done, settings.epochs * steps)
                 pixels, labels = feed.pixels(rows)
@@ -144,7 +153,8 @@ def fit(
                 with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
                     loss = objective(model, feed.floats(pixels), labels, context)
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                (loss if weight == 1 else loss * weight).backward()
+                team.average_gradients(parameters)
                 if settings.clip_gradient is not None:
                     nn.utils.clip_grad_norm_(parameters, settings.clip_gradient)
                 for group in optimizer.param_groups:
@@ -158,69 +168,33 @@ def fit(
             watch.look()
             watch.check_weights(model)
             seconds = time.perf_counter() - started
-            values = (epoch + 1, watch.mean(), *tally.accuracies(), rate, seconds, len(kept) / seconds)
+            team.average(statistics(model, average))
+            values = (epoch + 1, watch.mean(team.total), *tally.accuracies(team.total), rate, seconds, len(kept) / seconds)
             record = dict.fromkeys(COLUMNS, math.nan) | dict(zip(COLUMNS, values))
-            if monitor is not None:
+            if monitor is not None and team.first:
                 with averaged():
                     record |= monitor.look(model, history, record)
-            if probe is not None:
+            if probe is not None and team.first:
                 with averaged():
                     clean, fooled = accuracies(model, probe, probe_eps)
                 record |= {"test_accuracy": clean, "test_fgsm_accuracy": fooled, "test_eps": probe_eps}
+            record = team.told(record)
             history.append(record)
-            if saved is not None:
+            if saved is not None and team.first:
                 saved.save(model, optimizer, average, epoch + 1, history)
-            if monitor is not None:
+            if monitor is not None and team.first:
                 monitor.best.save()
                 monitor.tell(history)
             if on_epoch is not None:
                 on_epoch(dict(record))
         if monitor is not None and monitor.holds_best(history):
-            monitor.best.restore(model)
+            if team.first:
+                monitor.best.restore(model)
+            team.same_weights(model)
         elif average is not None:
             average.swap()
     path, table = saved.path if saved else None, pd.DataFrame([dict.fromkeys(COLUMNS, math.nan) | record for record in history])
     if monitor is None:
         return FitResult(model, table, resumed, path)
-    return FitResult(model, table, resumed, path, monitor.best.epoch, monitor.best.weights, monitor.sentences(history))
-
-
-def _check(model, objective, settings) -> None:
-    if not isinstance(model, nn.Module):
-        raise EscrimeError(f"the model is a {type(model).__name__}; give a torch.nn.Module that returns logits.")
-    if not callable(objective):
-        raise EscrimeError(f"objective {objective!r} is no name and no callable (model, images, labels, context).")
-    if not isinstance(settings, TrainSettings):
-        raise EscrimeError(f"settings are a {type(settings).__name__}; give escrime.training.TrainSettings(...).")
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise EscrimeError("the model has no parameter to train; set requires_grad on those that should learn.")
-
-
-def _classes(model: nn.Module, feed: Feed) -> int:
-    """K, from the logits of one image; refuses labels that the model has no output for."""
-    model.eval()
-    with torch.no_grad():
-        logits = model(feed.floats(feed.pixels(np.zeros(1, dtype=np.int64))[0]))
-    if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
-        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise EscrimeError(f"the model returns {shape} for one image; a classifier returns logits (N, K).")
-    highest = int(np.max(feed.data.labels))
-    if highest >= logits.shape[1]:
-        raise EscrimeError(
-            f"the data contain class {highest}, but the model has {logits.shape[1]} classes; "
-            f"build it with {highest + 1} or more."
-        )
-    return logits.shape[1]
-
-
-def _optimizer(parameters: list[nn.Parameter], settings: TrainSettings, device: torch.device) -> torch.optim.Optimizer:
-    shared = dict(lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=device.type in ("cpu", "cuda"))
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, **shared)
-    return torch.optim.SGD(parameters, momentum=settings.momentum, nesterov=settings.nesterov, **shared)
-
-
-def _last_good(saved: Checkpoint | None, epochs: int) -> str:
-    if saved is None:
-        return "no checkpoint folder was given"
-    return f"the last good checkpoint is {saved.path} after epoch {epochs}" if epochs else "there is no checkpoint yet"
+    best_epoch = team.told(monitor.best.epoch) or None
+    return FitResult(model, table, resumed, path, best_epoch, monitor.best.weights or None, monitor.sentences(history))

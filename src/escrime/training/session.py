@@ -48,9 +48,10 @@ def training_mode(model: nn.Module, freeze_batchnorm: bool) -> None:
                 module.eval()
 
 
-def seed_dropout(device: torch.device, seed: int, epoch: int) -> None:
-    """Seed what dropout draws from; only this device's generator, which `session` gives back."""
-    number = generator("training", seed, "dropout", epoch).initial_seed()
+def seed_dropout(device: torch.device, seed: int, epoch: int, rank: int = 0) -> None:
+    """Seed what dropout draws from, another way in each process; only this device's generator, which `session` gives back."""
+    parts = ("training", seed, "dropout", epoch) + ((rank,) if rank else ())
+    number = generator(*parts).initial_seed()
     torch.default_generator.manual_seed(number)
     if device.type == "cuda":
         torch.cuda.default_generators[device.index].manual_seed(number)

@@ -1,6 +1,7 @@
 """Losses of an epoch, kept on the device and looked at rarely, so that a step never waits for its loss."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +45,10 @@ class LossWatch:
         if not torch.stack([tensor.isfinite().all() for tensor in floats]).all():
             raise self._diverged("a weight became NaN or infinite", self._last_rate)
 
-    def mean(self) -> float:
-        """Mean loss per image so far."""
-        return self.total / self.images
+    def mean(self, total: Callable[[list[float]], list[float]] = list) -> float:
+        """Mean loss per image so far. total: adds up several processes."""
+        loss, images = total([self.total, self.images])
+        return loss / images
 
     def _diverged(self, what: str, rate: float) -> EscrimeError:
         return EscrimeError(
