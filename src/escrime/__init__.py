@@ -15,6 +15,7 @@ _HOMES = {
     "FGSM": "attacks",
     "FMN": "attacks",
     "PGD": "attacks",
+    "RayS": "attacks",
     "Square": "attacks",
     "WorstCase": "attacks",
     "MajorityVote": "defenses",
@@ -27,6 +28,7 @@ _HOMES = {
     "EscrimeError": "errors",
     "Normalized": "models",
     "build": "models",
+    "load_model": "models",
     "fit": "training",
 }
 __all__ = [*_HOMES, "__version__"]

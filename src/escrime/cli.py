@@ -155,6 +155,85 @@ def train(
         run_training(job, out, device=here, rank=rank, command=_command(), tensorboard=tensorboard)
 
 
+EVALUATE_EXAMPLES = """Examples:
+
+  escrime evaluate --model torchvision:resnet50 --data ~/photos --eps 4/255
+
+  escrime evaluate --model resnet18@weights.pth --data ~/photos --eps 2/255,4/255,8/255 --limit 200 --budget 10min
+
+  escrime evaluate --model mine.py:load --data ~/photos --eps 4/255 --json --fail-under 0.4 --strict
+
+The folder holds one subfolder per class, named as the model names it (or by WordNet id). Exit code 3: a validity check forbids
+to believe the number (--strict); 4: less robust than --fail-under. Stop at any time; the same command continues."""
+
+
+@app.command(epilog=EVALUATE_EXAMPLES)
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="SPEC", help="torchvision:NAME, timm:NAME, hf:ORG/NAME, ARCH@FILE, FILE.py:FUNCTION, FILE.pt2, FILE.onnx."
+        ),
+    ],
+    data: Annotated[str, typer.Option(metavar="DIR", help="A folder of images, CLASS/*.jpg, or a dataset's name.")],
+    eps: Annotated[str, typer.Option(metavar="EPS,...", help="The attacker's budget; the first is the headline.")],
+    attack: Annotated[
+        str, typer.Option(metavar="NAME,...", help="Default: FGSM and AutoAttack; Square or RayS on a black box.")
+    ] = "",
+    norm: Annotated[str, typer.Option(help="linf or l2.")] = "linf",
+    threat: Annotated[str | None, typer.Option(help="white-box, scores or labels: what the attacker sees.")] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", help="That many images, as many of each class.")] = None,
+    size: Annotated[int | None, typer.Option(metavar="PX", help="Edge length of the images; default: the model's own.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="The strongest answer this time allows, such as 10min.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/evaluate-MODEL.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print the answer as JSON, and nothing else.")] = False,
+    fail_under: Annotated[
+        float | None, typer.Option(metavar="X", help="Exit with 4 if robust accuracy is below X (0 to 1).")
+    ] = None,
+    strict: Annotated[bool, typer.Option(help="Exit with 3 if a validity check forbids to believe the number.")] = False,
+    skip_unreadable: Annotated[bool, typer.Option(help="Leave out, count and name unreadable images.")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Go on although clean accuracy is at chance.")] = False,
+) -> None:
+    """How robust is this model? Clean and robust accuracy on your images, with intervals, checks and a report."""
+    import json
+
+    from .experiment.answer import answer, seconds, show
+    from .experiment.assess import assess
+    from .experiment.devices import processes, wait_for_all
+    from .experiment.question import Question
+
+    if fail_under is not None and not 0 <= fail_under <= 1:
+        raise EscrimeError(f"--fail-under {fail_under:g} is no share of the images; give a number from 0 to 1, such as 0.4.")
+    try:
+        time_left = None if budget is None else seconds(budget)
+    except (ValueError, KeyError):
+        raise EscrimeError(f"--budget {budget!r} is no time; write 90s, 10min or 2h.") from None
+    split = lambda text: tuple(part.strip() for part in text.split(",") if part.strip())  # noqa: E731
+    question = Question(
+        model, data, split(eps), norm, threat, split(attack), limit, size, time_left, seed, anyway, skip_unreadable
+    )
+    with processes(device) as (here, rank):
+        count, barrier = wait_for_all()
+        run = assess(question, out, device=here, rank=rank, count=count, barrier=barrier, command=_command(), quiet=json_)
+        if rank > 0:
+            return
+        found = answer(run)
+        run.folder.write_json("answer.json", found)
+        if json_:
+            typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        else:
+            show(run, found)
+    if strict:
+        _believed(run.folder.path)
+    if fail_under is not None and found["robust"]["accuracy"] < fail_under:
+        typer.echo(f"robust accuracy {found['robust']['accuracy']:.1%} is below --fail-under {fail_under:g}", err=True)
+        raise typer.Exit(4)
+
+
 def _believed(folder: Path) -> None:
     """Leave with exit code 3 and the sentences of the verdicts that may not be believed."""
     from .report.validity import read_verdicts

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from escrime import APGD, DGSM, FGSM, FMN, PGD, AutoAttack, CarliniWagner, DeepFool, Square, WorstCase
-from escrime.attacks import RandomPoints
+from escrime.attacks import RandomPoints, RayS
 from escrime.attacks.minimum_norm import MinimumNorm
 
 CW = {"steps": 8, "rounds": 2, "initial_c": 1.0, "step_size": 0.05}
@@ -37,6 +37,9 @@ ATTACKS = [
     Square(0.1, queries=15),
     Square(0.5, queries=15, norm="l2", restarts=2),
     Square(0.1, queries=15, target=3, early_stop=False),
+    RayS(0.1, queries=40),
+    RayS(queries=60, stop_within=True),
+    RayS(0.3, queries=40, target=3),
     RandomPoints(0.1, draws=20),
     RandomPoints(0.5, draws=5, norm="l2"),
     RandomPoints(0.1, draws=5, target=3, early_stop=False),

@@ -10,6 +10,7 @@ from .fgsm import FGSM
 from .fmn import FMN
 from .pgd import PGD
 from .random_points import RandomPoints
+from .rays import RayS
 from .square import Square
 from .worst_case import WorstCase
 
@@ -25,6 +26,7 @@ __all__ = [
     "Outcome",
     "PGD",
     "RandomPoints",
+    "RayS",
     "Square",
     "WorstCase",
 ]

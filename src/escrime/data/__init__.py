@@ -6,11 +6,12 @@
 """
 
 from .cache import cache_folder
+from .classes import labels_for
 from .content import overlap
 from .decode import UnreadableImage, read_image
 from .imagenette import IMAGENET_INDICES, WNIDS
 from .imageset import ImageSet, Splits
-from .load import DATASETS, load
+from .load import DATASETS, load, load_to_judge
 
 __all__ = [
     "DATASETS",
@@ -20,7 +21,9 @@ __all__ = [
     "UnreadableImage",
     "WNIDS",
     "cache_folder",
+    "labels_for",
     "load",
+    "load_to_judge",
     "overlap",
     "read_image",
 ]

@@ -41,6 +41,21 @@ def list_folder(folder: Path | str) -> tuple[tuple[str, ...], Listing, Listing]:
     return _split(classes, list_classes(root, "", classes))
 
 
+def list_to_judge(folder: Path | str) -> tuple[tuple[str, ...], Listing]:
+    """(classes, images) of the images in a folder to judge a model on: the test part where DIR/train is, else all of
+    DIR/CLASS/*, or of DIR/val/CLASS/* alone. Errors: as `list_folder`.
+    """
+    root = existing_folder(folder)
+    inside = subfolders(root)
+    if "train" in inside and subfolders(root / "train"):
+        classes, _, test = list_folder(root)
+        return classes, test
+    if inside and set(inside) <= set(TEST_NAMES):
+        root = root / inside[0]
+    classes = class_folders(root)
+    return tuple(classes), list_classes(root, "", classes)
+
+
 def wordnet_ids(classes: tuple[str, ...]) -> tuple[str, ...] | None:
     """The classes themselves when all are WordNet ids such as n01440764 (ImageNet's folder names), else None."""
     return classes if all(re.fullmatch(r"n\d{8}", name) for name in classes) else None

@@ -16,7 +16,7 @@ from .content import fingerprint
 from .digits import SIDE as DIGITS_SIDE
 from .digits import digits
 from .files import read_files
-from .folder import list_folder, wordnet_ids
+from .folder import list_folder, list_to_judge, wordnet_ids
 from .imageset import ImageSet, Splits
 from .listing import Listing
 
@@ -86,6 +86,21 @@ def load(
     skipped = _report_skipped(decoded, kept, on_error)
     sets = (_image_set(name, files, found, classes, wnids) for files, found in zip(kept, decoded, strict=True))
     return Splits(*sets, skipped=skipped)
+
+
+def load_to_judge(
+    source: Path | str, size: int, *, cache=None, on_error: str = "raise", progress: Progress | None = None
+) -> ImageSet:
+    """The images to judge a model on: those of a folder (see `list_to_judge`), or the test set of a dataset by its name.
+
+    size, cache, on_error, progress and errors: as in `load`.
+    """
+    if str(source) in DATASETS and not Path(source).is_dir():
+        return load(str(source), split="test", size=size, cache=cache, on_error=on_error, progress=progress).test
+    classes, files = list_to_judge(source)
+    found = read_files(files, size, cache=cache, progress=progress)
+    _report_skipped([found], [files], on_error)
+    return _image_set("folder", files, found, classes, wordnet_ids(classes))
 
 
 def _image_set(name: str, files: Listing, found: Decoded, classes, wnids) -> ImageSet:

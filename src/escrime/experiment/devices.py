@@ -43,7 +43,7 @@ def processes(name: str | None):
                 f"{here} processes were started here for {torch.cuda.device_count()} GPUs; "
                 "start as many as there are, or say --device cpu."
             )
-    fabric = _fabric()(accelerator=device.type, strategy="ddp", devices=here, num_nodes=count // here)
+    fabric = _fabric(accelerator=device.type, devices=here, num_nodes=count // here)
     fabric.launch()
     try:
         yield fabric.device, fabric.global_rank
@@ -54,14 +54,26 @@ def processes(name: str | None):
             dist.destroy_process_group()
 
 
-def _fabric():
+def wait_for_all():
+    """How many processes there are, and a call in which each waits for all."""
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_world_size(), dist.barrier
+    return 1, lambda: None
+
+
+def _fabric(**settings):
     import logging
+    from datetime import timedelta
 
     try:
         from lightning_fabric import Fabric
+        from lightning_fabric.strategies import DDPStrategy
     except ImportError:
         raise EscrimeError(
             "several processes need Lightning Fabric; install it with: pip install 'escrime[distributed]'."
         ) from None
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    return Fabric
+    # One process may work alone for hours, as when it judges the model: the others wait.
+    return Fabric(strategy=DDPStrategy(timeout=timedelta(days=7)), **settings)

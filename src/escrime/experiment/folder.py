@@ -14,7 +14,6 @@ from pathlib import Path
 from .. import __version__
 from ..errors import EscrimeError
 from ..files import write_whole
-from .schema import Experiment
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "scipy", "safetensors")
 
@@ -40,9 +39,14 @@ class RunFolder:
     def write_json(self, name: str, content) -> None:
         write_whole(self / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
-    def prepare(self, name: str, experiment: Experiment, dataset: dict, device: str, command: str) -> None:
-        """Make the folder, or check that it belongs to the same experiment on the same data."""
-        settings = experiment.model_dump(mode="json", by_alias=True)
+    def prepare(
+        self, name: str, settings: dict, dataset: dict, device: str, command: str, kind: str = "experiment", **facts
+    ) -> None:
+        """Make the folder, or check that it belongs to the same experiment on the same data.
+
+        settings: JSON values with `title` and `seed`. kind: "experiment", or "evaluation" of a model as it is. facts: what
+        else the manifest is to say.
+        """
         identity = {"experiment": settings, "dataset": dataset}
         if (self / "manifest.json").exists():
             old = self.manifest
@@ -62,18 +66,20 @@ class RunFolder:
             "manifest.json",
             {
                 "name": name,
-                "title": experiment.title,
+                "kind": kind,
+                "title": settings["title"],
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
                 "escrime": __version__,
                 "versions": {package: _version(package) for package in PACKAGES},
                 "commit": _commit(),
                 "python": platform.python_version(),
                 "hardware": hardware(device),
-                "seed": experiment.seed,
+                "seed": settings["seed"],
                 "command": command,
                 **identity,
                 "models": {},
                 "stages": [],
+                **facts,
             },
         )
 

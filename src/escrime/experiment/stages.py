@@ -9,6 +9,7 @@ from torch import nn
 from ..evaluation import read_records
 from ..evaluation.approach import Approaches
 from ..evaluation.cases import as_cases
+from ..evaluation.checks.data import data_findings
 from ..evaluation.engine import evaluate_parts, step_of
 from ..evaluation.images import PART, slices
 from ..evaluation.records import write_part
@@ -17,7 +18,7 @@ from ..files import write_whole
 from ..models import save_weights
 from ..training import fit, objective
 from .analysis import flatness, pattern_shows_features
-from .checking import check, finish_checks
+from .checking import check, finish_checks, sample_of
 from .examples import make_examples
 from .run import ADVERSARIAL, Run
 
@@ -30,13 +31,14 @@ def run_stages(run: Run) -> list[Path]:
         target = run.target
         # Weights are loaded before the folder exists, so that a wrong file leaves nothing behind.
         untrained = {model: run.fresh(model) for model in run.experiment.models if not run.checkpoint(model).exists()}
-        run.folder.prepare(run.name, run.experiment, run.dataset(), str(run.device), run.command)
+        settings = run.experiment.model_dump(mode="json", by_alias=True)
+        run.folder.prepare(run.name, settings, run.dataset(), str(run.device), run.command)
         for model in run.experiment.models:
             train(run, model, untrained.pop(model, None))
         for model in run.experiment.models:
             evaluate(run, model)
         if run.experiment.checks.enabled:
-            finish_checks(run)
+            finish_checks(run.folder, data_findings(run.test, run.splits.train), run.experiment.headline)
         records = read_records(run.folder.path)
         for model in run.experiment.models:
             look_closer(run, model, records, target)
@@ -137,7 +139,19 @@ def evaluate(run: Run, model: str) -> None:
             key = (*part.case.name, part.attack)
             advance(cost[key] * frame["image"].nunique(), note=f"{part.attack}{defense}")
     if run.experiment.checks.enabled:
-        check(run, model, cases, approaches, source)
+        check(
+            run.folder,
+            run.display,
+            f"Check {model}",
+            cases,
+            approaches,
+            source,
+            headline=run.experiment.headline,
+            effort=run.experiment.checks.effort,
+            seed=run.experiment.seed,
+            draws=draws,
+            sample=partial(sample_of, run),
+        )
 
 
 def look_closer(run: Run, model: str, records, target: int) -> None:

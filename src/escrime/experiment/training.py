@@ -126,7 +126,8 @@ def run_training(
         log.write(result.history.to_dict("records"))
         folder.write_json(FACTS, job.facts(splits.train, device, command))
         # The last file: the training is complete when it exists.
-        save_weights(model, folder / WEIGHTS, {"arch": job.arch, "classes": list(splits.train.classes)})
+        about = {"arch": job.arch, "classes": list(splits.train.classes), "size": int(splits.train.images.shape[-1])}
+        save_weights(model, folder / WEIGHTS, about)
     if result.resumed:
         display.say(f"{result.resumed} of {job.settings.epochs} epochs were found done.")
     for warning in result.warnings:

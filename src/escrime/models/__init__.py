@@ -5,16 +5,20 @@ from .normalized import Normalized, logits_and_auxiliary
 from .prepare import numerical_gap, prepare
 from .registry import build
 from .small import LeNet, WideResNetSmall
+from .specs import SPECS, Loaded, load_model
 from .weights import load_weights, read_metadata, save_weights
 
 __all__ = [
     "ARCHITECTURES",
     "Architecture",
     "LeNet",
+    "Loaded",
     "Normalized",
+    "SPECS",
     "WideResNetSmall",
     "architecture",
     "build",
+    "load_model",
     "load_weights",
     "logits_and_auxiliary",
     "numerical_gap",

@@ -36,11 +36,11 @@ class Headline:
 
 
 def headline_eps(run: Run) -> float | None:
-    """The ε of the first lines; None without an FGSM sweep.
+    """The ε of the first lines; None without a sweep of an attack on an undefended network.
 
-    It is the experiment's, else the smallest measured one at which FGSM takes half of the first network's accuracy.
+    It is the experiment's, else the smallest measured one at which the attack takes half of the first network's accuracy.
     """
-    sweep = next((s for m in run.models if (s := run.sweep(m, "none", "white-box", "FGSM", run.main_subset)) is not None), None)
+    sweep = next((found for model in run.models if (found := first_sweep(run, model)) is not None), None)
     if sweep is None or not sweep.n or sweep.eps[-1] == 0:
         return None
     wanted = run.manifest.get("experiment", {}).get("headline_eps")
@@ -54,28 +54,35 @@ def headline_eps(run: Run) -> float | None:
 
 def headline(run: Run, model: str, eps: float | None) -> Headline:
     """The sentence and the tiles of one model at `eps`."""
-    bare = run.sweep(model, "none", "white-box", "FGSM", run.main_subset)
+    bare = first_sweep(run, model)
     if eps is None or bare is None or not bare.n or bare.at(eps) is None:
-        return Headline(model, None, f"{model} was not attacked with FGSM.")
-    clean = bare.at(0.0)
+        return Headline(model, None, f"{model} was not attacked without a defense.")
+    clean, attack = bare.at(0.0), bare.attack
     attacked = bare.at(eps)
     tiles = [Tile("clean images", [Number("undefended", clean)])] if clean else []
-    tiles.append(Tile(f"FGSM, ε*\u00a0=\u00a0{eps_text(eps)}", [Number("undefended, white-box", attacked)]))
+    tiles.append(Tile(f"{attack}, ε*\u00a0=\u00a0{eps_text(eps)}", [Number("undefended, white-box", attacked)]))
     worth = []
     for defense in dict.fromkeys(defense for defense, _ in run.defenses(model) if defense != "none"):
         numbers = [number(run, model, defense, threat, bare, eps) for threat in (TRANSFER, ADAPTIVE)]
         tiles.append(Tile(f"{defense_name(defense)}, ε*\u00a0=\u00a0{eps_text(eps)}", numbers))
         worth.append((defense_name(defense), *(n.gain for n in numbers)))
     before = f"from {percent(clean.value)} to {percent(attacked.value)}" if clean else f"to {percent(attacked.value)}"
-    sentence = f"One gradient step of ε* = {eps_text(eps)} (FGSM) takes {model} {before} correct"
+    what = f"One gradient step of ε* = {eps_text(eps)} (FGSM)" if attack == "FGSM" else f"{attack} at ε* = {eps_text(eps)}"
+    sentence = f"{what} takes {model} {before} correct"
     said = worth_text(worth)
     return Headline(model, eps, f"{sentence}; {said}." if said else f"{sentence}.", tiles)
+
+
+def first_sweep(run: Run, model: str) -> Sweep | None:
+    """The sweep the first lines speak of: FGSM's, else that of the first attack on the undefended network."""
+    sweeps = (run.sweep(model, "none", "white-box", attack, run.main_subset) for attack in run.attacks(model))
+    return next((sweep for sweep in sweeps if sweep is not None and sweep.n), None)
 
 
 def number(run: Run, model: str, defense: str, threat: str, bare: Sweep, eps: float) -> Number:
     """A defense's accuracy at `eps` under one threat level, and its gain over no defense on the same images."""
     label = {TRANSFER: "attacker ignores it", ADAPTIVE: "attacker knows it"}[threat]
-    sweep = run.sweep(model, defense, threat, "FGSM", run.main_subset)
+    sweep = run.sweep(model, defense, threat, bare.attack, run.main_subset)
     point = sweep.at(eps) if sweep is not None and sweep.n else None
     return Number(f"{label} ({threat})", point, sweep.against(bare, eps) if point else None)
 

@@ -12,6 +12,7 @@ from .search import (
     Quarry,
     Stage,
     Trial,
+    decision_stages,
     gradient_stages,
     longer_stages,
     other_stages,
@@ -38,6 +39,8 @@ def examine(quarry: Quarry, approach: Approach, classes: int) -> Examination:
     n, before = len(quarry.left), quarry.accuracy
     findings = gradient_findings(approach.gradients, approach.settings) if approach.gradients is not None else []
     hidden = any(finding.severity == "alarm" for finding in findings)
+    if approach.blind:
+        return _from_outside(quarry, before)
     if not n or quarry.eps <= 0:
         return Examination(findings, [])
 
@@ -63,19 +66,38 @@ def examine(quarry: Quarry, approach: Approach, classes: int) -> Examination:
     return Examination(findings, stages)
 
 
+def _from_outside(quarry: Quarry, before: float) -> Examination:
+    """A black box: what more questions find, and that nobody has seen its gradients."""
+    n = len(quarry.left)
+    unseen = Finding(
+        "black-box",
+        "note",
+        "The model gives no gradients: attacks could only ask it for answers, and who has its weights may do better",
+        {"images": n},
+        "Where the weights are at hand, evaluate the model as a torch module; otherwise say that the attacks were black-box.",
+    )
+    if not n or quarry.eps <= 0:
+        return Examination([unseen], [])
+    for stage in [*other_stages(quarry), *decision_stages(quarry)]:
+        quarry.run(stage)
+    stages = _useful(quarry) if (before - quarry.accuracy) * n >= 1 else []
+    strength = _weaker(quarry, before)
+    return Examination([unseen, replace(strength, answered=bool(stages) and strength.severity != "passed")], stages)
+
+
 def _notable(gain: float, n: int) -> bool:
     return gain >= NOTABLE and gain * n >= FEWEST - 0.5
 
 
 def _weaker(quarry: Quarry, before: float) -> Finding:
-    """The attacks that were run against escrime's own, both following the gradient."""
+    """The attacks that were run against escrime's own."""
     n, after = len(quarry.left), quarry.accuracy
     evidence = {"images": n, "eps": quarry.eps, "before": round(before, 4), "after": round(after, 4), **_trials(quarry.trials)}
     if not _notable(before - after, n):
         return Finding(
             "attack-strength",
             "passed",
-            f"Stronger gradient attacks find no more than those that were run ({n} images)",
+            f"Stronger attacks find no more than those that were run ({n} images)",
             evidence,
         )
     return Finding(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ...attacks import APGD, PGD, RandomPoints, Square
+from ...attacks import APGD, PGD, RandomPoints, RayS, Square
 from ...attacks.base import Attack
 from ...attacks.surface import Surface
 from ...models.twin import Twin
@@ -125,6 +125,14 @@ def other_stages(quarry: Quarry) -> list[Stage]:
     if quarry.randomized:
         square = replace(square.against_noise(effort.eot), queries=max(effort.queries // effort.eot, 1))
     return [*stages, Stage(f"Square-{square.queries}", "scores", square, quarry.surface)]
+
+
+def decision_stages(quarry: Quarry) -> list[Stage]:
+    """The attack that needs labels only, for a black box whose scores say nothing."""
+    if quarry.norm != "linf":
+        return []
+    rays = RayS(quarry.eps, queries=quarry.effort.queries, stop_within=not quarry.randomized)
+    return [Stage(f"RayS-{rays.queries}", "scores", rays, quarry.surface)]
 
 
 def smooth_stages(quarry: Quarry) -> list[Stage]:

@@ -12,10 +12,11 @@ def judge(run: Run) -> list[dict]:
 
     Keys: id, model, subset (None when there is one way to count), stand_in, claim, paper, measured, value, low, high,
     n, eps, attack, defense, threat, verdict, why, adaptive. Shares are fractions of 1; what was not measured is None.
-    `adaptive` holds the same defense under the attack that knows it, or None.
+    `adaptive` holds the same defense under the attack that knows it, or None. The evaluation of a model that is not one of
+    the paper's experiments has none.
     """
     rows = []
-    for claim in CLAIMS:
+    for claim in CLAIMS if run.manifest.get("kind", "experiment") == "experiment" else ():
         for model in run.models:
             network = run.stands_for(model)
             version = claim.version(network)

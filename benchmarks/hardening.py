@@ -1,0 +1,126 @@
+"""What hardening buys: one network trained clean, then retrained by several recipes; each judged by FGSM, PGD and AutoAttack.
+
+    python -m benchmarks.hardening --data digits --arch wide_resnet_small --eps 0.1 --folder runs/hardening-digits
+    python -m benchmarks.hardening --data imagenette --images DIR --arch mobilenet_v2 --weights FILE --size 128 --eps 4/255 \\
+        --subset leak-free --set freeze_batchnorm=true --set clip_gradient=0.5 --folder runs/hardening-imagenette
+
+The folder keeps the weights and what was measured of each recipe: run again to continue, or to judge weights put there.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+import escrime
+from escrime.data import IMAGENET_INDICES, load
+from escrime.experiment.training import parse_settings
+from escrime.files import write_whole
+from escrime.models import load_weights, save_weights
+from escrime.threat import epsilon
+from escrime.training import TrainSettings, fit, objective
+
+RECIPES = "clean,fgsm-mixed,n-fgsm,pgd,trades"
+STEPS = 20  # of PGD
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--data", choices=("digits", "imagenette"), required=True)
+    options.add_argument("--images", help="Imagenette's folder")
+    options.add_argument("--size", type=int)
+    options.add_argument("--arch", required=True)
+    options.add_argument("--weights", help="pre-trained on ImageNet, inputs normalized with mean = std = 0.5")
+    options.add_argument("--eps", type=epsilon, required=True)
+    options.add_argument("--recipes", default=RECIPES)
+    options.add_argument("--epochs", type=int, default=10)
+    options.add_argument("--clean-epochs", type=int)
+    options.add_argument("--learning-rate", type=float, default=0.01)
+    options.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another training setting")
+    options.add_argument("--steps", type=int, default=10, help="of TRADES and PGD training")
+    options.add_argument("--subset", help="judge only the images of this subset, such as leak-free")
+    options.add_argument("--limit", type=int, help="judge this many images")
+    options.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    options.add_argument("--folder", type=Path, required=True)
+    options = options.parse_args()
+    splits = load(options.data, size=options.size, folder=options.images)
+    test = splits.test
+    if options.subset:
+        test = test.select([row for row, inside in enumerate(test.subsets[options.subset]) if inside])
+    if options.limit:
+        test = test.limit(options.limit, 0)
+    table = {}
+    for name in options.recipes.split(","):
+        kept = options.folder / f"{name}.json"
+        if not kept.exists():
+            model = hardened(name, splits.train, options)
+            write_whole(kept, json.dumps(judged(model, test, options), indent=1) + "\n")
+        table[name] = json.loads(kept.read_text())
+        print(name, table[name], file=sys.stderr, flush=True)
+    print(markdown(table, options.eps, len(test)))
+
+
+def hardened(name: str, train, options):
+    """The network of one recipe, from its file or trained now: clean from the start, the others from the clean one."""
+    path = options.folder / f"{name}.safetensors"
+    model = built(options, len(train.classes))
+    if path.exists():
+        return load_weights(model, path).to(options.device)
+    if name != "clean":
+        load_weights(model, options.folder / "clean.safetensors")
+    extra = {"steps": options.steps} if name in ("pgd", "trades") else {}
+    goal = objective(name) if name == "clean" else objective(name, eps=options.eps, **extra)
+    epochs = options.clean_epochs or options.epochs if name == "clean" else options.epochs
+    chosen = dict(epochs=epochs, learning_rate=options.learning_rate, batch_size=32, schedule="one-cycle")
+    settings = TrainSettings(**chosen | parse_settings(options.set))
+    begin = time.monotonic()
+    result = fit(model, train, goal, settings=settings, device=options.device, checkpoint=options.folder / f"{name}-state")
+    result.history.to_csv(options.folder / f"{name}.csv", index=False)
+    print(f"{name}: {time.monotonic() - begin:.0f} s of training", *result.warnings, file=sys.stderr, flush=True)
+    save_weights(model, path, {"arch": options.arch, "objective": name})
+    return model
+
+
+def built(options, classes: int):
+    if options.weights is None:
+        return escrime.build(options.arch, classes, seed=0)
+    return escrime.build(
+        options.arch, classes, weights=options.weights, head="slice", class_indices=IMAGENET_INDICES, mean=0.5, std=0.5
+    )
+
+
+def judged(model, test, options) -> dict:
+    """Accuracy of the images of `test`: clean, and at ε under each attack; with n, 95 % intervals and passes per image."""
+    attacks = {
+        "FGSM": escrime.FGSM(options.eps),
+        "PGD": escrime.PGD(options.eps, steps=STEPS),
+        "AutoAttack": escrime.AutoAttack(options.eps),
+    }
+    begin = time.monotonic()
+    grids = {"FGSM": [0, options.eps], "PGD": [options.eps], "AutoAttack": [options.eps]}
+    found = escrime.evaluate(model, test, attacks, epsilons=grids, checks=False, device=options.device)
+    # All the images together: an image may belong to several subsets.
+    records = found.records.drop_duplicates(["attack", "eps", "image"])
+    result = {}
+    for label, rows in records.groupby(["attack", "eps"]):
+        name = "clean" if label[1] == 0 else label[0]
+        result[name] = [float(rows.correct.mean()), *escrime.evaluation.statistics.wilson(rows.correct.sum(), len(rows))]
+        result[f"{name} passes"] = float(rows.forwards.mean() + rows.backwards.mean())
+    return result | {"n": len(test), "seconds": round(time.monotonic() - begin)}
+
+
+def markdown(table: dict, eps: float, images: int) -> str:
+    columns = ("clean", "FGSM", "PGD", "AutoAttack")
+    lines = [f"Accuracy of {images} images at ε = {eps:.4g}, 95 % Wilson intervals:", ""]
+    lines += ["| recipe | " + " | ".join(columns) + " |", "|---" * 5 + "|"]
+    for name, row in table.items():
+        cells = ["**{:.1%}** ({:.1%}–{:.1%})".format(*row[column]) for column in columns]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""RayS. Chen and Gu (2020), RayS: a ray searching method for hard-label adversarial attack, algorithms 2 and 3."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import EscrimeError
+from ..threat import per_image
+from .gradients import loss_only
+from .iterative import Answer, Rows, State
+from .minimum_norm import MinimumNorm
+
+IMAGE, AHEAD = -2, -1  # in place of a block: the image itself is asked about, the first direction with nothing flipped
+FARTHEST = 1.0  # from here on every pixel is at its bound
+
+
+@dataclass(frozen=True)
+class RayS(MinimumNorm):
+    """The model's decisions alone: which of the directions {−1, 1}ⁿ meets the boundary first, and where.
+
+    From the direction of all ones, the sign of one block of pixels is flipped: halves, quarters, and so on down to single
+    pixels. A flip is kept where the image is still adversarial at the distance known so far; the distance is then searched
+    by halving. Neither gradients nor scores are used, so a model that returns labels only can be attacked.
+
+    eps: largest distance of interest, None for any (see MinimumNorm). queries: answers asked of the model per image, each
+    `eot` forward passes. tolerance: how well a distance is known before the next flip. target: class to reach.
+    stop_within: leave once an example lies within ε.
+    """
+
+    eps: float | str | None = None
+    queries: int = 5000
+    tolerance: float = 1e-3
+    target: int | None = None
+    stop_within: bool = False
+    eot: int = 1
+
+    norm = "linf"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not isinstance(self.queries, int) or self.queries < 1:
+            raise EscrimeError(f"queries = {self.queries!r} asks nothing; give a whole number from 1, such as 5000.")
+        if not 0 < self.tolerance < 1:
+            raise EscrimeError(f"tolerance = {self.tolerance} is no distance in (0, 1), such as 0.001.")
+
+    @property
+    def steps(self) -> int:
+        return self.queries - 1
+
+    def start(self, rows: Rows, keys: Tensor) -> State:
+        zero, whole = torch.zeros_like(rows.eps), torch.zeros_like(rows.labels)
+        return self.fresh(rows) | {
+            "sign": torch.ones_like(rows.images),
+            "radius": torch.full_like(zero, FARTHEST),  # known distance of the best direction, or how far to look
+            "low": zero,
+            "high": zero,
+            "searching": zero > 0,
+            "level": whole,
+            "block": whole + IMAGE,
+        }
+
+    def ask(self, model, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Answer:
+        return Answer(*loss_only(model, x, loss, keys, self.eot), gradient=None)
+
+    def step(self, state: State, answer: Answer, rows: Rows) -> None:
+        self.note(state, answer, rows)
+        won, was = answer.success, state["searching"]
+        begins = won & ~was & (state["block"] != IMAGE)
+        state["sign"] = torch.where(_column(begins, rows), self._flipped(state), state["sign"])
+        middle = (state["low"] + state["high"]) / 2
+        state["low"] = torch.where(begins, 0, torch.where(was & ~won, middle, state["low"]))
+        state["high"] = torch.where(begins, state["radius"], torch.where(was & won, middle, state["high"]))
+        searching = was | begins
+        state["radius"] = torch.where(searching, state["high"], state["radius"])
+        found = searching & (state["high"] - state["low"] <= self.tolerance)
+        state["searching"] = searching & ~found
+        self._next_block(state, ~searching | found, rows.images[0].numel())
+        far = torch.where(state["searching"], (state["low"] + state["high"]) / 2, state["radius"])
+        sign = torch.where(_column(state["searching"], rows), state["sign"], self._flipped(state))
+        state["x"] = (rows.images + per_image(far, rows.images).float() * sign).clamp(0, 1)
+
+    def _next_block(self, state: State, moves: Tensor, pixels: int) -> None:
+        """Where the job `moves` (N,), the next block, of the next level after the last one, of level 0 after single pixels."""
+        block = state["block"] + moves
+        over = block * _size(state["level"], pixels) >= pixels
+        state["block"] = torch.where(over, 0, block)
+        level = state["level"] + over
+        state["level"] = torch.where(2**level > 2 * pixels, 0, level)
+
+    def _flipped(self, state: State) -> Tensor:
+        """The best direction with the sign of the present block turned."""
+        sign = state["sign"].flatten(1)
+        pixel = torch.arange(sign.shape[1], device=sign.device)
+        size = _size(state["level"], sign.shape[1])
+        return torch.where(pixel // size[:, None] == state["block"][:, None], -sign, sign).view_as(state["sign"])
+
+
+def _size(level: Tensor, pixels: int) -> Tensor:
+    """Pixels per block (N,) where the image is cut into 2^level blocks."""
+    return (pixels + 2**level - 1) // 2**level
+
+
+def _column(flags: Tensor, rows: Rows) -> Tensor:
+    return flags.reshape(-1, *[1] * (rows.images.dim() - 1))

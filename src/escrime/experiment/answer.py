@@ -1,0 +1,94 @@
+"""What `escrime evaluate` answers: the same facts as a table, as sentences and as JSON."""
+
+from dataclasses import asdict
+
+import pandas as pd
+from rich.box import SIMPLE
+from rich.table import Table
+
+from ..evaluation.comparisons import per_class
+from ..evaluation.records import STRONGER, read_records, summarize, worst_case
+from ..evaluation.statistics import wilson
+from ..report.validity import read_verdicts
+from .assess import Assessment
+
+WEAKEST = 5  # classes
+
+
+def answer(run: Assessment) -> dict:
+    """JSON values: the question, clean and robust accuracy at the headline ε with their 95 % intervals, every attack at every
+    ε, the weakest classes, the verdict of the checks, and how many images the time has left open."""
+    records, eps = read_records(run.folder.path), run.question.epsilons[0]
+    worst = worst_case(records)
+    verdict = read_verdicts(run.folder.path)[0]
+    clean = records[records["eps"] == 0].drop_duplicates("image")
+    table = summarize(pd.concat([records, worst], ignore_index=True))
+    names = ("attack", "eps", "n", "accuracy", "low", "high")
+    classes = per_class(worst[(worst["eps"] - eps).abs() < 1e-6]).sort_values(["accuracy", "class"], kind="stable")
+    share = lambda rows: dict(zip(("low", "high"), wilson(rows["correct"].sum(), len(rows))))  # noqa: E731
+    return {
+        "model": run.loaded.origin,
+        "data": run.question.images,
+        "threat": run.threat,
+        "norm": run.question.norm,
+        "eps": eps,
+        "n": int(clean["image"].nunique()),
+        "open": len(run.test) - int(clean["image"].nunique()),
+        "clean": {"accuracy": float(clean["correct"].mean()), **share(clean)},
+        "robust": {name: verdict[name] for name in ("accuracy", "low", "high", "n")},
+        "attacks": [{name: row[name] for name in names} for row in table.to_dict("records")],
+        "weakest": [
+            {"class": run.test.classes[row["class"]], **{name: row[name] for name in names[2:]}}
+            for row in classes.head(WEAKEST).to_dict("records")
+        ],
+        "verdict": {name: verdict[name] for name in ("sentence", "believe")},
+        "passes_per_image": float((records["forwards"] + records["backwards"]).groupby(records["image"]).sum().mean()),
+        "settings": asdict(run.question),
+        "report": str(run.folder / "report.html"),
+    }
+
+
+def show(run: Assessment, found: dict) -> None:
+    """The answer as people read it."""
+    say = run.display.say
+    table = Table(title=f"% of {found['n']} images right [95 % interval]", title_justify="left", box=SIMPLE, pad_edge=False)
+    grid = sorted({round(row["eps"], 6) for row in found["attacks"]})  # the worst case's ε are rounded
+    table.add_column("attack")
+    for eps in grid:
+        table.add_column("clean" if eps == 0 else f"ε = {_fraction(eps)}", justify="right")
+    rows: dict[str, dict] = {}
+    for row in found["attacks"]:
+        name = "worst case of all" if row["attack"].startswith("worst") else _title(row["attack"])
+        rows.setdefault(name, {})[round(row["eps"], 6)] = row
+    for name in sorted(rows, key=lambda name: name.startswith("worst")):
+        table.add_row(name, *[_cell(rows[name].get(eps)) for eps in grid])
+    say(table)
+    weak = ", ".join(f"{row['class']} {row['accuracy']:.0%} of {row['n']}" for row in found["weakest"])
+    say(f"Weakest classes at ε = {_fraction(found['eps'])}: {weak}.")
+    if found["threat"] != "white-box":
+        say(f"Threat model: {found['threat']} only. Gradients were not used; who has them may do better.")
+    if found["open"]:
+        say(f"Left open when the time was up: {found['open']} of {found['n'] + found['open']} images. Run again to go on.")
+    say(("" if found["verdict"]["believe"] else "NOT AS IT STANDS: ") + found["verdict"]["sentence"])
+    say(f"About {found['passes_per_image']:.0f} passes per image. Report: {found['report']}")
+
+
+def _title(attack: str) -> str:
+    return "stronger (escrime's own)" if attack.startswith(STRONGER) else attack
+
+
+def _cell(row: dict | None) -> str:
+    return "" if row is None else f"{row['accuracy']:.1%} [{100 * row['low']:.0f}–{100 * row['high']:.0f}]"
+
+
+def _fraction(eps: float) -> str:
+    """8/255 where ε is a whole number of gray levels, else the number."""
+    levels = 255 * eps
+    return f"{levels:.0f}/255" if abs(levels - round(levels)) < 1e-4 and round(levels) else f"{eps:g}"
+
+
+def seconds(text: str) -> float:
+    """A time such as 90, 90s, 10min, 2h, in seconds. Errors: ValueError."""
+    units = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
+    number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz ")
+    return float(number) * units[text.strip()[len(number) :].strip() or "s"]

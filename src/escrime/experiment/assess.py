@@ -1,0 +1,230 @@
+"""`escrime evaluate`: how robust a model is as it stands, on images of the user's, in a run folder that can be continued."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .. import data
+from ..errors import EscrimeError
+from ..evaluation import read_records
+from ..evaluation.approach import Approaches
+from ..evaluation.cases import as_cases, as_subjects
+from ..evaluation.checks.data import data_findings
+from ..evaluation.checks.inputs import input_findings
+from ..evaluation.effort import Effort
+from ..evaluation.engine import evaluate_parts, step_of
+from ..evaluation.images import PART, Images, slices
+from ..evaluation.records import write_part
+from ..models import Loaded, load_model
+from ..randomness import key
+from .checking import check, finish_checks
+from .folder import RunFolder
+from .progress import Display
+from .question import ATTACKS, USUAL, Question, short_name
+
+LOOK = 64  # images that tell whether the model was loaded and fed rightly
+EFFORT = Effort(images=64, steps=50, queries=500, draws=200, eot=4, doublings=1)
+QUICK = Effort(images=24, steps=20, queries=200, draws=50, eot=2, doublings=0)  # within a budget
+FOR_CHECKS = 0.2  # of a budget
+
+
+class Assessment:
+    """One evaluation in one folder, by one process or by `count` of them, each with its share of the parts."""
+
+    def __init__(self, question: Question, folder: RunFolder, display: Display, device: torch.device, rank=0, count=1):
+        self.question, self.folder, self.display, self.device = question, folder, display, device
+        self.rank, self.count = rank, count
+        self.started = time.monotonic()
+
+    @cached_property
+    def loaded(self) -> Loaded:
+        return load_model(self.question.model)
+
+    @cached_property
+    def model(self) -> nn.Module | Callable:
+        """The model on its device; behind a wall of scores or labels where the threat model says so."""
+        model, threat = self.loaded.model, self.threat
+        if isinstance(model, nn.Module):
+            model = model.to(self.device)
+        if threat == "white-box" or self.loaded.answers != "gradients":
+            return model
+        return _Asked(model, labels=threat == "labels")
+
+    @cached_property
+    def threat(self) -> str:
+        """The threat model asked for, or the strongest that the model allows."""
+        answers, wanted = self.loaded.answers, self.question.threat
+        if answers == "gradients":
+            return wanted or "white-box"
+        if wanted == "white-box" or (answers == "labels" and wanted == "scores"):
+            raise EscrimeError(f"{self.question.model} gives away {answers} only; threat {wanted!r} needs more.")
+        return wanted or answers
+
+    @cached_property
+    def test(self) -> data.ImageSet:
+        """The images with the model's labels, in an order drawn from the seed, so that any first part stands for all."""
+        question, size = self.question, self.question.size or self.loaded.size or 224
+        with self.display.bar("Read the images", None) as advance:
+            images = data.load_to_judge(
+                question.images,
+                size,
+                on_error="skip" if question.skip_unreadable else "raise",
+                progress=lambda done, total: advance(done=done, total=total, note=f"{done} of {total}"),
+            )
+        images = images.limit(question.limit, question.seed) if question.limit else images
+        order = sorted(range(len(images)), key=lambda row: key(question.seed, "order", images.ids[row]))
+        images = images.select(order)
+        pixels, _ = images.batch([0], self.device)
+        with torch.no_grad():
+            count = self.model(pixels).shape[1]
+        return data.labels_for(images, count, self.loaded.classes, self.loaded.wnids, question.model)
+
+    @cached_property
+    def attacks(self) -> dict:
+        kind = {"white-box": "gradients"}.get(self.threat, self.threat)
+        names = self.question.attacks or USUAL[kind]
+        blind = [name for name in names if self.threat != "white-box" and name not in ("Square", "RayS")]
+        if blind:
+            raise EscrimeError(
+                f"attack {blind[0]!r} needs gradients, which threat {self.threat!r} has not; use Square or RayS."
+            )
+        if "RayS" in names and self.question.norm != "linf":
+            raise EscrimeError("RayS works in l_inf only; leave it out or use --norm linf.")
+        return {name: ATTACKS[name](max(self.question.epsilons), norm=self.question.norm) for name in names}
+
+    @property
+    def grids(self) -> dict[str, list[float]]:
+        """The first attack is also scored at ε = 0."""
+        grid = sorted(self.question.epsilons)
+        return {name: ([0.0, *grid] if at == 0 else grid) for at, name in enumerate(self.attacks)}
+
+    def slices(self) -> Iterator[Images]:
+        return slices(self.test, self.device)
+
+    def look(self) -> None:
+        """Refuse to spend an hour on a model that was loaded or fed wrongly."""
+        images = next(self.slices())
+        found = input_findings(self.model, images.pixels[:LOOK], images.labels[:LOOK], False, self.question.seed)
+        for finding in found:
+            if finding.severity == "alarm" and finding.id in ("near-chance", "non-finite", "input-range"):
+                if finding.id != "non-finite" and self.question.anyway:
+                    continue
+                anyway = "" if finding.id == "non-finite" else " To evaluate it all the same: --anyway."
+                raise EscrimeError(f"{finding.message}. {finding.remedy}{anyway}")
+            if finding.id == "probabilities" and finding.severity != "passed":
+                self.display.say(f"note: {finding.message}. {finding.remedy}")
+
+    def attack(self, name: str, barrier: Callable[[], None]) -> None:
+        """The attacks, part after part, as far as the budget goes; then the checks."""
+        cases = as_cases(as_subjects({name: self.model}))
+        approaches = Approaches(self.slices, step_of(self.grids), self.question.seed)
+        records, done = self.folder / "records", self._done()
+        parts = -(-len(self.test) // PART) * len(self.attacks)
+        with self.folder.stage("Attack") if self.rank == 0 else nullcontext(), self.display.bar("Attack", parts) as advance:
+            advance(sum(1 for _ in done), note="")
+            mine = lambda stem: stem in done or int(stem.rpartition("--")[2]) % self.count != self.rank  # noqa: E731
+            work = evaluate_parts(
+                cases,
+                self.slices,
+                approaches,
+                self.attacks,
+                self.grids,
+                seed=self.question.seed,
+                draws=8,
+                eot=8,
+                finished=mine,
+            )
+            for part, frame in work:
+                write_part(frame, records / f"{part.key}.parquet")
+                advance(note=part.attack)
+                if self._late(part, list(self.attacks)[-1]):
+                    break
+        barrier()
+        if self.rank == 0:
+            check(
+                self.folder,
+                self.display,
+                "Check",
+                cases,
+                approaches,
+                self._judged_slices,
+                headline=self.question.epsilons[0],
+                effort=QUICK if self.question.budget else EFFORT,
+                seed=self.question.seed,
+                draws=8,
+            )
+            finish_checks(self.folder, data_findings(self.test, None), self.question.epsilons[0])
+
+    def _done(self) -> set[str]:
+        return {path.stem for path in (self.folder / "records").glob("*.parquet")}
+
+    def _late(self, part, last: str) -> bool:
+        """Whether the budget is spent, looked at after the last attack of a part: its images are judged by all of them or
+        by none."""
+        budget = self.question.budget
+        spent = time.monotonic() - self.started
+        return budget is not None and part.attack == last and spent > (1 - FOR_CHECKS) * budget
+
+    def _judged_slices(self) -> Iterator[Images]:
+        names = set(read_records(self.folder.path)["image"])
+        for images in self.slices():
+            if str(images.ids[0]) in names:
+                yield images
+
+
+class _Asked:
+    """A model behind a wall: scores without gradients, or the label alone."""
+
+    def __init__(self, model: nn.Module, labels: bool):
+        self.model, self.labels = model, labels
+
+    @torch.no_grad()
+    def __call__(self, images):
+        logits = self.model(images.detach())
+        return nn.functional.one_hot(logits.argmax(1), logits.shape[1]).float() if self.labels else logits
+
+
+def assess(
+    question: Question, out: Path | str | None, *, device: torch.device, rank: int = 0, count: int = 1,
+    barrier: Callable[[], None] = lambda: None, command: str = "", quiet: bool = False,
+) -> Assessment:  # fmt: skip
+    """Answer `question` in the folder `out` (by default runs/evaluate-MODEL), continuing what is there; the first of several
+    processes checks and reports. Errors: EscrimeError for whatever cannot be evaluated, before anything is written.
+    """
+    from ..report import draw_report
+
+    name = short_name(question.model)
+    folder = RunFolder(out or Path("runs") / f"evaluate-{name}")
+    run = Assessment(question, folder, Display(quiet=quiet or rank > 0), device, rank, count)
+    run.display.say(f"{question.model} on {question.images}")
+    if rank > 0:
+        barrier()  # the first process decodes the images, looks at the model, and makes the folder
+        run.attack(name, barrier)
+        return run
+    run.attacks, run.test, run.look()
+    dataset = {
+        "name": run.test.name,
+        "classes": list(run.test.classes),
+        "train": 0,
+        "test": len(run.test),
+        "subsets": {},
+        "size": int(run.test.images.shape[-1]),
+        "fingerprint": run.test.fingerprint,
+    }
+    model = run.loaded.model
+    parameters = sum(p.numel() for p in model.parameters()) if isinstance(model, nn.Module) else None
+    facts = {"arch": run.loaded.origin, "parameters": parameters, "stands_for": None, "threat": run.threat}
+    with folder.lock():
+        settings = question.settings() | {"threat": run.threat, "attacks": list(run.attacks)}
+        folder.prepare(name, settings, dataset, str(device), command, kind="evaluation")
+        folder.record_model(name, facts)
+        barrier()
+        run.attack(name, barrier)
+        with folder.stage("report"), run.display.bar("Draw the report", None):
+            draw_report(folder.path)
+    return run

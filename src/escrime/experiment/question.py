@@ -1,0 +1,78 @@
+"""What `escrime evaluate` is asked: a model, images, threat levels, and how much time there is."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .. import attacks as known
+from ..errors import EscrimeError, nearest
+from ..threat import check_norm, epsilon
+
+ATTACKS: dict[str, Callable] = {
+    "FGSM": known.FGSM,
+    "PGD": lambda eps, norm: known.PGD(eps, norm=norm, steps=40, early_stop=True),
+    "APGD": known.APGD,
+    "FMN": known.FMN,
+    "AutoAttack": known.AutoAttack,
+    "Square": known.Square,
+    "RayS": lambda eps, norm: known.RayS(eps, queries=2000, stop_within=True),
+}
+USUAL = {"gradients": ("FGSM", "AutoAttack"), "scores": ("Square",), "labels": ("RayS",)}
+THREATS = {
+    "white-box": "the attacker has the model and its gradients",
+    "scores": "the attacker can only ask for scores (black box)",
+    "labels": "the attacker can only ask for labels (black box)",
+}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: which model (a specification, see models.SPECS) on which images (a folder, or a dataset's name).
+
+    epsilons: the first is the headline. attacks: names of ATTACKS, () for the usual ones of the threat model `threat`.
+    limit: that many images, as many of each class as of any other. budget: seconds in which the strongest answer is wanted,
+    None for all images. anyway: go on although clean accuracy is at chance.
+    """
+
+    model: str
+    images: str
+    epsilons: tuple[float, ...]
+    norm: str = "linf"
+    threat: str | None = None
+    attacks: tuple[str, ...] = ()
+    limit: int | None = None
+    size: int | None = None
+    budget: float | None = None
+    seed: int = 0
+    anyway: bool = False
+    skip_unreadable: bool = False
+
+    def __post_init__(self):
+        check_norm(self.norm)
+        object.__setattr__(self, "epsilons", tuple(epsilon(eps, self.norm) for eps in self.epsilons))
+        if not self.epsilons or min(self.epsilons) <= 0:
+            raise EscrimeError(f"eps = {list(self.epsilons)}: give at least one ε above 0, such as 4/255.")
+        if self.threat is not None and self.threat not in THREATS:
+            raise EscrimeError(f"threat {self.threat!r} is unknown; use {', '.join(THREATS)}.{nearest(self.threat, THREATS)}")
+        for name in self.attacks:
+            if name not in ATTACKS:
+                raise EscrimeError(f"attack {name!r} is unknown; use {', '.join(ATTACKS)}.{nearest(name, ATTACKS)}")
+        for name, value, unit in (("limit", self.limit, "images"), ("size", self.size, "pixels")):
+            if value is not None and value < 1:
+                raise EscrimeError(f"{name} = {value} is no number of {unit}; give a whole number above 0, or leave it out.")
+        if self.budget is not None and not self.budget > 0:
+            raise EscrimeError(f"budget = {self.budget:g} s leaves no time; give more, such as 10min.")
+
+    def settings(self) -> dict:
+        """JSON values for the manifest: what a continued evaluation must share. The budget may change."""
+        values = {name: value for name, value in asdict(self).items() if name not in ("budget", "anyway")}
+        values |= {"epsilons": list(self.epsilons), "attacks": list(self.attacks), "headline_eps": self.epsilons[0]}
+        return {"title": f"{self.model} on {self.images}", **values}
+
+
+def short_name(spec: str) -> str:
+    """A name for files and tables from a specification: torchvision:resnet50@V2 → resnet50."""
+    text = spec.partition(":")[2] if spec.partition(":")[0] in ("torchvision", "timm", "hf") else spec
+    text = text.partition("@")[0] if not text.endswith((".pt2", ".onnx")) else Path(text).stem
+    text = Path(text.partition(".py:")[2] or text).name
+    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in text) or "model"

@@ -1,0 +1,68 @@
+"""A classifier that can only be asked: scores or labels come back, no gradient does."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...errors import EscrimeError
+from .loaded import Loaded
+
+
+class BlackBox:
+    """Images (N, 3, H, W) in [0, 1] → scores (N, K) on the device of the images, whatever `ask` works with.
+
+    ask: float32 numpy images (N, 3, H, W) → scores (N, K), or integer labels (N,), which become one-hot scores of
+    `classes` columns. batch: the only batch size that `ask` takes, None for any.
+    """
+
+    def __init__(self, ask: Callable, classes: int | None = None, batch: int | None = None):
+        self.ask, self.classes, self.batch = ask, classes, batch
+
+    def __call__(self, images: Tensor) -> Tensor:
+        pixels = np.ascontiguousarray(images.detach().cpu().numpy())
+        answers = self.answers(pixels)
+        if answers.ndim == 1:
+            answers = np.eye(self.classes or int(answers.max()) + 1, dtype=np.float32)[answers]
+        return torch.from_numpy(answers.astype(np.float32, copy=False)).to(images.device)
+
+    def answers(self, pixels: np.ndarray) -> np.ndarray:
+        """What `ask` says, scores (N, K) or labels (N,), asked in batches that it takes."""
+        if self.batch is None:
+            return self._checked(self.ask(pixels), len(pixels))
+        parts = []
+        for start in range(0, len(pixels), self.batch):
+            part = pixels[start : start + self.batch]
+            padded = np.concatenate([part, np.repeat(part[-1:], self.batch - len(part), axis=0)])
+            parts.append(self._checked(self.ask(padded), self.batch)[: len(part)])
+        return np.concatenate(parts)
+
+    @staticmethod
+    def _checked(answers, rows: int) -> np.ndarray:
+        answers = answers.detach().cpu().numpy() if isinstance(answers, Tensor) else np.asarray(answers)
+        labels = answers.ndim == 1 and answers.dtype.kind in "iu"
+        if len(answers) != rows or not (labels or (answers.ndim == 2 and answers.dtype.kind == "f")):
+            raise EscrimeError(
+                f"the model returned {answers.dtype} {answers.shape} for {rows} images; a black box returns scores (N, K), "
+                "floating-point, or labels (N,), integers."
+            )
+        return answers
+
+
+def black_box(
+    ask: Callable, origin: str, classes: tuple[str, ...] | None, size: int | None, batch: int | None = None
+) -> Loaded:
+    """`ask` as a model: one gray image tells whether it answers with scores or with labels."""
+    box = BlackBox(ask, len(classes) if classes else None, batch)
+    side = size or 224
+    try:
+        answer = box.answers(np.full((1, 3, side, side), 0.5, dtype=np.float32))
+    except EscrimeError:
+        raise
+    except Exception as error:
+        raise EscrimeError(
+            f"{origin} fails on a gray image of {side} × {side} pixels ({type(error).__name__}: {error}); "
+            "it is called with float32 numpy images (N, 3, H, W) in [0, 1]."
+        ) from error
+    return Loaded(box, origin, classes, None, size, "labels" if answer.ndim == 1 else "scores")

@@ -1,0 +1,100 @@
+"""Programs without their Python code: torch.export's .pt2 archives, which have gradients, and ONNX files, which have none."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import EscrimeError
+from .black_box import black_box
+from .loaded import IMAGENET, Loaded, imagenet_wnids
+
+
+def from_program(path: Path) -> Loaded:
+    """A program that `torch.export.save` has written: images (N, 3, H, W) in [0, 1] → logits."""
+    _existing(path)
+    _refuse_pickles(path)
+    try:
+        program = torch.export.load(path)
+        shape = next(node.meta["val"].shape for node in reversed(program.graph.nodes) if node.op == "placeholder")
+        model = Program(program.module(), shape[0] if isinstance(shape[0], int) else None)
+    except Exception as error:
+        raise EscrimeError(f"{path} is no program of torch.export ({type(error).__name__}: {error}); save it again.") from None
+    side = shape[-1] if len(shape) == 4 and isinstance(shape[-1], int) else None
+    with torch.no_grad():
+        answer = model(torch.full((1, 3, side or 224, side or 224), 0.5))
+    if not isinstance(answer, Tensor) or answer.dim() != 2:
+        raise EscrimeError(f"the program in {path} does not return logits (N, K) for images (N, 3, H, W).")
+    wnids = imagenet_wnids() if answer.shape[1] == IMAGENET else None
+    return Loaded(model, str(path), None, wnids, side)
+
+
+class Program(nn.Module):
+    """An exported program as a classifier; one exported for a single batch size is asked in batches of that size."""
+
+    def __init__(self, program: nn.Module, batch: int | None):
+        super().__init__()
+        self.program, self.batch = program, batch
+
+    def train(self, mode: bool = True) -> "Program":
+        self.training = mode  # an exported program has one mode, and refuses to hear of others
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.batch is None:
+            return self.program(images)
+        answers = []
+        for part in images.split(self.batch):
+            missing = self.batch - len(part)
+            padded = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)]) if missing else part
+            answers.append(self.program(padded)[: len(part)])
+        return torch.cat(answers)
+
+
+def _refuse_pickles(path: Path) -> None:
+    """torch.export.load unpickles what an archive marks as pickled: such archives could run code."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                kind = name.split("/")[-2:]
+                if kind[0] in ("weights", "constants") and name.endswith(".pt"):
+                    raise _unsafe(path, name)
+                if name.endswith("_config.json") and '"use_pickle"' in (text := archive.read(name).decode()):
+                    entries = json.loads(text).get("config", {}).values()
+                    if any(entry.get("use_pickle") for entry in entries):
+                        raise _unsafe(path, name)
+            if not any(name.endswith("archive_format") for name in archive.namelist()):
+                raise EscrimeError(f"{path} was not written by torch.export.save of torch 2.6 or later; save it again.")
+    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        raise EscrimeError(f"{path} is damaged or no .pt2 archive ({error}); fetch or save it again.") from None
+
+
+def _unsafe(path: Path, name: str) -> EscrimeError:
+    return EscrimeError(
+        f"{path} holds an unsafe pickle ({name}), which could run code; nothing was run. Save the program again with plain "
+        "tensors for weights and constants."
+    )
+
+
+def from_onnx(path: Path) -> Loaded:
+    """An ONNX file as a black box: its first output is taken for scores (N, K) or labels (N,)."""
+    _existing(path)
+    try:
+        import onnxruntime
+    except ImportError:
+        raise EscrimeError("ONNX files need onnxruntime; install it with: pip install 'escrime[onnx]'.") from None
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
+    except Exception as error:
+        raise EscrimeError(f"{path} is no ONNX model that onnxruntime runs ({str(error).splitlines()[0]}).") from None
+    wanted, output = session.get_inputs()[0], session.get_outputs()[0].name
+    shape = wanted.shape if len(wanted.shape) == 4 else [None, 3, None, None]
+    batch, side = (value if isinstance(value, int) else None for value in (shape[0], shape[-1]))
+    return black_box(lambda pixels: session.run([output], {wanted.name: pixels})[0], str(path), None, side, batch)
+
+
+def _existing(path: Path) -> None:
+    if not path.is_file():
+        raise EscrimeError(f"model file {path} does not exist; check the path.")

@@ -1,0 +1,68 @@
+"""Models from files: weights for an architecture, and a function of the user's own."""
+
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+from torch import nn
+
+from ...errors import EscrimeError, nearest
+from ..architectures import architecture, head_names, skeleton
+from ..matching import align
+from ..registry import build
+from ..sources import read_weights
+from .black_box import black_box
+from .loaded import IMAGENET, Loaded, imagenet_wnids
+
+
+def from_weights(name: str, file: str) -> Loaded:
+    """`name` with the weights in `file`; how many classes they have is read from their output layer."""
+    arch = architecture(name)
+    weights = read_weights(file, arch)
+    named, _ = align(weights.tensors, skeleton(arch, 10))
+    heads = [tensor for tensor_name, tensor in named.items() if tensor_name in head_names(arch, 10) and tensor.dim()]
+    if not heads:
+        raise EscrimeError(f"weights from {file} hold no output layer of {name}; give a whole classifier of that architecture.")
+    count = heads[0].shape[0]
+    model = build(name, count, weights=file)
+    classes = weights.metadata.get("classes")
+    known = classes if isinstance(classes, list) and len(classes) == count else None
+    size = weights.metadata.get("size")
+    wnids = imagenet_wnids() if count == IMAGENET and known is None else None
+    return Loaded(model, f"{name}@{file}", tuple(map(str, known)) if known else None, wnids, size or arch.size)
+
+
+def from_function(path: Path, name: str) -> Loaded:
+    """What the function `name` of the Python file returns: a module, or any other callable, which is a black box.
+
+    What it returns may have `classes` (names) and `size` (pixels) as attributes.
+    """
+    if not path.is_file():
+        raise EscrimeError(f"model file {path} does not exist; check the path.")
+    spec = spec_from_file_location(f"escrime_model_{path.stem}", path)
+    module = module_from_spec(spec)
+    sys.path.insert(0, str(path.parent.resolve()))  # its own imports, as when it is run
+    try:
+        spec.loader.exec_module(module)
+        make = getattr(module, name, None)
+        if not callable(make):
+            names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+            raise EscrimeError(f"{path} has no function {name!r}; it has {', '.join(names) or 'none'}.{nearest(name, names)}")
+        model = make()
+    except EscrimeError:
+        raise
+    except Exception as error:
+        raise EscrimeError(f"{path}:{name} failed ({type(error).__name__}: {error}); run it in Python to see where.") from error
+    finally:
+        sys.path.remove(str(path.parent.resolve()))
+    if not callable(model):
+        raise EscrimeError(
+            f"{path}:{name} returned a {type(model).__name__}; return a torch.nn.Module, or a callable that maps images to "
+            "scores or labels."
+        )
+    classes, size = getattr(model, "classes", None), getattr(model, "size", None)
+    classes = tuple(map(str, classes)) if isinstance(classes, (list, tuple)) else None
+    size = size if isinstance(size, int) else None
+    if isinstance(model, nn.Module):
+        return Loaded(model.eval(), f"{path}:{name}", classes, None, size)
+    return black_box(model, f"{path}:{name}", classes, size)

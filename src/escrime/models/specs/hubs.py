@@ -1,0 +1,108 @@
+"""Models of torchvision, timm and the Hugging Face hub; normalization, size and class names from their own metadata."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from ...errors import EscrimeError
+from ..architectures import architecture, published_weights
+from ..normalized import Normalized
+from ..registry import build
+from .loaded import IMAGENET, Loaded, imagenet_wnids
+
+
+def from_torchvision(text: str) -> Loaded:
+    """NAME or NAME@WEIGHTS, such as resnet50@IMAGENET1K_V2; the first published weights where none are named."""
+    name, _, wanted = text.partition("@")
+    arch = architecture(name)
+    if arch.builder is None:
+        raise EscrimeError(f"torchvision has no {name!r}; it is escrime's own: give {name}@FILE.")
+    member = published_weights(arch.builder, wanted or None)
+    classes = tuple(member.meta["categories"])
+    model = build(name, len(classes), weights=f"torchvision:{member.name}")
+    size = member.transforms().crop_size[0]
+    return Loaded(model, f"torchvision:{name}@{member.name}", classes, _wnids(len(classes)), size)
+
+
+def from_timm(name: str) -> Loaded:
+    """A pre-trained timm model, by timm's own name for it."""
+    try:
+        import timm
+    except ImportError:
+        raise EscrimeError("timm models need timm; install it with: pip install 'escrime[timm]'.") from None
+    try:
+        network = timm.create_model(name, pretrained=True)
+    except Exception as error:  # an unknown name, no network, weights of another version
+        raise EscrimeError(
+            f"timm cannot make {name!r} ({_first_line(error)}); see timm.list_models(pretrained=True)."
+        ) from None
+    facts = network.pretrained_cfg
+    channels, high, wide = facts["input_size"]
+    if channels != 3 or high != wide:
+        raise EscrimeError(f"timm's {name!r} takes images of {channels} × {high} × {wide}; escrime gives 3 × N × N.")
+    count = int(facts["num_classes"])
+    names = facts.get("label_names")
+    return Loaded(
+        Normalized(network, facts["mean"], facts["std"]).eval(),
+        f"timm:{name}",
+        tuple(names) if names else _timm_names(network, count),
+        _wnids(count),
+        high,
+    )
+
+
+def _timm_names(network: nn.Module, count: int) -> tuple[str, ...] | None:
+    try:
+        from timm.data import ImageNetInfo, infer_imagenet_subset
+
+        info = ImageNetInfo(infer_imagenet_subset(network) or "imagenet-1k")
+        return tuple(info.index_to_description(i) for i in range(count)) if info.num_classes() == count else None
+    except Exception:  # another version of timm keeps its names elsewhere
+        return None
+
+
+def from_hugging_face(name: str) -> Loaded:
+    """An image classifier of transformers: ORG/NAME on the hub, or a folder."""
+    try:
+        from transformers import AutoImageProcessor, AutoModelForImageClassification
+    except ImportError:
+        raise EscrimeError("Hugging Face models need transformers; install it with: pip install 'escrime[hf]'.") from None
+    try:
+        network = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True)
+        processor = AutoImageProcessor.from_pretrained(name)
+    except Exception as error:  # unknown, private, no network, no image classifier
+        raise EscrimeError(f"Hugging Face's {name!r} cannot be loaded ({_first_line(error)}); check the name.") from None
+    labels = network.config.id2label
+    classes = tuple(labels[i] for i in range(len(labels)))
+    named = not all(label == f"LABEL_{i}" for i, label in enumerate(classes))
+    mean, std = (getattr(processor, f"image_{what}", None) for what in ("mean", "std"))
+    if not getattr(processor, "do_normalize", True) or mean is None:
+        mean, std = 0.0, 1.0
+    model = Normalized(_Logits(network), mean, std).eval()
+    size = _side(getattr(processor, "crop_size", None)) or _side(processor.size) or network.config.to_dict().get("image_size")
+    return Loaded(model, f"hf:{name}", classes if named else None, _wnids(len(classes)), size)
+
+
+class _Logits(nn.Module):
+    """A transformers classifier that returns its logits alone."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.classifier = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(pixel_values=images).logits
+
+
+def _side(size) -> int | None:
+    if isinstance(size, Mapping) or hasattr(size, "get"):
+        return size.get("height") or size.get("shortest_edge")
+    return size if isinstance(size, int) else None
+
+
+def _wnids(count: int) -> tuple[str, ...] | None:
+    return imagenet_wnids() if count == IMAGENET else None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,59 @@
+"""The kinds of specification, and which one a text is."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from ...errors import EscrimeError, nearest
+from ..architectures import ARCHITECTURES
+from .exported import from_onnx, from_program
+from .files import from_function, from_weights
+from .hubs import from_hugging_face, from_timm, from_torchvision
+from .loaded import Loaded
+
+SPECS = {
+    "torchvision:NAME[@WEIGHTS]": "a torchvision classifier with its published weights",
+    "timm:NAME": "a pre-trained model of timm",
+    "hf:ORG/NAME": "an image classifier of the Hugging Face hub, or of a local folder",
+    "ARCH@FILE": "an architecture of `escrime list` with weights in a .safetensors, .pt or .pth file",
+    "FILE.py:FUNCTION": "a function of yours that returns a torch module, or any callable (a black box)",
+    "FILE.pt2": "a program saved by torch.export",
+    "FILE.onnx": "an ONNX file (a black box: its scores or labels)",
+}
+HUBS: dict[str, Callable[[str], Loaded]] = {
+    "torchvision": from_torchvision,
+    "timm": from_timm,
+    "hf": from_hugging_face,
+}
+
+
+def load_model(spec: str) -> Loaded:
+    """The model that `spec` names, one of SPECS, on the CPU in eval mode, taking raw pixels in [0, 1].
+
+    Only FILE.py runs code, yours. Errors: EscrimeError for a text of no known kind, a file that is missing, damaged or
+    would run code, a library that is not installed (with the line that installs it).
+    """
+    spec = str(spec)
+    hub, colon, name = spec.partition(":")
+    if colon and hub in HUBS:
+        return HUBS[hub](name)
+    if match := re.fullmatch(r"(.+\.py):(\w+)", spec):
+        return from_function(Path(match[1]).expanduser(), match[2])
+    arch, at, file = spec.partition("@")
+    if at and not Path(spec).exists():
+        return from_weights(arch, file)
+    path = Path(spec).expanduser()
+    for suffix, read in ((".pt2", from_program), (".onnx", from_onnx)):
+        if path.suffix == suffix:
+            return read(path)
+    raise EscrimeError(f"model {spec!r} is of no known kind; write one of {', '.join(SPECS)}.{_hint(spec, path)}")
+
+
+def _hint(spec: str, path: Path) -> str:
+    if path.suffix == ".py":
+        return f" Name the function too: {spec}:FUNCTION."
+    if path.suffix in (".safetensors", ".pt", ".pth"):
+        return f" Weights need their architecture: ARCH@{spec}."
+    if spec in ARCHITECTURES:
+        return f" For published weights write torchvision:{spec}, for your own {spec}@FILE."
+    return nearest(spec, ARCHITECTURES)

@@ -1,0 +1,225 @@
+"""`escrime evaluate`: a model and a folder of pictures in, one answer out, and exit codes for machines."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+import escrime
+from escrime import EscrimeError
+from escrime.cli import app
+from escrime.evaluation import read_records
+from escrime.experiment.answer import seconds
+from escrime.experiment.assess import assess
+from escrime.experiment.folder import RunFolder
+from escrime.experiment.question import Question, short_name
+from escrime.models import save_weights
+
+CPU = torch.device("cpu")
+CLASSES = ("ant", "bee", "cat")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """90 small photos: each class is bright in a row of its own, in noise."""
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for label, name in enumerate(CLASSES):
+        (folder / name).mkdir()
+        for number in range(30):
+            pixels = rng.integers(60, 160, (8, 8, 3))
+            pixels[2 * label : 2 * label + 3] += 30
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(pictures, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "lenet.safetensors"
+    model = escrime.build("lenet", 3, seed=0)
+    train = escrime.data.load_to_judge(pictures, 8)
+    escrime.fit(model, train, settings=escrime.training.TrainSettings(epochs=12, learning_rate=0.05, batch_size=16))
+    save_weights(model, path, {"classes": list(CLASSES), "size": 8})
+    return f"lenet@{path}"
+
+
+def call(*arguments):
+    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+    if isinstance(result.exception, EscrimeError):
+        raise result.exception
+    return result
+
+
+def ask(weights, pictures, out, *more, eps="0.05"):
+    return call("--model", weights, "--data", pictures, "--eps", eps, "--out", out, "--device", "cpu", *more)
+
+
+@pytest.fixture(scope="module")
+def answered(weights, pictures, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return ask(weights, pictures, out, "--limit", "30", eps="0.05,0.02"), out
+
+
+def test_the_answer_in_words(answered):
+    result, out = answered
+    assert result.exit_code == 0
+    for word in ("AutoAttack", "FGSM", "worst case of all", "Weakest classes at ε = 0.05", "lenet keeps", "30 images right"):
+        assert word in result.output, word
+    page = (out / "report.html").read_text()
+    assert "AutoAttack" in page and "ant" in page and "The paper" not in page.split("<main>")[0]
+
+
+def test_the_answer_in_numbers(answered):
+    """Every number follows from the records."""
+    found = json.loads((answered[1] / "answer.json").read_text())
+    records = read_records(answered[1])
+    clean = records[(records.attack == "FGSM") & (records.eps == 0)]
+    assert found["n"] == 30 == len(clean) and found["open"] == 0
+    assert found["clean"]["accuracy"] == pytest.approx(clean.correct.mean()) and found["clean"]["accuracy"] > 0.9
+    left = records[records.eps <= 0.05].groupby("image").correct.min().mean()
+    assert found["robust"]["accuracy"] == pytest.approx(left) and left < found["clean"]["accuracy"]
+    assert found["robust"]["low"] <= left <= found["robust"]["high"]
+    assert {row["attack"] for row in found["attacks"]} >= {"FGSM", "AutoAttack", "worst case"}
+    assert {row["class"] for row in found["weakest"]} == set(CLASSES)
+    manifest = json.loads((answered[1] / "manifest.json").read_text())
+    assert manifest["kind"] == "evaluation" and manifest["dataset"]["test"] == 30
+    assert json.loads((answered[1] / "claims.json").read_text()) == []
+
+
+def test_json_alone_and_the_gates(weights, pictures, answered):
+    more = ("--limit", "30", "--json")
+    result = ask(weights, pictures, answered[1], *more, eps="0.05,0.02")
+    assert json.loads(result.stdout) == json.loads((answered[1] / "answer.json").read_text())
+    left = json.loads(result.stdout)["robust"]["accuracy"]
+    assert ask(weights, pictures, answered[1], *more, "--fail-under", str(left), eps="0.05,0.02").exit_code == 0
+    failed = ask(weights, pictures, answered[1], *more, "--fail-under", str(min(left + 0.01, 1)), eps="0.05,0.02")
+    assert failed.exit_code == 4 and "is below --fail-under" in failed.stderr
+
+
+def test_a_finished_evaluation_computes_nothing_again(weights, pictures, answered):
+    times = {path: path.stat().st_mtime_ns for path in (answered[1] / "records").iterdir()}
+    ask(weights, pictures, answered[1], "--limit", "30", eps="0.05,0.02")
+    assert times == {path: path.stat().st_mtime_ns for path in (answered[1] / "records").iterdir()}
+    with pytest.raises(EscrimeError, match="belongs to another experiment .experiment.epsilons was"):
+        ask(weights, pictures, answered[1], "--limit", "30", eps="0.05")
+
+
+def test_part_after_part_whatever_the_processes(weights, pictures, tmp_path):
+    """Two shares of the parts, one after the other, give the rows of one process."""
+    question = Question(weights, str(pictures), ("0.05",), attacks=("FGSM", "PGD"), limit=None)
+    whole = assess(question, tmp_path / "whole", device=CPU, quiet=True)
+    shared = tmp_path / "shared"
+    waits = []
+
+    def other():
+        """What the second process does while the first waits for it the second time."""
+        waits.append(None)
+        if len(waits) == 2:
+            assess(question, shared, device=CPU, rank=1, count=2, quiet=True)
+
+    assess(question, shared, device=CPU, rank=0, count=2, barrier=other, quiet=True)
+    keys = ["attack", "eps", "image"]
+    one, two = (read_records(path).sort_values(keys, ignore_index=True) for path in (whole.folder.path, shared))
+    assert len(one) == 2 * 90 + 90 and len(list((shared / "records").glob("*.parquet"))) == 4
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_a_budget_judges_some_images_wholly(weights, pictures, tmp_path):
+    question = Question(weights, str(pictures), ("0.05",), attacks=("FGSM", "PGD"), budget=1e-6)
+    run = assess(question, tmp_path / "run", device=CPU, quiet=True)
+    records = read_records(run.folder.path)
+    assert records.image.nunique() == 64 and (records.groupby("image").attack.nunique() == 2).all()
+    counts = records.drop_duplicates("image").label.value_counts()
+    assert counts.max() - counts.min() < 20, "the first part is a fair sample of the classes"
+    from escrime.experiment.answer import answer
+
+    assert answer(run)["open"] == 26
+    assess(Question(weights, str(pictures), ("0.05",), attacks=("FGSM", "PGD")), tmp_path / "run", device=CPU, quiet=True)
+    assert read_records(tmp_path / "run").image.nunique() == 90
+
+
+@pytest.mark.parametrize("threat, attack", [("scores", "Square"), ("labels", "RayS")])
+def test_from_outside(threat, attack, weights, pictures, tmp_path):
+    result = ask(weights, pictures, tmp_path / "run", "--threat", threat, "--limit", "12", eps="0.3")
+    assert result.exit_code == 0 and f"Threat model: {threat} only" in result.output
+    found = read_records(tmp_path / "run")
+    asked = found[found.attack == attack]
+    assert len(asked) == 24 and (found.backwards == 0).all() and asked[asked.eps > 0].correct.mean() < 0.7
+    assert "black-box" in (tmp_path / "run" / "checks.json").read_text()
+    with pytest.raises(EscrimeError, match="'PGD' needs gradients"):
+        ask(weights, pictures, tmp_path / "other", "--threat", threat, "--attack", "PGD")
+
+
+WRONG = [
+    (("--eps", "0"), "at least one ε above 0"),
+    (("--eps", "8"), "write '8/255'"),
+    (("--eps", "x"), "is not a number"),
+    (("--attack", "FSGM"), "Did you mean 'FGSM'"),
+    (("--threat", "grey"), "threat 'grey' is unknown"),
+    (("--norm", "l3"), "norm 'l3' is unknown"),
+    (("--budget", "soon"), "'soon' is no time"),
+    (("--budget", "0s"), "leaves no time"),
+    (("--fail-under", "40"), "a number from 0 to 1"),
+    (("--data", "nowhere"), "does not exist"),
+    (("--model", "lenet@nothing.safetensors"), "does not exist"),
+    (("--model", "nothing"), "no known kind"),
+    (("--limit", "0"), "above 0"),
+    (("--size", "0"), "no number of pixels|above 0"),
+    (("--device", "cuda:9"), "not available"),
+    (("--attack", "RayS", "--norm", "l2"), "l_inf only"),
+]
+
+
+@pytest.mark.parametrize("arguments, said", WRONG, ids=lambda value: " ".join(value) if isinstance(value, tuple) else "")
+def test_wrong_input_leaves_nothing_behind(arguments, said, weights, pictures, tmp_path):
+    usual = {"--model": weights, "--data": str(pictures), "--eps": "0.05", "--out": str(tmp_path / "run"), "--device": "cpu"}
+    usual |= dict(zip(arguments[::2], arguments[1::2]))
+    with pytest.raises(EscrimeError, match=said):
+        call(*[word for pair in usual.items() for word in pair])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_loaded_wrongly_is_refused_before_the_hour_is_spent(pictures, tmp_path):
+    path = tmp_path / "w.safetensors"
+    model = escrime.build("lenet", 3, seed=5)
+    torch.nn.init.zeros_(model.network.fc.weight)
+    save_weights(model, path, {"classes": list(CLASSES), "size": 8})
+    with pytest.raises(EscrimeError, match="clean images are right.*--anyway"):
+        ask(f"lenet@{path}", pictures, tmp_path / "run", "--attack", "FGSM")
+    assert not (tmp_path / "run").exists()
+    assert ask(f"lenet@{path}", pictures, tmp_path / "run", "--attack", "FGSM", "--anyway", "--strict").exit_code == 3
+    save_weights(model, path, {"classes": ["ant", "bee", "cow"], "size": 8})
+    with pytest.raises(EscrimeError, match="class 'cat' that lenet@.*ant, bee, cat.*ant, bee, cow"):
+        ask(f"lenet@{path}", pictures, tmp_path / "run2")
+
+
+def test_a_second_evaluation_in_the_same_folder_is_refused(weights, pictures, answered):
+    with RunFolder(answered[1]).lock():
+        with pytest.raises(EscrimeError, match="another escrime run is working"):
+            ask(weights, pictures, answered[1], "--limit", "30", eps="0.05,0.02")
+
+
+def test_times_and_names():
+    assert [seconds(text) for text in ("90", "90s", "10min", "2h", "1.5 m")] == [90, 90, 600, 7200, 90]
+    names = ("torchvision:resnet50@V2", "timm:vit_tiny", "hf:org/net", "lenet@a/b.pt", "a/mine.py:load", "x/m.pt2", "n.onnx")
+    assert [short_name(name) for name in names] == ["resnet50", "vit_tiny", "net", "lenet", "load", "m", "n"]
+
+
+@pytest.mark.slow
+def test_torchrun_gives_the_rows_of_one_process(weights, pictures, tmp_path):
+    arguments = ["-m", "escrime", "evaluate", "--model", weights, "--data", str(pictures), "--eps", "0.05", "--device", "cpu"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    for name, start in (("one", [sys.executable]), ("two", launch)):
+        command = [*start, *arguments, "--attack", "FGSM,PGD", "--out", str(tmp_path / name)]
+        ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
+        assert ran.returncode == 0, ran.stderr
+    keys = ["attack", "eps", "image"]
+    one, two = (read_records(tmp_path / name).sort_values(keys, ignore_index=True) for name in ("one", "two"))
+    pd.testing.assert_frame_equal(one, two)

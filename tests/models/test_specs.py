@@ -1,0 +1,285 @@
+"""A model from one line of text: every kind, its normalization and names, and a clear word where it cannot be."""
+
+import io
+import json
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import escrime
+from escrime import EscrimeError, load_model
+from escrime.data import IMAGENET_INDICES, WNIDS
+from escrime.models import save_weights
+from escrime.models.specs.loaded import imagenet_wnids
+
+
+@pytest.fixture
+def images():
+    return torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+class Tiny(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3 * 8 * 8, 4)
+
+    def forward(self, images):
+        return self.fc(images.flatten(1))
+
+
+@pytest.fixture
+def tiny():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Tiny().eval()
+
+
+def test_weights_of_ours_bring_classes_and_size(tmp_path, images):
+    model = escrime.build("lenet", 3, seed=1)
+    save_weights(model, tmp_path / "w.safetensors", {"classes": ["ant", "bee", "cat"], "size": 8})
+    found = load_model(f"lenet@{tmp_path / 'w.safetensors'}")
+    assert found.classes == ("ant", "bee", "cat") and found.size == 8 and found.answers == "gradients"
+    assert torch.equal(found.model(images), model(images))
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "module.model."])
+def test_state_dicts_as_others_publish_them(prefix, tmp_path):
+    """Under a prefix, nested in a checkpoint, with the normalization as a layer of its own."""
+    network = escrime.build("resnet18", 7, seed=1).network
+    tensors = {prefix + name: tensor for name, tensor in network.state_dict().items()}
+    if prefix:
+        tensors |= {"module.normalizer.mean": torch.full((3, 1, 1), 0.4), "module.normalizer.std": torch.full((3, 1, 1), 0.3)}
+    torch.save({"epoch": 3, "state_dict": tensors}, tmp_path / "w.pt")
+    found = load_model(f"resnet18@{tmp_path / 'w.pt'}")
+    images = torch.rand(2, 3, 64, 64)
+    mean, std = (0.4, 0.3) if prefix else (found.model.mean, found.model.std)
+    with torch.no_grad():
+        assert torch.allclose(found.model(images), network.eval()((images - mean) / std), atol=1e-5)
+    assert found.classes is None and found.size == 224
+
+
+def test_torchvision_by_name(monkeypatch, tmp_path):
+    """Its names, size and normalization; the download itself is torchvision's."""
+    from torchvision.models import ResNet18_Weights
+
+    network = escrime.build("resnet18", 1000, seed=2).network
+    monkeypatch.setattr(ResNet18_Weights, "get_state_dict", lambda self, **_: network.state_dict())
+    found = load_model("torchvision:resnet18")
+    assert found.origin == "torchvision:resnet18@IMAGENET1K_V1" and found.size == 224
+    assert len(found.classes) == len(found.wnids) == 1000 and found.classes[217] == "English springer"
+    assert found.wnids[217] == "n02102040"
+    with pytest.raises(EscrimeError, match="no weights 'IMAGENET1K_V9'.*it has IMAGENET1K_V1"):
+        load_model("torchvision:resnet18@IMAGENET1K_V9")
+    with pytest.raises(EscrimeError, match="resnet19.*Did you mean 'resnet1"):
+        load_model("torchvision:resnet19")
+
+
+def test_the_thousand_wnids():
+    assert len(imagenet_wnids()) == 1000 and list(imagenet_wnids()) == sorted(imagenet_wnids())
+    assert [imagenet_wnids().index(wnid) for wnid in WNIDS] == list(IMAGENET_INDICES)
+
+
+def test_timm(monkeypatch):
+    timm = pytest.importorskip("timm")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = timm.create_model("resnet10t", pretrained=False).eval()
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: network)
+    found = load_model("timm:resnet10t")
+    facts, images = network.pretrained_cfg, torch.rand(1, 3, 64, 64)
+    mean, std = (torch.tensor(facts[key])[:, None, None] for key in ("mean", "std"))
+    with torch.no_grad():
+        assert torch.allclose(found.model(images), network((images - mean) / std), atol=1e-5)
+    assert found.size == facts["input_size"][1] and "tench" in found.classes[0] and found.wnids[0] == "n01440764"
+
+
+def test_hugging_face_folder(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32, patch_size=8,
+        id2label={0: "ant", 1: "bee", 2: "cat"}, label2id={"ant": 0, "bee": 1, "cat": 2},
+    )  # fmt: skip
+    network = transformers.ViTForImageClassification(config).eval()
+    network.save_pretrained(tmp_path)
+    transformers.ViTImageProcessor(size={"height": 32, "width": 32}, image_mean=[0.4] * 3, image_std=[0.2] * 3).save_pretrained(
+        tmp_path
+    )
+    found, images = load_model(f"hf:{tmp_path}"), torch.rand(2, 3, 32, 32)
+    assert found.classes == ("ant", "bee", "cat") and found.size == 32 and found.answers == "gradients"
+    with torch.no_grad():
+        assert torch.allclose(found.model(images), network(pixel_values=(images - 0.4) / 0.2).logits, atol=1e-5)
+    moved = escrime.FGSM(0.1)(found.model, images, torch.tensor([0, 1]))
+    assert not torch.equal(moved, images)
+    with pytest.raises(EscrimeError, match="cannot be loaded.*check the name"):
+        load_model(f"hf:{tmp_path / 'nothing'}")
+
+
+def test_libraries_that_are_not_there_name_their_install_line(monkeypatch):
+    import sys
+
+    for module, spec, line in (("timm", "timm:x", r"escrime\[timm\]"), ("transformers", "hf:x/y", r"escrime\[hf\]")):
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(EscrimeError, match=line):
+            load_model(spec)
+
+
+FUNCTIONS = """
+import numpy as np, torch
+from torch import nn
+class Net(nn.Module):
+    classes = ["ant", "bee"]
+    size = 8
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(192, 2)
+    def forward(self, x):
+        return self.fc(x.flatten(1))
+def scores():
+    return lambda x: np.stack([x.mean((1, 2, 3)), 1 - x.mean((1, 2, 3))], axis=1)
+def labels():
+    return lambda x: (x.mean((1, 2, 3)) > 0.5).astype(int)
+def wrong():
+    return lambda x: x
+def number():
+    return 3
+def fails():
+    raise ValueError("no weights")
+def crashes():
+    return lambda x: x.softmax()
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    (tmp_path / "mine.py").write_text(FUNCTIONS)
+    return tmp_path / "mine.py"
+
+
+def test_a_function_of_ones_own(file, images):
+    found = load_model(f"{file}:Net")
+    assert found.classes == ("ant", "bee") and found.size == 8 and not found.model.training
+    scores, labels = load_model(f"{file}:scores"), load_model(f"{file}:labels")
+    assert (scores.answers, labels.answers) == ("scores", "labels")
+    assert torch.allclose(scores.model(images)[:, 0], images.mean((1, 2, 3)))
+    assert torch.equal(labels.model(images).argmax(1), (images.mean((1, 2, 3)) > 0.5).long())
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("wrong", r"returned float32 \(1, 3, 224, 224\) for 1 images"),
+        ("number", "returned a int; return a torch.nn.Module"),
+        ("fails", "failed .ValueError: no weights"),
+        ("crashes", "fails on a gray image.*float32 numpy"),
+        ("absent", "no function 'absent'; it has"),
+    ],
+)
+def test_what_a_function_does_wrong_is_said(name, said, file):
+    with pytest.raises(EscrimeError, match=said):
+        load_model(f"{file}:{name}")
+
+
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_exported_programs_have_gradients_at_any_batch_size(dynamic, tiny, images, tmp_path):
+    shapes = ({0: torch.export.Dim("n", min=1, max=512)},) if dynamic else None
+    torch.export.save(torch.export.export(tiny, (images[:2],), dynamic_shapes=shapes), tmp_path / "m.pt2")
+    found = load_model(str(tmp_path / "m.pt2"))
+    assert found.size == 8 and found.answers == "gradients"
+    assert torch.allclose(found.model(images), tiny(images), atol=1e-6)
+    labels = tiny(images).argmax(1)
+    attack = escrime.PGD(0.2, steps=5)
+    assert torch.allclose(attack(found.model, images, labels), attack(tiny, images, labels), atol=1e-5)
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("this must never be seen",))
+
+
+def test_archives_with_pickles_are_refused(tiny, images, tmp_path, capsys):
+    good, bad = tmp_path / "good.pt2", tmp_path / "bad.pt2"
+    torch.export.save(torch.export.export(tiny, (images[:2],)), good)
+    evil = io.BytesIO()
+    torch.save(Evil(), evil)
+    with zipfile.ZipFile(good) as source, zipfile.ZipFile(bad, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name.endswith("weights_config.json"):
+                config = json.loads(content)
+                first = next(iter(config["config"]))
+                config["config"][first]["use_pickle"] = True
+                evil_name = config["config"][first]["path_name"]
+                content = json.dumps(config).encode()
+            target.writestr(name, content)
+        target.writestr(f"bad/data/weights/{evil_name}", evil.getvalue())
+    with pytest.raises(EscrimeError, match="unsafe pickle.*nothing was run"):
+        load_model(str(bad))
+    (tmp_path / "no.pt2").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(EscrimeError, match="damaged or no .pt2 archive"):
+        load_model(str(tmp_path / "no.pt2"))
+    assert "never be seen" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("batch", ["n", 2])
+def test_onnx_is_a_black_box(batch, tiny, images, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from onnx import TensorProto, helper, numpy_helper
+
+    weight, bias = (
+        numpy_helper.from_array(t.detach().numpy(), name) for t, name in ((tiny.fc.weight, "w"), (tiny.fc.bias, "b"))
+    )
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["x"], ["f"]),
+            helper.make_node("Gemm", ["f", "w", "b"], ["y"], transB=1),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, 4])],
+        [weight, bias],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    onnx.save(model, tmp_path / "m.onnx")
+    found = load_model(str(tmp_path / "m.onnx"))
+    assert (found.answers, found.size) == ("scores", 8)
+    assert torch.allclose(found.model(images), tiny(images), atol=1e-5)
+    labels = tiny(images).argmax(1)
+    for attack in (escrime.Square(0.8, queries=300), escrime.RayS(0.8, queries=300)):
+        assert (found.model(attack(found.model, images, labels)).argmax(1) != labels).float().mean() >= 0.6
+    (tmp_path / "no.onnx").write_bytes(b"nothing")
+    with pytest.raises(EscrimeError, match="no ONNX model"):
+        load_model(str(tmp_path / "no.onnx"))
+
+
+@pytest.mark.parametrize(
+    "spec, said",
+    [
+        ("resnet18", "write torchvision:resnet18.*resnet18@FILE"),
+        ("mine.py", "Name the function too: mine.py:FUNCTION"),
+        ("w.safetensors", "ARCH@w.safetensors"),
+        ("rsenet18", "no known kind"),
+        ("nothing.py:f", "nothing.py does not exist"),
+        ("nothing.pt2", "nothing.pt2 does not exist"),
+        ("nothing.onnx", "nothing.onnx does not exist"),
+        ("resnet18@nothing.pt", "nothing.pt does not exist"),
+        ("resnet81@nothing.pt", "resnet81.*Did you mean"),
+        ("torchvision:lenet", "torchvision has no 'lenet'"),
+    ],
+)
+def test_a_text_of_no_kind_is_met_with_the_likely_one(spec, said, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EscrimeError, match=said):
+        load_model(spec)
+
+
+def test_labels_alone_fall_to_decisions(file, images):
+    labels = load_model(f"{file}:labels").model
+    images = images * 0.1 + 0.45
+    truth = labels(images).argmax(1)
+    moved = escrime.RayS(0.1, queries=100)(labels, images, truth)
+    assert (labels(moved).argmax(1) != truth).all() and np.isfinite(moved.numpy()).all()
