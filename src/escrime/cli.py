@@ -39,6 +39,23 @@ def _main(
     pass
 
 
+# Options that several commands share.
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one.")]
+Size = Annotated[int | None, typer.Option(metavar="PX", help="Edge length of the images; default: the model's own.")]
+Strict = Annotated[bool, typer.Option(help="Exit with 3 if a validity check forbids to believe a number.")]
+SkipUnreadable = Annotated[bool, typer.Option(help="Leave out, count and name unreadable images.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other training setting. Repeatable.")]
+Goals = Annotated[
+    list[str] | None, typer.Option("--goal", metavar="NAME=VALUE", help="Another setting of the objective. Repeatable.")
+]
+Spec = Annotated[
+    str,
+    typer.Option(
+        metavar="SPEC", help="torchvision:NAME, timm:NAME, hf:ORG/NAME, ARCH@FILE, FILE.py:FUNCTION, FILE.pt2, FILE.onnx."
+    ),
+]
+
 RUN_EXAMPLES = """Examples:
 
   escrime run digits
@@ -69,11 +86,11 @@ def run(
     limit: Annotated[int | None, typer.Option(metavar="N", help="Test images, stratified (the paper used 50).")] = None,
     epochs: Annotated[int | None, typer.Option(metavar="N", help="Epochs of training.")] = None,
     adversarial_epochs: Annotated[int | None, typer.Option(metavar="N", help="Epochs of adversarial training.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one.")] = None,
+    device: Device = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run folder; default runs/NAME.")] = None,
-    skip_unreadable: Annotated[bool, typer.Option(help="Leave out, count and name unreadable images.")] = False,
-    strict: Annotated[bool, typer.Option(help="Exit with 3 if a validity check forbids to believe a number.")] = False,
+    skip_unreadable: SkipUnreadable = False,
+    strict: Strict = False,
 ) -> None:
     """Run an experiment: train, attack, defend, harden, attack again, and draw the report.
 
@@ -123,18 +140,14 @@ def train(
     epochs: Annotated[int | None, typer.Option(metavar="N", help="Passes over the training images.")] = None,
     learning_rate: Annotated[float | None, typer.Option(metavar="X", help="Peak learning rate.")] = None,
     batch_size: Annotated[int | None, typer.Option(metavar="N", help="Images per step.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other training setting. Repeatable.")
-    ] = None,
-    goal: Annotated[
-        list[str] | None, typer.Option("--goal", metavar="NAME=VALUE", help="Another setting of the objective. Repeatable.")
-    ] = None,
+    set_: Sets = None,
+    goal: Goals = None,
     weights: Annotated[str | None, typer.Option(metavar="FILE", help="Start from these: a file, a URL, 'torchvision'.")] = None,
     head: Annotated[
         str, typer.Option(help="The output layer of pre-trained weights: 'new', or 'slice' of its classes.")
     ] = "new",
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one.")] = None,
+    seed: Seed = 0,
+    device: Device = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/ARCH-DATA-OBJECTIVE.")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files too.")] = False,
 ) -> None:
@@ -169,12 +182,7 @@ to believe the number (--strict); 4: less robust than --fail-under. Stop at any 
 
 @app.command(epilog=EVALUATE_EXAMPLES)
 def evaluate(
-    model: Annotated[
-        str,
-        typer.Option(
-            metavar="SPEC", help="torchvision:NAME, timm:NAME, hf:ORG/NAME, ARCH@FILE, FILE.py:FUNCTION, FILE.pt2, FILE.onnx."
-        ),
-    ],
+    model: Spec,
     data: Annotated[str, typer.Option(metavar="DIR", help="A folder of images, CLASS/*.jpg, or a dataset's name.")],
     eps: Annotated[str, typer.Option(metavar="EPS,...", help="The attacker's budget; the first is the headline.")],
     attack: Annotated[
@@ -183,19 +191,19 @@ def evaluate(
     norm: Annotated[str, typer.Option(help="linf or l2.")] = "linf",
     threat: Annotated[str | None, typer.Option(help="white-box, scores or labels: what the attacker sees.")] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", help="That many images, as many of each class.")] = None,
-    size: Annotated[int | None, typer.Option(metavar="PX", help="Edge length of the images; default: the model's own.")] = None,
+    size: Size = None,
     budget: Annotated[
         str | None, typer.Option(metavar="TIME", help="The strongest answer this time allows, such as 10min.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one.")] = None,
+    seed: Seed = 0,
+    device: Device = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/evaluate-MODEL.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the answer as JSON, and nothing else.")] = False,
     fail_under: Annotated[
         float | None, typer.Option(metavar="X", help="Exit with 4 if robust accuracy is below X (0 to 1).")
     ] = None,
-    strict: Annotated[bool, typer.Option(help="Exit with 3 if a validity check forbids to believe the number.")] = False,
-    skip_unreadable: Annotated[bool, typer.Option(help="Leave out, count and name unreadable images.")] = False,
+    strict: Strict = False,
+    skip_unreadable: SkipUnreadable = False,
     anyway: Annotated[bool, typer.Option("--anyway", help="Go on although clean accuracy is at chance.")] = False,
 ) -> None:
     """How robust is this model? Clean and robust accuracy on your images, with intervals, checks and a report."""
@@ -212,9 +220,8 @@ def evaluate(
         time_left = None if budget is None else seconds(budget)
     except (ValueError, KeyError):
         raise EscrimeError(f"--budget {budget!r} is no time; write 90s, 10min or 2h.") from None
-    split = lambda text: tuple(part.strip() for part in text.split(",") if part.strip())  # noqa: E731
     question = Question(
-        model, data, split(eps), norm, threat, split(attack), limit, size, time_left, seed, anyway, skip_unreadable
+        model, data, _split(eps), norm, threat, _split(attack), limit, size, time_left, seed, anyway, skip_unreadable
     )
     with processes(device) as (here, rank):
         count, barrier = wait_for_all()
@@ -234,6 +241,93 @@ def evaluate(
         raise typer.Exit(4)
 
 
+ATTACK_EXAMPLES = """Examples:
+
+  escrime attack cat.jpg --model torchvision:resnet50
+
+  escrime attack ~/photos --model torchvision:mobilenet_v2 --target "golf ball" --eps 4/255 --out fooled
+
+Without --eps it finds the fewest gray levels that work. Each photo gives a PNG that fools the model when read from disk, a
+picture of both side by side, and a line of JSON, which is printed too."""
+
+
+@app.command(epilog=ATTACK_EXAMPLES)
+def attack(
+    photos: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Pictures, or folders of them.")],
+    model: Spec,
+    eps: Annotated[
+        str | None, typer.Option(metavar="EPS", help="The budget, such as 4/255; default: the smallest that works.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(metavar="NAME", help="The class to reach; default: any wrong one.")] = None,
+    size: Size = None,
+    seed: Seed = 0,
+    device: Device = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the pictures go.")] = Path("adversarial"),
+) -> None:
+    """Fool a model with photos of yours: adversarial pictures that stay adversarial as files."""
+    import json
+    from dataclasses import asdict
+
+    from .experiment.devices import pick_device
+    from .experiment.photos import attack_photos
+    from .threat import epsilon
+
+    budget = None if eps is None else epsilon(eps)
+    for result in attack_photos(
+        photos, model, out, eps=budget, target=target, size=size, seed=seed, device=pick_device(device)
+    ):
+        typer.echo(json.dumps(asdict(result), ensure_ascii=False))
+        if not result.fooled:
+            reason = "it is the target already" if result.target == result.before else "no change within ε works"
+            typer.echo(f"{result.photo}: still {result.after}; {reason}.", err=True)
+
+
+HARDEN_EXAMPLES = """Examples:
+
+  escrime harden --model mine.py:load --data ~/photos --eps 4/255
+
+  escrime harden --model torchvision:resnet18 --data ~/photos --eps 4/255 --objective trades --epochs 10 --out runs/hard
+
+The folder holds train/CLASS/* and val/CLASS/*, or CLASS/*, of which a fifth is kept to judge by. The weights lie in
+weights.safetensors. Stop at any time; the same command continues it."""
+
+
+@app.command(epilog=HARDEN_EXAMPLES)
+def harden(
+    model: Spec,
+    data: Annotated[str, typer.Option(metavar="DIR", help="Training and test images, or a dataset's name.")],
+    eps: Annotated[str, typer.Option(metavar="EPS", help="The budget to train and to judge at, such as 4/255.")],
+    objective: Annotated[str, typer.Option(metavar="NAME", help="What to minimize: n-fgsm, pgd, trades, ...")] = "n-fgsm",
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="Passes over the training images; default 5.")] = None,
+    set_: Sets = None,
+    goal: Goals = None,
+    attack: Annotated[str, typer.Option(metavar="NAME,...", help="To judge by; default: FGSM and AutoAttack.")] = "",
+    limit: Annotated[int | None, typer.Option(metavar="N", help="Judge by that many images.")] = None,
+    size: Size = None,
+    seed: Seed = 0,
+    device: Device = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/harden-MODEL.")] = None,
+) -> None:
+    """Make a model more robust by adversarial fine-tuning, and show what that bought: before and after in one report."""
+    from .experiment.devices import pick_device
+    from .experiment.harden import harden as harden_model
+    from .experiment.question import Question
+    from .experiment.training import parse_settings
+    from .report.validity import read_verdicts
+
+    question = Question(model, data, (eps,), attacks=_split(attack), limit=limit, size=size, seed=seed)
+    aim = {"name": objective} | ({} if objective == "clean" else {"eps": eps}) | parse_settings(goal or [])
+    chosen = ({} if epochs is None else {"epochs": epochs}) | parse_settings(set_ or [])
+    run = harden_model(question, out, goal=aim, training=chosen, device=pick_device(device), command=_command())
+    for verdict in read_verdicts(run.folder.path):
+        run.display.say(("" if verdict["believe"] else "NOT AS IT STANDS: ") + verdict["sentence"])
+    run.display.say(f"Weights: {run.folder / 'weights.safetensors'}. Report: {run.folder / 'report.html'}")
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def _believed(folder: Path) -> None:
     """Leave with exit code 3 and the sentences of the verdicts that may not be believed."""
     from .report.validity import read_verdicts
@@ -248,7 +342,7 @@ def _believed(folder: Path) -> None:
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, such as runs/digits.")],
-    strict: Annotated[bool, typer.Option(help="Exit with 3 if a validity check forbids to believe a number.")] = False,
+    strict: Strict = False,
 ) -> None:
     """Draw the figures, the claims table and report.html again, from the records alone.
 

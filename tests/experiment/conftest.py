@@ -1,6 +1,11 @@
 """A run small enough to repeat: digits, one network, a few images, every stage."""
 
+import numpy as np
 import pytest
+from PIL import Image
+
+import escrime
+from escrime.models import save_weights
 
 TINY = """
 title = "A tiny run"
@@ -51,3 +56,26 @@ def finished(tiny, tmp_path_factory):
     from escrime.experiment import run_experiment
 
     return run_experiment(str(tiny), out=tmp_path_factory.mktemp("runs") / "tiny", quiet=True, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """90 small photos: each class is bright in a row of its own, in noise."""
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for label, name in enumerate(("ant", "bee", "cat")):
+        (folder / name).mkdir()
+        for number in range(30):
+            pixels = rng.integers(60, 160, (8, 8, 3))
+            pixels[2 * label : 2 * label + 3] += 30
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def weights(pictures, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "lenet.safetensors"
+    model = escrime.build("lenet", 3, seed=0)
+    train = escrime.data.load_to_judge(pictures, 8)
+    escrime.fit(model, train, settings=escrime.training.TrainSettings(epochs=12, learning_rate=0.05, batch_size=16))
+    save_weights(model, path, {"classes": ["ant", "bee", "cat"], "size": 8})
+    return f"lenet@{path}"

@@ -5,11 +5,9 @@ import os
 import subprocess
 import sys
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
 from typer.testing import CliRunner
 
 import escrime
@@ -24,29 +22,6 @@ from escrime.models import save_weights
 
 CPU = torch.device("cpu")
 CLASSES = ("ant", "bee", "cat")
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """90 small photos: each class is bright in a row of its own, in noise."""
-    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
-    for label, name in enumerate(CLASSES):
-        (folder / name).mkdir()
-        for number in range(30):
-            pixels = rng.integers(60, 160, (8, 8, 3))
-            pixels[2 * label : 2 * label + 3] += 30
-            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / name / f"{number}.png")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def weights(pictures, tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "lenet.safetensors"
-    model = escrime.build("lenet", 3, seed=0)
-    train = escrime.data.load_to_judge(pictures, 8)
-    escrime.fit(model, train, settings=escrime.training.TrainSettings(epochs=12, learning_rate=0.05, batch_size=16))
-    save_weights(model, path, {"classes": list(CLASSES), "size": 8})
-    return f"lenet@{path}"
 
 
 def call(*arguments):

@@ -125,7 +125,9 @@ def _report_skipped(decoded: Sequence[Decoded], files: Sequence[Listing], on_err
         shown = " ".join(list(skipped.values())[:3]) + (f" And {len(skipped) - 3} more." if len(skipped) > 3 else "")
         count = f"{len(skipped):,} of {total:,} images in {str(files[0].root)!r} cannot be read"
         if on_error == "raise":
-            raise EscrimeError(f"{count}: {shown} Repair or remove them, or leave them out with on_error='skip'.")
+            raise EscrimeError(
+                f"{count}: {shown} Repair or remove them, or leave them out with --skip-unreadable (in Python on_error='skip')."
+            )
         warnings.warn(f"{count} and are left out: {shown}", stacklevel=3)
     return skipped
 

@@ -13,7 +13,7 @@ from .. import data
 from ..errors import EscrimeError
 from ..evaluation import read_records
 from ..evaluation.approach import Approaches
-from ..evaluation.cases import as_cases, as_subjects
+from ..evaluation.cases import Case, as_cases, as_subjects
 from ..evaluation.checks.data import data_findings
 from ..evaluation.checks.inputs import input_findings
 from ..evaluation.effort import Effort
@@ -21,6 +21,8 @@ from ..evaluation.engine import evaluate_parts, step_of
 from ..evaluation.images import PART, Images, slices
 from ..evaluation.records import write_part
 from ..models import Loaded, load_model
+from ..models.running import check_logits
+from ..models.specs.black_box import Asked
 from ..randomness import key
 from .checking import check, finish_checks
 from .folder import RunFolder
@@ -41,6 +43,8 @@ class Assessment:
         self.rank, self.count = rank, count
         self.started = time.monotonic()
 
+    train: data.ImageSet | None = None  # images that the model was trained on, where they are known
+
     @cached_property
     def loaded(self) -> Loaded:
         return load_model(self.question.model)
@@ -53,7 +57,7 @@ class Assessment:
             model = model.to(self.device)
         if threat == "white-box" or self.loaded.answers != "gradients":
             return model
-        return _Asked(model, labels=threat == "labels")
+        return Asked(model, labels=threat == "labels")
 
     @cached_property
     def threat(self) -> str:
@@ -76,13 +80,33 @@ class Assessment:
                 on_error="skip" if question.skip_unreadable else "raise",
                 progress=lambda done, total: advance(done=done, total=total, note=f"{done} of {total}"),
             )
-        images = images.limit(question.limit, question.seed) if question.limit else images
-        order = sorted(range(len(images)), key=lambda row: key(question.seed, "order", images.ids[row]))
-        images = images.select(order)
+        return self.to_judge(images)
+
+    def to_judge(self, images: data.ImageSet) -> data.ImageSet:
+        seed = self.question.seed
+        images = images.limit(self.question.limit, seed) if self.question.limit else images
+        order = sorted(range(len(images)), key=lambda row: key(seed, "order", images.ids[row]))
+        return self.with_labels(images.select(order))
+
+    def with_labels(self, images: data.ImageSet) -> data.ImageSet:
+        """The images with the labels that the model gives their classes."""
+        count = self._first_answer(images).shape[1]
+        return data.labels_for(images, count, self.loaded.classes, self.loaded.wnids, self.question.model)
+
+    def _first_answer(self, images: data.ImageSet) -> torch.Tensor:
+        """The logits (1, K) of the first image; EscrimeError for a model that cannot take it."""
         pixels, _ = images.batch([0], self.device)
-        with torch.no_grad():
-            count = self.model(pixels).shape[1]
-        return data.labels_for(images, count, self.loaded.classes, self.loaded.wnids, question.model)
+        try:
+            with torch.no_grad():
+                return check_logits(self.model(pixels), 1)
+        except EscrimeError:
+            raise
+        except Exception as error:  # whatever a model that was made for other images raises
+            side = pixels.shape[-1]
+            raise EscrimeError(
+                f"{self.question.model} fails on an image of 3 × {side} × {side} in [0, 1] ({type(error).__name__}: {error}); "
+                "give the size it was made for with --size, or mend the model."
+            ) from error
 
     @cached_property
     def attacks(self) -> dict:
@@ -103,6 +127,10 @@ class Assessment:
         grid = sorted(self.question.epsilons)
         return {name: ([0.0, *grid] if at == 0 else grid) for at, name in enumerate(self.attacks)}
 
+    def settings(self) -> dict:
+        """What a run that continues this one must share."""
+        return self.question.settings() | {"threat": self.threat, "attacks": list(self.attacks)}
+
     def slices(self) -> Iterator[Images]:
         return slices(self.test, self.device)
 
@@ -119,12 +147,16 @@ class Assessment:
             if finding.id == "probabilities" and finding.severity != "passed":
                 self.display.say(f"note: {finding.message}. {finding.remedy}")
 
+    def cases(self, name: str) -> list[Case]:
+        """What is attacked, and scored under which threat level."""
+        return as_cases(as_subjects({name: self.model}))
+
     def attack(self, name: str, barrier: Callable[[], None]) -> None:
         """The attacks, part after part, as far as the budget goes; then the checks."""
-        cases = as_cases(as_subjects({name: self.model}))
+        cases = self.cases(name)
         approaches = Approaches(self.slices, step_of(self.grids), self.question.seed)
         records, done = self.folder / "records", self._done()
-        parts = -(-len(self.test) // PART) * len(self.attacks)
+        parts = -(-len(self.test) // PART) * len(self.attacks) * len(cases)
         with self.folder.stage("Attack") if self.rank == 0 else nullcontext(), self.display.bar("Attack", parts) as advance:
             advance(sum(1 for _ in done), note="")
             mine = lambda stem: stem in done or int(stem.rpartition("--")[2]) % self.count != self.rank  # noqa: E731
@@ -158,7 +190,7 @@ class Assessment:
                 seed=self.question.seed,
                 draws=8,
             )
-            finish_checks(self.folder, data_findings(self.test, None), self.question.epsilons[0])
+            finish_checks(self.folder, data_findings(self.test, self.train), self.question.epsilons[0])
 
     def _done(self) -> set[str]:
         return {path.stem for path in (self.folder / "records").glob("*.parquet")}
@@ -177,18 +209,6 @@ class Assessment:
                 yield images
 
 
-class _Asked:
-    """A model behind a wall: scores without gradients, or the label alone."""
-
-    def __init__(self, model: nn.Module, labels: bool):
-        self.model, self.labels = model, labels
-
-    @torch.no_grad()
-    def __call__(self, images):
-        logits = self.model(images.detach())
-        return nn.functional.one_hot(logits.argmax(1), logits.shape[1]).float() if self.labels else logits
-
-
 def assess(
     question: Question, out: Path | str | None, *, device: torch.device, rank: int = 0, count: int = 1,
     barrier: Callable[[], None] = lambda: None, command: str = "", quiet: bool = False,
@@ -196,21 +216,27 @@ def assess(
     """Answer `question` in the folder `out` (by default runs/evaluate-MODEL), continuing what is there; the first of several
     processes checks and reports. Errors: EscrimeError for whatever cannot be evaluated, before anything is written.
     """
-    from ..report import draw_report
-
     name = short_name(question.model)
     folder = RunFolder(out or Path("runs") / f"evaluate-{name}")
     run = Assessment(question, folder, Display(quiet=quiet or rank > 0), device, rank, count)
     run.display.say(f"{question.model} on {question.images}")
-    if rank > 0:
+    answer_in_folder(run, name, barrier, command)
+    return run
+
+
+def answer_in_folder(run: Assessment, name: str, barrier: Callable[[], None], command: str) -> None:
+    """Make or continue the run folder, attack, check, draw the report."""
+    from ..report import draw_report
+
+    if run.rank > 0:
         barrier()  # the first process decodes the images, looks at the model, and makes the folder
         run.attack(name, barrier)
-        return run
+        return
     run.attacks, run.test, run.look()
     dataset = {
         "name": run.test.name,
         "classes": list(run.test.classes),
-        "train": 0,
+        "train": len(run.train) if run.train is not None else 0,
         "test": len(run.test),
         "subsets": {},
         "size": int(run.test.images.shape[-1]),
@@ -219,12 +245,11 @@ def assess(
     model = run.loaded.model
     parameters = sum(p.numel() for p in model.parameters()) if isinstance(model, nn.Module) else None
     facts = {"arch": run.loaded.origin, "parameters": parameters, "stands_for": None, "threat": run.threat}
-    with folder.lock():
-        settings = question.settings() | {"threat": run.threat, "attacks": list(run.attacks)}
-        folder.prepare(name, settings, dataset, str(device), command, kind="evaluation")
-        folder.record_model(name, facts)
+    settings = run.settings()
+    with run.folder.lock():
+        run.folder.prepare(name, settings, dataset, str(run.device), command, kind="evaluation")
+        run.folder.record_model(name, facts)
         barrier()
         run.attack(name, barrier)
-        with folder.stage("report"), run.display.bar("Draw the report", None):
-            draw_report(folder.path)
-    return run
+        with run.folder.stage("report"), run.display.bar("Draw the report", None):
+            draw_report(run.folder.path)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...errors import EscrimeError
 from .loaded import Loaded
@@ -66,3 +66,15 @@ def black_box(
             "it is called with float32 numpy images (N, 3, H, W) in [0, 1]."
         ) from error
     return Loaded(box, origin, classes, None, size, "labels" if answer.ndim == 1 else "scores")
+
+
+class Asked:
+    """A torch model behind a wall: its scores without gradients, or its decision alone as a one-hot score."""
+
+    def __init__(self, model: nn.Module, labels: bool):
+        self.model, self.labels = model, labels
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        logits = self.model(images.detach())
+        return nn.functional.one_hot(logits.argmax(1), logits.shape[1]).float() if self.labels else logits

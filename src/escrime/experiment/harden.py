@@ -1,0 +1,126 @@
+"""`escrime harden`: adversarial fine-tuning of a user's model, and what it bought: before and after in one report."""
+
+import copy
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .. import data
+from ..errors import EscrimeError
+from ..evaluation.cases import Case, Subject, as_cases
+from ..models import load_weights, save_weights
+from ..training import TrainSettings, fit, objective
+from .assess import Assessment, answer_in_folder
+from .folder import RunFolder
+from .progress import Display
+from .question import Question, short_name
+from .run import ADVERSARIAL
+
+WEIGHTS = "weights.safetensors"
+HELD = 256  # training images that tell when it overfits
+USUAL = dict(epochs=5, learning_rate=0.01, batch_size=32, schedule="one-cycle", augment="flip", clip_gradient=1.0, keep="best")
+
+
+class Hardening(Assessment):
+    """An assessment of a model and of what `goal` makes of it, trained on the images' own training part."""
+
+    def __init__(self, question: Question, goal: dict, chosen: dict, folder: RunFolder, display: Display, device: torch.device):
+        super().__init__(question, folder, display, device)
+        self.goal, self.chosen = goal, chosen
+        objective(**goal)  # refuses unknown names before anything is read
+
+    @cached_property
+    def splits(self) -> data.Splits:
+        question = self.question
+        size = question.size or self.loaded.size or 224
+        own = question.images not in data.DATASETS or Path(question.images).is_dir()
+        with self.display.bar("Read the images", None) as advance:
+            return data.load(
+                "folder" if own else question.images,
+                folder=question.images if own else None,
+                size=size,
+                on_error="skip" if question.skip_unreadable else "raise",
+                progress=lambda done, total: advance(done=done, total=total, note=f"{done} of {total}"),
+            )
+
+    @cached_property
+    def test(self) -> data.ImageSet:
+        return self.to_judge(self.splits.test)
+
+    @cached_property
+    def train(self) -> data.ImageSet:
+        return self.with_labels(self.splits.train)
+
+    @cached_property
+    def training(self) -> TrainSettings:
+        held = min(HELD, len(self.train) // 5)
+        usual = USUAL | {"probe_images": held} if held else {**USUAL, "keep": "last"}
+        return TrainSettings(**usual | self.chosen)
+
+    def settings(self) -> dict:
+        return super().settings() | {"objective": objective(**self.goal).as_dict(), "training": self.training.as_dict()}
+
+    @cached_property
+    def hardened(self) -> nn.Module:
+        """The model after its fine-tuning, from the folder where that is done."""
+        model, path = copy.deepcopy(self.model), self.folder / WEIGHTS
+        if path.exists():
+            return load_weights(model, path).to(self.device).eval()
+        title, steps = f"Harden ({self.goal['name']})", -(-len(self.train) // self.training.batch_size) * self.training.epochs
+        with self.folder.stage(title), self.display.bar(title, steps) as advance:
+            result = fit(
+                model,
+                self.train,
+                objective(**self.goal),
+                settings=self.training,
+                checkpoint=self.folder / "checkpoints" / "harden",
+                seed=self.question.seed,
+                device=self.device,
+                on_batch=lambda done, total: advance(done=done),
+                on_epoch=lambda row: advance(0, note=f"epoch {row['epoch']}/{self.training.epochs} loss {row['loss']:.3f}"),
+            )
+        for warning in result.warnings:
+            self.display.say(f"warning: {warning}")
+        result.history.to_csv(self.folder / "training" / f"{short_name(self.question.model)}--{ADVERSARIAL}.csv", index=False)
+        about = {"model": self.loaded.origin, "classes": list(self.test.classes), "size": int(self.test.images.shape[-1])}
+        save_weights(model, path, about)  # the last file: the training is complete when it exists
+        return model
+
+    def cases(self, name: str) -> list[Case]:
+        before = Subject(name, self.model)
+        return as_cases([before, Subject(name, self.hardened, ADVERSARIAL, self.model)])
+
+
+def harden(
+    question: Question,
+    out: Path | str | None,
+    *,
+    goal: dict,
+    training: dict | None = None,
+    device: torch.device,
+    command: str = "",
+    quiet: bool = False,
+    barrier: Callable[[], None] = lambda: None,
+) -> Hardening:
+    """Fine-tune the model of `question` by the objective `goal` (its name and settings) and evaluate it before and after, in
+    the folder `out` (by default runs/harden-MODEL), continuing what is there. training: settings of TrainSettings.
+
+    Errors: EscrimeError for a model that cannot be trained (a black box), and as `fit` and `assess`.
+    """
+    name = short_name(question.model)
+    folder = RunFolder(out or Path("runs") / f"harden-{name}")
+    run = Hardening(question, goal, training or {}, folder, Display(quiet=quiet), device)
+    run.display.say(f"{question.model} on {question.images}")
+    if run.loaded.answers != "gradients" or run.threat != "white-box":
+        raise EscrimeError(
+            f"{question.model} gives no gradients, so it cannot be trained here; give the model as a torch module."
+        )
+    if not any(parameter.requires_grad for parameter in run.loaded.model.parameters()):
+        raise EscrimeError(
+            f"{question.model} has no parameter to train: an exported program is fixed. Give the network itself."
+        )
+    answer_in_folder(run, name, barrier, command)
+    return run

@@ -1,0 +1,125 @@
+"""`escrime attack`: pictures that fool the model as files, and nothing half-written where they cannot."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from escrime import EscrimeError, load_model
+from escrime.cli import app
+from escrime.data import read_image
+from escrime.experiment.eight_bits import whole_eps, whole_levels
+
+
+def call(*arguments):
+    result = CliRunner().invoke(app, ["attack", *map(str, arguments), "--device", "cpu"])
+    if isinstance(result.exception, EscrimeError):
+        raise result.exception
+    return result
+
+
+def says(weights, path):
+    found = load_model(weights)
+    pixels = torch.from_numpy(np.array(read_image(path, 8)))[None].float() / 255
+    return found.classes[int(found.model(pixels).argmax())]
+
+
+def levels_between(first, second):
+    return int(np.abs(read_image(first, 8).astype(int) - read_image(second, 8).astype(int)).max())
+
+
+def test_the_fewest_levels_that_fool_a_file(weights, pictures, tmp_path):
+    photo = pictures / "ant" / "0.png"
+    result = call(photo, "--model", weights, "--out", tmp_path)
+    found = json.loads(result.stdout)
+    assert found["fooled"] and found["before"] == "ant" != found["after"]
+    assert says(weights, found["adversarial"]) == found["after"] and says(weights, photo) == "ant"
+    assert levels_between(photo, found["adversarial"]) == found["levels"] == round(found["eps"] * 255)
+    fewer = call(photo, "--model", weights, "--eps", f"{found['levels'] - 1}/255", "--out", tmp_path / "fewer")
+    missed = json.loads(fewer.stdout)
+    assert not missed["fooled"] and missed["after"] == "ant" and "no change within ε works" in fewer.stderr
+    with Image.open(found["side_by_side"]) as picture:
+        assert picture.width > 2 * picture.height > 200
+    lines = (tmp_path / "attacks.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [found]
+
+
+def test_a_folder_towards_a_target(weights, pictures, tmp_path):
+    few = tmp_path / "few"
+    for name in ("ant", "bee"):
+        (few / name).mkdir(parents=True)
+        for number in range(3):
+            (few / name / f"{number}.png").write_bytes((pictures / name / f"{number}.png").read_bytes())
+    photos = (few, pictures / "cat" / "0.png")
+    result = call(*photos, "--model", weights, "--target", "Bee", "--eps", "60/255", "--out", tmp_path / "out")
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    made = [line["adversarial"] for line in lines if line["adversarial"]]
+    assert len(lines) == 7 and len(made) == len(set(made))  # photos of the same name do not share a file
+    others = [line for line in lines if line["before"] != "bee"]
+    assert others and all(line["fooled"] and line["after"] == "bee" for line in others)
+    assert all(says(weights, line["adversarial"]) == "bee" for line in others[:5])
+    assert all(not line["fooled"] and line["adversarial"] is None for line in lines if line["before"] == "bee")
+    assert "it is the target already" in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["scores", "labels"])
+def test_black_boxes_too(kind, pictures, weights, tmp_path):
+    path = weights.partition("@")[2]
+    answer = "z" if kind == "scores" else "z.argmax(1)"
+    (tmp_path / "mine.py").write_text(
+        "import torch, escrime\n"
+        "class Box:\n"
+        "    classes, size = ['ant', 'bee', 'cat'], 8\n"
+        f"    net = escrime.load_model('lenet@{path}').model\n"
+        "    def __call__(self, x):\n"
+        "        with torch.no_grad():\n"
+        "            z = self.net(torch.from_numpy(x))\n"
+        f"        return {answer}\n"
+    )
+    result = call(pictures / "cat" / "1.png", "--model", f"{tmp_path}/mine.py:Box", "--out", tmp_path / "out")
+    found = json.loads(result.stdout)
+    assert found["fooled"] and says(weights, found["adversarial"]) == found["after"] != "cat"
+
+
+def test_rounding_keeps_the_budget():
+    image = (torch.randint(0, 256, (1, 3, 8, 8)).float() / 255).clamp(0, 1)
+    moved = (image + 0.1 * (torch.rand_like(image) - 0.5)).clamp(0, 1)
+    for levels in (1, 3, 12):
+        found = whole_levels(moved, image, levels)
+        assert (found * 255 - (found * 255).round()).abs().max() < 1e-4
+        assert ((found - image).abs() * 255).max() <= levels + 1e-3 and found.min() >= 0 and found.max() <= 1
+    assert [whole_eps(eps) for eps in (1 / 255, 4 / 255, 0.1, 1.0)] == [1, 4, 25, 255]
+
+
+@pytest.mark.parametrize(
+    "photo, more, said",
+    [
+        ("nothing.png", (), "nothing.png does not exist"),
+        (".", (), "holds no images"),
+        ("zero.png", (), "the file is empty"),
+        ("cut.png", (), "not a readable image"),
+        ("text.png", (), "no image format"),
+        ("good.png", ("--eps", "0.001"), "less than one of a picture's 256 gray levels"),
+        ("good.png", ("--eps", "-1"), "negative"),
+        ("good.png", ("--target", "bea"), "Did you mean 'bee'"),
+        ("good.png", ("--target", "7"), "a number from 0 to 2"),
+        ("good.png", ("--model", "lenet@no.safetensors"), "does not exist"),
+        ("good.png", ("--size", "0"), "size"),
+    ],
+)
+def test_wrong_input_writes_nothing(photo, more, said, weights, pictures, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    if photo != ".":
+        content = (pictures / "ant" / "0.png").read_bytes()
+        (folder / "good.png").write_bytes(content)
+        (folder / "zero.png").write_bytes(b"")
+        (folder / "cut.png").write_bytes(content[:-60])
+        (folder / "text.png").write_text("no picture")
+    arguments = [folder / photo, "--model", weights, "--out", tmp_path / "out", *more]
+    with pytest.raises(EscrimeError, match=said):
+        call(*arguments)
+    assert not (tmp_path / "out").exists()
