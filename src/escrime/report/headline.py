@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from ..evaluation.records import WORST, worst_case
 from .intervals import Point
 from .run import Run
-from .sweep import Sweep
+from .sweep import Sweep, one_sweep
 from .words import defense_name, eps_text, percent
 
 TRANSFER, ADAPTIVE = "transfer", "adaptive"
@@ -61,6 +62,10 @@ def headline(run: Run, model: str, eps: float | None) -> Headline:
     attacked = bare.at(eps)
     tiles = [Tile("clean images", [Number("undefended", clean)])] if clean else []
     tiles.append(Tile(f"{attack}, ε*\u00a0=\u00a0{eps_text(eps)}", [Number("undefended, white-box", attacked)]))
+    if (worst := worst_of_all(run, model, eps)) is not None:
+        tiles.append(
+            Tile(f"worst case of all attacks, ε*\u00a0=\u00a0{eps_text(eps)}", [Number("undefended, white-box", worst)])
+        )
     worth = []
     for defense in dict.fromkeys(defense for defense, _ in run.defenses(model) if defense != "none"):
         numbers = [number(run, model, defense, threat, bare, eps) for threat in (TRANSFER, ADAPTIVE)]
@@ -71,6 +76,18 @@ def headline(run: Run, model: str, eps: float | None) -> Headline:
     sentence = f"{what} takes {model} {before} correct"
     said = worth_text(worth)
     return Headline(model, eps, f"{sentence}; {said}." if said else f"{sentence}.", tiles)
+
+
+def worst_of_all(run: Run, model: str, eps: float) -> Point | None:
+    """The undefended model's accuracy in the worst case over all attacks up to `eps`, where there are several."""
+    rows = run.records
+    rows = worst_case(rows[(rows["model"] == model) & (rows["defense"] == "none") & (rows["threat"] == "white-box")])
+    if rows["by"].nunique() < 2 or rows["attack"].nunique() > 1:
+        return None
+    sweep = one_sweep(model, "none", "white-box", WORST, rows.drop(columns=["by", "by_threat", "by_eps"])).within(
+        run.main_subset
+    )
+    return sweep.at(min(sweep.eps, key=lambda known: abs(known - eps)))
 
 
 def first_sweep(run: Run, model: str) -> Sweep | None:
