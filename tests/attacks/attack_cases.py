@@ -38,7 +38,7 @@ ATTACKS = [
     Square(0.5, queries=15, norm="l2", restarts=2),
     Square(0.1, queries=15, target=3, early_stop=False),
     RayS(0.1, queries=40),
-    RayS(queries=60, stop_within=True),
+    RayS(0.3, queries=60, stop_within=True),
     RayS(0.3, queries=40, target=3),
     RandomPoints(0.1, draws=20),
     RandomPoints(0.5, draws=5, norm="l2"),
