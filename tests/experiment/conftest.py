@@ -72,7 +72,18 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def weights(pictures, tmp_path_factory):
+def quick_checks():
+    """What looks for a stronger attack, on a few images: these tests ask whether it runs, not what it finds."""
+    from escrime.evaluation import Effort
+    from escrime.experiment import assess
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assess, "EFFORT", Effort(images=8, steps=5, queries=20, draws=5, eot=2, doublings=0))
+        yield
+
+
+@pytest.fixture(scope="session")
+def weights(pictures, quick_checks, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "lenet.safetensors"
     model = escrime.build("lenet", 3, seed=0)
     train = escrime.data.load_to_judge(pictures, 8)
