@@ -164,8 +164,8 @@ def train(
     aim = {"name": objective} | ({"eps": eps} if eps is not None else {}) | parse_settings(goal or [])
     job = Job(arch, data, aim, TrainSettings(**chosen), folder, size, weights, head, seed=seed)
     out = out or Path("runs") / f"{arch}-{data}-{objective}"
-    with processes(device) as (here, rank):
-        run_training(job, out, device=here, rank=rank, command=_command(), tensorboard=tensorboard)
+    with processes(device) as here:
+        run_training(job, out, device=here, command=_command(), tensorboard=tensorboard)
 
 
 EVALUATE_EXAMPLES = """Examples:
@@ -209,10 +209,10 @@ def evaluate(
     """How robust is this model? Clean and robust accuracy on your images, with intervals, checks and a report."""
     import json
 
-    from .experiment.answer import answer, seconds, show
+    from .experiment.answer import answer, show
     from .experiment.assess import assess
-    from .experiment.devices import processes, wait_for_all
-    from .experiment.question import Question
+    from .experiment.devices import processes
+    from .experiment.question import Question, seconds
 
     if fail_under is not None and not 0 <= fail_under <= 1:
         raise EscrimeError(f"--fail-under {fail_under:g} is no share of the images; give a number from 0 to 1, such as 0.4.")
@@ -223,10 +223,9 @@ def evaluate(
     question = Question(
         model, data, _split(eps), norm, threat, _split(attack), limit, size, time_left, seed, anyway, skip_unreadable
     )
-    with processes(device) as (here, rank):
-        count, barrier = wait_for_all()
-        run = assess(question, out, device=here, rank=rank, count=count, barrier=barrier, command=_command(), quiet=json_)
-        if rank > 0:
+    with processes(device) as here:
+        run = assess(question, out, device=here, command=_command(), quiet=json_)
+        if not run.team.first:
             return
         found = answer(run)
         run.folder.write_json("answer.json", found)

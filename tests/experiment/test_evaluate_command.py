@@ -14,11 +14,11 @@ import escrime
 from escrime import EscrimeError
 from escrime.cli import app
 from escrime.evaluation import read_records
-from escrime.experiment.answer import seconds
 from escrime.experiment.assess import assess
 from escrime.experiment.folder import RunFolder
-from escrime.experiment.question import Question, short_name
+from escrime.experiment.question import Question, seconds, short_name
 from escrime.models import save_weights
+from escrime.training.processes import Processes
 
 CPU = torch.device("cpu")
 CLASSES = ("ant", "bee", "cat")
@@ -90,15 +90,18 @@ def test_part_after_part_whatever_the_processes(weights, pictures, tmp_path):
     question = Question(weights, str(pictures), ("0.05",), attacks=("FGSM", "PGD"), limit=None)
     whole = assess(question, tmp_path / "whole", device=CPU, quiet=True)
     shared = tmp_path / "shared"
+    first, second = Processes(CPU), Processes(CPU)
+    (first.rank, first.count), (second.rank, second.count) = (0, 2), (1, 2)
     waits = []
 
     def other():
         """What the second process does while the first waits for it the second time."""
         waits.append(None)
         if len(waits) == 2:
-            assess(question, shared, device=CPU, rank=1, count=2, quiet=True)
+            assess(question, shared, device=CPU, team=second, quiet=True)
 
-    assess(question, shared, device=CPU, rank=0, count=2, barrier=other, quiet=True)
+    first.wait = other
+    assess(question, shared, device=CPU, team=first, quiet=True)
     keys = ["attack", "eps", "image"]
     one, two = (read_records(path).sort_values(keys, ignore_index=True) for path in (whole.folder.path, shared))
     assert len(one) == 2 * 90 + 90 and len(list((shared / "records").glob("*.parquet"))) == 4

@@ -78,7 +78,7 @@ def test_a_missing_part_comes_back_identical_and_alone(tiny, copy):
 
 
 def test_a_run_killed_between_epochs_ends_with_the_same_weights(tiny, finished, tmp_path, monkeypatch):
-    from escrime.experiment import stages as module
+    from escrime.experiment import fitting as module
 
     real = module.fit
 

@@ -55,9 +55,9 @@ RUNS = {
 }
 
 
-def train(name: str, folder: Path | None, epochs: int | None = None, held=None):
+def train(name: str, folder: Path | None, epochs: int | None = None):
     build, goal, settings = RUNS[name]
-    goal, model = Noting(goal) if held is None else goal, build()
+    goal, model = Noting(goal), build()
     settings = TrainSettings(**settings | ({} if epochs is None else {"epochs": epochs}))
     result = fit(model, make_images(), goal, settings=settings, checkpoint=folder, evaluate_on=make_images(seed=1))
     return result, goal

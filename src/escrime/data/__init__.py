@@ -10,7 +10,7 @@ from .classes import labels_for
 from .content import overlap
 from .decode import UnreadableImage, read_image
 from .imagenette import IMAGENET_INDICES, WNIDS
-from .imageset import ImageSet, Splits
+from .imageset import ImageSet, Splits, floats
 from .load import DATASETS, load, load_to_judge
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "UnreadableImage",
     "WNIDS",
     "cache_folder",
+    "floats",
     "labels_for",
     "load",
     "load_to_judge",

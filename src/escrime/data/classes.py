@@ -23,11 +23,7 @@ def labels_for(data: ImageSet, count: int, names: Sequence[str] | None, wnids: S
     if data.wnids and wnids:
         index = _looked_up(data.wnids, {wnid: [place] for place, wnid in enumerate(wnids)}, data, wnids, model)
     elif names:
-        known: dict[str, list[int]] = {}
-        for place, name in enumerate(names):
-            for synonym in {_plain(name), *map(_plain, name.split(","))}:
-                known.setdefault(synonym, []).append(place)
-        index = _looked_up([_plain(name) for name in data.classes], known, data, names, model)
+        index = _looked_up([plain(name) for name in data.classes], places_of(names), data, names, model)
     elif count == len(data.classes):
         index = list(range(count))
     else:
@@ -58,7 +54,17 @@ def _looked_up(keys: Sequence[str], known: dict[str, list[int]], data: ImageSet,
     return [places[0] for places in found]
 
 
-def _plain(name: str) -> str:
+def places_of(names: Sequence[str]) -> dict[str, list[int]]:
+    """Plain name → the places in `names` that it may mean: each is known by its whole name and by each of its synonyms."""
+    known: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        for synonym in dict.fromkeys((plain(name), *map(plain, name.split(",")))):
+            known.setdefault(synonym, []).append(place)
+    return known
+
+
+def plain(name: str) -> str:
+    """A class name as it is compared: without case, spaces, hyphens and underscores."""
     return re.sub(r"[\s_\-]+", "", name).casefold()
 
 

@@ -113,10 +113,7 @@ class ImageSet:
     def batch(self, indices, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """Images float32 (n, 3, H, W) in [0, 1] and labels int64 (n,) on `device`, for integers, a slice or a mask."""
         pixels = np.array(self.images[indices])  # a copy: torch wants memory that it may write
-        images = torch.from_numpy(pixels).to(device).float()
-        # A tensor on the device divides exactly; by a Python number, a GPU would multiply with a rounded 1/255.
-        images = images.div_(torch.tensor(255.0, device=device))
-        return images, torch.from_numpy(np.array(self.labels[indices])).to(device)
+        return floats(pixels, device), torch.from_numpy(np.array(self.labels[indices])).to(device)
 
     def batches(self, batch_size: int, device: torch.device | str = "cpu") -> Iterator[tuple[slice, Tensor, Tensor]]:
         """The whole set in order: (slice of the set, images, labels), as `batch` gives them."""
@@ -125,6 +122,12 @@ class ImageSet:
         for start in range(0, len(self), batch_size):
             rows = slice(start, min(start + batch_size, len(self)))
             yield rows, *self.batch(rows, device)
+
+
+def floats(pixels: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+    """uint8 images of any shape as float32 in [0, 1] on `device`; `pixels` must be writable, which torch wants."""
+    # A tensor on the device divides exactly; by a Python number, a GPU would multiply with a rounded 1/255.
+    return torch.from_numpy(pixels).to(device).float().div_(torch.tensor(255.0, device=device))
 
 
 @dataclass(frozen=True, eq=False)

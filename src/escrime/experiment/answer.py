@@ -85,10 +85,3 @@ def _fraction(eps: float) -> str:
     """8/255 where ε is a whole number of gray levels, else the number."""
     levels = 255 * eps
     return f"{levels:.0f}/255" if abs(levels - round(levels)) < 1e-4 and round(levels) else f"{eps:g}"
-
-
-def seconds(text: str) -> float:
-    """A time such as 90, 90s, 10min, 2h, in seconds. Errors: ValueError."""
-    units = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
-    number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz ")
-    return float(number) * units[text.strip()[len(number) :].strip() or "s"]

@@ -24,8 +24,9 @@ from ..models import Loaded, load_model
 from ..models.running import check_logits
 from ..models.specs.black_box import Asked
 from ..randomness import key
+from ..training.processes import Processes
 from .checking import check, finish_checks
-from .folder import RunFolder
+from .folder import RunFolder, about_images
 from .progress import Display
 from .question import ATTACKS, USUAL, Question, short_name
 
@@ -36,11 +37,10 @@ FOR_CHECKS = 0.2  # of a budget
 
 
 class Assessment:
-    """One evaluation in one folder, by one process or by `count` of them, each with its share of the parts."""
+    """One evaluation in one folder, by one process or by all of a `team`, each with its share of the parts."""
 
-    def __init__(self, question: Question, folder: RunFolder, display: Display, device: torch.device, rank=0, count=1):
-        self.question, self.folder, self.display, self.device = question, folder, display, device
-        self.rank, self.count = rank, count
+    def __init__(self, question: Question, folder: RunFolder, display: Display, device: torch.device, team: Processes):
+        self.question, self.folder, self.display, self.device, self.team = question, folder, display, device, team
         self.started = time.monotonic()
 
     train: data.ImageSet | None = None  # images that the model was trained on, where they are known
@@ -72,15 +72,18 @@ class Assessment:
     @cached_property
     def test(self) -> data.ImageSet:
         """The images with the model's labels, in an order drawn from the seed, so that any first part stands for all."""
-        question, size = self.question, self.question.size or self.loaded.size or 224
-        with self.display.bar("Read the images", None) as advance:
-            images = data.load_to_judge(
-                question.images,
-                size,
-                on_error="skip" if question.skip_unreadable else "raise",
-                progress=lambda done, total: advance(done=done, total=total, note=f"{done} of {total}"),
-            )
+        with self.display.reading() as progress:
+            images = data.load_to_judge(self.question.images, self.size, on_error=self.on_error, progress=progress)
         return self.to_judge(images)
+
+    @property
+    def size(self) -> int:
+        """The edge length of the images in pixels."""
+        return self.question.size or self.loaded.size or 224
+
+    @property
+    def on_error(self) -> str:
+        return "skip" if self.question.skip_unreadable else "raise"
 
     def to_judge(self, images: data.ImageSet) -> data.ImageSet:
         seed = self.question.seed
@@ -151,15 +154,16 @@ class Assessment:
         """What is attacked, and scored under which threat level."""
         return as_cases(as_subjects({name: self.model}))
 
-    def attack(self, name: str, barrier: Callable[[], None]) -> None:
+    def attack(self, name: str) -> None:
         """The attacks, part after part, as far as the budget goes; then the checks."""
         cases = self.cases(name)
         approaches = Approaches(self.slices, step_of(self.grids), self.question.seed)
         records, done = self.folder / "records", self._done()
         parts = -(-len(self.test) // PART) * len(self.attacks) * len(cases)
-        with self.folder.stage("Attack") if self.rank == 0 else nullcontext(), self.display.bar("Attack", parts) as advance:
-            advance(sum(1 for _ in done), note="")
-            mine = lambda stem: stem in done or int(stem.rpartition("--")[2]) % self.count != self.rank  # noqa: E731
+        with self.folder.stage("Attack") if self.team.first else nullcontext(), self.display.bar("Attack", parts) as advance:
+            advance(len(done), note="")
+            team = self.team
+            settled = lambda stem: stem in done or int(stem.rpartition("--")[2]) % team.count != team.rank  # noqa: E731
             work = evaluate_parts(
                 cases,
                 self.slices,
@@ -169,15 +173,15 @@ class Assessment:
                 seed=self.question.seed,
                 draws=8,
                 eot=8,
-                finished=mine,
+                finished=settled,
             )
             for part, frame in work:
                 write_part(frame, records / f"{part.key}.parquet")
                 advance(note=part.attack)
                 if self._late(part, list(self.attacks)[-1]):
                     break
-        barrier()
-        if self.rank == 0:
+        self.team.wait()
+        if self.team.first:
             check(
                 self.folder,
                 self.display,
@@ -210,46 +214,44 @@ class Assessment:
 
 
 def assess(
-    question: Question, out: Path | str | None, *, device: torch.device, rank: int = 0, count: int = 1,
-    barrier: Callable[[], None] = lambda: None, command: str = "", quiet: bool = False,
-) -> Assessment:  # fmt: skip
-    """Answer `question` in the folder `out` (by default runs/evaluate-MODEL), continuing what is there; the first of several
-    processes checks and reports. Errors: EscrimeError for whatever cannot be evaluated, before anything is written.
+    question: Question,
+    out: Path | str | None,
+    *,
+    device: torch.device,
+    team: Processes | None = None,
+    command: str = "",
+    quiet: bool = False,
+) -> Assessment:
+    """Answer `question` in the folder `out` (by default runs/evaluate-MODEL), continuing what is there. Of several processes
+    (`team`, by default those of torch.distributed) the first checks and reports.
+
+    Errors: EscrimeError for whatever cannot be evaluated, before anything is written.
     """
-    name = short_name(question.model)
+    name, team = short_name(question.model), team or Processes(device)
     folder = RunFolder(out or Path("runs") / f"evaluate-{name}")
-    run = Assessment(question, folder, Display(quiet=quiet or rank > 0), device, rank, count)
-    run.display.say(f"{question.model} on {question.images}")
-    answer_in_folder(run, name, barrier, command)
+    run = Assessment(question, folder, Display(quiet=quiet or not team.first), device, team)
+    answer_in_folder(run, name, command)
     return run
 
 
-def answer_in_folder(run: Assessment, name: str, barrier: Callable[[], None], command: str) -> None:
+def answer_in_folder(run: Assessment, name: str, command: str) -> None:
     """Make or continue the run folder, attack, check, draw the report."""
     from ..report import draw_report
 
-    if run.rank > 0:
-        barrier()  # the first process decodes the images, looks at the model, and makes the folder
-        run.attack(name, barrier)
+    run.display.say(f"{run.question.model} on {run.question.images}")
+    if not run.team.first:
+        run.team.wait()  # the first process decodes the images, looks at the model, and makes the folder
+        run.attack(name)
         return
     run.attacks, run.test, run.look()
-    dataset = {
-        "name": run.test.name,
-        "classes": list(run.test.classes),
-        "train": len(run.train) if run.train is not None else 0,
-        "test": len(run.test),
-        "subsets": {},
-        "size": int(run.test.images.shape[-1]),
-        "fingerprint": run.test.fingerprint,
-    }
+    dataset, settings = about_images(run.test, run.train), run.settings()
     model = run.loaded.model
     parameters = sum(p.numel() for p in model.parameters()) if isinstance(model, nn.Module) else None
     facts = {"arch": run.loaded.origin, "parameters": parameters, "stands_for": None, "threat": run.threat}
-    settings = run.settings()
     with run.folder.lock():
         run.folder.prepare(name, settings, dataset, str(run.device), command, kind="evaluation")
         run.folder.record_model(name, facts)
-        barrier()
-        run.attack(name, barrier)
+        run.team.wait()
+        run.attack(name)
         with run.folder.stage("report"), run.display.bar("Draw the report", None):
             draw_report(run.folder.path)

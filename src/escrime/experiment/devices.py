@@ -25,12 +25,12 @@ def pick_device(name: str | None):
 
 @contextmanager
 def processes(name: str | None):
-    """The device of this process and its rank: those of one process, or of each that torchrun has started, on one machine
-    or on many. Lightning Fabric joins them and gives every process its own GPU."""
+    """The device of this process, alone or one of those that torchrun has started, on one machine or on many: Lightning
+    Fabric joins them and gives every process its own GPU. `training.processes.Processes` then says which one this is."""
     device = pick_device(name)
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
-        yield device, 0
+        yield device
         return
     if device.index is not None:
         raise EscrimeError(f"{count} processes cannot all work on {name}; say --device cuda, and each gets a GPU of its own.")
@@ -46,21 +46,12 @@ def processes(name: str | None):
     fabric = _fabric(accelerator=device.type, devices=here, num_nodes=count // here)
     fabric.launch()
     try:
-        yield fabric.device, fabric.global_rank
+        yield fabric.device
     finally:
         import torch.distributed as dist
 
         if dist.is_initialized():
             dist.destroy_process_group()
-
-
-def wait_for_all():
-    """How many processes there are, and a call in which each waits for all."""
-    import torch.distributed as dist
-
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_world_size(), dist.barrier
-    return 1, lambda: None
 
 
 def _fabric(**settings):

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..attacks import APGD, PGD, RayS, Square
 from ..errors import EscrimeError
@@ -34,7 +34,7 @@ def fool(model, image: Tensor, label: int, levels: int, target: int | None, answ
         moved = attack(model, image, truth, seed=seed, ids=[name])
         last = whole_levels(moved, image, levels)
         said = predict(model, last)[0]
-        if said == target if target is not None else said != label:
+        if reached(said, label, target):
             return Fooled(last, levels, said, True)
     return Fooled(last, levels, predict(model, last)[0], False)
 
@@ -85,7 +85,7 @@ def _nearest(model, image: Tensor, label: int, target: int | None, seed: int, na
     for reach in range(levels, min(levels + 3, LEVELS) + 1):
         last = whole_levels(image + (moved - image).sign() * (reach / LEVELS), image, reach)
         said = predict(model, last)[0]
-        if said == target if target is not None else said != label:
+        if reached(said, label, target):
             return Fooled(last, reach, said, True)
     return Fooled(last, reach, said, False)
 
@@ -108,13 +108,16 @@ def whole_eps(eps: float) -> int:
     return levels
 
 
+def reached(said: int, label: int, target: int | None) -> bool:
+    """Whether a model that called an image `label` and now calls it `said` is fooled: at the target, where there is one."""
+    return said != label if target is None else said == target
+
+
 @torch.no_grad()
 def logits_of(model, image: Tensor) -> Tensor:
     """What the model answers, (1, K), left as it was."""
-    if isinstance(model, nn.Module):
-        with no_trace(model, image.device):
-            return model(image.clone())
-    return model(image.clone())
+    with no_trace(model, image.device):
+        return model(image.clone())
 
 
 def predict(model, image: Tensor) -> tuple[int, float]:

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .. import __version__
+from ..data import ImageSet
 from ..errors import EscrimeError
 from ..files import write_whole
 
@@ -39,13 +40,10 @@ class RunFolder:
     def write_json(self, name: str, content) -> None:
         write_whole(self / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
-    def prepare(
-        self, name: str, settings: dict, dataset: dict, device: str, command: str, kind: str = "experiment", **facts
-    ) -> None:
+    def prepare(self, name: str, settings: dict, dataset: dict, device: str, command: str, kind: str = "experiment") -> None:
         """Make the folder, or check that it belongs to the same experiment on the same data.
 
-        settings: JSON values with `title` and `seed`. kind: "experiment", or "evaluation" of a model as it is. facts: what
-        else the manifest is to say.
+        settings: JSON values with `title` and `seed`. kind: "experiment", or "evaluation" of a model as it is.
         """
         identity = {"experiment": settings, "dataset": dataset}
         if (self / "manifest.json").exists():
@@ -79,7 +77,6 @@ class RunFolder:
                 **identity,
                 "models": {},
                 "stages": [],
-                **facts,
             },
         )
 
@@ -116,6 +113,19 @@ class RunFolder:
             except OSError:
                 raise EscrimeError(f"another escrime run is working in {self.path}; wait for it or use --out.") from None
             yield
+
+
+def about_images(test: ImageSet, train: ImageSet | None = None) -> dict:
+    """What a manifest says of the images: those tested on, and how many a model was trained on."""
+    return {
+        "name": test.name,
+        "classes": list(test.classes),
+        "train": 0 if train is None else len(train),
+        "test": len(test),
+        "subsets": {name: int(mask.sum()) for name, mask in test.subsets.items()},
+        "size": int(test.images.shape[-1]),
+        "fingerprint": test.fingerprint,
+    }
 
 
 def first_difference(old, new, where: str) -> str | None:

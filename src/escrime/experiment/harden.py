@@ -1,7 +1,6 @@
 """`escrime harden`: adversarial fine-tuning of a user's model, and what it bought: before and after in one report."""
 
 import copy
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -11,9 +10,11 @@ from torch import nn
 from .. import data
 from ..errors import EscrimeError
 from ..evaluation.cases import Case, Subject, as_cases
-from ..models import load_weights, save_weights
-from ..training import TrainSettings, fit, objective
+from ..models import load_weights
+from ..training import TrainSettings, objective
+from ..training.processes import Processes
 from .assess import Assessment, answer_in_folder
+from .fitting import fit_in_folder
 from .folder import RunFolder
 from .progress import Display
 from .question import Question, short_name
@@ -28,23 +29,17 @@ class Hardening(Assessment):
     """An assessment of a model and of what `goal` makes of it, trained on the images' own training part."""
 
     def __init__(self, question: Question, goal: dict, chosen: dict, folder: RunFolder, display: Display, device: torch.device):
-        super().__init__(question, folder, display, device)
+        super().__init__(question, folder, display, device, Processes(device))
         self.goal, self.chosen = goal, chosen
         objective(**goal)  # refuses unknown names before anything is read
 
     @cached_property
     def splits(self) -> data.Splits:
-        question = self.question
-        size = question.size or self.loaded.size or 224
-        own = question.images not in data.DATASETS or Path(question.images).is_dir()
-        with self.display.bar("Read the images", None) as advance:
-            return data.load(
-                "folder" if own else question.images,
-                folder=question.images if own else None,
-                size=size,
-                on_error="skip" if question.skip_unreadable else "raise",
-                progress=lambda done, total: advance(done=done, total=total, note=f"{done} of {total}"),
-            )
+        images = self.question.images
+        own = images not in data.DATASETS or Path(images).is_dir()
+        name, folder = ("folder", images) if own else (images, None)
+        with self.display.reading() as progress:
+            return data.load(name, folder=folder, size=self.size, on_error=self.on_error, progress=progress)
 
     @cached_property
     def test(self) -> data.ImageSet:
@@ -69,24 +64,22 @@ class Hardening(Assessment):
         model, path = copy.deepcopy(self.model), self.folder / WEIGHTS
         if path.exists():
             return load_weights(model, path).to(self.device).eval()
-        title, steps = f"Harden ({self.goal['name']})", -(-len(self.train) // self.training.batch_size) * self.training.epochs
-        with self.folder.stage(title), self.display.bar(title, steps) as advance:
-            result = fit(
-                model,
-                self.train,
-                objective(**self.goal),
-                settings=self.training,
-                checkpoint=self.folder / "checkpoints" / "harden",
-                seed=self.question.seed,
-                device=self.device,
-                on_batch=lambda done, total: advance(done=done),
-                on_epoch=lambda row: advance(0, note=f"epoch {row['epoch']}/{self.training.epochs} loss {row['loss']:.3f}"),
-            )
+        result = fit_in_folder(
+            self.folder,
+            self.display,
+            f"Harden ({self.goal['name']})",
+            model,
+            self.train,
+            objective(**self.goal),
+            self.training,
+            log=f"{short_name(self.question.model)}--{ADVERSARIAL}",
+            weights=path,
+            about={"model": self.loaded.origin, "classes": list(self.test.classes), "size": self.size},
+            seed=self.question.seed,
+            device=self.device,
+        )
         for warning in result.warnings:
             self.display.say(f"warning: {warning}")
-        result.history.to_csv(self.folder / "training" / f"{short_name(self.question.model)}--{ADVERSARIAL}.csv", index=False)
-        about = {"model": self.loaded.origin, "classes": list(self.test.classes), "size": int(self.test.images.shape[-1])}
-        save_weights(model, path, about)  # the last file: the training is complete when it exists
         return model
 
     def cases(self, name: str) -> list[Case]:
@@ -103,7 +96,6 @@ def harden(
     device: torch.device,
     command: str = "",
     quiet: bool = False,
-    barrier: Callable[[], None] = lambda: None,
 ) -> Hardening:
     """Fine-tune the model of `question` by the objective `goal` (its name and settings) and evaluate it before and after, in
     the folder `out` (by default runs/harden-MODEL), continuing what is there. training: settings of TrainSettings.
@@ -113,7 +105,6 @@ def harden(
     name = short_name(question.model)
     folder = RunFolder(out or Path("runs") / f"harden-{name}")
     run = Hardening(question, goal, training or {}, folder, Display(quiet=quiet), device)
-    run.display.say(f"{question.model} on {question.images}")
     if run.loaded.answers != "gradients" or run.threat != "white-box":
         raise EscrimeError(
             f"{question.model} gives no gradients, so it cannot be trained here; give the model as a torch module."
@@ -122,5 +113,5 @@ def harden(
         raise EscrimeError(
             f"{question.model} has no parameter to train: an exported program is fixed. Give the network itself."
         )
-    answer_in_folder(run, name, barrier, command)
+    answer_in_folder(run, name, command)
     return run

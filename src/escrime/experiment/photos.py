@@ -5,16 +5,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
+from ..data import floats
+from ..data.classes import places_of, plain
 from ..data.decode import EXTENSIONS, read_image
 from ..errors import EscrimeError, nearest
 from ..files import whole, write_whole
 from ..models import Loaded, load_model
 from ..report.figures.photo import draw_photo
-from .eight_bits import LEVELS, fool, logits_of, predict, smallest, whole_eps
+from .eight_bits import LEVELS, fool, logits_of, predict, reached, smallest, whole_eps
 
 LINES = "attacks.jsonl"
 
@@ -62,7 +63,7 @@ def attack_photos(
         raise EscrimeError(f"size = {size} is no number of pixels; give a whole number above 0, or leave it out.")
     paths, side = list(_files(photos)), size or loaded.size or 224
     images = [read_image(path, side) for path in paths]
-    wanted = None if target is None else _class(target, loaded, logits_of(model, _floats(images[0], device)).shape[1])
+    wanted = None if target is None else _class(target, loaded, logits_of(model, floats(images[0][None], device)).shape[1])
     out = Path(out)
     names = _names(paths)
     lines = []
@@ -74,7 +75,7 @@ def attack_photos(
 
 
 def _attack(path, pixels, name, model, loaded: Loaded, levels, target, out: Path, seed, device) -> Result:
-    image = _floats(pixels, device)
+    image = floats(pixels[None], device)
     before, sure = predict(model, image)
     title = lambda label: loaded.classes[label] if loaded.classes else str(label)  # noqa: E731
     about = {"photo": str(path), "target": None if target is None else title(target)}
@@ -89,19 +90,15 @@ def _attack(path, pixels, name, model, loaded: Loaded, levels, target, out: Path
     with whole(png) as temporary:
         Image.fromarray((found.image[0] * LEVELS).round().byte().cpu().numpy().transpose(1, 2, 0)).save(temporary, format="PNG")
     # What counts is what the model says of the file.
-    again = _floats(read_image(png, pixels.shape[-1]), device)
+    again = floats(read_image(png, pixels.shape[-1])[None], device)
     after, how_sure = predict(model, again)
-    fooled = after == target if target is not None else after != before
+    fooled = reached(after, before, target)
     far = int((again - image).abs().max() * LEVELS + 0.5)
     with whole(picture) as temporary:
         shown = (original.cpu().numpy()[0] for original in (image, again))
         draw_photo(temporary, *shown, (title(before), sure), (title(after), how_sure), f"{far}/255")
     about |= {"after": title(after), "after_confidence": how_sure}
     return Result(adversarial=str(png), side_by_side=str(picture), fooled=fooled, levels=far, eps=far / LEVELS, **about)
-
-
-def _floats(pixels: np.ndarray, device) -> torch.Tensor:
-    return torch.from_numpy(np.array(pixels))[None].to(device).float() / torch.tensor(float(LEVELS), device=device)
 
 
 def _files(photos: Sequence[str | Path]) -> Iterator[Path]:
@@ -133,10 +130,8 @@ def _class(target: str, loaded: Loaded, count: int) -> int:
     """The index of a class by name (any one of its synonyms, whatever the spelling), or by number."""
     if target.isdigit() and int(target) < count:
         return int(target)
-    plain = lambda text: text.strip().casefold().replace("_", " ").replace("-", " ")  # noqa: E731
-    for index, name in enumerate(loaded.classes or ()):
-        if plain(target) in (plain(name), *map(plain, name.split(","))):
-            return index
+    if places := places_of(loaded.classes or ()).get(plain(target)):
+        return places[0]
     named = f"a name such as {', '.join(map(repr, loaded.classes[:3]))} or " if loaded.classes else ""
     raise EscrimeError(
         f"target {target!r} is no class of {loaded.origin}; give {named}a number from 0 to {count - 1}."

@@ -51,3 +51,9 @@ class Display:
             yield advance
         if not live:
             self.say(f"{title}: done{', ' + last_note if last_note else ''}")
+
+    @contextmanager
+    def reading(self):
+        """A bar while images are read; yields what `data.load` takes as `progress`."""
+        with self.bar("Read the images", None) as advance:
+            yield lambda done, total: advance(done=done, total=total, note=f"{done} of {total}")

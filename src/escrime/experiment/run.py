@@ -13,7 +13,7 @@ from ..defenses import PredictionAveraging
 from ..errors import EscrimeError, nearest
 from ..evaluation import Subject
 from ..models import build, load_weights
-from .folder import RunFolder
+from .folder import RunFolder, about_images
 from .progress import Display
 from .schema import Experiment
 
@@ -34,14 +34,14 @@ class Run:
     @cached_property
     def splits(self) -> data.Splits:
         spec = self.experiment.data
-        with self.display.bar("Read the images", None) as advance:
+        with self.display.reading() as progress:
             return data.load(
                 spec.name,
                 size=spec.size,
                 folder=spec.folder,
                 download=spec.folder is None,
                 on_error="skip" if spec.skip_unreadable else "raise",
-                progress=lambda done, total: advance(done=done, total=total, note=f"{done} of {total}"),
+                progress=progress,
             )
 
     @cached_property
@@ -64,16 +64,7 @@ class Run:
 
     def dataset(self) -> dict:
         """What the manifest says of the data."""
-        train, test = self.splits.train, self.test
-        return {
-            "name": test.name,
-            "classes": list(test.classes),
-            "train": len(train),
-            "test": len(test),
-            "subsets": {name: int(mask.sum()) for name, mask in test.subsets.items()},
-            "size": int(test.images.shape[-1]),
-            "fingerprint": test.fingerprint,
-        }
+        return about_images(self.test, self.splits.train)
 
     def checkpoint(self, model: str, defense: str = "none") -> Path:
         return (

@@ -15,11 +15,11 @@ from ..evaluation.images import PART, slices
 from ..evaluation.records import write_part
 from ..evaluation.work import passes_of_case
 from ..files import write_whole
-from ..models import save_weights
-from ..training import fit, objective
+from ..training import objective
 from .analysis import flatness, pattern_shows_features
 from .checking import check, finish_checks, sample_of
 from .examples import make_examples
+from .fitting import fit_in_folder
 from .run import ADVERSARIAL, Run
 
 
@@ -68,24 +68,20 @@ def train(run: Run, model: str, network: nn.Module | None) -> None:
 
 
 def _fit(run: Run, model, defense, network, goal, settings, title) -> None:
-    steps = -(-len(run.splits.train) // settings.batch_size) * settings.epochs
-    with run.folder.stage(title), run.display.bar(title, steps) as advance:
-        result = fit(
-            network,
-            run.splits.train,
-            goal,
-            settings=settings,
-            checkpoint=run.folder / "checkpoints" / f"{model}--{defense}",
-            seed=run.experiment.seed,
-            device=run.device,
-            on_batch=lambda done, total: advance(done=done),
-            on_epoch=lambda row: advance(
-                0, note=f"epoch {row['epoch']}/{settings.epochs} loss {row['loss']:.3f} train {row['accuracy']:.1%}"
-            ),
-        )
-        result.history.to_csv(run.folder / "training" / f"{model}--{defense}.csv", index=False)
-        # The last file of the stage: what it stands for is complete when it exists.
-        save_weights(network, run.checkpoint(model, defense), {"model": model, "defense": defense})
+    fit_in_folder(
+        run.folder,
+        run.display,
+        title,
+        network,
+        run.splits.train,
+        goal,
+        settings,
+        log=f"{model}--{defense}",
+        weights=run.checkpoint(model, defense),
+        about={"model": model, "defense": defense},
+        seed=run.experiment.seed,
+        device=run.device,
+    )
 
 
 def expected(run: Run, model: str, cases=None):

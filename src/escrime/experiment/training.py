@@ -74,7 +74,6 @@ def run_training(
     out: Path | str,
     *,
     device: torch.device,
-    rank: int = 0,
     command: str = "",
     quiet: bool = False,
     tensorboard: bool = False,
@@ -82,16 +81,16 @@ def run_training(
     """Train `job` in the folder `out` and return it: weights.safetensors, metrics.csv (one row per epoch), training.json
     and the checkpoint to continue from. The same command continues what was interrupted, bit for bit on a CPU.
 
-    rank: of this process where several share the work; only 0 writes and speaks. tensorboard: also write the numbers of
-    metrics.csv to tensorboard/.
+    Where several processes share the work (see training.processes), only the first writes and speaks. tensorboard: also
+    write the numbers of metrics.csv to tensorboard/.
     Errors: EscrimeError for unknown names and settings, unusable data, a folder that holds another training.
     """
-    goal, display, folder = objective(**job.objective), Display(quiet=quiet or rank > 0), RunFolder(out)
-    team = Processes(device)
-    if rank == 0:
+    goal, team, folder = objective(**job.objective), Processes(device), RunFolder(out)
+    display = Display(quiet=quiet or not team.first)
+    if team.first:
         splits = _read(job, display)  # alone, so that images are decoded once per machine that shares the cache
-    team.told(None)
-    if rank > 0:
+    team.wait()
+    if not team.first:
         splits = _read(job, display)
     indices = data.IMAGENET_INDICES if job.data == "imagenette" and job.head == "slice" else None
     model = build(
@@ -106,8 +105,8 @@ def run_training(
     ).to(device)
     if team.count > 1:
         display.say(f"{team.count} processes share every batch of {job.settings.batch_size} images.")
-    with folder.lock() if rank == 0 else nullcontext(), _writer(folder / "tensorboard", tensorboard and rank == 0) as board:
-        if rank == 0:
+    with folder.lock() if team.first else nullcontext(), _writer(folder / "tensorboard", tensorboard and team.first) as board:
+        if team.first:
             _refuse_strangers(folder.path)
         log = Log(display, folder / METRICS, job.settings.epochs, board)
         result = fit(
@@ -118,10 +117,10 @@ def run_training(
             checkpoint=folder / "checkpoint",
             seed=job.seed,
             device=device,
-            on_epoch=log.add if rank == 0 else None,
+            on_epoch=log.add if team.first else None,
             evaluate_on=splits.test if len(splits.test) else None,
         )
-        if rank > 0:
+        if not team.first:
             return folder.path
         log.write(result.history.to_dict("records"))
         folder.write_json(FACTS, job.facts(splits.train, device, command))
@@ -137,13 +136,13 @@ def run_training(
 
 
 def _read(job: Job, display: Display) -> data.Splits:
-    with display.bar("Read the images", None) as advance:
+    with display.reading() as progress:
         return data.load(
             job.data,
             size=job.size,
             folder=job.folder,
             download=job.folder is None,
-            progress=lambda done, total: advance(done=done, total=total, note=f"{done} of {total}"),
+            progress=progress,
         )
 
 

@@ -84,9 +84,7 @@ def worst_of_all(run: Run, model: str, eps: float) -> Point | None:
     rows = worst_case(rows[(rows["model"] == model) & (rows["defense"] == "none") & (rows["threat"] == "white-box")])
     if rows["by"].nunique() < 2 or rows["attack"].nunique() > 1:
         return None
-    sweep = one_sweep(model, "none", "white-box", WORST, rows.drop(columns=["by", "by_threat", "by_eps"])).within(
-        run.main_subset
-    )
+    sweep = one_sweep(model, "none", "white-box", WORST, rows).within(run.main_subset)
     return sweep.at(min(sweep.eps, key=lambda known: abs(known - eps)))
 
 

@@ -93,6 +93,11 @@ class Processes:
         dist.broadcast_object_list(box, 0, device=self.device)
         return box[0]
 
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.together:
+            dist.barrier()
+
     def agree(self, value, what: str) -> None:
         """EscrimeError in every process where theirs differ from the first one's."""
         if not self.together:

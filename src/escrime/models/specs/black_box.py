@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import EscrimeError
+from .fixed_batch import in_batches_of
 from .loaded import Loaded
 
 
@@ -21,22 +22,17 @@ class BlackBox:
         self.ask, self.classes, self.batch = ask, classes, batch
 
     def __call__(self, images: Tensor) -> Tensor:
-        pixels = np.ascontiguousarray(images.detach().cpu().numpy())
-        answers = self.answers(pixels)
-        if answers.ndim == 1:
-            answers = np.eye(self.classes or int(answers.max()) + 1, dtype=np.float32)[answers]
-        return torch.from_numpy(answers.astype(np.float32, copy=False)).to(images.device)
+        answers = self.answers(images.detach().cpu())
+        if answers.dim() == 1:
+            answers = torch.eye(self.classes or int(answers.max()) + 1)[answers.long()]
+        return answers.float().to(images.device)
 
-    def answers(self, pixels: np.ndarray) -> np.ndarray:
+    def answers(self, images: Tensor) -> Tensor:
         """What `ask` says, scores (N, K) or labels (N,), asked in batches that it takes."""
-        if self.batch is None:
-            return self._checked(self.ask(pixels), len(pixels))
-        parts = []
-        for start in range(0, len(pixels), self.batch):
-            part = pixels[start : start + self.batch]
-            padded = np.concatenate([part, np.repeat(part[-1:], self.batch - len(part), axis=0)])
-            parts.append(self._checked(self.ask(padded), self.batch)[: len(part)])
-        return np.concatenate(parts)
+        return in_batches_of(self.batch, self._asked, images)
+
+    def _asked(self, images: Tensor) -> Tensor:
+        return torch.from_numpy(self._checked(self.ask(images.contiguous().numpy()), len(images)))
 
     @staticmethod
     def _checked(answers, rows: int) -> np.ndarray:
@@ -57,7 +53,7 @@ def black_box(
     box = BlackBox(ask, len(classes) if classes else None, batch)
     side = size or 224
     try:
-        answer = box.answers(np.full((1, 3, side, side), 0.5, dtype=np.float32))
+        answer = box.answers(torch.full((1, 3, side, side), 0.5))
     except EscrimeError:
         raise
     except Exception as error:
@@ -65,7 +61,7 @@ def black_box(
             f"{origin} fails on a gray image of {side} × {side} pixels ({type(error).__name__}: {error}); "
             "it is called with float32 numpy images (N, 3, H, W) in [0, 1]."
         ) from error
-    return Loaded(box, origin, classes, None, size, "labels" if answer.ndim == 1 else "scores")
+    return Loaded(box, origin, classes, None, size, "labels" if answer.dim() == 1 else "scores")
 
 
 class Asked:

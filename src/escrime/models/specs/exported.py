@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from ...errors import EscrimeError
 from .black_box import black_box
-from .loaded import IMAGENET, Loaded, imagenet_wnids
+from .fixed_batch import in_batches_of
+from .loaded import Loaded, existing, wnids_of
 
 
 def from_program(path: Path) -> Loaded:
     """A program that `torch.export.save` has written: images (N, 3, H, W) in [0, 1] → logits."""
-    _existing(path)
-    _refuse_pickles(path)
+    _refuse_pickles(existing(path))
     try:
         program = torch.export.load(path)
         shape = next(node.meta["val"].shape for node in reversed(program.graph.nodes) if node.op == "placeholder")
@@ -27,8 +27,7 @@ def from_program(path: Path) -> Loaded:
         answer = model(torch.full((1, 3, side or 224, side or 224), 0.5))
     if not isinstance(answer, Tensor) or answer.dim() != 2:
         raise EscrimeError(f"the program in {path} does not return logits (N, K) for images (N, 3, H, W).")
-    wnids = imagenet_wnids() if answer.shape[1] == IMAGENET else None
-    return Loaded(model, str(path), None, wnids, side)
+    return Loaded(model, str(path), None, wnids_of(answer.shape[1]), side)
 
 
 class Program(nn.Module):
@@ -43,14 +42,7 @@ class Program(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        if self.batch is None:
-            return self.program(images)
-        answers = []
-        for part in images.split(self.batch):
-            missing = self.batch - len(part)
-            padded = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)]) if missing else part
-            answers.append(self.program(padded)[: len(part)])
-        return torch.cat(answers)
+        return in_batches_of(self.batch, self.program, images)
 
 
 def _refuse_pickles(path: Path) -> None:
@@ -80,7 +72,7 @@ def _unsafe(path: Path, name: str) -> EscrimeError:
 
 def from_onnx(path: Path) -> Loaded:
     """An ONNX file as a black box: its first output is taken for scores (N, K) or labels (N,)."""
-    _existing(path)
+    existing(path)
     try:
         import onnxruntime
     except ImportError:
@@ -93,8 +85,3 @@ def from_onnx(path: Path) -> Loaded:
     shape = wanted.shape if len(wanted.shape) == 4 else [None, 3, None, None]
     batch, side = (value if isinstance(value, int) else None for value in (shape[0], shape[-1]))
     return black_box(lambda pixels: session.run([output], {wanted.name: pixels})[0], str(path), None, side, batch)
-
-
-def _existing(path: Path) -> None:
-    if not path.is_file():
-        raise EscrimeError(f"model file {path} does not exist; check the path.")

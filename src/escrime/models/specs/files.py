@@ -12,7 +12,7 @@ from ..matching import align
 from ..registry import build
 from ..sources import read_weights
 from .black_box import black_box
-from .loaded import IMAGENET, Loaded, imagenet_wnids
+from .loaded import Loaded, existing, wnids_of
 
 
 def from_weights(name: str, file: str) -> Loaded:
@@ -28,7 +28,7 @@ def from_weights(name: str, file: str) -> Loaded:
     classes = weights.metadata.get("classes")
     known = classes if isinstance(classes, list) and len(classes) == count else None
     size = weights.metadata.get("size")
-    wnids = imagenet_wnids() if count == IMAGENET and known is None else None
+    wnids = None if known else wnids_of(count)
     return Loaded(model, f"{name}@{file}", tuple(map(str, known)) if known else None, wnids, size or arch.size)
 
 
@@ -37,9 +37,7 @@ def from_function(path: Path, name: str) -> Loaded:
 
     What it returns may have `classes` (names) and `size` (pixels) as attributes.
     """
-    if not path.is_file():
-        raise EscrimeError(f"model file {path} does not exist; check the path.")
-    spec = spec_from_file_location(f"escrime_model_{path.stem}", path)
+    spec = spec_from_file_location(f"escrime_model_{path.stem}", existing(path))
     module = module_from_spec(spec)
     sys.path.insert(0, str(path.parent.resolve()))  # its own imports, as when it is run
     try:

@@ -8,7 +8,7 @@ from ...errors import EscrimeError
 from ..architectures import architecture, published_weights
 from ..normalized import Normalized
 from ..registry import build
-from .loaded import IMAGENET, Loaded, imagenet_wnids
+from .loaded import Loaded, wnids_of
 
 
 def from_torchvision(text: str) -> Loaded:
@@ -21,7 +21,7 @@ def from_torchvision(text: str) -> Loaded:
     classes = tuple(member.meta["categories"])
     model = build(name, len(classes), weights=f"torchvision:{member.name}")
     size = member.transforms().crop_size[0]
-    return Loaded(model, f"torchvision:{name}@{member.name}", classes, _wnids(len(classes)), size)
+    return Loaded(model, f"torchvision:{name}@{member.name}", classes, wnids_of(len(classes)), size)
 
 
 def from_timm(name: str) -> Loaded:
@@ -46,7 +46,7 @@ def from_timm(name: str) -> Loaded:
         Normalized(network, facts["mean"], facts["std"]).eval(),
         f"timm:{name}",
         tuple(names) if names else _timm_names(network, count),
-        _wnids(count),
+        wnids_of(count),
         high,
     )
 
@@ -80,7 +80,7 @@ def from_hugging_face(name: str) -> Loaded:
         mean, std = 0.0, 1.0
     model = Normalized(_Logits(network), mean, std).eval()
     size = _side(getattr(processor, "crop_size", None)) or _side(processor.size) or network.config.to_dict().get("image_size")
-    return Loaded(model, f"hf:{name}", classes if named else None, _wnids(len(classes)), size)
+    return Loaded(model, f"hf:{name}", classes if named else None, wnids_of(len(classes)), size)
 
 
 class _Logits(nn.Module):
@@ -98,10 +98,6 @@ def _side(size) -> int | None:
     if isinstance(size, Mapping) or hasattr(size, "get"):
         return size.get("height") or size.get("shortest_edge")
     return size if isinstance(size, int) else None
-
-
-def _wnids(count: int) -> tuple[str, ...] | None:
-    return imagenet_wnids() if count == IMAGENET else None
 
 
 def _first_line(error: Exception) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from torch import nn
 
+from ...errors import EscrimeError
+
 IMAGENET = 1000
 
 
@@ -31,3 +33,15 @@ class Loaded:
 def imagenet_wnids() -> tuple[str, ...]:
     """ImageNet-1k's WordNet ids in the order of its class indices."""
     return tuple((Path(__file__).parent / "imagenet_wnids.txt").read_text("utf-8").split())
+
+
+def wnids_of(count: int) -> tuple[str, ...] | None:
+    """The WordNet ids of a model with `count` classes, where those can be ImageNet's thousand."""
+    return imagenet_wnids() if count == IMAGENET else None
+
+
+def existing(path: Path) -> Path:
+    """`path`, if there is such a file."""
+    if not path.is_file():
+        raise EscrimeError(f"model file {path} does not exist; check the path.")
+    return path

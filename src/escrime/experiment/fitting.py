@@ -1,0 +1,53 @@
+"""Training as a stage of a run: a bar, a checkpoint to continue from, the log, and last the weights."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..data import ImageSet
+from ..models import save_weights
+from ..training import FitResult, TrainSettings, fit
+from .folder import RunFolder
+from .progress import Display
+
+
+def fit_in_folder(
+    folder: RunFolder,
+    display: Display,
+    title: str,
+    network: nn.Module,
+    images: ImageSet,
+    goal,
+    settings: TrainSettings,
+    *,
+    log: str,
+    weights: Path,
+    about: dict,
+    seed: int,
+    device: torch.device,
+) -> FitResult:
+    """Train `network` on `images` towards `goal`, in place. log: the name of its files in training/ and checkpoints/; weights:
+    where they are written, with `about`, once they are complete."""
+    steps = -(-len(images) // settings.batch_size) * settings.epochs
+
+    def told(row: dict) -> str:
+        seen = f" train {row['accuracy']:.1%}" if row["accuracy"] == row["accuracy"] else ""  # NaN: no clean image was seen
+        return f"epoch {row['epoch']}/{settings.epochs} loss {row['loss']:.3f}{seen}"
+
+    with folder.stage(title), display.bar(title, steps) as advance:
+        result = fit(
+            network,
+            images,
+            goal,
+            settings=settings,
+            checkpoint=folder / "checkpoints" / log,
+            seed=seed,
+            device=device,
+            on_batch=lambda done, total: advance(done=done),
+            on_epoch=lambda row: advance(0, note=told(row)),
+        )
+        result.history.to_csv(folder / "training" / f"{log}.csv", index=False)
+        # The last file of the stage: what it stands for is complete when it exists.
+        save_weights(network, weights, about)
+    return result
