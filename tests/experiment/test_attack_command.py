@@ -65,6 +65,16 @@ def test_a_folder_towards_a_target(weights, pictures, tmp_path):
     assert "it is the target already" in result.stderr
 
 
+def test_what_else_is_attacked_does_not_change_a_picture(weights, pictures, tmp_path):
+    """Photos of one name in several folders get numbered files, not other noise."""
+    photos = [pictures / name / "1.png" for name in ("ant", "cat")]
+    more = ("--model", weights, "--eps", "20/255", "--seed", "3")
+    call(photos[1], *more, "--out", tmp_path / "alone")
+    call(*photos, *more, "--out", tmp_path / "both")
+    alone, both = (read_image(tmp_path / name, 8) for name in ("alone/1-adversarial.png", "both/1-2-adversarial.png"))
+    assert np.array_equal(alone, both)
+
+
 @pytest.mark.parametrize("kind", ["scores", "labels"])
 def test_black_boxes_too(kind, pictures, weights, tmp_path):
     path = weights.partition("@")[2]

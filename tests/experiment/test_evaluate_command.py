@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -120,6 +121,29 @@ def test_a_budget_judges_some_images_wholly(weights, pictures, tmp_path):
     assert answer(run)["open"] == 26
     assess(Question(weights, str(pictures), ("0.05",), attacks=("FGSM", "PGD")), tmp_path / "run", device=CPU, quiet=True)
     assert read_records(tmp_path / "run").image.nunique() == 90
+
+
+def test_of_several_ways_to_count_one_is_answered_for(weights, pictures, tmp_path, monkeypatch):
+    """As of Imagenette's two test sets: every number of the answer is of the same images."""
+    from dataclasses import replace
+
+    from escrime.experiment.answer import answer
+
+    real = escrime.data.load_to_judge
+
+    def with_subsets(*arguments, **settings):
+        images = real(*arguments, **settings)
+        first = np.arange(len(images)) % 3 == 0
+        return replace(images, subsets={"val": first, "leak-free": ~first})
+
+    monkeypatch.setattr(escrime.data, "load_to_judge", with_subsets)
+    question = Question(weights, str(pictures), ("0.05",), attacks=("FGSM",))
+    run = assess(question, tmp_path / "run", device=CPU, quiet=True)
+    found, records = answer(run), read_records(tmp_path / "run")
+    assert records.image.nunique() == 90
+    mine = records[records.subsets == json.loads((tmp_path / "run" / "verdict.json").read_text())[0]["subset"]]
+    assert found["n"] == found["robust"]["n"] == mine.image.nunique() < 90 and found["open"] == 0
+    assert found["clean"]["accuracy"] == pytest.approx(mine[mine.eps == 0].drop_duplicates("image").correct.mean())
 
 
 @pytest.mark.parametrize("threat, attack", [("scores", "Square"), ("labels", "RayS")])

@@ -7,7 +7,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from ..evaluation.comparisons import per_class
-from ..evaluation.records import STRONGER, read_records, summarize, worst_case
+from ..evaluation.records import STRONGER, in_subset, read_records, summarize, worst_case
 from ..evaluation.statistics import wilson
 from ..report.validity import read_verdicts
 from .assess import Assessment
@@ -18,9 +18,10 @@ WEAKEST = 5  # classes
 def answer(run: Assessment) -> dict:
     """JSON values: the question, clean and robust accuracy at the headline ε with their 95 % intervals, every attack at every
     ε, the weakest classes, the verdict of the checks, and how many images the time has left open."""
-    records, eps = read_records(run.folder.path), run.question.epsilons[0]
+    verdict, eps = read_verdicts(run.folder.path)[0], run.question.epsilons[0]
+    # A dataset with several ways to count is answered for by its first, which is the verdict's.
+    records = in_subset(read_records(run.folder.path), verdict["subset"] or None)
     worst = worst_case(records)
-    verdict = read_verdicts(run.folder.path)[0]
     clean = records[records["eps"] == 0].drop_duplicates("image")
     table = summarize(pd.concat([records, worst], ignore_index=True))
     names = ("attack", "eps", "n", "accuracy", "low", "high")
@@ -33,7 +34,7 @@ def answer(run: Assessment) -> dict:
         "norm": run.question.norm,
         "eps": eps,
         "n": int(clean["image"].nunique()),
-        "open": len(run.test) - int(clean["image"].nunique()),
+        "open": _images(run, verdict["subset"]) - int(clean["image"].nunique()),
         "clean": {"accuracy": float(clean["correct"].mean()), **share(clean)},
         "robust": {name: verdict[name] for name in ("accuracy", "low", "high", "n")},
         "attacks": [{name: row[name] for name in names} for row in table.to_dict("records")],
@@ -46,6 +47,10 @@ def answer(run: Assessment) -> dict:
         "settings": asdict(run.question),
         "report": str(run.folder / "report.html"),
     }
+
+
+def _images(run: Assessment, subset: str) -> int:
+    return int(run.test.subsets[subset].sum()) if subset else len(run.test)
 
 
 def show(run: Assessment, found: dict) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..attacks import APGD, PGD, RayS, Square
 from ..errors import EscrimeError
-from ..models.running import no_trace
+from ..models.running import full_precision, no_trace
 
 LEVELS = 255
 STEPS, QUERIES = 50, 1000
@@ -116,7 +116,7 @@ def reached(said: int, label: int, target: int | None) -> bool:
 @torch.no_grad()
 def logits_of(model, image: Tensor) -> Tensor:
     """What the model answers, (1, K), left as it was."""
-    with no_trace(model, image.device):
+    with no_trace(model, image.device), full_precision(image.device):
         return model(image.clone())
 
 

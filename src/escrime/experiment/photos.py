@@ -84,7 +84,7 @@ def _attack(path, pixels, name, model, loaded: Loaded, levels, target, out: Path
         about |= {"after": title(before), "after_confidence": sure}
         return Result(adversarial=None, side_by_side=None, fooled=False, levels=None, eps=None, **about)
     search = (model, image, before)
-    rest = (target, loaded.answers, seed, name)
+    rest = (target, loaded.answers, seed, path.stem)  # not `name`: what else is attacked must not change an image's noise
     found = smallest(*search, *rest) if levels is None else fool(*search, levels, *rest)
     png, picture = out / f"{name}-adversarial.png", out / f"{name}-side-by-side.png"
     with whole(png) as temporary:
