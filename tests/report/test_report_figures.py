@@ -186,3 +186,22 @@ def test_the_same_records_give_the_same_bytes(drawn_run, tmp_path):
         sweeps.defended(run, "wrn", tmp_path, "fig6", "FGSM")
     for name in ("fig1-wrn.svg", "fig6-wrn.svg", "fig6-wrn.png"):
         assert (tmp_path / name).read_bytes() == (drawn_run / "figures" / name).read_bytes()
+
+
+@pytest.mark.parametrize("grid", [(0.0, 0.1), (0.0, 0.05, 0.1), tuple(0.025 * k for k in range(13))], ids=len)
+def test_boxes_stay_within_the_frame(grid, builder, tmp_path):
+    """Also where there are few ε*, as in `escrime evaluate`."""
+    from escrime.report.figures.curves import draw_confidence, frame_axes
+    from escrime.report.figures.style import new_figure
+
+    run = builder().model("wrn")
+    run.sweep("wrn", "none", "white-box", "FGSM", {eps: 1 - eps for eps in grid})
+    sweep = read_run(run.write(tmp_path / "run")).sweep("wrn", "none", "white-box", "FGSM")
+    axes = new_figure(4, 3).add_subplot()
+    draw_confidence(axes, sweep)
+    frame_axes(axes, float(sweep.eps[-1]))
+    left, right = axes.get_xlim()
+    assert len(axes.patches) == len(grid)
+    for box in axes.patches:
+        edges = box.get_path().vertices[:, 0]
+        assert left <= edges.min() < edges.max() <= right

@@ -81,7 +81,7 @@ def draw_confidence(axes: Axes, sweep: Sweep) -> None:
     axes.bxp(
         boxes,
         positions=sweep.eps,
-        widths=spacing * 0.62,
+        widths=min(spacing * 0.62, 1.73 * _margin(float(sweep.eps[-1]))),  # the outer boxes stay within the frame
         showfliers=False,
         patch_artist=True,
         manage_ticks=False,
@@ -92,9 +92,14 @@ def draw_confidence(axes: Axes, sweep: Sweep) -> None:
     )
 
 
+def _margin(last_eps: float) -> float:
+    """The room beside the first and the last ε*."""
+    return last_eps * 0.03 or 0.01
+
+
 def frame_axes(axes: Axes, last_eps: float, *, xlabel: str = EPS_LABEL, ylabel: str = "") -> None:
     """Percent from 0 to 100 against ε* from 0, with room for the outer markers."""
-    margin = last_eps * 0.03 or 0.01
+    margin = _margin(last_eps)
     axes.set_xlim(-margin, last_eps + margin)
     axes.set_ylim(-3, 103)
     axes.set_yticks(range(0, 101, 20))
