@@ -13,7 +13,8 @@ class Display:
     """Bars on a terminal; one line per finished stage elsewhere."""
 
     def __init__(self, console: Console | None = None, quiet: bool = False):
-        self.console = console or Console(quiet=quiet, highlight=False)
+        # No markup: rich would take "[checks]", or the name of a file with brackets, for a style.
+        self.console = console or Console(quiet=quiet, highlight=False, markup=False)
         if not self.console.is_terminal:
             self.console.width = max(100, self.console.width)
 
@@ -26,13 +27,13 @@ class Display:
         """Within the block, call the yielded advance(amount) or advance(done=..., total=...) as work is done."""
         columns = (
             SpinnerColumn(),
-            TextColumn("{task.description:<46}"),
+            TextColumn("{task.description:<46}", markup=False),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         live = self.console.is_terminal
         with Progress(*columns, console=self.console, disable=not live) as progress:
