@@ -69,10 +69,21 @@ def row_keys(keys: Tensor | Sequence[tuple]):
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     try:
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(_number(keys.cpu().numpy().tobytes()))
+            seed_generators(_number(keys.cpu().numpy().tobytes()), devices)
             yield
     finally:
         _keys.reset(token)
+
+
+def seed_generators(number: int, devices: Sequence[int] = ()) -> None:
+    """Seed the global generator of the CPU and of the CUDA `devices`; for within a block that puts them back.
+
+    Not torch.manual_seed: it seeds every accelerator, which nobody would put back, and formats a stack trace for each that
+    was not started yet, ten times the cost of the rest.
+    """
+    torch.default_generator.manual_seed(number)
+    for device in devices:
+        torch.cuda.default_generators[device].manual_seed(number)
 
 
 def noise_keys(rows: int) -> Tensor | None:

@@ -147,7 +147,7 @@ def records_of(
 ) -> pd.DataFrame:
     """Verify and score the outcomes of one part."""
     norm = getattr(attack, "norm", "linf")
-    frames = []
+    blocks = []
     for eps, outcome in zip(epsilons, outcomes, strict=True):
         verified = inside(outcome.adversarial, images.pixels, eps, norm)
         # What breaks its budget is not counted: the image stands as it was.
@@ -168,37 +168,35 @@ def records_of(
             again = score(model, rounded, images.labels[rows], targets[rows], [keys[i] for i in rows.tolist()], 1)
             goal = targets[rows].cpu()
             survives[rows] = torch.where(goal >= 0, again.prediction == goal, again.prediction != images.labels[rows].cpu())
-        frames.append(
-            frame(
-                {
-                    "model": part.case.subject.model,
-                    "defense": part.case.subject.defense,
-                    "threat": part.case.threat,
-                    "attack": part.attack,
-                    "norm": norm,
-                    "eps": eps,
-                    "image": [str(i) for i in images.ids],
-                    "subsets": list(images.subsets),
-                    "label": images.labels.cpu().numpy(),
-                    "target": targets.cpu().numpy(),
-                    "clean_prediction": clean.prediction.numpy(),
-                    "clean_confidence": clean.confidence.double().numpy(),
-                    "prediction": verdict.prediction.numpy(),
-                    "confidence": verdict.confidence.double().numpy(),
-                    "correct": verdict.correct.double().numpy(),
-                    "preliminary": preliminary.double().numpy(),
-                    "hit": verdict.hit.double().numpy(),
-                    "draws": draws,
-                    "distance": distance(adversarial, images.pixels, norm).cpu().numpy(),
-                    "forwards": outcome.forwards.double().numpy(),
-                    "backwards": outcome.backwards.double().numpy(),
-                    "verified": verified.cpu().numpy(),
-                    "survives_8bit": survives.numpy(),
-                    "seed": seed,
-                }
-            )
+        blocks.append(
+            {
+                "model": part.case.subject.model,
+                "defense": part.case.subject.defense,
+                "threat": part.case.threat,
+                "attack": part.attack,
+                "norm": norm,
+                "eps": eps,
+                "image": [str(i) for i in images.ids],
+                "subsets": list(images.subsets),
+                "label": images.labels.cpu().numpy(),
+                "target": targets.cpu().numpy(),
+                "clean_prediction": clean.prediction.numpy(),
+                "clean_confidence": clean.confidence.double().numpy(),
+                "prediction": verdict.prediction.numpy(),
+                "confidence": verdict.confidence.double().numpy(),
+                "correct": verdict.correct.double().numpy(),
+                "preliminary": preliminary.double().numpy(),
+                "hit": verdict.hit.double().numpy(),
+                "draws": draws,
+                "distance": distance(adversarial, images.pixels, norm).cpu().numpy(),
+                "forwards": outcome.forwards.double().numpy(),
+                "backwards": outcome.backwards.double().numpy(),
+                "verified": verified.cpu().numpy(),
+                "survives_8bit": survives.numpy(),
+                "seed": seed,
+            }
         )
-    return pd.concat(frames, ignore_index=True)
+    return frame(*blocks)
 
 
 def _targets(attack, images: Images) -> Tensor:

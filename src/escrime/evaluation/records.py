@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow
+from pyarrow import parquet
 
 from ..errors import EscrimeError
 from ..files import whole
@@ -42,9 +44,16 @@ KEYS = ["model", "defense", "threat", "attack", "eps"]
 WORST = "worst case"
 
 
-def frame(rows: dict) -> pd.DataFrame:
-    """A DataFrame with exactly the columns of a record, in order and typed."""
-    return with_preliminary(pd.DataFrame(rows)).astype(COLUMNS)[list(COLUMNS)]
+def frame(*blocks: dict) -> pd.DataFrame:
+    """A DataFrame with exactly the columns of a record, in order and typed, from blocks of rows: column → its values, or one
+    value for the whole block."""
+    columns: dict[str, list] = {}
+    for block in blocks:
+        rows = np.size(block["image"])
+        for name, values in block.items():
+            columns.setdefault(name, []).append(np.broadcast_to(np.asarray(values), rows))
+    table = pd.DataFrame({name: np.concatenate(values) for name, values in columns.items()})
+    return with_preliminary(table).astype(COLUMNS)[list(COLUMNS)]
 
 
 def with_preliminary(records: pd.DataFrame) -> pd.DataFrame:
@@ -70,13 +79,14 @@ def read_records(folder: Path | str) -> pd.DataFrame:
     parts = sorted(folder.glob("*.parquet"))
     if not parts:
         raise EscrimeError(f"{folder} holds no records (*.parquet); give the folder of a run, such as runs/digits.")
-    frames = []
+    tables = []
     for part in parts:
         try:
-            frames.append(with_preliminary(pd.read_parquet(part)))
+            tables.append(parquet.read_table(part))
         except (OSError, ValueError) as error:
             raise EscrimeError(f"records {part} cannot be read ({error}); delete that part and run again.") from error
-    return pd.concat(frames, ignore_index=True)
+    # Joined before pandas sees them: a run has hundreds of small parts.
+    return with_preliminary(pyarrow.concat_tables(tables, promote_options="default").to_pandas())
 
 
 def in_subset(records: pd.DataFrame, subset: str | None) -> pd.DataFrame:
@@ -131,7 +141,6 @@ def worst_case(records: pd.DataFrame) -> pd.DataFrame:
     table = table.assign(eps=table["eps"].round(9), by=table["attack"].where(table["verified"], "none"), recorded=True)
     known = table.groupby(["model", "defense"], sort=False)
     table = pd.concat([table, *(_clean_images(rows) for _, rows in known)], ignore_index=True)
-    table = table.assign(by_threat=table["threat"], by_eps=table["eps"])
     image, attack = (pd.factorize(table[name])[0] for name in ("image", "attack"))
     several = table.loc[table["eps"] > 0, "norm"].nunique() > 1
     chosen = []
@@ -147,9 +156,15 @@ def worst_case(records: pd.DataFrame) -> pd.DataFrame:
                 rank = [attack[choices.index], foreign, far, _likely(choices, chance), ~choices["verified"]]
                 ranked = choices.iloc[np.lexsort(rank)]
                 for eps, rows_then in _worst_up_to_each_eps(ranked, image[ranked.index]):
-                    label = f"{WORST}, {norm}" if several else WORST
-                    chosen.append(table.loc[rows_then].assign(threat=threat, norm=norm, eps=eps, attack=label))
-    table = pd.concat(chosen, ignore_index=True) if chosen else table
+                    chosen.append((rows_then, threat, norm, eps, f"{WORST}, {norm}" if several else WORST))
+    if chosen:
+        rows, *told = zip(*chosen)
+        counts = [len(some) for some in rows]
+        told = {name: np.repeat(values, counts) for name, values in zip(("threat", "norm", "eps", "attack"), told)}
+        table = table.loc[np.concatenate(rows)].reset_index(drop=True)
+        table = table.assign(by_threat=table["threat"], by_eps=table["eps"]).assign(**told)
+    else:
+        table = table.assign(by_threat=table["threat"], by_eps=table["eps"])
     return table.astype(COLUMNS)[[*COLUMNS, "by", "by_threat", "by_eps"]]
 
 

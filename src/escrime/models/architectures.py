@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..errors import EscrimeError, nearest
+from ..randomness import seed_generators
 from .small import LeNet, WideResNetSmall
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -128,8 +129,7 @@ def construct(arch: Architecture, classes: int, seed: int) -> nn.Module:
     """The bare network with `classes` outputs, initialized from `seed`; the global generators are left as they were."""
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")  # torchvision announces future changes of an initialization that is not used
-        # torch.manual_seed would also seed the accelerators' generators, which fork_rng(devices=[]) does not restore.
-        torch.default_generator.manual_seed(seed)
+        seed_generators(seed)
         return arch.construct(num_classes=classes)
 
 

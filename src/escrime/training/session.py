@@ -7,7 +7,7 @@ from torch import nn
 
 from ..errors import EscrimeError
 from ..models.prepare import in_format
-from ..randomness import generator
+from ..randomness import key, seed_generators
 
 
 def pick_device(model: nn.Module, device: torch.device | str | None) -> torch.device:
@@ -51,7 +51,4 @@ def training_mode(model: nn.Module, freeze_batchnorm: bool) -> None:
 def seed_dropout(device: torch.device, seed: int, epoch: int, rank: int = 0) -> None:
     """Seed what dropout draws from, another way in each process; only this device's generator, which `session` gives back."""
     parts = ("training", seed, "dropout", epoch) + ((rank,) if rank else ())
-    number = generator(*parts).initial_seed()
-    torch.default_generator.manual_seed(number)
-    if device.type == "cuda":
-        torch.cuda.default_generators[device.index].manual_seed(number)
+    seed_generators(key(*parts), [device.index] if device.type == "cuda" else [])
