@@ -18,6 +18,11 @@ def few_threads():
     torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
+def pytest_collection_modifyitems(items):
+    """The longest file first, so that the other worker has something to do beside it."""
+    items.sort(key=lambda item: item.path.name != "test_digits_run.py")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with real images and weights; tests skip only where it does not exist."""

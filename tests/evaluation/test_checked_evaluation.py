@@ -1,5 +1,7 @@
 """evaluate() doubts its own numbers: what it finds wrong, what it runs because of it, and what it says then."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -38,6 +40,12 @@ def test_an_honest_model_raises_no_alarm(linear, few):
     assert not found.alarms and {f.severity for f in found.checks} <= {"passed", "note", "warning"}
     verdict = found.verdicts[0]
     assert verdict.believe and "no check objects" in verdict.sentence and f"{verdict.n} images" in verdict.sentence
+
+
+@pytest.mark.parametrize("doublings, said", [(0, "note"), (1, "passed")])
+def test_what_was_not_tried_has_not_passed(linear, few, doublings, said):
+    found = evaluate(linear, few, [PGD(0.1, steps=10)], checks=replace(QUICK, images=16, doublings=doublings))
+    assert [finding.severity for finding in found.checks if finding.id == "converged"] == [said]
 
 
 HIDDEN = {

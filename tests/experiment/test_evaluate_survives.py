@@ -73,6 +73,11 @@ class Shape(Base):
     def forward(self, x): return self.inner(x)[..., None]
 class Elsewhere(Base):
     def forward(self, x): return self.inner(x).to("meta")
+class Empty(Base):
+    def __init__(self):
+        super().__init__()
+        self.more = nn.Linear(3, 3, device="meta")
+    def forward(self, x): return self.more(self.inner(x))
 class Larger(Base):
     size = 16
     def forward(self, x): return nn.functional.linear(x.flatten(1), torch.zeros(3, 192))
@@ -107,6 +112,8 @@ def ask(model, pictures, out, *more):
         ("Raises", "fails on an image of 3 × 8 × 8.*RuntimeError: boom"),
         ("NotANumber", "NaN or infinite"),
         ("Shape", r"returned \(1, 3, 1\) for 1 images"),
+        ("Elsewhere", "logits are on device meta.*images on cpu"),
+        ("Empty", "weights that are on no device.*more.weight"),
         ("Larger", "fails on an image of 3 × 16 × 16.*--size"),
     ],
 )

@@ -49,7 +49,7 @@ class FGSM(Attack):
         goals = (problem.targets if targeted else problem.labels)[at].repeat_interleave(self.eot)
 
         def loss(logits):
-            check_classes(problem, check_logits(logits, len(goals)).shape[1])
+            check_classes(problem, check_logits(logits, goals).shape[1])
             return cross_entropy(logits, goals, reduction="none")
 
         logits, _, gradient = loss_gradient(twin.copy, problem.images[at], loss, keys, self.eot)

@@ -157,7 +157,7 @@ class Stream:
         return answers[0]
 
     def _network(self, x: Tensor) -> Tensor:
-        logits = check_logits(self.twin.copy(x), len(x))
+        logits = check_logits(self.twin.copy(x), x)
         if not self.checked:
             check_classes(self.problem, logits.shape[1])
             self.checked = True

@@ -35,7 +35,7 @@ def expected(
         for draw in range(draws):
             drawn = derive(keys[at], draw)
             with row_keys(drawn):
-                logits = check_logits(twin.copy(x[at].clone()), at.stop - at.start)
+                logits = check_logits(twin.copy(x[at].clone()), x[at])
             spent += copies
             if draws == 1:
                 logits, asked = twin.settle(x[at], logits, drawn)

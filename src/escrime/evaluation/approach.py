@@ -1,7 +1,7 @@
 """How an attacker who knows a model comes at it: is it random, where do its gradients fail, and what to climb instead."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -11,8 +11,10 @@ from ..attacks.surface import Surface
 from ..errors import EscrimeError
 from ..models.twin import Twin
 from ..threat import check_images
+from .cases import Case
 from .checks.gradients import Gradients, measure_gradients, surface_settings
 from .images import Images
+from .records import BLACK_BOX, WHITE_BOX
 from .scoring import draws_once_per_batch, is_randomized, score
 
 
@@ -71,3 +73,9 @@ class Approaches:
             raise EscrimeError("data holds no image; give at least one.")
         check_images(first.pixels)
         return first
+
+
+def as_attacked(cases: list[Case], approaches: Approaches) -> list[Case]:
+    """The cases, those of an undefended model that gives no gradients at the threat level of a black box."""
+    blind = lambda case: not isinstance(case.attacked, nn.Module) and approaches[case.attacked].blind  # noqa: E731
+    return [replace(case, threat=BLACK_BOX) if case.threat == WHITE_BOX and blind(case) else case for case in cases]

@@ -1,7 +1,8 @@
 """Which model is attacked and which is scored: the threat levels.
 
 *transfer*: the attack sees the undefended network, as in the paper. *adaptive*: the attack differentiates through the
-defense, with expectation over its noise. An undefended network has one level, *white-box*.
+defense, with expectation over its noise. An undefended network has one level, *white-box*, or *black-box* where it only
+answers.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ..errors import EscrimeError
+from .records import WHITE_BOX
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def as_cases(subjects: list[Subject]) -> list[Case]:
     cases = []
     for subject in subjects:
         if subject.defense == "none":
-            cases.append(Case(subject, "white-box", subject.classifier))
+            cases.append(Case(subject, WHITE_BOX, subject.classifier))
             continue
         if subject.undefended is not None:
             cases.append(Case(subject, "transfer", subject.undefended))

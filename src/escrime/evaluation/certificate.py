@@ -185,7 +185,7 @@ def linf_radius(p, eps_max: float, dimension: int) -> np.ndarray:
 
 def _classes(model, images: Tensor) -> int:
     with row_keys([("classes",)]):
-        return check_logits(model(images[:1].clone()), 1).shape[1]
+        return check_logits(model(images[:1].clone()), images[:1]).shape[1]
 
 
 def _votes(model, images: Tensor, eps_max: float, draws: int, classes: int, ids: tuple, seed: int, purpose: str) -> Tensor:
@@ -205,7 +205,7 @@ def _votes(model, images: Tensor, eps_max: float, draws: int, classes: int, ids:
         copy = torch.arange(BLOCK)[:, None].expand(BLOCK, len(job))
         own = derive(noise_key.repeat(BLOCK), copy.flatten())  # for a model with noise of its own
         with row_keys(own):
-            logits = check_logits(model(copies.flatten(0, 1)), BLOCK * len(job))
+            logits = check_logits(model(copies.flatten(0, 1)), copies.flatten(0, 1))
         said = logits.argmax(1).unflatten(0, (BLOCK, -1)).cpu()
         finite = logits.isfinite().all(dim=1).unflatten(0, (BLOCK, -1)).all(dim=0).cpu()
         if not finite.all():

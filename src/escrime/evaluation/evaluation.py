@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 import torch
 
-from .approach import Approaches
+from .approach import Approaches, as_attacked
 from .cases import Case, as_cases, as_subjects
 from .checks import Finding, in_order
 from .checks.data import data_findings
@@ -95,6 +95,7 @@ def evaluate(
     device = torch.device(device) if device is not None else _device_of(cases)
     source = lambda: slices(data, device)  # noqa: E731
     approaches = Approaches(source, step_of(grids), seed)
+    cases = as_attacked(cases, approaches)
     never = lambda key: False  # noqa: E731
     parts = evaluate_parts(cases, source, approaches, attacks, grids, seed=seed, draws=draws, eot=eot, finished=never)
     records = pd.concat([frame for _, frame in parts], ignore_index=True)

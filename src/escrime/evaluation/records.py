@@ -15,7 +15,7 @@ from .statistics import wilson
 COLUMNS = {
     "model": "string",
     "defense": "string",  # "none", "ppa", "adversarial-training", ...
-    "threat": "string",  # "white-box" for an undefended model, else "transfer" or "adaptive"
+    "threat": "string",  # "white-box" ("black-box" without gradients) for an undefended model, else "transfer" or "adaptive"
     "attack": "string",  # "none" on clean rows
     "norm": "string",
     "eps": "float64",
@@ -38,6 +38,7 @@ COLUMNS = {
     "survives_8bit": "bool",
     "seed": "int64",
 }
+WHITE_BOX, BLACK_BOX = UNDEFENDED = "white-box", "black-box"
 STRONGER = "stronger"  # the attack of rows that answer a validity check
 PRIOR = 4  # noise draws that the average of an attack is worth
 KEYS = ["model", "defense", "threat", "attack", "eps"]

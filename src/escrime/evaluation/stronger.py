@@ -122,12 +122,12 @@ def stronger_parts(
         return
     case, known = ground.case, approaches[ground.case.subject.classifier]
     own = of_case(records, case)
-    names = set(own["image"].unique())
+    places = own.groupby("image", sort=False).indices  # once: a search per part would take time as the square of the images
     for index, images in enumerate(slices()):
-        images = images.only(frozenset(name for name in images.ids if str(name) in names and (not sample or name in sample)))
+        images = images.only(frozenset(name for name in images.ids if str(name) in places and (not sample or name in sample)))
         part = Part(case, STRONGER if ground.norm == "linf" else f"{STRONGER}-{ground.norm}", index)
         if len(images.ids) and not finished(part.key):
-            mine = own[own["image"].isin([str(name) for name in images.ids])]
+            mine = own.iloc[np.sort(np.concatenate([places[str(name)] for name in images.ids]))]
             yield part, _strengthen(part, ground, stages, known, images, mine, epsilons or ground.grid, seed, draws)
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from .. import data
 from ..errors import EscrimeError
 from ..evaluation import read_records
-from ..evaluation.approach import Approaches
+from ..evaluation.approach import Approaches, as_attacked
 from ..evaluation.cases import Case, as_cases, as_subjects
 from ..evaluation.checks.data import data_findings
 from ..evaluation.checks.inputs import input_findings
@@ -101,7 +101,7 @@ class Assessment:
         pixels, _ = images.batch([0], self.device)
         try:
             with torch.no_grad():
-                return check_logits(self.model(pixels), 1)
+                return check_logits(self.model(pixels), pixels)
         except EscrimeError:
             raise
         except Exception as error:  # whatever a model that was made for other images raises
@@ -156,8 +156,8 @@ class Assessment:
 
     def attack(self, name: str) -> None:
         """The attacks, part after part, as far as the budget goes; then the checks."""
-        cases = self.cases(name)
         approaches = Approaches(self.slices, step_of(self.grids), self.question.seed)
+        cases = as_attacked(self.cases(name), approaches)
         records, done = self.folder / "records", self._done()
         parts = -(-len(self.test) // PART) * len(self.attacks) * len(cases)
         with self.folder.stage("Attack") if self.team.first else nullcontext(), self.display.bar("Attack", parts) as advance:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from ..evaluation.records import WORST, worst_case
+from ..evaluation.records import UNDEFENDED, WORST, worst_case
 from .intervals import Point
 from .run import Run
 from .sweep import Sweep, one_sweep
@@ -61,10 +61,10 @@ def headline(run: Run, model: str, eps: float | None) -> Headline:
     clean, attack = bare.at(0.0), bare.attack
     attacked = bare.at(eps)
     tiles = [Tile("clean images", [Number("undefended", clean)])] if clean else []
-    tiles.append(Tile(f"{attack}, ε*\u00a0=\u00a0{eps_text(eps)}", [Number("undefended, white-box", attacked)]))
+    tiles.append(Tile(f"{attack}, ε*\u00a0=\u00a0{eps_text(eps)}", [Number(f"undefended, {bare.threat}", attacked)]))
     if (worst := worst_of_all(run, model, eps)) is not None:
         tiles.append(
-            Tile(f"worst case of all attacks, ε*\u00a0=\u00a0{eps_text(eps)}", [Number("undefended, white-box", worst)])
+            Tile(f"worst case of all attacks, ε*\u00a0=\u00a0{eps_text(eps)}", [Number(f"undefended, {bare.threat}", worst)])
         )
     worth = []
     for defense in dict.fromkeys(defense for defense, _ in run.defenses(model) if defense != "none"):
@@ -81,16 +81,16 @@ def headline(run: Run, model: str, eps: float | None) -> Headline:
 def worst_of_all(run: Run, model: str, eps: float) -> Point | None:
     """The undefended model's accuracy in the worst case over all attacks up to `eps`, where there are several."""
     rows = run.records
-    rows = worst_case(rows[(rows["model"] == model) & (rows["defense"] == "none") & (rows["threat"] == "white-box")])
+    rows = worst_case(rows[(rows["model"] == model) & (rows["defense"] == "none") & rows["threat"].isin(UNDEFENDED)])
     if rows["by"].nunique() < 2 or rows["attack"].nunique() > 1:
         return None
-    sweep = one_sweep(model, "none", "white-box", WORST, rows).within(run.main_subset)
+    sweep = one_sweep(model, "none", rows["threat"].iloc[0], WORST, rows).within(run.main_subset)
     return sweep.at(min(sweep.eps, key=lambda known: abs(known - eps)))
 
 
 def first_sweep(run: Run, model: str) -> Sweep | None:
     """The sweep the first lines speak of: FGSM's, else that of the first attack on the undefended network."""
-    sweeps = (run.sweep(model, "none", "white-box", attack, run.main_subset) for attack in run.attacks(model))
+    sweeps = (run.undefended(model, attack, run.main_subset) for attack in run.attacks(model))
     return next((sweep for sweep in sweeps if sweep is not None and sweep.n), None)
 
 

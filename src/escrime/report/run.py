@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import EscrimeError
-from ..evaluation.records import read_records, shows_chance, subset_names, worst_case
+from ..evaluation.records import UNDEFENDED, read_records, shows_chance, subset_names, worst_case
 from .sweep import Sweep, build_sweeps, one_sweep
 
 MAIN_SUBSET = "val"
@@ -75,6 +75,11 @@ class Run:
         sweep = self.sweeps.get((model, defense, threat, attack))
         return sweep.within(subset) if sweep is not None else None
 
+    def undefended(self, model: str, attack: str, subset: str | None = None) -> Sweep | None:
+        """The sweep of one attack on a model without a defense, or None when it was not run."""
+        found = (self.sweep(model, "none", threat, attack, subset) for threat in UNDEFENDED)
+        return next((sweep for sweep in found if sweep is not None), None)
+
     def envelope(self, sweep: Sweep, subset: str | None = None) -> Sweep:
         """The worst case up to each ε of a sweep's attack, for accuracy: what `worst_case` says of its rows."""
         rows = self.records
@@ -97,7 +102,7 @@ class Run:
         """(defense, threat) pairs recorded for `model`, undefended first, transfer before adaptive."""
         pairs = dict.fromkeys((d, t) for m, d, t, a in self.sweeps if m == model and a != "none")
         order = {"none": 0, "ppa": 1, "adversarial-training": 2}
-        threats = {"white-box": 0, "transfer": 1, "adaptive": 2}
+        threats = {**dict.fromkeys(UNDEFENDED, 0), "transfer": 1, "adaptive": 2}
         return sorted(pairs, key=lambda pair: (order.get(pair[0], 3), pair[0], threats.get(pair[1], 3), pair[1]))
 
     def attacks(self, model: str) -> list[str]:

@@ -93,14 +93,14 @@ class Test:
 def paired_tests(run: Run, model: str, eps: float | None, attack: str = "FGSM") -> list[Test]:
     """Every defense of a model, transfer and adaptive, against none at `eps`, on the images both have."""
     records = in_subset(run.records[run.records["model"] == model], run.main_subset)
-    bare = run.sweep(model, "none", "white-box", attack, run.main_subset)
+    bare = run.undefended(model, attack, run.main_subset)
     if eps is None or bare is None or not bare.n or bare.at(eps) is None:
         return []
     found = []
     for defense, threat in run.defenses(model):
         sweep = run.sweep(model, defense, threat, attack, run.main_subset)
         if defense != "none" and sweep is not None and (gain := sweep.against(bare, eps)) is not None and gain.n:
-            first, second = (model, defense, threat), (model, "none", "white-box")
+            first, second = (model, defense, threat), (model, "none", bare.threat)
             found.append((defense_name(defense), threat, compare(records, first, second, attack=attack, eps=eps)))
     corrected = holm([comparison.p for *_, comparison in found])
     return [Test(*row, float(p)) for row, p in zip(found, corrected, strict=True)]

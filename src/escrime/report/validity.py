@@ -6,6 +6,7 @@ from pathlib import Path
 from ..errors import EscrimeError
 from ..evaluation.checks import Finding, in_order
 from ..evaluation.checks.records import record_findings
+from ..evaluation.records import UNDEFENDED
 from .run import Run, read_json
 from .words import defense_name
 
@@ -52,4 +53,4 @@ def read_verdicts(folder: Path) -> list[dict]:
 def about(finding: Finding) -> str:
     """Whom a finding is about, named as on the rest of the page; "" for everyone."""
     parts = [finding.model, "" if finding.defense in ("", "none") else defense_name(finding.defense)]
-    return ", ".join(part for part in (*parts, "" if finding.threat == "white-box" else finding.threat) if part)
+    return ", ".join(part for part in (*parts, "" if finding.threat in UNDEFENDED else finding.threat) if part)

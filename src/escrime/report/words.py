@@ -7,6 +7,7 @@ DEFENSES = {"none": "undefended", "ppa": "PPA", "adversarial-training": "adversa
 NETWORKS = {"wide_resnet50_2": "Wide ResNet-50-2", "googlenet": "GoogLeNet"}
 THREATS = {
     "white-box": "the attacker differentiates the network itself",
+    "black-box": "the attacker can only ask the network for answers",
     "transfer": "the attacker ignores the defense: examples made without it are shown to the defended network",
     "adaptive": "the attacker knows the defense and differentiates through it",
 }

@@ -151,7 +151,13 @@ def _converged(quarry: Quarry) -> Finding:
         if gain < max(CONVERGED, 0.99 / n):
             break
     if last is None:
-        return Finding("converged", "passed", "No gradient attack was run", {})
+        return Finding(
+            "converged",
+            "note",
+            "Whether twice the steps would find more was not tried",
+            {"images": n, "eps": quarry.eps},
+            "Give the checks at least one doubling, for which they take the time of their gradient attacks once more.",
+        )
     evidence = {"images": n, "eps": quarry.eps, "before": round(before, 4), "after": round(quarry.accuracy, 4)}
     evidence["last doubling"] = round(gain, 4)
     evidence |= _trials([trial for trial in quarry.trials if trial.stage.kind == "longer"])

@@ -48,7 +48,7 @@ def _logits(model, images: Tensor, keys: Tensor, limit: int | None = None) -> Te
 
     def part(rows: slice) -> Tensor:
         with row_keys(keys[rows]):
-            return check_logits(model(images[rows].clone()), len(images[rows])).float()
+            return check_logits(model(images[rows].clone()), images[rows]).float()
 
     size = network_batch(images) // passes_per_image(model)
     return torch.cat(Batches(size if limit is None else min(limit, size)).map(part, len(images)))

@@ -4,11 +4,11 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
-from ..records import STRONGER, in_subset, subset_names, worst_case
+from ..records import STRONGER, UNDEFENDED, in_subset, subset_names, worst_case
 from ..statistics import wilson
 from .finding import Finding
 
-KNOWN = ("adaptive", "white-box", "transfer")  # the threat level to quote, where there are several
+KNOWN = ("adaptive", *UNDEFENDED, "transfer")  # the threat level to quote, where there are several
 
 
 @dataclass(frozen=True)

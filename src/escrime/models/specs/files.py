@@ -62,5 +62,11 @@ def from_function(path: Path, name: str) -> Loaded:
     classes = tuple(map(str, classes)) if isinstance(classes, (list, tuple)) else None
     size = size if isinstance(size, int) else None
     if isinstance(model, nn.Module):
-        return Loaded(model.eval(), f"{path}:{name}", classes, None, size)
+        empty = [key for key, value in [*model.named_parameters(), *model.named_buffers()] if value.device.type == "meta"]
+        if empty:
+            raise EscrimeError(
+                f"{path}:{name} returned a model with weights that are on no device ('meta'), such as {empty[0]}; load their "
+                "values before returning it."
+            )
+        return Loaded(model.cpu().eval(), f"{path}:{name}", classes, None, size)
     return black_box(model, f"{path}:{name}", classes, size)

@@ -28,7 +28,7 @@ THEME = {
 }
 # The title's id in the SVG, and the height in points it takes: the page has its own titles and leaves it out.
 HEADLINE, HEADLINE_POINTS = "headline", 23
-MARKERS = {"white-box": "o", "transfer": "s", "adaptive": "D"}
+MARKERS = {"white-box": "o", "black-box": "X", "transfer": "s", "adaptive": "D"}
 
 # "seaborn-v0_8-whitegrid" ships with matplotlib, so seaborn itself (a second of imports) is not needed for its look.
 STYLE = [

@@ -20,7 +20,7 @@ def subset_note(run: Run) -> str:
 def fgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
     """Figure 3: accuracy under FGSM above box plots of the confidence."""
     drawn = Drawn("fig3", model, f"{model} under FGSM")
-    sweep = run.sweep(model, "none", "white-box", "FGSM", run.main_subset)
+    sweep = run.undefended(model, "FGSM", run.main_subset)
     if sweep is None or not sweep.n:
         drawn.skipped = "no FGSM sweep of the undefended network is recorded"
         return drawn
@@ -32,7 +32,7 @@ def fgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
     envelope = run.envelope(sweep, run.main_subset)
     curves.draw_envelope(top, envelope)
     for subset in run.subsets[1:]:
-        other = run.sweep(model, "none", "white-box", "FGSM", subset)
+        other = run.undefended(model, "FGSM", subset)
         if other.n:
             curves.draw_curve(top, other, label=f"undefended, {subset} images", faint=True)
     overlay = run.stands_for(model) == PAPER_NETWORK and curves.draw_paper(top, "FGSM", "none", sweep.eps[-1])
@@ -43,7 +43,7 @@ def fgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
     drawn.png, drawn.svg = save(figure, folder, f"fig3-{slug(model)}")
     last = len(sweep.eps) - 1
     drawn.caption = (
-        f"Accuracy of {model} under FGSM (white-box{subset_note(run)}, n = {curves.count_text(sweep)}), shaded with "
+        f"Accuracy of {model} under FGSM ({sweep.threat}{subset_note(run)}, n = {curves.count_text(sweep)}), shaded with "
         f"its 95% Wilson interval: {fall_text(sweep)}. Below, the confidence of the predicted class: median "
         f"{median_confidence(sweep, 0)} at ε* = {eps_text(sweep.eps[0])}, {median_confidence(sweep, last)} at ε* = "
         f"{eps_text(sweep.eps[last])} "
@@ -56,7 +56,7 @@ def fgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
 def dgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
     """Figure 5: the share of images predicted as the target under DGSM."""
     drawn = Drawn("fig5", model, f"{model} under DGSM")
-    sweep = run.sweep(model, "none", "white-box", "DGSM", run.main_subset)
+    sweep = run.undefended(model, "DGSM", run.main_subset)
     if sweep is None or not sweep.n:
         drawn.skipped = "no DGSM sweep of the undefended network is recorded"
         return drawn
@@ -67,7 +67,7 @@ def dgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
     headline(figure, drawn.title)
     curves.draw_curve(axes, sweep, "hit")
     for subset in run.subsets[1:]:
-        other = run.sweep(model, "none", "white-box", "DGSM", subset)
+        other = run.undefended(model, "DGSM", subset)
         if other.n:
             curves.draw_curve(axes, other, "hit", label=f"undefended, {subset} images", faint=True)
     overlay = run.stands_for(model) == PAPER_NETWORK and curves.draw_paper(axes, "DGSM", "none", sweep.eps[-1])
@@ -76,7 +76,7 @@ def dgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
     curves.legend_above(axes)
     drawn.png, drawn.svg = save(figure, folder, f"fig5-{slug(model)}")
     drawn.caption = (
-        f"Images that {model} calls “{target}” under DGSM (white-box{subset_note(run)}, n = "
+        f"Images that {model} calls “{target}” under DGSM ({sweep.threat}{subset_note(run)}, n = "
         f"{curves.count_text(sweep)}), with "
         f"95% Wilson intervals: {rise_text(sweep)}. {floor}Images of that class are left as they are and counted."
         + paper_note(overlay)
@@ -106,7 +106,7 @@ def defended(run: Run, model: str, folder: Path, name: str, attack: str) -> Draw
     grid = figure.subplots(1 + boxes, 2, sharex=True, sharey=True, squeeze=False, height_ratios=(3, 2)[: 1 + boxes])
     figure.subplots_adjust(left=0.075, right=0.985, bottom=0.55 / height, top=1 - above / height, hspace=0.1, wspace=0.06)
     headline(figure, drawn.title)
-    reference = run.sweep(model, "none", "white-box", attack, run.main_subset)
+    reference = run.undefended(model, attack, run.main_subset)
     overlay, last_eps, envelopes = False, max(sweep.eps[-1] for _, sweep in pairs), []
     recorded = dict(pairs)
     for column, threat in enumerate(("transfer", "adaptive")):
