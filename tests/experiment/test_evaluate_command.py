@@ -150,7 +150,10 @@ def test_of_several_ways_to_count_one_is_answered_for(weights, pictures, tmp_pat
 def test_from_outside(threat, attack, weights, pictures, tmp_path):
     result = ask(weights, pictures, tmp_path / "run", "--threat", threat, "--limit", "12", eps="0.3")
     assert result.exit_code == 0 and f"Threat model: {threat} only" in result.output
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "undefended, black-box" in page and "undefended, white-box" not in page
     found = read_records(tmp_path / "run")
+    assert set(found["threat"]) == {"black-box"}
     asked = found[found.attack == attack]
     assert len(asked) == 24 and (found.backwards == 0).all() and asked[asked.eps > 0].correct.mean() < 0.7
     assert "black-box" in (tmp_path / "run" / "checks.json").read_text()
