@@ -5,7 +5,9 @@ What an evaluation's validity checks must flag (`broken`) or leave alone (`hones
 fell in Athalye, Carlini and Wagner (2018), Obfuscated gradients give a false sense of security.
 """
 
+import fcntl
 from collections.abc import Callable
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -278,6 +280,19 @@ def trained(name: str, cache: Path | None = None) -> nn.Module:
 
     On one thread, whatever the caller uses: the weights depend on the number of threads in their last bits, and so in all.
     """
+    with nullcontext() if cache is None else one_at_a_time(Path(cache) / f"{name}.lock"):
+        return _trained(name, cache)
+
+
+@contextmanager
+def one_at_a_time(path: Path):
+    """So that of two pytest workers one trains and the other reads what came of it."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _trained(name: str, cache: Path | None) -> nn.Module:
     make, goal, settings, how = NETWORKS[name]
     network = make().eval()
     file = None if cache is None else Path(cache) / f"{name}-{key(goal, settings, how.as_dict()):016x}.safetensors"

@@ -18,9 +18,14 @@ def few_threads():
     torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
-def pytest_collection_modifyitems(items):
-    """The longest file first, so that the other worker has something to do beside it."""
-    items.sort(key=lambda item: item.path.name != "test_digits_run.py")
+@pytest.fixture(scope="session")
+def networks(tmp_path_factory) -> Path:
+    """A folder for networks that take long to train, the same one for all pytest workers; ESCRIME_NETWORKS keeps it."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = Path(os.environ.get("ESCRIME_NETWORKS") or base / "networks")
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -11,23 +11,18 @@ from broken_defenses import broken, honest
 import escrime
 from escrime.data import load
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("zoo")]
 SEEN = 128  # images that are attacked
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("zoo")
+def zoo(networks):
+    return broken(networks)
 
 
 @pytest.fixture(scope="module")
-def zoo(folder):
-    return broken(folder)
-
-
-@pytest.fixture(scope="module")
-def models(folder):
-    return honest(folder)
+def models(networks):
+    return honest(networks)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +85,6 @@ def test_honest_models_are_accurate_and_what_hardened_them_holds(models, digits)
         assert many > plain + 0.2 and many > one - 0.25, f"{name}: {one:.0%} after one step, {many:.0%} after twenty"
 
 
-def test_the_same_networks_again_from_the_folder(zoo, folder, digits):
-    again = broken(folder)
+def test_the_same_networks_again_from_the_folder(zoo, networks, digits):
+    again = broken(networks)
     assert all(torch.equal(a.undefended(digits[0]), b.undefended(digits[0])) for a, b in zip(zoo, again))

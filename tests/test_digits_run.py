@@ -9,8 +9,8 @@ import pytest
 
 from escrime.evaluation import read_records, summarize
 
-
-pytestmark = pytest.mark.timeout(1200)  # three minutes on an idle machine
+# One run for all of them, three minutes on an idle machine.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.xdist_group("digits")]
 
 
 @pytest.fixture(scope="module")
