@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from escrime import EscrimeError
 from escrime.cli import app
-from escrime.evaluation import read_records
+from escrime.evaluation import Effort, read_records
+from escrime.experiment import assess as assessing
 from escrime.experiment.assess import assess
 from escrime.experiment.question import Question
 
@@ -22,10 +23,12 @@ CPU = torch.device("cpu")
 
 def run(question: Question, out: str) -> None:
     torch.set_num_threads(1)
+    assessing.EFFORT = Effort(images=8, steps=5, queries=20, draws=5, eot=2, doublings=0)  # in a process of its own
     assess(question, out, device=CPU, quiet=True)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_killed_at_twenty_random_moments(weights, pictures, tmp_path):
     """The records in the end are those of an undisturbed run, and no finished part is ever written again."""
     question = Question(weights, str(pictures), ("0.05",), attacks=("FGSM", "APGD"))

@@ -99,6 +99,7 @@ def test_real_images_and_real_weights(imagenette_folder, shared, tmp_path):
     tail = "[training]" + tail.split("[training]", 1)[1]
     tail = tail.split("[defenses.ppa]")[0] + "[attacks.fgsm]\nepsilons = [0, 0.025]\n[attacks.dgsm]\n"
     tail += 'target = "English springer"\nepsilons = [0, 0.015]\nsteps = 3\n'
+    tail += "[checks]\nimages = 16\nsteps = 10\nqueries = 50\ndraws = 20\ndoublings = 1\n"
     weights = shared / "models" / "mobilenet_v2-imagenet1k.safetensors"
     model = (
         f'[models.mobilenet_v2]\narch = "mobilenet_v2"\nweights = "{weights}"\nmean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n'
