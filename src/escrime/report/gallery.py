@@ -9,7 +9,7 @@ from PIL import Image
 
 from .figures.examples import scaled
 from .run import Example, Run
-from .words import defense_name, eps_text, percent
+from .words import eps_text, percent
 
 FIGURES = (1, 2, 4, 8, "held")  # where an experiment records an original with its adversarial image
 LARGEST = 128  # px; larger photos are shown reduced, so that the page stays small
@@ -101,15 +101,15 @@ def card(run: Run, example: Example) -> Card:
     """Original, perturbation and adversarial image with what the network says, and a defense's verdict where it has one."""
     truth = run.class_name(example.label)
     before, after, verdict = example.original, example.adversarial, example.facts.get("verdict")
-    defense, target = example.facts.get("defense", "none"), example.facts.get("target", -1)
+    target = example.facts.get("target", -1)
     delta, factor = scaled(example)
     judged = verdict or after
     fooled = judged["prediction"] == target if target >= 0 else judged["prediction"] != example.label
-    who = defense_name(defense) if verdict else "the network"
+    who = "PPA" if verdict else "the network"  # only figure 2 holds a defense's verdict
     name = example.image
     pictures = [
         Picture(png(example.images["original"]), f"Original of {name}, class {truth}", "original", *said(run, before, example)),
-        Picture(png(delta, thin=True), f"What was added to {name}, times {factor:g}", f"perturbation × {factor:g}"),
+        Picture(png(delta, thin=True), f"What was added to {name}, times {factor:g}", f"added × {factor:g}"),
         Picture(png(example.images["adversarial"]), f"{name} after {example.attack}", "attacked", *said(run, after, example)),
     ]
     outcome = f"{who} fooled" if fooled else f"{who} not fooled"

@@ -14,10 +14,10 @@ SPARE_SHADES = ("purple", "amber", "sky")
 PAPER, WORST = "the paper’s points", "worst case up to ε*"
 
 
-def chart(run: Run, model: str) -> dict | None:
-    """What one model's chart shows, ready for JSON; None where nothing was swept over at least two ε."""
+def chart(run: Run, model: str, eps: float | None = None) -> dict | None:
+    """What one model's chart shows, opened at `eps`, ready for JSON; None where nothing was swept over at least two ε."""
     views = [view for attack in run.attacks(model) for subset in run.subsets for view in views_of(run, model, attack, subset)]
-    return {"model": model, "views": views} if views else None
+    return {"model": model, "eps": eps, "views": views} if views else None
 
 
 def views_of(run: Run, model: str, attack: str, subset: str | None) -> list[dict]:

@@ -95,7 +95,7 @@ def model_section(run: Run, head, drawn: list[Drawn]) -> dict:
     mine = [figure for figure in drawn if figure.model == model]
     facts = run.manifest.get("models", {}).get(model, {})
     tests = paired_tests(run, model, head.eps)
-    curves = chart(run, model)
+    curves = chart(run, model, head.eps)
     return {
         "name": model,
         "id": f"model-{slug(model)}",

@@ -19,19 +19,20 @@ function draw(tag, attributes = {}, parent = null) {
   return element;
 }
 
-const DASHES = { transfer: "7 4" };
-const SHAPES = { // markers tell threat levels apart where colors do not
-  "transfer": "M-4-4H4V4H-4Z", "adaptive": "M0-5.2L5.2 0L0 5.2L-5.2 0Z", "black-box": "M-4-4L4 4M-4 4L4-4",
-};
-const CIRCLE = "M-4 0A4 4 0 1 1 4 0A4 4 0 1 1-4 0Z", CROSS = "M-4-4L4 4M-4 4L4-4", STAR = "M0-7L2-2L7 0L2 2L0 7L-2 2L-7 0L-2-2Z";
 const PAPER = "the paper’s points", WORST = "worst case up to ε*", BANDS = "95% intervals";
+// Dashes and markers tell apart what colors do not: threat levels, and what stands beside the curves.
+const CIRCLE = "M-4 0A4 4 0 1 1 4 0A4 4 0 1 1-4 0Z", CROSS = "M-4-4L4 4M-4 4L4-4", STAR = "M0-7L2-2L7 0L2 2L0 7L-2 2L-7 0L-2-2Z";
+const DASHES = { transfer: "7 4", [WORST]: "3 3", [PAPER]: "1 4" };
+const SHAPES = { "transfer": "M-4-4H4V4H-4Z", "adaptive": "M0-5.2L5.2 0L0 5.2L-5.2 0Z", "black-box": CROSS, "white-box": CIRCLE, [PAPER]: CROSS };
 
 const shown = value => value.toFixed(1) + "%";
 const range = ([, , low, high]) => low === null ? "" : `${low.toFixed(1)} to ${high.toFixed(1)}%`;
 const epsText = eps => String(+eps.toFixed(6));
 const same = (a, b) => Math.abs(a - b) < 1e-9;
 const at = (points, eps) => points.find(point => same(point[0], eps));
-const shapeOf = threat => SHAPES[threat] || CIRCLE;
+const shapeOf = name => SHAPES[name] || (name.endsWith(" attack") ? STAR : CIRCLE);
+const thin = name => name === WORST || name === PAPER;
+const lined = name => !name || !name.endsWith(" attack");
 
 class Chart {
   constructor(root) {
@@ -73,7 +74,8 @@ class Chart {
     this.active = 0;
     this.grid = [...new Set(view.curves.flatMap(curve => curve.points.map(point => point[0])))].sort((a, b) => a - b);
     this.last = this.grid.at(-1);
-    if (this.eps === null || this.eps > this.last) this.eps = this.grid[Math.floor(this.grid.length / 3)];
+    const wanted = this.eps ?? this.data.eps ?? this.last / 3;
+    this.eps = this.grid.reduce((best, eps) => Math.abs(eps - wanted) < Math.abs(best - wanted) ? eps : best);
     this.controls();
     this.render();
   }
@@ -100,17 +102,18 @@ class Chart {
     group("Defense", ...[...defenses].map(([name, color]) => box(name, this.sample(color))));
     const threats = [...new Set(curves.map(curve => curve.threat))];
     group("Attacker", ...threats.map(name => box(name, this.sample("muted", name))));
-    group("Also show", box(BANDS), ...[...new Set(marks.map(mark => mark.name))].map(name => box(name)));
+    const names = [...new Set(marks.map(mark => mark.name))];
+    group("Also show", box(BANDS), ...names.map(name => box(name, this.sample("muted", name))));
     const focused = document.activeElement?.name === "view" && this.form.contains(document.activeElement);
     this.form.replaceChildren(...groups);
     if (focused) this.form.querySelector("select").focus();
   }
 
   // A piece of the curve for a label: its color, dashes and marker.
-  sample(color, threat) {
-    const svg = draw("svg", { class: "sample", viewBox: "-14 -8 28 16", "aria-hidden": "true" });
-    draw("line", { x1: -14, x2: 14, y1: 0, y2: 0, style: `stroke: var(--${color})`, class: "line", "stroke-dasharray": DASHES[threat] || "" }, svg);
-    if (threat) draw("path", { d: shapeOf(threat), style: `fill: var(--${color}); stroke: var(--${color})` }, svg);
+  sample(color, name) {
+    const svg = draw("svg", { class: "sample", viewBox: "-14 -8 28 16", "aria-hidden": "true", style: `stroke: var(--${color}); fill: var(--${color})` });
+    if (lined(name)) draw("line", { x1: -14, x2: 14, y1: 0, y2: 0, class: thin(name) ? "thin" : "line", "stroke-dasharray": DASHES[name] || "" }, svg);
+    if (name && name !== WORST) draw("path", { d: shapeOf(name) }, svg);
     return svg;
   }
 
@@ -120,7 +123,7 @@ class Chart {
 
   render() {
     const width = Math.max(260, this.plot.clientWidth), narrow = width < 520;
-    const height = Math.round(Math.min(420, Math.max(260, width * 0.55)));
+    const height = Math.round(Math.min(440, Math.max(260, width * 0.72)));
     const frame = this.frame = { left: 40, right: 14, top: 26, bottom: 40, width, height };
     this.x = eps => frame.left + (width - frame.left - frame.right) * (0.02 + 0.96 * (this.last ? eps / this.last : 0));
     this.y = value => height - frame.bottom - (height - frame.top - frame.bottom) * value / 100;
@@ -163,8 +166,8 @@ class Chart {
   mark(mark) {
     const worst = mark.name === WORST, paper = mark.name === PAPER;
     const group = draw("g", { class: paper ? "mark paper" : "mark", style: `stroke: var(--${mark.color}); fill: var(--${mark.color})`, "data-name": mark.name }, this.svg);
-    if (worst || paper) draw("path", { d: this.path(mark.points), class: "thin", "stroke-dasharray": worst ? "3 3" : "1 4" }, group);
-    if (!worst) this.dots(mark.points, paper ? CROSS : STAR, group);
+    if (lined(mark.name)) draw("path", { d: this.path(mark.points), class: "thin", "stroke-dasharray": DASHES[mark.name] }, group);
+    if (!worst) this.dots(mark.points, shapeOf(mark.name), group);
   }
 
   curve(curve, i) {
@@ -241,7 +244,7 @@ class Chart {
     for (const i of this.open()) {
       const curve = this.view.curves[i], point = at(curve.points, this.eps);
       const row = make("tr", i === this.active ? { class: "active" } : {});
-      row.append(make("th", { scope: "row" }, this.sample(curve.color, curve.threat), `${curve.defense}, ${curve.threat}`));
+      row.append(make("th", { scope: "row" }, this.sample(curve.color, curve.threat), `${curve.defense}, `, make("span", { class: "whole" }, curve.threat)));
       row.append(...(point ? [make("td", { class: "value" }, shown(point[1])), make("td", {}, range(point)), make("td", {}, point[4])] : [make("td", { colspan: 3 }, "not measured here")]));
       rows.append(row);
       const beside = this.beside(curve);
@@ -257,11 +260,11 @@ class Chart {
   beside(curve) {
     const words = [];
     for (const mark of this.view.marks) {
-      const mine = mark.defense === curve.defense && (mark.threat === curve.threat || (mark.threat === null && curve.defense === mark.defense));
+      const mine = mark.defense === curve.defense && (mark.threat === curve.threat || mark.threat === null);
       const point = mine && this.visible(mark) && at(mark.points, this.eps);
       if (!point) continue;
-      const more = [range(point), point[4] === at(curve.points, this.eps)?.[4] ? "" : `n = ${point[4]}`].filter(Boolean).join(", ");
-      words.push(`${mark.name} ${shown(point[1])}${mark.name === WORST || !more ? "" : ` (${more})`}`);
+      const more = [range(point), point[4] === at(curve.points, this.eps)?.[4] ? "" : `n\u00a0=\u00a0${point[4]}`].filter(Boolean).join(", ");
+      words.push(`${mark.name === PAPER ? "the paper" : mark.name} ${shown(point[1])}${mark.name === WORST || !more ? "" : ` (${more})`}`);
     }
     return words.join(" · ");
   }
