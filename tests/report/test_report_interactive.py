@@ -65,6 +65,15 @@ def test_an_attack_known_at_one_eps_is_a_mark_and_no_view(builder, tmp_path):
     assert marks["stronger attack"][0][:2] == [0.1, 20.0] and PAPER not in marks
 
 
+def test_attacks_on_one_network_stand_side_by_side(builder, tmp_path):
+    built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5})
+    built.sweep("net", "none", "white-box", "PGD", {0: 1.0, 0.1: 0.2})
+    first, *single = chart(read_run(built.write(tmp_path)), "net")["views"]
+    assert [(curve["defense"], curve["points"][-1][1]) for curve in first["curves"]] == [("FGSM", 50), ("PGD", 20)]
+    assert len({curve["color"] for curve in first["curves"]}) == 2 and first["kinds"] == "Attack"
+    assert [view["attack"] for view in single] == ["FGSM", "PGD"]
+
+
 def test_images_that_were_not_measured_are_not_counted(builder, tmp_path):
     built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5, 0.2: 0.3})
     built.parts[1]["correct"] = np.where(np.arange(20) < 5, np.nan, 1.0)

@@ -16,8 +16,27 @@ PAPER, WORST = "the paper’s points", "worst case up to ε*"
 
 def chart(run: Run, model: str, eps: float | None = None) -> dict | None:
     """What one model's chart shows, opened at `eps`, ready for JSON; None where nothing was swept over at least two ε."""
-    views = [view for attack in run.attacks(model) for subset in run.subsets for view in views_of(run, model, attack, subset)]
+    views = [view for subset in run.subsets for view in side_by_side(run, model, subset)]
+    views += [view for attack in run.attacks(model) for subset in run.subsets for view in views_of(run, model, attack, subset)]
     return {"model": model, "eps": eps, "views": views} if views else None
+
+
+def side_by_side(run: Run, model: str, subset: str | None) -> list[dict]:
+    """All attacks in one view where there is one network and no defense to compare: what `escrime evaluate` asks."""
+    if len(run.defenses(model)) != 1:
+        return []
+    sweeps = [run.sweep(model, *run.defenses(model)[0], attack, subset) for attack in run.attacks(model)]
+    sweeps = [sweep for sweep in sweeps if sweep is not None and sweep.n and len(sweep.eps) > 1]
+    if len(sweeps) < 2:
+        return []
+    shades = [*SHADES.values(), *SPARE_SHADES]
+    curves = [
+        curve(sweep, "correct") | {"defense": sweep.attack, "color": shades[i % len(shades)]} for i, sweep in enumerate(sweeps)
+    ]
+    title = "every attack, % correct" + (f", {subset} images" if subset else "")
+    return [
+        {"title": title, "attack": "every attack", "measure": "% correct", "kinds": "Attack", "curves": curves, "marks": []}
+    ]
 
 
 def views_of(run: Run, model: str, attack: str, subset: str | None) -> list[dict]:

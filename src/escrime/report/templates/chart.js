@@ -88,7 +88,9 @@ class Chart {
       input.checked = !this.off.has(name);
       return make("label", {}, input, ...sample, name);
     };
-    const group = (title, ...boxes) => groups.push(make("fieldset", {}, make("legend", {}, title), ...boxes));
+    // One box alone offers no choice, unless it was switched off in another view.
+    const offers = boxes => boxes.length > 1 || boxes[0]?.querySelector("input:not(:checked)");
+    const group = (title, ...boxes) => offers(boxes) && groups.push(make("fieldset", {}, make("legend", {}, title), ...boxes));
     if (this.data.views.length > 1) {
       const select = make("select", { name: "view" });
       this.data.views.forEach((view, i) => {
@@ -99,11 +101,11 @@ class Chart {
       groups.push(make("label", { class: "choice" }, "Attack and score ", select));
     }
     const defenses = new Map(curves.map(curve => [curve.defense, curve.color]));
-    group("Defense", ...[...defenses].map(([name, color]) => box(name, this.sample(color))));
+    group(this.view.kinds || "Defense", ...[...defenses].map(([name, color]) => box(name, this.sample(color))));
     const threats = [...new Set(curves.map(curve => curve.threat))];
-    group("Attacker", ...threats.map(name => box(name, this.sample("muted", name))));
+    group(this.view.kinds ? "Threat" : "Attacker", ...threats.map(name => box(name, this.sample("muted", name))));
     const names = [...new Set(marks.map(mark => mark.name))];
-    group("Also show", box(BANDS), ...names.map(name => box(name, this.sample("muted", name))));
+    groups.push(make("fieldset", {}, make("legend", {}, "Also show"), box(BANDS), ...names.map(name => box(name, this.sample("muted", name)))));
     const focused = document.activeElement?.name === "view" && this.form.contains(document.activeElement);
     this.form.replaceChildren(...groups);
     if (focused) this.form.querySelector("select").focus();
