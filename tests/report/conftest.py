@@ -146,6 +146,23 @@ def add_examples(builder: RunBuilder, model: str, size: int = 8) -> None:
             )  # fmt: skip
 
 
+def add_slider(builder: RunBuilder, model: str) -> None:
+    """One image at five ε, wrong from 0.2 on, and one of another class that stays right."""
+    rng = np.random.default_rng(4)
+    grid = [0.0, 0.1, 0.2, 0.3, 0.4]
+    original = rng.uniform(0.4, 0.6, (3, 8, 8))
+    frames = np.stack([original + eps * rng.choice([-1, 1], original.shape) for eps in grid])
+    builder.example(
+        model, "slider", {"slider": frames}, image="digits/0042", label=0, attack="FGSM", epsilons=grid,
+        predictions=[0, 0, 3, 3, 3], confidences=[0.99, 0.8, 0.6, 0.9, 0.95],
+    )  # fmt: skip
+    says = {"prediction": 2, "confidence": 0.95}
+    builder.example(
+        model, "held", {"original": frames[0], "adversarial": frames[2]}, image="digits/0043", label=2, attack="FGSM",
+        eps=0.2, defense="none", threat="white-box", target=-1, original=says, adversarial=says,
+    )  # fmt: skip
+
+
 def paper_builder(n: int = 50) -> RunBuilder:
     """The paper's own curves as records of one network, with an adaptive attack that breaks PPA."""
     built = RunBuilder(n).model("wrn", "wide_resnet50_2")
@@ -184,6 +201,7 @@ def paper_run(tmp_path_factory) -> Path:
     """A run folder that holds the paper's own curves (n = 50) and examples for every figure, not yet drawn."""
     built = paper_builder()
     add_examples(built, "wrn")
+    add_slider(built, "wrn")
     return built.write(tmp_path_factory.mktemp("paper") / "run")
 
 

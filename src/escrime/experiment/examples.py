@@ -11,7 +11,8 @@ from ..evaluation.scoring import score
 from ..files import whole, write_whole
 from ..randomness import row_keys
 
-GALLERY, PATTERN_EPS = 12, 0.2
+GALLERY, HELD, PATTERN_EPS = 12, 6, 0.2
+SLIDES, FEWER, SMALL = 4, 2, 64  # images swept over ε; fewer of those larger than 64 px, whose frames take much room
 
 
 class Examples:
@@ -26,8 +27,27 @@ class Examples:
 
     def fooled(self, eps: float):
         """FGSM records of the undefended network at `eps`: right when clean, wrong when attacked; one class after another."""
-        rows = self.records.query("defense == 'none' and attack == 'FGSM' and eps == @eps and clean_prediction == label")
-        rows = rows[rows["prediction"] != rows["label"]].sort_values("confidence", ascending=False, kind="stable")
+        return self.in_turn(self.fgsm().query("eps == @eps and prediction != label"))
+
+    def held(self, eps: float):
+        """Those that stay right at `eps`, in the same order."""
+        return self.in_turn(self.fgsm().query("eps == @eps and prediction == label"))
+
+    def one_after_another(self, count: int) -> list[str]:
+        """Images that FGSM fools at different ε, from the first that falls to the one that holds longest."""
+        wrong = self.fgsm().query("prediction != label")
+        falls = wrong.groupby("image", sort=False)["eps"].min().sort_values(kind="stable")
+        places = np.linspace(0, len(falls) - 1, min(count, len(falls))).round().astype(int)
+        return list(falls.index[places])
+
+    def fgsm(self):
+        """FGSM records of the undefended network for images it calls right when clean."""
+        return self.records.query("defense == 'none' and attack == 'FGSM' and clean_prediction == label")
+
+    @staticmethod
+    def in_turn(rows):
+        """One class after another, the surest first."""
+        rows = rows.sort_values("confidence", ascending=False, kind="stable")
         turn = rows.groupby("label").cumcount()
         return rows.assign(turn=turn).sort_values(["turn", "confidence"], ascending=[True, False], kind="stable")
 
@@ -120,6 +140,8 @@ def make_examples(folder, model: str, network, ppa, test, records, experiment, t
     spec = experiment.attacks.dgsm
     for image in clean["image"].drop_duplicates()[:1]:
         examples.add(8, image, DGSM(PATTERN_EPS, target, spec.steps, spec.step_size))
-    for image in fooled["image"][:2]:
+    for image in examples.held(eps)["image"][:HELD]:
+        examples.add("held", image, FGSM(eps))
+    for image in examples.one_after_another(SLIDES if test.images.shape[-1] <= SMALL else FEWER):
         examples.add_slider(image)
     examples.save(folder)

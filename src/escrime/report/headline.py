@@ -50,7 +50,7 @@ def headline_eps(run: Run) -> float | None:
         return min(positive, key=lambda eps: abs(eps - wanted))
     points = sweep.points()
     half = [p.eps for p in points[1:] if p.value <= points[0].value / 2]
-    return half[0] if half else min(points[1:], key=lambda p: p.value).eps
+    return half[0] if half else min((p for p in points if p.eps > 0), key=lambda p: p.value).eps
 
 
 def headline(run: Run, model: str, eps: float | None) -> Headline:

@@ -1,6 +1,7 @@
 """report.html: one self-contained file, no network, from the run, its figures and its claims."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
@@ -8,14 +9,18 @@ from markupsafe import Markup
 
 from ..evaluation.checks import Finding
 from ..evaluation.checks.verdict import Verdict, verdicts
+from ..evaluation.records import in_subset
 from .figures import Drawn
+from .gallery import gallery
 from .headline import headline, headline_eps
 from .inline import inline_svg
+from .interactive import chart, description
 from .run import Run
 from .tables import accuracy_tables, class_table, paired_tests, passes, stage_rows, training_rows
 from .validity import about, validity
 from .words import NETWORKS, THREATS, defense_name, eps_text, p_text, percent, slug
 
+SEVERITIES = {"alarm": "not-reproduced", "warning": "partly", "note": "not-tested", "passed": "reproduced"}
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -43,14 +48,35 @@ def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
         overview=overview(run, claims),
         threats=THREATS,
         networks=NETWORKS,
+        attacked=attacked(run),
+        trust=trust(found),
         created=moment(run.manifest.get("created", "")),
         passes=passes(run),
         training=training_rows(run),
         stages=stage_rows(run),
         validity=[shown_finding(finding) for finding in found],
         verdicts=verdicts_by_model(run, found, eps),
+        colors=SEVERITIES,
         settings=flat(run.manifest.get("experiment", {})),
     )
+
+
+def attacked(run: Run) -> int:
+    """How many images of the main subset were attacked at all."""
+    rows = in_subset(run.records, run.main_subset)
+    return int(rows.loc[rows["attack"] != "none", "image"].nunique())
+
+
+def trust(findings: list[Finding]) -> list[tuple[int, str, str]]:
+    """The validity checks in three counts: (how many, of what, the pill's color)."""
+    counted = Counter(finding.severity for finding in findings)
+    rows = [(counted[severity], severity, color) for severity, color in SEVERITIES.items()]
+    bad = [row for row in rows if row[1] in ("alarm", "warning")]
+    passed = next(row for row in rows if row[1] == "passed")
+    none = (0, "alarms", SEVERITIES["passed"])
+    said = [(n, word + ("s" if n != 1 else ""), color) for n, word, color in bad if n]
+    said = said if counted["alarm"] else [none, *said]
+    return [*said, passed]
 
 
 def verdicts_by_model(run: Run, findings: list[Finding], eps: float | None) -> dict[str, list[Verdict]]:
@@ -69,6 +95,7 @@ def model_section(run: Run, head, drawn: list[Drawn]) -> dict:
     mine = [figure for figure in drawn if figure.model == model]
     facts = run.manifest.get("models", {}).get(model, {})
     tests = paired_tests(run, model, head.eps)
+    curves = chart(run, model, head.eps)
     return {
         "name": model,
         "id": f"model-{slug(model)}",
@@ -76,6 +103,9 @@ def model_section(run: Run, head, drawn: list[Drawn]) -> dict:
         "parameters": facts.get("parameters"),
         "stands_for": facts.get("stands_for"),
         "head": head,
+        "chart": curves,
+        "chart_label": description(curves) if curves else "",
+        "gallery": gallery(run, model),
         "figures": [shown(figure) for figure in mine if not figure.skipped],
         "skipped": [figure for figure in mine if figure.skipped],
         "tests": tests,

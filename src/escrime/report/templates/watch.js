@@ -1,0 +1,55 @@
+// One slider moves every recorded image along ε*: from right to fooled.
+document.querySelectorAll(".watch").forEach(root => {
+  const slide = root.querySelector(".slide"), stage = root.querySelector(".stage");
+  const input = slide.querySelector("input"), output = slide.querySelector("output");
+  const strips = [...root.querySelectorAll(".strip")].map(strip => {
+    const frames = [...strip.querySelectorAll("li")];
+    const image = document.createElement("img"), says = document.createElement("span"), bar = document.createElement("meter");
+    const figure = document.createElement("div"), name = document.createElement("span"), id = document.createElement("code");
+    name.className = "what";
+    name.textContent = `a “${strip.dataset.truth}”`;
+    id.textContent = strip.dataset.image;
+    says.className = "says";
+    bar.min = 0;
+    bar.max = 1;
+    bar.setAttribute("aria-label", "confidence");
+    figure.className = "seat";
+    figure.append(name, image, says, bar, id);
+    stage.append(figure);
+    return { frames, figure, image, says, bar };
+  });
+  const longest = strips.reduce((best, strip) => strip.frames.length > best.length ? strip.frames : best, []);
+  const update = () => {
+    const eps = longest[input.value].dataset.eps;
+    let wrong = 0;
+    for (const { frames, figure, image, says, bar } of strips) {
+      const frame = frames.reduce((best, one) => Math.abs(one.dataset.eps - eps) < Math.abs(best.dataset.eps - eps) ? one : best);
+      const source = frame.querySelector("img"), fooled = frame.className === "wrong";
+      image.src = source.src;
+      image.alt = source.alt;
+      says.textContent = `${fooled ? "✗" : "✓"} ${frame.querySelector(".says").textContent}`;
+      figure.className = fooled ? "seat wrong" : "seat right";
+      bar.value = frame.dataset.confidence;
+      wrong += fooled;
+    }
+    output.textContent = `${eps} (${+(eps * 255).toPrecision(3)}/255): ${wrong} of ${strips.length} wrong`;
+    input.setAttribute("aria-valuetext", `ε* = ${output.textContent}`);
+  };
+  const play = slide.querySelector("button");
+  let playing = 0;
+  const stop = () => { clearInterval(playing); playing = 0; play.textContent = "▶ play"; };
+  play.addEventListener("click", () => {
+    if (playing) return stop();
+    if (input.value === input.max) { input.value = 0; update(); }
+    play.textContent = "■ stop";
+    playing = setInterval(() => {
+      input.stepUp();
+      update();
+      if (input.value === input.max) stop();
+    }, 700);
+  });
+  input.addEventListener("input", () => { stop(); update(); });
+  slide.hidden = stage.hidden = false;
+  root.classList.add("live");
+  update();
+});
