@@ -1,6 +1,7 @@
 """report.pdf: the page as an installed Chromium prints it."""
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -33,7 +34,7 @@ def print_pdf(page: Path | str, out: Path | str) -> Path:
     Errors: EscrimeError without Chromium, or when it prints nothing.
     """
     program, out = browser(), Path(out)
-    text = Path(page).read_text(encoding="utf-8").replace("<details>", "<details open>")
+    text = re.sub(r"<details(?![^>]*\bopen\b)", "<details open", Path(page).read_text(encoding="utf-8"))
     with whole(out) as temporary:
         # Beside the result and not hidden: a Chromium in a sandbox of its own (snap) sees no other place.
         with tempfile.TemporaryDirectory(dir=out.resolve().parent, prefix="printing-", ignore_cleanup_errors=True) as folder:

@@ -11,13 +11,13 @@ from ..evaluation.comparisons import Comparison, compare
 from ..evaluation.records import WORST, in_subset, worst_case
 from ..evaluation.statistics import holm, wilson
 from .run import Run, read_run
-from .words import eps_text, listing, points_text
+from .words import fraction_text, listing, points_text
 
 ALPHA = 0.05
 CLEAN = "clean"
 NEEDED = ["model", "defense", "threat", "attack", "eps", "image", "correct"]  # of a record, to compare it
 SAME = 1e-6  # two ε nearer than this are one: an asked 4/255 and a recorded 0.015686275
-SETTINGS = ("attacks", "norm", "threat", "budget", "defenses", "checks")  # of a manifest's experiment, where both state them
+SETTINGS = ("attacks", "norm", "threat", "defenses", "checks")  # of a manifest's experiment, where both state them
 
 
 @dataclass(frozen=True)
@@ -153,14 +153,14 @@ def rank(key: tuple[str, str, str, str]):
 
 def nothing_common(folders, tables, attacks, epsilons) -> str:
     """Why there is no row to compare."""
-    asked = listing([*(f"attack {name!r}" for name in attacks), *(f"ε = {eps_text(eps)}" for eps in epsilons)])
+    asked = listing([*(f"attack {name!r}" for name in attacks), *(f"ε = {fraction_text(eps)}" for eps in epsilons)])
     known, labels = [], []
     for folder, table in zip(folders, tables):
         own = table[table["eps"] > 0]
         words = [
             unique(own["attack"]),
             unique(own["defense"] + " / " + own["threat"]),
-            unique(map(eps_text, sorted(own["eps"]))),
+            unique(map(fraction_text, sorted(own["eps"]))),
         ]
         known.append(f"{folder} has {words[0]} on {words[1]} at ε = {words[2]}" if len(own) else f"{folder} has no attack")
         labels += list(own["attack"].unique())
@@ -264,5 +264,5 @@ def where(pair: Pair) -> str:
     """Which row, in words."""
     parts = [pair.models[1], pair.defense if pair.defense != "none" else "", pair.threat, pair.attack]
     return ", ".join(part for part in parts if part) + (
-        f", ε = {eps_text(pair.comparison.eps)}" if pair.attack != CLEAN else ""
+        f", ε = {fraction_text(pair.comparison.eps)}" if pair.attack != CLEAN else ""
     )

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .side_by_side import CLEAN, Pair, SideBySide, interval, sentence
-from .words import defense_name, eps_text, p_text
+from .words import defense_name, fraction_text, p_text
 
 MARKS = {"better": " ▲", "worse": " ▼"}
 
@@ -46,7 +46,7 @@ def table(pairs: list[Pair]) -> Table:
 def row(pair: Pair) -> list[str]:
     c = pair.comparison
     norm = f", {pair.norm}" if pair.norm not in ("", "linf") and pair.norm not in pair.attack else ""
-    eps = "" if pair.attack == CLEAN else eps_text(c.eps)
+    eps = "" if pair.attack == CLEAN else fraction_text(c.eps)
     shares = [share(accuracy, c.n) for accuracy in (c.accuracy_second, c.accuracy_first)]
     gain = f"{100 * c.difference:+.1f} [{100 * c.low:+.0f}, {100 * c.high:+.0f}]".replace("-", "−")
     return [pair.attack + norm, eps, str(c.n), *shares, gain, p_text(pair.p_holm) + MARKS.get(pair.verdict, "  ")]
