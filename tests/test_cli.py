@@ -42,7 +42,7 @@ assert "torch" not in sys.modules
     assert time.monotonic() - start < 20
 
 
-@pytest.mark.parametrize("command", ["run", "report", "list"])
+@pytest.mark.parametrize("command", ["run", "report", "compare", "list"])
 def test_each_command_shows_a_worked_example(command, escrime):
     done = escrime(command, "--help")
     assert done.returncode == 0 and f"escrime {command}" in done.out and "xample" in done.out
@@ -77,6 +77,7 @@ def test_list_says_what_there_is(escrime):
         (("run", "imagenette", "--data", "nowhere"), "nowhere"),
         (("run", "imagenette", "--data", "."), "."),
         (("report", "nowhere"), "nowhere"),
+        (("compare", "nowhere", "nowhere"), "nowhere"),
     ],
 )
 def test_bad_input_is_one_sentence(words, said, escrime, tmp_path):

@@ -338,21 +338,87 @@ def _believed(folder: Path) -> None:
         raise typer.Exit(3)
 
 
-@app.command()
+REPORT_EXAMPLES = """Examples:
+
+  escrime report runs/digits
+
+  escrime report runs/digits --format json | jq '.verdicts[].sentence'
+
+  escrime report runs/digits --format md --out appendix.md
+
+  escrime report runs/digits --format pdf
+
+html and pdf draw the figures again. json and md draw nothing: one document goes to the screen, or to the file of --out."""
+
+
+@app.command(epilog=REPORT_EXAMPLES)
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, such as runs/digits.")],
+    format: Annotated[
+        str, typer.Option(metavar="FORMAT", help="html, md, json, or pdf (needs an installed Chromium).")
+    ] = "html",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Default: the screen for md and json, else RUN/report.FORMAT.")
+    ] = None,
     strict: Strict = False,
 ) -> None:
-    """Draw the figures, the claims table and report.html again, from the records alone.
+    """Draw the figures, the claims table and report.html again, from the records alone; or give them in another format."""
+    from .report.formats import known_format, report_files, report_text
 
-    Example:  escrime report runs/digits
-    """
-    from .report import draw_report
+    if known_format(format) in ("md", "json"):
+        text = report_text(folder, format)
+        if out is None:
+            typer.echo(text, nl=False)
+        else:
+            from .files import write_whole
 
-    files = draw_report(folder)
-    typer.echo(f"{len(files)} files drawn; open {folder / 'report.html'}")
+            write_whole(out, text)
+            typer.echo(f"wrote {out}")
+    else:
+        files = report_files(folder, format, out)
+        typer.echo(f"{len(files)} files drawn; open {files[-1]}")
     if strict:
         _believed(folder)
+
+
+COMPARE_EXAMPLES = """Examples:
+
+  escrime compare runs/before runs/after
+
+  escrime compare runs/digits runs/digits --models lenet,wide_resnet_small --attack FGSM --eps 0.1
+
+  escrime compare runs/before runs/after --json | jq .sentence
+
+Fewer rows are a sharper test: p is corrected for their number, so ask for the attacks and ε that matter."""
+
+
+@app.command(epilog=COMPARE_EXAMPLES)
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, such as runs/digits.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN", help="Another one, or the same with --models A,B.")],
+    models: Annotated[
+        str, typer.Option("--models", "--model", metavar="A[,B]", help="The first run's model and the second's.")
+    ] = "",
+    attack: Annotated[str, typer.Option(metavar="NAME,...", help="Only these; 'worst case' is over all attacks.")] = "",
+    eps: Annotated[str, typer.Option(metavar="EPS,...", help="Only these, such as 4/255.")] = "",
+    json_: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON, and nothing else.")] = False,
+) -> None:
+    """Two models or two versions side by side, image by image: is the second really better?"""
+    import json
+
+    from .report.side_by_side import as_json, compare_runs
+    from .report.side_by_side_table import show
+
+    budgets: tuple[float, ...] = ()
+    if eps:
+        from .threat import epsilon
+
+        budgets = tuple(epsilon(word, "l2") for word in _split(eps))
+    found = compare_runs(first, second, _split(models), attacks=_split(attack), epsilons=budgets)
+    if json_:
+        typer.echo(json.dumps(as_json(found), indent=2, ensure_ascii=False))
+    else:
+        show(found)
 
 
 @app.command("list")

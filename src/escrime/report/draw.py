@@ -14,11 +14,12 @@ from .page import render_page
 from .run import read_run
 
 
-def draw_report(folder: Path | str, progress: Callable[[int, int], None] | None = None) -> list[Path]:
-    """Draw everything the run folder's records can show; return the files written, figures first.
+def draw_report(folder: Path | str, progress: Callable[[int, int], None] | None = None, *, pdf: bool = False) -> list[Path]:
+    """Draw everything the run folder's records can show; return the files written, figures first and report.html last.
 
     Everything is drawn beside the old report and takes its place only when complete. A figure without data is left out
-    and named, with the reason, on the page. `progress(done, total)` is called after every step.
+    and named, with the reason, on the page. `progress(done, total)` is called after every step. pdf: every figure also as
+    PDF, which takes a third longer.
     Errors: EscrimeError for a folder that is not a run, has no records, or cannot be written.
     """
     folder = Path(folder)
@@ -38,7 +39,7 @@ def draw_report(folder: Path | str, progress: Callable[[int, int], None] | None 
             f"{folder} cannot be written ({error.strerror}); free some space or copy the run elsewhere."
         ) from error
     try:
-        drawn = draw_figures(run, fresh / "figures", step)
+        drawn = draw_figures(run, fresh / "figures", step, pdf=pdf)
         claims = judge(run)
         write(fresh / "claims.json", json.dumps(claims, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
         step()
@@ -62,7 +63,7 @@ def write(path: Path, text: str) -> None:
 
 
 def publish(fresh: Path, folder: Path) -> list[Path]:
-    """Move the finished files into place and remove figures of an earlier report that this one does not have."""
+    """Move the finished files into place and remove what an earlier report had and this one does not."""
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)
     written = []
@@ -70,8 +71,9 @@ def publish(fresh: Path, folder: Path) -> list[Path]:
         written.append(figures / path.name)
         os.replace(path, written[-1])
     for old in figures.glob("fig[0-9]*-*.*"):
-        if old not in written and old.suffix in (".png", ".svg"):
+        if old not in written and old.suffix in (".png", ".svg", ".pdf"):
             old.unlink()
+    (folder / "report.pdf").unlink(missing_ok=True)  # of the page before; `--format pdf` prints this one
     for name in ("claims.json", "report.html"):
         os.replace(fresh / name, folder / name)
         written.append(folder / name)

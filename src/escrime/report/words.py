@@ -37,6 +37,13 @@ def eps_text(eps: float) -> str:
     return f"{round(eps, 6):g}"
 
 
+def fraction_text(eps: float) -> str:
+    """0.015686274 → "4/255", where that is a whole number of gray levels and the number no short one; 0.1 → "0.1"."""
+    levels = 255 * eps
+    short = abs(eps - round(eps, 4)) < 1e-9
+    return eps_text(eps) if short or abs(levels - round(levels)) > 1e-4 else f"{levels:.0f}/255"
+
+
 def listing(words: list[str]) -> str:
     """["a", "b", "c"] → "a, b and c"."""
     return ", ".join(words[:-1]) + " and " + words[-1] if len(words) > 1 else "".join(words)

@@ -1,4 +1,4 @@
-"""The paper's figures 1–8 for every model of a run, each as PNG and SVG."""
+"""The paper's figures 1–8 for every model of a run, each as PNG and SVG, on request as PDF too."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,14 +19,14 @@ FIGURES: tuple[Callable[[Run, str, Path], Drawn], ...] = (
 )
 
 
-def draw_figures(run: Run, folder: Path, on_figure: Callable[[Drawn], None] | None = None) -> list[Drawn]:
-    """Draw every figure of every model into `folder`, in the paper's order.
+def draw_figures(run: Run, folder: Path, on_figure: Callable[[Drawn], None] | None = None, *, pdf: bool = False) -> list[Drawn]:
+    """Draw every figure of every model into `folder`, in the paper's order; with `pdf` as PDF too.
 
     A figure whose data the run does not have comes back with `skipped` saying why, and no files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
-    with styled():
+    with styled(pdf):
         for model in run.models:
             for draw in FIGURES:
                 drawn.append(draw(run, model, folder))

@@ -1,6 +1,7 @@
 """The look of every figure: colors that survive color blindness and a dark page, saved as PNG (150 dpi) and SVG."""
 
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,11 +75,18 @@ class Drawn:
     wide: bool = field(default=False)
 
 
+_PDF = ContextVar("pdf", default=False)
+
+
 @contextmanager
-def styled():
-    """Draw inside this: matplotlib's settings outside stay as they are."""
-    with matplotlib.style.context(STYLE):
-        yield
+def styled(pdf: bool = False):
+    """Draw inside this: matplotlib's settings outside stay as they are. pdf: `save` writes a PDF too."""
+    token = _PDF.set(pdf)
+    try:
+        with matplotlib.style.context(STYLE):
+            yield
+    finally:
+        _PDF.reset(token)
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -89,13 +97,18 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save(figure: Figure, folder: Path, stem: str) -> tuple[Path, Path]:
-    """Write stem.png (150 dpi) and stem.svg. The same records give the same bytes: no date inside."""
+    """Write stem.png (150 dpi) and stem.svg, and stem.pdf where `styled` was asked for it.
+
+    The same records give the same bytes: no date inside.
+    """
     png, svg = folder / f"{stem}.png", folder / f"{stem}.svg"
     figure.savefig(png, dpi=150, metadata={"Software": "escrime"})
     for axes in figure.axes:
         for image in axes.images:
             image.set_interpolation("none")  # the SVG keeps the image's own pixels, and the viewer scales them
     figure.savefig(svg, dpi=150, metadata={"Date": None, "Creator": "escrime"})
+    if _PDF.get():
+        figure.savefig(folder / f"{stem}.pdf", dpi=150, metadata={"CreationDate": None, "Creator": "escrime"})
     return png, svg
 
 

@@ -1,0 +1,77 @@
+"""A run as one document: what `escrime report --format json` prints, and what the Markdown is made from."""
+
+import math
+
+import pandas as pd
+
+from ..evaluation.checks.verdict import verdicts
+from ..evaluation.records import summarize, worst_case
+from .claims import judge
+from .headline import headline_eps
+from .run import Run
+from .tables import paired_tests
+from .validity import validity
+
+MANIFEST = ("name", "kind", "title", "created", "command", "seed", "escrime", "versions", "python", "commit", "hardware")
+MANIFEST += ("dataset", "models", "experiment", "stages")
+
+
+def facts(run: Run) -> dict:
+    """JSON values, shares as fractions of 1 with 95 % intervals `low` to `high`; null where nothing was measured.
+
+    manifest: how it was made. eps: the headline ε. verdicts: one per model, defense and norm. summary: accuracy per
+    (subset, model, defense, threat, attack, norm, ε); worst_case: the same over all attacks up to each ε; hits: how often a
+    targeted attack reached its class. tests: each defense against none, paired. claims: the paper's. checks: the findings.
+    """
+    eps, found = headline_eps(run), validity(run)
+    return plain(
+        {
+            "manifest": {name: run.manifest.get(name) for name in MANIFEST},
+            "eps": eps,
+            "verdicts": [verdict.as_dict() for verdict in verdicts(run.records, found, eps)],
+            "summary": summary(run.records),
+            "worst_case": summary(worst_case(run.records)),
+            "hits": hits(run),
+            "tests": [test for model in run.models for test in tests(run, model, eps)],
+            "claims": judge(run),
+            "checks": [finding.as_dict() for finding in found],
+        }
+    )
+
+
+def summary(records: pd.DataFrame) -> list[dict]:
+    """`summarize` of each norm's records, as rows."""
+    rows = []
+    for norm, own in records.groupby("norm", sort=False):
+        rows += summarize(own).assign(norm=norm).to_dict("records")
+    return rows
+
+
+def hits(run: Run) -> list[dict]:
+    """The share of images called the target, per targeted attack; rows as in the summary with `target` and `share`."""
+    targeted = run.records[run.records["target"] >= 0]
+    rows = []
+    for target, own in targeted.groupby("target"):
+        for row in summary(own.assign(correct=own["hit"])):
+            row["share"] = row.pop("accuracy")
+            rows.append({"target": run.class_name(int(target)), **row})
+    return rows
+
+
+def tests(run: Run, model: str, eps: float | None) -> list[dict]:
+    """A model's paired tests at the headline ε: each defense minus none on the same images, p corrected by Holm."""
+    rows = []
+    for test in paired_tests(run, model, eps):
+        rows.append(vars(test.comparison) | {"p_holm": test.corrected, "verdict": test.verdict})
+    return rows
+
+
+def plain(value):
+    """The value with JSON's own types only: numpy's numbers as Python's, NaN as null."""
+    if isinstance(value, dict):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,150 @@
+"""The report as Markdown: tables to paste into an appendix or an issue."""
+
+import re
+
+from ..evaluation.records import WORST, in_subset, worst_case
+from .facts import facts
+from .intervals import Point
+from .run import Run
+from .sweep import build_sweeps
+from .tables import Table, accuracy_tables, one_table
+from .validity import about, validity
+from .words import defense_name, duration, eps_text, p_text
+
+
+def markdown(run: Run) -> str:
+    """The whole report as text that ends with a line break."""
+    found = facts(run)
+    blocks = [f"# {inline(run.manifest.get('title') or run.folder.name)}", *made(found), *judged(found)]
+    for model in run.models:
+        blocks += [f"## {inline(model)}", *accuracies(run, model), *paired(found, model)]
+    blocks += [*claimed(found["claims"]), *checked(run)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def made(found: dict) -> list[str]:
+    """How the run was made, as a list."""
+    manifest, dataset = found["manifest"], found["manifest"]["dataset"] or {}
+    hardware, stages = manifest["hardware"] or {}, manifest["stages"] or []
+    versions = {"escrime": manifest["escrime"], **(manifest["versions"] or {})}
+    lines = {
+        "command": f"`{manifest['command']}`" if manifest["command"] else "",
+        "data": f"{dataset.get('name')}, {dataset.get('test')} test images, {len(dataset.get('classes', []))} classes, "
+        f"{dataset.get('size')} px, fingerprint {dataset.get('fingerprint')}",
+        "made": f"{manifest['created']}, seed {manifest['seed']}, commit {manifest['commit'] or 'unknown'}",
+        "with": ", ".join(f"{name} {version}" for name, version in versions.items() if version),
+        "on": ", ".join(str(hardware[name]) for name in ("cpu", "gpu", "device") if hardware.get(name)),
+        "took": duration(sum(stage["seconds"] for stage in stages)) if stages else "",
+    }
+    return ["\n".join(f"- {name}: {text}" for name, text in lines.items() if text)]
+
+
+def judged(found: dict) -> list[str]:
+    """The verdicts, one line each."""
+    lines = [
+        "- " + ("" if verdict["believe"] else "**not as it stands**: ") + inline(verdict["sentence"])
+        for verdict in found["verdicts"]
+    ]
+    return ["## Verdicts", "\n".join(lines)] if lines else []
+
+
+def accuracies(run: Run, model: str) -> list[str]:
+    """One table per attack, and one for the worst case over all attacks; cells are % [95 % interval]."""
+    blocks = []
+    for shown in [*accuracy_tables(run, model), *worst_tables(run, model)]:
+        where = f" of the {shown.subset} images" if shown.subset else ""
+        heads = ["ε", *(f"{defense}, {threat} (n = {n})" for defense, threat, n in shown.columns)]
+        rows = [[eps, *map(cell, points)] for eps, points in shown.rows]
+        blocks += [f"{inline(shown.attack)}: {inline(shown.measure)}{where} [95 % interval]", table(heads, rows, numbers=True)]
+    return blocks
+
+
+def worst_tables(run: Run, model: str) -> list[Table]:
+    """The worst case over all attacks up to each ε, a table per subset and norm."""
+    tables = []
+    for subset in run.subsets:
+        records = in_subset(run.records[run.records["model"] == model], subset)
+        sweeps = build_sweeps(worst_case(records)) if len(records) else {}
+        order = [(defense, threat) for defense, threat in run.defenses(model)]
+        for attack in dict.fromkeys(key[3] for key in sweeps if key[3].startswith(WORST)):
+            own = [sweeps[model, *case, attack] for case in order if (model, *case, attack) in sweeps]
+            if own:
+                tables.append(one_table(f"{attack.capitalize()} over all attacks", subset, "% correct", own, "correct"))
+    return tables
+
+
+def paired(found: dict, model: str) -> list[str]:
+    """Each defense against none on the same images."""
+    tests = [test for test in found["tests"] if test["first"][0] == model]
+    if not tests:
+        return []
+    heads = ["defense", "attacker", "n", "difference, points [95 %]", "gained / lost", "p", "p (Holm)", "verdict"]
+    rows = []
+    for test in tests:
+        _, defense, threat, _ = test["first"]
+        gain = Point(test["eps"], test["difference"], test["low"], test["high"], test["n"])
+        row = [
+            defense_name(defense),
+            threat,
+            test["n"],
+            gain.points.replace(" points", ""),
+            f"{test['gained']} / {test['lost']}",
+        ]
+        rows.append([*row, p_text(test["p"]), p_text(test["p_holm"]), test["verdict"]])
+    attack, eps = tests[0]["first"][3], eps_text(tests[0]["eps"])
+    return [f"Against no defense on the same images, {attack} at ε = {eps}", table(heads, rows)]
+
+
+def claimed(claims: list[dict]) -> list[str]:
+    if not claims:
+        return []
+    rows = [
+        [
+            row["id"],
+            row["claim"],
+            row["model"] + (f", {row['subset']}" if row["subset"] else ""),
+            row["measured"],
+            row["verdict"],
+        ]
+        for row in claims
+    ]
+    return ["## The paper's claims", table(["", "claim", "model", "measured", "verdict"], rows)]
+
+
+def checked(run: Run) -> list[str]:
+    """The findings that have something to say; how many checks passed."""
+    found = validity(run)
+    told = [finding for finding in found if finding.severity != "passed"]
+    rows = [
+        [
+            finding.severity + (" (answered)" if finding.answered else ""),
+            finding.id,
+            about(finding),
+            finding.message,
+            finding.remedy,
+        ]
+        for finding in told
+    ]
+    blocks = ["## Can it be believed?"]
+    if rows:
+        blocks.append(table(["", "check", "about", "finding", "remedy"], rows))
+    passed = len(found) - len(told)
+    return [*blocks, f"{passed} check{'' if passed == 1 else 's'} passed."] if found else []
+
+
+def cell(point: Point | None) -> str:
+    return "–" if point is None else f"{100 * point.value:.1f} [{100 * point.low:.1f}, {100 * point.high:.1f}]"
+
+
+def table(heads: list[str], rows: list[list], numbers: bool = False) -> str:
+    """A table of GitHub's Markdown; with `numbers`, all columns but the first are set to the right."""
+    rules = ["---"] + ["---:" if numbers else "---"] * (len(heads) - 1)
+    lines = [[inline(head) for head in heads], rules, *([inline(value) for value in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def inline(value) -> str:
+    """Text on one line in which nothing is markup, so that a class may be named "<b>" or "a|b"."""
+    text = re.sub(r"\s*\n\s*", " ", str(value))
+    text = re.sub(r"([\\`*|<$])", r"\\\1", text)
+    return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)

@@ -1,0 +1,268 @@
+"""Two runs, or two models, on the images both have: accuracies, paired differences, and whether they can be told apart."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..errors import EscrimeError, nearest
+from ..evaluation.comparisons import Comparison, compare
+from ..evaluation.records import WORST, in_subset, worst_case
+from ..evaluation.statistics import holm, wilson
+from .run import Run, read_run
+from .words import fraction_text, listing, points_text
+
+ALPHA = 0.05
+CLEAN = "clean"
+NEEDED = ["model", "defense", "threat", "attack", "eps", "image", "correct"]  # of a record, to compare it
+SAME = 1e-6  # two ε nearer than this are one: an asked 4/255 and a recorded 0.015686275
+SETTINGS = ("attacks", "norm", "threat", "defenses", "checks")  # of a manifest's experiment, where both state them
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One row: `comparison` is of the second side (its `first`) minus the first side (its `second`)."""
+
+    models: tuple[str, str]
+    defense: str
+    threat: str
+    attack: str
+    norm: str
+    comparison: Comparison
+    p_holm: float
+
+    @property
+    def verdict(self) -> str:
+        """Of the second side: better, worse, or nothing that so few images can show."""
+        if not self.p_holm < ALPHA:
+            return "no difference shown"
+        return "better" if self.comparison.difference > 0 else "worse"
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """`pairs` in the order of the first run; `shared`: how many images both have; `warnings`: sentences."""
+
+    folders: tuple[Path, Path]
+    pairs: list[Pair]
+    shared: int
+    subset: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+def compare_runs(
+    first: Path | str,
+    second: Path | str,
+    models: tuple[str, ...] = (),
+    *,
+    attacks: tuple[str, ...] = (),
+    epsilons: tuple[float, ...] = (),
+) -> SideBySide:
+    """Compare every (defense, threat, attack, norm, ε) that both runs have, on the images both have.
+
+    models: one name, the same in both runs, or two, the first run's and the second's; () pairs the models of one name, or
+    the only two. attacks, epsilons: only these ("clean" and "worst case" are attacks too); clean images always stay. The
+    p-values are corrected for the number of rows (Holm).
+    Errors: EscrimeError for what is no run, an unknown model, or runs without a common image, attack or ε.
+    """
+    runs = read_run(first), read_run(second)
+    pairs = model_pairs(runs, models)
+    subset = runs[0].main_subset if runs[0].main_subset == runs[1].main_subset else None
+    tables = [in_subset(run.records, subset) for run in runs]
+    images = set(tables[0]["image"]) & set(tables[1]["image"])
+    if not images:
+        counts = listing([f"{table['image'].nunique()} of {dataset(run)}" for table, run in zip(tables, runs)])
+        raise EscrimeError(f"{first} and {second} share no image ({counts}); evaluate both models on the same data.")
+    names = [list(dict.fromkeys(side)) for side in zip(*pairs)]
+    tables = [with_worst(t[t["image"].isin(images) & t["model"].isin(own)]) for t, own in zip(tables, names)]
+    rows = [row for pair in pairs for row in compared(tables, pair, attacks, epsilons)]
+    missing = [name for name in attacks if all(row[3] != name for row in rows)]
+    missing_eps = [eps for eps in epsilons if all(abs(row[5].eps - eps) > SAME for row in rows)]
+    if not any(row[3] != CLEAN for row in rows) and attacks != (CLEAN,) or missing or missing_eps:
+        raise EscrimeError(nothing_common((first, second), tables, missing or attacks, missing_eps or epsilons))
+    corrected = holm([comparison.p for *_, comparison in rows])
+    found = [Pair(*row, float(p)) for row, p in zip(rows, corrected, strict=True)]
+    return SideBySide((runs[0].folder, runs[1].folder), found, len(images), subset, warnings(runs, tables, pairs))
+
+
+def model_pairs(runs: tuple[Run, Run], models: tuple[str, ...]) -> list[tuple[str, str]]:
+    """(model of the first run, model of the second) for every comparison."""
+    a, b = runs
+    if len(models) > 2:
+        raise EscrimeError(f"--models names {len(models)} models; give one for both runs, or two, one for each.")
+    if models:
+        wanted = models[0], models[-1]
+        for run, name in zip(runs, wanted):
+            if name not in run.models:
+                there = ", ".join(run.models)
+                raise EscrimeError(f"{run.folder} has no model {name!r}; it holds {there}.{nearest(name, run.models)}")
+        pairs = [wanted]
+    else:
+        pairs = [(name, name) for name in a.models if name in b.models]
+        if not pairs and len(a.models) == len(b.models) == 1:
+            pairs = [(a.models[0], b.models[0])]
+    if not pairs:
+        raise EscrimeError(
+            f"{a.folder} holds {', '.join(a.models)} and {b.folder} {', '.join(b.models)}: no model of one name; say which "
+            f"to compare with --models {a.models[0]},{b.models[0]}."
+        )
+    if a.folder.resolve() == b.folder.resolve() and any(x == y for x, y in pairs):
+        other = next((name for name in a.models if name != pairs[0][0]), None)
+        hint = f"give two of its models, such as --models {pairs[0][0]},{other}" if other else "give two runs"
+        raise EscrimeError(f"{a.folder} is compared with itself; {hint}.")
+    return pairs
+
+
+def with_worst(records: pd.DataFrame) -> pd.DataFrame:
+    """The attacks' rows, the worst case over all of them, and the clean images once per model and defense."""
+    columns = [*records.columns, "by"]
+    clean = records[records["eps"] == 0].drop_duplicates(["model", "defense", "image"])
+    clean = clean.assign(attack=CLEAN, norm="", threat="")
+    worst = worst_case(records)
+    attacked = [rows[rows["eps"] > 0] for rows in (records, worst)]
+    return pd.concat([clean, *attacked], ignore_index=True).reindex(columns=columns).assign(eps=lambda t: t["eps"].round(9))
+
+
+def compared(tables, models: tuple[str, str], attacks, epsilons) -> list[tuple]:
+    """Every group of rows that both sides have, as (models, defense, threat, attack, norm, comparison)."""
+    keys = ["defense", "threat", "attack", "norm"]
+    sides = [dict(iter(t[t["model"] == name].groupby(keys, sort=False))) for t, name in zip(tables, models)]
+    found = []
+    for key in sorted((key for key in sides[0] if key in sides[1]), key=rank):
+        defense, threat, attack, norm = key
+        if attack != CLEAN and attacks and attack not in attacks:
+            continue
+        # The sides get names of their own, since two versions of a model have one.
+        both = pd.concat([side[key][NEEDED].assign(model=name) for side, name in zip(sides, ("first", "second"))])
+        for eps in sorted(set(sides[0][key]["eps"]) & set(sides[1][key]["eps"])):
+            if attack != CLEAN and epsilons and not any(abs(eps - wanted) <= SAME for wanted in epsilons):
+                continue
+            at = both[both["eps"] == eps]
+            if set.intersection(*(set(own["image"]) for _, own in at.groupby("model"))):
+                columns = ("second", defense, threat), ("first", defense, threat)
+                found.append((models, defense, threat, attack, norm, compare(at, *columns, attack=attack, eps=eps)))
+    return found
+
+
+def rank(key: tuple[str, str, str, str]):
+    """Clean images first, the worst case last, undefended before defended, transfer before adaptive."""
+    defense, threat, attack, norm = key
+    return defense != "none", defense, threat == "adaptive", threat, attack != CLEAN, attack.startswith(WORST), attack, norm
+
+
+def nothing_common(folders, tables, attacks, epsilons) -> str:
+    """Why there is no row to compare."""
+    asked = listing([*(f"attack {name!r}" for name in attacks), *(f"ε = {fraction_text(eps)}" for eps in epsilons)])
+    known, labels = [], []
+    for folder, table in zip(folders, tables):
+        own = table[table["eps"] > 0]
+        words = [
+            unique(own["attack"]),
+            unique(own["defense"] + " / " + own["threat"]),
+            unique(map(fraction_text, sorted(own["eps"]))),
+        ]
+        known.append(f"{folder} has {words[0]} on {words[1]} at ε = {words[2]}" if len(own) else f"{folder} has no attack")
+        labels += list(own["attack"].unique())
+    hint = "".join(nearest(name, labels) for name in attacks if name not in labels)
+    what = f"nothing for {asked}" if asked else "no defense, attack and ε"
+    return f"{folders[0]} and {folders[1]} have {what} in common: {'; '.join(known)}.{hint}"
+
+
+def unique(words) -> str:
+    return ", ".join(dict.fromkeys(words))
+
+
+def warnings(runs: tuple[Run, Run], tables, pairs) -> list[str]:
+    """What makes the two sides less alike than their names say."""
+    said = []
+    about = [run.manifest.get("dataset", {}) for run in runs]
+    if about[0].get("fingerprint") != about[1].get("fingerprint"):
+        text = f"the images differ: {dataset(runs[0])} against {dataset(runs[1])}; those of one name are taken for the same"
+        said.append(text + ", which only you can know.")
+    named = [label_names(run, table) for run, table in zip(runs, tables)]
+    differing = [image for image, name in named[0].items() if named[1].get(image, name) != name]
+    if differing:
+        image = differing[0]
+        said.append(
+            f"{len(differing)} images carry another label in the second run, such as {image}: {named[0][image]!r} against "
+            f"{named[1][image]!r}."
+        )
+    settings = [run.manifest.get("experiment", {}) for run in runs]
+    other = [name for name in SETTINGS if all(name in s for s in settings) and settings[0][name] != settings[1][name]]
+    if other:
+        said.append(f"the runs were made with other settings ({', '.join(other)}): one name may mean two attacks.")
+    for names in pairs:
+        own = [t[(t["model"] == name) & (t["eps"] > 0) & ~t["attack"].str.startswith(WORST)] for t, name in zip(tables, names)]
+        sets = [set(map(tuple, t[["defense", "attack"]].drop_duplicates().to_numpy())) for t in own]
+        only = sorted({attack for _, attack in sets[0] ^ sets[1]})
+        if only:
+            label = " and ".join(dict.fromkeys(names))
+            said.append(f"{label}: the worst case is not over the same attacks; one side alone has {listing(only)}.")
+    return said
+
+
+def label_names(run: Run, table: pd.DataFrame) -> dict[str, str]:
+    rows = table.drop_duplicates("image")
+    return {image: run.class_name(int(label)) for image, label in zip(rows["image"], rows["label"])}
+
+
+def dataset(run: Run) -> str:
+    about = run.manifest.get("dataset", {})
+    return f"{about.get('name', 'unnamed data')} ({about.get('size')} px, {str(about.get('fingerprint'))[:12]})"
+
+
+def as_json(found: SideBySide) -> dict:
+    """JSON values; `difference` is the second side minus the first, as fractions of 1."""
+    rows = []
+    for pair in found.pairs:
+        c = pair.comparison
+        sides = {}
+        for side, accuracy in (("first", c.accuracy_second), ("second", c.accuracy_first)):
+            low, high = interval(accuracy, c.n)
+            sides[side] = {"accuracy": accuracy, "low": low, "high": high}
+        rows.append(
+            {
+                "models": list(pair.models),
+                **{name: getattr(pair, name) for name in ("defense", "threat", "attack", "norm")},
+                **{"eps": c.eps, "n": c.n, **sides, "difference": c.difference, "low": c.low, "high": c.high},
+                **{"gained": c.gained, "lost": c.lost, "test": c.test, "p": c.p, "p_holm": pair.p_holm},
+                "verdict": pair.verdict,
+            }
+        )
+    return {
+        "runs": [str(folder) for folder in found.folders],
+        "images": found.shared,
+        "subset": found.subset,
+        "warnings": found.warnings,
+        "sentence": sentence(found),
+        "rows": rows,
+    }
+
+
+def interval(accuracy: float, n: int) -> tuple[float, float]:
+    """The Wilson interval of an accuracy over n images."""
+    return wilson(accuracy * n, n)
+
+
+def sentence(found: SideBySide) -> str:
+    """The answer in one sentence."""
+    by = {word: [pair for pair in found.pairs if pair.verdict == word] for word in ("better", "worse")}
+    many = f"{len(found.pairs)} comparison{'s' if len(found.pairs) > 1 else ''}"
+    if not by["better"] and not by["worse"]:
+        return f"Nothing tells the second from the first: {many} on up to {most(found)} images, corrected for their number."
+    told = f"The second is better in {len(by['better'])} and worse in {len(by['worse'])} of {many}, corrected for their number."
+    last = max(by["better"] + by["worse"], key=lambda pair: abs(pair.comparison.difference))
+    return f"{told} The largest: {points_text(last.comparison.difference)} ({where(last)})."
+
+
+def most(found: SideBySide) -> int:
+    return int(np.max([pair.comparison.n for pair in found.pairs]))
+
+
+def where(pair: Pair) -> str:
+    """Which row, in words."""
+    parts = [pair.models[1], pair.defense if pair.defense != "none" else "", pair.threat, pair.attack]
+    return ", ".join(part for part in parts if part) + (
+        f", ε = {fraction_text(pair.comparison.eps)}" if pair.attack != CLEAN else ""
+    )
