@@ -111,7 +111,7 @@ def test_html_goes_to_another_place_too(small, tmp_path):
 
 
 def test_a_pdf_has_all_folds_open_and_figures_as_pdf_beside_it(small, tmp_path, monkeypatch):
-    script = "import re\nfolds = re.findall('<details[^>]*>', page)\nassert folds and all(' open' in fold for fold in folds), folds\n"
+    script = "import re\nfolds = re.findall('<details[^>]*>', page)\nassert folds and all(' open' in fold for fold in folds)\n"
     script += "open(printed, 'wb').write(b'%PDF-1.4 page')"
     fake_browser(tmp_path, script)
     monkeypatch.setenv("PATH", str(tmp_path))
