@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import axe_core_python
 import pytest
 
 from escrime.report import draw_report
@@ -239,3 +240,14 @@ def test_a_run_without_pictures_or_sweeps_has_neither_part(builder, browser, tmp
     browser.open(draw_report(built.write(tmp_path / "run"))[-1])
     assert browser.js("document.querySelectorAll('.chart, .watch, .gallery').length") == 0
     assert browser.errors == [] and browser.js("document.querySelector('details.stills')?.open ?? true")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_axe_finds_no_violation(dark, width, browser, report):
+    """Deque's axe-core: names, roles, contrast, headings and what else can be decided by a program."""
+    browser.open(report, width=width, dark=dark)
+    browser.js((Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8") + "; 1")
+    run = "axe.run(document, {resultTypes: ['violations']})"
+    shown = "found.violations.map(v => v.id + ': ' + v.nodes.map(n => n.html.slice(0, 120)).join(' | '))"
+    assert browser.js(f"{run}.then(found => {shown})") == []
