@@ -18,6 +18,22 @@ def few_threads():
     torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
+SPREAD = "test_broken_defenses.py"  # long tests that share trained networks only, which all workers have
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file stays with one worker, for its fixtures, but for SPREAD; xdist 3.8's own groups do nothing under pytest 9."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return nodeid if file.endswith(SPREAD) else file
+
+    return ByFile(config, log)
+
+
 @pytest.fixture(scope="session")
 def networks(tmp_path_factory) -> Path:
     """A folder for networks that take long to train, the same one for all pytest workers; ESCRIME_NETWORKS keeps it."""

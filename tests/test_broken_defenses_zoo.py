@@ -11,7 +11,7 @@ from broken_defenses import broken, honest
 import escrime
 from escrime.data import load
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("zoo")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 SEEN = 128  # images that are attacked
 
 

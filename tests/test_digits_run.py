@@ -9,8 +9,7 @@ import pytest
 
 from escrime.evaluation import read_records, summarize
 
-# One run for all of them, three minutes on an idle machine.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.xdist_group("digits")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # one run for all, three minutes on an idle machine
 
 
 @pytest.fixture(scope="module")

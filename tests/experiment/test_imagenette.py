@@ -12,7 +12,7 @@ from escrime.experiment.folder import RunFolder
 from escrime.experiment.schema import shipped
 from escrime.models import build, load_weights, save_weights
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("imagenette")]  # one run for all
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

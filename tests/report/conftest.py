@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from escrime import cli
 from escrime.evaluation.records import frame
 from escrime.report import draw_report
 from escrime.report.paper_points import POINTS
@@ -210,3 +211,19 @@ def drawn_run(paper_run) -> Path:
     """The same folder with its report."""
     draw_report(paper_run)
     return paper_run
+
+
+@pytest.fixture
+def escrime(monkeypatch, capsys):
+    """Call the command line with words: (exit code, what it said, what it complained of)."""
+
+    def call(*words):
+        monkeypatch.setattr("sys.argv", ["escrime", *map(str, words)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    return call

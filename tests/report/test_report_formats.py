@@ -8,7 +8,6 @@ import sys
 
 import pytest
 
-from escrime import cli
 from escrime.errors import EscrimeError
 from escrime.evaluation.statistics import wilson
 from escrime.report import pdf, read_run
@@ -25,20 +24,6 @@ def small(builder, tmp_path):
     built.sweep("net_1", "none", "white-box", "DGSM", {0.1: 0.8})
     built.sweep("net_1", "ppa", "transfer", "FGSM", {0: 1.0, 0.1: 0.75})
     return built.write(tmp_path / "run")
-
-
-@pytest.fixture
-def escrime(monkeypatch, capsys):
-    def call(*words):
-        monkeypatch.setattr("sys.argv", ["escrime", *map(str, words)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        return code, *capsys.readouterr()
-
-    return call
 
 
 def fake_browser(folder, script: str):

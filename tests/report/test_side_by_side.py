@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from escrime import cli
 from escrime.errors import EscrimeError
 from escrime.evaluation.statistics import holm, mcnemar, paired_difference, wilson
 from escrime.report.side_by_side import CLEAN, as_json, compare_runs, sentence
@@ -29,20 +28,6 @@ def changed(folder, **changes):
 
 def of(found, attack, eps):
     return next(p for p in found.pairs if p.attack == attack and abs(p.comparison.eps - eps) < 1e-9)
-
-
-@pytest.fixture
-def escrime(monkeypatch, capsys):
-    def call(*words):
-        monkeypatch.setattr("sys.argv", ["escrime", *map(str, words)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        return code, *capsys.readouterr()
-
-    return call
 
 
 def test_the_numbers_are_those_of_the_statistics(builder, tmp_path):

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from .figures.examples import scaled
+from .figures.examples import SHARP_BELOW, as_pixels, attack_words, scaled
 from .run import Example, Run
 from .words import eps_text, percent
 
 FIGURES = (1, 2, 4, 8, "held")  # where an experiment records an original with its adversarial image
 LARGEST = 128  # px; larger photos are shown reduced, so that the page stays small
-SHARP_BELOW = 64  # px; smaller images are shown as their pixels are
 
 
 @dataclass(frozen=True)
@@ -116,8 +115,7 @@ def card(run: Run, example: Example) -> Card:
     if verdict:
         outcome += f": says “{run.class_name(verdict['prediction'])}”, {percent(verdict['confidence'])}"
     aim = f", aimed at “{run.class_name(target)}”" if target >= 0 else ""
-    threat = example.facts.get("threat", "white-box")
-    return Card(name, truth, f"{example.attack}, ε* = {eps_text(example.eps)}, {threat}{aim}", who, fooled, outcome, pictures)
+    return Card(name, truth, attack_words(example) + aim, who, fooled, outcome, pictures)
 
 
 def said(run: Run, answer: dict, example: Example) -> tuple[str, bool]:
@@ -153,7 +151,7 @@ def png(image: np.ndarray, thin: bool = False) -> str:
         cut = image[:, :height, :width]
         blocks = cut.reshape(3, height // step, step, width // step, step)
         image = cut[:, ::step, ::step] if thin else blocks.mean(axis=(2, 4))
-    pixels = (np.clip(image, 0, 1).transpose(1, 2, 0) * 255).round().astype(np.uint8)
+    pixels = as_pixels(image)
     gray = (pixels[..., :1] == pixels).all()
     file = io.BytesIO()
     Image.fromarray(pixels[..., 0] if gray else pixels).save(file, "PNG", optimize=True)

@@ -37,7 +37,7 @@ class Run:
     manifest: dict
     records: pd.DataFrame
     sweeps: dict[tuple[str, str, str, str], Sweep] = field(repr=False)
-    _envelopes: dict[tuple, Sweep] = field(default_factory=dict, repr=False)
+    _worst: dict[tuple[str, str, str], pd.DataFrame] = field(default_factory=dict, repr=False)
 
     @cached_property
     def models(self) -> list[str]:
@@ -83,14 +83,14 @@ class Run:
 
     def envelope(self, sweep: Sweep, subset: str | None = None) -> Sweep:
         """The worst case up to each ε of a sweep's attack, for accuracy: what `worst_case` says of its rows."""
-        key = (sweep.model, sweep.defense, sweep.threat, sweep.attack, sweep.images.tobytes())
-        if key not in self._envelopes:  # the figures and the chart ask for the same ones
+        key = (sweep.model, sweep.defense, sweep.attack)
+        if key not in self._worst:  # both threat levels, the figures and the chart ask for the same one
             rows = self.records
             rows = rows[(rows["model"] == sweep.model) & (rows["defense"] == sweep.defense)]
-            worst = worst_case(rows[rows["attack"].isin([sweep.attack, "none"])])
-            worst = worst[(worst["threat"] == sweep.threat) & worst["image"].isin(sweep.images)]
-            self._envelopes[key] = one_sweep(*key[:4], worst)
-        return self._envelopes[key].within(subset)
+            self._worst[key] = worst_case(rows[rows["attack"].isin([sweep.attack, "none"])])
+        worst = self._worst[key]
+        worst = worst[(worst["threat"] == sweep.threat) & worst["image"].isin(sweep.images)]
+        return one_sweep(sweep.model, sweep.defense, sweep.threat, sweep.attack, worst).within(subset)
 
     def chance(self, sweep: Sweep) -> tuple[bool, bool]:
         """Whether the scores of a sweep's model hang on its noise, and whether its records then hold no draws apart for

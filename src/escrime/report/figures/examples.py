@@ -13,9 +13,14 @@ ROWS, GALLERY = 3, 20
 SHARP_BELOW = 64  # px; smaller images are shown as their pixels are
 
 
+def as_pixels(image: np.ndarray) -> np.ndarray:
+    """A float (3, H, W) image in [0, 1] as uint8 (H, W, 3)."""
+    return (np.clip(image, 0, 1).transpose(1, 2, 0) * 255).round().astype(np.uint8)
+
+
 def show(axes: Axes, image: np.ndarray, title: str = "") -> None:
     """Draw a float (3, H, W) image in [0, 1] without ticks; small ones pixel by pixel."""
-    pixels = (np.clip(image, 0, 1).transpose(1, 2, 0) * 255).round().astype(np.uint8)
+    pixels = as_pixels(image)
     axes.imshow(pixels, interpolation="none" if max(pixels.shape) < SHARP_BELOW else "antialiased")
     axes.set_xticks([])
     axes.set_yticks([])
