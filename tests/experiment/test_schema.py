@@ -23,7 +23,7 @@ def test_the_paper_is_what_imagenette_runs():
     assert list(experiment.models) == ["wide_resnet50_2", "googlenet"]
     settings = experiment.train_settings("googlenet")
     assert (settings.optimizer, settings.learning_rate, settings.momentum, settings.epochs) == ("sgd", 0.01, 0.9, 5)
-    assert experiment.train_settings("googlenet", adversarial=True).epochs == 10
+    assert experiment.train_settings("googlenet", "adversarial-training").epochs == 10
     assert experiment.attacks.fgsm.epsilons == pytest.approx([i * 0.025 for i in range(13)])
     assert experiment.attacks.dgsm.epsilons == pytest.approx([i * 0.001 for i in range(16)])
     assert experiment.attacks.dgsm.target == "English springer"
@@ -92,7 +92,7 @@ def test_changes_of_the_command_line(raw):
     assert list(experiment.models) == ["lenet"] and experiment.models["lenet"].weights == "w.safetensors"
     assert (experiment.data.size, experiment.data.limit, experiment.seed) == (16, 5, 3)
     assert experiment.train_settings("lenet").epochs == 2
-    assert experiment.train_settings("lenet", adversarial=True).epochs == 1
+    assert experiment.train_settings("lenet", "adversarial-training").epochs == 1
     assert raw == read_experiment("digits")[1]
 
 
@@ -118,3 +118,21 @@ def test_another_architecture_joins_by_name():
 def test_wrong_options_are_named(raw, changes, said):
     with pytest.raises(EscrimeError, match=said):
         apply_changes(raw, changes)
+
+
+def test_defenses_may_be_combined_and_other_recipes_compared():
+    from escrime.experiment.schema import check_experiment, read_experiment
+
+    _, raw = read_experiment("digits")
+    raw["defenses"] |= {"both": True, "other-training": {"pgd-training": {"objective": {"name": "pgd", "eps": 0.1}}}}
+    raw["defenses"]["other-training"]["pgd-training"]["training"] = {"epochs": 3}
+    experiment = check_experiment(raw, "here")
+    assert list(experiment.defenses.trainings) == ["adversarial-training", "pgd-training"]
+    assert experiment.train_settings("lenet", "pgd-training").epochs == 3
+    for name in ("ppa", "a--b", "a/b", ""):
+        raw["defenses"]["other-training"] = {name: {"objective": {"name": "pgd"}}}
+        with pytest.raises(EscrimeError, match="cannot be called"):
+            check_experiment(raw, "here")
+    raw["defenses"] = {"both": True, "ppa": {"eps_max": 0.1, "samples": 2}}
+    with pytest.raises(EscrimeError, match="both = true needs"):
+        check_experiment(raw, "here")

@@ -30,12 +30,15 @@ def apply_changes(raw: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any
         for model in raw.get("models", {}).values():
             model.get("training", {}).pop("epochs", None)
     if "adversarial_epochs" in given:
-        hardening = raw.get("defenses", {}).get("adversarial-training")
-        if hardening is None:
+        defenses = raw.get("defenses", {})
+        trainings = [*defenses.get("other-training", {}).values()]
+        trainings += [defenses["adversarial-training"]] if "adversarial-training" in defenses else []
+        if not trainings:
             raise EscrimeError(
                 "--adversarial-epochs: this experiment has no adversarial training ([defenses.adversarial-training])."
             )
-        hardening.setdefault("training", {})["epochs"] = given["adversarial_epochs"]
+        for training in trainings:
+            training.setdefault("training", {})["epochs"] = given["adversarial_epochs"]
     return raw
 
 

@@ -18,7 +18,7 @@ from .fitting import fit_in_folder
 from .folder import RunFolder
 from .progress import Display
 from .question import Question, short_name
-from .run import ADVERSARIAL
+from .schema import ADVERSARIAL
 
 WEIGHTS = "weights.safetensors"
 HELD = 256  # training images that tell when it overfits

@@ -3,18 +3,19 @@
 from rich.box import SIMPLE
 from rich.table import Table
 
+from ..evaluation.cases import as_cases
 from ..evaluation.records import in_subset, read_records, subset_names
 from ..evaluation.statistics import wilson
 from ..report.validity import VERDICT, read_verdicts
-from .run import ADVERSARIAL, Run
-
-CASES = [("none", "white-box")] + [(d, t) for d in ("ppa", ADVERSARIAL) for t in ("transfer", "adaptive")]
+from .run import Run
 
 
 def show_outcome(run: Run) -> None:
     """One row per model, defense and threat level: clean, FGSM at the headline ε, and DGSM's success at its largest ε."""
     records = read_records(run.folder.path)
     fgsm, dgsm = run.experiment.headline, max(run.experiment.attacks.dgsm.epsilons)
+    model = next(iter(run.experiment.models))
+    cases = [case.name[1:] for case in as_cases(run.subjects(model, untrained=True))]
     for subset in subset_names(records):
         for model in run.experiment.models:
             rows = in_subset(records, subset).query("model == @model")
@@ -23,7 +24,7 @@ def show_outcome(run: Run) -> None:
                 table.add_column(heading)
             for heading in ("clean", f"FGSM {fgsm:g}", f"DGSM {dgsm:g}"):
                 table.add_column(heading, justify="right")
-            for key in CASES:
+            for key in cases:
                 group = rows.query("defense == @key[0] and threat == @key[1]")
                 if len(group):
                     n = group["image"].nunique()

@@ -6,12 +6,14 @@ import torch
 
 from ..evaluation.images import PART
 from ..models import build, prepare
+from ..training import objective
 from .checking import expected_checks
 from .rates import Rates, measure, readable
-from .run import ADVERSARIAL, Run
+from .run import Run
 from .stages import expected
 
 LONG = 180  # seconds from which the whole table is shown
+WITH_CLEAN = ("fgsm-mixed", "fgsm-directed", "trades")  # objectives that train on clean and adversarial images together
 TRAINING_PASS = 1.25  # a training step against an input gradient: parameter gradients and the optimizer's step
 
 
@@ -24,7 +26,6 @@ class Estimate:
 def estimate(run: Run) -> list[Estimate]:
     """Seconds of every unfinished stage, from passes counted beforehand and the speed measured now."""
     size, images = run.test.images.shape[-1], len(run.splits.train)
-    defense = run.experiment.defenses.adversarial_training
     stages = []
     for model, spec in run.experiment.models.items():
         network = build(spec.arch, len(run.splits.train.classes)).to(run.device, memory_format=torch.channels_last)
@@ -32,11 +33,14 @@ def estimate(run: Run) -> list[Estimate]:
         if not run.checkpoint(model).exists():
             epochs = run.experiment.train_settings(model).epochs
             stages.append(Estimate(f"Train {model}: {epochs} epochs", epochs * images * rates.gradient * TRAINING_PASS))
-        if defense and not run.checkpoint(model, ADVERSARIAL).exists():
-            epochs = run.experiment.train_settings(model, adversarial=True).epochs
-            # One input gradient to craft, then the step on clean and adversarial images together.
-            seconds = epochs * images * rates.gradient * (1 + 2 * TRAINING_PASS)
-            stages.append(Estimate(f"Harden {model}: {epochs} epochs", seconds))
+        for name, defense in run.experiment.defenses.trainings.items():
+            if not run.checkpoint(model, name).exists():
+                epochs = run.experiment.train_settings(model, name).epochs
+                goal = objective(**defense.objective)
+                # An input gradient for each step of crafting, then the step on what the objective sends through training.
+                passes = getattr(goal, "steps", 1) + TRAINING_PASS * (2 if goal.name in WITH_CLEAN else 1)
+                about = f"Harden {model} ({goal.name}): {epochs} epochs"
+                stages.append(Estimate(about, epochs * images * rates.gradient * passes))
         stages += [Estimate(f"Attack {model}: {what}", seconds) for what, seconds in _attacks(run, model, attacking) if seconds]
         stages += [Estimate(f"Check {model}: {what}", seconds) for what, seconds in _checks(run, model, attacking)]
     return stages

@@ -15,9 +15,7 @@ from ..evaluation import Subject
 from ..models import build, load_weights
 from .folder import RunFolder, about_images
 from .progress import Display
-from .schema import Experiment
-
-ADVERSARIAL = "adversarial-training"
+from .schema import ADVERSARIAL, BOTH, Experiment
 
 
 @dataclass
@@ -97,12 +95,17 @@ class Run:
         """The network and each of its defenses; with `untrained`, stand-ins that only count passes."""
         load = (lambda *name: nn.Identity()) if untrained else self.network
         network, spec = load(model), self.experiment.defenses
+
+        def averaged(inner: nn.Module) -> nn.Module:
+            return PredictionAveraging(inner, spec.ppa.eps_max, spec.ppa.samples, spec.ppa.average)
+
+        hardened = {name: load(model, name) for name in spec.trainings}
         subjects = [Subject(model, network)]
         if spec.ppa:
-            ppa = PredictionAveraging(network, spec.ppa.eps_max, spec.ppa.samples, spec.ppa.average)
-            subjects.append(Subject(model, ppa, "ppa", network))
-        if spec.adversarial_training:
-            subjects.append(Subject(model, load(model, ADVERSARIAL), ADVERSARIAL, network))
+            subjects.append(Subject(model, averaged(network), "ppa", network))
+        subjects += [Subject(model, other, name, network) for name, other in hardened.items()]
+        if spec.both:
+            subjects.append(Subject(model, averaged(hardened[ADVERSARIAL]), BOTH, network))
         return subjects
 
     def attacks(self) -> tuple[dict, dict]:
@@ -122,7 +125,8 @@ class Run:
         """
         specs = {"FGSM": self.experiment.attacks.fgsm, "DGSM": self.experiment.attacks.dgsm}
         return {
-            ("ppa", "adaptive", label): frozenset(self.test.limit(spec.adaptive_limit, self.experiment.seed, share=False).ids)
+            (defense, "adaptive", label): frozenset(self.test.limit(spec.adaptive_limit, self.experiment.seed, share=False).ids)
             for label, spec in specs.items()
             if spec.adaptive_limit
+            for defense in ("ppa", BOTH)
         }

@@ -1,5 +1,6 @@
 """What an experiment is: the TOML file, typed. An unknown key is refused with the nearest valid one."""
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from ..errors import EscrimeError, nearest
 from ..threat import epsilon
 
 SHIPPED = Path(__file__).parent / "shipped"
+ADVERSARIAL, BOTH = "adversarial-training", "adversarial-training+ppa"  # how the records call the paper's, and both at once
+RESERVED = ("none", "ppa", ADVERSARIAL)
 
 
 class Section(BaseModel):
@@ -71,8 +74,36 @@ class PPA(Section):
 
 
 class Defenses(Section):
+    """The paper's two; both at once (prediction averaging around the retrained network); and other recipes of adversarial
+    training to compare, each a defense of the name it is given."""
+
     ppa: PPA | None = None
     adversarial_training: AdversarialTraining | None = Field(None, alias="adversarial-training")
+    both: bool = False
+    other_training: dict[str, AdversarialTraining] = Field({}, alias="other-training")
+
+    @field_validator("other_training")
+    @classmethod
+    def _names(cls, value):
+        for name in value:
+            if name in RESERVED or not re.fullmatch(r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*", name):
+                raise ValueError(
+                    f"a defense cannot be called {name!r}; use letters, digits and single hyphens, and none of "
+                    f"{', '.join(RESERVED)}, such as pgd-training"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _both_exist(self):
+        if self.both and not (self.ppa and self.adversarial_training):
+            raise ValueError("both = true needs [defenses.ppa] and [defenses.adversarial-training]; add what is missing")
+        return self
+
+    @property
+    def trainings(self) -> dict[str, AdversarialTraining]:
+        """Every adversarial training by the name of its defense, the paper's first."""
+        paper = {ADVERSARIAL: self.adversarial_training} if self.adversarial_training else {}
+        return paper | self.other_training
 
 
 class FGSMSweep(Section):
@@ -139,18 +170,17 @@ class Experiment(Section):
     @model_validator(mode="after")
     def _settings_exist(self):
         for name in self.models:
-            self.train_settings(name)
-            if self.defenses.adversarial_training:
-                self.train_settings(name, adversarial=True)
+            for defense in ("none", *self.defenses.trainings):
+                self.train_settings(name, defense)
         return self
 
-    def train_settings(self, model: str, adversarial: bool = False):
-        """TrainSettings of a model: [training], then the model's own, then those of the adversarial retraining."""
+    def train_settings(self, model: str, defense: str = "none"):
+        """TrainSettings of a model: [training], then the model's own, then those of the adversarial retraining `defense`."""
         from ..training import TrainSettings
 
         chosen = self.training | self.models[model].training
-        if adversarial:
-            chosen = chosen | self.defenses.adversarial_training.training
+        if defense != "none":
+            chosen = chosen | self.defenses.trainings[defense].training
         return TrainSettings(**chosen)
 
     @property

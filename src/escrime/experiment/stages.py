@@ -20,7 +20,8 @@ from .analysis import flatness, pattern_shows_features
 from .checking import check, finish_checks, sample_of
 from .examples import make_examples
 from .fitting import fit_in_folder
-from .run import ADVERSARIAL, Run
+from .run import Run
+from .schema import ADVERSARIAL
 
 
 def run_stages(run: Run) -> list[Path]:
@@ -51,7 +52,6 @@ def run_stages(run: Run) -> list[Path]:
 def train(run: Run, model: str, network: nn.Module | None) -> None:
     """Train the untrained `network` (None where that is done), then retrain it adversarially, each once."""
     spec = run.experiment.models[model]
-    defense = run.experiment.defenses.adversarial_training
     if network is not None:
         facts = {
             "arch": spec.arch,
@@ -60,11 +60,12 @@ def train(run: Run, model: str, network: nn.Module | None) -> None:
         }
         run.folder.record_model(model, facts)
         _fit(run, model, "none", network, "clean", run.experiment.train_settings(model), f"Train {model}")
-    if defense and not run.checkpoint(model, ADVERSARIAL).exists():
-        network = run.fresh(model) if defense.from_scratch else run.network(model)
-        goal = objective(**defense.objective)
-        settings = run.experiment.train_settings(model, adversarial=True)
-        _fit(run, model, ADVERSARIAL, network, goal, settings, f"Harden {model} ({goal.name})")
+    for name, defense in run.experiment.defenses.trainings.items():
+        if not run.checkpoint(model, name).exists():
+            network = run.fresh(model) if defense.from_scratch else run.network(model)
+            goal = objective(**defense.objective)
+            settings = run.experiment.train_settings(model, name)
+            _fit(run, model, name, network, goal, settings, f"Harden {model} ({goal.name})")
 
 
 def _fit(run: Run, model, defense, network, goal, settings, title) -> None:

@@ -3,7 +3,12 @@
 import math
 import re
 
-DEFENSES = {"none": "undefended", "ppa": "PPA", "adversarial-training": "adversarial training"}
+DEFENSES = {
+    "none": "undefended",
+    "ppa": "PPA",
+    "adversarial-training": "adversarial training",
+    "adversarial-training+ppa": "adversarial training + PPA",
+}
 NETWORKS = {"wide_resnet50_2": "Wide ResNet-50-2", "googlenet": "GoogLeNet"}
 THREATS = {
     "white-box": "the attacker differentiates the network itself",
