@@ -197,12 +197,36 @@ def with_examples():
     return add_examples
 
 
+def add_surfaces(built: RunBuilder, model: str) -> None:
+    """Bowls around images and weights, a steep one and a flat one, and their measures."""
+    axis = [-2.0, -1.0, 0.0, 1.0, 2.0]
+
+    def bowl(height: float) -> list[list[float]]:
+        return [[0.1 + height * (a * a + b * b) for b in axis] for a in axis]
+
+    both = {"none": bowl(0.5), "adversarial-training": bowl(0.05)}
+    means = {"none": {"mean": 2.2, "low": 1.1, "high": 3.5}}
+    means["adversarial-training"] = {"mean": 0.2, "low": 0.1, "high": 0.4, "ratio": 0.09, "ratio_low": 0.05, "ratio_high": 0.2}
+    means["adversarial-training"]["p"] = 0.001
+    built.analysis[model] = {
+        "C12": {
+            "n": 64,
+            "eps": 0.025,
+            "ascent": 0.02,
+            "random": 0.5,
+            "measures": {"loss_rise": means, "weight_ascent": means},
+            "surfaces": {"images": both, "weights": both, "axis": axis, "n": 32},
+        }
+    }
+
+
 @pytest.fixture(scope="session")
 def paper_run(tmp_path_factory) -> Path:
     """A run folder that holds the paper's own curves (n = 50) and examples for every figure, not yet drawn."""
     built = paper_builder()
     add_examples(built, "wrn")
     add_slider(built, "wrn")
+    add_surfaces(built, "wrn")
     return built.write(tmp_path_factory.mktemp("paper") / "run")
 
 

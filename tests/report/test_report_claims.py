@@ -200,6 +200,12 @@ def test_every_way_to_count_has_its_row(builder, tmp_path):
     assert ("C11", "wrn", None) in rows and ("C11", "wrn", "val") not in rows
 
 
+def after(before: dict, ratio=0.5, low=0.4, high=0.6, p=0.01) -> dict:
+    """A measure of flatness, of the clean network and of the hardened one."""
+    compared = {"mean": ratio * before["mean"], "ratio": ratio, "ratio_low": low, "ratio_high": high, "p": p}
+    return {"none": before, "adversarial-training": compared}
+
+
 @pytest.mark.parametrize(
     ("c11", "c12", "expected"),
     [
@@ -213,9 +219,8 @@ def test_the_analysis_claims(builder, tmp_path, c11, c12, expected):
     named = [dict(zip(("value", "low", "high"), numbers, strict=True)) for numbers in (c11, c12)]
     built.analysis["wrn"] = {
         "C11": {"measure": "own correlation minus others'", "n": 64, "reference": 0.4, **named[0]},
-        "C12": {"ratio": named[1].pop("value"), "n": 64, "p": 0.01, "clean": {"gradient_norm": 2.0},
-                "adversarial-training": {"gradient_norm": 1.0}, **named[1]},
-    }  # fmt: skip
+        "C12": {"n": 64, "measures": {"loss_rise": after({"mean": 1.0}, *c12, 0.01), "gradient_norm": after({"mean": 2.0})}},
+    }
     rows = rows_of(built, tmp_path)
     assert rows["C11", "wrn", None]["verdict"] == rows["C12", "wrn", None]["verdict"] == expected
     assert "gradient norm 2 → 1" in rows["C12", "wrn", None]["measured"]
@@ -223,6 +228,6 @@ def test_the_analysis_claims(builder, tmp_path, c11, c12, expected):
 
 def test_a_ratio_the_paired_test_does_not_confirm_is_partly(builder, tmp_path):
     built = builder(20).model("wrn", "wide_resnet50_2").sweep("wrn", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5})
-    built.analysis["wrn"] = {"C12": {"ratio": 19.9, "low": 1.4, "high": 86.0, "n": 64, "p": 0.46}}
+    built.analysis["wrn"] = {"C12": {"n": 64, "measures": {"loss_rise": after({"mean": 1.0}, 19.9, 1.4, 86.0, 0.46)}}}
     row = rows_of(built, tmp_path)["C12", "wrn", None]
     assert row["verdict"] == "partly" and "does not agree (p = 0.46)" in row["why"]

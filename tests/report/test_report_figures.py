@@ -15,7 +15,7 @@ from escrime.report.figures import draw_figures, examples, sweeps
 from escrime.report.figures.examples import scaled
 from escrime.report.figures.style import styled
 
-NAMES = ["fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "fig6-dgsm", "fig7", "fig7-dgsm", "fig8"]
+NAMES = ["fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "fig6-dgsm", "fig7", "fig7-dgsm", "fig8", "fig9"]
 SVG = "{http://www.w3.org/2000/svg}"
 
 

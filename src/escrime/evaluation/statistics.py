@@ -4,9 +4,11 @@ from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from scipy.stats import binom, binomtest, norm
 
 from ..errors import EscrimeError
+from ..randomness import generator
 
 FINEST = 128  # the finest step of a score that sign_flips keeps apart: up to that many noise draws are exact
 
@@ -111,6 +113,17 @@ def holm(p_values) -> np.ndarray:
     rising = np.maximum.accumulate(p[order[:tests]] * np.arange(tests, 0, -1))
     corrected[order[:tests]] = np.minimum(rising, 1.0)
     return corrected
+
+
+def bootstrap(values, seed: int, statistic=np.mean, repeats: int = 2000, confidence: float = 0.95) -> tuple[float, float]:
+    """The percentile bootstrap interval of statistic(values, axis=…) over the first axis of `values`, the images.
+
+    Source: Efron (1979), Bootstrap methods: another look at the jackknife.
+    """
+    values, tail = np.asarray(values), 50 * (1 - confidence)
+    draws = torch.randint(len(values), (repeats, len(values)), generator=generator(seed, "bootstrap")).numpy()
+    low, high = np.percentile(statistic(values[draws], axis=1), [tail, 100 - tail])
+    return float(low), float(high)
 
 
 def _pairs(first, second) -> tuple[np.ndarray, np.ndarray]:

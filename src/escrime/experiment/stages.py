@@ -11,17 +11,19 @@ from ..evaluation.approach import Approaches
 from ..evaluation.cases import as_cases
 from ..evaluation.checks.data import data_findings
 from ..evaluation.engine import evaluate_parts, step_of
+from ..evaluation.flatness import flatness
 from ..evaluation.images import PART, slices
 from ..evaluation.records import write_part
 from ..evaluation.work import passes_of_case
 from ..files import write_whole
 from ..training import objective
-from .analysis import flatness, pattern_shows_features
+from .analysis import pattern_shows_features
 from .checking import check, finish_checks, sample_of
 from .examples import make_examples
 from .fitting import fit_in_folder
 from .run import Run
-from .schema import ADVERSARIAL
+
+FLATNESS_IMAGES = 64
 
 
 def run_stages(run: Run) -> list[Path]:
@@ -174,12 +176,12 @@ def look_closer(run: Run, model: str, records, target: int) -> None:
             advance(note="pictures")
         if "analysis" in todo:
             seed, spec = run.experiment.seed, run.experiment.attacks.dgsm
-            networks = {"clean": subjects["none"]}
-            if ADVERSARIAL in subjects:
-                networks[ADVERSARIAL] = subjects[ADVERSARIAL]
+            networks = {name: subjects[name] for name in ("none", *run.experiment.defenses.trainings)}
+            few = list(range(min(FLATNESS_IMAGES, len(run.test))))
+            ids = [run.test.ids[row] for row in few]
             found = {
                 "C11": pattern_shows_features(subjects["none"], run.test, target, spec, seed, run.device),
-                "C12": flatness(networks, run.test, run.experiment.headline, seed, run.device),
+                "C12": flatness(networks, *run.test.batch(few, device=run.device), ids, run.experiment.headline, seed),
             }
             found = {claim: measure for claim, measure in found.items() if measure is not None}
             write_whole(run.folder / "analysis" / f"{model}.json", json.dumps(found, indent=2))

@@ -59,7 +59,7 @@ def hits(run: Run) -> list[dict]:
 
 
 def tests(run: Run, model: str, eps: float | None) -> list[dict]:
-    """A model's paired tests at the headline ε: each defense minus none on the same images, p corrected by Holm."""
+    """A model's paired tests at the headline ε: each defense minus none, two at once also minus each, p corrected by Holm."""
     rows = []
     for test in paired_tests(run, model, eps):
         rows.append(vars(test.comparison) | {"p_holm": test.corrected, "verdict": test.verdict})

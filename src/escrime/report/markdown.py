@@ -74,17 +74,19 @@ def worst_tables(run: Run, model: str) -> list[Table]:
 
 
 def paired(found: dict, model: str) -> list[str]:
-    """Each defense against none on the same images."""
+    """Each defense against none on the same images, and two at once against each of them."""
     tests = [test for test in found["tests"] if test["first"][0] == model]
     if not tests:
         return []
-    heads = ["defense", "attacker", "n", "difference, points [95 %]", "gained / lost", "p", "p (Holm)", "verdict"]
+    heads = ["defense", "against", "attacker", "n", "difference, points [95 %]", "gained / lost", "p", "p (Holm)", "verdict"]
     rows = []
     for test in tests:
-        _, defense, threat, _ = test["first"]
+        (_, defense, threat, under), other = test["first"], test["second"][1]
+        threat = threat if under == tests[0]["first"][3] else f"{threat}, {under}"
         gain = Point(test["eps"], test["difference"], test["low"], test["high"], test["n"])
         row = [
             defense_name(defense),
+            defense_name(other),
             threat,
             test["n"],
             gain.points.replace(" points", ""),
@@ -92,7 +94,7 @@ def paired(found: dict, model: str) -> list[str]:
         ]
         rows.append([*row, p_text(test["p"]), p_text(test["p_holm"]), test["verdict"]])
     attack, eps = tests[0]["first"][3], eps_text(tests[0]["eps"])
-    return [f"Against no defense on the same images, {attack} at ε = {eps}", table(heads, rows)]
+    return [f"Paired tests on the same images, {attack} at ε = {eps}", table(heads, rows)]
 
 
 def claimed(claims: list[dict]) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..evaluation.comparisons import Comparison, compare, per_class
-from ..evaluation.records import in_subset
+from ..evaluation.records import WORST, in_subset, worst_case
 from ..evaluation.statistics import holm
 from .intervals import Point
 from .run import Run
@@ -63,12 +63,14 @@ def levels_text(eps: float) -> str:
 
 @dataclass(frozen=True)
 class Test:
-    """One defense under one threat level against the undefended network; `corrected` is Holm's p over a model's tests."""
+    """One defense under one threat level against the undefended network, or two at once against one of them (`against`);
+    `corrected` is Holm's p over a model's tests."""
 
     __test__ = False  # for pytest, which collects what is called so
 
     name: str
     threat: str
+    against: str
     comparison: Comparison
     corrected: float
 
@@ -91,7 +93,9 @@ class Test:
 
 
 def paired_tests(run: Run, model: str, eps: float | None, attack: str = "FGSM") -> list[Test]:
-    """Every defense of a model, transfer and adaptive, against none at `eps`, on the images both have."""
+    """Every defense of a model, transfer and adaptive, against none at `eps`, on the images both have; two at once ("a+b")
+    also against each of the two, under the same threat level, and there under every attack too: are they complementary?
+    """
     records = in_subset(run.records[run.records["model"] == model], run.main_subset)
     bare = run.undefended(model, attack, run.main_subset)
     if eps is None or bare is None or not bare.n or bare.at(eps) is None:
@@ -99,9 +103,18 @@ def paired_tests(run: Run, model: str, eps: float | None, attack: str = "FGSM") 
     found = []
     for defense, threat in run.defenses(model):
         sweep = run.sweep(model, defense, threat, attack, run.main_subset)
-        if defense != "none" and sweep is not None and (gain := sweep.against(bare, eps)) is not None and gain.n:
-            first, second = (model, defense, threat), (model, "none", bare.threat)
-            found.append((defense_name(defense), threat, compare(records, first, second, attack=attack, eps=eps)))
+        if defense == "none" or sweep is None:
+            continue
+        parts = [run.sweep(model, part, threat, attack, run.main_subset) for part in defense.split("+") if part != defense]
+        for other in (bare, *filter(None, parts)):
+            if (gain := sweep.against(other, eps)) is not None and gain.n:
+                first, second = (model, defense, threat), (model, other.defense, other.threat)
+                tested = compare(records, first, second, attack=attack, eps=eps)
+                found.append((defense_name(defense), threat, defense_name(other.defense), tested))
+                if parts and threat == "adaptive":
+                    own = worst_case(records[records["defense"].isin([defense, other.defense])])
+                    tested = compare(own, first, second, attack=WORST, eps=eps)
+                    found.append((defense_name(defense), f"{threat}, worst case", defense_name(other.defense), tested))
     corrected = holm([comparison.p for *_, comparison in found])
     return [Test(*row, float(p)) for row, p in zip(found, corrected, strict=True)]
 

@@ -1,6 +1,7 @@
 """C11 and C12: the remarks of the paper's analysis, from the measurements in analysis/MODEL.json."""
 
 from ..intervals import Point
+from .defenses import HARDENED
 from .evidence import Claim, Evidence, Version
 from .verdicts import NOT_REPRODUCED, PARTLY, REPRODUCED, Finding, not_tested
 
@@ -27,12 +28,14 @@ def image_features(evidence: Evidence) -> Finding:
 
 def flatter(evidence: Evidence) -> Finding:
     """C12. The loss rises less after adversarial training: a ratio of mean rises below 1 with its interval."""
-    found = evidence.run.analysis(evidence.model).get("C12")
-    settings = {"defense": "adversarial-training"}
-    if not found or found.get("ratio") is None:
+    found = evidence.run.analysis(evidence.model).get("C12") or {}
+    settings = {"defense": HARDENED}
+    measures = found.get("measures", {})
+    rise = measures.get("loss_rise", {}).get(HARDENED, {})
+    if rise.get("ratio") is None:
         return not_tested("the run did not measure the loss surface before and after adversarial training", **settings)
-    point = Point(None, found["ratio"], found["low"], found["high"], found["n"])
-    p = found.get("p")
+    point = Point(None, rise["ratio"], rise["ratio_low"], rise["ratio_high"], found["n"])
+    p = rise.get("p")
     if p is not None and p > 0.05 and not point.low <= 1 <= point.high:
         # A few images with almost no gradient before or after can carry the ratio far from 1.
         verdict, why = (
@@ -47,10 +50,10 @@ def flatter(evidence: Evidence) -> Finding:
         verdict, why = PARTLY, "the interval includes 1"
     text = f"rise of the loss under FGSM, after / before {point.value:.3g} [{point.low:.3g}, {point.high:.3g}], n = {point.n}"
     text += f", p = {p:.2g}" if p is not None else ""
-    for name in ("loss_rise", "gradient_norm", "linearity_error"):
-        pair = [found.get(state, {}).get(name) for state in ("clean", "adversarial-training")]
-        if None not in pair:
-            text += f"; mean {name.replace('_', ' ')} {pair[0]:.3g} → {pair[1]:.3g}"
+    for name, networks in measures.items():
+        if {"none", HARDENED} <= set(networks):
+            before, after = (networks[state]["mean"] for state in ("none", HARDENED))
+            text += f"; mean {name.replace('_', ' ')} {before:.3g} → {after:.3g}"
     return Finding(verdict, text, why, point, **settings)
 
 

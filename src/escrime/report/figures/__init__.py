@@ -1,11 +1,11 @@
-"""The paper's figures 1–8 for every model of a run, each as PNG and SVG, on request as PDF too."""
+"""The paper's figures 1–8 and the loss surfaces (9) for every model of a run, each as PNG and SVG, on request as PDF too."""
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from ..run import Run
-from . import examples, sweeps
+from . import examples, surfaces, sweeps
 from .style import Drawn, styled
 
 FIGURES: tuple[Callable[[Run, str, Path], Drawn], ...] = (
@@ -16,6 +16,7 @@ FIGURES: tuple[Callable[[Run, str, Path], Drawn], ...] = (
     sweeps.dgsm_undefended,
     *(partial(sweeps.defended, name=name, attack=attack) for name in sweeps.DEFENDED for attack in ("FGSM", "DGSM")),
     examples.pattern,
+    surfaces.loss_surfaces,
 )
 
 
