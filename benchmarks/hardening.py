@@ -4,6 +4,11 @@
     python -m benchmarks.hardening --data imagenette --images DIR --arch mobilenet_v2 --weights FILE --size 128 --eps 4/255 \\
         --subset leak-free --set freeze_batchnorm=true --set clip_gradient=0.5 --folder runs/hardening-imagenette
 
+More epochs, robust accuracy after each, and the best weights beside the last (with `--set probe_images=`):
+
+    python -m benchmarks.hardening --data imagenette --images DIR --size 32 --arch lenet --eps 4/255 --epochs 40 --steps 5 \\
+        --recipes clean,fgsm-mixed,pgd --set probe_images=512 --set on_overfitting=warn --folder runs/epochs --out epochs.json
+
 The folder keeps the weights and what was measured of each recipe: run again to continue, or to judge weights put there.
 """
 
@@ -13,6 +18,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 import escrime
@@ -22,6 +28,8 @@ from escrime.files import write_whole
 from escrime.models import load_weights, save_weights
 from escrime.threat import epsilon
 from escrime.training import TrainSettings, fit, objective
+
+from .output import describe
 
 RECIPES = "clean,fgsm-mixed,n-fgsm,pgd,trades"
 STEPS = 20  # of PGD
@@ -45,6 +53,7 @@ def main() -> None:
     options.add_argument("--limit", type=int, help="judge this many images")
     options.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     options.add_argument("--folder", type=Path, required=True)
+    options.add_argument("--out", type=Path, help="all of it as JSON: conditions, accuracies, and every epoch's log")
     options = options.parse_args()
     splits = load(options.data, size=options.size, folder=options.images)
     test = splits.test
@@ -54,13 +63,21 @@ def main() -> None:
         test = test.limit(options.limit, 0)
     table = {}
     for name in options.recipes.split(","):
-        kept = options.folder / f"{name}.json"
-        if not kept.exists():
-            model = hardened(name, splits.train, options)
-            write_whole(kept, json.dumps(judged(model, test, options), indent=1) + "\n")
-        table[name] = json.loads(kept.read_text())
-        print(name, table[name], file=sys.stderr, flush=True)
+        model = None
+        for which, weights in (("", None), (" (best epoch)", options.folder / f"{name}-state" / "best.safetensors")):
+            kept = options.folder / f"{name}{'-best' if which else ''}.json"
+            if not kept.exists():
+                model = model or hardened(name, splits.train, options)
+                if which and not weights.exists():
+                    continue  # trained without a probe
+                if which:
+                    load_weights(model, weights)
+                write_whole(kept, json.dumps(judged(model, test, options), indent=1) + "\n")
+            table[name + which] = json.loads(kept.read_text())
+            print(name + which, table[name + which], file=sys.stderr, flush=True)
     print(markdown(table, options.eps, len(test)))
+    if options.out:
+        write_whole(options.out, as_json(table, options))
 
 
 def hardened(name: str, train, options):
@@ -110,6 +127,20 @@ def judged(model, test, options) -> dict:
         result[name] = [float(rows.correct.mean()), *escrime.evaluation.statistics.wilson(rows.correct.sum(), len(rows))]
         result[f"{name} passes"] = float(rows.forwards.mean() + rows.backwards.mean())
     return result | {"n": len(test), "seconds": round(time.monotonic() - begin)}
+
+
+def as_json(table: dict, options) -> str:
+    """Everything a page needs: how it was made, the accuracies, and the log of every epoch."""
+    histories = {}
+    for name in table:
+        log = options.folder / f"{name}.csv"
+        if log.exists():
+            rows = pd.read_csv(log).astype(object)
+            histories[name] = rows.where(rows.notna(), None).to_dict("records")
+    told = ("data", "arch", "size", "eps", "epochs", "clean_epochs", "learning_rate", "set", "steps", "subset", "limit")
+    settings = {name: getattr(options, name) for name in told}
+    content = {"conditions": describe(options.device), "settings": settings, "table": table, "histories": histories}
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def markdown(table: dict, eps: float, images: int) -> str:
