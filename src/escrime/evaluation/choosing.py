@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .statistics import Difference, paired_difference, sign_flips, wilson
+from .statistics import paired_difference, sign_flips, wilson
 
 Point = tuple[float, int]  # (ε_max, N)
 UNDEFENDED: Point = (0.0, 1)  # one copy without noise is the network as it is, and the cheapest point of all
@@ -73,9 +73,7 @@ def choose(scores: dict[Point, np.ndarray]) -> Choice:
     best = max(cheapest_first, key=lambda point: round(float(np.mean(scores[point])), 12))  # of equals, the first
 
     def below(point: Point) -> tuple[float, float]:
-        difference = np.asarray(scores[best], float) - np.asarray(scores[point], float)
-        error = difference.std(ddof=1) / len(difference) ** 0.5 if len(difference) > 1 else 0.0
-        return float(difference.mean()), float(error)
+        return mean_and_error(np.asarray(scores[best], float) - np.asarray(scores[point], float))
 
     chosen = next(point for point in cheapest_first if below(point)[0] <= below(point)[1] + CLOSE)
     return Choice(best, chosen, below(chosen), below(UNDEFENDED))
@@ -112,8 +110,15 @@ def share(scores) -> tuple[float, float, float]:
     return float(np.mean(scores)), *wilson(float(np.sum(scores)), len(scores))
 
 
+def mean_and_error(values: np.ndarray) -> tuple[float, float]:
+    """The mean of (n,) values and its standard error."""
+    return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
+
+
 def paired(first, second) -> dict[str, float]:
-    """`first` − `second`, per-image scores of the same images: difference, paired 95 % interval, exact p (two-sided)."""
-    found: Difference = paired_difference(first, second)
-    p = sign_flips(first, second)
-    return {"n": found.n, "difference": found.value, "low": found.low, "high": found.high, "p": p}
+    """`first` − `second`, per-image scores (n,) of the same images: the difference, its standard error, its paired 95 %
+    interval (wide for scores between 0 and 1, see `wilson`), and the exact two-sided p of `sign_flips`."""
+    first, second = np.asarray(first, float), np.asarray(second, float)
+    value, low, high, n = paired_difference(first, second)
+    error = mean_and_error(first - second)[1]
+    return {"n": n, "difference": value, "standard_error": error, "low": low, "high": high, "p": sign_flips(first, second)}

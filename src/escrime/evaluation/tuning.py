@@ -14,6 +14,8 @@ from .choosing import UNDEFENDED, Choice, attacked, choose, objective, paired, s
 from .evaluation import Evaluation, evaluate
 from .shared_copies import Grid, halves, tuning_parts
 
+SIGNIFICANT = 0.05
+
 
 @dataclass(frozen=True)
 class Tuning:
@@ -29,19 +31,25 @@ class Tuning:
     validated: dict
 
     @property
+    def confirmed(self) -> bool:
+        """Whether the candidate beats the undefended network on the other images too, by the exact paired test at 5 %."""
+        test = self.validated["tests"]["mean"]
+        return test["difference"] > 0 and test["p"] < SIGNIFICANT
+
+    @property
     def sentence(self) -> str:
         """The answer, with what it rests on."""
         new, where = self.validated, f"the {self.grid.against} attack at ε = {self.grid.eps:g}"
         setting = f"ε_max = {new['eps_max']:g} and N = {new['samples']}"
         side = lambda name: f"{new[name]['clean'][0]:.1%} clean and {new[name]['attacked'][0]:.1%} attacked"  # noqa: E731
         test = new["tests"]["mean"]
-        points = lambda name: f"{100 * test[name]:+.1f}".replace("-", "−")  # noqa: E731
+        gain = f"{100 * test['difference']:+.1f}".replace("-", "−")
         proof = (
-            f"on {new['n']} other images {side('candidate')}, undefended {side('undefended')}; the mean of both differs by "
-            f"{points('difference')} points (paired 95 % interval {points('low')} to {points('high')}, {_p(test['p'])})"
+            f"on {new['n']} other images {side('candidate')}, undefended {side('undefended')}; the mean of both changes by "
+            f"{gain} points (standard error {100 * test['standard_error']:.1f}, exact paired test {_p(test['p'])})"
         )
         if self.choice.worth_it:
-            doubt = "" if test["low"] > 0 else " The other images do not confirm the gain."
+            doubt = "" if self.confirmed else " These images do not confirm the gain."
             return f"Against {where} choose {setting}: {proof}.{doubt}"
         return f"Against {where} no setting is worth its cost: undefended is as good. The best, {setting}: {proof}."
 
@@ -49,7 +57,8 @@ class Tuning:
     def notes(self) -> list[str]:
         """What to know before quoting the answer."""
         new, found = self.validated, []
-        if self.grid.against == "adaptive" and new["candidate"]["transfer"][0] < new["candidate"]["adaptive"][0]:
+        weak = new["tests"]["adaptive over transfer"]
+        if self.grid.against == "adaptive" and weak["difference"] > 0 and weak["p"] < SIGNIFICANT:
             found.append(
                 "The attack that ignores the defense does better than the adaptive one, which is then too weak to rely on; "
                 "counted is the better of the two. Try more steps."
@@ -131,12 +140,8 @@ def _validated(evaluation: Evaluation, grid: Grid) -> dict:
 
     def side(defense: str, transfer: str, adaptive: str) -> pd.DataFrame:
         clean = column(defense, grid.against if defense == "ppa" else transfer, 0.0)
-        shown = {
-            "clean": clean,
-            "transfer": column(defense, transfer, grid.eps),
-            "adaptive": column(defense, adaptive, grid.eps),
-        }
-        return pd.DataFrame(shown)
+        ignoring, knowing = (column(defense, threat, grid.eps) for threat in (transfer, adaptive))
+        return pd.DataFrame({"clean": clean, "transfer": ignoring, "adaptive": knowing})
 
     sides = {"candidate": side("ppa", "transfer", "adaptive"), "undefended": side("none", "white-box", "white-box")}
     values, found = {}, {"n": len(sides["candidate"])}
@@ -146,6 +151,7 @@ def _validated(evaluation: Evaluation, grid: Grid) -> dict:
         found[name] = {condition: share(each) for condition, each in values[name].items() if condition != "mean"}
     first, second = values["candidate"], values["undefended"]
     found["tests"] = {name: paired(first[name], second[name]) for name in ("clean", "attacked", "mean")}
+    found["tests"]["adaptive over transfer"] = paired(first["adaptive"], first["transfer"])
     return found
 
 
