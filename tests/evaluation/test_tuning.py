@@ -126,7 +126,7 @@ def test_the_one_standard_error_rule():
     assert found.best == (0.3, 8) and found.chosen == found.candidate == (0.1, 4) and found.worth_it
     assert found.gain[0] == pytest.approx(best.mean() - 0.5)
     assert found.behind == pytest.approx((lead.mean(), lead.std(ddof=1) / 40**0.5))
-    assert choose(points | {(0.01, 2): near}).chosen == (0.01, 2), "N comes first"
+    assert choose(points | {(0.4, 2): near}).chosen == (0.4, 2), "N comes first"
     assert choose(points | {(0.3, 4): constant(0.9)}).chosen == (0.3, 4)
 
 
@@ -165,6 +165,20 @@ def test_the_whole_answer(model, images):
     assert ("choose" in found.sentence) == found.choice.worth_it
     transfer = escrime.tune(model, images, 0.1, samples=(2, 4), seed=2, against="transfer", **QUICK)
     assert transfer.table["attacked"].equals(transfer.table["transfer"])
+
+
+class Rounded(Counted):
+    def forward(self, x):
+        return super().forward(torch.round(x * 16) / 16)
+
+
+def test_a_network_that_hides_its_gradients_is_attacked_all_the_same(images):
+    """Rounding has no gradient: PGD on the module itself would only ever try its random start."""
+    model, (pixels, labels) = Rounded(), images.batch(slice(None))
+    stuck = (model(PGD(0.1, steps=3)(model, pixels, labels)).argmax(1) == labels).double().mean()
+    (_, records), *_ = tuning_parts(model, images, Grid(0.1, samples=(2,), **QUICK))
+    left = records[records["condition"] != "clean"].groupby(["eps_max", "condition"])["correct"].mean()
+    assert (left < float(stuck) - 0.1).all(), left
 
 
 class Noisy(Counted):

@@ -29,7 +29,7 @@ def lenet(tmp_path_factory):
     """A lenet that reads digits."""
     train, _ = load("digits")
     model = escrime.build("lenet", classes=10, seed=0)
-    escrime.fit(model, train.limit(500), settings=TrainSettings(epochs=6, learning_rate=0.05, batch_size=32))
+    escrime.fit(model, train.limit(300), settings=TrainSettings(epochs=6, learning_rate=0.05, batch_size=32))
     path = tmp_path_factory.mktemp("weights") / "lenet.safetensors"
     save_weights(model, path, {"classes": [str(digit) for digit in range(10)], "size": 8})
     return f"lenet@{path}"

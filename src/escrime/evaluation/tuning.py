@@ -51,7 +51,7 @@ class Tuning:
         if self.choice.worth_it:
             doubt = "" if self.confirmed else " These images do not confirm the gain."
             return f"Against {where} choose {setting}: {proof}.{doubt}"
-        return f"Against {where} no setting is worth its cost: undefended is as good. The best, {setting}: {proof}."
+        return f"Against {where} no setting is worth its cost: undefended is as good. The best of them, {setting}: {proof}."
 
     @property
     def notes(self) -> list[str]:
