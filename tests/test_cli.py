@@ -42,7 +42,7 @@ assert "torch" not in sys.modules
     assert time.monotonic() - start < 20
 
 
-@pytest.mark.parametrize("command", ["run", "report", "compare", "list"])
+@pytest.mark.parametrize("command", ["run", "report", "compare", "tune", "list"])
 def test_each_command_shows_a_worked_example(command, escrime):
     done = escrime(command, "--help")
     assert done.returncode == 0 and f"escrime {command}" in done.out and "xample" in done.out

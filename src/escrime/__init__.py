@@ -25,6 +25,8 @@ _HOMES = {
     "Effort": "evaluation",
     "Evaluation": "evaluation",
     "evaluate": "evaluation",
+    "Tuning": "evaluation.tuning",
+    "tune": "evaluation.tuning",
     "EscrimeError": "errors",
     "Normalized": "models",
     "build": "models",

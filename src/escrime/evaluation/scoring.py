@@ -39,7 +39,7 @@ def score(
         for draw in range(draws):
             logits = twin.logits(images[rows], derive(hashed[rows], draw))
             chance = logits.float().softmax(dim=1)
-            _check_finite(logits, keys[rows])
+            check_finite(logits, keys[rows])
             vote = torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1])
             probabilities, votes = probabilities + chance / draws, votes + vote / draws
         prediction = (votes + 1e-6 * probabilities).argmax(1)
@@ -53,7 +53,7 @@ def score(
     return Verdict(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
 
 
-def _check_finite(logits: Tensor, keys: list[tuple]) -> None:
+def check_finite(logits: Tensor, keys: list[tuple]) -> None:
     """NaN or infinity is neither right nor fooled: say which image (the second part of its key) and stop."""
     bad = (~logits.isfinite().all(dim=1)).nonzero().flatten().tolist()
     if bad:

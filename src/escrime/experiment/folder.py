@@ -47,14 +47,7 @@ class RunFolder:
         """
         identity = {"experiment": settings, "dataset": dataset}
         if (self / "manifest.json").exists():
-            old = self.manifest
-            for part, new in identity.items():
-                difference = first_difference(old.get(part), json.loads(json.dumps(new)), part)
-                if difference:
-                    raise EscrimeError(
-                        f"{self.path} belongs to another experiment ({difference}); "
-                        "give another folder with --out, or delete this one."
-                    )
+            self.refuse_another(self.manifest, identity)
             return
         if self.path.exists() and any(p.name != ".lock" for p in self.path.iterdir()):
             raise EscrimeError(f"{self.path} exists and is not a run folder; give another one with --out.")
@@ -66,12 +59,7 @@ class RunFolder:
                 "name": name,
                 "kind": kind,
                 "title": settings["title"],
-                "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                "escrime": __version__,
-                "versions": {package: _version(package) for package in PACKAGES},
-                "commit": _commit(),
-                "python": platform.python_version(),
-                "hardware": hardware(device),
+                **provenance(device),
                 "seed": settings["seed"],
                 "command": command,
                 **identity,
@@ -79,6 +67,16 @@ class RunFolder:
                 "stages": [],
             },
         )
+
+    def refuse_another(self, old: dict, identity: dict) -> None:
+        """EscrimeError where what the folder holds differs from `identity` in one of its parts."""
+        for part, new in identity.items():
+            difference = first_difference(old.get(part), json.loads(json.dumps(new)), part)
+            if difference:
+                raise EscrimeError(
+                    f"{self.path} belongs to another experiment ({difference}); "
+                    "give another folder with --out, or delete this one."
+                )
 
     def record_model(self, name: str, facts: dict) -> None:
         manifest = self.manifest
@@ -140,6 +138,18 @@ def first_difference(old, new, where: str) -> str | None:
         return None
     short = lambda value: str(value) if len(str(value)) < 60 else str(value)[:57] + "..."  # noqa: E731
     return f"{where} was {short(old)}, now {short(new)}"
+
+
+def provenance(device: str) -> dict:
+    """When, with which software and on what machine a result is made."""
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "escrime": __version__,
+        "versions": {package: _version(package) for package in PACKAGES},
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "hardware": hardware(device),
+    }
 
 
 def hardware(device: str) -> dict:

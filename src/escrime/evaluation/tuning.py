@@ -1,0 +1,159 @@
+"""`tune`: ε_max and N of prediction averaging by the clean-and-attacked trade-off, validated on other images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import nn
+
+from ..data import ImageSet
+from ..defenses import PredictionAveraging
+from .cases import Subject
+from .choosing import UNDEFENDED, Choice, attacked, choose, objective, paired, scores_by_point, share, table_of
+from .evaluation import Evaluation, evaluate
+from .shared_copies import Grid, halves, tuning_parts
+
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What `tune` found. records: one row per (ε_max, N, condition, image) of the choosing half; `correct` is the share of
+    noise draws that were right. table: one row per point, see `choosing.table_of`. validation: the candidate and the
+    undefended network on the other half. validated: the same in numbers."""
+
+    grid: Grid
+    records: pd.DataFrame
+    table: pd.DataFrame
+    choice: Choice
+    validation: Evaluation
+    validated: dict
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the candidate beats the undefended network on the other images too, by the exact paired test at 5 %."""
+        test = self.validated["tests"]["mean"]
+        return test["difference"] > 0 and test["p"] < SIGNIFICANT
+
+    @property
+    def sentence(self) -> str:
+        """The answer, with what it rests on."""
+        new, where = self.validated, f"the {self.grid.against} attack at ε = {self.grid.eps:g}"
+        setting = f"ε_max = {new['eps_max']:g} and N = {new['samples']}"
+        side = lambda name: f"{new[name]['clean'][0]:.1%} clean and {new[name]['attacked'][0]:.1%} attacked"  # noqa: E731
+        test = new["tests"]["mean"]
+        gain = f"{100 * test['difference']:+.1f}".replace("-", "−")
+        proof = (
+            f"on {new['n']} other images {side('candidate')}, undefended {side('undefended')}; the mean of both changes by "
+            f"{gain} points (standard error {100 * test['standard_error']:.1f}, exact paired test {_p(test['p'])})"
+        )
+        if self.choice.worth_it:
+            doubt = "" if self.confirmed else " These images do not confirm the gain."
+            return f"Against {where} choose {setting}: {proof}.{doubt}"
+        return f"Against {where} no setting is worth its cost: undefended is as good. The best of them, {setting}: {proof}."
+
+    @property
+    def notes(self) -> list[str]:
+        """What to know before quoting the answer."""
+        new, found = self.validated, []
+        weak = new["tests"]["adaptive over transfer"]
+        if self.grid.against == "adaptive" and weak["difference"] > 0 and weak["p"] < SIGNIFICANT:
+            found.append(
+                "The attack that ignores the defense does better than the adaptive one, which is then too weak to rely on; "
+                "counted is the better of the two. Try more steps."
+            )
+        if self.choice.worth_it and self.choice.chosen[0] == self.grid.eps_max[-1]:
+            found.append("The chosen ε_max is the largest of the grid; larger ones may be better.")
+        if self.choice.best[1] == self.grid.most:
+            found.append("The best N is the largest of the grid; larger ones may be better.")
+        return found
+
+
+def tune(
+    model: nn.Module,
+    data: ImageSet,
+    eps: float | str,
+    *,
+    eps_max: Sequence[float | str] = Grid.eps_max,
+    samples: Sequence[int] = Grid.samples,
+    against: str = Grid.against,
+    steps: int = Grid.steps,
+    draws: int = Grid.draws,
+    eot: int = Grid.eot,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+) -> Tuning:
+    """Choose ε_max and N of `PredictionAveraging(model, ε_max, N)` on one half of `data`, and validate them on the other.
+
+    model: the undefended classifier, images (N, C, H, W) in [0, 1] → logits (N, K), deterministic. data: at least 20 images.
+    eps, eps_max: fractions of the color range, or such as "8/255". draws: noise draws behind each score. eot: noise draws of
+    the average behind each gradient.
+
+    Three accuracies for each (ε_max, N), all verified and scored on the model itself: *clean*; *transfer*, PGD on the
+    undefended network, once for all points; *adaptive*, PGD through the average of N_max copies with expectation over its
+    noise, once per ε_max and scored for every N. For N < N_max the last is an approximation, too kind to small N: that attack
+    was not made for them. The validation repeats it for the true N, with more draws.
+
+    The choice, by the one-standard-error rule: the highest mean of clean and attacked accuracy; of the settings not below
+    that by more than one standard error of the paired difference, the cheapest (smallest N, then ε_max). The undefended
+    network is the cheapest of all: where no setting beats it by more than that, none is worth its cost. Attacked accuracy is
+    that under the transfer attack, or for against="adaptive" under the better of the two attacks.
+
+    Errors: EscrimeError for settings outside these, fewer than 20 images, or a model that is randomized or no torch module.
+    """
+    grid = Grid(eps, eps_max, samples, against, steps, draws, eot)
+    choosing, validating = halves(data, seed)
+    records = pd.concat([part for _, part in tuning_parts(model, choosing, grid, seed=seed, device=device)], ignore_index=True)
+    return conclude(model, validating, grid, records, seed=seed, device=device)
+
+
+def conclude(
+    model: nn.Module,
+    validating: ImageSet,
+    grid: Grid,
+    records: pd.DataFrame,
+    *,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+) -> Tuning:
+    """Choose by the records of the choosing half, and evaluate the candidate and the undefended network on the other."""
+    scores = {point: objective(found, grid.against).to_numpy() for point, found in scores_by_point(records).items()}
+    choice = choose(scores)
+    radius, copies = point = choice.candidate
+    if point == UNDEFENDED:  # it beats them all; the best of the others is looked at all the same
+        radius, copies = max((p for p in scores if p != UNDEFENDED), key=lambda p: scores[p].mean())
+    subjects = [Subject("model", model), Subject("model", PredictionAveraging(model, radius, copies), "ppa", model)]
+    attacks, epsilons = {"PGD": grid.attack}, [0.0, grid.eps]
+    evaluation = evaluate(subjects, validating, attacks, epsilons=epsilons, seed=seed, device=device, checks=False)
+    validated = {"eps_max": radius, "samples": copies} | _validated(evaluation, grid)
+    return Tuning(grid, records, table_of(records, grid.against, choice), choice, evaluation, validated)
+
+
+def _validated(evaluation: Evaluation, grid: Grid) -> dict:
+    """Accuracies with intervals of the candidate and the undefended network, and the paired tests between them."""
+    records = evaluation.records
+
+    def column(defense: str, threat: str, eps: float) -> pd.Series:
+        rows = records[(records["defense"] == defense) & (records["threat"] == threat) & ((records["eps"] - eps).abs() < 1e-9)]
+        return rows.set_index("image")["correct"]
+
+    def side(defense: str, transfer: str, adaptive: str) -> pd.DataFrame:
+        clean = column(defense, grid.against if defense == "ppa" else transfer, 0.0)
+        ignoring, knowing = (column(defense, threat, grid.eps) for threat in (transfer, adaptive))
+        return pd.DataFrame({"clean": clean, "transfer": ignoring, "adaptive": knowing})
+
+    sides = {"candidate": side("ppa", "transfer", "adaptive"), "undefended": side("none", "white-box", "white-box")}
+    values, found = {}, {"n": len(sides["candidate"])}
+    for name, scores in sides.items():
+        own = {"attacked": attacked(scores, grid.against), "mean": objective(scores, grid.against)}
+        values[name] = {condition: scores[condition] for condition in scores} | own
+        found[name] = {condition: share(each) for condition, each in values[name].items() if condition != "mean"}
+    first, second = values["candidate"], values["undefended"]
+    found["tests"] = {name: paired(first[name], second[name]) for name in ("clean", "attacked", "mean")}
+    found["tests"]["adaptive over transfer"] = paired(first["adaptive"], first["transfer"])
+    return found
+
+
+def _p(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"

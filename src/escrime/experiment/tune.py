@@ -1,0 +1,115 @@
+"""`escrime tune`: choose ε_max and N of prediction averaging for a model of the user's, in a folder that can be continued."""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+import torch
+from torch import nn
+
+from ..errors import EscrimeError
+from ..evaluation.shared_copies import Grid, halves, slices_in, tuning_parts
+from ..evaluation.tuning import conclude
+from ..files import whole, write_whole
+from ..training.processes import Processes
+from .assess import Assessment
+from .folder import RunFolder, about_images, provenance
+from .progress import Display
+from .question import Question, short_name
+from .tuned import answer, csv_of
+
+RESULT = "tune.json"
+PARTS = "parts"  # of the choosing half, one file per slice of the images
+
+
+def tune_model(
+    question: Question,
+    grid: Grid,
+    out: Path | str | None,
+    *,
+    device: torch.device,
+    command: str = "",
+    quiet: bool = False,
+) -> tuple[RunFolder, dict]:
+    """Choose ε_max and N for the model of `question` on its images, in the folder `out` (by default runs/tune-MODEL).
+
+    Returns the folder and what its tune.json holds. A finished folder is read, an interrupted one continued.
+    Errors: EscrimeError for a model or images that cannot be used, before anything is written, and for a folder that holds
+    the answer to another question.
+    """
+    folder = RunFolder(out or Path("runs") / f"tune-{short_name(question.model)}")
+    run = Assessment(question, folder, Display(quiet=quiet), device, Processes(device))
+    run.display.say(f"{question.model} on {question.images}")
+    if run.loaded.answers != "gradients" or not isinstance(run.loaded.model, nn.Module):
+        raise EscrimeError(
+            f"{question.model} gives no gradients, so an attack cannot be adaptive; give the model as a torch module."
+        )
+    choosing, validating = halves(run.test, question.seed)
+    identity = {"settings": _settings(question, grid), "dataset": about_images(run.test)}
+    if (folder / RESULT).exists():
+        old = _read(folder)
+        folder.refuse_another(old, identity)
+        if "verdict" in old:
+            return folder, old
+    elif folder.path.exists() and any(path.name != ".lock" for path in folder.path.iterdir()):
+        raise EscrimeError(f"{folder.path} exists and holds no {RESULT}; give another folder with --out.")
+    run.look()
+    with folder.lock():
+        if not (folder / RESULT).exists():
+            folder.write_json(RESULT, {"kind": "tuning", **provenance(str(device)), "command": command, **identity})
+        start = time.monotonic()
+        records = _measured(run, choosing, grid)
+        measured = time.monotonic()
+        with run.display.bar("Validate on the other half", None):
+            found = conclude(run.model, validating, grid, records, seed=question.seed, device=device)
+        seconds = {"choose": round(measured - start, 2), "validate": round(time.monotonic() - measured, 2)}
+        result = _read(folder) | answer(found, len(choosing), len(validating)) | {"seconds": seconds}
+        write_whole(folder / "tune.csv", csv_of(found.table))
+        _draw(folder, result)
+        folder.write_json(RESULT, result)  # last: with a verdict the folder is finished
+    return folder, result
+
+
+def _settings(question: Question, grid: Grid) -> dict:
+    named = ("model", "images", "limit", "size", "seed", "skip_unreadable")
+    return {name: getattr(question, name) for name in named} | asdict(grid)
+
+
+def _measured(run: Assessment, choosing, grid: Grid) -> pd.DataFrame:
+    """The records of the choosing half; slices that an earlier command finished are read."""
+    parts, total = run.folder / PARTS, slices_in(choosing)
+    path = lambda index: parts / f"{index:05d}.parquet"  # noqa: E731
+    done = [index for index in range(total) if path(index).exists()]
+    with run.display.bar("Choose by shared forwards", total * len(grid.eps_max)) as advance:
+        advance(len(done) * len(grid.eps_max), note="")
+        work = tuning_parts(
+            run.model,
+            choosing,
+            grid,
+            seed=run.question.seed,
+            device=run.device,
+            finished=lambda index: index in done,
+            step=lambda note: advance(note=note),
+        )
+        for index, frame in work:
+            with whole(path(index)) as temporary:
+                frame.to_parquet(temporary, index=False)
+    return pd.concat([pd.read_parquet(path(index)) for index in range(total)], ignore_index=True)
+
+
+def _draw(folder: RunFolder, result: dict) -> None:
+    from ..report.figures.pareto import draw_pareto
+
+    with TemporaryDirectory() as temporary:
+        for path in draw_pareto(result, Path(temporary)):
+            write_whole(folder / path.name, path.read_bytes())
+
+
+def _read(folder: RunFolder) -> dict:
+    try:
+        return json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EscrimeError(f"{folder / RESULT} cannot be read ({error}); delete it to start again.") from None

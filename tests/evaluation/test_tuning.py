@@ -1,0 +1,213 @@
+"""tune(): shared forwards say what the defense itself says; the front, the rule and the halves on tables made by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import escrime
+from escrime import PGD, EscrimeError, PredictionAveraging
+from escrime.data import ImageSet
+from escrime.evaluation.choosing import UNDEFENDED, choose, pareto_front, scores_by_point
+from escrime.evaluation.scoring import score
+from escrime.evaluation.shared_copies import Grid, halves, prefix_scores, tuning_parts
+from escrime.models.twin import Twin
+from escrime.randomness import row_keys
+
+QUICK = dict(eps_max=(0.05, 0.4), steps=3, draws=3)
+
+
+class Counted(nn.Module):
+    """Linear logits; counts the images it is shown, copies of it included."""
+
+    shown = 0
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("weight", torch.randn(4, 48, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, x):
+        Counted.shown += len(x)
+        return (x - 0.5).flatten(1) @ self.weight.T
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Counted()
+
+
+@pytest.fixture(scope="module")
+def images(model):
+    """60 images with the labels that the model gives them."""
+    pixels = np.random.default_rng(1).integers(0, 256, (60, 3, 4, 4), dtype=np.uint8)
+    labels = model(torch.from_numpy(pixels).float() / 255).argmax(1).numpy()
+    return ImageSet("squares", pixels, labels, tuple(f"i{n}" for n in range(60)), tuple("abcd"))
+
+
+@pytest.mark.parametrize("radius", [0.05, 0.4])
+def test_a_prefix_of_the_shared_copies_is_the_defense_itself(model, images, radius):
+    pixels, labels = images.batch(slice(None))
+    keys, samples = [(7, name, "here") for name in images.ids], (1, 2, 3, 8)
+    shared = prefix_scores(model, radius, samples, pixels, labels, keys, draws=5)
+    for n, scores in zip(samples, shared):
+        alone = score(PredictionAveraging(model, radius, n), pixels, labels, torch.full_like(labels, -1), keys, draws=5)
+        assert scores.tolist() == pytest.approx(alone.correct.tolist()), n
+    assert radius < 0.1 or not torch.equal(shared[1], shared[3]), "N must matter somewhere, or nothing was tested"
+
+
+def test_batches_and_order_change_nothing(model, images, monkeypatch):
+    grid = Grid(0.1, samples=(2, 4), **QUICK)
+    keys = ["eps_max", "samples", "condition", "image"]
+    run = lambda data: pd.concat([part for _, part in tuning_parts(model, data, grid)]).sort_values(keys, ignore_index=True)  # noqa: E731
+    whole = run(images)
+    monkeypatch.setattr("escrime.evaluation.images.PART", 7)
+    monkeypatch.setattr("escrime.evaluation.shared_copies.network_batch", lambda images: 12)
+    again = run(images.select(np.arange(60)[::-1]))
+    pd.testing.assert_frame_equal(whole[[*keys, "correct"]], again[[*keys, "correct"]])
+
+
+def test_the_accuracies_are_those_of_the_attacks(model, images):
+    """Undefended: what PGD leaves of the network. The largest N: what an adaptive attack made for it leaves."""
+    grid = Grid(0.1, samples=(2, 4), **QUICK)
+    (_, records), *_ = tuning_parts(model, images, grid, seed=5)
+    scores = scores_by_point(records)
+    assert set(scores) == {UNDEFENDED, (0.05, 2), (0.05, 4), (0.4, 2), (0.4, 4)}
+    pixels, labels = images.batch(slice(None))
+    moved = PGD(0.1, steps=3, early_stop=False)(model, pixels, labels, seed=5, ids=images.ids)
+    right = (model(moved).argmax(1) == labels).double()
+    own = scores[UNDEFENDED].loc[list(images.ids)]
+    assert own["transfer"].tolist() == own["adaptive"].tolist() == right.tolist() and (own["clean"] == 1).all()
+    assert 0 < right.mean() < 1
+    ppa = PredictionAveraging(model, 0.4, 4)
+    moved = PGD(0.1, steps=3, early_stop=False).against_noise(2)(Twin(ppa), pixels, labels, seed=5, ids=images.ids)
+    with row_keys([(99, name) for name in images.ids]):
+        fresh = (ppa(moved).argmax(1) == labels).double().mean()
+    assert scores[0.4, 4]["adaptive"].mean() == pytest.approx(float(fresh), abs=0.12)
+    assert scores[0.4, 4]["adaptive"].mean() < scores[0.4, 4]["clean"].mean()
+
+
+def passes(model, images, samples):
+    Counted.shown = 0
+    (_, records), *_ = tuning_parts(model, images, Grid(0.1, samples=samples, **QUICK))
+    return Counted.shown, records[["forwards", "backwards"]].sum() / len(images)
+
+
+def test_passes_do_not_grow_with_the_number_of_n(model, images):
+    alone, counted = passes(model, images, (8,))
+    together, shared = passes(model, images, (2, 3, 4, 5, 6, 8))
+    assert together == alone and shared.equals(counted)
+    fewer, _ = passes(model, images, (4,))
+    assert fewer < alone
+    # PGD of 3 steps also looks at its last iterate: once on the network, 8 copies × 2 draws through each of 2 ε_max.
+    assert counted["backwards"] == 4 + 2 * 4 * 16
+    assert counted["forwards"] == counted["backwards"] + 2 * 3 * 3 * 8, "and 3 conditions × 3 draws × 8 copies for each ε_max"
+    assert Grid(0.1, samples=(2, 3, 4, 5, 6, 8)).sharing == 28 / 8
+
+
+def test_the_front_of_a_table():
+    clean = [0.9, 0.8, 0.7, 0.8, 0.9, 0.5]
+    under = [0.1, 0.3, 0.5, 0.2, 0.1, 0.4]
+    assert pareto_front(clean, under).tolist() == [True, True, True, False, True, False]
+
+
+def constant(value, *others):
+    return np.array([value] * (40 - len(others)) + list(others), float)
+
+
+def test_the_one_standard_error_rule():
+    plain = constant(0.5)
+    best = constant(0.7, 0.0, 1.0, 0.0, 1.0)  # mean 0.68, and one standard error of its lead below
+    near = constant(0.66)
+    lead = best - near
+    assert 0 < lead.mean() < lead.std(ddof=1) / 40**0.5, "the table must stand where the rule decides"
+    points = {UNDEFENDED: plain, (0.3, 8): best, (0.3, 4): near, (0.1, 4): near, (0.1, 2): constant(0.6)}
+    found = choose(points)
+    assert found.best == (0.3, 8) and found.chosen == found.candidate == (0.1, 4) and found.worth_it
+    assert found.gain[0] == pytest.approx(best.mean() - 0.5)
+    assert found.behind == pytest.approx((lead.mean(), lead.std(ddof=1) / 40**0.5))
+    assert choose(points | {(0.4, 2): near}).chosen == (0.4, 2), "N comes first"
+    assert choose(points | {(0.3, 4): constant(0.9)}).chosen == (0.3, 4)
+
+
+def test_nothing_is_chosen_that_does_not_beat_the_undefended_network():
+    noisy = np.tile([0.0, 1.0], 20)  # mean 0.5, standard error 0.08
+    found = choose({UNDEFENDED: constant(0.45), (0.1, 4): noisy})
+    assert found.chosen == UNDEFENDED and not found.worth_it and found.candidate == (0.1, 4)
+    assert choose({UNDEFENDED: constant(0.4), (0.1, 4): noisy}).worth_it
+    assert choose({UNDEFENDED: constant(0.6), (0.1, 4): noisy}).best == UNDEFENDED
+
+
+def test_the_halves_are_disjoint_stratified_and_keep_to_their_seed(images):
+    first, second = halves(images, 0)
+    assert not set(first.ids) & set(second.ids) and set(first.ids) | set(second.ids) == set(images.ids)
+    counts = [np.bincount(half.labels, minlength=4) for half in (first, second)]
+    assert np.abs(counts[0] - counts[1]).max() <= 1 and len(first) == len(second)
+    backwards = halves(images.select(np.arange(60)[::-1]), 0)
+    assert set(backwards[0].ids) == set(first.ids)
+    assert set(halves(images, 1)[0].ids) != set(first.ids)
+
+
+def test_the_whole_answer(model, images):
+    found = escrime.tune(model, images, 0.1, samples=(2, 4), seed=2, **QUICK)
+    assert len(found.table) == 5 and found.table["chosen"].sum() == found.table["best"].sum() == 1
+    assert found.table["front"].any() and (found.table["n"] == 30).all()
+    assert set(found.records["image"]) == set(halves(images, 2)[0].ids)
+    assert set(found.validation.records["image"]) == set(halves(images, 2)[1].ids)
+    new, row = found.validated, found.validation.summary().query("defense == 'ppa' and threat == 'adaptive' and eps > 0")
+    assert new["candidate"]["adaptive"][0] == pytest.approx(row[row.attack == "PGD"]["accuracy"].item())
+    lower = min(new["candidate"]["adaptive"][0], new["candidate"]["transfer"][0])
+    assert new["candidate"]["attacked"][0] == pytest.approx(lower)
+    gap = new["tests"]["mean"]["difference"]
+    mean = {side: (new[side]["clean"][0] + new[side]["attacked"][0]) / 2 for side in ("candidate", "undefended")}
+    assert gap == pytest.approx(mean["candidate"] - mean["undefended"])
+    assert f"N = {new['samples']}" in found.sentence and "30 other images" in found.sentence
+    assert ("choose" in found.sentence) == found.choice.worth_it
+    transfer = escrime.tune(model, images, 0.1, samples=(2, 4), seed=2, against="transfer", **QUICK)
+    assert transfer.table["attacked"].equals(transfer.table["transfer"])
+
+
+class Rounded(Counted):
+    def forward(self, x):
+        return super().forward(torch.round(x * 16) / 16)
+
+
+def test_a_network_that_hides_its_gradients_is_attacked_all_the_same(images):
+    """Rounding has no gradient: PGD on the module itself would only ever try its random start."""
+    model, (pixels, labels) = Rounded(), images.batch(slice(None))
+    stuck = (model(PGD(0.1, steps=3)(model, pixels, labels)).argmax(1) == labels).double().mean()
+    (_, records), *_ = tuning_parts(model, images, Grid(0.1, samples=(2,), **QUICK))
+    left = records[records["condition"] != "clean"].groupby(["eps_max", "condition"])["correct"].mean()
+    assert (left < float(stuck) - 0.1).all(), left
+
+
+class Noisy(Counted):
+    def forward(self, x):
+        return super().forward(x) + torch.rand(len(x), 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"samples": (0, 2)}, "samples = 0"),
+        ({"samples": (1,)}, "undefended network"),
+        ({"eps_max": (0.0, 0.1)}, "noise of radius 0"),
+        ({"eps_max": (-0.1,)}, "negative"),
+        ({"eps": 0}, "eps = 0"),
+        ({"eps": 8}, "'8/255'"),
+        ({"against": "adaptative"}, "Did you mean 'adaptive'"),
+        ({"steps": 0}, "steps = 0"),
+        ({"data": "few"}, "19 images"),
+        ({"data": "pair"}, "ImageSet"),
+        ({"model": Noisy()}, "answers differently"),
+        ({"model": "callable"}, "function"),
+    ],
+)
+def test_bad_input_is_one_sentence(model, images, change, said):
+    values = {"model": model, "data": images, "eps": 0.1, "samples": (2,), **QUICK} | change
+    values["data"] = {"few": images.select(range(19)), "pair": images.batch(slice(None))}.get(
+        change.get("data"), values["data"]
+    )
+    values["model"] = (lambda x: x.mean((2, 3))) if change.get("model") == "callable" else values["model"]
+    with pytest.raises(EscrimeError, match=said):
+        escrime.tune(**values)
