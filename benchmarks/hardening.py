@@ -14,6 +14,7 @@ The folder keeps the weights and what was measured of each recipe: run again to 
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -139,7 +140,14 @@ def as_json(table: dict, options) -> str:
             histories[name] = rows.where(rows.notna(), None).to_dict("records")
     told = ("data", "arch", "size", "eps", "epochs", "clean_epochs", "learning_rate", "set", "steps", "subset", "limit")
     settings = {name: getattr(options, name) for name in told}
-    content = {"conditions": describe(options.device), "settings": settings, "table": table, "histories": histories}
+    command = "python -m benchmarks.hardening " + shlex.join(sys.argv[1:])
+    content = {
+        "command": command,
+        "conditions": describe(options.device),
+        "settings": settings,
+        "table": table,
+        "histories": histories,
+    }
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -231,3 +231,16 @@ def test_a_ratio_the_paired_test_does_not_confirm_is_partly(builder, tmp_path):
     built.analysis["wrn"] = {"C12": {"n": 64, "measures": {"loss_rise": after({"mean": 1.0}, 19.9, 1.4, 86.0, 0.46)}}}
     row = rows_of(built, tmp_path)["C12", "wrn", None]
     assert row["verdict"] == "partly" and "does not agree (p = 0.46)" in row["why"]
+
+
+@pytest.mark.parametrize("weights", ["none", "net.safetensors"])
+def test_only_a_pretrained_network_has_seen_the_validation_images(builder, tmp_path, weights):
+    built = builder(50, {"val": 30, "leak-free": 20}).model("wrn", "wide_resnet50_2")
+    built.sweep("wrn", "none", "white-box", "FGSM", {0: 0.9, 0.1: 0.5})
+    folder = built.write(tmp_path / "run")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["dataset"]["name"] = "imagenette"
+    manifest["experiment"]["models"] = {"wrn": {"weights": weights}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    why = {row["subset"]: row["why"] for row in judge(read_run(folder)) if row["id"] == "C1"}
+    assert ("has seen" in why["val"]) == (weights != "none") and "has seen" not in why["leak-free"]

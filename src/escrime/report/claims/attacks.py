@@ -34,8 +34,11 @@ def clean_accuracy(evidence: Evidence) -> Finding:
     why = f"the interval {'reaches' if reached else 'ends below'} 99.9%"
     if reached and point.low < 0.99:
         why += f", but with {point.n} images it is wide"
-    seen = evidence.run.manifest.get("dataset", {}).get("name") == "imagenette" and evidence.subset == "val"
-    if seen:
+    if (
+        evidence.subset == "val"
+        and evidence.pretrained
+        and evidence.run.manifest.get("dataset", {}).get("name") == "imagenette"
+    ):
         why += "; an ImageNet-pretrained network has seen 3,791 of the 3,925 val images in training"
     return Finding(REPRODUCED if reached else NOT_REPRODUCED, f"{point.text} of clean images, n = {point.n}", why, point)
 

@@ -51,6 +51,12 @@ class Evidence:
     model: str
     subset: str | None
 
+    @property
+    def pretrained(self) -> bool:
+        """Whether the model's training began with weights from elsewhere."""
+        models = self.run.manifest.get("experiment", {}).get("models", {})
+        return models.get(self.model, {}).get("weights", "none") != "none"
+
     def sweep(self, attack: str, defense: str = "none", threat: str = "white-box") -> Sweep | None:
         """The sweep with its clean images, or None when it was not run on this subset."""
         sweep = self.run.sweep(self.model, defense, threat, attack, self.subset)

@@ -1,0 +1,70 @@
+"""The figures of the page, in the look of the reports, from kept results."""
+
+from pathlib import Path
+
+import numpy as np
+
+from escrime.report.figures.curves import frame_axes, legend_above
+from escrime.report.figures.style import MARKERS, MUTED, color, headline, new_figure, save, styled
+from escrime.report.paper_points import IMAGES, POINTS
+from escrime.report.words import defense_name
+
+RECIPES = {"clean": "#d55e00", "fgsm-mixed": "#009e73", "n-fgsm": "#cc79a7", "pgd": "#0072b2", "trades": "#e69f00"}
+
+
+def fgsm(kept: dict, model: str, folder: Path, overlay: bool) -> str:
+    """% right under FGSM against ε* for every defense: transfer as in the paper (dashed), adaptive (solid)."""
+    curves = [c for c in kept["curves"] if c["model"] == model and c["attack"] == "FGSM" and c["score"] == "correct"]
+    subset = main_subset(curves)
+    shown = [curve for curve in curves if curve["subset"] == subset]
+    with styled():
+        legend = 0.4 + 0.165 * (len(shown) + len(POINTS["FGSM"]) * overlay)  # inches
+        height = 4 + legend
+        figure = new_figure(7.2, height)
+        axes = figure.subplots()
+        figure.subplots_adjust(left=0.1, right=0.98, bottom=0.55 / height, top=1 - legend / height)
+        headline(figure, f"{model} under FGSM" + (f", {subset} images" if subset else ""))
+        for curve in shown:
+            eps, share, low, high, n = np.array(curve["points"]).T
+            shade, ignored = color(curve["defense"]), curve["threat"] == "transfer"
+            axes.fill_between(eps, 100 * low, 100 * high, color=shade, alpha=0.1, linewidth=0)
+            axes.plot(
+                eps,
+                100 * share,
+                color=shade,
+                marker=MARKERS.get(curve["threat"], "o"),
+                markersize=4,
+                linestyle="--" if ignored else "-",
+                label=f"{defense_name(curve['defense'])}, {curve['threat']}, n = {int(n.max())}",
+            )
+        for defense, points in POINTS["FGSM"].items() if overlay else ():
+            style = {"color": color(defense), "marker": "x", "markersize": 4, "linewidth": 0.8, "linestyle": ":"}
+            axes.plot(list(points), list(points.values()), label=f"the paper, {defense_name(defense)}, n = {IMAGES}", **style)
+        frame_axes(axes, max(c["points"][-1][0] for c in shown), ylabel="% correct")
+        legend_above(axes)
+        return save(figure, folder, f"fgsm-{model}")[0].name
+
+
+def main_subset(curves: list[dict]) -> str | None:
+    names = list(dict.fromkeys(curve["subset"] for curve in curves))
+    return "leak-free" if "leak-free" in names else names[0]
+
+
+def epochs(found: dict, folder: Path) -> str:
+    """Probed FGSM and PGD accuracy after every epoch of each recipe."""
+    with styled():
+        figure = new_figure(9.2, 4.0)
+        left, right = figure.subplots(1, 2, sharey=True)
+        figure.subplots_adjust(left=0.07, right=0.98, bottom=0.13, top=0.78, wspace=0.06)
+        headline(figure, "More epochs of adversarial training")
+        for name, rows in found["histories"].items():
+            if rows[0].get("probe_pgd") is None:
+                continue
+            for axes, column in ((left, "probe_fgsm"), (right, "probe_pgd")):
+                axes.plot([row["epoch"] for row in rows], [100 * row[column] for row in rows], color=RECIPES[name], label=name)
+        for axes, what in ((left, "FGSM"), (right, "PGD-10")):
+            axes.set_xlabel("epoch")
+            axes.set_title(f"% right under {what}, held-back training images", loc="left", fontsize=9, color=MUTED)
+            axes.set_ylim(0, 100)
+        left.legend(loc="lower left", bbox_to_anchor=(0, 1.08), ncols=5, frameon=False)
+        return save(figure, folder, "epochs")[0].name
