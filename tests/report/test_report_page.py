@@ -13,8 +13,10 @@ import escrime.report
 from escrime.evaluation.statistics import wilson
 from escrime.report import draw_report, read_run
 from escrime.report.tables import class_table
+from escrime.report.words import fraction_text
 
 TARGET = 1  # the class DGSM aims at in the synthetic runs
+NAMES = ("PPA", "adversarial training", "adversarial training + PPA", "pgd-training")
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
@@ -82,6 +84,31 @@ def test_the_first_screen_answers(page):
     assert "adversarial training +36.0 and +36.0." in page.text
     low, high = (f"{100 * bound:.1f}%" for bound in wilson(21, 50))
     assert f"95%: {low} to {high}, n = 50" in page.text.replace("\xa0", " ")
+
+
+def test_verdicts_name_the_defenses_as_people_do(builder, tmp_path, escrime):
+    built = builder(20).model("net").sweep("net", "pgd-training", "adaptive", "FGSM", {0: 1.0, 0.1: 0.5})
+    for defense in ("adversarial-training+ppa", "adversarial-training", "ppa", "none"):
+        built.sweep("net", defense, "white-box" if defense == "none" else "adaptive", "FGSM", {0: 1.0, 0.1: 0.5})
+    folder = built.write(tmp_path / "run")
+    starts = [f"net{name} keeps 50.0% of 20" for name in ("", *(f" with {name}" for name in NAMES))]
+    said = re.findall(
+        r"<li><span[^>]*>[a-z ]+</span> (net[a-zA-Z+ -]*? keeps [0-9.]+% of 20)", draw_report(folder)[-1].read_text()
+    )
+    assert said == starts
+    _, markdown, _ = escrime("report", folder, "--format", "md")
+    assert re.findall(r"net[a-zA-Z+ -]*? keeps [0-9.]+% of 20", markdown) == starts
+    _, facts, _ = escrime("report", folder, "--format", "json")
+    found = [(verdict["defense"], verdict["sentence"].partition(" images")[0]) for verdict in json.loads(facts)["verdicts"]]
+    assert found == list(zip(("none", "ppa", "adversarial-training", "adversarial-training+ppa", "pgd-training"), starts))
+
+
+@pytest.mark.parametrize(
+    ("eps", "text"),
+    [(0.2, "0.2"), (0.1, "0.1"), (8 / 255, "8/255"), (round(1 / 255, 6), "1/255"), (0.5 / 255, "0.001961"), (0.0, "0")],
+)
+def test_eps_is_a_fraction_where_it_is_no_short_number(eps, text):
+    assert fraction_text(eps) == text
 
 
 def test_a_gain_that_may_be_none_is_called_so(builder, tmp_path):

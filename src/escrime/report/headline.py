@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, field
 
+from ..evaluation.names import defense_name
 from ..evaluation.records import UNDEFENDED, WORST, worst_case
 from .intervals import Point
 from .run import Run
 from .sweep import Sweep, one_sweep
-from .words import defense_name, eps_text, percent
+from .words import eps_text, percent
 
 TRANSFER, ADAPTIVE = "transfer", "adaptive"
 

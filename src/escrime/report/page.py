@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from ..evaluation.checks import Finding
 from ..evaluation.checks.verdict import Verdict, verdicts
+from ..evaluation.names import defense_name
 from ..evaluation.records import in_subset
 from .figures import Drawn
 from .gallery import gallery
@@ -18,7 +19,7 @@ from .interactive import chart, description
 from .run import Run
 from .tables import accuracy_tables, class_table, paired_tests, passes, stage_rows, training_rows
 from .validity import about, validity
-from .words import NETWORKS, THREATS, defense_name, eps_text, p_text, percent, slug
+from .words import NETWORKS, THREATS, eps_text, p_text, percent, slug
 
 SEVERITIES = {"alarm": "not-reproduced", "warning": "partly", "note": "not-tested", "passed": "reproduced"}
 TEMPLATES = Path(__file__).parent / "templates"
@@ -82,11 +83,7 @@ def trust(findings: list[Finding]) -> list[tuple[int, str, str]]:
 def verdicts_by_model(run: Run, findings: list[Finding], eps: float | None) -> dict[str, list[Verdict]]:
     """The verdicts on the main subset's images, by model."""
     said = [verdict for verdict in verdicts(run.records, findings, eps) if verdict.subset == (run.main_subset or "")]
-    places = {model: [defense for defense, _ in run.defenses(model)] for model in run.models}
-    return {
-        model: sorted((v for v in said if v.model == model), key=lambda v, order=order: order.index(v.defense))
-        for model, order in places.items()
-    }
+    return {model: [verdict for verdict in said if verdict.model == model] for model in run.models}
 
 
 def model_section(run: Run, head, drawn: list[Drawn]) -> dict:

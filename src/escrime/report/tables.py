@@ -5,12 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..evaluation.comparisons import Comparison, compare, per_class
+from ..evaluation.names import defense_name
 from ..evaluation.records import in_subset
 from ..evaluation.statistics import holm
 from .intervals import Point
 from .run import Run
 from .sweep import Sweep
-from .words import defense_name, duration, eps_text
+from .words import duration, eps_text
 
 ALPHA = 0.05
 MOST_CLASSES = 50  # rows of a class table: the weakest
