@@ -13,14 +13,14 @@ from PIL import Image
 from escrime.evaluation.statistics import wilson
 from escrime.report import draw_report, read_run
 from escrime.report.figures import style
-from escrime.report.gallery import LARGEST, gallery, png
+from escrime.report.gallery import LARGEST, embedded, gallery
 from escrime.report.interactive import PAPER, SHADES, SPARE_SHADES, WORST, chart, description, shades
 from escrime.report.page import TEMPLATES
 from escrime.report.paper_points import paper_points
 
 
 def pixels(uri: str) -> np.ndarray:
-    assert uri.startswith("data:image/png;base64,")
+    assert uri.startswith("data:image/")
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
 
 
@@ -175,7 +175,7 @@ def test_a_strip_says_when_it_turns(run):
 
 def test_a_large_photo_is_reduced():
     photo = np.random.default_rng(0).uniform(size=(3, 300, 200)).astype(np.float32)
-    small, thin = pixels(png(photo)), pixels(png(photo, thin=True))
+    small, thin = pixels(embedded(photo)), pixels(embedded(photo, thin=True))
     assert small.shape == thin.shape == (100, 66, 3) and max(small.shape) <= LARGEST
     assert small.std() < thin.std() / 2  # averaging fades noise, so a perturbation is thinned instead
     assert np.array_equal(thin[0, 0], (photo[:, 0, 0] * 255).round())

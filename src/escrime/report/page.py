@@ -23,6 +23,7 @@ from .words import NETWORKS, THREATS, eps_text, p_text, percent, slug
 
 SEVERITIES = {"alarm": "not-reproduced", "warning": "partly", "note": "not-tested", "passed": "reproduced"}
 TEMPLATES = Path(__file__).parent / "templates"
+PHOTOS = " Photos are compressed on this page; figures/ holds them as they were attacked."
 
 
 def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
@@ -119,7 +120,7 @@ def shown(figure: Drawn) -> dict:
         "id": name,
         "label": figure_label(figure.name),
         "title": figure.title,
-        "caption": figure.caption,
+        "caption": figure.caption + (PHOTOS if "data:image/jpeg" in svg else ""),
         "svg": Markup(svg),
     }
 
