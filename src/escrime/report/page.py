@@ -122,6 +122,7 @@ def shown(figure: Drawn) -> dict:
         "title": figure.title,
         "caption": figure.caption + (PHOTOS if "data:image/jpeg" in svg else ""),
         "svg": Markup(svg),
+        "wide": figure.wide,
     }
 
 
@@ -176,5 +177,10 @@ def flat(settings: dict, prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, dict) and value:
             rows += flat(value, f"{prefix}{name}.")
         elif value is not None:
-            rows.append((f"{prefix}{name}", ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
+            rows.append((f"{prefix}{name}", ", ".join(map(plain, value)) if isinstance(value, list) else plain(value)))
     return rows
+
+
+def plain(value) -> str:
+    """A number with as many digits as anyone reads; anything else as it is."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
