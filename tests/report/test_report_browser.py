@@ -301,3 +301,29 @@ def test_it_opens_at_once(browser, large):
     assert browser.js("document.querySelectorAll('*').length") < 20_000
     assert browser.js("[...document.scripts].reduce((sum, script) => sum + script.textContent.length, 0)") < 100_000
     assert large.stat().st_size < 2_000_000
+
+
+@pytest.fixture(scope="module")
+def five(paper_curves, tmp_path_factory):
+    """A page with five defenses, nine curves: both of the paper's at once, and another recipe with a long name."""
+    built = paper_curves(50)
+    for defense in ("adversarial-training+ppa", "adversarial training by forty steps of projected gradients"):
+        for threat in ("transfer", "adaptive"):
+            built.sweep("wrn", defense, threat, "FGSM", {0: 0.9, 0.1: 0.6, 0.3: 0.2})
+    return draw_report(built.write(tmp_path_factory.mktemp("five") / "run"))[-1]
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_five_defenses_have_colors_and_switches_that_fit(browser, five, width):
+    browser.open(five, width=width, dark=width == 390)
+    drawn = browser.js(
+        "[...document.querySelectorAll('.chart .curve')].map(c => [c.dataset.defense, getComputedStyle(c).stroke])"
+    )
+    assert len(drawn) == 9 and len({color for _, color in drawn}) == len({defense for defense, _ in drawn}) == 5
+    assert browser.js("document.documentElement.scrollWidth <= innerWidth")
+    inside = "(e => e.getBoundingClientRect().right <= document.querySelector('.chart').getBoundingClientRect().right + 0.5)"
+    assert browser.js(f"[...document.querySelectorAll('.chart .controls label, .reading table')].every({inside})")
+    assert browser.js("document.querySelectorAll('.chart .band').length") == 0  # nine bands show nothing but gray
+    browser.click(".chart input[value='95% intervals']")
+    assert browser.js("document.querySelectorAll('.chart .band').length") == 9
+    assert browser.errors == []

@@ -12,6 +12,7 @@ import pytest
 import escrime.report
 from escrime.evaluation.statistics import wilson
 from escrime.report import draw_report, read_run
+from escrime.report.page import flat
 from escrime.report.tables import class_table
 from escrime.report.words import fraction_text
 
@@ -117,6 +118,28 @@ def test_a_gain_that_may_be_none_is_called_so(builder, tmp_path):
     built.sweep("net", "ppa", "adaptive", "FGSM", {0: 1.0, 0.1: 0.51})
     text = Page(draw_report(built.write(tmp_path / "run"))[-1].read_text()).text
     assert "PPA is worth +30.0 points against an attacker who ignores it but nothing clear (+1.0) against one" in text
+
+
+def test_two_gains_that_may_be_none_are_no_contrast(builder, tmp_path):
+    built = builder(100).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5})
+    for threat, share in (("transfer", 0.51), ("adaptive", 0.5)):
+        built.sweep("net", "ppa", threat, "FGSM", {0: 1.0, 0.1: share})
+    folder = built.write(tmp_path / "run")
+    (folder / "training" / "net--ppa.csv").write_text("epoch,loss,probe\n1,0.123456789,\n")
+    text = Page(draw_report(folder)[-1].read_text()).text
+    assert "nothing clear (+1.0 points) against an attacker who ignores it and nothing clear (+0.0) against one" in text
+    assert "net, PPA: epoch 1, loss 0.1235 (last epoch)" in text  # the probe was not measured then
+
+
+@pytest.mark.parametrize(
+    ("settings", "rows"),
+    [
+        ({"a": {"b": 0.29586962905026026, "c": None}}, [("a.b", "0.29587")]),
+        ({"eps": [0.1, 8 / 255], "on": True, "n": 12345678}, [("eps", "0.1, 0.0313725"), ("on", "True"), ("n", "12345678")]),
+    ],
+)
+def test_numbers_have_the_digits_anyone_reads(settings, rows):
+    assert flat(settings) == rows
 
 
 def test_tables_hold_the_records(page):

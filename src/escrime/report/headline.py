@@ -111,7 +111,8 @@ def worth_text(gains: list[tuple[str, Point | None, Point | None]]) -> str:
             said.append(f"{name} {signed(ignored)} and {signed(known)}")
         elif ignored:
             said.append(f"{name} is worth {signed(ignored, ' points')} against an attacker who ignores it")
-            but = "but" if known and known.value < ignored.value else "and"
+            told_apart = known and not (unclear(ignored) and unclear(known))
+            but = "but" if told_apart and known.value < ignored.value else "and"
             said[-1] += f" {but} {signed(known)} against one who knows it" if known else " (one who knows it: not measured)"
             spelled = spelled or known is not None
         elif known:
@@ -122,4 +123,8 @@ def worth_text(gains: list[tuple[str, Point | None, Point | None]]) -> str:
 def signed(gain: Point, unit: str = "") -> str:
     """The gain in points with its sign; "nothing clear" where its interval holds zero."""
     number = f"{100 * gain.value:+.1f}{unit}".replace("-", "−")
-    return f"nothing clear ({number})" if gain.low <= 0 <= gain.high else number
+    return f"nothing clear ({number})" if unclear(gain) else number
+
+
+def unclear(gain: Point) -> bool:
+    return gain.low <= 0 <= gain.high
