@@ -235,7 +235,7 @@ def test_on_paper_it_is_short_and_no_figure_is_split(page):
     kept = "[...document.querySelectorAll('figure, .card, .finding')].map(e => getComputedStyle(e).breakInside)"
     assert set(page.js(kept)) == {"avoid"}
     heights = page.js("[...document.querySelectorAll('figure')].map(e => e.getBoundingClientRect().height)")
-    assert max(heights) < 269 * 96 / 25.4  # A4 without its margins: a taller one would be split all the same
+    assert max(heights) < 251 * 96 / 25.4  # a letter without its margins: a taller one would be split all the same
 
 
 def test_a_link_to_a_folded_figure_opens_it(page):
