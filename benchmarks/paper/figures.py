@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
+from escrime.evaluation.names import defense_name
 from escrime.report.figures.curves import frame_axes, legend_above
-from escrime.report.figures.style import MARKERS, MUTED, color, headline, new_figure, save, styled
+from escrime.report.figures.style import COLORS, INK, MARKERS, MUTED, SPARE_COLORS, headline, new_figure, save, styled
 from escrime.report.paper_points import IMAGES, POINTS
-from escrime.report.words import defense_name
 
-RECIPES = {"clean": "#d55e00", "fgsm-mixed": "#009e73", "n-fgsm": "#cc79a7", "pgd": "#0072b2", "trades": "#e69f00"}
+SHADES = COLORS | {"adversarial-training+ppa": SPARE_COLORS[0]}
+RECIPES = dict(zip(("fgsm-mixed", "n-fgsm", "pgd", "trades"), (COLORS["adversarial-training"], *SPARE_COLORS)))
 
 
 def fgsm(kept: dict, model: str, folder: Path, overlay: bool) -> str:
@@ -26,7 +27,7 @@ def fgsm(kept: dict, model: str, folder: Path, overlay: bool) -> str:
         headline(figure, f"{model} under FGSM" + (f", {subset} images" if subset else ""))
         for curve in shown:
             eps, share, low, high, n = np.array(curve["points"]).T
-            shade, ignored = color(curve["defense"]), curve["threat"] == "transfer"
+            shade, ignored = SHADES.get(curve["defense"], INK), curve["threat"] == "transfer"
             axes.fill_between(eps, 100 * low, 100 * high, color=shade, alpha=0.1, linewidth=0)
             axes.plot(
                 eps,
@@ -38,7 +39,7 @@ def fgsm(kept: dict, model: str, folder: Path, overlay: bool) -> str:
                 label=f"{defense_name(curve['defense'])}, {curve['threat']}, n = {int(n.max())}",
             )
         for defense, points in POINTS["FGSM"].items() if overlay else ():
-            style = {"color": color(defense), "marker": "x", "markersize": 4, "linewidth": 0.8, "linestyle": ":"}
+            style = {"color": COLORS[defense], "marker": "x", "markersize": 4, "linewidth": 0.8, "linestyle": ":"}
             axes.plot(list(points), list(points.values()), label=f"the paper, {defense_name(defense)}, n = {IMAGES}", **style)
         frame_axes(axes, max(c["points"][-1][0] for c in shown), ylabel="% correct")
         legend_above(axes)

@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
+from escrime.evaluation.names import defense_name
 from escrime.files import write_whole
 from escrime.report.markdown import inline, table
 from escrime.report.paper_points import POINTS
-from escrime.report.words import defense_name, duration, eps_text
+from escrime.report.words import duration, eps_text
 
 from . import figures, questions
 

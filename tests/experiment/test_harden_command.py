@@ -34,7 +34,7 @@ def test_before_and_after_in_one_report(hardened):
     left = records[records.eps > 0].groupby(["defense", "image"]).correct.min().groupby("defense").mean()
     assert left["adversarial-training"] > left["none"]
     assert "adversarial training" in (out / "report.html").read_text().lower()
-    assert "lenet with adversarial-training keeps" in result.output
+    assert "lenet with adversarial training keeps" in result.output
     settings = json.loads((out / "manifest.json").read_text())["experiment"]
     assert settings["objective"]["name"] == "n-fgsm" and settings["training"]["epochs"] == 6
 

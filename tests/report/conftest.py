@@ -164,19 +164,21 @@ def add_slider(builder: RunBuilder, model: str) -> None:
     )  # fmt: skip
 
 
-def paper_builder(n: int = 50) -> RunBuilder:
-    """The paper's own curves as records of one network, with an adaptive attack that breaks PPA."""
-    built = RunBuilder(n).model("wrn", "wide_resnet50_2")
+def paper_builder(n: int = 50, **models: str) -> RunBuilder:
+    """The paper's own curves as records of one network, or of each of `models`, with an adaptive attack that breaks PPA."""
+    built = RunBuilder(n)
     fgsm, dgsm = POINTS["FGSM"], POINTS["DGSM"]
-    built.sweep("wrn", "none", "white-box", "FGSM", as_shares(fgsm["none"]))
-    built.sweep("wrn", "none", "white-box", "DGSM", as_shares(dgsm["none"]))
-    built.sweep("wrn", "ppa", "transfer", "FGSM", as_shares(fgsm["ppa"]), draws=8)
-    built.sweep("wrn", "ppa", "adaptive", "FGSM", {e: 0.94 if e == 0 else 0.10 for e in fgsm["ppa"]}, draws=8)
-    built.sweep("wrn", "ppa", "transfer", "DGSM", as_shares(dgsm["ppa"]), draws=8)
-    built.sweep("wrn", "ppa", "adaptive", "DGSM", {e: 0.12 if e < 0.005 else 0.9 for e in dgsm["ppa"]}, draws=8)
-    for threat in ("transfer", "adaptive"):
-        built.sweep("wrn", "adversarial-training", threat, "FGSM", as_shares(fgsm["adversarial-training"]))
-        built.sweep("wrn", "adversarial-training", threat, "DGSM", dict.fromkeys(dgsm["ppa"], 0.12))
+    for name, stands_for in (models or {"wrn": "wide_resnet50_2"}).items():
+        built.model(name, stands_for)
+        built.sweep(name, "none", "white-box", "FGSM", as_shares(fgsm["none"]))
+        built.sweep(name, "none", "white-box", "DGSM", as_shares(dgsm["none"]))
+        built.sweep(name, "ppa", "transfer", "FGSM", as_shares(fgsm["ppa"]), draws=8)
+        built.sweep(name, "ppa", "adaptive", "FGSM", {e: 0.94 if e == 0 else 0.10 for e in fgsm["ppa"]}, draws=8)
+        built.sweep(name, "ppa", "transfer", "DGSM", as_shares(dgsm["ppa"]), draws=8)
+        built.sweep(name, "ppa", "adaptive", "DGSM", {e: 0.12 if e < 0.005 else 0.9 for e in dgsm["ppa"]}, draws=8)
+        for threat in ("transfer", "adaptive"):
+            built.sweep(name, "adversarial-training", threat, "FGSM", as_shares(fgsm["adversarial-training"]))
+            built.sweep(name, "adversarial-training", threat, "DGSM", dict.fromkeys(dgsm["ppa"], 0.12))
     return built
 
 
@@ -186,13 +188,13 @@ def builder():
     return RunBuilder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def paper_curves():
-    """A function n → RunBuilder with the paper's own curves on n images."""
+    """A function (n, network="whom it stands for", …) → RunBuilder with the paper's own curves on n images."""
     return paper_builder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def with_examples():
     return add_examples
 
@@ -218,6 +220,11 @@ def add_surfaces(built: RunBuilder, model: str) -> None:
             "surfaces": {"images": both, "weights": both, "axis": axis, "n": 32},
         }
     }
+
+
+@pytest.fixture(scope="session")
+def with_slider():
+    return add_slider
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import re
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -11,12 +13,14 @@ from PIL import Image
 from escrime.evaluation.statistics import wilson
 from escrime.report import draw_report, read_run
 from escrime.report.figures import style
-from escrime.report.gallery import LARGEST, gallery, png
-from escrime.report.interactive import PAPER, SHADES, WORST, chart, description, shade
+from escrime.report.gallery import LARGEST, embedded, gallery
+from escrime.report.interactive import PAPER, SHADES, SPARE_SHADES, WORST, chart, description, shades
+from escrime.report.page import TEMPLATES
+from escrime.report.paper_points import paper_points
 
 
 def pixels(uri: str) -> np.ndarray:
-    assert uri.startswith("data:image/png;base64,")
+    assert uri.startswith("data:image/")
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
 
 
@@ -83,9 +87,68 @@ def test_images_that_were_not_measured_are_not_counted(builder, tmp_path):
 
 def test_the_colors_are_those_of_the_figures():
     """The page names a color, the figures hold it; both must stay the same choice."""
-    assert {defense: style.THEME[value] for defense, value in style.COLORS.items()} == SHADES
-    for name in ("jpeg", "my defense", "smoothing"):
-        assert shade(name) == ("purple", "amber", "sky")[style.SPARE_COLORS.index(style.color(name))]
+    assert {defense: SHADES[defense] for defense in style.COLORS} == {d: style.THEME[c] for d, c in style.COLORS.items()}
+
+
+def test_seven_defenses_have_seven_colors_the_same_for_all_models(builder, tmp_path):
+    others, built = ["pgd", "trades", "jpeg"], builder(10)
+    for model, defenses in (("first", [*SHADES, *others]), ("second", ["none", "jpeg"])):
+        built.model(model)
+        for defense in defenses:
+            threat = "white-box" if defense == "none" else "adaptive"
+            built.sweep(model, defense, threat, "FGSM", {0: 1.0, 0.1: 0.5})
+    run = read_run(built.write(tmp_path))
+    colors = shades(run)
+    assert len(set(colors.values())) == len(colors) == 7
+    first, second = (chart(run, model)["views"][0]["curves"] for model in ("first", "second"))
+    assert {curve["color"] for curve in second} == {"orange", colors["jpeg"]} <= {curve["color"] for curve in first}
+
+
+# Machado, Oliveira and Fernandes (2009), the whole loss of one kind of cone, on linear RGB.
+SEEN = {
+    "all cones": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+}
+TO_CONES = [[0.41222, 0.53633, 0.05145], [0.21190, 0.68070, 0.10740], [0.08830, 0.28172, 0.62998]]
+TO_OKLAB = [[0.21045, 0.79362, -0.00407], [1.97800, -2.42859, 0.45059], [0.02590, 0.78277, -0.80868]]
+
+
+def linear(color: str) -> np.ndarray:
+    value = np.array([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+
+
+@pytest.mark.parametrize("theme", [0, 1, 2], ids=["light", "dark", "paper"])
+def test_the_colors_are_told_apart_with_and_without_all_cones(theme):
+    """Distances in OKLab, where 2 is just visible side by side; and 3 to 1 against the page, as WCAG asks of lines."""
+    css = (TEMPLATES / "report.css").read_text(encoding="utf-8").split(":root {")[1 + theme].partition("}")[0]
+    values = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", css))
+    colors = {name: linear(values[name]) for name in [*SHADES.values(), *SPARE_SHADES]}
+    for name, color in colors.items():
+        bright, dim = sorted(
+            (float(c @ [0.2126, 0.7152, 0.0722]) + 0.05 for c in (color, linear(values["page"]))), reverse=True
+        )
+        assert bright / dim >= 3, name
+    for vision, matrix in SEEN.items():
+        seen = {n: TO_OKLAB @ np.cbrt(TO_CONES @ np.clip(matrix @ c, 0, 1)) for n, c in colors.items()}
+        for first, second in combinations(seen, 2):
+            assert 100 * np.linalg.norm(seen[first] - seen[second]) > 8, (vision, first, second)
+
+
+@pytest.mark.parametrize(
+    ("network", "attack", "defense", "last", "count"),
+    [
+        ("wide_resnet50_2", "FGSM", "ppa", 0.3, 12),
+        ("wide_resnet50_2", "FGSM", "ppa", 0.1, 5),  # what lies beyond the sweep is left out
+        ("wide_resnet50_2", "DGSM", "none", 0.3, 0),  # a sweep to 0.015 in the corner of one to 0.3
+        ("wide_resnet50_2", "FGSM", "jpeg", 0.3, 0),
+        ("googlenet", "FGSM", "ppa", 0.3, 0),
+        (None, "FGSM", "ppa", 0.3, 0),
+    ],
+)
+def test_the_papers_points_stand_where_they_belong(network, attack, defense, last, count):
+    assert len(paper_points(network, attack, defense, last)) == count
 
 
 def test_cards_say_before_after_and_scale(run):
@@ -112,7 +175,7 @@ def test_a_strip_says_when_it_turns(run):
 
 def test_a_large_photo_is_reduced():
     photo = np.random.default_rng(0).uniform(size=(3, 300, 200)).astype(np.float32)
-    small, thin = pixels(png(photo)), pixels(png(photo, thin=True))
+    small, thin = pixels(embedded(photo)), pixels(embedded(photo, thin=True))
     assert small.shape == thin.shape == (100, 66, 3) and max(small.shape) <= LARGEST
     assert small.std() < thin.std() / 2  # averaging fades noise, so a perturbation is thinned instead
     assert np.array_equal(thin[0, 0], (photo[:, 0, 0] * 255).round())

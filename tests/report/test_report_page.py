@@ -12,9 +12,12 @@ import pytest
 import escrime.report
 from escrime.evaluation.statistics import wilson
 from escrime.report import draw_report, read_run
+from escrime.report.page import flat
 from escrime.report.tables import class_table
+from escrime.report.words import fraction_text
 
 TARGET = 1  # the class DGSM aims at in the synthetic runs
+NAMES = ("PPA", "adversarial training", "adversarial training + PPA", "pgd-training")
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
@@ -84,12 +87,59 @@ def test_the_first_screen_answers(page):
     assert f"95%: {low} to {high}, n = 50" in page.text.replace("\xa0", " ")
 
 
+def test_verdicts_name_the_defenses_as_people_do(builder, tmp_path, escrime):
+    built = builder(20).model("net").sweep("net", "pgd-training", "adaptive", "FGSM", {0: 1.0, 0.1: 0.5})
+    for defense in ("adversarial-training+ppa", "adversarial-training", "ppa", "none"):
+        built.sweep("net", defense, "white-box" if defense == "none" else "adaptive", "FGSM", {0: 1.0, 0.1: 0.5})
+    folder = built.write(tmp_path / "run")
+    starts = [f"net{name} keeps 50.0% of 20" for name in ("", *(f" with {name}" for name in NAMES))]
+    said = re.findall(
+        r"<li><span[^>]*>[a-z ]+</span> (net[a-zA-Z+ -]*? keeps [0-9.]+% of 20)", draw_report(folder)[-1].read_text()
+    )
+    assert said == starts
+    _, markdown, _ = escrime("report", folder, "--format", "md")
+    assert re.findall(r"net[a-zA-Z+ -]*? keeps [0-9.]+% of 20", markdown) == starts
+    _, facts, _ = escrime("report", folder, "--format", "json")
+    found = [(verdict["defense"], verdict["sentence"].partition(" images")[0]) for verdict in json.loads(facts)["verdicts"]]
+    assert found == list(zip(("none", "ppa", "adversarial-training", "adversarial-training+ppa", "pgd-training"), starts))
+
+
+@pytest.mark.parametrize(
+    ("eps", "text"),
+    [(0.2, "0.2"), (0.1, "0.1"), (8 / 255, "8/255"), (round(1 / 255, 6), "1/255"), (0.5 / 255, "0.001961"), (0.0, "0")],
+)
+def test_eps_is_a_fraction_where_it_is_no_short_number(eps, text):
+    assert fraction_text(eps) == text
+
+
 def test_a_gain_that_may_be_none_is_called_so(builder, tmp_path):
     built = builder(100).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5})
     built.sweep("net", "ppa", "transfer", "FGSM", {0: 1.0, 0.1: 0.8})
     built.sweep("net", "ppa", "adaptive", "FGSM", {0: 1.0, 0.1: 0.51})
     text = Page(draw_report(built.write(tmp_path / "run"))[-1].read_text()).text
     assert "PPA is worth +30.0 points against an attacker who ignores it but nothing clear (+1.0) against one" in text
+
+
+def test_two_gains_that_may_be_none_are_no_contrast(builder, tmp_path):
+    built = builder(100).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5})
+    for threat, share in (("transfer", 0.51), ("adaptive", 0.5)):
+        built.sweep("net", "ppa", threat, "FGSM", {0: 1.0, 0.1: share})
+    folder = built.write(tmp_path / "run")
+    (folder / "training" / "net--ppa.csv").write_text("epoch,loss,probe\n1,0.123456789,\n")
+    text = Page(draw_report(folder)[-1].read_text()).text
+    assert "nothing clear (+1.0 points) against an attacker who ignores it and nothing clear (+0.0) against one" in text
+    assert "net, PPA: epoch 1, loss 0.1235 (last epoch)" in text  # the probe was not measured then
+
+
+@pytest.mark.parametrize(
+    ("settings", "rows"),
+    [
+        ({"a": {"b": 0.29586962905026026, "c": None}}, [("a.b", "0.29587")]),
+        ({"eps": [0.1, 8 / 255], "on": True, "n": 12345678}, [("eps", "0.1, 0.0313725"), ("on", "True"), ("n", "12345678")]),
+    ],
+)
+def test_numbers_have_the_digits_anyone_reads(settings, rows):
+    assert flat(settings) == rows
 
 
 def test_tables_hold_the_records(page):

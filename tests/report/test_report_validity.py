@@ -91,12 +91,12 @@ def test_the_page_says_it_in_words_with_the_evidence_folded(builder, tmp_path):
     section = page[page.index('<section id="validity">') :]
     section = section[: section.index("</section>")]
     first = re.search(r"<li>.*?</li>", section, re.S)[0]
-    words = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", first[: first.index("<details>")])).strip()
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", first[: first.index("<details")])).strip()
     assert words == (
         "alarm Gradient zero (net, PPA, adaptive). The input gradient is zero (&lt;3 of 4). A stronger attack was run because "
         "of this, and its number stands. What to do: Go around it."
     )
-    assert "<details>" in first and "<details open" not in first
+    assert "<details" in first and "<details open" not in first
     assert re.search(r'<th scope="row">medians\.ratio</th>\s*<td>0\.5</td>', first)
     passed = len(validity(read_run(folder))) - 1
     assert f"1 alarm, 0 warnings, 0 notes, {passed} passed" in re.sub(r"\s+", " ", section)

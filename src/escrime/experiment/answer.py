@@ -10,6 +10,7 @@ from ..evaluation.comparisons import per_class
 from ..evaluation.records import STRONGER, in_subset, read_records, summarize, worst_case
 from ..evaluation.statistics import wilson
 from ..report.validity import read_verdicts
+from ..report.words import fraction_text
 from .assess import Assessment
 
 WEAKEST = 5  # classes
@@ -60,7 +61,7 @@ def show(run: Assessment, found: dict) -> None:
     grid = sorted({round(row["eps"], 6) for row in found["attacks"]})  # the worst case's ε are rounded
     table.add_column("attack")
     for eps in grid:
-        table.add_column("clean" if eps == 0 else f"ε = {_fraction(eps)}", justify="right")
+        table.add_column("clean" if eps == 0 else f"ε = {fraction_text(eps)}", justify="right")
     rows: dict[str, dict] = {}
     for row in found["attacks"]:
         name = "worst case of all" if row["attack"].startswith("worst") else _title(row["attack"])
@@ -69,7 +70,7 @@ def show(run: Assessment, found: dict) -> None:
         table.add_row(name, *[_cell(rows[name].get(eps)) for eps in grid])
     say(table)
     weak = ", ".join(f"{row['class']} {row['accuracy']:.0%} of {row['n']}" for row in found["weakest"])
-    say(f"Weakest classes at ε = {_fraction(found['eps'])}: {weak}.")
+    say(f"Weakest classes at ε = {fraction_text(found['eps'])}: {weak}.")
     if found["threat"] != "white-box":
         say(f"Threat model: {found['threat']} only. Gradients were not used; who has them may do better.")
     if found["open"]:
@@ -84,9 +85,3 @@ def _title(attack: str) -> str:
 
 def _cell(row: dict | None) -> str:
     return "" if row is None else f"{row['accuracy']:.1%} [{100 * row['low']:.0f}–{100 * row['high']:.0f}]"
-
-
-def _fraction(eps: float) -> str:
-    """8/255 where ε is a whole number of gray levels, else the number."""
-    levels = 255 * eps
-    return f"{levels:.0f}/255" if abs(levels - round(levels)) < 1e-4 and round(levels) else f"{eps:g}"

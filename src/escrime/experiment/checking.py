@@ -12,6 +12,7 @@ from ..evaluation.checks.verdict import verdicts
 from ..evaluation.effort import Effort
 from ..evaluation.evaluation import probe
 from ..evaluation.images import PART, Images
+from ..evaluation.names import defense_name
 from ..evaluation.records import write_part
 from ..evaluation.stronger import grounds, stronger_parts
 from ..evaluation.work import Passes, passes_of_check
@@ -27,7 +28,7 @@ def expected_checks(run: Run, model: str) -> Iterator[tuple[str, Passes, int]]:
     for case in as_cases(run.subjects(model, untrained=True)) if run.experiment.checks.enabled else []:
         if case.threat != "transfer" and not list((run.folder / "checks").glob(f"{'--'.join(case.name)}--*.json")):
             probe_passes, stronger = passes_of_check(case, effort)
-            where = "" if case.subject.defense == "none" else f", {case.subject.defense}"
+            where = "" if case.subject.defense == "none" else f", {defense_name(case.subject.defense)}"
             yield f"probe{where}", probe_passes, min(effort.images, PART, len(run.test))
             yield f"stronger attack{where}", stronger, len(sample_of(run, case) or run.test)
 
@@ -78,7 +79,7 @@ def check(
                 write_part(frame, folder / "records" / f"{part.key}.parquet")
             # Last, for what it stands for is complete when it exists.
             write_whole(path, json.dumps([finding.as_dict() for finding in findings], indent=2, ensure_ascii=False) + "\n")
-            advance(note=ground.case.subject.defense)
+            advance(note=defense_name(ground.case.subject.defense))
 
 
 def finish_checks(folder: RunFolder, about_data: list[Finding], headline: float) -> None:

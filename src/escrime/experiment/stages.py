@@ -13,6 +13,7 @@ from ..evaluation.checks.data import data_findings
 from ..evaluation.engine import evaluate_parts, step_of
 from ..evaluation.flatness import flatness
 from ..evaluation.images import PART, slices
+from ..evaluation.names import defense_name
 from ..evaluation.records import write_part
 from ..evaluation.work import passes_of_case
 from ..files import write_whole
@@ -134,7 +135,11 @@ def evaluate(run: Run, model: str) -> None:
             samples=run.samples,
         ):
             write_part(frame, records / f"{part.key}.parquet")
-            defense = "" if part.case.subject.defense == "none" else f" on {part.case.subject.defense}, {part.case.threat}"
+            defense = (
+                ""
+                if part.case.subject.defense == "none"
+                else f" on {defense_name(part.case.subject.defense)}, {part.case.threat}"
+            )
             key = (*part.case.name, part.attack)
             advance(cost[key] * frame["image"].nunique(), note=f"{part.attack}{defense}")
     if run.experiment.checks.enabled:

@@ -1,13 +1,11 @@
 """The recorded pictures as the page shows them: cards before and after, and images under a growing ε."""
 
-import base64
-import io
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
-from .figures.examples import SHARP_BELOW, as_pixels, attack_words, scaled
+from .figures.examples import as_pixels, attack_words, scaled
+from .pictures import SHARP_BELOW, data_uri
 from .run import Example, Run
 from .words import eps_text, percent
 
@@ -17,7 +15,7 @@ LARGEST = 128  # px; larger photos are shown reduced, so that the page stays sma
 
 @dataclass(frozen=True)
 class Picture:
-    """One image of the page: a PNG data URI, what it shows, and what the network says of it ("" where it was not asked)."""
+    """One image of the page: a data URI, what it shows, and what the network says of it ("" where it was not asked)."""
 
     uri: str
     alt: str
@@ -70,6 +68,15 @@ class Gallery:
         return sorted({card.truth for card in self.cards})
 
     @property
+    def lossy(self) -> bool:
+        """Whether any picture is not shown to the last bit."""
+        shown = [
+            *(p for card in self.cards for p in card.pictures),
+            *(f.picture for strip in self.strips for f in strip.frames),
+        ]
+        return any(picture.uri.startswith("data:image/jpeg") for picture in shown)
+
+    @property
     def kinds(self) -> set[bool]:
         return {card.fooled for card in self.cards}
 
@@ -107,9 +114,13 @@ def card(run: Run, example: Example) -> Card:
     who = "PPA" if verdict else "the network"  # only figure 2 holds a defense's verdict
     name = example.image
     pictures = [
-        Picture(png(example.images["original"]), f"Original of {name}, class {truth}", "original", *said(run, before, example)),
-        Picture(png(delta, thin=True), f"What was added to {name}, times {factor:g}", f"added × {factor:g}"),
-        Picture(png(example.images["adversarial"]), f"{name} after {example.attack}", "attacked", *said(run, after, example)),
+        Picture(
+            embedded(example.images["original"]), f"Original of {name}, class {truth}", "original", *said(run, before, example)
+        ),
+        Picture(embedded(delta, thin=True), f"What was added to {name}, times {factor:g}", f"added × {factor:g}"),
+        Picture(
+            embedded(example.images["adversarial"]), f"{name} after {example.attack}", "attacked", *said(run, after, example)
+        ),
     ]
     outcome = f"{who} fooled" if fooled else f"{who} not fooled"
     if verdict:
@@ -134,14 +145,14 @@ def strip(run: Run, example: Example) -> Strip:
     for eps, image, prediction, confidence in rows:
         text, right = answer_text(run, prediction, confidence), prediction == example.label
         alt = f"{example.image} under {example.attack} at ε* = {eps_text(eps)}: {text}"
-        frames.append(Frame(eps_text(eps), Picture(png(image), alt, f"ε* = {eps_text(eps)}", text, right), confidence))
+        frames.append(Frame(eps_text(eps), Picture(embedded(image), alt, f"ε* = {eps_text(eps)}", text, right), confidence))
         if not right and turned.startswith("right"):
             turned = f"first wrong at ε* = {eps_text(eps)}"
     return Strip(example.image, truth, frames, turned)
 
 
-def png(image: np.ndarray, thin: bool = False) -> str:
-    """A float (3, H, W) image in [0, 1] as a PNG data URI, a large one reduced to LARGEST px.
+def embedded(image: np.ndarray, thin: bool = False) -> str:
+    """A float (3, H, W) image in [0, 1] as a data URI, a large one reduced to LARGEST px.
 
     Pictures are averaged over blocks; `thin` keeps every k-th pixel instead, for a perturbation, which averaging would fade.
     """
@@ -151,8 +162,4 @@ def png(image: np.ndarray, thin: bool = False) -> str:
         cut = image[:, :height, :width]
         blocks = cut.reshape(3, height // step, step, width // step, step)
         image = cut[:, ::step, ::step] if thin else blocks.mean(axis=(2, 4))
-    pixels = as_pixels(image)
-    gray = (pixels[..., :1] == pixels).all()
-    file = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if gray else pixels).save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    return data_uri(as_pixels(image), exact=thin)

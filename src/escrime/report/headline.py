@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, field
 
+from ..evaluation.names import defense_name
 from ..evaluation.records import UNDEFENDED, WORST, worst_case
 from .intervals import Point
 from .run import Run
 from .sweep import Sweep, one_sweep
-from .words import defense_name, eps_text, percent
+from .words import eps_text, percent
 
 TRANSFER, ADAPTIVE = "transfer", "adaptive"
 
@@ -110,7 +111,8 @@ def worth_text(gains: list[tuple[str, Point | None, Point | None]]) -> str:
             said.append(f"{name} {signed(ignored)} and {signed(known)}")
         elif ignored:
             said.append(f"{name} is worth {signed(ignored, ' points')} against an attacker who ignores it")
-            but = "but" if known and known.value < ignored.value else "and"
+            told_apart = known and not (unclear(ignored) and unclear(known))
+            but = "but" if told_apart and known.value < ignored.value else "and"
             said[-1] += f" {but} {signed(known)} against one who knows it" if known else " (one who knows it: not measured)"
             spelled = spelled or known is not None
         elif known:
@@ -121,4 +123,8 @@ def worth_text(gains: list[tuple[str, Point | None, Point | None]]) -> str:
 def signed(gain: Point, unit: str = "") -> str:
     """The gain in points with its sign; "nothing clear" where its interval holds zero."""
     number = f"{100 * gain.value:+.1f}{unit}".replace("-", "−")
-    return f"nothing clear ({number})" if gain.low <= 0 <= gain.high else number
+    return f"nothing clear ({number})" if unclear(gain) else number
+
+
+def unclear(gain: Point) -> bool:
+    return gain.low <= 0 <= gain.high

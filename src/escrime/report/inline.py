@@ -5,10 +5,10 @@ from html import escape
 from pathlib import Path
 
 from .figures.style import HEADLINE, HEADLINE_POINTS, THEME
+from .pictures import SHARP_BELOW, smaller
 
 PIXEL_LOOK = 'style="image-rendering:crisp-edges;image-rendering:pixelated"'
 SCALE, LEAST = 1.12, 0.62  # size on a wide page, and the share of it below which a narrow page scrolls instead
-SMALL = 64  # px; a larger image is a photo, which the browser may smooth
 
 
 def inline_svg(path: Path, prefix: str, label: str) -> str:
@@ -45,6 +45,9 @@ def _themed(match: re.Match) -> str:
 
 
 def _smooth_photo(match: re.Match) -> str:
+    """A photo, which the browser may smooth and which need not be exact: figures/ holds the exact one."""
     tag = match.group(0)
     size = max(float(value) for value in re.findall(r'\b(?:width|height)="([\d.]+)"', tag))
-    return tag if size < SMALL else tag.replace(PIXEL_LOOK, "")
+    if size < SHARP_BELOW:
+        return tag
+    return re.sub(r"data:image/png;base64,[^\"]*", lambda found: smaller(found.group(0)), tag.replace(PIXEL_LOOK, ""))

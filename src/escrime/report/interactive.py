@@ -1,16 +1,18 @@
 """The data behind the chart that answers when touched: every curve's points, as JSON for the page."""
 
 import math
+from itertools import cycle
 
+from ..evaluation.names import defense_name
 from .intervals import Point
-from .paper_points import IMAGES, NETWORK, POINTS
+from .paper_points import IMAGES, paper_points
 from .run import Run
 from .sweep import Sweep
-from .words import defense_name, eps_text
+from .words import eps_text
 
-# The page's names of the defenses' colors (report.css), so that the chart follows the theme.
-SHADES = {"none": "orange", "ppa": "blue", "adversarial-training": "green"}
-SPARE_SHADES = ("purple", "amber", "sky")
+# The page's names of the colors (report.css), so that the chart follows the theme.
+SHADES = {"none": "orange", "ppa": "blue", "adversarial-training": "green", "adversarial-training+ppa": "purple"}
+SPARE_SHADES = ("amber", "deep", "ink")
 PAPER, WORST = "the paper’s points", "worst case up to ε*"
 
 
@@ -29,9 +31,9 @@ def side_by_side(run: Run, model: str, subset: str | None) -> list[dict]:
     sweeps = [sweep for sweep in sweeps if sweep is not None and sweep.n and len(sweep.eps) > 1]
     if len(sweeps) < 2:
         return []
-    shades = [*SHADES.values(), *SPARE_SHADES]
     curves = [
-        curve(sweep, "correct") | {"defense": sweep.attack, "color": shades[i % len(shades)]} for i, sweep in enumerate(sweeps)
+        curve(sweep, "correct", {sweep.defense: color}) | {"defense": sweep.attack}
+        for sweep, color in zip(sweeps, cycle([*SHADES.values(), *SPARE_SHADES]))
     ]
     title = "every attack, % correct" + (f", {subset} images" if subset else "")
     return [
@@ -45,7 +47,7 @@ def views_of(run: Run, model: str, attack: str, subset: str | None) -> list[dict
     sweeps = [sweep for sweep in sweeps if sweep is not None and sweep.n]
     if not sweeps or max(len(sweep.eps) for sweep in sweeps) < 2:
         return []
-    where = f", {subset} images" if subset else ""
+    where, colors = f", {subset} images" if subset else "", shades(run)
     scores = [("correct", "% correct")]
     if sweeps[0].targeted:
         scores.insert(0, ("hit", f"% called “{run.class_name(sweeps[0].target)}”"))
@@ -54,57 +56,58 @@ def views_of(run: Run, model: str, attack: str, subset: str | None) -> list[dict
             "title": f"{attack}, {measure}{where}",
             "attack": attack,
             "measure": measure,
-            "curves": [curve(sweep, score) for sweep in sweeps],
-            "marks": marks(run, model, attack, sweeps, score, subset),
+            "curves": [curve(sweep, score, colors) for sweep in sweeps],
+            "marks": marks(run, model, attack, sweeps, score, subset, colors),
         }
         for score, measure in scores
     ]
 
 
-def curve(sweep: Sweep, score: str) -> dict:
+def curve(sweep: Sweep, score: str, colors: dict[str, str]) -> dict:
     return {
         "defense": defense_name(sweep.defense),
         "threat": sweep.threat,
-        "color": shade(sweep.defense),
+        "color": colors[sweep.defense],
         "points": numbers(sweep.points(score)),
     }
 
 
-def marks(run: Run, model: str, attack: str, sweeps: list[Sweep], score: str, subset: str | None) -> list[dict]:
+def marks(
+    run: Run, model: str, attack: str, sweeps: list[Sweep], score: str, subset: str | None, colors: dict[str, str]
+) -> list[dict]:
     """What stands beside the curves: the worst case up to each ε*, attacks known at one ε* only, the paper's points."""
     found = []
     if score == "correct":
         for sweep in sweeps:
             if not sweep.targeted:
-                found.append(mark(WORST, sweep, numbers(run.envelope(sweep, subset).points())))
+                found.append(mark(WORST, sweep, colors, numbers(run.envelope(sweep, subset).points())))
             for other in run.attacks(model):
                 lone = run.sweep(model, sweep.defense, sweep.threat, other, subset)
                 if lone is not None and len(lone.eps) == 1 and lone.n:
-                    found.append(mark(f"{other} attack", sweep, numbers(lone.points())))
-    # As in the still figures: only over the network that the paper attacked, and where its sweep is no smudge.
+                    found.append(mark(f"{other} attack", sweep, colors, numbers(lone.points())))
     last = max(float(sweep.eps[-1]) for sweep in sweeps)
-    if run.stands_for(model) == NETWORK and score == ("hit" if sweeps[0].targeted else "correct"):
-        for defense, points in POINTS.get(attack, {}).items():
-            if max(points) >= last / 4 and any(sweep.defense == defense for sweep in sweeps):
-                shown = [[eps, value, None, None, IMAGES] for eps, value in points.items() if eps <= last * 1.001]
+    if score == ("hit" if sweeps[0].targeted else "correct"):
+        for defense in dict.fromkeys(sweep.defense for sweep in sweeps):
+            points = paper_points(run.stands_for(model), attack, defense, last)
+            if points:
                 found.append(
                     {
                         "name": PAPER,
                         "defense": defense_name(defense),
                         "threat": None if defense == "none" else "transfer",
-                        "color": shade(defense),
-                        "points": shown,
+                        "color": colors[defense],
+                        "points": [[eps, value, None, None, IMAGES] for eps, value in points.items()],
                     }
                 )
     return found
 
 
-def mark(name: str, sweep: Sweep, points: list) -> dict:
+def mark(name: str, sweep: Sweep, colors: dict[str, str], points: list) -> dict:
     return {
         "name": name,
         "defense": defense_name(sweep.defense),
         "threat": sweep.threat,
-        "color": shade(sweep.defense),
+        "color": colors[sweep.defense],
         "points": points,
     }
 
@@ -118,9 +121,11 @@ def numbers(points: list[Point]) -> list[list]:
     ]
 
 
-def shade(defense: str) -> str:
-    """The CSS variable of a defense's color, the same choice as figures.style.color."""
-    return SHADES.get(defense) or SPARE_SHADES[sum(defense.encode()) % len(SPARE_SHADES)]
+def shades(run: Run) -> dict[str, str]:
+    """The CSS variable of each defense's color, the same for all models of a run: the paper's have their own, the others the
+    spare ones by order of appearance."""
+    defenses = dict.fromkeys(defense for model in run.models for defense, _ in run.defenses(model))
+    return dict(zip((d for d in defenses if d not in SHADES), cycle(SPARE_SHADES))) | SHADES
 
 
 def description(data: dict) -> str:

@@ -2,6 +2,7 @@
 
 import re
 
+from ..evaluation.names import defense_name
 from ..evaluation.records import WORST, in_subset, worst_case
 from .facts import facts
 from .intervals import Point
@@ -9,7 +10,7 @@ from .run import Run
 from .sweep import build_sweeps
 from .tables import Table, accuracy_tables, one_table
 from .validity import about, validity
-from .words import defense_name, duration, eps_text, p_text
+from .words import duration, eps_text, p_text
 
 
 def markdown(run: Run) -> str:

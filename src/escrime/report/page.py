@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from ..evaluation.checks import Finding
 from ..evaluation.checks.verdict import Verdict, verdicts
+from ..evaluation.names import defense_name
 from ..evaluation.records import in_subset
 from .figures import Drawn
 from .gallery import gallery
@@ -18,10 +19,11 @@ from .interactive import chart, description
 from .run import Run
 from .tables import accuracy_tables, class_table, paired_tests, passes, stage_rows, training_rows
 from .validity import about, validity
-from .words import NETWORKS, THREATS, defense_name, eps_text, p_text, percent, slug
+from .words import NETWORKS, THREATS, eps_text, p_text, percent, slug
 
 SEVERITIES = {"alarm": "not-reproduced", "warning": "partly", "note": "not-tested", "passed": "reproduced"}
 TEMPLATES = Path(__file__).parent / "templates"
+PHOTOS = " Photos are compressed on this page; figures/ holds them as they were attacked."
 
 
 def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
@@ -82,11 +84,7 @@ def trust(findings: list[Finding]) -> list[tuple[int, str, str]]:
 def verdicts_by_model(run: Run, findings: list[Finding], eps: float | None) -> dict[str, list[Verdict]]:
     """The verdicts on the main subset's images, by model."""
     said = [verdict for verdict in verdicts(run.records, findings, eps) if verdict.subset == (run.main_subset or "")]
-    places = {model: [defense for defense, _ in run.defenses(model)] for model in run.models}
-    return {
-        model: sorted((v for v in said if v.model == model), key=lambda v, order=order: order.index(v.defense))
-        for model, order in places.items()
-    }
+    return {model: [verdict for verdict in said if verdict.model == model] for model in run.models}
 
 
 def model_section(run: Run, head, drawn: list[Drawn]) -> dict:
@@ -122,8 +120,9 @@ def shown(figure: Drawn) -> dict:
         "id": name,
         "label": figure_label(figure.name),
         "title": figure.title,
-        "caption": figure.caption,
+        "caption": figure.caption + (PHOTOS if "data:image/jpeg" in svg else ""),
         "svg": Markup(svg),
+        "wide": figure.wide,
     }
 
 
@@ -178,5 +177,10 @@ def flat(settings: dict, prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, dict) and value:
             rows += flat(value, f"{prefix}{name}.")
         elif value is not None:
-            rows.append((f"{prefix}{name}", ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
+            rows.append((f"{prefix}{name}", ", ".join(map(plain, value)) if isinstance(value, list) else plain(value)))
     return rows
+
+
+def plain(value) -> str:
+    """A number with as many digits as anyone reads; anything else as it is."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -27,3 +27,12 @@ POINTS: dict[str, dict[str, dict[float, float]]] = {
 }
 # The last ε* of the paper's sweeps.
 LAST_EPS = {"FGSM": 0.3, "DGSM": 0.015}
+
+
+def paper_points(network: str | None, attack: str, defense: str, last_eps: float) -> dict[float, float]:
+    """The points that belong beside a sweep up to `last_eps` of a network in the place of `network`: {} over any other than
+    the one the paper attacked, and where its sweep would be squeezed into a corner of this one."""
+    points = POINTS.get(attack, {}).get(defense, {}) if network == NETWORK else {}
+    if not points or max(points) < last_eps / 4:
+        return {}
+    return {eps: share for eps, share in points.items() if eps <= last_eps * 1.001}

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import EscrimeError
+from ..evaluation.names import place
 from ..evaluation.records import UNDEFENDED, read_records, shows_chance, subset_names, worst_case
 from .sweep import Sweep, build_sweeps, one_sweep
 
@@ -105,9 +106,8 @@ class Run:
     def defenses(self, model: str) -> list[tuple[str, str]]:
         """(defense, threat) pairs recorded for `model`, undefended first, transfer before adaptive."""
         pairs = dict.fromkeys((d, t) for m, d, t, a in self.sweeps if m == model and a != "none")
-        order = {"none": 0, "ppa": 1, "adversarial-training": 2}
         threats = {**dict.fromkeys(UNDEFENDED, 0), "transfer": 1, "adaptive": 2}
-        return sorted(pairs, key=lambda pair: (order.get(pair[0], 3), pair[0], threats.get(pair[1], 3), pair[1]))
+        return sorted(pairs, key=lambda pair: (place(pair[0]), threats.get(pair[1], 3), pair[1]))
 
     def attacks(self, model: str) -> list[str]:
         """Attacks recorded for `model`, the paper's two first."""

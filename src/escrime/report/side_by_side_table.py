@@ -3,8 +3,9 @@
 from rich.console import Console
 from rich.table import Table
 
+from ..evaluation.names import defense_name
 from .side_by_side import CLEAN, Pair, SideBySide, interval, sentence
-from .words import defense_name, fraction_text, p_text
+from .words import fraction_text, p_text
 
 MARKS = {"better": " ▲", "worse": " ▼"}
 

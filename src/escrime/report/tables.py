@@ -5,12 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..evaluation.comparisons import Comparison, compare, per_class
+from ..evaluation.names import defense_name, place
 from ..evaluation.records import WORST, in_subset, worst_case
 from ..evaluation.statistics import holm
 from .intervals import Point
 from .run import Run
 from .sweep import Sweep
-from .words import defense_name, duration, eps_text
+from .words import duration, eps_text
 
 ALPHA = 0.05
 MOST_CLASSES = 50  # rows of a class table: the weakest
@@ -167,16 +168,16 @@ def passes(run: Run) -> list[dict]:
         spent = {name: float(np.nansum(group[name])) / images for name in ("forwards", "backwards")}
         rows.append(dict(zip(keys, key, strict=True)) | spent | {"images": images})
     order = {model: i for i, model in enumerate(run.models)}
-    return sorted(rows, key=lambda row: (order.get(row["model"], 99), row["attack"] != "FGSM", row["defense"] != "none"))
+    return sorted(rows, key=lambda row: (order.get(row["model"], 99), row["attack"] != "FGSM", place(row["defense"])))
 
 
 def training_rows(run: Run) -> list[dict]:
-    """The last epoch of every training log, with its own columns."""
+    """The last epoch of every training log, with its own columns; what was not measured then is left out."""
     rows = []
     for model in run.models:
         for defense, log in run.training(model).items():
             if len(log):
-                last = {str(name): value for name, value in log.iloc[-1].items()}
+                last = {str(name): value for name, value in log.iloc[-1].items() if value == value}
                 rows.append(
                     {
                         "model": model,

@@ -6,9 +6,9 @@ from pathlib import Path
 from ..errors import EscrimeError
 from ..evaluation.checks import Finding, in_order
 from ..evaluation.checks.records import record_findings
+from ..evaluation.names import defense_name
 from ..evaluation.records import UNDEFENDED
 from .run import Run, read_json
-from .words import defense_name
 
 CHECKS, VERDICT = "checks.json", "verdict.json"
 

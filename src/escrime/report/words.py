@@ -3,12 +3,6 @@
 import math
 import re
 
-DEFENSES = {
-    "none": "undefended",
-    "ppa": "PPA",
-    "adversarial-training": "adversarial training",
-    "adversarial-training+ppa": "adversarial training + PPA",
-}
 NETWORKS = {"wide_resnet50_2": "Wide ResNet-50-2", "googlenet": "GoogLeNet"}
 THREATS = {
     "white-box": "the attacker differentiates the network itself",
@@ -16,10 +10,6 @@ THREATS = {
     "transfer": "the attacker ignores the defense: examples made without it are shown to the defended network",
     "adaptive": "the attacker knows the defense and differentiates through it",
 }
-
-
-def defense_name(defense: str) -> str:
-    return DEFENSES.get(defense, defense)
 
 
 def percent(value: float) -> str:
@@ -46,7 +36,8 @@ def fraction_text(eps: float) -> str:
     """0.015686274 → "4/255", where that is a whole number of gray levels and the number no short one; 0.1 → "0.1"."""
     levels = 255 * eps
     short = abs(eps - round(eps, 4)) < 1e-9
-    return eps_text(eps) if short or abs(levels - round(levels)) > 1e-4 else f"{levels:.0f}/255"
+    near = 2e-4  # what six digits, to which some tables round, leave of a level
+    return eps_text(eps) if short or abs(levels - round(levels)) > near else f"{levels:.0f}/255"
 
 
 def listing(words: list[str]) -> str:

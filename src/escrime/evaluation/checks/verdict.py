@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
+from ..names import defense_name, place
 from ..records import STRONGER, UNDEFENDED, in_subset, subset_names, worst_case
 from ..statistics import wilson
 from .finding import Finding
@@ -36,7 +37,9 @@ class Verdict:
 
 
 def verdicts(records: pd.DataFrame, findings: list[Finding], eps: float | None = None) -> list[Verdict]:
-    """A verdict for every subset of the images, model, defense and norm; eps: the headline, by default see `headline_eps`."""
+    """A verdict for every subset of the images, model, defense (undefended first) and norm; eps: the headline, by
+    default see `headline_eps`.
+    """
     return [
         verdict
         for subset in subset_names(records)
@@ -46,7 +49,9 @@ def verdicts(records: pd.DataFrame, findings: list[Finding], eps: float | None =
 
 def _of_subset(records: pd.DataFrame, findings: list[Finding], eps: float | None, subset: str) -> list[Verdict]:
     table, found = worst_case(records), []
-    for (model, defense), rows in table.groupby(["model", "defense"], sort=False):
+    models = list(dict.fromkeys(table["model"]))
+    groups = list(table.groupby(["model", "defense"], sort=False))
+    for (model, defense), rows in sorted(groups, key=lambda group: (models.index(group[0][0]), place(group[0][1]))):
         threat = next(level for level in KNOWN if (rows["threat"] == level).any())
         for _, own in rows[(rows["threat"] == threat) & (rows["eps"] > 0)].groupby("norm", sort=False):
             at = headline_eps(own, records, eps)
@@ -96,7 +101,7 @@ def _verdict(rows: pd.DataFrame, clean: float, findings: list[Finding], subset: 
     # How far chance reaches is what the interval says.
     open_ones = [f for f in findings if f.severity == "warning" and not f.answered and f.id != "few-images"]
     answered = [finding for finding in findings if finding.severity == "warning" and finding.answered]
-    who = first["model"] if first["defense"] == "none" else f"{first['model']} with {first['defense']}"
+    who = first["model"] if first["defense"] == "none" else f"{first['model']} with {defense_name(first['defense'])}"
     norm = "" if first["norm"] == "linf" else f" in {first['norm']}"
     number = (
         f"{who} keeps {accuracy:.1%} of {n} {f'{subset} ' if subset else ''}images right at ε = {first['eps']:.4g}{norm} "

@@ -2,9 +2,10 @@
 
 from math import inf
 
+from ...evaluation.names import defense_name
 from ..intervals import Point
 from ..sweep import Sweep
-from ..words import defense_name, eps_text, percent
+from ..words import eps_text, percent
 from .evidence import Evidence
 from .verdicts import NOT_REPRODUCED, Adaptive, Part
 

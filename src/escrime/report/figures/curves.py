@@ -3,9 +3,9 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from ..paper_points import IMAGES, POINTS
+from ...evaluation.names import defense_name
+from ..paper_points import IMAGES, paper_points
 from ..sweep import Sweep
-from ..words import defense_name
 from .style import INK, MARKERS, MUTED, PAPER, color
 
 EPS_LABEL = "ε* (fraction of the color range)"
@@ -50,10 +50,10 @@ def count_text(sweep: Sweep, score: str = "correct") -> str:
     return f"{min(counts)}" if len(counts) == 1 else f"{min(counts)}–{max(counts)}"
 
 
-def draw_paper(axes: Axes, attack: str, defense: str, last_eps: float) -> bool:
-    """The paper's own points, faint. Left out where its sweep would be squeezed into a corner of this one."""
-    points = POINTS.get(attack, {}).get(defense)
-    if not points or max(points) < last_eps / 4:
+def draw_paper(axes: Axes, network: str | None, attack: str, defense: str, last_eps: float) -> bool:
+    """The paper's own points, faint, where they belong beside a sweep; whether they do."""
+    points = paper_points(network, attack, defense, last_eps)
+    if not points:
         return False
     axes.plot(
         list(points),

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
+from ..pictures import SHARP_BELOW
 from ..run import Example, Run
 from ..words import eps_text, listing, percent, slug
 from .style import INK, MUTED, RIGHT, TRACK, WRONG, Drawn, headline, new_figure, save
 
 ROWS, GALLERY = 3, 20
-SHARP_BELOW = 64  # px; smaller images are shown as their pixels are
 
 
 def as_pixels(image: np.ndarray) -> np.ndarray:

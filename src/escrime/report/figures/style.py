@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 INK, MUTED, PAPER, AXIS, GRID, TRACK = "#222222", "#6b6b6b", "#999999", "#aaaaaa", "#cccccc", "#dddddd"
 # Okabe and Ito's palette: told apart by every common form of color vision.
 ORANGE, BLUE, GREEN = "#d55e00", "#0072b2", "#009e73"
-COLORS = {"none": ORANGE, "ppa": BLUE, "adversarial-training": GREEN}
-SPARE_COLORS = ("#cc79a7", "#e69f00", "#56b4e9")
+COLORS = {"none": ORANGE, "ppa": BLUE, "adversarial-training": GREEN}  # whom the still figures show
+SPARE_COLORS = ("#cc79a7", "#e69f00", "#56b4e9")  # the same palette, for whatever else is compared
 RIGHT, WRONG = BLUE, ORANGE
 # What each color is called on the page, where it follows the light or dark theme.
 THEME = {
@@ -113,7 +113,7 @@ def save(figure: Figure, folder: Path, stem: str) -> tuple[Path, Path]:
 
 
 def color(defense: str) -> str:
-    return COLORS.get(defense) or SPARE_COLORS[sum(defense.encode()) % len(SPARE_COLORS)]
+    return COLORS.get(defense, INK)
 
 
 def headline(figure: Figure, text: str) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 from mpl_toolkits.mplot3d import Axes3D  # noqa: F401  (registers the projection, since no pyplot does)
 
+from ...evaluation.names import defense_name
 from ..run import Run
-from ..words import defense_name, eps_text, listing, slug
+from ..words import eps_text, listing, slug
 from .style import MUTED, Drawn, headline, new_figure, save
 
 MOST = 4  # networks side by side

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
+from ...evaluation.names import defense_name
 from ..intervals import Point
 from ..run import Run
 from ..sweep import Sweep
-from ..words import defense_name, eps_text, listing, percent, slug
+from ..words import eps_text, listing, percent, slug
 from . import curves
 from .style import Drawn, headline, new_figure, save
 
 DEFENDED = {"fig6": "ppa", "fig7": "adversarial-training"}
-PAPER_NETWORK = "wide_resnet50_2"
 
 
 def subset_note(run: Run) -> str:
@@ -35,7 +35,7 @@ def fgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
         other = run.undefended(model, "FGSM", subset)
         if other.n:
             curves.draw_curve(top, other, label=f"undefended, {subset} images", faint=True)
-    overlay = run.stands_for(model) == PAPER_NETWORK and curves.draw_paper(top, "FGSM", "none", sweep.eps[-1])
+    overlay = curves.draw_paper(top, run.stands_for(model), "FGSM", "none", sweep.eps[-1])
     curves.draw_confidence(bottom, sweep)
     curves.frame_axes(top, sweep.eps[-1], xlabel="", ylabel="% correct")
     curves.frame_axes(bottom, sweep.eps[-1], ylabel="confidence in %")
@@ -70,7 +70,7 @@ def dgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
         other = run.undefended(model, "DGSM", subset)
         if other.n:
             curves.draw_curve(axes, other, "hit", label=f"undefended, {subset} images", faint=True)
-    overlay = run.stands_for(model) == PAPER_NETWORK and curves.draw_paper(axes, "DGSM", "none", sweep.eps[-1])
+    overlay = curves.draw_paper(axes, run.stands_for(model), "DGSM", "none", sweep.eps[-1])
     floor = draw_floor(axes, sweep)
     curves.frame_axes(axes, sweep.eps[-1], ylabel=f"% predicted as “{target}”")
     curves.legend_above(axes)
@@ -122,8 +122,8 @@ def defended(run: Run, model: str, folder: Path, name: str, attack: str) -> Draw
             curves.draw_envelope(top, envelopes[-1][1])
         if reference is not None and reference.n:
             curves.draw_curve(top, reference, score, faint=True)
-        if threat == "transfer" and run.stands_for(model) == PAPER_NETWORK:
-            overlay = curves.draw_paper(top, attack, defense, last_eps)
+        if threat == "transfer":
+            overlay = curves.draw_paper(top, run.stands_for(model), attack, defense, last_eps)
         curves.legend_above(top)
         if boxes:
             curves.draw_confidence(grid[1, column], sweep)

@@ -25,6 +25,7 @@ const CIRCLE = "M-4 0A4 4 0 1 1 4 0A4 4 0 1 1-4 0Z", CROSS = "M-4-4L4 4M-4 4L4-4
 const DASHES = { transfer: "7 4", [WORST]: "3 3", [PAPER]: "1 4" };
 const SHAPES = { "transfer": "M-4-4H4V4H-4Z", "adaptive": "M0-5.2L5.2 0L0 5.2L-5.2 0Z", "black-box": CROSS, "white-box": CIRCLE, [PAPER]: CROSS };
 
+const MANY = 6; // curves; more than these need room
 const shown = value => value.toFixed(1) + "%";
 const range = ([, , low, high]) => low === null ? "" : `${low.toFixed(1)} to ${high.toFixed(1)}%`;
 const epsText = eps => String(+eps.toFixed(6));
@@ -42,7 +43,8 @@ class Chart {
     this.live = root.querySelector(".live");
     this.reading = root.querySelector(".reading");
     this.form = root.querySelector(".controls");
-    this.off = new Set(); // names of what is switched off
+    // Names of what is switched off; bands over bands show nothing but gray, and the table holds their numbers.
+    this.off = new Set(this.data.views.some(view => view.curves.length > MANY) ? [BANDS] : []);
     this.view = this.data.views[0];
     this.active = 0; // the curve that the arrow keys follow
     this.eps = null;
@@ -125,7 +127,8 @@ class Chart {
 
   render() {
     const width = Math.max(260, this.plot.clientWidth), narrow = width < 520;
-    const height = Math.round(Math.min(440, Math.max(260, width * 0.72)));
+    const [most, share] = this.view.curves.length > MANY ? [600, 1] : [440, 0.72];
+    const height = Math.round(Math.min(most, Math.max(260, width * share)));
     const frame = this.frame = { left: 40, right: 14, top: 26, bottom: 40, width, height };
     this.x = eps => frame.left + (width - frame.left - frame.right) * (0.02 + 0.96 * (this.last ? eps / this.last : 0));
     this.y = value => height - frame.bottom - (height - frame.top - frame.bottom) * value / 100;
@@ -133,8 +136,10 @@ class Chart {
     this.svg.replaceChildren();
     this.axes(narrow);
     if (!this.off.has(BANDS)) this.view.curves.filter(curve => this.visible(curve)).forEach(curve => this.band(curve));
-    this.view.marks.filter(mark => this.visible(mark)).forEach(mark => this.mark(mark));
+    const marks = this.view.marks.filter(mark => this.visible(mark));
+    marks.filter(mark => lined(mark.name)).forEach(mark => this.mark(mark));
     this.view.curves.forEach((curve, i) => { if (this.visible(curve)) this.curve(curve, i); });
+    marks.filter(mark => !lined(mark.name)).forEach(mark => this.mark(mark)); // single points, which curves would cover
     this.cursor = draw("g", { class: "cursor" }, this.svg);
     if (!this.visible(this.view.curves[this.active])) this.active = Math.max(0, this.view.curves.findIndex(curve => this.visible(curve)));
     this.read();

@@ -10,6 +10,6 @@ const reveal = () => {
 };
 addEventListener("hashchange", reveal);
 reveal();
-// The evidence of what passed, folded twice, stays off the paper.
+// What passed, folded twice, stands on paper in one paragraph of its own.
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(d => { d.dataset.was = d.open; d.open ||= !d.parentElement.closest("details"); }));
 addEventListener("afterprint", () => document.querySelectorAll("details").forEach(d => { d.open = d.dataset.was === "true"; }));

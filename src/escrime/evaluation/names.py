@@ -1,0 +1,19 @@
+"""How people read the defenses that the records call by their ids, and in which order they stand."""
+
+DEFENSES = {
+    "none": "undefended",
+    "ppa": "PPA",
+    "adversarial-training": "adversarial training",
+    "adversarial-training+ppa": "adversarial training + PPA",
+}
+
+
+def defense_name(defense: str) -> str:
+    """The paper's by their names; any other is called what the experiment calls it."""
+    return DEFENSES.get(defense, defense)
+
+
+def place(defense: str) -> tuple[int, str]:
+    """A key to sort by: undefended first, then the paper's, then others by name."""
+    known = list(DEFENSES)
+    return (known.index(defense) if defense in known else len(known), defense)
