@@ -10,6 +10,12 @@ from escrime.report.words import eps_text, listing, p_text
 
 from . import figures
 
+NETWORKS = {  # of the paper's experiment, by the files of their runs, in the page's order
+    "mobilenet_v2": "MobileNetV2",
+    "googlenet": "GoogLeNet",
+    "wide_resnet50_2": "Wide ResNet-50-2",
+}
+DIGITS = "LeNet on digits"
 BOTH = "adversarial-training+ppa"
 MEASURES = {
     "loss_rise": "loss rise under FGSM",
@@ -22,7 +28,7 @@ MEASURES = {
 
 def answers(kept: dict, extra: dict, files: Path) -> list[str]:
     """The blocks of every question; one without kept results says so."""
-    runs = {**kept, **({"lenet": extra["digits"]} if extra["digits"] else {})}
+    runs = {**{NETWORKS[name]: found for name, found in kept.items()}, **({DIGITS: extra["digits"]} if extra["digits"] else {})}
     sections = {
         "Both defenses at once": lambda: together(runs),
         "More epochs of adversarial training": lambda: epochs(extra["epochs"], files),
@@ -57,13 +63,13 @@ def together(runs: dict) -> list[str]:
         return []
     said = []
     for threat, attack, what in (
-        ("transfer", "FGSM", "Under the paper's transferred FGSM"),
-        ("adaptive", "worst case", "Under the strongest adaptive attack"),
+        ("transfer", "FGSM", "under the paper's transferred FGSM"),
+        ("adaptive", "worst case", "under the strongest adaptive attack"),
     ):
         verdicts = {(n, o): v for n, o, t, a, v in gains if (t, a) == (threat, attack)}
         for network in dict.fromkeys(n for n, _ in verdicts):
-            own = [f"{v} against {defense_name(o)} alone" for (n, o), v in verdicts.items() if n == network]
-            said.append(f"{what}, on {network}, both at once are {listing(own)}.")
+            own = [f"{v} (against {defense_name(o)} alone)" for (n, o), v in verdicts.items() if n == network]
+            said.append(f"{network}, {what}, both at once: {listing(own)}.")
     return [
         command("escrime run docs/results/imagenette-mobilenet.toml --data DIR --weights FILE     # [defenses] both = true"),
         " ".join(said),
@@ -167,16 +173,11 @@ def flatter(runs: dict, files: Path) -> list[str]:
                     against = f"{ratio:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]" if ratio is not None else "–"
                     trained = "trained clean" if network == "none" else defense_name(network)
                     rows.append([name, MEASURES[measure], trained, mean, against, p_text(row["p"]) if "p" in row else "–"])
-            flatter_by = [
-                m
-                for m, networks in flat["measures"].items()
-                if (networks.get("adversarial-training") or {}).get("ratio_high") is not None
-                and networks["adversarial-training"]["ratio_high"] < 1
-            ]
+            sure, unsure = flatter_measures(flat["measures"])
             said.append(
-                f"{name} (n = {flat['n']}, ε = {eps_text(flat['eps'])}): after the paper's adversarial training the whole "
-                "interval of the ratio lies below 1 for "
-                f"{listing([MEASURES[m] for m in flatter_by]) if flatter_by else 'no measure'}."
+                f"{name} (n = {flat['n']}, ε = {eps_text(flat['eps'])}): after the paper's adversarial training it is "
+                f"flatter by {listing(sure) if sure else 'no measure'}"
+                + (f"; the ratio lies below 1 but the paired test does not agree for {listing(unsure)}." if unsure else ".")
             )
             with styled():
                 drawn = loss_surfaces(Kept(found), model, files)
@@ -190,6 +191,14 @@ def flatter(runs: dict, files: Path) -> list[str]:
         *blocks,
         table(heads, rows),
     ]
+
+
+def flatter_measures(measures: dict) -> tuple[list[str], list[str]]:
+    """The measures by which the paper's network is flatter: the ratio's whole interval below 1, and p below 5 % or not."""
+    below = {m: networks.get("adversarial-training", {}) for m, networks in measures.items()}
+    below = {m: row for m, row in below.items() if row.get("ratio") is not None and row["ratio_high"] < 1}
+    named = lambda sure: [MEASURES[m] for m, row in below.items() if (row["p"] < 0.05) == sure]  # noqa: E731
+    return named(True), named(False)
 
 
 class Kept:
