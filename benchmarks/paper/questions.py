@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from escrime.evaluation.names import defense_name
+from escrime.report.claims.analysis import steeper
 from escrime.report.figures.style import styled
 from escrime.report.figures.surfaces import loss_surfaces
 from escrime.report.markdown import table
@@ -174,10 +175,12 @@ def flatter(runs: dict, files: Path) -> list[str]:
                     trained = "trained clean" if network == "none" else defense_name(network)
                     rows.append([name, MEASURES[measure], trained, mean, against, p_text(row["p"]) if "p" in row else "–"])
             sure, unsure = flatter_measures(flat["measures"])
+            worse = [MEASURES[measure] for measure in steeper(flat["measures"])]
             said.append(
                 f"{name} (n = {flat['n']}, ε = {eps_text(flat['eps'])}): after the paper's adversarial training it is "
                 f"flatter by {listing(sure) if sure else 'no measure'}"
-                + (f"; the ratio lies below 1 but the paired test does not agree for {listing(unsure)}." if unsure else ".")
+                + (f"; the ratio lies below 1 but the paired test does not agree for {listing(unsure)}" if unsure else "")
+                + (f"; it is steeper by {listing(worse)}." if worse else ".")
             )
             with styled():
                 drawn = loss_surfaces(Kept(found), model, files)

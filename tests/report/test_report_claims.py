@@ -244,3 +244,13 @@ def test_only_a_pretrained_network_has_seen_the_validation_images(builder, tmp_p
     (folder / "manifest.json").write_text(json.dumps(manifest))
     why = {row["subset"]: row["why"] for row in judge(read_run(folder)) if row["id"] == "C1"}
     assert ("has seen" in why["val"]) == (weights != "none") and "has seen" not in why["leak-free"]
+
+
+def test_flatter_under_fgsm_only_is_partly(builder, tmp_path):
+    built = builder(20).model("wrn", "wide_resnet50_2").sweep("wrn", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5})
+    measures = {"loss_rise": after({"mean": 1.0}), "weight_ascent": after({"mean": 1.0}, 1.4, 1.3, 1.5)}
+    built.analysis["wrn"] = {"C12": {"n": 64, "measures": measures}}
+    row = rows_of(built, tmp_path)["C12", "wrn", None]
+    assert row["verdict"] == "partly" and "but steeper by weight ascent" in row["why"]
+    measures["weight_ascent"] = after({"mean": 1.0}, 1.4, 1.3, 1.5, p=0.2)
+    assert rows_of(built, tmp_path / "again")["C12", "wrn", None]["verdict"] == "reproduced"

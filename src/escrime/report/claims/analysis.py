@@ -1,6 +1,7 @@
 """C11 and C12: the remarks of the paper's analysis, from the measurements in analysis/MODEL.json."""
 
 from ..intervals import Point
+from ..words import listing
 from .defenses import HARDENED
 from .evidence import Claim, Evidence, Version
 from .verdicts import NOT_REPRODUCED, PARTLY, REPRODUCED, Finding, not_tested
@@ -48,6 +49,13 @@ def flatter(evidence: Evidence) -> Finding:
         verdict, why = NOT_REPRODUCED, "the whole interval lies above 1: steeper after adversarial training"
     else:
         verdict, why = PARTLY, "the interval includes 1"
+    against = steeper(measures)
+    if verdict == REPRODUCED and against:
+        # FGSM is what the network was trained against: what else was measured may say the contrary.
+        verdict, why = (
+            PARTLY,
+            f"{why}, by the rise under FGSM; but steeper by {listing([name.replace('_', ' ') for name in against])}",
+        )
     text = f"rise of the loss under FGSM, after / before {point.value:.3g} [{point.low:.3g}, {point.high:.3g}], n = {point.n}"
     text += f", p = {p:.2g}" if p is not None else ""
     for name, networks in measures.items():
@@ -55,6 +63,14 @@ def flatter(evidence: Evidence) -> Finding:
             before, after = (networks[state]["mean"] for state in ("none", HARDENED))
             text += f"; mean {name.replace('_', ' ')} {before:.3g} → {after:.3g}"
     return Finding(verdict, text, why, point, **settings)
+
+
+def steeper(measures: dict) -> list[str]:
+    """The measures by which the hardened network is steeper: the ratio's whole interval above 1, and the paired test agrees."""
+    rows = {name: networks.get(HARDENED, {}) for name, networks in measures.items()}
+    return [
+        name for name, row in rows.items() if row.get("ratio") is not None and row["ratio_low"] > 1 and row.get("p", 1) < 0.05
+    ]
 
 
 _C11 = Version("DGSM's perturbation shows features of the image.", "seen in its figure 8", image_features)
