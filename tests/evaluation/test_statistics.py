@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest, wilcoxon
 
 from escrime import EscrimeError
-from escrime.evaluation.statistics import holm, mcnemar, paired_difference, sign_flips, wilson
+from escrime.evaluation.statistics import bootstrap, holm, mcnemar, paired_difference, sign_flips, wilson
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (5, 10), (49, 50), (3925, 3925), (1, 500)])
@@ -97,3 +97,17 @@ def test_newcombes_paired_example():
     assert difference.value == pytest.approx(0.2) and difference.n == 50
     assert (difference.low, difference.high) == pytest.approx((0.0569, 0.3404), abs=0.0002)
     assert paired_difference([], [])[3] == 0
+
+
+def test_the_bootstrap_covers_the_mean_and_is_repeatable():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for trial in range(200):
+        low, high = bootstrap(rng.normal(1.0, 2.0, 40), seed=trial, repeats=400)
+        covered += low <= 1.0 <= high
+    assert 0.87 <= covered / 200 <= 0.99  # percentile intervals of 40 values are a little short of 95 %
+    values = rng.normal(size=30)
+    assert bootstrap(values, 3) == bootstrap(values, 3) != bootstrap(values, 4)
+    half_low, half_high = bootstrap(values, 3, confidence=0.5)
+    low, high = bootstrap(values, 3)
+    assert low < half_low < half_high < high

@@ -4,11 +4,9 @@ from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from scipy.stats import binom, binomtest, norm
 
 from ..errors import EscrimeError
-from ..randomness import generator
 
 FINEST = 128  # the finest step of a score that sign_flips keeps apart: up to that many noise draws are exact
 
@@ -120,6 +118,10 @@ def bootstrap(values, seed: int, statistic=np.mean, repeats: int = 2000, confide
 
     Source: Efron (1979), Bootstrap methods: another look at the jackknife.
     """
+    import torch  # here: the report reads records without it
+
+    from ..randomness import generator
+
     values, tail = np.asarray(values), 50 * (1 - confidence)
     draws = torch.randint(len(values), (repeats, len(values)), generator=generator(seed, "bootstrap")).numpy()
     low, high = np.percentile(statistic(values[draws], axis=1), [tail, 100 - tail])
