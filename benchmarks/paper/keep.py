@@ -1,6 +1,7 @@
 """Of a finished run, what the page shows: claims, curves, verdicts, paired tests, analysis, and how it was made."""
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -13,6 +14,18 @@ from escrime.report.sweep import build_sweeps
 
 KNOWN = (*UNDEFENDED, "adaptive")  # threat levels of an attacker who knows what it attacks
 DIGITS = 4  # of a share: a hundredth of a percent
+
+
+def keep_any(source: Path, out: Path) -> Path:
+    """A run folder, a folder of `escrime tune` or a JSON file, as `out`."""
+    if (source / "manifest.json").exists():
+        return keep(source, out)
+    found = json.loads((source if source.is_file() else source / "tune.json").read_text(encoding="utf-8"))
+    for picture in source.glob("pareto.*"):
+        write_whole(out.parent / picture.name, picture.read_bytes())
+    text = json.dumps(rounded(found | {"command": portable(found["command"])}), ensure_ascii=False, separators=(",", ":"))
+    write_whole(out, re.sub(r"@/[^\"\s]*/", "@", text) + "\n")  # weights by their name
+    return out
 
 
 def keep(folder: Path, out: Path) -> Path:
@@ -49,7 +62,7 @@ def portable(command: str) -> str:
         before = words[at - 1] if at else ""
         if "--out" not in (word, before):
             kept.append("DIR" if before == "--data" and Path(word).is_absolute() else word)
-    return shlex.join(Path(word).name if Path(word).is_absolute() else word for word in kept)
+    return shlex.join(re.sub(r"(^|[@=])/\S*/(?=[^/\s]+$)", r"\1", word) for word in kept)
 
 
 def curves(run: Run, model: str) -> list[dict]:
