@@ -133,3 +133,10 @@ def test_the_report_is_drawn_from_records_alone(copy):
     draw_report(copy)
     assert (copy / "report.html").exists() and (copy / "claims.json").exists()
     assert len(list((copy / "figures").glob("*.png"))) >= 8
+
+
+def test_its_weights_can_be_evaluated_as_they_were_trained(finished):
+    from escrime.models import load_model
+
+    loaded = load_model(f"lenet@{finished / 'checkpoints' / 'lenet--adversarial-training.safetensors'}")
+    assert loaded.size == 8 and list(loaded.classes) == [str(digit) for digit in range(10)]

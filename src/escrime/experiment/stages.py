@@ -82,7 +82,14 @@ def _fit(run: Run, model, defense, network, goal, settings, title) -> None:
         settings,
         log=f"{model}--{defense}",
         weights=run.checkpoint(model, defense),
-        about={"model": model, "defense": defense},
+        about={
+            "model": model,
+            "defense": defense,
+            # What `--model ARCH@FILE` needs to feed them rightly, as `escrime train` notes it.
+            "arch": run.experiment.models[model].arch,
+            "classes": list(run.splits.train.classes),
+            "size": int(run.splits.train.images.shape[-1]),
+        },
         seed=run.experiment.seed,
         device=run.device,
     )
