@@ -52,3 +52,13 @@ def test_commands_are_made_portable():
     assert portable(command) == "escrime run a/b.toml --data DIR --weights net.safetensors --device cuda"
     assert portable("escrime tune --model lenet@/a/b/net.safetensors") == "escrime tune --model lenet@net.safetensors"
     assert rounded({"a": [0.123456, 12.34567, 3]}) == {"a": [0.1235, 12.3457, 3]}
+
+
+def test_no_worst_case_of_weak_attacks_is_called_the_strongest(copy):
+    path = copy / "paper" / "digits.json"
+    found = json.loads(path.read_text())
+    line = "LeNet on digits, under the strongest adaptive attack"
+    assert line in paper.write_page(copy).read_text(encoding="utf-8")
+    found["strongest"] = [row for row in found["strongest"] if "+" not in row["defense"]]
+    path.write_text(json.dumps(found))
+    assert line not in paper.write_page(copy).read_text(encoding="utf-8")

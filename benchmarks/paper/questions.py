@@ -53,8 +53,9 @@ def together(runs: dict) -> list[str]:
     for name, found in runs.items():
         for test in found["tests"]:
             (_, defense, threat, attack), other = test["first"], test["second"][1]
-            if defense != BOTH:
-                continue
+            tried = {row["defense"] for row in found["strongest"]}
+            if defense != BOTH or (attack == "worst case" and not {BOTH, other} <= tried):
+                continue  # a worst case over weak attacks would be called the strongest
             under = f"{threat}, {attack}"
             gain = f"{100 * test['difference']:+.1f} [{100 * test['low']:+.1f}, {100 * test['high']:+.1f}]"
             rows.append([name, defense_name(other), under, test["n"], gain, p_text(test["p_holm"]), test["verdict"]])
