@@ -5,14 +5,10 @@ import re
 import shlex
 from pathlib import Path
 
-from escrime.evaluation.records import UNDEFENDED, WORST, in_subset, worst_case
-from escrime.evaluation.statistics import wilson
 from escrime.files import write_whole
 from escrime.report.facts import facts, plain
 from escrime.report.run import Run, read_run
-from escrime.report.sweep import build_sweeps
 
-KNOWN = (*UNDEFENDED, "adaptive")  # threat levels of an attacker who knows what it attacks
 DIGITS = 4  # of a share: a hundredth of a percent
 
 
@@ -45,13 +41,10 @@ def keep(folder: Path, out: Path) -> Path:
         "claims": found["claims"],
         "verdicts": found["verdicts"],
         "tests": found["tests"],
-        "checks": [row for row in found["checks"] if row["severity"] in ("alarm", "warning")],
         "curves": [curve for model in run.models for curve in curves(run, model)],
-        "strongest": [row for model in run.models for row in strongest(run, model, found["eps"])],
         "analysis": {model: run.analysis(model) for model in run.models},
-        "training": {model: logs(run, model) for model in run.models},
     }
-    write_whole(out, json.dumps(rounded(plain(content)), indent=None, separators=(",", ":"), ensure_ascii=False) + "\n")
+    write_whole(out, json.dumps(rounded(plain(content)), separators=(",", ":"), ensure_ascii=False) + "\n")
     return out
 
 
@@ -66,7 +59,7 @@ def portable(command: str) -> str:
 
 
 def curves(run: Run, model: str) -> list[dict]:
-    """% right of every sweep, % called the target of the targeted ones, and the worst case over all attacks."""
+    """% right of every sweep, % called the target of the targeted ones."""
     rows = []
     for subset in run.subsets:
         for defense, threat in run.defenses(model):
@@ -76,41 +69,12 @@ def curves(run: Run, model: str) -> list[dict]:
                 if sweep is not None and sweep.n:
                     for score in ("correct", "hit") if sweep.targeted else ("correct",):
                         rows.append(about | {"attack": attack, "score": score, "points": points(sweep, score)})
-        records = in_subset(run.records[run.records["model"] == model], subset)
-        for (_, defense, threat, attack), sweep in build_sweeps(worst_case(records)).items():
-            if attack.startswith(WORST):
-                about = {"model": model, "subset": subset, "defense": defense, "threat": threat}
-                rows.append(about | {"attack": attack, "score": "correct", "points": points(sweep, "correct")})
     return rows
-
-
-def strongest(run: Run, model: str, eps: float) -> list[dict]:
-    """The worst case over all attacks at `eps` of every defense, on the images that the strongest attack was run on."""
-    rows = []
-    records = run.records[run.records["model"] == model]
-    for subset in run.subsets:
-        for defense, own in in_subset(records, subset).groupby("defense", sort=False):
-            tried = set(own.loc[own["attack"] == "stronger", "image"])
-            worst = worst_case(own[own["image"].isin(tried)]) if tried else own.iloc[:0]
-            worst = worst[((worst["eps"] - eps).abs() < 1e-9) & worst["threat"].isin(KNOWN)]
-            if len(worst):
-                point = mean_with_interval(eps, worst["correct"])
-                rows.append({"model": model, "subset": subset, "defense": defense, "point": point})
-    return rows
-
-
-def mean_with_interval(eps: float, scores) -> list:
-    """[ε, share, low, high, n]."""
-    return [eps, float(scores.mean()), *wilson(float(scores.sum()), len(scores)), len(scores)]
 
 
 def points(sweep, score: str) -> list[list]:
     """[ε, share, low, high, n] of every ε that was measured."""
     return [[round(float(p.eps), 6), p.value, p.low, p.high, p.n] for p in sweep.points(score) if p.n]
-
-
-def logs(run: Run, model: str) -> dict:
-    return {defense: log.to_dict("list") for defense, log in run.training(model).items()}
 
 
 def rounded(value):

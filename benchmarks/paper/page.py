@@ -13,14 +13,14 @@ from . import figures, questions
 from .questions import DIGITS, NETWORKS
 
 LIKE_THE_PAPER = (NETWORKS["wide_resnet50_2"], NETWORKS["mobilenet_v2"])  # beside the paper's numbers for the first
-QUESTIONS = {"digits": "digits.json", "epochs": "epochs.json", "tune": "tune.json"}
+QUESTIONS = ("digits", "epochs", "tune")
 
 
 def write_page(folder: Path) -> Path:
     """Draw the figures into folder/paper and write folder/paper.md; what was not kept is named as missing."""
     files = folder / "paper"
     kept = {name: read(files / f"{name}.json") for name in NETWORKS}
-    extra = {name: read(files / file) for name, file in QUESTIONS.items()}
+    extra = {name: read(files / f"{name}.json") for name in QUESTIONS}
     present = {name: found for name, found in kept.items() if found}
     blocks = [HEAD, *ran(present), *claims(present), *worth(present, extra["digits"]), *curves(present, files)]
     blocks += questions.answers(present, extra, files)
@@ -111,7 +111,8 @@ def worth(kept: dict, digits: dict | None) -> list[str]:
                 known = "white-box" if defense == "none" else "adaptive"
                 sweep = at.get((known, "FGSM"))
                 paper = POINTS["FGSM"].get(defense, {}).get(eps) if name in LIKE_THE_PAPER else None
-                tried = next((r for r in found["strongest"] if (r["subset"], r["defense"]) == (subset, defense)), None)
+                verdict = next(v for v in found["verdicts"] if (v["subset"] or None, v["defense"]) == (subset, defense))
+                left = {"points": [[eps, *(verdict[name] for name in ("accuracy", "low", "high", "n"))]]}
                 rows.append(
                     [
                         name + (f", {subset}" if subset else f" (ε* = {eps_text(eps)})"),
@@ -119,7 +120,7 @@ def worth(kept: dict, digits: dict | None) -> list[str]:
                         cell(sweep, 0),
                         cell(at.get(("transfer", "FGSM")), eps),
                         cell(sweep, eps),
-                        cell({"points": [tried["point"]]}, eps) if tried else "not run",
+                        cell(left, eps) if defense in questions.tried_hard(found) else "not run",
                         f"{paper} %" if paper is not None else "–",
                     ]
                 )

@@ -43,6 +43,11 @@ def answers(kept: dict, extra: dict, files: Path) -> list[str]:
     return blocks
 
 
+def tried_hard(found: dict) -> set[str]:
+    """The defenses of a run that escrime's own strongest attack was run on."""
+    return {curve["defense"] for curve in found["curves"] if curve["attack"] == "stronger"}
+
+
 def command(text: str) -> str:
     return f"```\n{text}\n```"
 
@@ -53,8 +58,7 @@ def together(runs: dict) -> list[str]:
     for name, found in runs.items():
         for test in found["tests"]:
             (_, defense, threat, attack), other = test["first"], test["second"][1]
-            tried = {row["defense"] for row in found["strongest"]}
-            if defense != BOTH or (attack == "worst case" and not {BOTH, other} <= tried):
+            if defense != BOTH or (attack == "worst case" and not {BOTH, other} <= tried_hard(found)):
                 continue  # a worst case over weak attacks would be called the strongest
             under = f"{threat}, {attack}"
             gain = f"{100 * test['difference']:+.1f} [{100 * test['low']:+.1f}, {100 * test['high']:+.1f}]"

@@ -123,6 +123,11 @@ def summarize(records: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
     return table.sort_values(["subset", *KEYS], kind="stable", ignore_index=True)
 
 
+def strongly_attacked(records: pd.DataFrame) -> set:
+    """The images that escrime's own strongest attack was run on: a worst case over others would be judged by less."""
+    return set(records.loc[records["attack"].str.startswith(STRONGER), "image"])
+
+
 def worst_case(records: pd.DataFrame) -> pd.DataFrame:
     """Per (model, defense, threat, norm, ε, image), the row of the attack that is worst for the image; for `summarize`.
 

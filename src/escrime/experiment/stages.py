@@ -142,11 +142,8 @@ def evaluate(run: Run, model: str) -> None:
             samples=run.samples,
         ):
             write_part(frame, records / f"{part.key}.parquet")
-            defense = (
-                ""
-                if part.case.subject.defense == "none"
-                else f" on {defense_name(part.case.subject.defense)}, {part.case.threat}"
-            )
+            name = part.case.subject.defense
+            defense = "" if name == "none" else f" on {defense_name(name)}, {part.case.threat}"
             key = (*part.case.name, part.attack)
             advance(cost[key] * frame["image"].nunique(), note=f"{part.attack}{defense}")
     if run.experiment.checks.enabled:

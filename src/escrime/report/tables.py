@@ -7,7 +7,7 @@ import pandas as pd
 
 from ..evaluation.comparisons import Comparison, compare, per_class
 from ..evaluation.names import defense_name, place
-from ..evaluation.records import WORST, in_subset, worst_case
+from ..evaluation.records import WORST, in_subset, strongly_attacked, worst_case
 from ..evaluation.statistics import holm
 from .intervals import Point
 from .run import Run
@@ -126,8 +126,7 @@ def tried_hard(records: pd.DataFrame, *defenses: str) -> pd.DataFrame:
     """The records of the defenses on the images that escrime's own strongest attack was run on for each of them; where it
     was not run, all: a worst case over images that only some attacks tried would be too high."""
     own = records[records["defense"].isin(defenses)]
-    hard = own[own["attack"] == "stronger"]
-    images = set.intersection(*(set(hard.loc[hard["defense"] == defense, "image"]) for defense in defenses))
+    images = set.intersection(*(strongly_attacked(own[own["defense"] == defense]) for defense in defenses))
     return own[own["image"].isin(images)] if images else own
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 
 from ..names import defense_name, place
-from ..records import STRONGER, UNDEFENDED, in_subset, subset_names, worst_case
+from ..records import UNDEFENDED, in_subset, strongly_attacked, subset_names, worst_case
 from ..statistics import wilson
 from .finding import Finding
 
@@ -67,8 +67,8 @@ def _judged(worst: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
     """The rows of the images that the stronger attack ran on, where it ran on a sample: others would be judged by less."""
     first = worst.iloc[0]
     same = (records["model"] == first["model"]) & (records["defense"] == first["defense"]) & (records["eps"] <= first["eps"])
-    stronger = records[same & records["attack"].str.startswith(STRONGER) & (records["norm"] == first["norm"])]
-    return worst[worst["image"].isin(stronger["image"])] if len(stronger) else worst
+    images = strongly_attacked(records[same & (records["norm"] == first["norm"])])
+    return worst[worst["image"].isin(images)] if images else worst
 
 
 def headline_eps(worst: pd.DataFrame, records: pd.DataFrame, wanted: float | None = None) -> float:
