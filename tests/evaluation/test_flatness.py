@@ -61,6 +61,8 @@ def test_the_rise_and_the_surface_agree_with_a_pass_by_hand(images, network):
     moved = (pixels + 0.1 * gradient.sign()).clamp(0, 1)
     rise = nn.functional.cross_entropy(network(moved), labels, reduction="none") - loss
     assert found["measures"]["loss_rise"]["none"]["mean"] == pytest.approx(rise.mean().item(), rel=1e-5)
+    bent = (rise - ((moved - pixels) * gradient).flatten(1).sum(1)).abs()
+    assert found["measures"]["linearity_error"]["none"]["mean"] == pytest.approx(bent.mean().item(), rel=1e-3)
     middle = AXIS.index(0.0)
     for kind in ("images", "weights"):
         assert found["surfaces"][kind]["none"][middle][middle] == pytest.approx(loss.mean().item(), rel=1e-5)
