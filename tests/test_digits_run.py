@@ -9,7 +9,7 @@ import pytest
 
 from escrime.evaluation import read_records, summarize
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # one run for all, three minutes on an idle machine
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # one run for all, four minutes on an idle machine
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from .errors import EscrimeError
 app = typer.Typer(
     name="escrime",
     help="How easily an image classifier can be fooled, what hardening it buys, and whether that answer can be believed.",
-    epilog="Start with:  escrime run digits   (three minutes, no download)",
+    epilog="Start with:  escrime run digits   (four minutes, no download)",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
