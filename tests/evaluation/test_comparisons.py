@@ -77,6 +77,23 @@ def test_the_envelope_never_rises_and_the_grids_are_united():
     assert last["by"].tolist() == ["B", "A", "A", "A"] and last["by_eps"].tolist() == [0.2, 0.1, 0.1, 0.1]
 
 
+def test_a_worst_case_is_of_the_images_that_faced_every_attack():
+    """B, the only one that fools, saw two images: of four, the other two would look robust."""
+    both = pd.concat([rows([1, 1, 1, 1], eps=e) for e in (0.0, 0.1)] + [rows([0, 0], attack="B")])
+    worst = worst_case(both)
+    assert accuracies(worst) == {0.0: 1.0, 0.1: 0.0} and set(worst["image"]) == {"i0", "i1"}
+    # A targeted attack leaves out its target's images; what answers the checks has taken all the others' examples.
+    assert len(worst_case(both.assign(target=(both["attack"] == "B").astype(int) - 1)).query("eps == 0.1")) == 4
+    stronger = rows([0, 1, 1], attack="stronger")
+    assert accuracies(worst_case(pd.concat([both, stronger])))[0.1] == 1 / 3
+    # Another threat level, norm or defense has images of its own; attacks on other images have none in common.
+    assert set(worst_case(pd.concat([both, rows([1] * 3, case=("m", "p", "adaptive"))]))["defense"].value_counts()) == {3, 4}
+    l2 = worst_case(pd.concat([both, rows([1] * 4, norm="l2")]))
+    assert l2.query("eps == 0.1").groupby("norm").size().to_dict() == {"l2": 4, "linf": 2}
+    apart = pd.concat([rows([0]), rows([1], attack="B").assign(image="i9")])
+    assert set(worst_case(apart)["image"]) == {"i0", "i9"}
+
+
 def test_a_random_table_is_monotone_in_eps_and_in_attacks():
     rng = np.random.default_rng(2)
     parts = [rows(rng.random(60) < 0.8, attack=a, eps=e) for a in "ABC" for e in (0, 0.05, 0.1, 0.2)]
@@ -124,12 +141,6 @@ def test_what_broke_its_budget_is_no_choice_but_its_image_counts():
     assert worst_case(records)["correct"].tolist() == [1, 1, 0]
     alone = worst_case(rows([0, 1], verified=False, draws=8, preliminary=[0.5, 1]))
     assert len(alone) == 2 and alone["by"].tolist() == ["none", "none"]
-
-
-def test_an_attack_on_some_images_speaks_for_those():
-    records = pd.concat([rows([1] * 6, eps=0.1), rows([0, 0], attack="B", eps=0.1), rows([0, 1], attack="B", eps=0.2)])
-    table = summarize(worst_case(records))
-    assert table["n"].tolist() == [6, 2] and table["accuracy"].tolist() == [pytest.approx(4 / 6), 0]
 
 
 def test_norms_stay_apart():

@@ -14,7 +14,7 @@ import escrime.report
 from escrime.evaluation.statistics import wilson
 from escrime.report import draw_report, read_run
 from escrime.report.page import flat
-from escrime.report.tables import class_table, tried_hard
+from escrime.report.tables import class_table
 from escrime.report.words import fraction_text
 
 TARGET = 1  # the class DGSM aims at in the synthetic runs
@@ -305,11 +305,3 @@ def test_two_defenses_at_once_are_compared_with_each(builder, tmp_path):
     assert re.search(together + r" adversarial training adaptive 50 \+20\.0 points \[[^]]+\] 10 / 0", text)
     assert re.search(together + r" adversarial training adaptive, worst case 50 \+2\.0 points \[[^]]+\] 1 / 0", text)
     assert re.search(together + r" undefended adaptive, worst case 50 \+52\.0 points", text)
-
-
-def test_a_worst_case_is_of_the_images_that_were_tried_hard():
-    rows = [("ppa", "FGSM", i) for i in range(4)] + [("ppa", "stronger", i) for i in range(2)]
-    rows += [("none", "FGSM", i) for i in range(4)] + [("none", "stronger", i) for i in range(1, 4)]
-    records = pd.DataFrame(rows, columns=["defense", "attack", "image"])
-    assert set(tried_hard(records, "ppa", "none")["image"]) == {1}
-    assert set(tried_hard(records[records["attack"] == "FGSM"], "ppa", "none")["image"]) == {0, 1, 2, 3}

@@ -123,11 +123,6 @@ def summarize(records: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
     return table.sort_values(["subset", *KEYS], kind="stable", ignore_index=True)
 
 
-def strongly_attacked(records: pd.DataFrame) -> set:
-    """The images that escrime's own strongest attack was run on: a worst case over others would be judged by less."""
-    return set(records.loc[records["attack"].str.startswith(STRONGER), "image"])
-
-
 def worst_case(records: pd.DataFrame) -> pd.DataFrame:
     """Per (model, defense, threat, norm, ε, image), the row of the attack that is worst for the image; for `summarize`.
 
@@ -138,8 +133,10 @@ def worst_case(records: pd.DataFrame) -> pd.DataFrame:
     level's own rows, then the order of the attacks) and scored by `correct`, from other draws: chosen and scored by the
     same ones, every lucky miss would be kept.
 
-    ε: every one at which the threat level (or transfer, where it may choose it) was measured, over the images measured
-    there. What breaks its budget is no choice. For a randomized model an attack's few draws on one image count together
+    Images: those that the attack which answers the checks was run on, where there is one, else those that every untargeted
+    attack of the threat level and norm was run on: an image that only the weak ones have seen would count as robust. ε:
+    every one at which the threat level (or transfer, where it may choose it) was measured, over those of these images that
+    were measured there. What breaks its budget is no choice. For a randomized model an attack's few draws on one image count together
     with PRIOR draws of its average over all images, so that it is not one lucky draw that chooses. The rows' attack is
     "worst case" ("worst case, l2" where there are several norms); columns `by`, `by_threat` and `by_eps` say whose row it is.
     """
@@ -156,7 +153,7 @@ def worst_case(records: pd.DataFrame) -> pd.DataFrame:
             moved = own[own["eps"] > 0]
             for norm, seen in (moved if len(moved) else own).groupby("norm", sort=False, observed=True):
                 mine = rows["threat"].isin([threat, "transfer"]) & (rows["norm"] == norm)
-                choices = rows[(mine | (rows["eps"] == 0)) & np.isin(image[rows.index], image[seen.index])]
+                choices = rows[(mine | (rows["eps"] == 0)) & rows["image"].isin(_faced_all(seen))]
                 # What broke its budget comes last: it stands for its image, as it was, where there is nothing else.
                 foreign, far = choices["threat"] != threat, -choices["eps"]
                 rank = [attack[choices.index], foreign, far, _likely(choices, chance), ~choices["verified"]]
@@ -174,10 +171,19 @@ def worst_case(records: pd.DataFrame) -> pd.DataFrame:
     return table.astype(COLUMNS)[[*COLUMNS, "by", "by_threat", "by_eps"]]
 
 
+def _faced_all(attacked: pd.DataFrame) -> set:
+    """The images whose worst case may be told of the attacks of one classifier, threat level and norm; see `worst_case`."""
+    strong = attacked.loc[attacked["attack"].astype(str).str.startswith(STRONGER), "image"]
+    if len(strong):
+        return set(strong)
+    faced = attacked[attacked["target"] < 0].groupby("attack", observed=True)["image"].agg(set)
+    return set.intersection(*faced) or set(attacked["image"]) if len(faced) else set(attacked["image"])
+
+
 def _slim(table: pd.DataFrame) -> pd.DataFrame:
     """What choosing the worst row of each image needs, repeated words as numbers: a few copies of it are no burden."""
     words = ["model", "defense", "threat", "attack", "norm", "image"]
-    numbers = ["eps", "verified", "recorded", "preliminary", "correct", "draws"]
+    numbers = ["eps", "target", "verified", "recorded", "preliminary", "correct", "draws"]
     return table[[*words, *numbers]].astype(dict.fromkeys(words, "category"))
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ..evaluation.comparisons import Comparison, compare, per_class
 from ..evaluation.names import defense_name, place
-from ..evaluation.records import WORST, in_subset, strongly_attacked, worst_case
+from ..evaluation.records import WORST, in_subset, worst_case
 from ..evaluation.statistics import holm
 from .intervals import Point
 from .run import Run
@@ -114,20 +114,10 @@ def paired_tests(run: Run, model: str, eps: float | None, attack: str = "FGSM") 
                 tested = compare(records, first, second, attack=attack, eps=eps)
                 found.append((defense_name(defense), threat, defense_name(other.defense), tested))
                 if parts and threat == "adaptive":
-                    tested = compare(
-                        worst_case(tried_hard(records, defense, other.defense)), first, second, attack=WORST, eps=eps
-                    )
+                    tested = compare(worst_case(records), first, second, attack=WORST, eps=eps)
                     found.append((defense_name(defense), f"{threat}, worst case", defense_name(other.defense), tested))
     corrected = holm([comparison.p for *_, comparison in found])
     return [Test(*row, float(p)) for row, p in zip(found, corrected, strict=True)]
-
-
-def tried_hard(records: pd.DataFrame, *defenses: str) -> pd.DataFrame:
-    """The records of the defenses on the images that escrime's own strongest attack was run on for each of them; where it
-    was not run, all: a worst case over images that only some attacks tried would be too high."""
-    own = records[records["defense"].isin(defenses)]
-    images = set.intersection(*(strongly_attacked(own[own["defense"] == defense]) for defense in defenses))
-    return own[own["image"].isin(images)] if images else own
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 
 from ..names import defense_name, place
-from ..records import UNDEFENDED, in_subset, strongly_attacked, subset_names, worst_case
+from ..records import UNDEFENDED, in_subset, subset_names, worst_case
 from ..statistics import wilson
 from .finding import Finding
 
@@ -55,20 +55,12 @@ def _of_subset(records: pd.DataFrame, findings: list[Finding], eps: float | None
         threat = next(level for level in KNOWN if (rows["threat"] == level).any())
         for _, own in rows[(rows["threat"] == threat) & (rows["eps"] > 0)].groupby("norm", sort=False):
             at = headline_eps(own, records, eps)
-            last = _judged(own[own["eps"] == at], records)
+            last = own[own["eps"] == at]
             mine = [
                 f for f in findings if (f.model in ("", model)) and (f.defense in ("", defense)) and f.threat in ("", threat)
             ]
             found.append(_verdict(last, clean_accuracy(records, model, defense, last["image"]), mine, subset))
     return found
-
-
-def _judged(worst: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the images that the stronger attack ran on, where it ran on a sample: others would be judged by less."""
-    first = worst.iloc[0]
-    same = (records["model"] == first["model"]) & (records["defense"] == first["defense"]) & (records["eps"] <= first["eps"])
-    images = strongly_attacked(records[same & (records["norm"] == first["norm"])])
-    return worst[worst["image"].isin(images)] if images else worst
 
 
 def headline_eps(worst: pd.DataFrame, records: pd.DataFrame, wanted: float | None = None) -> float:
