@@ -213,7 +213,7 @@ def test_folders_that_are_none(make, said, weights, tmp_path):
 
 def test_a_full_disk_loses_nothing(weights, pictures, tmp_path, monkeypatch):
     """The third part cannot be written; the two before it stay, and the next run goes on from there."""
-    from escrime.experiment import assess as module
+    from escrime.experiment import folder as module
 
     written, real = [], module.write_part
 

@@ -136,9 +136,10 @@ def worst_case(records: pd.DataFrame) -> pd.DataFrame:
     Images: those that the attack which answers the checks was run on, where there is one, else those that every untargeted
     attack of the threat level and norm was run on: an image that only the weak ones have seen would count as robust. ε:
     every one at which the threat level (or transfer, where it may choose it) was measured, over those of these images that
-    were measured there. What breaks its budget is no choice. For a randomized model an attack's few draws on one image count together
-    with PRIOR draws of its average over all images, so that it is not one lucky draw that chooses. The rows' attack is
-    "worst case" ("worst case, l2" where there are several norms); columns `by`, `by_threat` and `by_eps` say whose row it is.
+    were measured there. What breaks its budget is no choice. For a randomized model an attack's few draws on one image count
+    together with PRIOR draws of its average over all images, so that it is not one lucky draw that chooses. The rows' attack
+    is "worst case" ("worst case, l2" where there are several norms); columns `by`, `by_threat` and `by_eps` say whose row
+    it is.
     """
     table = with_preliminary(records)
     table = table.assign(eps=table["eps"].round(9), by=table["attack"].where(table["verified"], "none"), recorded=True)

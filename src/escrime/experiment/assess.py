@@ -19,7 +19,6 @@ from ..evaluation.checks.inputs import input_findings
 from ..evaluation.effort import Effort
 from ..evaluation.engine import evaluate_parts, step_of
 from ..evaluation.images import PART, Images, slices
-from ..evaluation.records import write_part
 from ..models import Loaded, load_model
 from ..models.running import check_logits
 from ..models.specs.black_box import Asked
@@ -158,7 +157,7 @@ class Assessment:
         """The attacks, part after part, as far as the budget goes; then the checks."""
         approaches = Approaches(self.slices, step_of(self.grids), self.question.seed)
         cases = as_attacked(self.cases(name), approaches)
-        records, done = self.folder / "records", self._done()
+        done = self._done()
         parts = -(-len(self.test) // PART) * len(self.attacks) * len(cases)
         with self.folder.stage("Attack") if self.team.first else nullcontext(), self.display.bar("Attack", parts) as advance:
             advance(len(done), note="")
@@ -176,7 +175,7 @@ class Assessment:
                 finished=settled,
             )
             for part, frame in work:
-                write_part(frame, records / f"{part.key}.parquet")
+                self.folder.write_records(part.key, frame)
                 advance(note=part.attack)
                 if self._late(part, list(self.attacks)[-1]):
                     break

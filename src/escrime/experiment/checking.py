@@ -13,7 +13,6 @@ from ..evaluation.effort import Effort
 from ..evaluation.evaluation import probe
 from ..evaluation.images import PART, Images
 from ..evaluation.names import defense_name
-from ..evaluation.records import write_part
 from ..evaluation.stronger import grounds, stronger_parts
 from ..evaluation.work import Passes, passes_of_check
 from ..files import write_whole
@@ -76,7 +75,7 @@ def check(
                 epsilons=[ground.eps],
                 sample=sample(ground.case),
             ):
-                write_part(frame, folder / "records" / f"{part.key}.parquet")
+                folder.write_records(part.key, frame)
             # Last, for what it stands for is complete when it exists.
             write_whole(path, json.dumps([finding.as_dict() for finding in findings], indent=2, ensure_ascii=False) + "\n")
             advance(note=defense_name(ground.case.subject.defense))

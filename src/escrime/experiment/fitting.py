@@ -35,6 +35,10 @@ def fit_in_folder(
         seen = f" train {row['accuracy']:.1%}" if row["accuracy"] == row["accuracy"] else ""  # NaN: no clean image was seen
         return f"epoch {row['epoch']}/{settings.epochs} loss {row['loss']:.3f}{seen}"
 
+    def went(done: int, total: int) -> None:
+        advance(done=done)
+        folder.lap()
+
     with folder.stage(title), display.bar(title, steps) as advance:
         result = fit(
             network,
@@ -44,7 +48,7 @@ def fit_in_folder(
             checkpoint=folder / "checkpoints" / log,
             seed=seed,
             device=device,
-            on_batch=lambda done, total: advance(done=done),
+            on_batch=went,
             on_epoch=lambda row: advance(0, note=told(row)),
         )
         result.history.to_csv(folder / "training" / f"{log}.csv", index=False)

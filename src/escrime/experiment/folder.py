@@ -6,17 +6,22 @@ import os
 import platform
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import pandas as pd
+
 from .. import __version__
 from ..data import ImageSet
 from ..errors import EscrimeError
+from ..evaluation.records import write_part
 from ..files import write_whole
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "scipy", "safetensors")
+
+LAP_SECONDS = 10
 
 
 class RunFolder:
@@ -24,6 +29,8 @@ class RunFolder:
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
+        self._stage: str | None = None
+        self._noted = 0.0
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -85,17 +92,36 @@ class RunFolder:
 
     @contextmanager
     def stage(self, name: str):
-        """Time a stage and note it in the manifest; resumed work adds to the seconds already noted."""
-        start = time.monotonic()
-        yield
+        """Time a stage and note it in the manifest; resumed work adds to the seconds already noted, those of a killed run up
+        to its last `lap` included."""
+        self._stage, self._noted = name, time.monotonic()
+        try:
+            yield
+            self.lap(0)
+        except BaseException:
+            with suppress(OSError, EscrimeError):  # a full disk: what went wrong is what is told
+                self.lap(0)
+            raise
+        finally:
+            self._stage = None
+
+    def lap(self, least: float = LAP_SECONDS) -> None:
+        """Note the seconds of the running stage so far, where the last note is more than `least` seconds ago."""
+        now = time.monotonic()
+        if self._stage is None or now - self._noted < least:
+            return
         manifest = self.manifest
-        seconds = time.monotonic() - start
-        known = next((entry for entry in manifest["stages"] if entry["name"] == name), None)
+        known = next((entry for entry in manifest["stages"] if entry["name"] == self._stage), None)
         if known is None:
-            manifest["stages"].append({"name": name, "seconds": round(seconds, 2)})
-        else:
-            known["seconds"] = round(known["seconds"] + seconds, 2)
+            manifest["stages"].append(known := {"name": self._stage, "seconds": 0.0})
+        known["seconds"] = round(known["seconds"] + now - self._noted, 2)
+        self._noted = now
         self.write_json("manifest.json", manifest)
+
+    def write_records(self, key: str, frame: pd.DataFrame) -> None:
+        """Write one finished part of the work: its records, then the time."""
+        write_part(frame, self / "records" / f"{key}.parquet")
+        self.lap()
 
     @contextmanager
     def lock(self):

@@ -14,7 +14,6 @@ from ..evaluation.engine import evaluate_parts, step_of
 from ..evaluation.flatness import flatness
 from ..evaluation.images import PART, slices
 from ..evaluation.names import defense_name
-from ..evaluation.records import write_part
 from ..evaluation.work import passes_of_case
 from ..files import write_whole
 from ..training import objective
@@ -141,7 +140,7 @@ def evaluate(run: Run, model: str) -> None:
             finished=done.__contains__,
             samples=run.samples,
         ):
-            write_part(frame, records / f"{part.key}.parquet")
+            run.folder.write_records(part.key, frame)
             name = part.case.subject.defense
             defense = "" if name == "none" else f" on {defense_name(name)}, {part.case.threat}"
             key = (*part.case.name, part.attack)

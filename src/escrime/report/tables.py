@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from ..evaluation.comparisons import Comparison, compare, per_class
 from ..evaluation.names import defense_name, place
