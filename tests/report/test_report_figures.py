@@ -14,6 +14,7 @@ from escrime.report import draw_report, read_run
 from escrime.report.figures import draw_figures, examples, sweeps
 from escrime.report.figures.examples import scaled
 from escrime.report.figures.style import styled
+from escrime.report.interactive import chart
 
 NAMES = ["fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "fig6-dgsm", "fig7", "fig7-dgsm", "fig8", "fig9"]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -142,6 +143,23 @@ def test_missing_data_skips_the_figure_and_says_why(builder, tmp_path):
     assert "not measured" in texts(tmp_path / "out" / "fig6-net.svg")  # the adaptive half
     draw_report(folder)
     assert skipped["fig5"] in (folder / "report.html").read_text()
+
+
+def test_other_defenses_stand_in_one_figure_in_the_colors_of_the_chart(builder, tmp_path):
+    built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5})
+    for defense in ("ppa", "adversarial-training+ppa", "pgd-training"):
+        built.sweep("net", defense, "adaptive", "FGSM", {0: 1.0, 0.1: 0.7})
+    folder = built.write(tmp_path / "run")
+    draw_report(folder)
+    page = (folder / "report.html").read_text()
+    words = texts(folder / "figures" / "fig7-others-net.svg")
+    assert {"adversarial training + PPA, adaptive, n = 20", "pgd-training, adaptive, n = 20"} <= set(words)
+    assert not any("PPA, adaptive" in text and "training" not in text for text in words)  # it has figure 6
+    svg = page[page.index('id="fig7-others-net"') :].split("</svg>")[0]
+    assert "Figure 7, others" in page and "var(--purple" in svg and "var(--amber" in svg and "var(--deep" not in svg
+    assert {curve["color"] for curve in chart(read_run(folder), "net")["views"][0]["curves"]} == {
+        *("orange", "blue", "purple", "amber")
+    }
 
 
 def test_the_paper_is_only_drawn_over_its_network_and_its_range(builder, paper_curves, tmp_path):

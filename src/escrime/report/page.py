@@ -140,9 +140,9 @@ def shown_finding(finding) -> dict:
 
 
 def figure_label(name: str) -> str:
-    """What a figure is called: fig6-dgsm is "Figure 6, DGSM"."""
+    """What a figure is called: fig6-dgsm is "Figure 6, DGSM", fig7-others "Figure 7, others"."""
     number, _, extra = name.removeprefix("fig").partition("-")
-    return f"Figure {number}" + (f", {extra.upper()}" if extra else "")
+    return f"Figure {number}" + (f", {extra.replace('dgsm', 'DGSM')}" if extra else "")
 
 
 def claim_groups(claims: list[dict]) -> list[dict]:

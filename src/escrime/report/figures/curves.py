@@ -12,10 +12,13 @@ EPS_LABEL = "ε* (fraction of the color range)"
 BOX_PERCENTILES = (5, 95)
 
 
-def draw_curve(axes: Axes, sweep: Sweep, score: str = "correct", *, label: str = "", faint: bool = False) -> None:
-    """The share of `score` in percent against ε*, with its shaded 95 % Wilson band; threat level and n in the label."""
+def draw_curve(
+    axes: Axes, sweep: Sweep, score: str = "correct", *, label: str = "", faint: bool = False, shade: str = ""
+) -> None:
+    """The share of `score` in percent against ε*, with its shaded 95 % Wilson band; threat level and n in the label.
+    shade: the color, where it is not the defense's own."""
     points = sweep.points(score)
-    shade = MUTED if faint else color(sweep.defense)
+    shade = MUTED if faint else shade or color(sweep.defense)
     values, lows, highs = (np.array([getattr(p, name) for p in points]) * 100 for name in ("value", "low", "high"))
     axes.fill_between(sweep.eps, lows, highs, color=shade, alpha=0.12 if faint else 0.22, linewidth=0)
     name = label or defense_name(sweep.defense)

@@ -26,6 +26,7 @@ THEME = {
     ORANGE: "orange",
     BLUE: "blue",
     GREEN: "green",
+    **dict(zip(SPARE_COLORS, ("purple", "amber", "deep"))),
 }
 # The title's id in the SVG, and the height in points it takes: the page has its own titles and leaves it out.
 HEADLINE, HEADLINE_POINTS = "headline", 23

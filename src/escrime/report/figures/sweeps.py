@@ -1,14 +1,15 @@
-"""Figures 3 and 5 (the undefended network), 6 (PPA) and 7 (adversarial training): scores against ε*."""
+"""Figures 3 and 5 (the undefended network), 6 (PPA), 7 (adversarial training, other defenses): scores against ε*."""
 
 from pathlib import Path
 
 from ...evaluation.names import defense_name
+from ..interactive import shades
 from ..intervals import Point
 from ..run import Run
 from ..sweep import Sweep
 from ..words import eps_text, listing, percent, slug
 from . import curves
-from .style import Drawn, headline, new_figure, save
+from .style import THEME, Drawn, headline, new_figure, save
 
 DEFENDED = {"fig6": "ppa", "fig7": "adversarial-training"}
 
@@ -130,6 +131,39 @@ def defended(run: Run, model: str, folder: Path, name: str, attack: str) -> Draw
             curves.frame_axes(grid[1, column], last_eps, ylabel="confidence in %" if column == 0 else "")
     drawn.png, drawn.svg = save(figure, folder, f"{stem}-{slug(model)}")
     drawn.caption, drawn.alt = defended_words(run, model, defense, attack, pairs, envelope_note(run, envelopes), overlay)
+    return drawn
+
+
+def others(run: Run, model: str, folder: Path) -> Drawn | None:
+    """Beside figure 7: every defense that the paper does not have, under FGSM; None where there are none."""
+    paired = [(d, t) for d, t in run.defenses(model) if d not in ("none", *DEFENDED.values())]
+    found = [sweep for d, t in paired if (sweep := run.sweep(model, d, t, "FGSM", run.main_subset)) is not None and sweep.n]
+    if not found:
+        return None
+    drawn = Drawn("fig7-others", model, f"{model} with other defenses under FGSM", wide=True)
+    names, hexes = shades(run), {name: hex for hex, name in THEME.items()}
+    above = 0.6 + 0.17 * (1 + len({sweep.defense for sweep in found}))
+    figure = new_figure(9.2, 3.2 + above)
+    panels = figure.subplots(1, 2, sharey=True)
+    figure.subplots_adjust(left=0.075, right=0.985, bottom=0.55 / (3.2 + above), top=1 - above / (3.2 + above), wspace=0.06)
+    headline(figure, drawn.title)
+    reference, last_eps = run.undefended(model, "FGSM", run.main_subset), max(sweep.eps[-1] for sweep in found)
+    for axes, threat in zip(panels, TITLES, strict=True):
+        curves.frame_axes(axes, last_eps, ylabel="% correct" if axes is panels[0] else "")
+        axes.set_title(TITLES[threat], loc="left", pad=72 * above - 40)
+        for sweep in (sweep for sweep in found if sweep.threat == threat):
+            curves.draw_curve(axes, sweep, shade=hexes[names[sweep.defense]])
+        if reference is not None and reference.n:
+            curves.draw_curve(axes, reference, faint=True)
+        curves.legend_above(axes)
+    drawn.png, drawn.svg = save(figure, folder, f"fig7-others-{slug(model)}")
+    seen = "; ".join(f"{defense_name(s.defense)}, {s.threat}, {fall_text(s)} (n = {curves.count_text(s)})" for s in found)
+    drawn.caption = (
+        f"Accuracy of {model} with the defenses that the paper does not have{subset_note(run)}: {seen}; shaded, the 95% "
+        "Wilson intervals; gray and dashed, the undefended network. A single step is a weak attack: the verdicts say what "
+        "the strongest one leaves."
+    )
+    drawn.alt = f"Two line charts against ε*, transfer and adaptive: {seen}."
     return drawn
 
 
