@@ -23,6 +23,7 @@ import escrime
 from escrime.data import ImageSet
 from escrime.models import logits_and_auxiliary
 from escrime.training import TrainSettings, fit, objective
+from escrime.training.context import AUXILIARY_WEIGHT
 
 from .timing import race
 
@@ -123,8 +124,7 @@ def fed(arch: str, data: ImageSet, options):
     def steps():
         for _ in range(len(data) // options.batch_size):
             optimizer.zero_grad()
-            output, auxiliary = logits_and_auxiliary(bare, images)
-            sum((0.3 * cross_entropy(head, labels) for head in auxiliary), cross_entropy(output, labels)).backward()
+            loss(bare, images, labels).backward()
             optimizer.step()
 
     steps(), fitted()
@@ -140,17 +140,18 @@ def plain_epoch(model, data: ImageSet, name: str, options) -> None:
         x, y = x.to(options.device), y.to(options.device)
         if name != "clean":
             x.requires_grad_(True)
-            cross_entropy(logits(model(x)), y).backward()
+            loss(model, x, y).backward()
             adversarial = (x + EPS * x.grad.sign()).clamp(0, 1).detach()
             x, y = torch.cat([x.detach(), adversarial]), torch.cat([y, y])
         optimizer.zero_grad()
-        cross_entropy(logits(model(x)), y).backward()
+        loss(model, x, y).backward()
         optimizer.step()
 
 
-def logits(output):
-    """GoogLeNet in training mode answers with its auxiliary heads too; the plain loop uses the main one."""
-    return output if isinstance(output, torch.Tensor) else output[0]
+def loss(model, images, labels):
+    """What both sides minimize: GoogLeNet has auxiliary heads."""
+    output, auxiliary = logits_and_auxiliary(model, images)
+    return sum((AUXILIARY_WEIGHT * cross_entropy(head, labels) for head in auxiliary), cross_entropy(output, labels))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,29 @@ def test_same_seed_same_weights_other_seed_others(network, image_set):
     assert not same(first, weights(fit(network(), image_set(), "n-fgsm", settings=FAST, seed=2).model))
 
 
+def test_convolutions_of_the_same_tensor_run_together(image_set, monkeypatch):
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.other, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1), nn.Linear(8, 4)
+
+        def forward(self, x):
+            return self.head(torch.cat([self.one(x), torch.relu_(self.other(x))], 1).mean((2, 3)))
+
+    found, calls, real = {}, [], nn.Conv2d._conv_forward
+    monkeypatch.setattr(nn.Conv2d, "_conv_forward", lambda self, *given: calls.append(1) or real(self, *given))
+    for channels_last in (False, True):
+        torch.manual_seed(0)
+        calls.clear()
+        settings = TrainSettings(epochs=3, batch_size=22, channels_last=channels_last)
+        model = fit(Branches(), image_set(), objective("fgsm-mixed", eps=0.1), settings=settings).model
+        assert len(calls) == (2 + 3 * 2 if channels_last else 2 + 3 * 4)  # one look at the classes; then crafting and training
+        assert not any("forward" in vars(layer) for layer in model.modules())
+        found[channels_last] = weights(model)
+    for name, tensor in found[True].items():
+        assert torch.allclose(tensor, found[False][name], atol=1e-5)
+
+
 def test_nothing_global_changes(network, image_set):
     model = network()
     strides = [parameter.stride() for parameter in model.parameters()]

@@ -31,7 +31,7 @@ def prepare(model: nn.Module) -> nn.Module:
     duplicate = _copy(model).eval()
     for parameter in duplicate.parameters():  # one by one: ScriptModules have no requires_grad_ of their own
         parameter.requires_grad_(False)
-    if not any(_hooked(module) for name, module in duplicate.named_modules() if name):
+    if not any(hooked(module) for name, module in duplicate.named_modules() if name):
         uses = Counter(map(id, _all_modules(duplicate).values())) + Counter(map(id, _all_parameters(duplicate)))
         _fold(duplicate, uses, root=True)
     return in_format(duplicate, torch.channels_last)
@@ -70,7 +70,7 @@ def _copy(model: nn.Module) -> nn.Module:
         raise EscrimeError(f"the {name} cannot be copied ({error}); it must support copy.deepcopy.") from error
 
 
-def _hooked(module: nn.Module) -> bool:
+def hooked(module: nn.Module) -> bool:
     """Whether someone watches or changes what goes in or out of the module, which folding would change."""
     kinds = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     return any(kinds)
@@ -93,7 +93,7 @@ def _fold(model: nn.Module, uses: Counter, root: bool = False) -> None:
     """
     if isinstance(model, torch.jit.ScriptModule):
         return
-    graph = _trace(model, root)
+    graph = trace(model, root)
     if graph is None:
         for child in model.children():
             _fold(child, uses)
@@ -130,7 +130,7 @@ def _pairs(model: nn.Module, graph: fx.Graph, uses: Counter) -> list[tuple[str, 
     return found
 
 
-def _trace(model: nn.Module, root: bool) -> fx.Graph | None:
+def trace(model: nn.Module, root: bool) -> fx.Graph | None:
     """The graph of the model's forward, or None where symbolic tracing fails or cannot be trusted.
 
     A `root` is called as model(images), so what else its forward takes has its default, such as `auxiliary` of
