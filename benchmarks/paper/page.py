@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from escrime.evaluation.names import defense_name
+from escrime.experiment.schema import ADVERSARIAL
 from escrime.files import write_whole
 from escrime.report.markdown import inline, table
 from escrime.report.paper_points import POINTS
@@ -100,7 +101,7 @@ def claims(kept: dict) -> list[str]:
 def worth(kept: dict, digits: dict | None) -> list[str]:
     """One table that says what each defense is worth under the strongest attack, beside the paper's numbers."""
     heads = ["network, images", "defense", "clean", "FGSM, transfer", "FGSM, adaptive", "strongest attack", "the paper's, FGSM"]
-    rows = []
+    rows, steps = [], {}
     named = {NETWORKS[name]: found for name, found in kept.items()} | ({DIGITS: digits} if digits else {})
     for name, found in named.items():
         eps = found["eps"]
@@ -113,6 +114,9 @@ def worth(kept: dict, digits: dict | None) -> list[str]:
                 paper = POINTS["FGSM"].get(defense, {}).get(eps) if name in LIKE_THE_PAPER else None
                 verdict = next(v for v in found["verdicts"] if (v["subset"] or None, v["defense"]) == (subset, defense))
                 left = {"points": [[eps, *(verdict[name] for name in ("accuracy", "low", "high", "n"))]]}
+                hard = defense in questions.tried_hard(found)
+                if defense == ADVERSARIAL and hard:  # the last subset: leak-free, where there are two
+                    steps[name] = (point_of(sweep, eps)[1], verdict["accuracy"])
                 rows.append(
                     [
                         name + (f", {subset}" if subset else f" (ε* = {eps_text(eps)})"),
@@ -120,7 +124,7 @@ def worth(kept: dict, digits: dict | None) -> list[str]:
                         cell(sweep, 0),
                         cell(at.get(("transfer", "FGSM")), eps),
                         cell(sweep, eps),
-                        cell(left, eps) if defense in questions.tried_hard(found) else "not run",
+                        cell(left, eps) if hard else "not run",
                         f"{paper} %" if paper is not None else "–",
                     ]
                 )
@@ -129,12 +133,22 @@ def worth(kept: dict, digits: dict | None) -> list[str]:
         "image, over FGSM, DGSM and what the checks of escrime called for, through the defense and with expectation over its "
         "noise, on the images that all of these were run on. The paper has 50 images, one of them is 2 points."
     )
+    told = ", ".join(f"{100 * one:.1f} % and {100 * left:.1f} % ({name})" for name, (one, left) in steps.items())
+    text += (
+        " What one gradient step leaves says little about the rest: after the paper's adversarial training, FGSM through the "
+        f"network and the strongest attack leave {told}."
+    )
     return ["## What each defense is worth", text, table(heads, rows)]
+
+
+def point_of(curve: dict | None, eps: float) -> list | None:
+    """[ε, share, low, high, n] of a curve at `eps`, or None."""
+    return next((point for point in curve["points"] if abs(point[0] - eps) < 1e-6), None) if curve else None
 
 
 def cell(curve: dict | None, eps: float) -> str:
     """One point of a curve, in percent, with its interval and n."""
-    point = next((point for point in curve["points"] if abs(point[0] - eps) < 1e-6), None) if curve else None
+    point = point_of(curve, eps)
     if point is None:
         return "–"
     _, share, low, high, n = point
