@@ -18,7 +18,7 @@ def keep_any(source: Path, out: Path) -> Path:
         return keep(source, out)
     found = json.loads((source if source.is_file() else source / "tune.json").read_text(encoding="utf-8"))
     for picture in source.glob("pareto.*"):
-        write_whole(out.parent / picture.name, picture.read_bytes())
+        write_whole(out.with_name(f"{out.stem}{picture.suffix}"), picture.read_bytes())
     text = json.dumps(rounded(found | {"command": portable(found["command"])}), ensure_ascii=False, separators=(",", ":"))
     write_whole(out, re.sub(r"@/[^\"\s]*/", "@", text) + "\n")  # weights by their name
     return out

@@ -14,7 +14,7 @@ from . import figures, questions
 from .questions import DIGITS, NETWORKS
 
 LIKE_THE_PAPER = (NETWORKS["wide_resnet50_2"], NETWORKS["mobilenet_v2"])  # beside the paper's numbers for the first
-QUESTIONS = ("digits", "epochs", "tune")
+QUESTIONS = ("digits", "epochs", *questions.TUNED)
 
 
 def write_page(folder: Path) -> Path:

@@ -26,6 +26,8 @@ MEASURES = {
     "weight_ascent": "loss rise, weights moved along the gradient",
 }
 
+TUNED = ("tune", "tune-imagenette")  # kept results of `escrime tune`
+
 
 def answers(kept: dict, extra: dict, files: Path) -> list[str]:
     """The blocks of every question; one without kept results says so."""
@@ -33,7 +35,7 @@ def answers(kept: dict, extra: dict, files: Path) -> list[str]:
     sections = {
         "Both defenses at once": lambda: together(runs),
         "More epochs of adversarial training": lambda: epochs(extra["epochs"], files),
-        "Choosing ε_max and N": lambda: tuned(extra["tune"]),
+        "Choosing ε_max and N": lambda: [block for name in TUNED for block in tuned(extra[name], name)],
         "Is the robust network in a flatter region?": lambda: flatter(runs, files),
         "Does DGSM's perturbation preserve image features?": lambda: features(runs),
     }
@@ -136,7 +138,7 @@ def share(row: list) -> str:
     return "{:.1%} [{:.1%}, {:.1%}]".format(*row)
 
 
-def tuned(found: dict | None) -> list[str]:
+def tuned(found: dict | None, file: str) -> list[str]:
     """The points of `escrime tune`, its choice, and what the other images say of it."""
     if not found:
         return []
@@ -159,7 +161,7 @@ def tuned(found: dict | None) -> list[str]:
     return [
         command(found["command"]),
         text,
-        "![Clean accuracy against accuracy under attack, one line per ε_max, one mark per N](paper/pareto.png)",
+        f"![Clean accuracy against accuracy under attack, one line per ε_max, one mark per N](paper/{file}.png)",
         table(heads, rows),
     ]
 
