@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from escrime.evaluation.names import defense_name
+from escrime.evaluation.statistics import wilson
 from escrime.report.figures.curves import frame_axes, legend_above
 from escrime.report.figures.style import COLORS, INK, MARKERS, MUTED, SPARE_COLORS, headline, new_figure, save, styled
 from escrime.report.paper_points import IMAGES, POINTS
@@ -52,7 +53,8 @@ def main_subset(curves: list[dict]) -> str | None:
 
 
 def epochs(found: dict, folder: Path) -> str:
-    """Probed FGSM and PGD accuracy after every epoch of each recipe."""
+    """Probed FGSM and PGD accuracy after every epoch of each recipe, with 95 % Wilson bands."""
+    n = next(int(text.partition("=")[2]) for text in found["settings"]["set"] if text.startswith("probe_images="))
     with styled():
         figure = new_figure(9.2, 4.0)
         left, right = figure.subplots(1, 2, sharey=True)
@@ -62,10 +64,13 @@ def epochs(found: dict, folder: Path) -> str:
             if rows[0].get("probe_pgd") is None:
                 continue
             for axes, column in ((left, "probe_fgsm"), (right, "probe_pgd")):
-                axes.plot([row["epoch"] for row in rows], [100 * row[column] for row in rows], color=RECIPES[name], label=name)
+                at, shares = [row["epoch"] for row in rows], [row[column] for row in rows]
+                axes.plot(at, [100 * share for share in shares], color=RECIPES[name], label=name)
+                band = 100 * np.array([wilson(share * n, n) for share in shares]).T
+                axes.fill_between(at, *band, color=RECIPES[name], alpha=0.15, linewidth=0)
         for axes, what in ((left, "FGSM"), (right, "PGD-10")):
             axes.set_xlabel("epoch")
-            axes.set_title(f"% right under {what}, held-back training images", loc="left", fontsize=9, color=MUTED)
+            axes.set_title(f"% right under {what}, {n} held-back training images", loc="left", fontsize=9, color=MUTED)
             axes.set_ylim(0, 100)
         left.legend(loc="lower left", bbox_to_anchor=(0, 1.08), ncols=5, frameon=False)
         return save(figure, folder, "epochs")[0].name

@@ -54,7 +54,7 @@ def portable(command: str) -> str:
     for at, word in enumerate(words):
         before = words[at - 1] if at else ""
         if "--out" not in (word, before):
-            kept.append("DIR" if before == "--data" and Path(word).is_absolute() else word)
+            kept.append("DIR" if before in ("--data", "--images") and Path(word).is_absolute() else word)
     return shlex.join(re.sub(r"(^|[@=])/\S*/(?=[^/\s]+$)", r"\1", word) for word in kept)
 
 
