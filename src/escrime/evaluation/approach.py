@@ -13,7 +13,7 @@ from ..models.twin import Twin
 from ..threat import check_images
 from .cases import Case
 from .checks.gradients import Gradients, measure_gradients, surface_settings
-from .images import Images
+from .images import Images, spread
 from .records import BLACK_BOX, WHITE_BOX
 from .scoring import draws_once_per_batch, is_randomized, score
 
@@ -54,7 +54,7 @@ def approach(model, images: Tensor, labels: Tensor, step: float, seed: int) -> A
 
 
 class Approaches:
-    """The approach to each model, found on the first slice of the images when it is first asked for."""
+    """The approach to each model, found on a few of the images when it is first asked for."""
 
     def __init__(self, slices: Callable[[], Iterator[Images]], step: float, seed: int):
         self.slices, self.step, self.seed = slices, step, seed
@@ -67,12 +67,12 @@ class Approaches:
 
     @cached_property
     def images(self) -> Images:
-        """The first slice: always the same images, so that a resumed evaluation decides alike."""
-        first = next(self.slices(), None)
-        if first is None:
+        """As many as a slice holds, evenly over the classes; always the same, so that a resumed evaluation decides alike."""
+        few = spread(self.slices(), self.seed)
+        if few is None:
             raise EscrimeError("data holds no image; give at least one.")
-        check_images(first.pixels)
-        return first
+        check_images(few.pixels)
+        return few
 
 
 def as_attacked(cases: list[Case], approaches: Approaches) -> list[Case]:

@@ -7,9 +7,10 @@ from ..errors import EscrimeError
 
 @dataclass(frozen=True)
 class Effort:
-    """images: how many of the first images the checks look at. steps: of each gradient attack. queries: of the score-based
-    one. draws: random points in the ball. eot: noise draws per gradient of a randomized model, to begin with. doublings: how
-    often steps and eot are doubled while that still lowers the accuracy. Every one is a whole number from 1, doublings from 0.
+    """images: how many images the checks look at, evenly over the classes. steps: of each gradient attack. queries: of the
+    score-based one. draws: random points in the ball. eot: noise draws per gradient of a randomized model, to begin with.
+    doublings: how often steps and eot are doubled while that still lowers the accuracy. Every one is a whole number from 1,
+    doublings from 0.
     """
 
     images: int = 64

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from ..attacks import Outcome
+from ..data.sampling import evenly
 from ..threat import inside
 from .approach import Approach, Approaches
 from .cases import Case
@@ -16,7 +17,7 @@ from .checks.search import Quarry, Stage
 from .checks.verdict import headline_eps
 from .effort import Effort
 from .engine import Part, records_of
-from .images import Images
+from .images import Images, joined
 from .records import STRONGER, worst_case
 from .scoring import Verdict, score
 
@@ -75,32 +76,38 @@ def standing(records: pd.DataFrame, norm: str, eps: float, randomized: bool) -> 
 
 
 def examination(ground: Ground, approaches: Approaches, records: pd.DataFrame, effort: Effort, seed: int) -> Examination:
-    """Examine the case of `ground` on the first images."""
-    case, first = ground.case, approaches.images
+    """Examine the case of `ground` on a few of the images that it was attacked on."""
+    case, own = ground.case, of_case(records, ground.case)
     known = approaches[case.attacked]
-    images = Images(*(part[: effort.images] for part in (first.pixels, first.labels, first.ids, first.subsets)))
-    left = standing(of_case(records, case), ground.norm, ground.eps, known.randomized)
-    names = [str(name) for name in images.ids]
-    rows = torch.tensor([k for k, name in enumerate(names) if name in left.index], dtype=torch.long)
-    at = rows.to(images.pixels.device)
+    left = standing(own, ground.norm, ground.eps, known.randomized)
+    images = _sample(own[own["image"].isin(left.index)], approaches, effort.images, seed)
     undefended = case.subject.undefended
     quarry = Quarry(
         twin=approaches[case.subject.classifier].twin,
         surface=known.surface,
         undefended=None if undefended is None else approaches[undefended].surface,
         randomized=known.randomized,
-        images=images.pixels[at],
-        labels=images.labels[at],
-        ids=tuple(images.ids[k] for k in rows.tolist()),
+        images=images.pixels,
+        labels=images.labels,
+        ids=images.ids,
         eps=ground.eps,
         norm=ground.norm,
         effort=effort,
         seed=seed,
-        left=torch.tensor([float(left[names[k]]) for k in rows.tolist()]),
+        left=torch.tensor([float(left[str(name)]) for name in images.ids]),
     )
     with torch.no_grad():
         classes = known.twin.logits(quarry.images[:1], torch.zeros(1, dtype=torch.int64)).shape[1]
     return examine(quarry, known, classes)
+
+
+def _sample(own: pd.DataFrame, approaches: Approaches, count: int, seed: int) -> Images:
+    """`count` of the images of the records `own`, evenly over their classes."""
+    seen = own.drop_duplicates("image")
+    names, labels = seen["image"].tolist(), seen["label"].to_numpy()
+    wanted = {names[row] for row in evenly(count, seed, names, labels, range(labels.max(initial=0) + 1))}
+    found = (images.only(frozenset(n for n in images.ids if str(n) in wanted)) for images in approaches.slices())
+    return joined([images for images in found if images.ids] or [approaches.images.only(frozenset())])
 
 
 def stronger_parts(

@@ -18,7 +18,7 @@ from ..evaluation.checks.data import data_findings
 from ..evaluation.checks.inputs import input_findings
 from ..evaluation.effort import Effort
 from ..evaluation.engine import evaluate_parts, step_of
-from ..evaluation.images import PART, Images, slices
+from ..evaluation.images import PART, Images, slices, spread
 from ..models import Loaded, load_model
 from ..models.running import check_logits
 from ..models.specs.black_box import Asked
@@ -138,8 +138,8 @@ class Assessment:
 
     def look(self) -> None:
         """Refuse to spend an hour on a model that was loaded or fed wrongly."""
-        images = next(self.slices())
-        found = input_findings(self.model, images.pixels[:LOOK], images.labels[:LOOK], False, self.question.seed)
+        images = spread(self.slices(), self.question.seed, LOOK)
+        found = input_findings(self.model, images.pixels, images.labels, False, self.question.seed)
         for finding in found:
             if finding.severity == "alarm" and finding.id in ("near-chance", "non-finite", "input-range"):
                 if finding.id != "non-finite" and self.question.anyway:
