@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from escrime.data import ImageSet
+from escrime.experiment.analysis import a_few
 from escrime.experiment.examples import HELD, SLIDES, make_examples
 
 GRID = [0.0, 0.1, 0.2, 0.3]
@@ -63,3 +64,16 @@ def test_the_slider_shows_images_that_fall_one_after_another(made):
         assert frames.shape == (len(GRID), 3, 8, 8) and frames.dtype == np.float32
         for eps, frame in zip(GRID, frames, strict=True):
             assert np.abs(frame - frames[0]).max() == pytest.approx(eps, abs=1e-6)
+
+
+def test_what_is_measured_on_a_few_images_is_measured_on_every_class():
+    labels = np.repeat(np.arange(4), 20)
+    images = np.zeros((80, 3, 2, 2), np.uint8)
+    data = ImageSet("sorted", images, labels, tuple(f"i{k}" for k in range(80)), tuple("abcd"))
+    assert np.bincount(labels[a_few(data, 16, 0)]).tolist() == [4] * 4
+    assert np.bincount(labels[a_few(data, 16, 0, without=1)], minlength=4).tolist() in (
+        [6, 0, 5, 5],
+        [5, 0, 6, 5],
+        [5, 0, 5, 6],
+    )
+    assert a_few(data, 16, 0) == a_few(data, 16, 0) != a_few(data, 16, 1)

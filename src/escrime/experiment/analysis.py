@@ -6,10 +6,17 @@ from scipy.stats import spearmanr
 from torch.nn.functional import avg_pool2d
 
 from ..attacks import DGSM
+from ..data.sampling import evenly
 from ..evaluation.statistics import bootstrap
 
 IMAGES = 64  # images behind the measure
 PATTERN_EPS = 0.2
+
+
+def a_few(test, count: int, seed: int, without: int = -1) -> list[int]:
+    """The rows of `count` images, evenly over the classes but for `without`; the first ones may all be of one class."""
+    rows = np.flatnonzero(test.labels != without)
+    return rows[evenly(count, seed, [test.ids[row] for row in rows], test.labels[rows], test.classes)].tolist()
 
 
 def pattern_shows_features(network, test, target: int, spec, seed: int, device) -> dict | None:
@@ -20,7 +27,7 @@ def pattern_shows_features(network, test, target: int, spec, seed: int, device) 
     other images), with a bootstrap 95 % interval; `reference` is the mean own correlation. A pattern that ignores the
     image scores 0.
     """
-    rows = [i for i in range(len(test)) if test.labels[i] != target][:IMAGES]
+    rows = a_few(test, IMAGES, seed, without=target)
     if len(rows) < 8:
         return None
     images, labels = test.batch(rows, device=device)

@@ -17,7 +17,7 @@ from ..evaluation.names import defense_name
 from ..evaluation.work import passes_of_case
 from ..files import write_whole
 from ..training import objective
-from .analysis import pattern_shows_features
+from .analysis import a_few, pattern_shows_features
 from .checking import check, finish_checks, sample_of
 from .examples import make_examples
 from .fitting import fit_in_folder
@@ -185,7 +185,7 @@ def look_closer(run: Run, model: str, records, target: int) -> None:
         if "analysis" in todo:
             seed, spec = run.experiment.seed, run.experiment.attacks.dgsm
             networks = {name: subjects[name] for name in ("none", *run.experiment.defenses.trainings)}
-            few = list(range(min(FLATNESS_IMAGES, len(run.test))))
+            few = a_few(run.test, FLATNESS_IMAGES, seed)
             ids = [run.test.ids[row] for row in few]
             found = {
                 "C11": pattern_shows_features(subjects["none"], run.test, target, spec, seed, run.device),
