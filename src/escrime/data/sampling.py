@@ -16,12 +16,14 @@ def lots(seed: int, names: Sequence[str]) -> np.ndarray:
     return np.fromiter(draws, dtype=np.uint64, count=len(names))
 
 
-def evenly(count: int, seed: int, ids: Sequence[str], labels: np.ndarray, classes: Sequence[str], prefer=None):
+def evenly(count: int, seed: int, ids: Sequence[str], labels: np.ndarray, classes: Sequence | None = None, prefer=None):
     """The indices of `count` images (all, if there are fewer), one class after the other in turn, ascending.
 
     Within a class, images with the largest `prefer` (N,) come first, then the order of the lots. When `count` is no
     multiple of the classes, lots also decide which classes give one image more. The choice of n + 1 contains that of n.
+    classes: their names, by default their numbers.
     """
+    classes = range(labels.max(initial=0) + 1) if classes is None else classes
     prefer = np.zeros(len(ids), dtype=np.int64) if prefer is None else np.asarray(prefer)
     order = np.lexsort((lots(seed, ids), -prefer, labels))
     turn = np.empty(len(ids), dtype=np.int64)  # how many images of the class come before this one

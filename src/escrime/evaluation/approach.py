@@ -1,6 +1,5 @@
 """How an attacker who knows a model comes at it: is it random, where do its gradients fail, and what to climb instead."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,7 +12,7 @@ from ..models.twin import Twin
 from ..threat import check_images
 from .cases import Case
 from .checks.gradients import Gradients, measure_gradients, surface_settings
-from .images import Images, spread
+from .images import PART, Images, Source
 from .records import BLACK_BOX, WHITE_BOX
 from .scoring import draws_once_per_batch, is_randomized, score
 
@@ -56,8 +55,8 @@ def approach(model, images: Tensor, labels: Tensor, step: float, seed: int) -> A
 class Approaches:
     """The approach to each model, found on a few of the images when it is first asked for."""
 
-    def __init__(self, slices: Callable[[], Iterator[Images]], step: float, seed: int):
-        self.slices, self.step, self.seed = slices, step, seed
+    def __init__(self, source: Source, step: float, seed: int):
+        self.source, self.step, self.seed = source, step, seed
         self.known: dict[int, Approach] = {}
 
     def __getitem__(self, model) -> Approach:
@@ -68,8 +67,8 @@ class Approaches:
     @cached_property
     def images(self) -> Images:
         """As many as a slice holds, evenly over the classes; always the same, so that a resumed evaluation decides alike."""
-        few = spread(self.slices(), self.seed)
-        if few is None:
+        few = self.source.few(PART, self.seed)
+        if not few.ids:
             raise EscrimeError("data holds no image; give at least one.")
         check_images(few.pixels)
         return few

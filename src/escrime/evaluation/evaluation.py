@@ -18,7 +18,7 @@ from .checks.verdict import Verdict, verdicts
 from .comparisons import Comparison, compare, per_class, tradeoff
 from .effort import Effort
 from .engine import check_attacks, check_epsilons, evaluate_parts, step_of
-from .images import Images, slices
+from .images import Images, Source
 from .records import summarize, worst_case
 from .stronger import Ground, examination, grounds, stronger_parts
 
@@ -93,7 +93,7 @@ def evaluate(
                 if isinstance(model, torch.nn.Module):
                     model.to(device)
     device = torch.device(device) if device is not None else _device_of(cases)
-    source = lambda: slices(data, device)  # noqa: E731
+    source = Source(data, device)
     approaches = Approaches(source, step_of(grids), seed)
     cases = as_attacked(cases, approaches)
     never = lambda key: False  # noqa: E731

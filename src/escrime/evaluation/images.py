@@ -1,9 +1,10 @@
 """The images of an evaluation, in slices of one part each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +13,6 @@ from ..errors import EscrimeError
 from ..threat import check_images, check_labels
 
 PART = 64  # images per part: what a crash can cost
-LOOKED_AT = 64  # parts among which a few images are chosen: of a large set not all are read for it
 
 
 @dataclass(frozen=True)
@@ -31,39 +31,43 @@ class Images:
         return Images(self.pixels[rows], self.labels[rows], names, tuple(self.subsets[row] for row in rows))
 
 
-def slices(data, device) -> Iterator[Images]:
-    """The data in slices of PART images, from an ImageSet or a pair (images, labels)."""
-    if isinstance(data, (tuple, list)):
-        if len(data) != 2:
-            raise EscrimeError(f"data is a {type(data).__name__} of {len(data)}; give an ImageSet or a pair (images, labels).")
-        images = check_images(data[0])
-        labels = check_labels(data[1], len(images))
-        for start in range(0, len(images), PART):
-            rows = slice(start, start + PART)
-            ids = tuple(range(len(images))[rows])
-            yield Images(images[rows].to(device), labels[rows].to(device), ids, ("",) * len(ids))
-        return
-    for start in range(0, len(data), PART):
-        rows = range(start, min(start + PART, len(data)))
-        pixels, labels = data.batch(list(rows), device=device)
-        names = tuple(" ".join(name for name, mask in data.subsets.items() if mask[i]) for i in rows)
-        yield Images(pixels, labels, tuple(data.ids[i] for i in rows), names)
+@dataclass(frozen=True, eq=False)
+class Source:
+    """The images of an evaluation on `device`, from an ImageSet or a pair (images, labels); called, it gives them in slices
+    of PART images."""
 
+    data: object
+    device: torch.device
 
-def joined(parts: list[Images]) -> Images:
-    """Several parts as one."""
-    pixels, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("pixels", "labels"))
-    ids, subsets = (sum((getattr(part, name) for part in parts), ()) for name in ("ids", "subsets"))
-    return Images(pixels, labels, ids, subsets)
+    def __call__(self) -> Iterator[Images]:
+        for start in range(0, len(self._all[1]), PART):
+            yield self.rows(list(range(start, min(start + PART, len(self._all[1])))))
 
+    @cached_property
+    def _all(self) -> tuple[Tensor | None, np.ndarray, Sequence]:
+        """(the images of a pair, labels, ids)."""
+        if not isinstance(self.data, (tuple, list)):
+            return None, self.data.labels, self.data.ids
+        if len(self.data) != 2:
+            what = f"a {type(self.data).__name__} of {len(self.data)}"
+            raise EscrimeError(f"data is {what}; give an ImageSet or a pair (images, labels).")
+        images = check_images(self.data[0])
+        labels = check_labels(self.data[1], len(images))
+        return images, labels.cpu().numpy(), range(len(labels))
 
-def spread(parts: Iterator[Images], seed: int, count: int = PART) -> Images | None:
-    """`count` images evenly over the classes of the first parts; None where there are none. The first images would not do:
-    sets are often sorted by class."""
-    kept = None
-    for part in islice(parts, LOOKED_AT):
-        kept = part if kept is None else joined([kept, part])
-        labels = kept.labels.cpu().numpy()
-        rows = evenly(count, seed, [str(name) for name in kept.ids], labels, range(labels.max(initial=0) + 1))
-        kept = kept.only(frozenset(kept.ids[row] for row in rows))
-    return kept
+    def rows(self, rows: list[int]) -> Images:
+        """The images at these positions."""
+        images, labels, ids = self._all
+        names = tuple(ids[row] for row in rows)
+        if images is None:
+            subsets = tuple(" ".join(name for name, mask in self.data.subsets.items() if mask[row]) for row in rows)
+            return Images(*self.data.batch(rows, device=self.device), names, subsets)
+        pixels, labels = images[rows].to(self.device), torch.from_numpy(labels[rows]).to(self.device)
+        return Images(pixels, labels, names, ("",) * len(rows))
+
+    def few(self, count: int, seed: int, among: set[str] | None = None) -> Images:
+        """`count` images evenly over the classes, of those named in `among` where it is given. The first images would not
+        do: sets are often sorted by class."""
+        _, labels, ids = self._all
+        known = np.array([row for row, name in enumerate(ids) if among is None or str(name) in among], dtype=np.int64)
+        return self.rows(known[evenly(count, seed, [str(ids[row]) for row in known], labels[known])].tolist())

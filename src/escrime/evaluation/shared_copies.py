@@ -27,7 +27,7 @@ from ..threat import epsilon, inside
 from .approach import Approach, Approaches
 from .choosing import UNDEFENDED, Point
 from .engine import step_of
-from .images import PART, Images, slices
+from .images import PART, Images, Source
 from .scoring import check_finite
 
 FEWEST = 20  # images in all: half of them choose
@@ -119,7 +119,7 @@ def tuning_parts(
         raise EscrimeError(f"the model is a {type(model).__name__}, which has no gradients to attack; give a torch.nn.Module.")
     device = torch.device(device) if device is not None else next((p.device for p in model.parameters()), torch.device("cpu"))
     model = model.to(device)
-    source = lambda: slices(data, device)  # noqa: E731
+    source = Source(data, device)
     approaches = Approaches(source, step_of({"PGD": [grid.eps]}), seed)
     known: Approach | None = None
     for index, images in enumerate(source()):

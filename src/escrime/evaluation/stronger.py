@@ -8,7 +8,6 @@ import pandas as pd
 import torch
 
 from ..attacks import Outcome
-from ..data.sampling import evenly
 from ..threat import inside
 from .approach import Approach, Approaches
 from .cases import Case
@@ -17,7 +16,7 @@ from .checks.search import Quarry, Stage
 from .checks.verdict import headline_eps
 from .effort import Effort
 from .engine import Part, records_of
-from .images import Images, joined
+from .images import Images
 from .records import STRONGER, worst_case
 from .scoring import Verdict, score
 
@@ -80,7 +79,7 @@ def examination(ground: Ground, approaches: Approaches, records: pd.DataFrame, e
     case, own = ground.case, of_case(records, ground.case)
     known = approaches[case.attacked]
     left = standing(own, ground.norm, ground.eps, known.randomized)
-    images = _sample(own[own["image"].isin(left.index)], approaches, effort.images, seed)
+    images = approaches.source.few(effort.images, seed, set(left.index))
     undefended = case.subject.undefended
     quarry = Quarry(
         twin=approaches[case.subject.classifier].twin,
@@ -99,15 +98,6 @@ def examination(ground: Ground, approaches: Approaches, records: pd.DataFrame, e
     with torch.no_grad():
         classes = known.twin.logits(quarry.images[:1], torch.zeros(1, dtype=torch.int64)).shape[1]
     return examine(quarry, known, classes)
-
-
-def _sample(own: pd.DataFrame, approaches: Approaches, count: int, seed: int) -> Images:
-    """`count` of the images of the records `own`, evenly over their classes."""
-    seen = own.drop_duplicates("image")
-    names, labels = seen["image"].tolist(), seen["label"].to_numpy()
-    wanted = {names[row] for row in evenly(count, seed, names, labels, range(labels.max(initial=0) + 1))}
-    found = (images.only(frozenset(n for n in images.ids if str(n) in wanted)) for images in approaches.slices())
-    return joined([images for images in found if images.ids] or [approaches.images.only(frozenset())])
 
 
 def stronger_parts(

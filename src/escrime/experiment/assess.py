@@ -18,7 +18,7 @@ from ..evaluation.checks.data import data_findings
 from ..evaluation.checks.inputs import input_findings
 from ..evaluation.effort import Effort
 from ..evaluation.engine import evaluate_parts, step_of
-from ..evaluation.images import PART, Images, slices, spread
+from ..evaluation.images import PART, Images, Source
 from ..models import Loaded, load_model
 from ..models.running import check_logits
 from ..models.specs.black_box import Asked
@@ -133,12 +133,13 @@ class Assessment:
         """What a run that continues this one must share."""
         return self.question.settings() | {"threat": self.threat, "attacks": list(self.attacks)}
 
-    def slices(self) -> Iterator[Images]:
-        return slices(self.test, self.device)
+    @cached_property
+    def source(self) -> Source:
+        return Source(self.test, self.device)
 
     def look(self) -> None:
         """Refuse to spend an hour on a model that was loaded or fed wrongly."""
-        images = spread(self.slices(), self.question.seed, LOOK)
+        images = self.source.few(LOOK, self.question.seed)
         found = input_findings(self.model, images.pixels, images.labels, False, self.question.seed)
         for finding in found:
             if finding.severity == "alarm" and finding.id in ("near-chance", "non-finite", "input-range"):
@@ -155,7 +156,7 @@ class Assessment:
 
     def attack(self, name: str) -> None:
         """The attacks, part after part, as far as the budget goes; then the checks."""
-        approaches = Approaches(self.slices, step_of(self.grids), self.question.seed)
+        approaches = Approaches(self.source, step_of(self.grids), self.question.seed)
         cases = as_attacked(self.cases(name), approaches)
         done = self._done()
         parts = -(-len(self.test) // PART) * len(self.attacks) * len(cases)
@@ -165,7 +166,7 @@ class Assessment:
             settled = lambda stem: stem in done or int(stem.rpartition("--")[2]) % team.count != team.rank  # noqa: E731
             work = evaluate_parts(
                 cases,
-                self.slices,
+                self.source,
                 approaches,
                 self.attacks,
                 self.grids,
@@ -207,7 +208,7 @@ class Assessment:
 
     def _judged_slices(self) -> Iterator[Images]:
         names = set(read_records(self.folder.path)["image"])
-        for images in self.slices():
+        for images in self.source():
             if str(images.ids[0]) in names:
                 yield images
 

@@ -12,7 +12,7 @@ from ..evaluation.cases import as_cases
 from ..evaluation.checks.data import data_findings
 from ..evaluation.engine import evaluate_parts, step_of
 from ..evaluation.flatness import flatness
-from ..evaluation.images import PART, slices
+from ..evaluation.images import PART, Source
 from ..evaluation.names import defense_name
 from ..evaluation.work import passes_of_case
 from ..files import write_whole
@@ -116,7 +116,7 @@ def evaluate(run: Run, model: str) -> None:
     ppa = run.experiment.defenses.ppa
     draws, eot = (ppa.draws, ppa.eot) if ppa else (1, 1)
     records = run.folder / "records"
-    source = partial(slices, run.test, run.device)
+    source = Source(run.test, run.device)
     approaches = Approaches(source, step_of(grids), run.experiment.seed)
     work = list(expected(run, model, cases))
     cost = {key: passes.forwards + 3 * passes.gradients for key, passes, _ in work}

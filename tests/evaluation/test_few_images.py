@@ -6,7 +6,7 @@ from torch import nn
 
 from escrime import evaluate
 from escrime.data.sampling import evenly
-from escrime.evaluation.images import slices, spread
+from escrime.evaluation.images import Source
 
 
 class Bright(nn.Module):
@@ -26,15 +26,15 @@ def sorted_set(light=(0.9, 0.52), counts=(140, 60)):
 
 def test_a_few_images_are_of_every_class():
     data = sorted_set()
-    few = spread(slices(data, "cpu"), seed=3, count=20)
+    source = Source(data, torch.device("cpu"))
+    few = source.few(20, seed=3)
     assert few.labels.bincount().tolist() == [10, 10] and list(few.ids) == sorted(few.ids)
     assert torch.equal(few.pixels, data[0][list(few.ids)])
-    # Part by part, the choice is that of the whole at once.
     whole = evenly(20, 3, [str(i) for i in range(200)], data[1].numpy(), range(2))
     assert list(few.ids) == whole.tolist()
-    assert spread(slices(data, "cpu"), seed=4, count=20).ids != few.ids
-    assert len(spread(slices(data, "cpu"), seed=3, count=500).ids) == 200
-    assert spread(iter(()), seed=0) is None
+    assert source.few(20, seed=4).ids != few.ids
+    assert len(source.few(500, seed=3).ids) == 200
+    assert set(source.few(4, seed=0, among={"0", "199", "1"}).ids) == {0, 1, 199} and not source.few(4, 0, set()).ids
 
 
 def test_a_weak_attack_is_noticed_where_the_first_class_tells_nothing():
