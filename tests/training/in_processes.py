@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from conftest import make_images, make_network
+from small_problems import make_images, make_network
 from torch import nn
 from torch.nn.functional import cross_entropy
 

@@ -32,7 +32,7 @@ def prepare(model: nn.Module) -> nn.Module:
     for parameter in duplicate.parameters():  # one by one: ScriptModules have no requires_grad_ of their own
         parameter.requires_grad_(False)
     if not any(hooked(module) for name, module in duplicate.named_modules() if name):
-        uses = Counter(map(id, _all_modules(duplicate).values())) + Counter(map(id, _all_parameters(duplicate)))
+        uses = Counter(map(id, all_modules(duplicate).values())) + Counter(map(id, all_parameters(duplicate)))
         _fold(duplicate, uses, root=True)
     return in_format(duplicate, torch.channels_last)
 
@@ -76,12 +76,12 @@ def hooked(module: nn.Module) -> bool:
     return any(kinds)
 
 
-def _all_modules(model: nn.Module) -> dict[str, nn.Module]:
+def all_modules(model: nn.Module) -> dict[str, nn.Module]:
     """Every path to every module: a module reachable in two ways appears twice."""
     return dict(model.named_modules(remove_duplicate=False))
 
 
-def _all_parameters(model: nn.Module) -> list[nn.Parameter]:
+def all_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Every parameter of every module: one that is tied appears twice."""
     return [p for module in model.modules() for p in module._parameters.values() if p is not None]
 
@@ -98,7 +98,7 @@ def _fold(model: nn.Module, uses: Counter, root: bool = False) -> None:
         for child in model.children():
             _fold(child, uses)
         return
-    for layer_name, norm_name in _pairs(model, graph, uses):
+    for layer_name, norm_name in pairs(model, graph, uses):
         layer, norm = model.get_submodule(layer_name), model.get_submodule(norm_name)
         # In float64, so that folding rounds each weight once.
         fused = fuse_conv_bn_eval(copy.deepcopy(layer).double(), copy.deepcopy(norm).double()).to(layer.weight.dtype)
@@ -106,9 +106,9 @@ def _fold(model: nn.Module, uses: Counter, root: bool = False) -> None:
         _replace(model, norm_name, nn.Identity().eval())
 
 
-def _pairs(model: nn.Module, graph: fx.Graph, uses: Counter) -> list[tuple[str, str]]:
+def pairs(model: nn.Module, graph: fx.Graph, uses: Counter) -> list[tuple[str, str]]:
     """Names of (convolution, BatchNorm) where the one's output goes to the other alone, and each is called once."""
-    modules = _all_modules(model)
+    modules = all_modules(model)
     calls = Counter(id(modules[node.target]) for node in graph.nodes if node.op == "call_module")
     # A layer whose parameters are also read directly, as in functional calls, must keep them.
     read = {node.target.rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..models.siblings import siblings, together
+from ..models.kernels import Kernels
 from ..threat import epsilon
 from .alarms import PROBED
 from .augment import augment, parse_augment
@@ -119,8 +119,7 @@ def fit(
     with session(model, device, settings.channels_last):
         classes = count_classes(model, feed)
         team.same_weights(model)
-        # On a GPU not measured. In NCHW a share of the output is no cheaper than an output of its own.
-        groups = siblings(model) if settings.channels_last and device.type == "cpu" else []
+        kernels = Kernels(model).installed if settings.channels_last and device.type == "cpu" else ExitStack
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = make_optimizer(parameters, settings, device)
         average = None if settings.ema is None else Average(model, settings.ema)
@@ -153,7 +152,7 @@ def fit(
                     pixels = augment(
                         pixels, names, partial(draws.fractions, rows=rows), settings.crop_padding, settings.crop_area
                     )
-                with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"), together(groups):
+                with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"), kernels():
                     loss = objective(model, feed.floats(pixels), labels, context)
                 optimizer.zero_grad(set_to_none=True)
                 (loss if weight == 1 else loss * weight).backward()

@@ -1,0 +1,84 @@
+"""How training runs a model's convolutions on a CPU: the model's own code, fewer and faster kernels beneath it.
+
+- Convolutions that read the same tensor run as one (siblings.py).
+- Where BatchNorm is in evaluation mode, as while examples are crafted, it is folded into the convolution before it.
+- Weight gradients that oneDNN is slow at are matrix products (products.py).
+
+Only the order of arithmetic changes. On a GPU nothing of this was measured; in NCHW a share of an output is no cheaper than
+an output of its own.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from .prepare import all_modules, all_parameters, hooked, pairs, trace
+from .products import convolve, worthwhile
+from .siblings import Kernel, Together, plain, siblings
+
+
+class Kernels:
+    """The faster way through `model`; where its forward cannot be traced, only its weight gradients are faster."""
+
+    def __init__(self, model: nn.Module):
+        self.layers = [layer for layer in model.modules() if plain(layer)]
+        self.groups, self.norms = [], {}
+        graph = None if isinstance(model, torch.jit.ScriptModule) else trace(model, root=True)
+        if graph is not None:
+            self.groups = siblings(model, graph)
+            modules = all_modules(model)
+            uses = Counter(map(id, modules.values())) + Counter(map(id, all_parameters(model)))
+            for layer, norm in ((modules[a], modules[b]) for a, b in pairs(model, graph, uses)):
+                if plain(layer) and not hooked(norm) and "forward" not in vars(norm):
+                    self.norms[layer] = norm
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Within the block the model runs this way; do not copy it there. Gradients reach every layer's own parameters."""
+        with ExitStack() as after:
+            for layer in self.layers:
+                _replace(after, layer, partial(self._run, layer))
+            for group in self.groups:
+                shared = Together(group, self._kernel, _convolve)
+                for place, layer in enumerate(group):
+                    layer.forward = partial(shared.output, place)
+            for layer, norm in self.norms.items():
+                _replace(after, norm, partial(self._after, layer, norm))
+            yield
+
+    def _run(self, layer: nn.Conv2d, x: Tensor) -> Tensor:
+        return _convolve(layer, x, self._kernel(layer))
+
+    def _after(self, layer: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
+        return x if self._folds(layer, norm) else type(norm).forward(norm, x)
+
+    def _folds(self, layer: nn.Conv2d, norm: nn.Module | None) -> bool:
+        # A frozen BatchNorm alone is not enough: the pairs are those of the model in evaluation mode.
+        return norm is not None and not norm.training and not layer.training
+
+    def _kernel(self, layer: nn.Conv2d) -> Kernel:
+        weight, bias, norm = layer.weight, layer.bias, self.norms.get(layer)
+        if not self._folds(layer, norm):
+            return weight, bias
+        scale = (norm.running_var + norm.eps).rsqrt()
+        scale = scale if norm.weight is None else scale * norm.weight
+        shift = (-norm.running_mean if bias is None else bias - norm.running_mean) * scale
+        return weight * scale.view(-1, 1, 1, 1), shift if norm.bias is None else shift + norm.bias
+
+
+def _convolve(layer: nn.Conv2d, x: Tensor, kernel: Kernel) -> Tensor:
+    weight, bias = kernel
+    same = layer.padding == "same" or layer.padding == tuple(size // 2 for size in layer.kernel_size)
+    ordinary = layer.stride == layer.dilation == (1, 1) and layer.groups == 1 and layer.padding_mode == "zeros"
+    if same and ordinary and layer.training and x.dim() == 4 and worthwhile(x, weight):
+        return convolve(x, weight, bias)
+    return layer._conv_forward(x, weight, bias)
+
+
+def _replace(after: ExitStack, module: nn.Module, forward) -> None:
+    module.forward = forward
+    after.callback(delattr, module, "forward")
