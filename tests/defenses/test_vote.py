@@ -109,6 +109,7 @@ def test_one_image_one_answer(images):
     assert not torch.equal(vote(images), vote(images))  # outside an evaluation the noise is fresh
 
 
+@pytest.mark.slow
 def test_an_adaptive_attack_sees_through_the_staircase(images):
     """At ε where the transferred attack fools the network, the attack through the vote fools the vote."""
     model = Scaled(4.0)

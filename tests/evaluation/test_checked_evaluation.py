@@ -95,6 +95,7 @@ def test_what_had_fallen_keeps_the_row_that_says_so(linear, few):
     assert (after.loc[~after.index.isin(felled), "backwards"] > 0).all()
 
 
+@pytest.mark.slow
 def test_a_classifier_that_ignores_its_input_scores_what_it_is_worth(few):
     """It errs 5 % of the time, whatever the attack: no search over attacks and draws may make that 85 %."""
 

@@ -84,6 +84,7 @@ class ErrsAtRandom(nn.Module):
         return torch.where((noise > 0.9)[:, None], right.roll(1, dims=1), right) + 0 * x.flatten(1)[:, :1]
 
 
+@pytest.mark.slow
 def test_a_classifier_that_errs_five_percent_of_the_time_scores_95(data):
     """A verdict from one noisy forward inside the attack would keep every lucky miss and report less."""
     images = data[0]

@@ -1,5 +1,7 @@
 """A run small enough to repeat: digits, one network, a few images, every stage."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -40,6 +42,15 @@ draws = 20
 eot = 2
 doublings = 1
 """
+
+
+@pytest.fixture
+def undrawn():
+    """No report at the end of a run, for tests that do not look at it: drawing one takes longer than all the rest."""
+    with pytest.MonkeyPatch.context() as patch:
+        for place in ("escrime.report", "escrime.report.draw"):
+            patch.setattr(f"{place}.draw_report", lambda folder, *args, **kwargs: [Path(folder) / "report.html"])
+        yield
 
 
 @pytest.fixture(scope="session")

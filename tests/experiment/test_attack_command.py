@@ -75,7 +75,7 @@ def test_what_else_is_attacked_does_not_change_a_picture(weights, pictures, tmp_
     assert np.array_equal(alone, both)
 
 
-@pytest.mark.parametrize("kind", ["scores", "labels"])
+@pytest.mark.parametrize("kind", [pytest.param("scores", marks=pytest.mark.slow), "labels"])
 def test_black_boxes_too(kind, pictures, weights, tmp_path):
     path = weights.partition("@")[2]
     answer = "z" if kind == "scores" else "z.argmax(1)"

@@ -34,6 +34,7 @@ def test_the_verdict_is_the_worst_case_of_the_records(finished):
     assert verdict["accuracy"] == rows.groupby("image")["correct"].min().mean()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_lost_examination_comes_back_identical(copy, tiny):
     lost = next((copy / "checks").glob("lenet--ppa--*.json"))
     before, records = lost.read_text(), read_records(copy)
@@ -47,6 +48,7 @@ def test_a_lost_examination_comes_back_identical(copy, tiny):
     assert again.sort_values(order, ignore_index=True).equals(records.sort_values(order, ignore_index=True))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_killed_after_its_records_an_examination_finds_the_same_again(copy, tiny):
     """The rows of the stronger attack are written before the findings: they are no attack that was asked for."""
     lost = {path: path.read_text() for path in (copy / "checks").glob("*.json")}
@@ -56,6 +58,7 @@ def test_killed_after_its_records_an_examination_finds_the_same_again(copy, tiny
     assert {path: path.read_text() for path in lost} == lost
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_strict_makes_the_verdict_the_exit_code(copy):
     path = copy / "verdict.json"
     verdicts = json.loads(path.read_text())
@@ -67,6 +70,7 @@ def test_strict_makes_the_verdict_the_exit_code(copy):
     assert CliRunner().invoke(app, ["report", str(copy)]).exit_code == 0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_strict_without_a_verdict_says_why(copy):
     (copy / "verdict.json").unlink()
     done = CliRunner().invoke(app, ["report", str(copy), "--strict"])

@@ -68,6 +68,7 @@ def test_the_answer_in_numbers(answered):
     assert json.loads((answered[1] / "claims.json").read_text()) == []
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_json_alone_and_the_gates(weights, pictures, answered):
     more = ("--limit", "30", "--json")
     result = ask(weights, pictures, answered[1], *more, eps="0.05,0.02")
@@ -86,6 +87,7 @@ def test_a_finished_evaluation_computes_nothing_again(weights, pictures, answere
         ask(weights, pictures, answered[1], "--limit", "30", eps="0.05")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_part_after_part_whatever_the_processes(weights, pictures, tmp_path):
     """Two shares of the parts, one after the other, give the rows of one process."""
     question = Question(weights, str(pictures), ("0.05",), attacks=("FGSM", "PGD"), limit=None)
@@ -109,6 +111,7 @@ def test_part_after_part_whatever_the_processes(weights, pictures, tmp_path):
     pd.testing.assert_frame_equal(one, two)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_budget_judges_some_images_wholly(weights, pictures, tmp_path):
     question = Question(weights, str(pictures), ("0.05",), attacks=("FGSM", "PGD"), budget=1e-6)
     run = assess(question, tmp_path / "run", device=CPU, quiet=True)
@@ -123,6 +126,7 @@ def test_a_budget_judges_some_images_wholly(weights, pictures, tmp_path):
     assert read_records(tmp_path / "run").image.nunique() == 90
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_of_several_ways_to_count_one_is_answered_for(weights, pictures, tmp_path, monkeypatch):
     """As of Imagenette's two test sets: every number of the answer is of the same images."""
     from dataclasses import replace
@@ -190,6 +194,7 @@ def test_wrong_input_leaves_nothing_behind(arguments, said, weights, pictures, t
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_model_loaded_wrongly_is_refused_before_the_hour_is_spent(pictures, tmp_path):
     path = tmp_path / "w.safetensors"
     model = escrime.build("lenet", 3, seed=5)

@@ -126,11 +126,13 @@ def test_a_broken_model_is_refused_before_anything_is_written(name, said, models
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_probabilities_are_said_and_judged(models, pictures, tmp_path):
     result = ask(f"{models}:Probabilities", pictures, tmp_path / "run", "--attack", "FGSM", "--limit", "30")
     assert result.exit_code == 0 and "probabilities" in result.output
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_interrupted_evaluation_keeps_its_parts(models, pictures, weights, tmp_path):
     result = ask(f"{models}:Interrupted", pictures, tmp_path / "run", "--attack", "FGSM,PGD", "--limit", "30")
     assert result.exit_code != 0
@@ -161,6 +163,7 @@ def broken_pictures(folder, kind):
 BROKEN = {"empty": "is empty", "cut off": "not a readable image", "text": "no image format", "huge": "pixels|no image format"}
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("kind, said", BROKEN.items(), ids=BROKEN)
 def test_a_broken_picture_is_named_or_left_out(kind, said, weights, pictures, tmp_path):
     import shutil
@@ -176,6 +179,7 @@ def test_a_broken_picture_is_named_or_left_out(kind, said, weights, pictures, tm
     assert read_records(tmp_path / "run").image.nunique() == 89
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_very_wide_picture_is_cropped(weights, pictures, tmp_path):
     import shutil
 

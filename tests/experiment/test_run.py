@@ -67,6 +67,7 @@ def test_running_again_computes_nothing(tiny, copy):
     assert stamps(copy, "records/*", "checkpoints/**/*", "examples/*", "analysis/*", "training/*") == before
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_missing_part_comes_back_identical_and_alone(tiny, copy):
     lost = sorted((copy / "records").glob("*adaptive--DGSM*.parquet"))[0]
     expected = pd.read_parquet(lost)
@@ -77,6 +78,7 @@ def test_a_missing_part_comes_back_identical_and_alone(tiny, copy):
     assert {p: t for p, t in stamps(copy, "records/*").items() if p != lost} == before
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_killed_between_epochs_ends_with_the_same_weights(tiny, finished, tmp_path, monkeypatch):
     from escrime.experiment import fitting as module
 

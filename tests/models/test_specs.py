@@ -62,6 +62,16 @@ def test_state_dicts_as_others_publish_them(prefix, tmp_path):
     assert found.classes is None and found.size == 224
 
 
+def test_loading_builds_a_few_networks_and_not_one_per_tensor(tmp_path, monkeypatch):
+    from escrime.models import architectures
+
+    torch.save(escrime.build("resnet18", 7, seed=1).network.state_dict(), tmp_path / "w.pt")
+    built, real = [], architectures.construct
+    monkeypatch.setattr(architectures, "construct", lambda *given: built.append(1) or real(*given))
+    load_model(f"resnet18@{tmp_path / 'w.pt'}")
+    assert 0 < len(built) <= 6
+
+
 def test_torchvision_by_name(monkeypatch, tmp_path):
     """Its names, size and normalization; the download itself is torchvision's."""
     from torchvision.models import ResNet18_Weights

@@ -268,6 +268,7 @@ def test_a_run_without_pictures_or_sweeps_has_neither_part(builder, browser, tmp
     assert browser.errors == [] and browser.js("document.querySelector('details.stills')?.open ?? true")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_axe_finds_no_violation(dark, width, browser, report):

@@ -45,6 +45,7 @@ def train(data, goal, probe_images=128, **values):
     return result, [str(entry.message) for entry in told]
 
 
+@pytest.mark.slow
 def test_catastrophic_overfitting_is_stopped(four):
     result, told = train(four, SingleStep(), epochs=60)
     end = result.history.iloc[-1]
@@ -60,6 +61,7 @@ def test_catastrophic_overfitting_is_stopped(four):
         assert (result.model(fooled).argmax(dim=1) == labels).float().mean().item() == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("goal", [objective("n-fgsm", eps=0.1), objective("pgd", eps=0.1, steps=5)], ids=lambda goal: goal.name)
 def test_an_honest_run_goes_on(goal):
     result, told = train(load("digits").train, goal, probe_images=256, epochs=12, learning_rate=0.02)

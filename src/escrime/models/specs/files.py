@@ -20,7 +20,8 @@ def from_weights(name: str, file: str) -> Loaded:
     arch = architecture(name)
     weights = read_weights(file, arch)
     named, _ = align(weights.tensors, skeleton(arch, 10))
-    heads = [tensor for tensor_name, tensor in named.items() if tensor_name in head_names(arch, 10) and tensor.dim()]
+    wanted = head_names(arch, 10)
+    heads = [tensor for tensor_name, tensor in named.items() if tensor_name in wanted and tensor.dim()]
     if not heads:
         raise EscrimeError(f"weights from {file} hold no output layer of {name}; give a whole classifier of that architecture.")
     count = heads[0].shape[0]
