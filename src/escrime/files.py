@@ -39,6 +39,17 @@ def whole(path: Path | str):
             temporary.unlink(missing_ok=True)
 
 
+def leftover(path: Path) -> bool:
+    """Whether `path` is what `whole` was writing when its program was killed, which nothing can clean up after."""
+    return path.name.startswith(".") and path.name.endswith(".partial")
+
+
+def sweep(folder: Path) -> None:
+    """Remove such leftovers from `folder` and the folders directly in it; call it where no one else can be writing."""
+    for path in [*folder.glob(".*.partial"), *folder.glob("*/.*.partial")]:
+        path.unlink(missing_ok=True)
+
+
 def write_whole(path: Path | str, content: bytes | str) -> None:
     """Write bytes or UTF-8 text to `path`, whole or not at all."""
     with whole(path) as temporary:

@@ -1,9 +1,11 @@
-"""The seconds of a stage, which a killed run must not lose."""
+"""What a killed run must not lose, and what it must not leave behind."""
 
 import pytest
 
+from escrime import EscrimeError
 from escrime.evaluation.records import COLUMNS, frame
 from escrime.experiment.folder import RunFolder
+from escrime.files import whole
 
 
 @pytest.fixture
@@ -58,3 +60,37 @@ def test_an_interrupted_stage_is_noted_and_says_what_went_wrong(folder, clock, m
         clock[0] = 9
         raise ValueError("the cause")
     assert seconds(folder) == {"Train": 3}
+
+
+def partial(folder, name):
+    """What a process that is killed while it writes `name` leaves, made by `whole` itself."""
+    with whole(folder / name) as temporary:
+        left = temporary.with_name(temporary.name.replace(".partial", "x.partial"))
+        left.write_text("half")
+    (folder / name).unlink()
+    return left
+
+
+def test_what_a_killed_command_left_is_removed_when_it_goes_on(folder):
+    left = [partial(folder.path, "checks.json"), partial(folder.path / "records", "a.parquet")]
+    kept = folder.path / ".mine.txt"
+    kept.write_text("mine")
+    folder.prepare("r", {"title": "t", "seed": 0}, {}, "cpu", "escrime run r")
+    assert kept.exists() and not any(path.exists() for path in left)
+
+
+def test_killed_before_its_first_file_it_begins_again(tmp_path):
+    for name in ("records", "checkpoints"):
+        (tmp_path / name).mkdir()
+    left = partial(tmp_path, "manifest.json")
+    RunFolder(tmp_path).prepare("r", {"title": "t", "seed": 0}, {}, "cpu", "escrime run r")
+    assert not left.exists() and RunFolder(tmp_path).manifest["name"] == "r"
+
+
+def test_a_folder_of_someone_else_is_refused_and_nothing_is_removed(tmp_path):
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "precious").write_text("mine")
+    left = partial(tmp_path / "records", "theirs")
+    with pytest.raises(EscrimeError, match="not a run folder"):
+        RunFolder(tmp_path).prepare("r", {"title": "t", "seed": 0}, {}, "cpu", "escrime run r")
+    assert left.exists() and sorted(path.name for path in tmp_path.iterdir()) == ["records"]

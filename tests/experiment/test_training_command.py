@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,6 +53,17 @@ def test_the_same_command_again_trains_nothing(trained, capsys):
     run_training(job(), trained, device=CPU)
     assert ((trained / "weights.safetensors").read_bytes(), (trained / "metrics.csv").read_text()) == before
     assert "2 of 2 epochs were found done" in capsys.readouterr().out
+
+
+def test_killed_while_it_wrote_its_metrics_it_goes_on(trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "killed")
+    left = [folder / ".metrics.csv.ab12.partial", folder / "checkpoint" / ".last.safetensors.ab12.partial"]
+    for path in left:
+        path.write_text("epoch,lo")
+    (folder / "weights.safetensors").unlink()
+    run_training(job(), folder, device=CPU, quiet=True)
+    assert not any(path.exists() for path in left)
+    assert (folder / "weights.safetensors").read_bytes() == (trained / "weights.safetensors").read_bytes()
 
 
 @pytest.mark.slow

@@ -105,12 +105,15 @@ def test_an_interrupted_folder_goes_on(tuned, lenet, tmp_path, monkeypatch):
     begun = {name: whole[name] for name in ("kind", "settings", "dataset")}
     (out / "tune.json").write_text(json.dumps(begun), encoding="utf-8")
     (out / "tune.csv").unlink()
+    left = out / "parts" / ".00000.parquet.ab12.partial"  # of a process that was killed
+    left.write_text("half")
 
     def never(*arguments):
         raise AssertionError("measured again")
 
     monkeypatch.setattr("escrime.evaluation.shared_copies._measure", never)
     call("--model", lenet, "--data", "digits", "--out", out, *SMALL)
+    assert not left.exists()
     again = read(out)
     for name in ("rows", "chosen", "validation", "passes_per_image", "verdict"):
         assert again[name] == whole[name], name
@@ -138,5 +141,6 @@ def test_a_black_box_and_a_strangers_folder_are_refused(lenet, tmp_path):
     (tmp_path / "mine.py").write_text("def box():\n    return lambda x: x.reshape(len(x), -1)[:, :10]\n")
     with pytest.raises(EscrimeError, match="gives no gradients"):
         call("--model", f"{tmp_path / 'mine.py'}:box", "--data", "digits", "--size", "8", "--out", tmp_path / "run", *SMALL)
+    (tmp_path / "parts").mkdir()
     with pytest.raises(EscrimeError, match="exists and holds no tune.json"):
         call("--model", lenet, "--data", "digits", "--out", tmp_path, *SMALL)

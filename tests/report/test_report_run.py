@@ -1,5 +1,7 @@
 """Reading a run folder: clean images are borrowed, subsets kept apart, broken folders named."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -76,6 +78,17 @@ def test_a_broken_folder_is_one_sentence_and_leaves_nothing(paper_curves, with_e
     with pytest.raises(EscrimeError, match=words):
         draw_report(folder)
     assert sorted(path.relative_to(folder) for path in folder.rglob("*")) == before
+
+
+def test_what_a_killed_report_left_is_removed_after_an_hour(paper_curves, tmp_path):
+    folder = paper_curves(10).write(tmp_path / "run")
+    old, new = folder / ".report-old", folder / ".report-new"
+    for path in (old, new):
+        path.mkdir()
+        (path / "claims.json").write_text("[]")
+    os.utime(old, (0, 0))
+    draw_report(folder)
+    assert not old.exists() and new.exists()
 
 
 def drop_column(folder, name):

@@ -17,11 +17,13 @@ from .. import __version__
 from ..data import ImageSet
 from ..errors import EscrimeError
 from ..evaluation.records import write_part
-from ..files import write_whole
+from ..files import leftover, sweep, write_whole
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "scipy", "safetensors")
 
 LAP_SECONDS = 10
+LOCK = ".lock"
+SUBFOLDERS = ("records", "checkpoints", "examples", "analysis", "training", "figures")
 
 
 class RunFolder:
@@ -55,11 +57,13 @@ class RunFolder:
         identity = {"experiment": settings, "dataset": dataset}
         if (self / "manifest.json").exists():
             self.refuse_another(self.manifest, identity)
+            sweep(self.path)
             return
-        if self.path.exists() and any(p.name != ".lock" for p in self.path.iterdir()):
+        if self.strangers(*(sub for sub in SUBFOLDERS if not any((self / sub).glob("*")))):
             raise EscrimeError(f"{self.path} exists and is not a run folder; give another one with --out.")
-        for sub in ("records", "checkpoints", "examples", "analysis", "training", "figures"):
+        for sub in SUBFOLDERS:
             (self / sub).mkdir(parents=True, exist_ok=True)
+        sweep(self.path)
         self.write_json(
             "manifest.json",
             {
@@ -74,6 +78,11 @@ class RunFolder:
                 "stages": [],
             },
         )
+
+    def strangers(self, *own: str) -> list[str]:
+        """Names in the folder, sorted, that are not `own` and not what a killed command leaves before its first file."""
+        found = self.path.iterdir() if self.path.exists() else ()
+        return sorted(path.name for path in found if path.name not in (LOCK, *own) and not leftover(path))
 
     def refuse_another(self, old: dict, identity: dict) -> None:
         """EscrimeError where what the folder holds differs from `identity` in one of its parts."""
@@ -128,7 +137,7 @@ class RunFolder:
         """Refuse a second run in the same folder."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            file = open(self / ".lock", "w")
+            file = open(self / LOCK, "w")
         except OSError as error:
             raise EscrimeError(f"{self.path} cannot be written ({error.strerror}); give another folder with --out.") from None
         with file:

@@ -13,7 +13,7 @@ import torch
 
 from .. import __version__, data
 from ..errors import EscrimeError
-from ..files import write_whole
+from ..files import sweep, write_whole
 from ..models import build, save_weights
 from ..training import TrainSettings, fit, objective
 from ..training.processes import Processes
@@ -107,7 +107,11 @@ def run_training(
         display.say(f"{team.count} processes share every batch of {job.settings.batch_size} images.")
     with folder.lock() if team.first else nullcontext(), _writer(folder / "tensorboard", tensorboard and team.first) as board:
         if team.first:
-            _refuse_strangers(folder.path)
+            if strangers := folder.strangers(WEIGHTS, METRICS, FACTS, "checkpoint", "tensorboard"):
+                raise EscrimeError(
+                    f"{folder.path} holds something else than a training ({strangers[0]}); give another folder with --out."
+                )
+            sweep(folder.path)
         log = Log(display, folder / METRICS, job.settings.epochs, board)
         result = fit(
             model,
@@ -158,13 +162,6 @@ def _writer(path: Path, wanted: bool):
         raise EscrimeError("--tensorboard needs TensorBoard; install it with: pip install tensorboard.") from None
     with SummaryWriter(path) as board:
         yield board
-
-
-def _refuse_strangers(path: Path) -> None:
-    known = {WEIGHTS, METRICS, FACTS, "checkpoint", "tensorboard", ".lock"}
-    strangers = sorted(entry.name for entry in path.iterdir() if entry.name not in known)
-    if strangers:
-        raise EscrimeError(f"{path} holds something else than a training ({strangers[0]}); give another folder with --out.")
 
 
 class Log:

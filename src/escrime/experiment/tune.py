@@ -13,7 +13,7 @@ from torch import nn
 from ..errors import EscrimeError
 from ..evaluation.shared_copies import Grid, halves, slices_in, tuning_parts
 from ..evaluation.tuning import conclude
-from ..files import whole, write_whole
+from ..files import sweep, whole, write_whole
 from ..training.processes import Processes
 from .assess import Assessment
 from .folder import RunFolder, about_images, provenance
@@ -54,10 +54,11 @@ def tune_model(
         folder.refuse_another(old, identity)
         if "verdict" in old:
             return folder, old
-    elif folder.path.exists() and any(path.name != ".lock" for path in folder.path.iterdir()):
+    elif folder.strangers():
         raise EscrimeError(f"{folder.path} exists and holds no {RESULT}; give another folder with --out.")
     run.look()
     with folder.lock():
+        sweep(folder.path)
         if not (folder / RESULT).exists():
             folder.write_json(RESULT, {"kind": "tuning", **provenance(str(device)), "command": command, **identity})
         start = time.monotonic()

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from .claims import judge
 from .figures import FIGURES, draw_figures
 from .page import render_page
 from .run import read_run
+
+FRESH = ".report-"  # how the folder of an unfinished report begins
 
 
 def draw_report(folder: Path | str, progress: Callable[[int, int], None] | None = None, *, pdf: bool = False) -> list[Path]:
@@ -33,7 +36,8 @@ def draw_report(folder: Path | str, progress: Callable[[int, int], None] | None 
             progress(done, total)
 
     try:
-        fresh = Path(tempfile.mkdtemp(prefix=".report-", dir=folder))
+        remove_abandoned(folder)
+        fresh = Path(tempfile.mkdtemp(prefix=FRESH, dir=folder))
     except OSError as error:
         raise EscrimeError(
             f"{folder} cannot be written ({error.strerror}); free some space or copy the run elsewhere."
@@ -53,6 +57,13 @@ def draw_report(folder: Path | str, progress: Callable[[int, int], None] | None 
         ) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what a program that was killed while it drew has left; after an hour nobody can still be drawing there."""
+    for path in folder.glob(f"{FRESH}*"):
+        if time.time() - path.stat().st_mtime > 3600:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def write(path: Path, text: str) -> None:

@@ -54,11 +54,6 @@ class Best:
             ) from None
         self.weights, self.epoch, self._unsaved = weights, epoch, False
 
-    def clear_leftovers(self) -> None:
-        """Remove what a run that was killed while it wrote has left."""
-        for leftover in self.path.parent.glob(f".{self.path.name}.*.partial") if self.path is not None else ():
-            leftover.unlink(missing_ok=True)
-
     def restore(self, model: nn.Module) -> None:
         """Put the weights into the model."""
         model.load_state_dict(self.weights)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..errors import EscrimeError
-from ..files import whole
+from ..files import sweep, whole
 from .averaging import Average
 
 FORMAT = 1
@@ -59,8 +59,7 @@ class Checkpoint:
 
         Errors: EscrimeError for a damaged file and for one of another run, naming the first difference.
         """
-        for leftover in self.path.parent.glob(f".{self.path.name}.*.partial"):
-            leftover.unlink(missing_ok=True)  # of a run that was killed while it wrote
+        sweep(self.path.parent)
         if not self.path.exists():
             return 0, []
         try:

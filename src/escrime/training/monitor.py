@@ -35,7 +35,6 @@ class Monitor:
     def resume(self, model: nn.Module, history: list[dict], path: Path | None, identity: dict | None) -> None:
         """Begin, or continue after `history`; the model holds what a run that ended there would return."""
         self.best = Best(path, identity)
-        self.best.clear_leftovers()
         epoch = best_epoch(history, self.commonest)
         if epoch is not None and epoch == len(history):
             self.best.take(model, epoch)
