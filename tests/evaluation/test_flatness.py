@@ -81,3 +81,19 @@ def test_no_trace_and_no_batch(images, network, monkeypatch):
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name])
     assert all(p.grad is None and p.requires_grad for p in network.parameters())
+
+
+def test_folding_batchnorm_changes_no_answer(images, monkeypatch):
+    torch.manual_seed(1)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Tanh(), nn.Flatten(), nn.Linear(16, 3)).eval()
+    for tensor in (network[1].running_mean, network[1].running_var, network[1].weight, network[1].bias):
+        nn.init.uniform_(tensor, 0.5, 2.0)
+    folded = measured({"none": network}, *images)
+    monkeypatch.setattr(module, "prepare", lambda network: network)
+    plain = measured({"none": network}, *images)
+    for measure in MEASURES:
+        expected = plain["measures"][measure]["none"]["mean"]
+        assert folded["measures"][measure]["none"]["mean"] == pytest.approx(expected, rel=1e-3, abs=1e-6), measure
+    for kind in ("images", "weights"):
+        surfaces = (torch.tensor(found["surfaces"][kind]["none"]) for found in (folded, plain))
+        torch.testing.assert_close(*surfaces, rtol=1e-4, atol=1e-5)

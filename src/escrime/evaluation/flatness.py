@@ -10,6 +10,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from ..attacks import FGSM
+from ..models.prepare import prepare
 from ..models.running import Batches, network_batch, no_trace
 from ..randomness import as_keys, generator, uniform_noise
 from .statistics import bootstrap
@@ -41,6 +42,8 @@ def flatness(networks: dict[str, nn.Module], images: Tensor, labels: Tensor, ids
     Sources: local linearity, Qin et al. (2019), Adversarial robustness through local linearization, equation 5, at one
     point; surfaces and filter normalization, Li et al. (2018), Visualizing the loss landscape of neural nets, section 4.
     """
+    # Folding multiplies a filter and its direction by the same factor: every direction moves the loss as it did.
+    networks = {name: prepare(network) for name, network in networks.items()}
     values = {name: _measure(network, images, labels, eps, seed) for name, network in networks.items()}
     first = next(iter(networks))
     measures = {}
@@ -92,18 +95,18 @@ def _measure(network, images, labels, eps: float, seed: int) -> dict[str, np.nda
     """Every measure of every image."""
     moved = FGSM(eps)(network, images, labels)
     with no_trace(network, images.device):
-        gradient = _input_gradient(network, images, labels)
+        gradient, weights = _input_gradient(network, images, labels), _filters(network)
         with torch.no_grad():
             start = _losses(network, images, labels)
             rise = _losses(network, moved, labels) - start
             linear = ((moved - images) * gradient).flatten(1).sum(1)
             random = [
-                _losses(network, images, labels, _shifted(network, [(RANDOM, _random(network, seed, draw))])) - start
+                _losses(network, images, labels, _shifted(weights, RANDOM, _random(network, seed, draw))) - start
                 for draw in range(DIRECTIONS)
             ]
         along = _gradient(network, images, labels)
         with torch.no_grad():
-            ascent = _losses(network, images, labels, _shifted(network, [(ASCENT, along)])) - start
+            ascent = _losses(network, images, labels, _shifted(weights, ASCENT, along)) - start
     found = rise, gradient.flatten(1).abs().sum(1), (rise - linear).abs(), torch.stack(random).mean(0), ascent
     return {name: value.detach().double().cpu().numpy() for name, value in zip(MEASURES, found, strict=True)}
 
@@ -130,14 +133,13 @@ def _around_images(network, images, labels, eps: float, keys: Tensor) -> list[li
 
 def _around_weights(network, images, labels, seed: int) -> list[list[float]]:
     along, random = _gradient(network, images, labels), _random(network, seed, "surface")
+    surface = []
     with torch.no_grad():
-        return [
-            [
-                float(_losses(network, images, labels, _shifted(network, [(ASCENT * a, along), (RANDOM * b, random)])).mean())
-                for b in AXIS
-            ]
-            for a in AXIS
-        ]
+        for a in AXIS:
+            row = _shifted(_filters(network), ASCENT * a, along)
+            losses = (_losses(network, images, labels, _shifted(row, RANDOM * b, random)) for b in AXIS)
+            surface.append([float(loss.mean()) for loss in losses])
+    return surface
 
 
 def _filters(network) -> dict[str, Tensor]:
@@ -183,6 +185,5 @@ def _gradient(network, images, labels) -> dict[str, Tensor]:
     return _scaled(total, {name: weight.detach() for name, weight in weights.items()})
 
 
-def _shifted(network, steps: list[tuple[float, dict[str, Tensor]]]) -> dict[str, Tensor]:
-    """The network's weights with each (size, direction) added."""
-    return {name: weight + sum(size * step[name] for size, step in steps) for name, weight in _filters(network).items()}
+def _shifted(weights: dict[str, Tensor], size: float, direction: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: weight.add(direction[name], alpha=size) for name, weight in weights.items()}
