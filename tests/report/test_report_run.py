@@ -80,8 +80,8 @@ def test_a_broken_folder_is_one_sentence_and_leaves_nothing(paper_curves, with_e
     assert sorted(path.relative_to(folder) for path in folder.rglob("*")) == before
 
 
-def test_what_a_killed_report_left_is_removed_after_an_hour(paper_curves, tmp_path):
-    folder = paper_curves(10).write(tmp_path / "run")
+def test_what_a_killed_report_left_is_removed_after_an_hour(builder, tmp_path):
+    folder = builder(4).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5}).write(tmp_path / "run")
     old, new = folder / ".report-old", folder / ".report-new"
     for path in (old, new):
         path.mkdir()
