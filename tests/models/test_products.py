@@ -5,6 +5,8 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.autograd import forward_ad
+from torch.func import functional_call, grad, jvp, vmap
 from torch.nn.functional import conv2d
 
 from escrime.models import products
@@ -54,6 +56,31 @@ def test_only_large_float32_layers_that_learn(monkeypatch):
         assert not worthwhile(x, weight)
     monkeypatch.setattr(products, "SLOW_KERNELS", False)
     assert not worthwhile(x, weight)
+
+
+def test_other_derivatives_of_a_model_stay_possible(monkeypatch):
+    """An objective may take gradients per image, or derivatives forward."""
+    monkeypatch.setattr(products, "SLOW_KERNELS", True)
+    model = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 2, 1))
+    x = torch.rand(3, 64, 24, 24, generator=torch.Generator().manual_seed(0))
+    weights = {name: weight.detach() for name, weight in model.named_parameters()}
+
+    def loss(weights, image):
+        return functional_call(model, weights, (image[None],)).square().mean()
+
+    def forward():
+        with forward_ad.dual_level():
+            return forward_ad.unpack_dual(model(forward_ad.make_dual(x, x))).tangent
+
+    def derivatives():
+        each = vmap(grad(loss), (None, 0))(weights, x)["0.weight"]
+        return each, jvp(model, (x,), (x,))[1].detach(), forward().detach()
+
+    expected, kernels = derivatives(), Kernels(model.eval())
+    model.train()
+    with kernels.installed():
+        for found, wanted in zip(derivatives(), expected):
+            assert torch.allclose(found, wanted, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ over the positions of the kernel of matrix products, of the output's gradient an
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn.functional import conv2d
 
 # Elsewhere oneDNN has kernels of its own for weight gradients, and nothing was measured.
@@ -21,6 +22,9 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def worthwhile(x: Tensor, weight: Tensor) -> bool:
     """Whether the weight gradient is faster by products; decided by shapes, so the same step is the same on every run."""
     if not (SLOW_KERNELS and weight.requires_grad and torch.is_grad_enabled()):
+        return False
+    # vmap, and derivatives forward, are written for convolutions and not for `_Convolution`.
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
         return False
     if not x.dtype == weight.dtype == torch.float32 or torch.is_autocast_enabled("cpu"):
         return False
