@@ -1,11 +1,16 @@
 """Files that appear whole or not at all, whatever stops the program."""
 
+import glob
 import os
+import re
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import EscrimeError
+
+LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.partial")  # as mkstemp names it in `whole`
 
 
 @contextmanager
@@ -41,13 +46,27 @@ def whole(path: Path | str):
 
 def leftover(path: Path) -> bool:
     """Whether `path` is what `whole` was writing when its program was killed, which nothing can clean up after."""
-    return path.name.startswith(".") and path.name.endswith(".partial")
+    return LEFTOVER.fullmatch(path.name) is not None
+
+
+def leftovers(path: Path) -> list[Path]:
+    """What is left beside `path` of attempts to write it."""
+    return list(path.parent.glob(f".{glob.escape(path.name)}.*.partial"))
 
 
 def sweep(folder: Path) -> None:
-    """Remove such leftovers from `folder` and the folders directly in it; call it where no one else can be writing."""
+    """Remove all leftovers from `folder` and the folders directly in it; only from a folder of ours that no one writes in."""
     for path in [*folder.glob(".*.partial"), *folder.glob("*/.*.partial")]:
-        path.unlink(missing_ok=True)
+        if leftover(path):
+            path.unlink(missing_ok=True)
+
+
+def abandoned(path: Path, seconds: float) -> bool:
+    """Whether `path` is there and has not been written to for so long."""
+    try:
+        return time.time() - path.stat().st_mtime > seconds
+    except OSError:  # its writer has just finished
+        return False
 
 
 def write_whole(path: Path | str, content: bytes | str) -> None:

@@ -64,19 +64,19 @@ def test_an_interrupted_stage_is_noted_and_says_what_went_wrong(folder, clock, m
 
 def partial(folder, name):
     """What a process that is killed while it writes `name` leaves, made by `whole` itself."""
-    with whole(folder / name) as temporary:
-        left = temporary.with_name(temporary.name.replace(".partial", "x.partial"))
-        left.write_text("half")
-    (folder / name).unlink()
+    with whole(folder / name) as left:
+        pass
+    (folder / name).rename(left)
     return left
 
 
 def test_what_a_killed_command_left_is_removed_when_it_goes_on(folder):
     left = [partial(folder.path, "checks.json"), partial(folder.path / "records", "a.parquet")]
-    kept = folder.path / ".mine.txt"
-    kept.write_text("mine")
+    kept = [folder.path / ".mine.txt", folder.path / ".film.partial", folder.path / "records" / "b.partial"]
+    for path in kept:
+        path.write_text("mine")
     folder.prepare("r", {"title": "t", "seed": 0}, {}, "cpu", "escrime run r")
-    assert kept.exists() and not any(path.exists() for path in left)
+    assert all(path.exists() for path in kept) and not any(path.exists() for path in left)
 
 
 def test_killed_before_its_first_file_it_begins_again(tmp_path):
@@ -94,3 +94,10 @@ def test_a_folder_of_someone_else_is_refused_and_nothing_is_removed(tmp_path):
     with pytest.raises(EscrimeError, match="not a run folder"):
         RunFolder(tmp_path).prepare("r", {"title": "t", "seed": 0}, {}, "cpu", "escrime run r")
     assert left.exists() and sorted(path.name for path in tmp_path.iterdir()) == ["records"]
+
+
+def test_another_programs_unfinished_file_is_no_leftover_of_ours(tmp_path):
+    (tmp_path / ".film.partial").write_text("theirs")
+    with pytest.raises(EscrimeError, match="not a run folder"):
+        RunFolder(tmp_path).prepare("r", {"title": "t", "seed": 0}, {}, "cpu", "escrime run r")
+    assert (tmp_path / ".film.partial").exists()

@@ -57,7 +57,7 @@ def test_the_same_command_again_trains_nothing(trained, capsys):
 
 def test_killed_while_it_wrote_its_metrics_it_goes_on(trained, tmp_path):
     folder = shutil.copytree(trained, tmp_path / "killed")
-    left = [folder / ".metrics.csv.ab12.partial", folder / "checkpoint" / ".last.safetensors.ab12.partial"]
+    left = [folder / ".metrics.csv.ab12_x9z.partial", folder / "checkpoint" / ".last.safetensors.ab12_x9z.partial"]
     for path in left:
         path.write_text("epoch,lo")
     (folder / "weights.safetensors").unlink()

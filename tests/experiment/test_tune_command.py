@@ -105,7 +105,7 @@ def test_an_interrupted_folder_goes_on(tuned, lenet, tmp_path, monkeypatch):
     begun = {name: whole[name] for name in ("kind", "settings", "dataset")}
     (out / "tune.json").write_text(json.dumps(begun), encoding="utf-8")
     (out / "tune.csv").unlink()
-    left = out / "parts" / ".00000.parquet.ab12.partial"  # of a process that was killed
+    left = out / "parts" / ".00000.parquet.ab12_x9z.partial"  # of a process that was killed
     left.write_text("half")
 
     def never(*arguments):

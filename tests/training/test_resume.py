@@ -100,6 +100,14 @@ def test_the_file_is_safetensors_with_json_and_nothing_beside_it(network, image_
     assert {"model.0.weight", "optimizer.momentum_buffer.0.weight", "average.0.weight"} <= names
 
 
+def test_what_others_write_beside_the_checkpoint_stays(network, image_set, tmp_path):
+    """The folder is the user's: an unfinished file of another name may be somebody's."""
+    theirs = tmp_path / ".weights.safetensors.ab12_x9z.partial"
+    theirs.write_bytes(b"being written")
+    fit(network(), image_set(), settings=settings({}), checkpoint=tmp_path)
+    assert theirs.exists()
+
+
 @pytest.mark.parametrize(
     "change, words",
     [

@@ -4,16 +4,16 @@ import json
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import EscrimeError
-from ..files import whole, write_whole
+from ..files import abandoned, leftovers, whole, write_whole
 from .content import DIGEST, cores, digest, pixel_digests
 from .decode import UnreadableImage
 
@@ -150,9 +150,7 @@ def _write_header(file, count: int, size: int) -> None:
 
 def _remove_abandoned(path: Path) -> None:
     # A process that was killed leaves its part behind; after a day nobody can still be writing it.
-    for part in path.parent.glob(f".{path.name}.*.partial"):
-        try:
-            if time.time() - part.stat().st_mtime > 86400:
+    for part in leftovers(path):
+        if abandoned(part, 86400):
+            with suppress(OSError):
                 part.unlink()
-        except OSError:
-            pass

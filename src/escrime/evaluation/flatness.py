@@ -132,11 +132,11 @@ def _around_images(network, images, labels, eps: float, keys: Tensor) -> list[li
 
 
 def _around_weights(network, images, labels, seed: int) -> list[list[float]]:
-    along, random = _gradient(network, images, labels), _random(network, seed, "surface")
+    along, random, weights = _gradient(network, images, labels), _random(network, seed, "surface"), _filters(network)
     surface = []
     with torch.no_grad():
         for a in AXIS:
-            row = _shifted(_filters(network), ASCENT * a, along)
+            row = _shifted(weights, ASCENT * a, along)
             losses = (_losses(network, images, labels, _shifted(row, RANDOM * b, random)) for b in AXIS)
             surface.append([float(loss.mean()) for loss in losses])
     return surface

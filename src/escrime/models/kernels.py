@@ -8,15 +8,13 @@ Only the order of arithmetic changes. On a GPU nothing of this was measured; in 
 an output of its own.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
-from .prepare import all_modules, all_parameters, hooked, pairs, trace
+from .prepare import all_modules, appearances, hooked, pairs, trace
 from .products import convolve, worthwhile
 from .siblings import Kernel, Together, plain, siblings
 
@@ -27,12 +25,11 @@ class Kernels:
     def __init__(self, model: nn.Module):
         self.layers = [layer for layer in model.modules() if plain(layer)]
         self.groups, self.norms = [], {}
-        graph = None if isinstance(model, torch.jit.ScriptModule) else trace(model, root=True)
+        graph = trace(model, root=True)
         if graph is not None:
             self.groups = siblings(model, graph)
             modules = all_modules(model)
-            uses = Counter(map(id, modules.values())) + Counter(map(id, all_parameters(model)))
-            for layer, norm in ((modules[a], modules[b]) for a, b in pairs(model, graph, uses)):
+            for layer, norm in ((modules[a], modules[b]) for a, b in pairs(model, graph, appearances(model))):
                 if plain(layer) and not hooked(norm) and "forward" not in vars(norm):
                     self.norms[layer] = norm
 

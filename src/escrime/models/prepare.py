@@ -32,8 +32,7 @@ def prepare(model: nn.Module) -> nn.Module:
     for parameter in duplicate.parameters():  # one by one: ScriptModules have no requires_grad_ of their own
         parameter.requires_grad_(False)
     if not any(hooked(module) for name, module in duplicate.named_modules() if name):
-        uses = Counter(map(id, all_modules(duplicate).values())) + Counter(map(id, all_parameters(duplicate)))
-        _fold(duplicate, uses, root=True)
+        _fold(duplicate, appearances(duplicate), root=True)
     return in_format(duplicate, torch.channels_last)
 
 
@@ -81,9 +80,10 @@ def all_modules(model: nn.Module) -> dict[str, nn.Module]:
     return dict(model.named_modules(remove_duplicate=False))
 
 
-def all_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Every parameter of every module: one that is tied appears twice."""
-    return [p for module in model.modules() for p in module._parameters.values() if p is not None]
+def appearances(model: nn.Module) -> Counter:
+    """How often each module and each parameter, by its id, appears in the model: one that is tied appears twice."""
+    parameters = [p for module in model.modules() for p in module._parameters.values() if p is not None]
+    return Counter(map(id, all_modules(model).values())) + Counter(map(id, parameters))
 
 
 def _fold(model: nn.Module, uses: Counter, root: bool = False) -> None:
@@ -91,8 +91,6 @@ def _fold(model: nn.Module, uses: Counter, root: bool = False) -> None:
 
     `uses` counts how often each module and parameter appears in the whole model: shared ones are left alone.
     """
-    if isinstance(model, torch.jit.ScriptModule):
-        return
     graph = trace(model, root)
     if graph is None:
         for child in model.children():
@@ -136,6 +134,8 @@ def trace(model: nn.Module, root: bool) -> fx.Graph | None:
     A `root` is called as model(images), so what else its forward takes has its default, such as `auxiliary` of
     Normalized. How a child is called is its parent's business: nothing is assumed.
     """
+    if isinstance(model, torch.jit.ScriptModule):
+        return None
     # Tracing runs forward with stand-ins for tensors, which forward may store: so on a copy that shares the tensors.
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, fx, nn
 
-from .prepare import hooked
+from .prepare import all_modules, hooked
 
 Kernel = tuple[Tensor, Tensor | None]  # weight and bias
 
@@ -20,7 +20,7 @@ def plain(layer: nn.Module) -> bool:
 def siblings(model: nn.Module, graph: fx.Graph) -> list[list[nn.Conv2d]]:
     """Groups of convolutions of `model` that its `graph` calls once, on the same tensor and with the same geometry, in the
     order of their calls."""
-    modules = dict(model.named_modules(remove_duplicate=False))
+    modules = all_modules(model)
     called = [node for node in graph.nodes if node.op == "call_module"]
     calls = Counter(id(modules[node.target]) for node in called)
     groups = defaultdict(list)

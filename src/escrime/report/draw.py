@@ -4,11 +4,11 @@ import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import EscrimeError
+from ..files import abandoned
 from .claims import judge
 from .figures import FIGURES, draw_figures
 from .page import render_page
@@ -62,7 +62,7 @@ def draw_report(folder: Path | str, progress: Callable[[int, int], None] | None 
 def remove_abandoned(folder: Path) -> None:
     """Remove what a program that was killed while it drew has left; after an hour nobody can still be drawing there."""
     for path in folder.glob(f"{FRESH}*"):
-        if time.time() - path.stat().st_mtime > 3600:
+        if abandoned(path, 3600):
             shutil.rmtree(path, ignore_errors=True)
 
 

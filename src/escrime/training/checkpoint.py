@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..errors import EscrimeError
-from ..files import sweep, whole
+from ..files import leftovers, whole
 from .averaging import Average
 
 FORMAT = 1
@@ -59,7 +59,8 @@ class Checkpoint:
 
         Errors: EscrimeError for a damaged file and for one of another run, naming the first difference.
         """
-        sweep(self.path.parent)
+        for left in leftovers(self.path):
+            left.unlink(missing_ok=True)
         if not self.path.exists():
             return 0, []
         try:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..attacks import FGSM, PGD
+from ..files import leftovers
 from ..models.running import no_trace
 from ..models.twin import Twin
 from ..randomness import as_keys
@@ -35,6 +36,8 @@ class Monitor:
     def resume(self, model: nn.Module, history: list[dict], path: Path | None, identity: dict | None) -> None:
         """Begin, or continue after `history`; the model holds what a run that ended there would return."""
         self.best = Best(path, identity)
+        for left in leftovers(path) if path is not None else ():
+            left.unlink(missing_ok=True)
         epoch = best_epoch(history, self.commonest)
         if epoch is not None and epoch == len(history):
             self.best.take(model, epoch)
