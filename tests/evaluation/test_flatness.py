@@ -83,6 +83,21 @@ def test_no_trace_and_no_batch(images, network, monkeypatch):
     assert all(p.grad is None and p.requires_grad for p in network.parameters())
 
 
+def test_the_ascent_among_the_weights_agrees_with_a_pass_by_hand(images, network):
+    pixels, labels = images
+    found = measured({"none": network}, pixels, labels)
+    start = nn.functional.cross_entropy(network(pixels), labels)
+    start.backward()
+    with torch.no_grad():
+        for weight in network.parameters():
+            filters, steps = weight.flatten(1), weight.grad.flatten(1)
+            filters += module.ASCENT * steps * (filters.norm(dim=1) / steps.norm(dim=1).clamp_min(1e-12))[:, None]
+        rise = float(nn.functional.cross_entropy(network(pixels), labels) - start)
+    assert rise > 0 and found["measures"]["weight_ascent"]["none"]["mean"] == pytest.approx(rise, rel=1e-3)
+    surface = found["surfaces"]["weights"]["none"]
+    assert surface[AXIS.index(1)][AXIS.index(0)] == pytest.approx(float(start) + rise, rel=1e-4)
+
+
 def test_folding_batchnorm_changes_no_answer(images, monkeypatch):
     torch.manual_seed(1)
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Tanh(), nn.Flatten(), nn.Linear(16, 3)).eval()

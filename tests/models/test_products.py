@@ -21,7 +21,7 @@ def drawn(*shape, layout=torch.channels_last):
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (5, 5), (1, 7), (5, 1)], ids=str)
-@pytest.mark.parametrize("chunk", [1, 4000, 2**21], ids=["image by image", "uneven parts", "all at once"])
+@pytest.mark.parametrize("chunk", [1, 7000, 2**21], ids=["image by image", "uneven parts", "all at once"])
 def test_the_weight_gradient_is_autograds(chunk, kernel, layout, monkeypatch):
     monkeypatch.setattr(products, "CHUNK", chunk)
     x, weight = drawn(5, 3, 7, 9, layout=layout), drawn(4, 3, *kernel).requires_grad_()
