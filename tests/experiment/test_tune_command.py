@@ -70,7 +70,17 @@ def test_the_folder_holds_the_answer(tuned):
 
 def test_the_figure_says_what_it_shows(tuned):
     text = (tuned[1] / "pareto.svg").read_text(encoding="utf-8")
-    for word in ("ε_max = 0.05", "ε_max = 0.3", "N = 4", "undefended", "chosen", "Pareto front", "faint: transfer", "n = 20"):
+    for word in (
+        "ε_max = 0.05",
+        "ε_max = 0.3",
+        "N = 4",
+        "undefended",
+        "chosen",
+        "Pareto front",
+        "faint: transfer",
+        "n = 20",
+        "solid: adaptive or transfer",
+    ):
         assert word in text, word
 
 

@@ -11,6 +11,7 @@ from .style import AXIS, BLUE, GREEN, INK, MUTED, ORANGE, SPARE_COLORS, headline
 SHADES = (BLUE, GREEN, *SPARE_COLORS)
 SHAPES = "osD^vPX*"
 ASIDE = {"adaptive": "transfer", "transfer": "adaptive"}
+COUNTED = {"adaptive": "adaptive or transfer", "transfer": "transfer"}  # the stronger of the two, or the one
 FAINT = {"linestyle": ":", "linewidth": 1, "alpha": 0.45}
 NARROWEST = 6  # points of accuracy on an axis, so that a difference of half a point looks like one
 
@@ -21,8 +22,8 @@ def draw_pareto(result: dict, folder: Path) -> tuple[Path, Path]:
     shade = {radius: SHADES[at % len(SHADES)] for at, radius in enumerate(settings["eps_max"])}
     shape = {n: SHAPES[at % len(SHAPES)] for at, n in enumerate(settings["samples"])}
     with styled():
-        figure = new_figure(7.8, 4.8)
-        axes = figure.add_axes((0.09, 0.115, 0.65, 0.79))
+        figure = new_figure(8.3, 4.8)
+        axes = figure.add_axes((0.085, 0.115, 0.61, 0.79))
         _front(axes, [row for row in rows if row["front"]])
         for radius in shade:
             line = sorted((row for row in rows if row["eps_max"] == radius), key=lambda row: row["samples"])
@@ -35,7 +36,7 @@ def draw_pareto(result: dict, folder: Path) -> tuple[Path, Path]:
             _interval(axes, chosen, shade[chosen["eps_max"]])
         axes.plot(*_place(chosen), "o", markersize=17, zorder=5, **_RING)
         _frame(axes, settings)
-        legend = _legend(shade, shape, ASIDE[settings["against"]])
+        legend = _legend(shade, shape, settings["against"])
         axes.legend(handles=legend, loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, labelspacing=0.4)
         headline(figure, f"Prediction averaging: what ε_max and N buy and cost, n = {count}")
         return save(figure, folder, "pareto")
@@ -80,11 +81,12 @@ def _frame(axes: Axes, settings: dict) -> None:
     axes.set_ylabel(f"accuracy under attack, ε = {fraction_text(settings['eps'])} (%)")
 
 
-def _legend(shade: dict, shape: dict, aside: str) -> list[Line2D]:
+def _legend(shade: dict, shape: dict, against: str) -> list[Line2D]:
     entry = lambda label, **look: Line2D([], [], label=label, **look)  # noqa: E731
     return [
         *(entry(f"ε_max = {fraction_text(radius)}", color=color, linewidth=1.6) for radius, color in shade.items()),
-        entry(f"faint: {aside}", color=MUTED, **FAINT),
+        entry(f"solid: {COUNTED[against]}", color=MUTED, linewidth=1.6),
+        entry(f"faint: {ASIDE[against]}", color=MUTED, **FAINT),
         *(entry(f"N = {n}", color=MUTED, marker=marker, linestyle="") for n, marker in shape.items()),
         entry("undefended", color=ORANGE, marker="o", markersize=8, linestyle=""),
         entry("chosen", marker="o", markersize=11, linestyle="", **_RING),
