@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.parametrizations import weight_norm
+from torch.utils.checkpoint import checkpoint
 
 import escrime
 from escrime.models.kernels import Kernels
@@ -256,3 +257,86 @@ def test_weights_are_folded_as_they_are_now(images):
         found = model(images)
     with torch.no_grad():
         assert torch.allclose(found, model(images), atol=1e-5) and not torch.allclose(found, before, atol=1e-2)
+
+
+class Two(nn.Module):
+    """Two convolutions of one tensor, called in the `way` that is asked for."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.first, self.second, self.head, self.way = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3), nn.Linear(8, 4), way
+
+    def forward(self, x):
+        return self.head(torch.cat(self.way(self, x), 1).mean((2, 3)))
+
+
+@torch.no_grad()
+def without_gradient(layer, x):
+    return layer(x)
+
+
+def together(self, x):
+    return [self.first(x), self.second(x)]
+
+
+def first_without(self, x):
+    return [without_gradient(self.first, x), self.second(x)]
+
+
+def second_without(self, x):
+    return [self.first(x), without_gradient(self.second, x)]
+
+
+def second_without_in_evaluation(self, x):
+    return together(self, x) if self.training else second_without(self, x)
+
+
+def by_keyword(self, x):
+    return [self.first(input=x), self.second(input=x)]
+
+
+def checkpointed(self, x):
+    return checkpoint(together, self, x, use_reentrant=False)
+
+
+def one_checkpointed(self, x):
+    return [self.first(x), checkpoint(self.second, x, use_reentrant=False)]
+
+
+def only_to_evaluate(self, x):
+    return [self.first(x), self.first(x) if self.training else self.second(x)]
+
+
+WAYS = [
+    first_without,
+    second_without,
+    second_without_in_evaluation,
+    by_keyword,
+    checkpointed,
+    one_checkpointed,
+    only_to_evaluate,
+]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("way", WAYS)
+def test_gradients_reach_what_they_would_reach(way, training, images):
+    """A branch without gradients stays without them, and a part that runs twice saves the same both times."""
+    model = Two(way)
+    other, found = copy.deepcopy(model), []
+    for network, kernels in ((model, Kernels(model).installed), (other, nullcontext)):
+        wanted = [images.requires_grad_(), *(network.parameters() if training else ())]
+        with kernels():
+            loss = network.train(training)(images).square().sum()
+            found.append(torch.autograd.grad(loss, wanted, allow_unused=True))
+    for ours, theirs in zip(*found):
+        assert (ours is None) is (theirs is None)
+        assert theirs is None or torch.allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_a_compiled_model_is_left_alone():
+    """Other forwards at every step would have it compiled at every step."""
+    model = Branches()
+    assert Kernels(nn.Sequential(torch.compile(model))).layers == [] and Kernels(model).layers
+    model.compile()
+    assert Kernels(nn.Sequential(model)).layers == []

@@ -299,3 +299,60 @@ def test_the_gap_is_that_of_the_largest_logit(images):
         other.network.fc.bias[2] += 0.5
     model.train()
     assert numerical_gap(model, other, images) == pytest.approx(0.5, abs=1e-5) and model.training
+
+
+class Views(nn.Module):
+    """Flattens as most people write it, which channels-last memory does not allow."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.norm, self.head = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Linear(6 * 6 * 6, 4)
+
+    def forward(self, images):
+        return self.head(torch.relu(self.norm(self.layer(images))).view(images.size(0), -1))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning", "ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["as it is", "scripted", "copied before its first call", "beneath another module"])
+def test_a_model_that_flattens_by_view_runs_in_plain_memory(kind):
+    model, images = Views().eval(), torch.rand(3, 3, 8, 8)
+    with torch.no_grad():
+        expected = model(images)
+        model = torch.jit.script(model) if kind == "scripted" else nn.Sequential(model) if "beneath" in kind else model
+        folded = prepare(model)
+        folded = copy.deepcopy(folded) if "copied" in kind else folded
+        assert torch.allclose(folded(images), expected, atol=1e-5)
+    assert "scripted" in kind or not folded._forward_pre_hooks
+    assert all(parameter.is_contiguous() for parameter in folded.parameters())
+
+
+def test_channels_last_memory_where_the_model_runs_in_it(images, lively):
+    folded = prepare(lively(build("resnet18", 5)))
+    folded(images)
+    kernels = [parameter for parameter in folded.parameters() if parameter.dim() == 4]
+    assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+
+
+class Block(nn.Module):
+    """Which way it goes depends on the images, so it cannot be traced; `taps`: it also reads parts of its block."""
+
+    def __init__(self, taps: str = ""):
+        super().__init__()
+        self.block, self.head, self.taps = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6)), nn.Linear(6, 4), taps
+        for tensor in (self.block[1].running_mean, self.block[1].running_var):
+            tensor.uniform_(0.5, 2.0)
+
+    def forward(self, images):
+        x = self.block(images if images.sum() > 0 else -images)
+        x = x + self.block[0](images) if self.taps == "output" else x
+        x = x * self.block[1].weight.view(-1, 1, 1) if self.taps == "weight" else x
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("taps, left", [("", 0), ("output", 1), ("weight", 1)])
+def test_parts_that_an_untraceable_model_also_uses_are_left_unfolded(taps, left):
+    model, images = Block(taps).eval(), torch.rand(3, 3, 8, 8)
+    folded = prepare(model)
+    with torch.no_grad():
+        assert torch.allclose(folded(images), model(images), atol=1e-5)
+    assert norms(folded) == left

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from .prepare import all_modules, appearances, hooked, pairs, trace
 from .products import convolve, worthwhile
@@ -23,13 +23,17 @@ class Kernels:
     """The faster way through `model`; where its forward cannot be traced, only its weight gradients are faster."""
 
     def __init__(self, model: nn.Module):
+        self.layers, self.groups, self.norms = [], [], {}
+        modules = all_modules(model)
+        if any(compiled(module) for module in modules.values()):
+            return  # its graphs would be compiled anew at every change of a forward
         self.layers = [layer for layer in model.modules() if plain(layer)]
-        self.groups, self.norms = [], {}
-        graph = trace(model, root=True)
-        if graph is not None:
-            self.groups = siblings(model, graph)
-            modules = all_modules(model)
-            for layer, norm in ((modules[a], modules[b]) for a, b in pairs(model, graph, appearances(model))):
+        training, evaluation = _graphs(model)
+        if training is not None:
+            # Those that training calls: the weights of a layer that it does not call have no gradient, not a gradient of 0.
+            self.groups = siblings(model, training)
+        if evaluation is not None:
+            for layer, norm in ((modules[a], modules[b]) for a, b in pairs(model, evaluation, appearances(model))):
                 if plain(layer) and not hooked(norm) and "forward" not in vars(norm):
                     self.norms[layer] = norm
 
@@ -47,11 +51,12 @@ class Kernels:
                 _replace(after, norm, partial(self._after, layer, norm))
             yield
 
-    def _run(self, layer: nn.Conv2d, x: Tensor) -> Tensor:
-        return _convolve(layer, x, self._kernel(layer))
+    # `input`, as torch names it: a model may call its layers by keyword.
+    def _run(self, layer: nn.Conv2d, input: Tensor) -> Tensor:
+        return _convolve(layer, input, self._kernel(layer))
 
-    def _after(self, layer: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
-        return x if self._folds(layer, norm) else type(norm).forward(norm, x)
+    def _after(self, layer: nn.Conv2d, norm: nn.Module, input: Tensor) -> Tensor:
+        return input if self._folds(layer, norm) else type(norm).forward(norm, input)
 
     def _folds(self, layer: nn.Conv2d, norm: nn.Module | None) -> bool:
         # A frozen BatchNorm alone is not enough: the pairs are those of the model in evaluation mode.
@@ -65,6 +70,24 @@ class Kernels:
         scale = scale if norm.weight is None else scale * norm.weight
         shift = (-norm.running_mean if bias is None else bias - norm.running_mean) * scale
         return weight * scale.view(-1, 1, 1, 1), shift if norm.bias is None else shift + norm.bias
+
+
+def _graphs(model: nn.Module) -> list[fx.Graph | None]:
+    """The graphs of the model in training and in evaluation mode."""
+    modes, graphs = [(module, module.training) for module in model.modules()], []
+    try:
+        for training in (True, False):
+            model.train(training)
+            graphs.append(trace(model, root=True))
+        return graphs
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def compiled(module: nn.Module) -> bool:
+    """Whether the module is torch.compile's, or was compiled in place."""
+    return "_orig_mod" in module._modules or getattr(module, "_compiled_call_impl", None) is not None
 
 
 def _convolve(layer: nn.Conv2d, x: Tensor, kernel: Kernel) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..errors import EscrimeError
+from .first_call import FirstCall, in_format
 
 # Exact types only: a subclass, or a parametrized layer, may do more than its base class.
 PAIRS = {(nn.Conv1d, nn.BatchNorm1d), (nn.Conv2d, nn.BatchNorm2d), (nn.Conv3d, nn.BatchNorm3d)}
@@ -18,7 +19,7 @@ PAIRS = {(nn.Conv1d, nn.BatchNorm1d), (nn.Conv2d, nn.BatchNorm2d), (nn.Conv3d, n
 
 def prepare(model: nn.Module) -> nn.Module:
     """A copy of `model` for inference and input gradients: eval mode, frozen parameters, every BatchNorm folded into
-    the convolution it follows, channels-last memory.
+    the convolution it follows, channels-last memory where the model runs in it (see first_call.py).
 
     Only the order of arithmetic changes: logits agree to about 1e-6 of their size in float32 (`numerical_gap` measures
     it), so a verdict with a clear margin is the original's. The copy shares no storage with the original, which keeps
@@ -31,18 +32,18 @@ def prepare(model: nn.Module) -> nn.Module:
     duplicate = _copy(model).eval()
     for parameter in duplicate.parameters():  # one by one: ScriptModules have no requires_grad_ of their own
         parameter.requires_grad_(False)
+    unfolded = None
     if not any(hooked(module) for name, module in duplicate.named_modules() if name):
-        _fold(duplicate, appearances(duplicate), root=True)
+        graph = trace(duplicate, root=True)
+        if graph is None and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in duplicate.modules()):
+            # Child by child it cannot be seen whether the model also uses the parts of a child.
+            unfolded = _copy(duplicate)
+        _fold(duplicate, appearances(duplicate), graph)
+    if isinstance(duplicate, torch.jit.ScriptModule):  # it takes no such hook, but shows what it does
+        views = "aten::view" in str(duplicate.inlined_graph)
+        return duplicate if views else in_format(duplicate, torch.channels_last)
+    duplicate.register_forward_pre_hook(FirstCall(unfolded))
     return in_format(duplicate, torch.channels_last)
-
-
-def in_format(model: nn.Module, layout: torch.memory_format) -> nn.Module:
-    """`model`, its tensors of four dimensions in the memory format `layout`; nn.Module.to refuses models with others."""
-    with torch.no_grad():
-        for tensor in [*model.parameters(), *model.buffers()]:
-            if tensor.dim() == 4:
-                tensor.data = tensor.data.contiguous(memory_format=layout)
-    return model
 
 
 def numerical_gap(model: nn.Module, prepared: nn.Module, images: Tensor) -> float:
@@ -86,15 +87,14 @@ def appearances(model: nn.Module) -> Counter:
     return Counter(map(id, all_modules(model).values())) + Counter(map(id, parameters))
 
 
-def _fold(model: nn.Module, uses: Counter, root: bool = False) -> None:
-    """Fold every pair of `model`, in place; where it cannot be traced, fold its children one by one.
+def _fold(model: nn.Module, uses: Counter, graph: fx.Graph | None) -> None:
+    """Fold every pair of `model`, in place; where it has no `graph`, fold its children one by one.
 
     `uses` counts how often each module and parameter appears in the whole model: shared ones are left alone.
     """
-    graph = trace(model, root)
     if graph is None:
         for child in model.children():
-            _fold(child, uses)
+            _fold(child, uses, trace(child, root=False))
         return
     for layer_name, norm_name in pairs(model, graph, uses):
         layer, norm = model.get_submodule(layer_name), model.get_submodule(norm_name)
@@ -128,8 +128,17 @@ def pairs(model: nn.Module, graph: fx.Graph, uses: Counter) -> list[tuple[str, s
     return found
 
 
+class _Tracer(fx.Tracer):
+    def create_node(self, *args, **kwargs) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        node.meta["graded"] = torch.is_grad_enabled()
+        return node
+
+
 def trace(model: nn.Module, root: bool) -> fx.Graph | None:
     """The graph of the model's forward, or None where symbolic tracing fails or cannot be trusted.
+
+    node.meta["graded"]: whether gradients were enabled where the model makes this call.
 
     A `root` is called as model(images), so what else its forward takes has its default, such as `auxiliary` of
     Normalized. How a child is called is its parent's business: nothing is assumed.
@@ -142,7 +151,7 @@ def trace(model: nn.Module, root: bool) -> fx.Graph | None:
     try:
         arguments = signature(model.forward).parameters.items() if root else ()
         defaults = {name: argument.default for name, argument in arguments if argument.default is not Parameter.empty}
-        graph = fx.Tracer().trace(copy.deepcopy(model, shared), defaults)
+        graph = _Tracer().trace(copy.deepcopy(model, shared), defaults)
     except Exception:  # control flow on values, shapes read as numbers, another library's modules, …
         graph = None
     # Numbers drawn during tracing may have chosen the path through the model; the next call may take another.

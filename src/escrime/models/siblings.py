@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, fx, nn
+from torch._C._autograd import _top_saved_tensors_default_hooks
 
 from .prepare import all_modules, hooked
 
@@ -18,8 +19,8 @@ def plain(layer: nn.Module) -> bool:
 
 
 def siblings(model: nn.Module, graph: fx.Graph) -> list[list[nn.Conv2d]]:
-    """Groups of convolutions of `model` that its `graph` calls once, on the same tensor and with the same geometry, in the
-    order of their calls."""
+    """Groups of convolutions of `model` that its `graph` calls once, on the same tensor and with the same geometry, all with
+    gradients or all without, in the order of their calls."""
     modules = all_modules(model)
     called = [node for node in graph.nodes if node.op == "call_module"]
     calls = Counter(id(modules[node.target]) for node in called)
@@ -28,7 +29,7 @@ def siblings(model: nn.Module, graph: fx.Graph) -> list[list[nn.Conv2d]]:
         layer = modules[node.target]
         if plain(layer) and layer.groups == 1 and calls[id(layer)] == 1 and len(node.args) == 1 and not node.kwargs:
             geometry = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.padding_mode)
-            kind = (layer.weight.dtype, layer.bias is None, layer.weight.requires_grad)
+            kind = (layer.weight.dtype, layer.bias is None, layer.weight.requires_grad, node.meta["graded"])
             groups[node.args[0], geometry, kind].append(layer)
     return [group for group in groups.values() if len(group) > 1]
 
@@ -37,24 +38,27 @@ class Together:
     """A group's outputs for its latest input, as long as layers wait for their share.
 
     kernel(layer): the weight and bias it is to run with; convolve(layer, x, kernel): its output. A layer that is given
-    another tensor than the first, or one that was written to in between, computes its own output.
+    another tensor than the first, or one that was written to in between, or that is called under torch.no_grad where the
+    first was not, computes its own output.
     """
 
     def __init__(self, layers: list[nn.Conv2d], kernel: Callable, convolve: Callable):
         self.layers, self.kernel, self.convolve = layers, kernel, convolve
-        self.input, self.version, self.waiting = None, 0, {}
+        self.input, self.state, self.waiting = None, None, {}
 
-    def output(self, place: int, x: Tensor) -> Tensor:
-        """What layer number `place` makes of `x`."""
+    def output(self, place: int, input: Tensor) -> Tensor:
+        """What layer number `place` makes of `input`, the name that nn.Conv2d gives it."""
         layer = self.layers[place]
-        if place == 0 and not torch.is_inference(x):
-            return self._run(x)
-        if self.input is x and x._version == self.version and place in self.waiting:
+        # Activation checkpointing runs a part of the model a second time and counts what each run saves.
+        shares = not torch.is_inference(input) and _top_saved_tensors_default_hooks(True) is None
+        if shares and place == 0:
+            return self._run(input)
+        if shares and place in self.waiting and self.input is input and self.state == _state(input):
             found = self.waiting.pop(place)
             if not self.waiting:
                 self.input = None
             return found
-        return self.convolve(layer, x, self.kernel(layer))
+        return self.convolve(layer, input, self.kernel(layer))
 
     def _run(self, x: Tensor) -> Tensor:
         joined = self.convolve(self.layers[0], x, _joined([self.kernel(layer) for layer in self.layers]))
@@ -63,8 +67,14 @@ class Together:
         # Copies: what follows may write into its input, and runs slowly on a part of another tensor.
         parts = joined.split([layer.out_channels for layer in self.layers], dim=1)
         first, *others = (part.contiguous(memory_format=layout) for part in parts)
-        self.input, self.version, self.waiting = x, x._version, dict(enumerate(others, start=1))
+        self.input, self.state = x, _state(x)
+        self.waiting = dict(enumerate(others, start=1))
         return first
+
+
+def _state(x: Tensor) -> tuple:
+    """What may change between two calls that are given the same tensor."""
+    return x._version, torch.is_grad_enabled()
 
 
 def _joined(kernels: list[Kernel]) -> Kernel:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ..errors import EscrimeError
-from ..models.prepare import in_format
+from ..models.first_call import in_format
 from ..randomness import key, seed_generators
 
 
