@@ -1,9 +1,23 @@
 """One image, one answer: noise depends on the key alone."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
 
-from escrime.randomness import as_keys, derive, fractions, generator, noise_keys, row_keys, uniform_noise
+from escrime.randomness import (
+    as_keys,
+    copied_keys,
+    derive,
+    fractions,
+    generator,
+    generators_kept,
+    key,
+    noise_keys,
+    row_keys,
+    uniform_noise,
+)
 
 
 def test_noise_follows_the_key_not_the_batch():
@@ -26,6 +40,13 @@ def test_keys_of_different_types_differ():
     assert len(set(draws)) == len(draws)
 
 
+def test_a_number_of_numpy_or_torch_has_the_key_of_pythons():
+    for same in (np.int64(5), np.int32(5), torch.tensor(5), np.array(5)):
+        assert key(0, same) == key(0, 5) == key(np.uint8(0), 5)
+    assert key(np.float64(0.1)) == key(torch.tensor(0.1, dtype=torch.float64)) == key(0.1)
+    assert key(np.str_("a")) == key("a") and key(0, 5) == 4945892142218296046, "committed results rest on the keys"
+
+
 def test_global_generator_is_untouched():
     before = torch.random.get_rng_state()
     uniform_noise(torch.zeros(2, 1, 2, 2), 2, as_keys([(0, 1), (0, 2)]))
@@ -42,12 +63,40 @@ def test_a_module_on_the_global_generator_gets_noise_of_its_own_per_purpose():
     assert torch.equal(attack, drawn((0, "a", "FGSM")))
 
 
+@pytest.mark.parametrize("draw", [lambda: np.random.randn(3).tolist(), lambda: random.gauss(0, 1)], ids=["numpy", "python"])
+def test_so_does_one_on_numpys_or_pythons_generator(draw):
+    def drawn(*keys):
+        with row_keys(keys):
+            return draw()
+
+    draw()  # an odd number of times: both generators keep the other half of a pair
+    before = np.random.get_state(), random.getstate()
+    attack, verdict = drawn((0, "a", "FGSM")), drawn((0, "a", "verdict"))
+    assert attack != verdict and attack == drawn((0, "a", "FGSM"))
+    with generators_kept(), row_keys([(0, "a", "FGSM")]):
+        assert drawn((0, "a", "verdict")) == verdict and draw() == attack, "a block within changes nothing around it"
+    assert str(before) == str((np.random.get_state(), random.getstate()))
+
+
 def test_keys_hold_within_the_block_only_and_must_fit_the_batch():
     with row_keys([(0,)]):
         assert noise_keys(1).equal(as_keys([(0,)]))
         with pytest.raises(RuntimeError, match="batch of 2"):
             noise_keys(2)
     assert noise_keys(1) is None
+
+
+def test_copies_of_a_batch_have_keys_of_their_own():
+    keys = as_keys([(0, name) for name in "abc"])
+    with copied_keys(2):
+        assert noise_keys(6) is None
+    with row_keys(keys):
+        with copied_keys(2):
+            whole = noise_keys(6)
+        assert noise_keys(3).equal(keys)
+    with row_keys(keys[1:2]), copied_keys(2):
+        assert noise_keys(2).equal(whole[1::3]), "whatever the batch"
+    assert len(torch.cat([whole, keys, derive(keys, 0), derive(keys, 1)]).unique()) == 15
 
 
 def test_derived_keys_and_fractions_belong_to_the_row_alone():

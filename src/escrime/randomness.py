@@ -6,20 +6,24 @@ once. A randomized module (a defense that adds noise) asks `noise_keys(n)` for t
 evaluation sets them with `row_keys(...)`. Outside such a block the module uses torch's global generator, as dropout does.
 """
 
+import random
 from collections.abc import Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from hashlib import blake2b
 
+import numpy as np
 import torch
 from torch import Tensor
 
 _keys: ContextVar[Tensor | None] = ContextVar("escrime_row_keys", default=None)
+_idle: ContextVar[bool] = ContextVar("escrime_generators_idle", default=False)
 
 
 def key(*parts) -> int:
-    """The 63-bit key of `parts`, a sequence of integers, floats and strings."""
-    return _number("\x1f".join(map(repr, parts)).encode())
+    """The 63-bit key of `parts`, a sequence of integers, floats and strings; a number of numpy or torch counts as Python's."""
+    plain = (part.item() if getattr(part, "ndim", None) == 0 else part for part in parts)
+    return _number("\x1f".join(map(repr, plain)).encode())
 
 
 def generator(*parts, device: torch.device | str = "cpu") -> torch.Generator:
@@ -61,22 +65,60 @@ def _number(text: bytes) -> int:
 def row_keys(keys: Tensor | Sequence[tuple]):
     """Within the block, row i of the batch given to a randomized module draws its noise from `keys[i]`.
 
-    A module that draws from torch's global generators instead gets them seeded from all keys of the batch, and they are
-    put back afterwards: its noise is reproducible, and another for every purpose, but depends on the batch.
+    A module that draws from a global generator instead (torch's, numpy's or Python's) gets it seeded from all keys of the
+    batch, and it is put back afterwards: its noise is reproducible, and another for every purpose, but depends on the batch.
     """
     keys = as_keys(keys)
-    token = _keys.set(keys)
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-    try:
-        with torch.random.fork_rng(devices=devices):
-            seed_generators(_number(keys.cpu().numpy().tobytes()), devices)
+    with torch.random.fork_rng(devices=devices), generators_kept():
+        tokens = _keys.set(keys), _idle.set(False)
+        try:
+            number = _number(keys.cpu().numpy().tobytes())
+            seed_generators(number, devices)
+            np.random.seed(number & 0xFFFFFFFF)
+            random.seed(number)
             yield
+        finally:
+            _keys.reset(tokens[0])
+            _idle.reset(tokens[1])
+
+
+@contextmanager
+def copied_keys(copies: int):
+    """Within the block, a module that gives another one its batch `copies` times, the whole batch again and again, gives
+    it keys as well: one for each copy of each row. Outside `row_keys` nothing happens."""
+    keys = _keys.get()
+    if keys is not None:
+        # From -1 downwards: small numbers are taken where the same keys are used for other purposes.
+        keys = derive(keys.repeat(copies), -1 - torch.arange(copies, device=keys.device).repeat_interleave(len(keys)))
+    token = _keys.set(keys)
+    try:
+        yield
     finally:
         _keys.reset(token)
 
 
+@contextmanager
+def generators_kept():
+    """Put numpy's and Python's global generators back after the block; nothing that draws from them is in the midst of it.
+
+    So a `row_keys` directly within need not: reading and writing numpy's state at every forward pass would take longer than
+    a small network.
+    """
+    if _idle.get():
+        yield
+        return
+    token, before = _idle.set(True), (np.random.get_state(), random.getstate())
+    try:
+        yield
+    finally:
+        np.random.set_state(before[0])
+        random.setstate(before[1])
+        _idle.reset(token)
+
+
 def seed_generators(number: int, devices: Sequence[int] = ()) -> None:
-    """Seed the global generator of the CPU and of the CUDA `devices`; for within a block that puts them back.
+    """Seed torch's global generator of the CPU and of the CUDA `devices`; for within a block that puts them back.
 
     Not torch.manual_seed: it seeds every accelerator, which nobody would put back, and formats a stack trace for each that
     was not started yet, ten times the cost of the rest.

@@ -60,11 +60,20 @@ def test_a_target_has_its_own_boundary():
 
 
 @NORMS
-def test_a_model_without_gradient_is_no_accident(norm):
+@pytest.mark.parametrize("scale", [1, 1e12])
+def test_a_model_without_gradient_is_no_accident(norm, scale):
     images = grey(3)
-    flat = lambda x: torch.tensor([[1.0, 0.0, -1.0]]).expand(len(x), 3)  # noqa: E731
+    flat = lambda x: scale * torch.tensor([[1.0, 0.0, -1.0]]) + 0 * x.detach().flatten(1).sum(1, keepdim=True)  # noqa: E731
     outcome = DeepFool(steps=5, norm=norm).sweep(flat, images, torch.zeros(3, dtype=torch.long), [0.1])[0]
     assert not outcome.success.any() and torch.equal(outcome.adversarial, images)
+
+
+def test_on_a_randomized_model_it_takes_all_its_steps():
+    """One draw in four is wrong: stopping at the first would be luck."""
+    model, images = Linear(4), grey(12)
+    noisy = lambda x: model(x) * (1 - 2 * (torch.rand(len(x), 1) < 0.25).float())  # noqa: E731
+    outcome = DeepFool(steps=5).against_noise(2).sweep(noisy, images, labels_of(model, images), [0.1])[0]
+    assert (outcome.forwards[distance(outcome.adversarial, images) > 0] == 2 * 6).all() and (outcome.forwards == 12).any()
 
 
 @pytest.mark.parametrize(

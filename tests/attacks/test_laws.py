@@ -1,5 +1,6 @@
 """The laws every attack keeps: box and ball, never worse than the start, an honest count, no trace, NaN is no success."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 
 from escrime import EscrimeError, PredictionAveraging, WorstCase
 from escrime.attacks.minimum_norm import MinimumNorm
+from escrime.models.twin import Twin
 from escrime.threat import inside
 
 EVERY = pytest.mark.parametrize("attack", ATTACKS, ids=repr)
@@ -58,20 +60,19 @@ def test_input_is_not_changed_and_an_attack_happens(attack, network, images, lab
 
 @EVERY
 def test_a_model_that_writes_into_its_input_spoils_nothing(attack, linear, images, labels):
-    """Such as one that normalizes in place: torch itself refuses where a gradient is taken; elsewhere no harm may come."""
+    """Such as one that normalizes in place: the answer is that of the same model written otherwise."""
 
     class InPlace(nn.Module):
         def forward(self, x):
             return linear(x.sub_(0.5))
 
+    class Apart(nn.Module):
+        def forward(self, x):
+            return linear(x - 0.5)
+
     before = images.clone()
-    try:
-        moved = attack(InPlace(), images, labels)
-    except RuntimeError as error:
-        assert "in-place operation" in str(error)
-    else:
-        assert inside(moved, before, bound(attack, before), attack.norm).all()
-    assert torch.equal(images, before)
+    moved = attack(InPlace(), images, labels)
+    assert torch.equal(images, before) and torch.equal(moved, attack(Apart(), images, labels))
 
 
 @EVERY
@@ -117,7 +118,7 @@ def test_every_pass_is_counted_and_no_other(attack, network, images, labels, as_
 def test_restarts_touch_only_survivors(attack, network, wrong):
     images, labels = wrong
     eps = 0.01 if attack.norm == "linf" else 0.1
-    attack = replace(attack, eps=eps, restarts=max(getattr(attack, "targets_tried", 0), 1))
+    attack = replace(attack, eps=eps, restarts=1)
     one, more = (a.sweep(network, images, labels, [eps])[0] for a in (attack, replace(attack, restarts=4)))
     fallen = one.success
     assert fallen.any() and not more.success.all(), "this test needs both kinds of image"
@@ -156,10 +157,57 @@ def test_no_trace(attack, network, images, labels):
 
 
 @EVERY
-def test_works_without_gradients_enabled(attack, network, images, labels):
-    with torch.no_grad():
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_works_without_gradients_enabled(attack, mode, network, images, labels):
+    with mode():
         moved = attack(network, images, labels)
+        given = images.clone(), labels.clone()
     assert not moved.requires_grad and torch.equal(moved, attack(network, images, labels))
+    assert torch.equal(moved, attack(network, *given)), "images and labels that were made there are like any others"
+
+
+@EVERY
+def test_a_model_made_under_inference_mode_is_refused_by_name(attack, linear, images, labels):
+    with torch.inference_mode():
+        made, twin = deepcopy(linear), Twin(linear)
+    for model in (made, twin):
+        with pytest.raises(EscrimeError, match="the model's .*weight was made under torch.inference_mode"):
+            attack(model, images, labels)
+
+
+@EVERY
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_logits_of_any_float_type_will_do(attack, dtype, linear, images, labels):
+    class Cast(nn.Module):
+        def forward(self, x):
+            return linear(x).to(dtype)
+
+    assert inside(attack(Cast(), images, labels), images, bound(attack, images), attack.norm).all()
+
+
+@EVERY
+def test_an_image_without_a_finite_gradient_stays_and_the_others_move(attack, linear, images, labels):
+    """Such as a black one whose contrast is divided by its standard deviation: its logits are fine, their gradient is NaN."""
+
+    class Broken(nn.Module):
+        def forward(self, x):
+            logits = linear(x).clone()
+            rows = torch.cdist(x.flatten(1), images.flatten(1)).argmin(1) == 3
+            logits[rows] += (0 * x[rows].flatten(1).sum(1, keepdim=True)).sqrt()
+            return logits
+
+    moved = attack(Broken(), images, labels)
+    assert inside(moved, images, bound(attack, images), attack.norm).all() and not torch.equal(moved, images)
+    if isinstance(attack, FGSM):
+        assert torch.equal(moved[3], images[3])
+
+
+@EVERY
+def test_against_noise_no_job_leaves_early(attack):
+    """One lucky draw is not a success, whatever an attack calls its way to stop at one."""
+    prepared = attack.against_noise(3)
+    assert prepared.eot >= 3
+    assert not any(getattr(prepared, name, False) for name in ("early_stop", "stop_within", "give_up"))
 
 
 @EVERY

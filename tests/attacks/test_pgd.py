@@ -1,5 +1,7 @@
 """PGD and APGD on models whose optimum is known, and the promises of the scheduler they run on."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -115,6 +117,14 @@ def test_targets_tried_reaches_what_the_top_class_cannot(images):
     assert (Trap()(moved).argmax(1) == 2).all()
 
 
+@pytest.mark.parametrize("restarts", [1, 2, 3, 4])
+def test_restarts_count_runs_per_class_tried(linear, images, restarts):
+    attack = APGD(1e-4, steps=2, loss="dlr", targets_tried=3, restarts=restarts, early_stop=False)
+    assert attack.restarts == replace(attack, steps=3).restarts == restarts
+    outcome = attack.sweep(linear, images, labels_of(linear, images), [1e-4])[0]
+    assert (outcome.backwards == restarts * 3 * 3).all()
+
+
 def test_apgd_halves_its_step_where_pgd_oscillates():
     """A narrow valley: constant large steps jump across it for ever, APGD ends closer to the bottom."""
     center = torch.full((1, 3, 4, 4), 0.5)
@@ -168,6 +178,12 @@ def test_dlr_does_not_change_with_the_scale_of_the_logits(images):
 def test_bad_settings(make, said):
     with pytest.raises(EscrimeError, match=said):
         make()
+
+
+def test_a_tensor_without_dimensions_is_a_number(linear, images):
+    attack, labels = PGD(torch.tensor(0.25), steps=2), labels_of(linear, images)
+    assert attack.eps == 0.25
+    assert torch.equal(attack(linear, images, labels), PGD(0.25, steps=2)(linear, images, labels))
 
 
 def test_dlr_needs_enough_classes(linear, images):

@@ -99,6 +99,49 @@ def gradient(model, x):
     return logits.detach(), torch.zeros_like(x) if found is None else found
 
 
+def bounded_in_place(method, *bounds):
+    def hide(x):
+        x = x.clone()
+        getattr(x, method)(*bounds)
+        return x
+
+    return hide
+
+
+BOUNDED = {
+    "clamp": lambda x: x.clamp(0, 1),
+    "clip": lambda x: torch.clip(x, 0, 1),
+    "one bound after the other": lambda x: x.clamp(min=0).clamp_max(1),
+    "hardtanh": nn.Hardtanh(0, 1),
+    "hardtanh in place": lambda x: F.hardtanh(x.clone(), 0, 1, inplace=True),
+    "clamp in place": bounded_in_place("clamp_", 0, 1),
+    "clip in place": bounded_in_place("clip_", 0, 1),
+    "narrower than the box": lambda x: x.clamp(0.3, 0.7),
+}
+
+
+@pytest.mark.parametrize("hide", BOUNDED.values(), ids=BOUNDED)
+def test_pixels_at_a_bound_keep_their_gradient(net, images, hide):
+    """A clamp has none at its bounds, where half of these pixels are, nor beyond."""
+    images = (2 * images - 0.5).clamp(0, 1)
+    model = Defended(net, hide)
+    said, found = gradient(StraightThrough(model), images)
+    _, true = gradient(net, hide(images).detach())
+    assert torch.equal(said, model(images).detach()) and torch.equal(found, true)
+
+
+def test_a_bound_inside_the_network_is_a_nonlinearity(net, images):
+    network = nn.Sequential(net[0], nn.ReLU6(), nn.Hardtanh(0.1, 0.3), *net[2:])
+    for plain, through in zip(gradient(network, images), gradient(StraightThrough(network), images), strict=True):
+        assert torch.equal(plain, through)
+
+
+def test_what_is_infinite_before_a_bound_is_answered_as_before(net, images):
+    model, images = Defended(net, lambda x: torch.logit(x).clamp(-3, 3)), images.round()
+    said, _ = gradient(StraightThrough(model), images)
+    assert said.isfinite().all() and torch.equal(said, model(images))
+
+
 @pytest.mark.parametrize("hide", HIDING.values(), ids=HIDING)
 def test_what_hides_a_gradient_is_gone_around(net, images, hide):
     model = Defended(net, hide)

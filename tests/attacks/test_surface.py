@@ -63,6 +63,13 @@ def test_smoothing_finds_the_slope_of_a_jagged_surface():
     assert (single.mean((1, 2, 3)) > 0).float().mean() > 0.3 and (slope.mean((1, 2, 3)) < 0).float().mean() > 0.9
 
 
+def test_smoothing_starts_from_the_image_whatever_the_model_writes_into_it(linear, images):
+    keys, loss = as_keys([("test", row) for row in range(len(images))]), lambda logits: logits.square().sum(1)
+    in_place, apart = (lambda x: linear(x.sub_(0.5))), (lambda x: linear(x - 0.5))
+    found = [loss_gradient(Surface(model, smooth=0.1), images, loss, keys) for model in (in_place, apart)]
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
 def test_draws_of_one_image_are_made_apart_where_a_batch_shares_its_noise():
     model = OncePerBatch()
     images = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from escrime import EscrimeError, PredictionAveraging
+from escrime import FGSM, PGD, EscrimeError, MajorityVote, PredictionAveraging, evaluate
 from escrime.randomness import row_keys
 
 
@@ -77,6 +77,34 @@ def test_one_image_one_answer(images):
         whole = ppa(images)
     with row_keys(KEYS[2:3]):
         assert torch.allclose(ppa(images[2:3]), whole[2:3], atol=1e-6)
+
+
+@pytest.mark.parametrize("inner", [PredictionAveraging, MajorityVote])
+@pytest.mark.parametrize("outer", [PredictionAveraging, MajorityVote])
+def test_a_defense_of_a_defense_has_noise_for_every_copy(images, inner, outer):
+    model, labels = outer(inner(Scaled(1.0), 0.3, 4), 0.2, 3), Scaled(1.0)(images).argmax(1)
+    assert model.copies == 12
+    with row_keys(KEYS):
+        whole = model(images)
+    with row_keys(KEYS[2:3]):
+        assert torch.allclose(model(images[2:3]), whole[2:3], atol=1e-6)
+    assert PGD(0.1, steps=2)(model, images, labels).shape == images.shape
+    assert len(evaluate(model, (images, labels), FGSM(0.1), checks=False, draws=2).records)
+
+
+def test_the_copies_of_a_copy_differ(images):
+    """Each outer copy is averaged over noise of its own: the same for all would leave the outer average noisier."""
+    seen = []
+
+    class Watched(nn.Module):
+        def forward(self, x):
+            seen.append(x)
+            return Scaled(1.0)(x)
+
+    with row_keys(KEYS):
+        PredictionAveraging(PredictionAveraging(Watched(), 0.3, 2), 0.0, 3)(images)
+    noise = (seen[0].unflatten(0, (2, 3, 6))[1] - images).flatten(2)
+    assert len(noise.flatten(0, 1).unique(dim=0)) == 18
 
 
 def test_outside_an_evaluation_the_noise_is_fresh(images):

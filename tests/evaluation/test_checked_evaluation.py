@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from escrime import FGSM, PGD, EscrimeError, PredictionAveraging, evaluate
-from escrime.evaluation import Effort
+from escrime import FGSM, PGD, EscrimeError, PredictionAveraging, RayS, evaluate
+from escrime.evaluation import Effort, Finding
+from escrime.evaluation.checks import examine
 
 QUICK = Effort(images=32, steps=20, queries=200, draws=50, eot=4, doublings=1)
 
@@ -95,6 +96,42 @@ def test_what_had_fallen_keeps_the_row_that_says_so(linear, few):
     assert (after.loc[~after.index.isin(felled), "backwards"] > 0).all()
 
 
+@pytest.mark.parametrize("eps, left", [(0.02, True), (0.5, False)])
+def test_what_has_not_converged_is_not_answered_while_anything_is_left(linear, few, monkeypatch, eps, left):
+    falling = Finding("converged", "warning", "twice the steps still take more off")
+    monkeypatch.setattr(examine, "_converged", lambda quarry: falling)
+    found = evaluate(linear, few, {"lazy": lambda model, images, labels: images}, epsilons=[eps], checks=QUICK)
+    finding, verdict = next(f for f in found.checks if f.id == "converged"), found.verdicts[0]
+    assert "stronger" in set(found.records["attack"]) and (stands(found, eps) > 0) is left
+    assert finding.answered is not left and verdict.believe is not left
+    assert ("may be lower: converged" in verdict.sentence) is left
+
+
+def softmax(logits):
+    return logits.softmax(1)
+
+
+def labels_only(logits):
+    return nn.functional.one_hot(logits.argmax(1), logits.shape[1]).float()
+
+
+@pytest.mark.parametrize("answer", [softmax, labels_only])
+def test_what_a_black_box_has_no_gradients_for_is_no_alarm(linear, few, answer):
+    found = evaluate(lambda x: answer(linear(x.detach()).detach()), few, RayS(0.03, queries=100), checks=QUICK)
+    assert "black-box" in {f.id for f in found.checks} and "probabilities" not in {f.id for f in found.checks}
+    assert found.verdicts[0].believe, found.verdicts[0].sentence
+    with_gradients = evaluate(lambda x: linear(x).softmax(1), few, PGD(0.03, steps=5), checks=QUICK)
+    assert "probabilities" in alarms(with_gradients)
+
+
+def test_images_that_are_given_again_and_again_are_noted(linear, few):
+    def duplicates(data):
+        return [f.severity for f in evaluate(linear, data, PGD(0.1, steps=5), checks=QUICK).checks if f.id == "duplicates"]
+
+    assert duplicates(few) == ["passed"]
+    assert duplicates((few[0][:10].repeat(4, 1, 1, 1), few[1][:10].repeat(4))) == ["note"]
+
+
 @pytest.mark.slow
 def test_a_classifier_that_ignores_its_input_scores_what_it_is_worth(few):
     """It errs 5 % of the time, whatever the attack: no search over attacks and draws may make that 85 %."""
@@ -135,6 +172,6 @@ def test_training_images_among_the_test_images_forbid_belief(linear, few):
 def test_checks_can_be_left_out_and_are_refused_by_name(linear, few):
     found = evaluate(linear, few, FGSM(0.1), checks=False)
     assert found.checks == [] and "stronger" not in set(found.records["attack"])
-    assert "nobody has looked" in found.verdicts[0].sentence
+    assert "nobody has looked" in found.verdicts[0].sentence and not found.verdicts[0].believe
     with pytest.raises(EscrimeError, match="steps = 0 of the checks"):
         evaluate(linear, few, FGSM(0.1), checks=Effort(steps=0))

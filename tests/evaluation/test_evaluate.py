@@ -1,5 +1,6 @@
 """evaluate(): verdicts on the original model, threat levels, honest scores of randomized models, one image one answer."""
 
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
@@ -8,8 +9,9 @@ import torch
 from torch import nn
 
 import escrime
-from escrime import DGSM, FGSM, FMN, PGD, EscrimeError, PredictionAveraging
+from escrime import DGSM, FGSM, FMN, PGD, AutoAttack, DeepFool, EscrimeError, PredictionAveraging, WorstCase
 from escrime.evaluation import Subject
+from escrime.evaluation.engine import carrying
 from escrime.evaluation.records import COLUMNS
 from escrime.evaluation.statistics import wilson
 
@@ -69,6 +71,18 @@ def test_transfer_examples_are_those_of_the_undefended_network(linear, data):
     assert records.query("threat == 'transfer'")["prediction"].tolist() == other(moved).argmax(1).tolist()
     own = FGSM(0.1)(other, *data)
     assert records.query("threat == 'adaptive'")["prediction"].tolist() == other(own).argmax(1).tolist()
+
+
+class Moved(nn.Module):
+    """The linear network with other weights."""
+
+    def __init__(self, linear):
+        super().__init__()
+        noise = torch.randn(linear.weight.shape, generator=torch.Generator().manual_seed(7))
+        self.register_buffer("weight", linear.weight.detach() + 0.7 * noise)
+
+    def forward(self, x):
+        return x.flatten(1) @ self.weight.T
 
 
 class ErrsAtRandom(nn.Module):
@@ -163,6 +177,131 @@ def test_a_plain_callable_is_an_attack(linear, data):
     assert table.attack.tolist() == ["mine", "worst case"] and table.accuracy.tolist() == [1.0, 1.0]
 
 
+def test_a_callable_gets_the_model_as_it_is_judged_and_leaves_no_trace(data):
+    images, labels = data
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(0.5), nn.Flatten(), nn.Linear(48, 4)).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    seen = []
+
+    def mine(network, x, y):
+        seen.append(network.training)
+        loss = nn.functional.cross_entropy(network(x.requires_grad_()), y)
+        loss.backward()
+        torch.rand(3)
+        return (x + 0.1 * x.grad.sign()).clamp(0, 1)
+
+    state = torch.get_rng_state()
+    evaluate(model, data, mine, epsilons=[0.1])
+    assert not any(seen) and model.training and model[1].training
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_callable_may_work_in_place(linear, data):
+    def theirs(model, images, labels):
+        labels[:] = 0
+        return images.copy_(other_librarys(0.1, 0.0)(model, images, linear(images).argmax(1)))
+
+    images, labels = (part.clone() for part in data)
+    records = evaluate(linear, (images, labels), theirs, epsilons=[0.1]).records
+    own = evaluate(linear, data, FGSM(0.1)).records
+    assert records["verified"].all() and records["prediction"].tolist() == own["prediction"].tolist()
+    assert torch.equal(images, data[0]) and torch.equal(labels, data[1])
+
+
+@pytest.mark.parametrize(("spelled", "norm"), [("Linf", "linf"), ("L2", "l2"), ("l2", "l2")])
+def test_the_norm_of_a_callable_as_others_spell_it(linear, data, spelled, norm):
+    def theirs(model, images, labels):
+        return FGSM(0.1, norm=norm)(model, images, labels)
+
+    theirs.norm = spelled
+    records = evaluate(linear, data, theirs, epsilons=[0.1]).records
+    assert set(records["norm"]) == {norm} and records["verified"].all() and records["correct"].mean() < 1
+    assert (records["distance"] <= 0.1).all()
+
+
+def test_an_epsilon_that_is_given_twice_counts_once(linear, data):
+    own = evaluate(linear, data, FGSM(0.1)).summary()
+    for epsilons in ([0.1, "1/10"], 0.1, "1/10", (eps for eps in (0.1, 0.1)), {"FGSM": "1/10"}, torch.tensor(0.1).double()):
+        pd.testing.assert_frame_equal(evaluate(linear, data, FGSM(0.1), epsilons=epsilons).summary(), own)
+    both = evaluate(linear, data, [FGSM(0.1), PGD(0.1, steps=2)], epsilons=(eps for eps in (0.2, 0.1, 0.2))).records
+    assert both.groupby(["attack", "eps"]).size().tolist() == 4 * [150]
+
+
+@pytest.mark.parametrize(
+    ("epsilons", "said"),
+    [([], "are an empty list"), ({"FGSM": []}, "'FGSM' are an empty list"), ({"FSGM": [0.1]}, "Did you mean 'FGSM'")],
+)
+def test_epsilons_that_say_nothing_are_refused(linear, data, epsilons, said):
+    with pytest.raises(EscrimeError, match=said):
+        evaluate(linear, data, FGSM(0.1), epsilons=epsilons)
+
+
+def test_transfer_examples_do_not_stop_at_the_boundary_of_the_network_they_are_made_on(linear, data):
+    other, data = Moved(linear), (data[0][:50], data[1][:50])
+    subjects = [Subject("m", linear), Subject("m", other, "retrained", undefended=linear)]
+    hurried = PGD(0.1, steps=10, restarts=2)
+    for attack in (hurried, WorstCase(hurried), AutoAttack(0.1, steps=5, queries=20)):
+        records = evaluate(subjects, data, {"it": attack}).records
+        plain = getattr(attack, "attack", attack)
+        moved = replace(plain, early_stop=False, **({"give_up": None} if isinstance(plain, AutoAttack) else {}))(linear, *data)
+        assert records.query("threat == 'transfer'")["prediction"].tolist() == other(moved).argmax(1).tolist()
+        alone = evaluate({"m": linear}, data, {"it": attack}).records
+        assert records.query("threat == 'white-box'").reset_index(drop=True).equals(alone), "what is beside it changes nothing"
+
+
+@pytest.mark.parametrize(
+    "attack", [FGSM(0.1), DGSM(0.1, target=1, steps=3), FMN(0.1, steps=5, stop_within=True), DeepFool(0.5)]
+)
+def test_attacks_that_have_no_more_to_spend_share_their_transfer_examples(linear, data, attack):
+    assert carrying(attack) is attack
+    records = evaluate(
+        [Subject("m", linear), Subject("m", Moved(linear), "retrained", undefended=linear)], data, attack
+    ).records
+    ours, theirs = (records.query("threat == @threat").reset_index() for threat in ("white-box", "transfer"))
+    for column in ("distance", "forwards", "backwards"):
+        assert ours[column].equals(theirs[column])
+
+
+def test_a_layer_may_be_called_as_the_attributes_of_a_defense_are(linear, data):
+    class Named(nn.Module):
+        def __init__(self, defense):
+            super().__init__()
+            self.defense, self.undefended = defense, nn.Identity()
+
+        def forward(self, x):
+            return linear(self.undefended(x))
+
+    own = evaluate(linear, data, FGSM(0.1)).records
+    for defense in (nn.Identity(), None):
+        assert evaluate(Named(defense), data, FGSM(0.1)).records.equals(own)
+
+
+def test_within_inference_mode_attacks_attack(linear, data):
+    attacks, epsilons = {"PGD": PGD(0.1, steps=5), "theirs": other_librarys(0.1, 0.0)}, {"theirs": [0.1]}
+    outside = evaluate(linear, data, attacks, epsilons=epsilons).records
+    with torch.inference_mode():
+        images, labels = (part.clone() for part in data)
+        within = evaluate(linear, (images, labels), attacks, epsilons=epsilons).records
+        assert torch.is_inference_mode_enabled()
+    assert within.equals(outside) and evaluate(linear, (images, labels), attacks, epsilons=epsilons).records.equals(outside)
+
+
+def test_a_plain_callable_may_write_into_its_input(linear, data):
+    def writes(x):
+        return linear(x.sub_(0.01))
+
+    records = evaluate(writes, data, FGSM(0.1)).records
+    assert set(records["threat"]) == {"white-box"} and records["backwards"].sum() > 0
+
+
+@pytest.mark.parametrize("label", ["stronger PGD", "worst case", "worst case of two"])
+def test_names_of_the_rows_that_escrime_adds_are_taken(linear, data, label):
+    with pytest.raises(EscrimeError, match=f"attack {label!r} begins with"):
+        evaluate(linear, data, {label: FGSM(0.1)})
+
+
 @pytest.mark.parametrize(
     ("models", "attacks", "said"),
     [
@@ -188,7 +327,29 @@ def test_nan_is_named_and_not_a_verdict(linear, data):
         evaluate(BreaksWhenAttacked(), (data[0][:5], data[1][:5]), FGSM(0.1))
 
 
+def test_a_model_that_returns_more_than_logits_is_named(linear, data):
+    class Two(nn.Module):
+        def forward(self, x):
+            return linear(x), None
+
+    for model in (Two(), lambda x: (linear(x), None)):
+        with pytest.raises(EscrimeError, match="returned a tuple"):
+            evaluate(model, data, FGSM(0.1))
+
+
+@pytest.mark.parametrize("name", ["draws", "eot"])
+@pytest.mark.parametrize("value", [0, -1, 2.5, True])
+def test_no_draw_is_no_score(linear, data, name, value):
+    with pytest.raises(EscrimeError, match=f"{name} = {value} is no number of noise draws"):
+        evaluate(PredictionAveraging(linear, 0.1, 2), data, FGSM(0.1), **{name: value})
+
+
 def test_bad_data(linear, data):
+    with pytest.raises(EscrimeError, match="data holds no image"):
+        evaluate(linear, (data[0][:0], data[1][:0]), FGSM(0.1))
+    for attack in (lambda model, images, labels: images, FGSM(0.1)):
+        with pytest.raises(EscrimeError, match="class [4-7], but the model has 4 classes"):
+            evaluate(linear, (data[0], data[1] + 4), {"it": attack}, epsilons=[0.1])
     with pytest.raises(EscrimeError, match="divide by 255"):
         evaluate(linear, (data[0] * 255, data[1]), FGSM(0.1))
     with pytest.raises(EscrimeError, match="pair"):
@@ -216,11 +377,21 @@ def test_a_rounding_beyond_eps_is_put_back_and_a_mistake_is_not_counted(linear, 
         assert (records["prediction"].tolist() == own["prediction"].tolist()) == verified
 
 
+def called_norm(norm):
+    def attack(model, images, labels):
+        return images
+
+    attack.norm = norm
+    return attack
+
+
 @pytest.mark.parametrize(
     ("attack", "said"),
     [
         (lambda model, images, labels: images.double(), "returned torch.float64"),
         (lambda model, images, labels: images[:1], "of shape"),
+        (called_norm("linfinity"), "norm 'linfinity' is unknown.*Did you mean 'linf'"),
+        (called_norm(2), "norm '2' is unknown"),
         (FMN(), "no eps of its own"),
         (PGD([0.1, 0.2]), "one eps per image"),
     ],

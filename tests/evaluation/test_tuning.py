@@ -172,6 +172,14 @@ class Rounded(Counted):
         return super().forward(torch.round(x * 16) / 16)
 
 
+def test_within_inference_mode_the_attacks_attack(model, images):
+    outside = escrime.tune(model, images, 0.1, samples=(2,), **QUICK)
+    with torch.inference_mode():
+        within = escrime.tune(model, images, 0.1, samples=(2,), **QUICK)
+    pd.testing.assert_frame_equal(within.records, outside.records)
+    pd.testing.assert_frame_equal(within.validation.records, outside.validation.records)
+
+
 def test_a_network_that_hides_its_gradients_is_attacked_all_the_same(images):
     """Rounding has no gradient: PGD on the module itself would only ever try its random start."""
     model, (pixels, labels) = Rounded(), images.batch(slice(None))

@@ -160,7 +160,8 @@ def test_from_outside(threat, attack, weights, pictures, tmp_path):
     assert set(found["threat"]) == {"black-box"}
     asked = found[found.attack == attack]
     assert len(asked) == 24 and (found.backwards == 0).all() and asked[asked.eps > 0].correct.mean() < 0.7
-    assert "black-box" in (tmp_path / "run" / "checks.json").read_text()
+    checks = {finding["id"] for finding in json.loads((tmp_path / "run" / "checks.json").read_text())}
+    assert "black-box" in checks and "probabilities" not in checks and "returns probabilities" not in result.output
     with pytest.raises(EscrimeError, match="'PGD' needs gradients"):
         ask(weights, pictures, tmp_path / "other", "--threat", threat, "--attack", "PGD")
 
@@ -213,6 +214,10 @@ def test_a_second_evaluation_in_the_same_folder_is_refused(weights, pictures, an
     with RunFolder(answered[1]).lock():
         with pytest.raises(EscrimeError, match="another escrime run is working"):
             ask(weights, pictures, answered[1], "--limit", "30", eps="0.05,0.02")
+
+
+def test_an_epsilon_that_is_given_twice_counts_once():
+    assert Question("m", "d", ("0.05", "1/20", 0.02, "0.05")).epsilons == (0.05, 0.02)
 
 
 def test_times_and_names():

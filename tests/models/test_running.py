@@ -1,11 +1,16 @@
 """Batches that do not fit are halved, and the answer stays the same."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from escrime import APGD, FGSM, PGD, Effort, EscrimeError, evaluate
-from escrime.models.running import Batches
+from escrime import APGD, FGSM, PGD, Effort, EscrimeError, PredictionAveraging, evaluate
+from escrime.evaluation.flatness import flatness
+from escrime.evaluation.scoring import is_randomized
+from escrime.models.running import Batches, no_trace, passes_per_image
 
 
 class Small(nn.Module):
@@ -65,3 +70,49 @@ def test_batches_cover_every_row_once():
     for limit in (1, 3, 7, 50):
         parts = Batches(limit).map(lambda rows: list(range(10))[rows], 10)
         assert sum(parts, []) == list(range(10)) and max(map(len, parts)) <= limit
+
+
+class InPlace(nn.Module):
+    """Normalizes what it is given where it stands."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = nn.Sequential(nn.Flatten(), Small(99).layer)
+
+    def forward(self, x):
+        return self.network(x.sub_(0.5))
+
+
+class Apart(InPlace):
+    def forward(self, x):
+        return self.network(x - 0.5)
+
+
+def test_a_model_that_writes_into_its_input_is_measured_as_any_other(data):
+    images = data[0].clone()
+    assert not is_randomized(InPlace(), images)
+    found = [flatness({"none": model}, images, data[1], range(20), eps=0.1, seed=0) for model in (InPlace(), Apart())]
+    assert found[0] == found[1] and torch.equal(images, data[0])
+
+
+@pytest.mark.parametrize("model", [Small(99), lambda x: x], ids=["module", "callable"])
+def test_the_generators_of_numpy_and_python_are_put_back_too(model):
+    before = np.random.get_state(), random.getstate()
+    with no_trace(model, torch.device("cpu")):
+        np.random.randn(3), random.random()
+    assert str(before) == str((np.random.get_state(), random.getstate()))
+
+
+def test_a_model_made_under_inference_mode_is_refused_and_left_as_it_was():
+    with torch.inference_mode():
+        model = Small(99).train()
+    with pytest.raises(EscrimeError, match="layer.weight was made under torch.inference_mode"):
+        with no_trace(model, torch.device("cpu")):
+            raise AssertionError("its parameters can be frozen, but not set free again")
+    assert model.training and model.layer.weight.requires_grad
+
+
+def test_only_a_number_of_copies_counts_as_one():
+    small = Small(99)
+    small.copies = nn.ModuleList()
+    assert passes_per_image(small) == 1 and passes_per_image(PredictionAveraging(small, 0.1, 3)) == 3

@@ -158,6 +158,12 @@ def number():
     return 3
 def fails():
     raise ValueError("no weights")
+class OwnTrain(torch.nn.Sequential):
+    def __init__(self):
+        super().__init__(torch.nn.Flatten(), torch.nn.Linear(192, 2))
+        self.size = 8
+    def train(self, mode=True):
+        super().train(mode)
 def crashes():
     return lambda x: x.softmax()
 """
@@ -173,6 +179,7 @@ def test_a_function_of_ones_own(file, images):
     found = load_model(f"{file}:Net")
     assert found.classes == ("ant", "bee") and found.size == 8 and not found.model.training
     scores, labels = load_model(f"{file}:scores"), load_model(f"{file}:labels")
+    assert not load_model(f"{file}:OwnTrain").model.training
     assert (scores.answers, labels.answers) == ("scores", "labels")
     assert torch.allclose(scores.model(images)[:, 0], images.mean((1, 2, 3)))
     assert torch.equal(labels.model(images).argmax(1), (images.mean((1, 2, 3)) > 0.5).long())

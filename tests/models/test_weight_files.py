@@ -108,3 +108,18 @@ def test_metadata_of_other_writers_is_readable(tmp_path):
     assert read_metadata(tmp_path / "w.safetensors") == entries | {"mean": [0.5, 0.4, 0.3]}
     save_file({"w": torch.zeros(1)}, tmp_path / "bare.safetensors")
     assert read_metadata(tmp_path / "bare.safetensors") == {}
+
+
+def test_infinity_in_a_mask_is_no_divergence(tmp_path):
+    class Masked(torch.nn.Linear):
+        def __init__(self):
+            super().__init__(3, 3)
+            self.register_buffer("mask", torch.full((3, 3), -torch.inf).triu(1))
+
+    path = save_weights(Masked(), tmp_path / "w.safetensors")
+    assert torch.equal(load_weights(Masked(), path).mask, Masked().mask)
+    spoiled = Masked()
+    spoiled.mask[0, 0] = torch.nan
+    save_weights(spoiled, path)
+    with pytest.raises(EscrimeError, match="NaN or infinity in mask"):
+        load_weights(Masked(), path)

@@ -55,8 +55,10 @@ class APGD(IterativeAttack):
             raise EscrimeError(f"targets_tried = {self.targets_tried} is negative; use 0 for the untargeted loss.")
         if self.targets_tried and self.target is not None:
             raise EscrimeError(f"targets_tried = {self.targets_tried} and target = {self.target} exclude each other; give one.")
-        if self.targets_tried and self.restarts < self.targets_tried:
-            object.__setattr__(self, "restarts", self.restarts * self.targets_tried)
+
+    @property
+    def runs(self) -> int:
+        return self.restarts * self.abreast
 
     @property
     def abreast(self) -> int:

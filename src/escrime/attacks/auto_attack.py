@@ -100,4 +100,4 @@ class AutoAttack(Attack):
             return gap(logits, problem.labels[at], None if problem.targets is None else problem.targets[at])
 
         values, spent = expected(twin, x, problem.keys(self.name, "judge"), 1 if self.early_stop else JUDGES, value)
-        return values.cpu(), spent
+        return values.float().cpu(), spent

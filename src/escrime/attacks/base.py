@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import EscrimeError
-from ..models.running import no_trace
+from ..models.running import differentiable, no_trace, refuse_inference_tensors
 from ..models.twin import Twin
 from ..threat import check_norm, epsilon
 from .problem import Problem
@@ -69,7 +69,8 @@ class Attack:
 
         labels (N,) are the true classes; targets (N,), if given, are the classes to reach instead. `seed` and `ids`
         (one per image, default 0, 1, ...) fix the randomness of each image whatever the batch it is in.
-        Errors: EscrimeError for images outside the contract, target == label, or a model that answers NaN.
+        Errors: EscrimeError for images outside the contract, target == label, a model that answers NaN, or one that was
+        made under torch.inference_mode(). A call under it is like any other.
         """
         return self.sweep(model, images, labels, [self.eps], targets=targets, seed=seed, ids=ids)[0].adversarial
 
@@ -79,19 +80,23 @@ class Attack:
         An ε is a number, or one number per image (N,). The attack runs on a faster copy of the model, made here;
         give an `escrime.models.Twin` instead of a model to use one copy for several calls.
         """
-        problem = Problem.checked(images, labels, targets, self.target, seed, ids)
-        budgets = self._budgets([self._budget(e) for e in epsilons], problem.images)
-        if not len(problem.images):
-            nothing = torch.zeros(0)
-            return [Outcome(problem.images, nothing, nothing, nothing.bool()) for _ in epsilons]
-        twin = model if isinstance(model, Twin) else Twin(model)
-        with no_trace(twin.model, problem.images.device):
-            return self._sweep(twin, problem, budgets, torch.ones_like(budgets, dtype=torch.bool))
+        with differentiable():
+            problem = Problem.checked(images, labels, targets, self.target, seed, ids)
+            budgets = self._budgets([self._budget(e) for e in epsilons], problem.images)
+            if not len(problem.images):
+                nothing = torch.zeros(0)
+                return [Outcome(problem.images, nothing, nothing, nothing.bool()) for _ in epsilons]
+            twin = model if isinstance(model, Twin) else Twin(model)
+            if isinstance(twin.copy, nn.Module):
+                refuse_inference_tensors(twin.copy)  # a Twin may have been made under it too
+            with no_trace(twin.model, problem.images.device):
+                return self._sweep(twin, problem, budgets, torch.ones_like(budgets, dtype=torch.bool))
 
     def _budget(self, eps) -> float | tuple[float, ...]:
         """ε as a number, or a tuple of one per image."""
-        if isinstance(eps, (Tensor, list, tuple)):
-            eps = torch.as_tensor(eps).flatten().tolist() if isinstance(eps, Tensor) else eps
+        if isinstance(eps, Tensor):
+            eps = eps.flatten().tolist() if eps.dim() else eps.item()
+        if isinstance(eps, (list, tuple)):
             return tuple(epsilon(e, self.norm) for e in eps)
         return epsilon(eps, self.norm)
 

@@ -21,7 +21,8 @@ class DeepFool(MinimumNorm):
     eps: largest distance of interest, None for any (see MinimumNorm). steps: at most; an image stops at its first
     success, which the overshoot carries over the boundary. overshoot: η, each step goes 1 + η times as far. candidates:
     how many of the most likely other classes are considered (the paper's code takes 9); each costs a backward pass.
-    target: class to reach; then only its boundary counts.
+    target: class to reach; then only its boundary counts. early_stop: stop an image at its first success; False, for
+    randomized models, takes all steps and keeps the nearest example.
     """
 
     eps: float | str | None = None
@@ -30,9 +31,9 @@ class DeepFool(MinimumNorm):
     overshoot: float = 0.02
     candidates: int = 9
     target: int | None = None
+    early_stop: bool = True
     eot: int = 1
 
-    early_stop = True
     near_enough = IterativeAttack.near_enough  # the first example is the answer, wherever it lies
 
     def __post_init__(self):
@@ -70,5 +71,6 @@ class DeepFool(MinimumNorm):
         w, size, f = w.gather(1, pick).squeeze(1), size.gather(1, nearest).squeeze(1), f.gather(1, nearest).squeeze(1)
         # A boundary that is reached exactly is not crossed: the small constant carries over it.
         length = (1 + self.overshoot) * (f / size) + 1e-6
+        length = length.float().clamp_max(torch.finfo(torch.float32).max)  # infinite, it is NaN where w is 0
         direction = w.sign() if self.norm == "linf" else w / per_image(size, w).float()
         state["x"] = (state["x"] + per_image(length, w).float() * direction).clamp(0, 1)

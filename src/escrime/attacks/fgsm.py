@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from ..models.running import Batches, check_logits, network_batch, passes_per_image
 from ..threat import per_image, project
 from .base import Attack, Outcome
-from .gradients import loss_gradient
+from .gradients import finite, loss_gradient
 from .problem import Problem, check_classes, report_not_finite
 from .steps import steepest
 
@@ -54,6 +54,6 @@ class FGSM(Attack):
 
         logits, _, gradient = loss_gradient(twin.copy, problem.images[at], loss, keys, self.eot)
         bad = torch.zeros(len(problem.images), dtype=torch.bool)
-        bad[at] = ~(logits.isfinite().all(1) & gradient.flatten(1).isfinite().all(1)).cpu()
+        bad[at] = ~logits.isfinite().all(1).cpu()
         report_not_finite(problem, bad)
-        return -gradient if targeted else gradient
+        return finite(-gradient if targeted else gradient)

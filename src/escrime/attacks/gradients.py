@@ -34,7 +34,7 @@ def loss_gradient(
 def loss_only(model, x: Tensor, loss: Callable[[Tensor], Tensor], keys: Tensor, draws: int = 1) -> tuple[Tensor, Tensor]:
     """Return the logits (N, K) and the loss (N,), means over the draws; as `loss_gradient`, without a gradient."""
     with row_keys(draw_keys(keys, draws)):
-        logits = model(_repeat(x, draws).clone())  # a model may write into what it is given
+        logits = model(_repeat(x, draws))
         return _mean(logits, draws), _mean(loss(logits), draws)
 
 
@@ -56,6 +56,11 @@ def logit_gradients(
     return logits.detach(), classes, torch.stack(columns, dim=1)
 
 
+def finite(gradient: Tensor) -> Tensor:
+    """The gradient, 0 where it is NaN or infinite: there an image does not move. It is no error, for the logits may be fine."""
+    return gradient.nan_to_num(0.0, 0.0, 0.0)
+
+
 def _gradient(value: Tensor, x: Tensor, retain_graph: bool = False) -> Tensor:
     """∂value/∂x; zero where the model cut the graph, which is a fact about the model and not an error."""
     if not value.requires_grad:
@@ -65,7 +70,8 @@ def _gradient(value: Tensor, x: Tensor, retain_graph: bool = False) -> Tensor:
 
 
 def _repeat(x: Tensor, draws: int) -> Tensor:
-    return x if draws == 1 else x.repeat_interleave(draws, dim=0)
+    """Each row `draws` times; always a copy, because a model may write into what it is given."""
+    return x.clone() if draws == 1 else x.repeat_interleave(draws, dim=0)
 
 
 def _mean(values: Tensor, draws: int) -> Tensor:

@@ -63,7 +63,8 @@ class IterativeAttack(Attack):
     """An attack that asks the model about `steps` iterates from a start point. A subclass implements start, objective and
     step, and may replace ask, rank, near_enough and remaining; a job whose state says "done" leaves with its next answer.
 
-    early_stop: a job leaves as soon as an iterate succeeds. restarts: how often a job that failed begins again. keep_best:
+    early_stop: a job leaves as soon as an iterate succeeds. restarts: how often a job that failed begins again, `runs` in
+    all where an attack takes several to one restart. keep_best:
     the answer is the best iterate (adversarial before not, then the lowest rank), the start and the last one among them,
     which takes one more pass; otherwise it is the last iterate. give_up: a job leaves when success is out of sight:
     when what remains is more than `give_up` times what the coming doublings of its answers would gain, if each gained as
@@ -78,6 +79,11 @@ class IterativeAttack(Attack):
     abreast = 1  # restarts that run side by side, of which the first success ends the others: a fixed number, so that
     # what an image costs does not depend on how full the batch is
     settling = 0.16  # the share of its answers that a job has before it may give up
+
+    @property
+    def runs(self) -> int:
+        """Jobs per image and ε, each from a start of its own."""
+        return self.restarts
 
     @property
     def queries(self) -> int:
@@ -135,4 +141,4 @@ class IterativeAttack(Attack):
         from .plans import Grid
         from .scheduler import Stream
 
-        return Stream(self, twin, problem, budgets, Grid(wanted, self.restarts, self.abreast)).run()
+        return Stream(self, twin, problem, budgets, Grid(wanted, self.runs, self.abreast)).run()

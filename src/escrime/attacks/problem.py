@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
+from ..models.running import ordinary
 from ..randomness import as_keys
 from ..threat import check_images, check_labels
 
@@ -28,9 +29,9 @@ class Problem:
     @classmethod
     def checked(cls, images, labels, targets, target, seed, ids) -> "Problem":
         """Build a problem, refusing by name anything outside the contract. `target` is the attack's own setting."""
-        images = check_images(images).detach()
+        images = ordinary(check_images(images).detach())
         n = len(images)
-        labels = check_labels(labels, n).to(images.device)
+        labels = ordinary(check_labels(labels, n).to(images.device))
         if targets is not None and target is not None:
             raise EscrimeError(
                 f"targets were given in the call and target={target} in the attack's settings; give only one of them."
@@ -38,7 +39,7 @@ class Problem:
         if target is not None:
             targets = torch.full((n,), target, dtype=torch.long)
         if targets is not None:
-            targets = check_labels(targets, n, what="targets").to(images.device)
+            targets = ordinary(check_labels(targets, n, what="targets").to(images.device))
             same = (targets == labels).nonzero().flatten()
             if len(same):
                 i = int(same[0])

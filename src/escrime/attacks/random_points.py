@@ -32,7 +32,7 @@ class RandomPoints(IterativeAttack):
     eot: int = 1
 
     keep_best = True
-    steps = 0  # a point is a start, and the next one is a restart
+    steps = 0  # a point is a start, and the next one is another run
     abreast = 16
 
     def __post_init__(self):
@@ -41,7 +41,7 @@ class RandomPoints(IterativeAttack):
             raise EscrimeError(f"draws = {self.draws!r}: give a whole number of points from 1, such as 1000.")
 
     @property
-    def restarts(self) -> int:
+    def runs(self) -> int:
         return self.draws
 
     def start(self, rows: Rows, keys: Tensor) -> State:

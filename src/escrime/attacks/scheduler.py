@@ -14,7 +14,7 @@ from ..models.twin import Twin
 from ..randomness import as_keys, derive
 from ..threat import distance
 from .base import Outcome
-from .gradients import draw_keys
+from .gradients import draw_keys, finite
 from .iterative import Answer, IterativeAttack, Rows, State
 from .plans import Grid, Job
 from .problem import Problem, check_classes, report_not_finite
@@ -54,7 +54,7 @@ class Stream:
         clean, looked = None, 0.0
         if self.attack.needs_clean_logits:
             clean, looked = clean_logits(self.twin, self.problem, self.problem.keys(self.attack.name, "clean"), self.attack.eot)
-        aims = [self.attack.aims(self.problem, clean, restart) for restart in range(self.attack.restarts)]
+        aims = [self.attack.aims(self.problem, clean, restart) for restart in range(self.attack.runs)]
         self.aims = None if aims[0] is None else torch.stack(aims)
         while self._fill():
             self._query()
@@ -78,7 +78,7 @@ class Stream:
         """Let waiting jobs into the batch while there is room. Whether the batch holds any job."""
         fresh, attack = [], self.attack
         while len(self.jobs) + len(fresh) < self.batches.limit and (job := self.plan.next()):
-            last = min(job.restart + attack.abreast, attack.restarts)
+            last = min(job.restart + attack.abreast, attack.runs)
             fresh += [job._replace(restart=restart) for restart in range(job.restart, last)]
             self.running[job.eps, job.image] = last - job.restart
         if fresh:
@@ -148,7 +148,8 @@ class Stream:
             rows = self.rows.each(lambda name, value: value[at])
             labels, aims = (None if t is None else t.repeat_interleave(self.attack.eot) for t in (rows.labels, rows.aims))
             loss = lambda logits: self.attack.objective(logits, labels, aims)  # noqa: E731
-            return self.attack.ask(self._network, x[at], loss, rows, keys[at])
+            answer = self.attack.ask(self._network, x[at], loss, rows, keys[at])
+            return answer if answer.gradient is None else replace(answer, gradient=finite(answer.gradient))
 
         answers = self.batches.map(part, len(x))
         if len(answers) > 1:
@@ -172,8 +173,6 @@ class Stream:
         """
         rows, logits = self.rows, answer.logits
         bad = ~logits.isfinite().all(1)
-        if answer.gradient is not None:
-            bad |= ~answer.gradient.flatten(1).isfinite().all(1)
         claimed = self.attack.succeeded(logits, rows.labels, rows.targets)
         doubtful = self.twin.doubtful(logits) if self.verifies else torch.zeros_like(bad)
         near = self.attack.near_enough(x, rows) if self.attack.early_stop else torch.zeros_like(bad)

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from ..models.running import passes_per_image
+
 SOFT = "_escrime_soft"  # on an integer or boolean tensor: the float tensor that carries its gradient
 SHARPNESS = 4  # a comparison's slope, in units of one over the mean distance of a row's values from their threshold
 
@@ -25,6 +27,9 @@ def _named(*names: str) -> set:
 
 
 STEPS = _named("round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "hardshrink")
+# At its bounds a clamp has no gradient in newer versions of torch: every pixel that is 0 or 1 stays where it is.
+BOUNDS = _named("clamp", "clip", "hardtanh", "clamp_min", "clamp_max")
+BOUNDS_IN_PLACE = _named("clamp_", "clip_", "hardtanh_", "clamp_min_", "clamp_max_")
 STEPS_IN_PLACE = _named(*(f"{name}_" for name in ("round", "floor", "ceil", "trunc", "fix", "sign", "sgn")))
 GREATER = _named("gt", "ge", "greater", "greater_equal", "__gt__", "__ge__")
 LESS = _named("lt", "le", "less", "less_equal", "__lt__", "__le__")
@@ -47,19 +52,23 @@ class StraightThrough(nn.Module):
 
     @property
     def copies(self) -> int:
-        return int(getattr(self.model, "copies", 1))
+        return passes_per_image(self.model)
 
     def forward(self, images: Tensor) -> Tensor:
         if not isinstance(images, Tensor):
             raise TypeError("only tensors go straight through")  # torch.fx traces the model inside instead
         if not (torch.is_grad_enabled() and images.requires_grad):
             return self.model(images)
-        with _bridges(self.model, images), _forward_code_only(), _Through():
+        with _bridges(self.model, images), _forward_code_only(), _Through(images):
             return self.model(images)
 
 
 class _Through(TorchFunctionMode):
     """Every torch call of the model passes here; those without a gradient get one."""
+
+    def __init__(self, images: Tensor):
+        super().__init__()
+        self.images = images
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -73,10 +82,14 @@ class _Through(TorchFunctionMode):
             # as those are small, which no number of noise draws averages out.
             args = (first, args[1].detach(), *args[2:])
         with torch.enable_grad():  # whatever the model has switched off
-            before = first.clone() if func in STEPS_IN_PLACE and _carries(first) else None
+            # Inside a network a bound is a nonlinearity (ReLU6), whose gradient is right.
+            bounds = func in BOUNDS or func in BOUNDS_IN_PLACE
+            passes = _is_picture(first, self.images) if bounds else func in STEPS_IN_PLACE
+            before = first.clone() if passes and _carries(first) else None
             result = func(*args, **kwargs)
             if before is not None:
-                return first.copy_(first.detach() + (before - before.detach()))
+                straight = result.detach() + (before - before.detach()).nan_to_num()
+                return straight if func in BOUNDS else first.copy_(straight)
             if func in STEPS and _carries(first):
                 return result + (first - first.detach())
             if isinstance(result, Tensor):
@@ -215,8 +228,7 @@ def _bridges(model: nn.Module, images: Tensor):
         if not inputs or not isinstance(inputs[0], Tensor):
             return None
         picture = inputs[0]
-        lost = picture.is_floating_point() and not picture.requires_grad and picture.dim() == 4
-        if not lost or picture.shape[1] != images.shape[1] or len(picture) % len(images):
+        if picture.requires_grad or not _is_picture(picture, images):
             return None
         with torch._C.DisableTorchFunction(), torch.enable_grad():  # here detach means detach
             copies = _aligned(images, picture)
@@ -232,6 +244,13 @@ def _bridges(model: nn.Module, images: Tensor):
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _is_picture(value, images: Tensor) -> bool:
+    """Whether `value` can be copies of the images, of any size."""
+    if not isinstance(value, Tensor) or not value.is_floating_point() or value.dim() != 4:
+        return False
+    return value.shape[1] == images.shape[1] and len(value) % len(images) == 0
 
 
 def _aligned(images: Tensor, picture: Tensor) -> Tensor:

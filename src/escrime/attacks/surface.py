@@ -1,11 +1,13 @@
 """What an attacker who knows a model differentiates: the same answers, with a gradient that leads somewhere."""
 
+from contextlib import nullcontext
 from math import gcd
 
 import torch
 from torch import Tensor, nn
 
-from ..randomness import derive, noise_keys, row_keys, uniform_noise
+from ..models.running import passes_per_image
+from ..randomness import derive, generators_kept, noise_keys, row_keys, uniform_noise
 from .straight_through import StraightThrough
 
 MOST_APART = 64  # calls for one batch; draws of an expectation are adjacent rows, and usually a power of two
@@ -40,10 +42,11 @@ class Surface(nn.Module):
     @property
     def copies(self) -> int:
         """Network passes per image where a gradient is asked for."""
-        return int(getattr(self.path, "copies", 1)) * (1 + self.samples * (self.smooth > 0))
+        return passes_per_image(self.path) * (1 + self.samples * (self.smooth > 0))
 
     def forward(self, images: Tensor) -> Tensor:
-        logits = self._separately(images) if self.apart else self.path(images)
+        given = images.clone() if self.smooth else images  # a model may write into it, and the images are used again
+        logits = self._separately(given) if self.apart else self.path(given)
         if self.smooth and torch.is_grad_enabled() and images.requires_grad:
             keys = noise_keys(len(images))
             noise = self.smooth * uniform_noise(images, self.samples, None if keys is None else derive(keys, 1))
@@ -55,13 +58,11 @@ class Surface(nn.Module):
     def _separately(self, images: Tensor) -> Tensor:
         groups = gcd(len(images), MOST_APART)
         keys, answers = noise_keys(len(images)), []
-        for group in range(groups):
-            part = slice(group, None, groups)
-            if keys is None:
-                answers.append(self.path(images[part]))
-                continue
-            with row_keys(keys[part]):
-                answers.append(self.path(images[part]))
+        with nullcontext() if keys is None else generators_kept():  # once, not for every part
+            for group in range(groups):
+                part = slice(group, None, groups)
+                with nullcontext() if keys is None else row_keys(keys[part]):
+                    answers.append(self.path(images[part]))
         return torch.stack(answers, dim=1).flatten(0, 1)
 
 

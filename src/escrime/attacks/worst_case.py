@@ -54,7 +54,7 @@ class WorstCase(Attack):
             raise EscrimeError("the ε of different images are not in the same order; give every image an ascending grid.")
         if isinstance(self.attack, IterativeAttack) and not isinstance(self.attack, MinimumNorm):
             attack = replace(self.attack, early_stop=True)
-            plan = Bisection(ascending, attack.restarts, wanted.any(0), attack.abreast)
+            plan = Bisection(ascending, attack.runs, wanted.any(0), attack.abreast)
             outcomes = Stream(attack, twin, problem, ascending, plan).run()
         else:
             outcomes = self._smallest(twin, problem, self.attack._sweep(twin, problem, ascending, wanted))

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import EscrimeError
-from ..randomness import noise_keys, uniform_noise
+from ..models.running import passes_per_image
+from ..randomness import copied_keys, noise_keys, uniform_noise
 from ..threat import epsilon
 
 
@@ -35,7 +36,7 @@ class PredictionAveraging(nn.Module):
     @property
     def copies(self) -> int:
         """Network passes per image."""
-        return self.samples
+        return self.samples * passes_per_image(self.undefended)
 
     def noisy_copies(self, images: Tensor) -> Tensor:
         """The copies x + δᵢ, shape (samples, N, C, H, W), the first one clean."""
@@ -43,7 +44,9 @@ class PredictionAveraging(nn.Module):
         return torch.cat([images[None], images[None] + self.eps_max * noise])
 
     def forward(self, images: Tensor) -> Tensor:
-        logits = self.undefended(self.noisy_copies(images).flatten(0, 1)).unflatten(0, (self.samples, -1))
+        copies = self.noisy_copies(images).flatten(0, 1)
+        with copied_keys(self.samples):
+            logits = self.undefended(copies).unflatten(0, (self.samples, -1))
         if self.average == "probabilities":
             logits = logits.log_softmax(dim=-1)
         return logits.logsumexp(dim=0)

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from ..attacks.surface import Surface
-from ..errors import EscrimeError
+from ..models.running import check_logits, no_trace
 from ..models.twin import Twin
+from ..randomness import row_keys
 from ..threat import check_images
 from .cases import Case
 from .checks.gradients import Gradients, measure_gradients, surface_settings
@@ -19,10 +20,12 @@ from .scoring import draws_once_per_batch, is_randomized, score
 
 @dataclass(frozen=True)
 class Approach:
-    """randomized: repeated forwards disagree. twin: the model and its faster copy, for verdicts. surface: what gradient
-    attacks climb; the twin itself where the model's gradients are as they should be. gradients: what was measured, None
-    for a plain callable or where no image is classified right. settings: of the Surface, {} without one."""
+    """classes: K. randomized: repeated forwards disagree. twin: the model and its faster copy, for verdicts. surface: what
+    gradient attacks climb; the twin itself where the model's gradients are as they should be. gradients: what was measured,
+    None for a plain callable or where no image is classified right. settings: of the Surface, {} without one. blind: a plain
+    callable that gives no gradients."""
 
+    classes: int
     randomized: bool
     twin: Twin
     surface: Twin
@@ -32,24 +35,34 @@ class Approach:
 
 
 def approach(model, images: Tensor, labels: Tensor, step: float, seed: int) -> Approach:
-    """Look at `model` with a few images (N, C, H, W); step: a small distance per pixel, such as a quarter of ε."""
-    randomized, twin = is_randomized(model, images), Twin(model)
+    """Look at `model` with a few images (N, C, H, W); step: a small distance per pixel, such as a quarter of ε.
+
+    Errors: EscrimeError for a model that returns no logits (N, K).
+    """
+    classes, randomized, twin = _classes(model, images[:2]), is_randomized(model, images), Twin(model)
+    plain = Approach(classes, randomized, twin, twin, None, {})
     if not isinstance(model, nn.Module):
-        with torch.enable_grad():
-            answer = model(images[:1].clone().requires_grad_())
-        return Approach(randomized, twin, twin, None, {}, blind=not getattr(answer, "requires_grad", False))
+        with torch.enable_grad():  # a clone of the leaf, for a model may write into what it is given
+            answer = model(images[:1].detach().requires_grad_().clone())
+        return replace(plain, blind=not answer.requires_grad)
     keys = [(seed, row, "approach") for row in range(len(images))]
-    anything, none = torch.zeros_like(labels), labels.new_full(labels.shape, -1)  # wrong labels are for the attacks to refuse
+    anything, none = torch.zeros_like(labels), labels.new_full(labels.shape, -1)  # labels of no class are refused later
     right = score(twin, images, anything, none, keys).prediction == labels.cpu()
     if not right.any():
-        return Approach(randomized, twin, twin, None, {})
+        return plain
     rows = right.to(images.device)
     found = measure_gradients(model, images[rows], labels[rows], step, seed)
     settings = surface_settings(found)
     if randomized and draws_once_per_batch(model, images[:1]):
         settings["apart"] = True
     surface = Twin(Surface(model, **settings)) if settings else twin
-    return Approach(randomized, twin, surface, found, settings)
+    return replace(plain, surface=surface, gradients=found, settings=settings)
+
+
+@torch.no_grad()
+def _classes(model, images: Tensor) -> int:
+    with no_trace(model, images.device), row_keys([("classes", row) for row in range(len(images))]):
+        return check_logits(model(images.clone()), images).shape[1]
 
 
 class Approaches:
@@ -61,15 +74,15 @@ class Approaches:
 
     def __getitem__(self, model) -> Approach:
         if id(model) not in self.known:
-            self.known[id(model)] = approach(model, self.images.pixels, self.images.labels, self.step, self.seed)
+            found = approach(model, self.images.pixels, self.images.labels, self.step, self.seed)
+            self.source.check_classes(found.classes)
+            self.known[id(model)] = found
         return self.known[id(model)]
 
     @cached_property
     def images(self) -> Images:
         """As many as a slice holds, evenly over the classes; always the same, so that a resumed evaluation decides alike."""
         few = self.source.few(PART, self.seed)
-        if not few.ids:
-            raise EscrimeError("data holds no image; give at least one.")
         check_images(few.pixels)
         return few
 

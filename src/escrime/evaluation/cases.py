@@ -60,8 +60,15 @@ def as_subjects(models) -> list[Subject]:
         elif not callable(model):
             raise EscrimeError(f"model {name!r} is a {type(model).__name__}; give a torch.nn.Module that returns logits.")
         else:
-            subjects.append(Subject(str(name), model, getattr(model, "defense", "none"), getattr(model, "undefended", None)))
+            subjects.append(_as_subject(str(name), model))
     return subjects
+
+
+def _as_subject(name: str, model) -> Subject:
+    defense, undefended = getattr(model, "defense", None), getattr(model, "undefended", None)
+    if not isinstance(defense, str):  # a layer of the user's that is called so
+        return Subject(name, model)
+    return Subject(name, model, defense, undefended if callable(undefended) else None)
 
 
 def as_cases(subjects: list[Subject]) -> list[Case]:

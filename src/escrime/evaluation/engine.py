@@ -1,20 +1,23 @@
 """models × attacks × ε → records, in parts that can be saved and never need to be computed twice."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
+from numbers import Real
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from ..attacks import Attack, Outcome
-from ..errors import EscrimeError
+from ..attacks import Attack, Outcome, WorstCase
+from ..attacks.minimum_norm import MinimumNorm
+from ..errors import EscrimeError, nearest
+from ..models.running import no_trace
 from ..models.twin import Twin
-from ..threat import check_images, distance, epsilon, inside, project
+from ..threat import check_images, check_norm, distance, epsilon, inside, project
 from .approach import Approaches
 from .cases import Case
 from .images import Images
-from .records import frame
+from .records import STRONGER, WORST, frame
 from .scoring import Verdict, score
 
 ROUNDING = 1e-6  # a few units in the last place of a float32 color value
@@ -48,15 +51,17 @@ def evaluate_parts(
 ) -> Iterator[tuple[Part, pd.DataFrame]]:
     """Yield (part, records) for every part that is not `finished`. `approaches`: to the models, over the same slices.
 
-    Adversarial images are crafted once per attacked network and scored on every case that shares it. `draws`: fresh
-    noise draws behind each verdict on a randomized model; `eot`: draws in each gradient of an adaptive attack on one.
+    Adversarial images are crafted once per attacked network and scored on every case that shares it; those of a transfer
+    attack apart, where it would not spend all its steps otherwise (see `carrying`). `draws`: fresh noise draws behind each
+    verdict on a randomized model; `eot`: draws in each gradient of an adaptive attack on one.
     `samples` maps (defense, threat, attack label) to the ids of the images to use where all of them would cost too much.
     """
     for index, everything in enumerate(slices()):
         check_images(everything.pixels)
         clean: dict[tuple, Verdict] = {}
-        for label, attack in attacks.items():
-            for (_, sample), group in _sharing(cases, label, samples or {}).items():
+        for label, asked_for in attacks.items():
+            for (_, sample, carries), group in _sharing(cases, label, asked_for, samples or {}).items():
+                attack = carrying(asked_for) if carries else asked_for
                 images = everything if sample is None else everything.only(sample)
                 parts = [Part(case, label, index) for case in group]
                 parts = [part for part in parts if len(images.ids) and not finished(part.key)]
@@ -87,13 +92,34 @@ def step_of(epsilons: dict[str, list[float]]) -> float:
     return positive[len(positive) // 2] / 4 if positive else 0.01
 
 
-def _sharing(cases: list[Case], attack: str, samples: dict) -> dict[tuple, list[Case]]:
-    """The cases that share adversarial images: those that attack the same network on the same images."""
+def _sharing(cases: list[Case], label: str, attack, samples: dict) -> dict[tuple, list[Case]]:
+    """The cases that share adversarial images: those that attack the same network on the same images, `carrying` or not."""
     groups: dict[tuple, list[Case]] = {}
+    changes = carrying(attack) is not attack
     for case in cases:
-        sample = samples.get((case.subject.defense, case.threat, attack))
-        groups.setdefault((id(case.attacked), sample), []).append(case)
+        sample = samples.get((case.subject.defense, case.threat, label))
+        groups.setdefault((id(case.attacked), sample, changes and case.threat == "transfer"), []).append(case)
     return groups
+
+
+def carrying(attack):
+    """The attack as it is made on one network to fool another: all steps are spent, where one that leaves at its first
+    success would stop at the boundary of the network it is made on, which the other does not share. It costs as much on every
+    image as on one that stands, and for AutoAttack that is all of its stages.
+
+    Itself where that changes nothing (FGSM, DGSM), and for attacks that look for the nearest example (FMN, DeepFool,
+    CarliniWagner, RayS): that is what they are, so a transfer of theirs says little; κ of CarliniWagner carries it over.
+    WorstCase gives its attack, as another network does not fall at the same ε.
+    """
+    if isinstance(attack, WorstCase):
+        return carrying(attack.attack)
+    if not isinstance(attack, Attack) or isinstance(attack, MinimumNorm) or not is_dataclass(attack):
+        return attack
+    own = {field.name for field in fields(attack)}
+    if "early_stop" not in own:
+        return attack
+    spent = replace(attack, early_stop=False, **({"give_up": None} if "give_up" in own else {}))
+    return attack if spent == attack else spent
 
 
 def craft(attack, model, images: Images, targets: Tensor, epsilons: list[float], seed: int, eot: int | None) -> list[Outcome]:
@@ -101,7 +127,7 @@ def craft(attack, model, images: Images, targets: Tensor, epsilons: list[float],
 
     eot: noise draws per gradient of a randomized model, None for a deterministic one. An image that already belongs to
     the target class is left unchanged and counted, as in the paper's DGSM sweep. A callable that is not an Attack is
-    called as attack(model, images, labels) at its own ε.
+    called as attack(model, images, labels) at its own ε, on the model in eval mode.
     """
     rows = (targets != images.labels).nonzero().flatten()
     zero = torch.zeros(len(images.labels))
@@ -116,8 +142,9 @@ def craft(attack, model, images: Images, targets: Tensor, epsilons: list[float],
         swept = attack.sweep(model, pixels, labels, [epsilons[i] for i in positive], seed=seed, ids=ids)
     else:
         unknown = torch.full((len(rows),), float("nan"))
-        found, norm = attack(model, pixels, labels).detach(), getattr(attack, "norm", "linf")
-        swept = [Outcome(_rounded_into(found, pixels, epsilons[i], norm), unknown, unknown) for i in positive]
+        with no_trace(model, pixels.device):
+            found = attack(model, pixels.clone(), labels.clone()).detach()  # it may work in place
+        swept = [Outcome(_rounded_into(found, pixels, epsilons[i], norm_of(attack)), unknown, unknown) for i in positive]
     for i, outcome in zip(positive, swept, strict=True):
         adversarial, forwards, backwards = images.pixels.clone(), zero.clone(), zero.clone()
         adversarial[rows], forwards[rows.cpu()], backwards[rows.cpu()] = (
@@ -146,7 +173,7 @@ def records_of(
     part, model: Twin, attack, images: Images, targets, outcomes, epsilons, clean, seed, draws, randomized
 ) -> pd.DataFrame:
     """Verify and score the outcomes of one part."""
-    norm = getattr(attack, "norm", "linf")
+    norm = norm_of(attack)
     blocks = []
     for eps, outcome in zip(epsilons, outcomes, strict=True):
         verified = inside(outcome.adversarial, images.pixels, eps, norm)
@@ -204,6 +231,11 @@ def _targets(attack, images: Images) -> Tensor:
     return torch.full_like(images.labels, -1 if target is None else target)
 
 
+def norm_of(attack) -> str:
+    """The norm of an attack's ε, l_inf where it names none; other libraries write "Linf" and "L2"."""
+    return check_norm(str(getattr(attack, "norm", "linf")).lower())
+
+
 def check_attacks(attacks) -> dict[str, Attack]:
     """A dict of label → attack from an attack, a list of attacks or a dict."""
     if callable(attacks):
@@ -219,14 +251,28 @@ def check_attacks(attacks) -> dict[str, Attack]:
         attacks = named
     if not isinstance(attacks, dict) or not attacks or not all(callable(a) for a in attacks.values()):
         raise EscrimeError("attacks must be an attack, a list of attacks or a dict of name → attack, such as FGSM('8/255').")
+    for label, attack in attacks.items():
+        norm_of(attack)
+        taken = next((name for name in (STRONGER, WORST) if str(label).startswith(name)), None)
+        if taken:
+            raise EscrimeError(f"attack {label!r} begins with {taken!r}, as escrime's own rows do; give it another name.")
     return attacks
 
 
 def check_epsilons(attacks: dict[str, Attack], epsilons) -> dict[str, list[float]]:
-    """The ε grid of every attack: its own ε when `epsilons` is None, one list for all, or a dict of label → list."""
+    """The ε grid of every attack, each ε once: its own ε when `epsilons` is None, one ε or list for all, or a dict of
+    label → ε or list."""
+    if not isinstance(epsilons, dict):
+        epsilons = dict.fromkeys(attacks, _as_list(epsilons))
+    for label in epsilons:
+        if label not in attacks:
+            raise EscrimeError(
+                f"epsilons name {label!r}, which is none of the attacks ({', '.join(map(str, attacks))})."
+                + nearest(str(label), map(str, attacks))
+            )
     grids = {}
     for label, attack in attacks.items():
-        grid = epsilons.get(label) if isinstance(epsilons, dict) else epsilons
+        grid = _as_list(epsilons.get(label))
         if grid is None:
             if getattr(attack, "eps", None) is None:
                 raise EscrimeError(f"attack {label!r} has no eps of its own; give epsilons=[...] so that it can be verified.")
@@ -236,7 +282,16 @@ def check_epsilons(attacks: dict[str, Attack], epsilons) -> dict[str, list[float
                     "call the attack itself."
                 )
             grid = [attack.eps]
-        elif not isinstance(attack, Attack) and len(list(grid)) != 1:
+        grids[label] = grid = list(dict.fromkeys(epsilon(e, norm_of(attack)) for e in grid))
+        if not grid:
+            raise EscrimeError(f"epsilons for attack {label!r} are an empty list; give at least one ε, such as '8/255'.")
+        if not isinstance(attack, Attack) and len(grid) != 1:
             raise EscrimeError(f"attack {label!r} is a plain callable with one ε; give exactly one, or one entry per ε.")
-        grids[label] = [epsilon(e, getattr(attack, "norm", "linf")) for e in grid]
     return grids
+
+
+def _as_list(epsilons) -> list | None:
+    if epsilons is None:
+        return None
+    single = isinstance(epsilons, (str, Real)) or getattr(epsilons, "ndim", 1) == 0
+    return [epsilons] if single else list(epsilons)

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from numbers import Integral
 
 import pandas as pd
 import torch
 
+from ..errors import EscrimeError
 from .approach import Approaches, as_attacked
 from .cases import Case, as_cases, as_subjects
 from .checks import Finding, in_order
-from .checks.data import data_findings
+from .checks.data import as_pixels, data_findings, duplicates
 from .checks.inputs import input_findings
 from .checks.provable import certificate_findings
 from .checks.records import record_findings
@@ -59,6 +61,7 @@ class Evaluation:
         return [finding for finding in self.checks if finding.severity == "alarm"]
 
 
+@torch.inference_mode(False)  # where it is called from within that mode: nothing has a gradient there
 def evaluate(
     models,
     data,
@@ -76,14 +79,21 @@ def evaluate(
 
     models: a classifier or a dict of name → classifier (images (N, C, H, W) in [0, 1] → logits (N, K)). data: an ImageSet
     or a pair (images, labels). attacks: an attack, a list, or a dict of name → attack; any callable
-    attack(model, images, labels) → images will do. epsilons: one grid for all attacks, a dict of name → grid, or None for
-    each attack's own ε. draws: fresh noise draws behind each verdict on a randomized model. eot: noise draws per gradient
-    of an adaptive attack on one. checks: how hard to look for what the attacks missed (see Effort), False not to; where
-    they find something, a stronger attack runs on every image. Where a model hides its gradients, escrime's attacks follow
-    those of a Surface with the same answers; a callable of yours gets the model itself. train: the training images, to look
-    for test images in.
+    attack(model, images, labels) → images will do, its ε in l_inf unless its attribute `norm` says "l2". epsilons: an ε or
+    a grid for all attacks, a dict of name → ε or grid, or None for each attack's own ε. draws: fresh noise draws behind
+    each verdict on a randomized model. eot: noise draws per gradient of an adaptive attack on one. checks: how hard to look
+    for what the attacks missed (see Effort), False not to; where they find something, a stronger attack runs on every image.
+    Where a model hides its gradients, escrime's attacks follow those of a Surface with the same answers; a callable of yours
+    gets the model itself. train: the training images, to look for test images in.
+
+    A transfer attack spends all its steps, for an example that stops at the boundary of one network rarely fools another.
+    Those that look for the nearest example (FMN, DeepFool, CarliniWagner, RayS) are left as they are, and transfer badly.
+
     Errors: EscrimeError with one sentence for input outside the contract.
     """
+    for name, value in (("draws", draws), ("eot", eot)):
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+            raise EscrimeError(f"{name} = {value!r} is no number of noise draws; give a whole number from 1, such as 8.")
     cases = as_cases(as_subjects(models))
     attacks = check_attacks(attacks)
     grids = check_epsilons(attacks, epsilons)
@@ -102,7 +112,8 @@ def evaluate(
     if not checks:
         return Evaluation(records)
     effort = checks if isinstance(checks, Effort) else Effort()
-    found = data_findings(data, train) if train is not None or not isinstance(data, (tuple, list)) else []
+    alone = train is None and isinstance(data, (tuple, list))  # a pair, which does not tell what classes there are
+    found = duplicates(as_pixels(data)) if alone else data_findings(data, train)
     extra = []
     for findings, frames in check_cases(cases, approaches, source, records, effort, seed=seed, draws=draws):
         found += findings
@@ -133,7 +144,8 @@ def probe(
 ) -> tuple[list[Finding], list[Stage]]:
     """What the checks find about one case, and the attacks it calls for."""
     model, first = ground.case.subject.classifier, approaches.images
-    inputs = input_findings(model, first.pixels, first.labels, approaches[model].randomized, seed)
+    known = approaches[model]
+    inputs = input_findings(model, first.pixels, first.labels, known.randomized, seed, blind=known.blind)
     inputs += certificate_findings(model, first.pixels)
     examined = examination(ground, approaches, records, effort, seed)
     about = dict(zip(("model", "defense", "threat"), ground.case.name))

@@ -85,7 +85,8 @@ def _losses(network, images: Tensor, labels: Tensor, weights: dict | None = None
     """J of every image (N,), with other weights than its own where they are given."""
 
     def part(rows: slice) -> Tensor:
-        logits = network(images[rows]) if weights is None else functional_call(network, weights, (images[rows],))
+        x = images[rows].clone()  # a model may write into what it is given
+        logits = network(x) if weights is None else functional_call(network, weights, (x,))
         return cross_entropy(logits, labels[rows], reduction="none")
 
     return torch.cat(Batches(network_batch(images)).map(part, len(images)))
@@ -115,7 +116,7 @@ def _measure(network, images, labels, eps: float, seed: int) -> dict[str, np.nda
 def _input_gradient(network, images, labels) -> Tensor:
     def part(rows: slice) -> Tensor:
         x = images[rows].detach().requires_grad_(True)
-        return torch.autograd.grad(cross_entropy(network(x), labels[rows], reduction="sum"), x)[0]
+        return torch.autograd.grad(cross_entropy(network(x.clone()), labels[rows], reduction="sum"), x)[0]
 
     return torch.cat(Batches(network_batch(images)).map(part, len(images)))
 
@@ -174,7 +175,7 @@ def _gradient(network, images, labels) -> dict[str, Tensor]:
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
 
     def part(rows: slice) -> Tensor:
-        loss = cross_entropy(functional_call(network, weights, (images[rows],)), labels[rows], reduction="sum")
+        loss = cross_entropy(functional_call(network, weights, (images[rows].clone(),)), labels[rows], reduction="sum")
         found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
         for name, gradient in zip(weights, found, strict=True):
             if gradient is not None:  # auxiliary heads take no part in a prediction

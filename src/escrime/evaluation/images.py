@@ -45,15 +45,24 @@ class Source:
 
     @cached_property
     def _all(self) -> tuple[Tensor | None, np.ndarray, Sequence]:
-        """(the images of a pair, labels, ids)."""
-        if not isinstance(self.data, (tuple, list)):
-            return None, self.data.labels, self.data.ids
+        """(the images of a pair, labels, ids). Errors: EscrimeError where there is no image."""
+        found = self._pair() if isinstance(self.data, (tuple, list)) else (None, self.data.labels, self.data.ids)
+        if not len(found[1]):
+            raise EscrimeError("data holds no image; give at least one.")
+        return found
+
+    def _pair(self) -> tuple[Tensor, np.ndarray, Sequence]:
         if len(self.data) != 2:
             what = f"a {type(self.data).__name__} of {len(self.data)}"
             raise EscrimeError(f"data is {what}; give an ImageSet or a pair (images, labels).")
         images = check_images(self.data[0])
         labels = check_labels(self.data[1], len(images))
         return images, labels.cpu().numpy(), range(len(labels))
+
+    def check_classes(self, classes: int) -> None:
+        """Refuse labels that are no class of a model with this many."""
+        _, labels, _ = self._all
+        check_labels(torch.tensor(labels), len(labels), classes)
 
     def rows(self, rows: list[int]) -> Images:
         """The images at these positions."""

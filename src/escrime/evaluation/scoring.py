@@ -75,7 +75,7 @@ def is_randomized(model: nn.Module, images: Tensor, repeats: int = 4) -> bool:
 
             def part(rows: slice, keys=keys) -> Tensor:
                 with row_keys(keys[rows]):
-                    return model(images[rows])
+                    return model(images[rows].clone())  # a model may write into what it is given
 
             answers = torch.cat(Batches(network_batch(images) // passes_per_image(model)).map(part, len(images)))
             if first is not None and not torch.equal(first, answers):

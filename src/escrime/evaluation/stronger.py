@@ -95,9 +95,7 @@ def examination(ground: Ground, approaches: Approaches, records: pd.DataFrame, e
         seed=seed,
         left=torch.tensor([float(left[str(name)]) for name in images.ids]),
     )
-    with torch.no_grad():
-        classes = known.twin.logits(quarry.images[:1], torch.zeros(1, dtype=torch.int64)).shape[1]
-    return examine(quarry, known, classes)
+    return examine(quarry, known)
 
 
 def stronger_parts(

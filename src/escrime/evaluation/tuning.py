@@ -70,6 +70,7 @@ class Tuning:
         return found
 
 
+@torch.inference_mode(False)  # see evaluate
 def tune(
     model: nn.Module,
     data: ImageSet,

@@ -1,10 +1,11 @@
-"""What a prepared copy tries on the first image it is given: whether it runs in its memory format, and whether folding what
-could not be traced as a whole kept its function."""
+"""What a prepared copy finds out at its first call: whether it runs in its memory format, and whether folding what could not
+be traced as a whole kept its function. No pass is spent where nothing is in doubt."""
+
+from collections import Counter
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-
-from ..randomness import row_keys
 
 SAME = 1e-3  # of the largest logit: folding alone moves them by a thousandth of that
 
@@ -18,38 +19,79 @@ def in_format(model: nn.Module, layout: torch.memory_format) -> nn.Module:
     return model
 
 
-def answer(model: nn.Module, images: Tensor):
-    """What the model, as it is, says of `images` (N, C, H, W); None where it fails: one that flattens by
-    `x.view(len(x), -1)`, as many do, refuses channels-last memory."""
+@dataclass
+class Doubt:
+    """unfolded: a copy that says what the model must say. folded: (child, convolution in it) of all that was folded without
+    a sight of how the model uses its children."""
+
+    unfolded: nn.Module
+    folded: list[tuple[nn.Module, nn.Module]]
+
+
+def on_first_call(model: nn.Module, doubt: Doubt | None) -> nn.Module:
+    """`model`, which goes on in plain memory where its first call fails: one that flattens by `x.view(len(x), -1)`, as many
+    do, refuses channels-last memory. Where its use of what was folded is in `doubt` and it errs, it goes on unfolded."""
+    kind = type(model)
+    # A class and no hook, which could not try again; and no attribute, which would stay the model's in copies of it.
+    model.__class__ = type(kind.__name__, (_FirstCall, kind), {"__module__": kind.__module__})
+    vars(model)["_doubt"] = doubt
+    return model
+
+
+def never_called(model: nn.Module) -> Doubt | None:
+    """Make of a prepared copy that was never called what it is otherwise; returns its doubt."""
+    if isinstance(model, _FirstCall):
+        model.__class__ = type(model).__bases__[1]
+    return vars(model).pop("_doubt", None)
+
+
+class _FirstCall:
+    def forward(self, images: Tensor, **more):
+        here = type(self)
+        self.__class__ = here.__bases__[1]
+        try:
+            return _settle(self, images, more)
+        except BaseException:  # such as for want of memory: the next call is the first
+            self.__class__ = here
+            raise
+
+
+def _settle(model: nn.Module, images: Tensor, more: dict):
+    doubt, spare = vars(model)["_doubt"], images.clone()  # a model may write into what it is given
+    uses = Counter()
     try:
-        with torch.no_grad(), row_keys([("first call", row) for row in range(len(images))]):
-            return model(images.clone())
-    except Exception:  # whatever else is wrong with the model or the images, the call that follows will say
-        return None
-
-
-class FirstCall:
-    """A forward pre-hook that runs once. unfolded: a copy that says what the model must say, or None where that is sure."""
-
-    def __init__(self, unfolded: nn.Module | None):
-        self.unfolded = unfolded
-
-    def __call__(self, model: nn.Module, given: tuple) -> None:
-        if not given or not len(given[0]):
-            return
-        for key, hook in list(model._forward_pre_hooks.items()):
-            if isinstance(hook, FirstCall):  # not by its handle: copies of the model have the hook too
-                del model._forward_pre_hooks[key]
-        images = given[0][:1]
-        said = answer(model, images)
-        if said is None:
+        said = _watched(model, doubt, uses, images, more)
+    except Exception as error:
+        said = None
+        if "view" in str(error):
             in_format(model, torch.contiguous_format)
-            said = answer(model, images)
-        if self.unfolded is not None and not _same(said, answer(self.unfolded, images)):
-            vars(model).update(vars(self.unfolded))
+            said = _watched(model, doubt, uses, spare.clone(), more)
+        elif doubt is None:
+            raise
+    # A convolution that runs as often as the child it is in is only used as the child uses it.
+    if doubt is not None and (said is None or any(uses[child] != uses[layer] for child, layer in doubt.folded)):
+        with torch.no_grad():
+            right = doubt.unfolded.forward(spare.clone(), **more)
+        if not _same(said, right):
+            vars(model).update(vars(doubt.unfolded))
+            said = model.forward(spare, **more)
+    del vars(model)["_doubt"]
+    return said
+
+
+def _watched(model: nn.Module, doubt: Doubt | None, uses: Counter, images: Tensor, more: dict):
+    """The model's answer; `uses` counts the calls of what was folded."""
+    modules = {module for pair in doubt.folded for module in pair} if doubt is not None else ()
+    uses.clear()
+    hooks = [module.register_forward_hook(lambda module, *_: uses.update([module])) for module in modules]
+    try:
+        return model.forward(images, **more)
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _same(said, right) -> bool:
     if not (isinstance(said, Tensor) and isinstance(right, Tensor) and said.shape == right.shape):
         return False
-    return bool((said - right).abs().max() <= SAME * right.abs().max())
+    return said.numel() == 0 or bool((said - right).abs().max() <= SAME * right.abs().max())

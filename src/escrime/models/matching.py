@@ -101,10 +101,13 @@ def likely_architecture(tensors: Mapping[str, Tensor]) -> str | None:
     return best
 
 
-def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
-    """Refuse NaN and infinity in the tensors."""
+def check_finite(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Refuse NaN and infinity in the tensors, but for buffers in which the model has infinity too, such as a mask."""
+    own = dict(model.named_buffers())
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
+        if not tensor.is_floating_point() or tensor.isfinite().all():
+            continue
+        if name not in own or own[name].isfinite().all() or tensor.isnan().any():
             raise EscrimeError(f"{what} contain NaN or infinity in {name}; the training that made them diverged.")
 
 

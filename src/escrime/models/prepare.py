@@ -8,10 +8,10 @@ from inspect import Parameter, signature
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ..errors import EscrimeError
-from .first_call import FirstCall, in_format
+from .first_call import Doubt, in_format, never_called, on_first_call
 
 # Exact types only: a subclass, or a parametrized layer, may do more than its base class.
 PAIRS = {(nn.Conv1d, nn.BatchNorm1d), (nn.Conv2d, nn.BatchNorm2d), (nn.Conv3d, nn.BatchNorm3d)}
@@ -29,31 +29,33 @@ def prepare(model: nn.Module) -> nn.Module:
 
     Errors: EscrimeError if the model cannot be copied.
     """
-    duplicate = _copy(model).eval()
+    duplicate = copied(model)
+    duplicate.eval()
+    earlier = never_called(duplicate)
     for parameter in duplicate.parameters():  # one by one: ScriptModules have no requires_grad_ of their own
         parameter.requires_grad_(False)
-    unfolded = None
+    doubt = unfolded = None
     if not any(hooked(module) for name, module in duplicate.named_modules() if name):
         graph = trace(duplicate, root=True)
         if graph is None and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in duplicate.modules()):
-            # Child by child it cannot be seen whether the model also uses the parts of a child.
-            unfolded = _copy(duplicate)
-        _fold(duplicate, appearances(duplicate), graph)
-    if isinstance(duplicate, torch.jit.ScriptModule):  # it takes no such hook, but shows what it does
+            unfolded = copied(duplicate)
+        folded = _fold(duplicate, appearances(duplicate), graph)
+        doubt = Doubt(unfolded, folded) if unfolded is not None and folded else None
+    if isinstance(duplicate, torch.jit.ScriptModule):  # of a class of its own, but it shows what it does
         views = "aten::view" in str(duplicate.inlined_graph)
         return duplicate if views else in_format(duplicate, torch.channels_last)
-    duplicate.register_forward_pre_hook(FirstCall(unfolded))
-    return in_format(duplicate, torch.channels_last)
+    return on_first_call(in_format(duplicate, torch.channels_last), earlier or doubt)
 
 
 def numerical_gap(model: nn.Module, prepared: nn.Module, images: Tensor) -> float:
     """The largest |difference| between the logits of `model`, in eval mode, and of its prepared copy over `images`."""
-    reference = _copy(model).eval()
+    reference = copied(model)
+    reference.eval()
     with torch.no_grad():
-        return float((reference(images) - prepared(images)).abs().max())
+        return float((reference(images.clone()) - prepared(images.clone())).abs().max())
 
 
-def _copy(model: nn.Module) -> nn.Module:
+def copied(model: nn.Module) -> nn.Module:
     """A deep copy; deepcopy leaves gradients behind."""
     # deepcopy refuses tensors that carry a graph, such as those that torch.nn.utils.weight_norm leaves on a module.
     derived = {
@@ -87,21 +89,26 @@ def appearances(model: nn.Module) -> Counter:
     return Counter(map(id, all_modules(model).values())) + Counter(map(id, parameters))
 
 
-def _fold(model: nn.Module, uses: Counter, graph: fx.Graph | None) -> None:
-    """Fold every pair of `model`, in place; where it has no `graph`, fold its children one by one.
+def _fold(model: nn.Module, uses: Counter, graph: fx.Graph | None) -> list[tuple[nn.Module, nn.Module]]:
+    """Fold every pair of `model`, in place; where it has no `graph`, fold its children one by one. Returns (the module whose
+    graph showed it, the convolution) of each.
 
     `uses` counts how often each module and parameter appears in the whole model: shared ones are left alone.
     """
     if graph is None:
-        for child in model.children():
-            _fold(child, uses, trace(child, root=False))
-        return
+        return [pair for child in model.children() for pair in _fold(child, uses, trace(child, root=False))]
+    folded = []
     for layer_name, norm_name in pairs(model, graph, uses):
         layer, norm = model.get_submodule(layer_name), model.get_submodule(norm_name)
         # In float64, so that folding rounds each weight once.
-        fused = fuse_conv_bn_eval(copy.deepcopy(layer).double(), copy.deepcopy(norm).double()).to(layer.weight.dtype)
-        _replace(model, layer_name, fused.requires_grad_(False))
-        _replace(model, norm_name, nn.Identity().eval())
+        values = (layer.bias, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        bias, mean, variance, scale, shift = (None if value is None else value.double() for value in values)
+        fused = fuse_conv_bn_weights(layer.weight.double(), bias, mean, variance, norm.eps, scale, shift)
+        layer.weight, layer.bias = (nn.Parameter(value.to(layer.weight.dtype), requires_grad=False) for value in fused)
+        parent, _, leaf = norm_name.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, nn.Identity().eval())
+        folded.append((model, layer))
+    return folded
 
 
 def pairs(model: nn.Module, graph: fx.Graph, uses: Counter) -> list[tuple[str, str]]:
@@ -147,7 +154,7 @@ def trace(model: nn.Module, root: bool) -> fx.Graph | None:
         return None
     # Tracing runs forward with stand-ins for tensors, which forward may store: so on a copy that shares the tensors.
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
-    before = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state(legacy=False)
     try:
         arguments = signature(model.forward).parameters.items() if root else ()
         defaults = {name: argument.default for name, argument in arguments if argument.default is not Parameter.empty}
@@ -156,13 +163,14 @@ def trace(model: nn.Module, root: bool) -> fx.Graph | None:
         graph = None
     # Numbers drawn during tracing may have chosen the path through the model; the next call may take another.
     drew = not torch.equal(before[0], torch.get_rng_state()) or before[1] != random.getstate()
-    drew = drew or str(before[2]) != str(np.random.get_state())
+    drew = drew or not _same(before[2], np.random.get_state(legacy=False))
     torch.set_rng_state(before[0])
     random.setstate(before[1])
     np.random.set_state(before[2])
     return None if drew else graph
 
 
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, leaf = name.rpartition(".")
-    setattr(model.get_submodule(parent), leaf, module)
+def _same(one: dict, other: dict) -> bool:
+    """Whether two states of numpy's generator are equal."""
+    key, place = one["state"]["key"], one["state"]["pos"]
+    return place == other["state"]["pos"] and one["gauss"] == other["gauss"] and np.array_equal(key, other["state"]["key"])

@@ -46,6 +46,8 @@ def build(
     classes, class_indices = _check(classes, head, class_indices)
     if (mean is None) != (std is None):
         raise EscrimeError("mean and std describe one normalization; give both or neither.")
+    if not -(2**63) <= seed < 2**64:
+        raise EscrimeError(f"seed = {seed} does not fit into torch's 64 bits; give a smaller whole number.")
     network = construct(known, classes, seed)
     stored = None
     if weights is not None:
@@ -90,7 +92,7 @@ def _load(network: nn.Module, arch: Architecture, classes: int, weights: Weights
             fresh |= {name for name in own if name.startswith(f"{part}.")}
     what = f"weights from {weights.origin}"
     check_fit({name: shape for name, shape in own.items() if name not in fresh}, tensors, what, arch.name, arch)
-    check_finite(tensors, what)
+    check_finite(network, tensors, what)
     overwrite(network, tensors)
     if normalizer is None and {"mean", "std"} <= weights.metadata.keys():
         normalizer = weights.metadata["mean"], weights.metadata["std"]

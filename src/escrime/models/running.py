@@ -1,28 +1,34 @@
 """Running someone's classifier: without leaving a trace, in batches that fit, and again in halves where they do not."""
 
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import EscrimeError
+from ..randomness import generators_kept
 
 
 @contextmanager
 def no_trace(model: nn.Module, device: torch.device):
     """Run the model in eval mode with frozen parameters; afterwards everything is as it was.
 
-    Restores the train/eval mode of every submodule, every requires_grad and the global random state. Gradients of
-    parameters are never written, because attacks differentiate with respect to the images only.
+    Restores the train/eval mode of every submodule, every requires_grad and the global random state (torch's, numpy's and
+    Python's). Gradients of parameters are never written, because attacks differentiate with respect to the images only.
+    Errors: EscrimeError for a model made under torch.inference_mode(), whose parameters could not be set free again.
     """
     if not isinstance(model, nn.Module):
-        yield  # a plain callable has no state that an attack could change
+        with generators_kept():
+            yield  # a plain callable has no state of its own that an attack could change
         return
+    if not torch.is_inference_mode_enabled():
+        refuse_inference_tensors(model)
     modes = [(module, module.training) for module in model.modules()]
     frozen = [p for p in model.parameters() if p.requires_grad]
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=devices), generators_kept():
         try:
             model.eval()
             for parameter in frozen:
@@ -33,6 +39,27 @@ def no_trace(model: nn.Module, device: torch.device):
                 module.training = training
             for parameter in frozen:
                 parameter.requires_grad_(True)
+
+
+def differentiable():
+    """A block in which gradients can be had, even where the caller is under torch.inference_mode(): enable_grad does not
+    lift that, and what is computed under it has no gradient, without a word."""
+    return torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
+
+
+def ordinary(tensor: Tensor) -> Tensor:
+    """`tensor`, or a copy of one that was made under torch.inference_mode(), which autograd would refuse."""
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
+def refuse_inference_tensors(model: nn.Module) -> None:
+    """Raise if a parameter or buffer was made under torch.inference_mode(): autograd never takes it, nor can it be frozen."""
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_inference():
+            raise EscrimeError(
+                f"the model's {name} was made under torch.inference_mode(), so that nothing can be differentiated through "
+                "it; build and load the model outside of that block."
+            )
 
 
 @contextmanager
@@ -73,7 +100,8 @@ def check_logits(logits: Tensor, images: Tensor) -> Tensor:
 
 def passes_per_image(model) -> int:
     """How many passes of the network one image costs: a defense that averages over copies says so in `copies`."""
-    return int(getattr(model, "copies", 1))
+    copies = getattr(model, "copies", 1)
+    return int(copies) if isinstance(copies, Integral) else 1  # a model may call something else by that name
 
 
 def network_batch(images: Tensor) -> int:
@@ -103,7 +131,7 @@ class Batches:
                 done = part.stop
                 continue
             except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
                 if part.stop - part.start == 1:
                     raise EscrimeError(
@@ -116,6 +144,6 @@ class Batches:
         return parts
 
 
-def _out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
     """CUDA has its own exception; the CPU allocator raises a RuntimeError that only its text tells apart."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

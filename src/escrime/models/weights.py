@@ -47,7 +47,7 @@ def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
     tensors, _ = read_safetensors(path)
     what = f"weights in {path}"
     check_fit({name: tensor.shape for name, tensor in model.state_dict().items()}, tensors, what, "the model")
-    check_finite(tensors, what)
+    check_finite(model, tensors, what)
     overwrite(model, tensors)
     return model
 

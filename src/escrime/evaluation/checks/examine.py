@@ -34,7 +34,7 @@ class Examination:
     stages: list[Stage]
 
 
-def examine(quarry: Quarry, approach: Approach, classes: int) -> Examination:
+def examine(quarry: Quarry, approach: Approach) -> Examination:
     """Search for what was missed on the quarry, whose `left` is what the evaluation's own attacks left."""
     n, before = len(quarry.left), quarry.accuracy
     findings = gradient_findings(approach.gradients, approach.settings) if approach.gradients is not None else []
@@ -44,7 +44,7 @@ def examine(quarry: Quarry, approach: Approach, classes: int) -> Examination:
     if not n or quarry.eps <= 0:
         return Examination(findings, [])
 
-    for stage in gradient_stages(quarry, classes):
+    for stage in gradient_stages(quarry, approach.classes):
         quarry.run(stage)
     findings.append(_weaker(quarry, before))
     followed = quarry.accuracy
@@ -62,8 +62,15 @@ def examine(quarry: Quarry, approach: Approach, classes: int) -> Examination:
     missed = before - quarry.accuracy
     wrong = any(finding.severity == "alarm" for finding in findings)
     stages = _useful(quarry) if missed * n >= 1 or wrong or quarry.randomized else []
-    findings = [replace(f, answered=True) if stages and f.severity in ("alarm", "warning") else f for f in findings]
+    if stages:
+        findings = [replace(f, answered=True) if _answers(quarry, f) else f for f in findings]
     return Examination(findings, stages)
+
+
+def _answers(quarry: Quarry, finding: Finding) -> bool:
+    """Whether running the stages on every image answers a finding. What has not converged would fall further with more of
+    them, unless nothing is left."""
+    return finding.severity in ("alarm", "warning") and (finding.id != "converged" or quarry.accuracy == 0)
 
 
 def _from_outside(quarry: Quarry, before: float) -> Examination:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...attacks.gradients import draw_keys, loss_gradient
+from ...attacks.gradients import draw_keys, finite, loss_gradient
 from ...attacks.losses import ce, margin
-from ...models.running import Batches, network_batch, no_trace, passes_per_image
+from ...models.running import Batches, differentiable, network_batch, no_trace, ordinary, passes_per_image
 from ...randomness import as_keys, derive, row_keys, uniform_noise
 from .finding import Finding
 
 REACH = 0.02  # how much of the margin the finite difference asks about
+INWARD = 0.01  # how far from the faces of the box the image is moved to see what they hide
 AGREES = (0.5, 2.0)  # measured over predicted change, where a gradient is right
 LITTLE, MUCH = 0.05, 0.5  # shares of the images from which a fault counts
 STEEP = 10.0  # a margin that no longer saturates cross-entropy
@@ -22,11 +23,13 @@ STEEP = 10.0  # a margin that no longer saturates cross-entropy
 
 @dataclass(frozen=True)
 class Gradients:
-    """Per image, (N,): zero (the margin's gradient vanishes), saturated (only that of cross-entropy does), not_finite,
-    ratio (the margin's change along its gradient, measured over predicted; NaN without a gradient), turn (cosine between
-    the gradients here and a random step away; NaN likewise), margin."""
+    """Per image, (N,): zero (the margin's gradient vanishes), at_bounds (the share of it that vanishes only because pixels
+    are at 0 or 1, as seen from a little inside the box), saturated (only that of cross-entropy vanishes), not_finite, ratio
+    (the margin's change along its gradient, measured over predicted; NaN without a gradient), turn (cosine between the
+    gradients here and a random step away; NaN likewise), margin."""
 
     zero: Tensor
+    at_bounds: Tensor
     saturated: Tensor
     not_finite: Tensor
     ratio: Tensor
@@ -37,8 +40,13 @@ class Gradients:
 def measure_gradients(model, images: Tensor, labels: Tensor, step: float, seed: int = 0) -> Gradients:
     """Probe the gradients at `images` (N, C, H, W); step: how far, per pixel, the second gradient is taken.
 
-    All of it under one draw of a randomized model's noise per image. Six passes forward, three backward.
+    All of it under one draw of a randomized model's noise per image. Six passes forward, four backward.
     """
+    with differentiable():
+        return _measured(model, ordinary(images), ordinary(labels), step, seed)
+
+
+def _measured(model, images: Tensor, labels: Tensor, step: float, seed: int) -> Gradients:
     keys = as_keys([(seed, "gradients", row) for row in range(len(images))])
 
     def part(at: slice) -> tuple[Tensor, ...]:
@@ -46,10 +54,17 @@ def measure_gradients(model, images: Tensor, labels: Tensor, step: float, seed: 
         with torch.enable_grad():
             logits, value, gradient = loss_gradient(model, x, lambda z: margin(z, y, None), drawn)
             _, _, shallow = loss_gradient(model, x, lambda z: ce(z, y, None), drawn)
-        size = gradient.flatten(1).norm(dim=1)
-        zero = gradient.flatten(1).abs().amax(1) == 0
-        flat = shallow.flatten(1).abs().amax(1) == 0
+            _, _, inside = loss_gradient(model, x * (1 - 2 * INWARD) + INWARD, lambda z: margin(z, y, None), drawn)
         not_finite = ~(gradient.isfinite().flatten(1).all(1) & logits.isfinite().all(1))
+        gradient, inside = finite(gradient), finite(inside).abs()
+        size = gradient.flatten(1).norm(dim=1)
+        nothing = gradient.flatten(1).abs().amax(1) == 0
+        flat = shallow.flatten(1).abs().amax(1) == 0
+        edge, lost = (x == 0) | (x == 1), inside * (gradient == 0)
+        at, elsewhere = (
+            part.flatten(1).sum(1) / inside.flatten(1).sum(1).clamp_min(1e-30) for part in (lost * edge, lost * ~edge)
+        )
+        at_bounds = torch.where(elsewhere > LITTLE, 0.0, at)
         # Along the gradient, far enough to tell from rounding, near enough that a smooth model is straight there.
         reach = REACH * value.abs().clamp_min(0.05 * (1 + logits.abs().amax(1))) / size.clamp_min(1e-30)
         direction = gradient / size.clamp_min(1e-30).reshape(-1, 1, 1, 1)
@@ -60,9 +75,10 @@ def measure_gradients(model, images: Tensor, labels: Tensor, step: float, seed: 
         with torch.enable_grad():
             _, _, there = loss_gradient(model, x + step * noise, lambda z: margin(z, y, None), drawn)
         turn = torch.nn.functional.cosine_similarity(gradient.flatten(1), there.flatten(1))
-        blind = zero | not_finite
         nan = torch.full_like(ratio, float("nan"))
-        return zero, flat & ~zero, not_finite, torch.where(blind, nan, ratio), torch.where(blind, nan, turn), value
+        ratio, turn = (torch.where(nothing | not_finite, nan, found) for found in (ratio, turn))
+        zero = nothing & ~not_finite & (at_bounds <= LITTLE)
+        return zero, at_bounds, flat & ~nothing, not_finite, ratio, turn, value
 
     with no_trace(model, images.device):
         parts = Batches(network_batch(images) // passes_per_image(model)).map(part, len(images))
@@ -78,7 +94,8 @@ def _margin(model, x: Tensor, labels: Tensor, keys: Tensor) -> Tensor:
 def surface_settings(found: Gradients) -> dict:
     """What a Surface needs to give an attacker a slope where the model's own gradients have none."""
     settings = {}
-    if _share(found.zero) > LITTLE or _share(found.not_finite) > 0 or _share(_false(found)) >= MUCH:
+    missing = (found.zero, found.at_bounds > LITTLE)
+    if max(map(_share, missing)) > LITTLE or _share(found.not_finite) > 0 or _share(_false(found)) >= MUCH:
         settings["through"] = True
     if _share(found.saturated) > LITTLE:
         settings["scale"] = float(found.margin.abs().median().clamp_min(STEEP) / STEEP)
@@ -125,6 +142,12 @@ def gradient_findings(found: Gradients, settings: dict) -> list[Finding]:
         "The gradient is not that of the model: stepping along it does not change the margin as it predicts",
         "Look for a hand-written backward pass; the adaptive attack here differentiates the forward code instead.",
     )
+    bounds = found.at_bounds > LITTLE
+    if _share(bounds) > LITTLE:
+        message = f"The model has no gradient at pixels that are 0 or 1, as behind a clamp ({int(bounds.sum())} of {n} images)"
+        evidence = {"images": n, "affected": int(bounds.sum()), "mean share": round(float(found.at_bounds.nanmean()), 4)}
+        remedy = "Attacks here go straight through the clamp; without that, gradient attacks flatter the model."
+        findings.append(Finding("gradient-at-bounds", "note", message, evidence, remedy))
     if findings:
         return findings
     return [

@@ -22,10 +22,13 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 MODAL = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)  # what differs between train and eval mode
 
 
-def input_findings(model, images: Tensor, labels: Tensor, randomized: bool, seed: int = 0) -> list[Finding]:
+def input_findings(
+    model, images: Tensor, labels: Tensor, randomized: bool, seed: int = 0, *, blind: bool = False
+) -> list[Finding]:
     """What is wrong with how `model` takes `images` (N, C, H, W) in [0, 1] or answers; labels (N,).
 
-    model: any callable to logits (N, K). randomized: whether repeated forwards disagree. About eight passes per image.
+    model: any callable to logits (N, K). randomized: whether repeated forwards disagree. blind: the model gives no gradients,
+    so that shares or labels will do. About eight passes per image.
     """
     found = train_mode(model) + repeatability(randomized)
     if not len(images):
@@ -37,7 +40,9 @@ def input_findings(model, images: Tensor, labels: Tensor, randomized: bool, seed
         if broken:
             return broken + found
         right = logits.argmax(1) == labels
-        found += near_chance(right, logits.shape[1]) + input_range(model, images, labels, right, keys) + probabilities(logits)
+        found += near_chance(right, logits.shape[1]) + input_range(model, images, labels, right, keys)
+        if not blind:
+            found += probabilities(logits)
         if not randomized:
             found += batch_dependent(model, images, keys)
     return found

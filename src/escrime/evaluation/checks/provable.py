@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from ...models.running import passes_per_image
 from ..certificate import clopper_pearson, l1_radius, linf_radius
 from .finding import Finding
 
@@ -13,7 +14,7 @@ def certificate_findings(model, images: Tensor) -> list[Finding]:
     """The largest radii that a majority vote over the noise of `model` (one with an `eps_max`) could have certified on
     `images` (N, C, H, W), if every draw agreed; [] for any other model."""
     eps_max, dimension = getattr(model, "eps_max", None), images[0].numel()
-    if not isinstance(eps_max, float) or eps_max <= 0 or getattr(model, "copies", 1) < 2:
+    if not isinstance(eps_max, float) or eps_max <= 0 or passes_per_image(model) < 2:
         return []
     chance = float(clopper_pearson(DRAWS, DRAWS, CONFIDENCE))
     l1, linf = float(l1_radius(chance, eps_max)), float(linf_radius(chance, eps_max, dimension))

@@ -15,8 +15,8 @@ KNOWN = ("adaptive", *UNDEFENDED, "transfer")  # the threat level to quote, wher
 @dataclass(frozen=True)
 class Verdict:
     """accuracy with its 95 % Wilson interval (low, high) over n images, in the worst case over all attacks up to ε; clean:
-    accuracy without attack; believe: no alarm, and no warning that a stronger attack has not answered; sentence: all that
-    in words."""
+    accuracy without attack; believe: a stronger attack was looked for, there is no alarm, and no warning that it has not
+    answered; sentence: all that in words."""
 
     model: str
     defense: str
@@ -93,6 +93,7 @@ def _verdict(rows: pd.DataFrame, clean: float, findings: list[Finding], subset: 
     # How far chance reaches is what the interval says.
     open_ones = [f for f in findings if f.severity == "warning" and not f.answered and f.id != "few-images"]
     answered = [finding for finding in findings if finding.severity == "warning" and finding.answered]
+    examined = any(finding.id == "attack-strength" for finding in findings)
     who = first["model"] if first["defense"] == "none" else f"{first['model']} with {defense_name(first['defense'])}"
     norm = "" if first["norm"] == "linf" else f" in {first['norm']}"
     number = (
@@ -111,11 +112,12 @@ def _verdict(rows: pd.DataFrame, clean: float, findings: list[Finding], subset: 
         )
     elif open_ones:
         end = f"; it may be lower: {', '.join(dict.fromkeys(finding.id for finding in open_ones))}."
+    elif not examined:
+        end = "; nobody has looked for a stronger attack."
     elif answered:
         end = "; the attacks that were asked for left more, and this is the stronger one's number."
     else:
-        examined = any(finding.id == "attack-strength" for finding in findings)
-        end = ", and no check objects." if examined else "; nobody has looked for a stronger attack."
+        end = ", and no check objects."
     names = ("model", "defense", "threat", "norm")
     return Verdict(
         *(str(first[name]) for name in names),
@@ -126,6 +128,6 @@ def _verdict(rows: pd.DataFrame, clean: float, findings: list[Finding], subset: 
         high=high,
         n=n,
         clean=clean,
-        believe=not alarms and not open_ones,
+        believe=examined and not alarms and not open_ones,
         sentence=number + end,
     )

@@ -69,5 +69,7 @@ def from_function(path: Path, name: str) -> Loaded:
                 f"{path}:{name} returned a model with weights that are on no device ('meta'), such as {empty[0]}; load their "
                 "values before returning it."
             )
-        return Loaded(model.cpu().eval(), f"{path}:{name}", classes, None, size)
+        model = model.cpu()
+        model.eval()  # a statement of its own: a `train` that people write themselves may return nothing
+        return Loaded(model, f"{path}:{name}", classes, None, size)
     return black_box(model, f"{path}:{name}", classes, size)
