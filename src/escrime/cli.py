@@ -159,9 +159,8 @@ def train(
     from .experiment.training import Job, parse_settings, run_training
     from .training import TrainSettings
 
-    named = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size}
-    chosen = {name: value for name, value in named.items() if value is not None} | parse_settings(set_ or [])
-    aim = {"name": objective} | ({"eps": eps} if eps is not None else {}) | parse_settings(goal or [])
+    chosen = parse_settings(set_ or [], {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size})
+    aim = parse_settings(goal or [], {"name": objective, "eps": eps})
     job = Job(arch, data, aim, TrainSettings(**chosen), folder, size, weights, head, seed=seed)
     out = out or Path("runs") / f"{arch}-{data}-{objective}"
     with processes(device) as here:
@@ -315,8 +314,8 @@ def harden(
     from .report.validity import read_verdicts
 
     question = Question(model, data, (eps,), attacks=_split(attack), limit=limit, size=size, seed=seed)
-    aim = {"name": objective} | ({} if objective == "clean" else {"eps": eps}) | parse_settings(goal or [])
-    chosen = ({} if epochs is None else {"epochs": epochs}) | parse_settings(set_ or [])
+    aim = parse_settings(goal or [], {"name": objective, "eps": None if objective == "clean" else eps})
+    chosen = parse_settings(set_ or [], {"epochs": epochs})
     run = harden_model(question, out, goal=aim, training=chosen, device=pick_device(device), command=_command())
     for verdict in read_verdicts(run.folder.path):
         run.display.say(("" if verdict["believe"] else "NOT AS IT STANDS: ") + verdict["sentence"])

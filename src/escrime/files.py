@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, whatever stops the program."""
 
+import fcntl
 import glob
 import os
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from .errors import EscrimeError
 
+LOCK = ".lock"
 LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.partial")  # as mkstemp names it in `whole`
 
 
@@ -73,3 +75,19 @@ def write_whole(path: Path | str, content: bytes | str) -> None:
     """Write bytes or UTF-8 text to `path`, whole or not at all."""
     with whole(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def locked(folder: Path, remedy: str):
+    """Make the folder and refuse a second program in it. Errors: EscrimeError, which ends with the `remedy`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / LOCK, "w")
+    except OSError as error:
+        raise EscrimeError(f"{folder} cannot be written ({error.strerror}); {remedy}.") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise EscrimeError(f"another escrime run is working in {folder}; wait for it, or {remedy}.") from None
+        yield

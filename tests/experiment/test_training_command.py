@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 
 from escrime.cli import app
 from escrime.errors import EscrimeError
-from escrime.experiment.training import Job, parse_settings, run_training
-from escrime.models import build, load_weights
+from escrime.experiment.folder import RunFolder
+from escrime.experiment.progress import Display
+from escrime.experiment.training import Job, Log, parse_settings, run_training
+from escrime.models import build, load_weights, save_weights
 from escrime.training import TrainSettings
 
 CPU = torch.device("cpu")
@@ -44,7 +46,8 @@ def test_the_folder_holds_weights_metrics_and_how_they_came_to_be(trained):
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"] and float(rows[1]["test_accuracy"]) > 0.5
     facts = json.loads((trained / "training.json").read_text())
-    assert facts["objective"] == {"name": "clean"} and facts["settings"]["epochs"] == 2 and len(facts["classes"]) == 10
+    assert facts["objective"] == {"name": "clean"} and facts["epochs"] == facts["weights_of_epoch"] == 2
+    assert facts["settings"]["epochs"] == 2 and len(facts["classes"]) == 10
     assert facts["data"]["fingerprint"] and facts["hardware"]["device"] == "cpu"
 
 
@@ -103,14 +106,18 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
 
 
 def test_settings_are_read_from_the_command_line():
-    assert parse_settings(["ema=0.99", "augment=flip+crop", "milestones=[0.5]", "channels-last=false"]) == {
+    words = ["ema=0.99", "augment=flip+crop", "milestones=[0.5]", "channels-last=false"]
+    assert parse_settings(words, {"epochs": 3, "batch_size": None}) == {
+        "epochs": 3,
         "ema": 0.99,
         "augment": "flip+crop",
         "milestones": [0.5],
         "channels_last": False,
     }
     with pytest.raises(EscrimeError, match="NAME=VALUE"):
-        parse_settings(["ema"])
+        parse_settings(["ema"], {})
+    with pytest.raises(EscrimeError, match="'epochs=4' says anew what is epochs = 3 already"):
+        parse_settings(["epochs=4"], {"epochs": 3})
 
 
 BAD = {
@@ -118,6 +125,9 @@ BAD = {
     "dataset": (["train", "lenet", "--data", "digit"], "digits"),
     "objective": (["train", "lenet", "--data", "digits", "--objective", "pdg", "--eps", "0.1"], "pgd"),
     "setting": (["train", "lenet", "--data", "digits", "--set", "emma=0.9"], "ema"),
+    "objective, twice": (["train", "lenet", "--data", "digits", "--goal", "name=pgd"], "name = 'clean' already"),
+    "type": (["train", "lenet", "--data", "digits", "--set", "milestones=null"], "milestones"),
+    "seed": (["train", "lenet", "--data", "digits", "--seed", "1" + "0" * 24], "seed = 1000"),
     "eps": (["train", "lenet", "--data", "digits", "--objective", "pgd", "--eps", "8"], "8/255"),
 }
 
@@ -138,3 +148,55 @@ def test_probes_of_held_back_images_join_the_table(tmp_path, capsys):
     run_training(job(objective={"name": "n-fgsm", "eps": 0.1}, settings=settings), tmp_path / "held", device=CPU)
     said = capsys.readouterr().out
     assert "held PGD" in said and said.splitlines()[2].count("%") >= 4
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_another_start_in_the_folder_is_refused(trained, tmp_path):
+    """The weights that lie there are not what these would become."""
+    save_weights(build("lenet", 10, seed=9), tmp_path / "other.safetensors")
+    before = files(trained)
+    with pytest.raises(EscrimeError, match="started from other initial weights.*--out"):
+        run_training(job(weights=str(tmp_path / "other.safetensors")), trained, device=CPU, quiet=True)
+    assert files(trained) == before
+
+
+def test_once_it_has_begun_nothing_older_passes_for_its_result(trained, tmp_path, monkeypatch):
+    folder = shutil.copytree(trained, tmp_path / "again")
+    (folder / "checkpoint" / "last.safetensors").unlink()
+    other = job(objective={"name": "fgsm-mixed", "eps": 0.1})
+
+    def killed(self, row):
+        add(self, row)
+        raise KeyboardInterrupt
+
+    add = Log.add
+    monkeypatch.setattr(Log, "add", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(other, folder, device=CPU, quiet=True)
+    assert not (folder / "weights.safetensors").exists() and not (folder / "training.json").exists()
+    monkeypatch.undo()
+    run_training(other, folder, device=CPU, quiet=True)
+    assert json.loads((folder / "training.json").read_text())["objective"]["eps"] == 0.1
+
+
+def test_a_refused_training_writes_nothing_for_tensorboard(trained, tmp_path):
+    pytest.importorskip("tensorboard")
+    (tmp_path / "thesis.tex").write_text("mine")
+    for folder in (tmp_path, trained):
+        with pytest.raises(EscrimeError):
+            run_training(job(seed=3), folder, device=CPU, quiet=True, tensorboard=True)
+        assert not (folder / "tensorboard").exists()
+
+
+def test_metrics_that_someone_has_edited_come_back(trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "edited")
+    (folder / "metrics.csv").write_text("epoch;loss\n1;0,3\n")
+    (folder / "weights.safetensors").unlink()
+    run_training(job(), folder, device=CPU, quiet=True)
+    assert (folder / "metrics.csv").read_text() == (trained / "metrics.csv").read_text()
+    (folder / "metrics.csv").write_text("epoch;loss\n1;0,3\n")
+    Log(Display(quiet=True), RunFolder(folder), 3).add({"epoch": 2, "loss": 0.5})
+    assert (folder / "metrics.csv").read_text() == "epoch,loss\n2,0.5\n"

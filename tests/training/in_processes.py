@@ -32,6 +32,13 @@ def plain():
         return nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(8 * 3 * 3, 4))
 
 
+def spare():
+    """With a parameter that no loss reaches."""
+    model = plain()
+    model[0].spare = nn.Parameter(torch.ones(3))
+    return model
+
+
 def ours(model, images, labels, context):
     return context.loss(model, images, labels, clean=len(images))
 
@@ -45,6 +52,7 @@ def partly(model, images, labels, context):
 RUNS = {
     "plain": (plain, ours, dict(epochs=3, batch_size=7, learning_rate=0.05)),
     "trades": (plain, objective("trades", eps=0.05), dict(epochs=2, batch_size=7, clip_gradient=0.5)),
+    "spare": (spare, ours, dict(epochs=1, batch_size=8, weight_decay=0.1, learning_rate=0.1)),
     "partly": (plain, partly, dict(epochs=1, batch_size=22)),
     "batchnorm": (make_network, objective("fgsm-mixed", eps=0.05), dict(epochs=3, batch_size=8, ema=0.5, augment="flip")),
     "watched": (

@@ -49,7 +49,8 @@ def test_convolutions_of_the_same_tensor_run_together(image_set, monkeypatch):
         calls.clear()
         settings = TrainSettings(epochs=3, batch_size=22, channels_last=channels_last)
         model = fit(Branches(), image_set(), objective("fgsm-mixed", eps=0.1), settings=settings).model
-        assert len(calls) == (2 + 3 * 2 if channels_last else 2 + 3 * 4)  # one look at the classes; then crafting and training
+        # One look at the memory format, one at the classes; then crafting and training.
+        assert len(calls) == (2 + 2 + 3 * 2 if channels_last else 2 + 3 * 4)
         assert not any("forward" in vars(layer) for layer in model.modules())
         found[channels_last] = weights(model)
     for name, tensor in found[True].items():
@@ -178,7 +179,8 @@ def test_batchnorm_is_updated_once_per_step(network, image_set):
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_images_are_exactly_those_of_the_set(image_set, channels_last):
     data, rows = image_set(), np.array([5, 0, 5, 21])
-    feed = Feed(data, torch.device("cpu"), channels_last)
+    feed = Feed(data, torch.device("cpu"))
+    feed.layout = torch.channels_last if channels_last else torch.contiguous_format
     pixels, labels = feed.pixels(rows)
     images = feed.floats(pixels)
     assert torch.equal(images, data.batch(rows)[0]) and torch.equal(labels, data.batch(rows)[1])
@@ -262,7 +264,7 @@ def test_divergence_is_noticed_within_fifty_steps(network, image_set):
         (dict(model=nn.Flatten()), "no parameter to train"),
         (dict(model=nn.Conv2d(3, 4, 3)), r"returns \(1, 4, 6, 6\)"),
         (dict(model=nn.Sequential(nn.Flatten(), nn.Linear(192, 3))), "class 3, but the model has 3 classes"),
-        (dict(evaluate_on="digits"), "data are a str"),
+        (dict(evaluate_on="digits"), "images of evaluate_on are a str"),
         (dict(evaluate_eps=2), "2/255"),
     ],
 )

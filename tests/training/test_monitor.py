@@ -117,7 +117,7 @@ def test_keep_says_which_weights_the_model_holds(network, image_set, tmp_path, s
         result = ends[keep] = fit(network(), image_set(), objective("pgd", steps=1), **run)
         assert result.best_epoch == 3 and result.history.probe_pgd.tolist() == [row[2] for row in OVERFITS]
         assert len(result.warnings) == 1 and "robust overfitting" in result.warnings[0]
-        assert sorted(path.name for path in (tmp_path / keep).iterdir()) == ["best.safetensors", "last.safetensors"]
+        assert sorted(path.name for path in (tmp_path / keep).iterdir()) == [".lock", "best.safetensors", "last.safetensors"]
         assert bits(load_weights(network(), tmp_path / keep / "best.safetensors").state_dict()) == bits(result.best_weights)
     best, last = (bits(ends[keep].model.state_dict()) for keep in ("best", "last"))
     assert best == bits(ends["best"].best_weights) == bits(ends["last"].best_weights) != last
@@ -194,7 +194,7 @@ def test_a_kill_between_the_two_files_loses_nothing(network, image_set, tmp_path
     resumed = fit(network(), image_set(), "fgsm-mixed", **run)
     assert resumed.best_epoch == 3 and bits(resumed.model.state_dict()) == bits(whole.model.state_dict())
     assert bits(load_weights(network(), tmp_path / "best.safetensors").state_dict()) == bits(whole.best_weights)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.safetensors", "last.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "best.safetensors", "last.safetensors"]
 
 
 def test_another_best_file_is_refused(network, image_set, tmp_path, scripted):

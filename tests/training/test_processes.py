@@ -51,7 +51,7 @@ def test_all_return_the_same_weights_and_history(name, both):
     assert first["best"][0] == second["best"][0] and not second["best"][1]
 
 
-@pytest.mark.parametrize("name", ["plain", "trades"])
+@pytest.mark.parametrize("name", ["plain", "trades", "spare"])
 def test_the_weights_of_one_process(name, both):
     """Without BatchNorm, and although the parts of a batch of 7 are unequal."""
     result, _ = train(name, None)

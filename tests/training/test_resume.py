@@ -9,13 +9,15 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
 from safetensors import safe_open
 
 from escrime.errors import EscrimeError
-from escrime.training import TrainSettings, fit, objective
+from escrime.training import Objective, TrainSettings, fit, objective
 from escrime.training import checkpoint as checkpoint_module
 
 
@@ -93,7 +95,7 @@ def test_a_finished_run_is_not_repeated(network, image_set, tmp_path):
 def test_the_file_is_safetensors_with_json_and_nothing_beside_it(network, image_set, tmp_path):
     (tmp_path / ".last.safetensors.abc.partial").write_bytes(b"left by a killed run")
     fit(network(), image_set(), settings=settings({"ema": 0.5}), checkpoint=tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["last.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "last.safetensors"]
     with safe_open(tmp_path / "last.safetensors", framework="pt") as file:
         content, names = json.loads(file.metadata()["escrime"]), set(file.keys())
     assert content["epochs"] == EPOCHS and content["identity"]["learning_rate"] == 0.05
@@ -132,7 +134,7 @@ def test_another_runs_checkpoint_is_refused(network, image_set, tmp_path, change
     content = (tmp_path / "last.safetensors").read_bytes()
     with pytest.raises(EscrimeError, match=re.escape(words)) as error:
         run(**first | change)
-    assert "\n" not in str(error.value) and "another checkpoint folder" in str(error.value)
+    assert "\n" not in str(error.value) and "give another folder" in str(error.value)
     assert (tmp_path / "last.safetensors").read_bytes() == content
 
 
@@ -173,7 +175,7 @@ def test_a_full_disk_loses_nothing(network, image_set, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint_module, "save_file", full)
     with pytest.raises(EscrimeError, match="No space left.*continue after epoch 2"):
         fit(network(), image_set(), settings=settings({}), checkpoint=tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["last.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "last.safetensors"]
     resumed = fit(network(), image_set(), settings=settings({}), checkpoint=tmp_path)
     assert resumed.resumed == 2 and bits(resumed.model) == whole
 
@@ -187,7 +189,7 @@ def test_a_refusal_of_the_system_itself(network, image_set, tmp_path):
             fit(network(), image_set(), settings=settings({}), checkpoint=tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 SCRIPT = """
@@ -195,7 +197,7 @@ import sys
 from pathlib import Path
 from escrime.data import load
 from escrime.models import build
-from escrime.training import TrainSettings, fit, objective
+from escrime.training import Objective, TrainSettings, fit, objective
 model = build("wide_resnet_small", 10, seed=0)
 train = load("digits").train.limit(200)
 values = TrainSettings(epochs=12, batch_size=32, ema=0.99, schedule="one-cycle")
@@ -222,3 +224,76 @@ def test_killed_by_the_system(tmp_path):
     process.communicate()
     resumed = start("killed").communicate()[0].split()
     assert len(resumed) < len(expected) == 13 and resumed[-1] == expected[-1]
+
+
+class Scaled:
+    def __init__(self, scale):
+        self.scale = scale
+
+    def __call__(self, model, images, labels, context):
+        return self.scale * context.loss(model, images, labels, clean=len(images))
+
+
+def scaled(model, images, labels, context, scale):
+    return Scaled(scale)(model, images, labels, context)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighted(Objective):
+    weights: tuple = (1.0, 2.0)
+
+    def __call__(self, model, images, labels, context):
+        return context.loss(model, images, labels, clean=len(images))
+
+
+@pytest.mark.parametrize("make", [Scaled, lambda scale: partial(scaled, scale=scale)], ids=["object", "partial"])
+def test_an_objective_of_ones_own_with_other_settings_is_another_run(make, network, image_set, tmp_path):
+    fit(network(), image_set(), make(1.0), settings=settings({}), checkpoint=tmp_path)
+    assert fit(network(), image_set(), make(1.0), settings=settings({}), checkpoint=tmp_path).resumed == EPOCHS
+    with pytest.raises(EscrimeError, match="scale is .*1.0.*, here it is .*-9.0"):
+        fit(network(), image_set(), make(-9.0), settings=settings({}), checkpoint=tmp_path)
+
+
+def test_settings_that_json_writes_in_another_way_are_the_same(network, image_set, tmp_path):
+    for resumed in (0, EPOCHS):
+        assert fit(network(), image_set(), Weighted(), settings=settings({}), checkpoint=tmp_path).resumed == resumed
+    with pytest.raises(EscrimeError, match="weights is"):
+        fit(network(), image_set(), Weighted(weights=(1.0, 3.0)), settings=settings({}), checkpoint=tmp_path)
+
+
+def other_dropout(model):
+    model[3].p = 0.9
+
+
+def frozen(place):
+    return lambda model: model[place].requires_grad_(False)
+
+
+@pytest.mark.parametrize(
+    "first, then, words",
+    [
+        (lambda model: None, other_dropout, "architecture is"),
+        (frozen(0), frozen(4), "trained parameters is"),
+        (lambda model: None, None, "order of the data is"),
+    ],
+    ids=["dropout", "other layers frozen", "reordered"],
+)
+def test_a_network_or_data_changed_in_other_ways_are_another_run(first, then, words, network, image_set, tmp_path):
+    model, data = network(), image_set()
+    first(model)
+    fit(model, data, settings=settings({}), checkpoint=tmp_path)
+    model = network()
+    first(model)
+    if then is None:
+        data = data.select(list(range(len(data)))[::-1])
+    else:
+        model = network()
+        then(model)
+    with pytest.raises(EscrimeError, match=words):
+        fit(model, data, settings=settings({}), checkpoint=tmp_path)
+
+
+def test_another_start_is_refused_on_request(network, image_set, tmp_path):
+    fit(network(), image_set(), settings=settings({}), checkpoint=tmp_path)
+    with pytest.raises(EscrimeError, match="started from other initial weights .*give another folder"):
+        fit(network(seed=5), image_set(), settings=settings({}), checkpoint=tmp_path, same_start=True)

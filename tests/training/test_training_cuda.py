@@ -39,7 +39,7 @@ def test_every_objective_learns(name, precision, easy):
 
 
 def test_images_are_resident_and_exact(easy):
-    feed = Feed(easy, GPU, channels_last=True)
+    feed = Feed(easy, GPU)
     assert feed._resident.device == GPU
     rows = np.array([5, 0, 255])
     pixels, labels = feed.pixels(rows)

@@ -29,17 +29,16 @@ def fit_in_folder(
 ) -> FitResult:
     """Train `network` on `images` towards `goal`, in place. log: the name of its files in training/ and checkpoints/; weights:
     where they are written, with `about`, once they are complete."""
-    steps = -(-len(images) // settings.batch_size) * settings.epochs
 
     def told(row: dict) -> str:
         seen = f" train {row['accuracy']:.1%}" if row["accuracy"] == row["accuracy"] else ""  # NaN: no clean image was seen
         return f"epoch {row['epoch']}/{settings.epochs} loss {row['loss']:.3f}{seen}"
 
     def went(done: int, total: int) -> None:
-        advance(done=done)
+        advance(done=done, total=total)
         folder.lap()
 
-    with folder.stage(title), display.bar(title, steps) as advance:
+    with folder.stage(title), display.bar(title, None) as advance:
         result = fit(
             network,
             images,

@@ -1,6 +1,5 @@
 """The run folder: what it holds, who it belongs to, and one run at a time."""
 
-import fcntl
 import json
 import os
 import platform
@@ -17,12 +16,11 @@ from .. import __version__
 from ..data import ImageSet
 from ..errors import EscrimeError
 from ..evaluation.records import write_part
-from ..files import leftover, sweep, write_whole
+from ..files import LOCK, leftover, locked, sweep, write_whole
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "scipy", "safetensors")
 
 LAP_SECONDS = 10
-LOCK = ".lock"
 SUBFOLDERS = ("records", "checkpoints", "examples", "analysis", "training", "figures")
 
 
@@ -132,20 +130,9 @@ class RunFolder:
         write_part(frame, self / "records" / f"{key}.parquet")
         self.lap()
 
-    @contextmanager
     def lock(self):
-        """Refuse a second run in the same folder."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = open(self / LOCK, "w")
-        except OSError as error:
-            raise EscrimeError(f"{self.path} cannot be written ({error.strerror}); give another folder with --out.") from None
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise EscrimeError(f"another escrime run is working in {self.path}; wait for it or use --out.") from None
-            yield
+        """Within the block, a second run in the same folder is refused."""
+        return locked(self.path, "give another folder with --out")
 
 
 def about_images(test: ImageSet, train: ImageSet | None = None) -> dict:

@@ -1,6 +1,5 @@
 """`escrime harden`: adversarial fine-tuning of a user's model, and what it bought: before and after in one report."""
 
-import copy
 from functools import cached_property
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from .. import data
 from ..errors import EscrimeError
 from ..evaluation.cases import Case, Subject, as_cases
 from ..models import load_weights
+from ..models.prepare import copied
 from ..training import TrainSettings, objective
 from ..training.processes import Processes
 from .assess import Assessment, answer_in_folder
@@ -61,9 +61,10 @@ class Hardening(Assessment):
     @cached_property
     def hardened(self) -> nn.Module:
         """The model after its fine-tuning, from the folder where that is done."""
-        model, path = copy.deepcopy(self.model), self.folder / WEIGHTS
+        model, path = copied(self.model), self.folder / WEIGHTS
         if path.exists():
-            return load_weights(model, path).to(self.device).eval()
+            load_weights(model, path).eval()
+            return model
         result = fit_in_folder(
             self.folder,
             self.display,

@@ -3,8 +3,9 @@
 import csv
 import io
 import json
+import math
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from .. import __version__, data
 from ..errors import EscrimeError
 from ..files import sweep, write_whole
 from ..models import build, save_weights
-from ..training import TrainSettings, fit, objective
+from ..training import FitResult, TrainSettings, fit, objective
 from ..training.processes import Processes
 from .folder import RunFolder, hardware
 from .progress import Display
@@ -52,14 +53,17 @@ class Job:
     std: float | None = None
     seed: int = 0
 
-    def facts(self, dataset, device: torch.device, command: str) -> dict:
+    def facts(self, dataset, result: FitResult, device: torch.device, command: str) -> dict:
         """What the folder says of how its weights came to be."""
         return {
             "arch": self.arch,
             "data": {"name": self.data, "size": int(dataset.images.shape[-1]), "fingerprint": dataset.fingerprint},
             "classes": list(dataset.classes),
-            "objective": self.objective,
+            "objective": objective(**self.objective).as_dict(),
             "settings": self.settings.as_dict(),
+            "epochs": len(result.history),
+            "weights_of_epoch": result.epoch,
+            "warnings": result.warnings,
             "weights": self.weights,
             "seed": self.seed,
             "escrime": __version__,
@@ -86,6 +90,8 @@ def run_training(
     Errors: EscrimeError for unknown names and settings, unusable data, a folder that holds another training.
     """
     goal, team, folder = objective(**job.objective), Processes(device), RunFolder(out)
+    if tensorboard:
+        _summary_writer()
     display = Display(quiet=quiet or not team.first)
     if team.first:
         splits = _read(job, display)  # alone, so that images are decoded once per machine that shares the cache
@@ -105,32 +111,36 @@ def run_training(
     ).to(device)
     if team.count > 1:
         display.say(f"{team.count} processes share every batch of {job.settings.batch_size} images.")
-    with folder.lock() if team.first else nullcontext(), _writer(folder / "tensorboard", tensorboard and team.first) as board:
+    with folder.lock() if team.first else nullcontext():
         if team.first:
             if strangers := folder.strangers(WEIGHTS, METRICS, FACTS, "checkpoint", "tensorboard"):
                 raise EscrimeError(
                     f"{folder.path} holds something else than a training ({strangers[0]}); give another folder with --out."
                 )
             sweep(folder.path)
-        log = Log(display, folder / METRICS, job.settings.epochs, board)
-        result = fit(
-            model,
-            splits.train,
-            goal,
-            settings=job.settings,
-            checkpoint=folder / "checkpoint",
-            seed=job.seed,
-            device=device,
-            on_epoch=log.add if team.first else None,
-            evaluate_on=splits.test if len(splits.test) else None,
-        )
+        with Log(display, folder, job.settings.epochs, tensorboard) as log, display.bar(f"Train {job.arch}", None) as advance:
+            result = fit(
+                model,
+                splits.train,
+                goal,
+                settings=job.settings,
+                checkpoint=folder / "checkpoint",
+                seed=job.seed,
+                device=device,
+                on_batch=lambda done, total: advance(done=done, total=total),
+                on_epoch=log.add if team.first else None,
+                evaluate_on=splits.test if len(splits.test) else None,
+                same_start=True,
+            )
         if not team.first:
             return folder.path
-        log.write(result.history.to_dict("records"))
-        folder.write_json(FACTS, job.facts(splits.train, device, command))
-        # The last file: the training is complete when it exists.
-        about = {"arch": job.arch, "classes": list(splits.train.classes), "size": int(splits.train.images.shape[-1])}
-        save_weights(model, folder / WEIGHTS, about)
+        if result.resumed < len(result.history) or not (folder / WEIGHTS).exists():
+            log.write(result.history.to_dict("records"))
+            folder.write_json(FACTS, job.facts(splits.train, result, device, command))
+            # The last file: the training is complete when it exists.
+            size = int(splits.train.images.shape[-1])
+            about = {"arch": job.arch, "classes": list(splits.train.classes), "size": size, "epoch": result.epoch}
+            save_weights(model, folder / WEIGHTS, about)
     if result.resumed:
         display.say(f"{result.resumed} of {job.settings.epochs} epochs were found done.")
     for warning in result.warnings:
@@ -150,32 +160,35 @@ def _read(job: Job, display: Display) -> data.Splits:
         )
 
 
-@contextmanager
-def _writer(path: Path, wanted: bool):
-    """TensorBoard's SummaryWriter, or None."""
-    if not wanted:
-        yield None
-        return
+def _summary_writer():
+    """TensorBoard's class."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise EscrimeError("--tensorboard needs TensorBoard; install it with: pip install tensorboard.") from None
-    with SummaryWriter(path) as board:
-        yield board
+    return SummaryWriter
 
 
-class Log:
+class Log(ExitStack):
     """The table on the screen, a line per epoch, and the same rows in metrics.csv, written whole after each; on request
-    also on TensorBoard's `board`."""
+    also for TensorBoard."""
 
-    def __init__(self, display: Display, path: Path, epochs: int, board=None):
-        self.display, self.path, self.epochs, self.board = display, path, epochs, board
+    def __init__(self, display: Display, folder: RunFolder, epochs: int, tensorboard: bool = False):
+        super().__init__()
+        self.display, self.folder, self.epochs, self.tensorboard = display, folder, epochs, tensorboard
+        self.path, self.board = folder / METRICS, None
         self.rows: list[dict] = []
         self.started = time.monotonic()
 
     def add(self, row: dict) -> None:
         if not self.rows:
             self.first = int(row["epoch"])
+            if self.first == 1:
+                # Of a training whose checkpoint is gone: this one has begun, and is complete when they are there again.
+                for old in (WEIGHTS, FACTS):
+                    (self.folder / old).unlink(missing_ok=True)
+            if self.tensorboard:  # not before: until the first epoch the folder may turn out to be another's
+                self.board = self.enter_context(_summary_writer()(self.folder / "tensorboard"))
             self.rows = [old for old in self._written() if int(float(old["epoch"])) < self.first]
             probed = row.get("probe_pgd") == row.get("probe_pgd") and "probe_pgd" in row
             self.columns = COLUMNS | PROBES if probed else COLUMNS
@@ -200,23 +213,30 @@ class Log:
     def _written(self) -> list[dict]:
         if not self.path.exists():
             return []
-        with open(self.path, newline="") as file:
-            return list(csv.DictReader(file))
+        try:
+            with open(self.path, newline="", encoding="utf-8") as file:
+                return [row for row in csv.DictReader(file) if math.isfinite(float(row["epoch"]))]
+        except (ValueError, KeyError, TypeError, csv.Error):  # edited by someone; at the end it is written from the checkpoint
+            return []
 
 
 def _cell(value, form: str) -> str:
     return "" if value is None or value != value else form.format(float(value))
 
 
-def parse_settings(pairs: list[str]) -> dict[str, Any]:
-    """{"ema": 0.999, …} from ["ema=0.999", …]; values are JSON where they can be, text otherwise."""
-    settings = {}
+def parse_settings(pairs: list[str], said: dict[str, Any]) -> dict[str, Any]:
+    """{"ema": 0.999, …} from ["ema=0.999", …], beside what options of their own have `said` (None: nothing); values are JSON
+    where they can be, text otherwise."""
+    settings = {name: value for name, value in said.items() if value is not None}
     for pair in pairs:
         name, equals, value = pair.partition("=")
+        name = name.strip().replace("-", "_")
         if not equals or not name:
-            raise EscrimeError(f"--set {pair!r} is no setting; write NAME=VALUE, such as --set ema=0.999.")
+            raise EscrimeError(f"{pair!r} is no setting; write NAME=VALUE, such as --set ema=0.999.")
+        if name in settings:
+            raise EscrimeError(f"{pair!r} says anew what is {name} = {settings[name]!r} already; say it once.")
         try:
-            settings[name.strip().replace("-", "_")] = json.loads(value)
+            settings[name] = json.loads(value)
         except ValueError:
-            settings[name.strip().replace("-", "_")] = value
+            settings[name] = value
     return settings

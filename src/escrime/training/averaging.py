@@ -16,21 +16,24 @@ class Average:
     """
 
     def __init__(self, model: nn.Module, decay: float):
-        self.decay = decay
+        self.model, self.decay = model, decay
         everything = chain(model.named_parameters(), model.named_buffers())  # tied weights come once
-        self.live = {name: tensor.detach() for name, tensor in everything if tensor.is_floating_point()}
-        self.shadow = {name: tensor.clone() for name, tensor in self.live.items()}
-        self._lists = list(self.shadow.values()), list(self.live.values())
+        self.shadow = {name: tensor.detach().clone() for name, tensor in everything if tensor.is_floating_point()}
+
+    def _lists(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The average and what the model holds now: a model may put new tensors in place of its buffers."""
+        live = dict(chain(self.model.named_parameters(), self.model.named_buffers()))
+        return list(self.shadow.values()), [live[name].detach() for name in self.shadow]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move the average towards the weights after optimizer step `step` (from 0)."""
-        get_ema_multi_avg_fn(min(self.decay, (1 + step) / (10 + step)))(*self._lists, None)
+        get_ema_multi_avg_fn(min(self.decay, (1 + step) / (10 + step)))(*self._lists(), None)
 
     @torch.no_grad()
     def swap(self) -> None:
         """Exchange the model's weights and the average, bit for bit."""
-        for shadow, live in zip(*self._lists):
+        for shadow, live in zip(*self._lists()):
             kept = live.clone()
             live.copy_(shadow)
             shadow.copy_(kept)

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..errors import EscrimeError
 from ..files import whole
+from ..models.matching import overwrite
 from ..models.weights import read_safetensors
 from .checkpoint import write_tensors
 
@@ -56,4 +57,4 @@ class Best:
 
     def restore(self, model: nn.Module) -> None:
         """Put the weights into the model."""
-        model.load_state_dict(self.weights)
+        overwrite(model, self.weights)

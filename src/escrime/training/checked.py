@@ -28,8 +28,8 @@ class Checked:
 
 def check_choice(what: str, value: str, choices) -> str:
     """Return `value` if it is one of `choices`."""
-    if value not in choices:
-        raise EscrimeError(f"{what} {value!r} is unknown; use one of {', '.join(choices)}.{nearest(value, choices)}")
+    if not isinstance(value, str) or value not in choices:
+        raise EscrimeError(f"{what} {value!r} is unknown; use one of {', '.join(choices)}.{nearest(str(value), choices)}")
     return value
 
 

@@ -1,6 +1,7 @@
 """Everything needed to continue a training run, in one safetensors file written whole or not at all. No pickle.
 
-Tensors: "model.*" (weights and buffers), "optimizer.STATE.PARAMETER", "average.*" (with EMA). The metadata hold one
+Tensors: "model.*" (weights and buffers), "buffer.*" (those that the model keeps out of its state dict),
+"optimizer.STATE.PARAMETER", "average.*" (with EMA). The metadata hold one
 JSON text: which run it is (`identity`), how many epochs are done, and their records. Random numbers need no state:
 they are drawn from (seed, image id, epoch).
 """
@@ -18,27 +19,31 @@ from torch.optim import Optimizer
 
 from ..errors import EscrimeError
 from ..files import leftovers, whole
+from ..models.matching import overwrite
 from .averaging import Average
 
-FORMAT = 1
+FORMAT = 2
 LAST = "last.safetensors"
+ELSEWHERE = "give another folder (--out of a command), or delete that file to start again"
 
 
 @dataclass
 class Checkpoint:
     """The file of one run. `identity` is a flat dict of JSON values; a file with another one is refused.
 
-    `initial` is a hash of the weights the run starts from. A file that started from others is continued with a warning:
-    a script that does not seed its model could otherwise never resume.
+    `initial` is a hash of the weights the run starts from. A file that started from others is continued with a warning,
+    since a script that does not seed its model could otherwise never resume, or refused where the run is `strict`.
     """
 
     path: Path
     identity: dict
     initial: str = ""
+    strict: bool = False
 
     def save(self, model: nn.Module, optimizer: Optimizer, average: Average | None, epochs: int, history: list) -> None:
         """Write the state after `epochs` epochs. On failure the file that was there before is untouched."""
         tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+        tensors |= {f"buffer.{name}": buffer for name, buffer in _unsaved(model)}
         for name, parameter in _trainable(model):
             for key, value in optimizer.state.get(parameter, {}).items():
                 if isinstance(value, Tensor):
@@ -77,13 +82,14 @@ class Checkpoint:
         if content["format"] != FORMAT:
             raise EscrimeError(f"{self.path} was written by another version of escrime; delete it to start again.")
         if content["initial"] != self.initial:
-            warnings.warn(
-                f"{self.path} started from other initial weights than the model given here; its weights are used. "
-                "Delete it to start from the model's.",
-                stacklevel=3,
-            )
+            others = f"{self.path} started from other initial weights than the model given here"
+            if self.strict:
+                raise EscrimeError(f"{others}; {ELSEWHERE}.")
+            warnings.warn(f"{others}; its weights are used. Delete it to start from the model's.", stacklevel=4)
         self.initial = content["initial"]
-        model.load_state_dict(_under("model.", tensors))
+        overwrite(model, _under("model.", tensors))
+        for name, buffer in _unsaved(model):
+            buffer.copy_(tensors[f"buffer.{name}"])
         for name, parameter in _trainable(model):
             for key in {key.split(".", 2)[1] for key in tensors if key.startswith("optimizer.")}:
                 saved = tensors.get(f"optimizer.{key}.{name}")
@@ -102,7 +108,7 @@ class Checkpoint:
                 what = key.replace(".", " ").replace("_", " ")
                 raise EscrimeError(
                     f"{self.path} belongs to another training run: its {what} is {_short(there)}, "
-                    f"here it is {_short(here)}; choose another checkpoint folder, or delete the file to start again."
+                    f"here it is {_short(here)}; {ELSEWHERE}."
                 )
 
 
@@ -118,6 +124,12 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 def _trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def _unsaved(model: nn.Module) -> list[tuple[str, Tensor]]:
+    """Buffers that are registered as not persistent."""
+    kept = model.state_dict().keys()
+    return [(name, buffer) for name, buffer in model.named_buffers() if name not in kept]
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

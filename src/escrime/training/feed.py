@@ -10,22 +10,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data import ImageSet
 from ..errors import EscrimeError
 from ..randomness import generator
 
 
 class Feed:
-    """Batches of `data` (an ImageSet) on `device`."""
+    """Batches of `data` (an ImageSet) on `device`, in the memory format `layout`; `what` they are is said in errors."""
 
-    def __init__(self, data, device: torch.device, channels_last: bool = False):
-        if not all(hasattr(data, name) for name in ("images", "labels", "ids")):
+    def __init__(self, data, device: torch.device, what: str = "training data"):
+        if not isinstance(data, ImageSet):
             raise EscrimeError(
-                f"the training data are a {type(data).__name__}; give an ImageSet such as escrime.data.load('digits').train."
+                f"the {what} are a {type(data).__name__}; give an ImageSet such as escrime.data.load('digits').train."
             )
         if len(data.ids) == 0:
-            raise EscrimeError("the data hold no image; check the split or the limit.")
-        self.data, self.device = data, device
-        self.format = torch.channels_last if channels_last else torch.contiguous_format
+            raise EscrimeError(f"the {what} hold no image; check the split or the limit.")
+        self.data, self.device, self.what = data, device, what
+        self.layout = torch.contiguous_format
         # A tensor on the device divides exactly; by a Python number, a GPU would multiply with a rounded 1/255.
         self._full = torch.tensor(255.0, device=device)
         self._resident = None
@@ -42,9 +43,13 @@ class Feed:
             return self._resident[torch.from_numpy(rows).to(self.device, non_blocking=True)], labels
         return torch.from_numpy(np.ascontiguousarray(self.data.images[rows])).to(self.device), labels
 
+    def first(self, count: int) -> Tensor:
+        """The first `count` images, or as many as there are, as `floats` gives them."""
+        return self.floats(self.pixels(np.arange(min(count, len(self))))[0])
+
     def floats(self, pixels: Tensor) -> Tensor:
         """float32 in [0, 1], exactly as ImageSet.batch gives them, in the run's memory format."""
-        return pixels.to(torch.float32, memory_format=self.format).div_(self._full)
+        return pixels.to(torch.float32, memory_format=self.layout).div_(self._full)
 
 
 def epoch_order(count: int, seed: int, epoch: int, batch_size: int) -> Iterator[np.ndarray]:

@@ -1,6 +1,7 @@
 """Which run this is: what a checkpoint must agree with before it is continued."""
 
-from dataclasses import asdict, is_dataclass
+import json
+from functools import partial
 from hashlib import blake2b
 
 import torch
@@ -15,26 +16,43 @@ def identity(model: nn.Module, data, objective, settings: TrainSettings, seed: i
 
     Which weights are kept and whether an alarm stops the run are not part of it: they change no epoch.
     """
-    if hasattr(objective, "as_dict"):
-        fields = objective.as_dict()
-    else:
-        kind = objective if hasattr(objective, "__qualname__") else type(objective)
-        fields = {"name": f"{kind.__module__}.{kind.__qualname__}"}
-        fields |= {key: repr(value) for key, value in asdict(objective).items()} if is_dataclass(objective) else {}
+    fields = objective.as_dict() if hasattr(objective, "as_dict") else _described(objective)
     values = settings.as_dict()
     for name in ("on_overfitting", "keep", *(["probe_images"] if probed_eps(objective, settings) is None else [])):
         del values[name]
-    shapes = repr([(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()])
-    return {
+    shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    # torch's own layers show their settings, such as the rate of a dropout; others may show anything.
+    layers = [(name, repr(m)) for name, m in model.named_modules() if type(m).__module__.startswith("torch.nn.modules")]
+    layers = [(name, text) for name, text in layers if "\n" not in text]
+    found = {
         "objective": fields.pop("name"),
         **{f"objective.{key}": value for key, value in fields.items()},
         **values,
         "seed": seed,
-        "architecture": blake2b(shapes.encode(), digest_size=8).hexdigest(),
-        "trained_parameters": sum(parameter.requires_grad for parameter in model.parameters()),
+        "architecture": _hash(shapes + layers),
+        "trained_parameters": f"{len(trained)}, {_hash(trained)}",
         "number_of_training_images": len(data.ids),
-        "data": str(getattr(data, "fingerprint", "")),
+        "data": data.fingerprint,
+        "order_of_the_data": _hash(list(data.ids)),
     }
+    return json.loads(json.dumps(found, default=repr))  # as a file gives it back: a tuple is a list
+
+
+def _described(objective) -> dict:
+    """Name and settings of a callable that is no Objective."""
+    if isinstance(objective, partial):
+        inner = _described(objective.func)
+        return inner | {"arguments": list(map(repr, objective.args)), **{k: repr(v) for k, v in objective.keywords.items()}}
+    if hasattr(objective, "__qualname__"):
+        return {"name": f"{objective.__module__}.{objective.__qualname__}"}
+    kind, plain = type(objective), (bool, int, float, str, tuple, list)
+    settings = {key: repr(value) for key, value in getattr(objective, "__dict__", {}).items() if isinstance(value, plain)}
+    return {"name": f"{kind.__module__}.{kind.__qualname__}"} | settings
+
+
+def _hash(value) -> str:
+    return blake2b(repr(value).encode(), digest_size=8).hexdigest()
 
 
 def weights_digest(model: nn.Module) -> str:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from ..files import locked
 from ..models.kernels import Kernels
 from ..threat import epsilon
 from .alarms import PROBED
@@ -31,10 +32,10 @@ from .objectives import objective as named_objective
 from .probe import accuracies
 from .processes import Processes
 from .schedule import learning_rate
-from .session import pick_device, seed_dropout, session, training_mode
+from .session import own_generators, pick_device, seed_dropout, session, training_mode
 from .settings import TrainSettings
-from .setup import check, count_classes, last_good, make_optimizer, statistics
-from .watch import LossWatch
+from .setup import check, check_loss, count_classes, explained, last_good, make_optimizer, memory_format, statistics
+from .watch import LossWatch, finite_names
 
 COLUMNS = ("epoch", "loss", "accuracy", "adversarial_accuracy", "learning_rate", "seconds", "images_per_second")
 COLUMNS += PROBED
@@ -52,6 +53,7 @@ class FitResult:
         test_fgsm_accuracy, test_eps.
     resumed: epochs that were found done in the checkpoint.
     checkpoint: the file to resume from, or None; with a probe best.safetensors lies beside it.
+    epoch: whose weights the model holds, from 1.
     best_epoch: the epoch (from 1) of the highest probed PGD accuracy; None without a probe.
     best_weights: its weights (with EMA the averaged ones) by their names in the model's state_dict, on the CPU.
     warnings: sentences about catastrophic and robust overfitting; see alarms.py.
@@ -61,11 +63,13 @@ class FitResult:
     history: pd.DataFrame
     resumed: int = 0
     checkpoint: Path | None = None
+    epoch: int = 0
     best_epoch: int | None = None
     best_weights: dict[str, Tensor] | None = None
     warnings: list[str] = field(default_factory=list)
 
 
+@torch.inference_mode(False)
 def fit(
     model: nn.Module,
     data,
@@ -79,6 +83,7 @@ def fit(
     on_epoch: Callable[[dict], None] | None = None,
     evaluate_on=None,
     evaluate_eps: float | str | None = None,
+    same_start: bool = False,
 ) -> FitResult:
     """Train `model` in place on `data` (an ImageSet) to minimize `objective`.
 
@@ -90,7 +95,8 @@ def fit(
     after each step, on_epoch(record) after each epoch is saved. evaluate_on: an ImageSet on which clean and FGSM
     accuracy (at `evaluate_eps`, default the objective's ε, else 8/255) are measured after each epoch. With
     `probe_images` in the settings, an objective with an ε holds back images and watches for overfitting on them: see
-    TrainSettings and FitResult.
+    TrainSettings and FitResult. same_start: refuse a checkpoint that started from other weights than the model's; else its
+    weights are used, with a warning.
 
     Where torch.distributed is set up, as under torchrun, the processes share every batch: `batch_size` is that of all of
     them together (see processes.py). The first one probes, evaluates and writes; every one returns the same weights, but
@@ -104,9 +110,12 @@ def fit(
     check(model, objective, settings)
     seed = check_count("seed", seed, low=0)
     device = pick_device(model, device)
-    team = Processes(device)
-    feed = Feed(data, device, settings.channels_last)
-    probe = None if evaluate_on is None else Feed(evaluate_on, device, settings.channels_last)
+    team, feed = Processes(device), Feed(data, device)
+    layout = memory_format(model, feed, device) if settings.channels_last else torch.contiguous_format
+    feed.layout, probe = layout, None
+    if evaluate_on is not None:
+        probe = Feed(evaluate_on, device, "images of evaluate_on")
+        probe.layout = layout
     probe_eps = epsilon(getattr(objective, "eps", 8 / 255) if evaluate_eps is None else evaluate_eps)
     kept, monitor = np.arange(len(feed)), None
     if (eps := probed_eps(objective, settings)) is not None:
@@ -116,20 +125,24 @@ def fit(
     team.check(len(kept) // steps)
     keys, names = image_keys(seed, data.ids), parse_augment(settings.augment)
 
-    with session(model, device, settings.channels_last):
+    folder = None if checkpoint is None else Path(checkpoint).expanduser()
+    alone = locked(folder, "give another checkpoint folder") if folder is not None and team.first else nullcontext()
+    with alone, session(model, device, layout):
         classes = count_classes(model, feed)
+        if probe is not None:
+            count_classes(model, probe)
         team.same_weights(model)
-        kernels = Kernels(model).installed if settings.channels_last and device.type == "cpu" else ExitStack
+        kernels = Kernels(model).installed if layout == torch.channels_last and device.type == "cpu" else ExitStack
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = make_optimizer(parameters, settings, device)
         average = None if settings.ema is None else Average(model, settings.ema)
         averaged = average.in_place if average is not None else ExitStack  # the model holds what would be returned
-        saved = None
-        if checkpoint is not None:
+        saved, finite = None, finite_names(model)
+        if folder is not None:
             run = identity(model, data, objective, settings, seed)
-            saved = Checkpoint(Path(checkpoint).expanduser() / LAST, run, weights_digest(model))
+            saved = Checkpoint(folder / LAST, run, weights_digest(model), same_start)
         resumed, history = saved.load(model, optimizer, average) if saved else (0, [])
-        team.agree((resumed, len(feed)), "(epochs found done, images)")
+        team.agree((resumed, len(feed), data.fingerprint), "(epochs found done, images, their fingerprint)")
         if monitor is not None and team.first:
             with averaged():
                 monitor.resume(model, history, *((saved.path.with_name(BEST), saved.identity) if saved else (None, None)))
@@ -140,7 +153,8 @@ def fit(
             training_mode(model, settings.freeze_batchnorm)
             seed_dropout(device, seed, epoch, team.rank)
             draws, tally = Draws(keys, epoch), Tally()
-            watch = LossWatch(epoch + 1, last_good(saved, epoch))
+            good = last_good(saved, epoch)
+            watch = LossWatch(epoch + 1, finite, good)
             started = time.perf_counter()
             for index, rows in enumerate(epoch_order(len(kept), seed, epoch, settings.batch_size)):
                 weight, rows = team.weight(rows), kept[team.part(rows)]
@@ -152,10 +166,12 @@ def fit(
                     pixels = augment(
                         pixels, names, partial(draws.fractions, rows=rows), settings.crop_padding, settings.crop_area
                     )
-                with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"), kernels():
-                    loss = objective(model, feed.floats(pixels), labels, context)
                 optimizer.zero_grad(set_to_none=True)
-                (loss if weight == 1 else loss * weight).backward()
+                with explained(settings, good), kernels():  # backward too: checkpointed parts of a model run again there
+                    with torch.autocast(device.type, torch.bfloat16, settings.precision == "bfloat16", cache_enabled=False):
+                        loss = objective(model, feed.floats(pixels), labels, context)
+                    check_loss(loss, objective)
+                    (loss if weight == 1 else loss * weight).backward()
                 team.average_gradients(parameters)
                 if settings.clip_gradient is not None:
                     nn.utils.clip_grad_norm_(parameters, settings.clip_gradient)
@@ -166,7 +182,8 @@ def fit(
                     average.update(done)
                 watch.add(loss, len(rows), rate)
                 if on_batch is not None:
-                    on_batch(done + 1, settings.epochs * steps)
+                    with own_generators(device):
+                        on_batch(done + 1, settings.epochs * steps)
             watch.look()
             watch.check_weights(model)
             seconds = time.perf_counter() - started
@@ -189,7 +206,9 @@ def fit(
                 monitor.tell(history)
             if on_epoch is not None:
                 on_epoch(dict(record))
+        epoch = len(history)
         if monitor is not None and monitor.holds_best(history):
+            epoch = team.told(monitor.best.epoch)
             if team.first:
                 monitor.best.restore(model)
             team.same_weights(model)
@@ -197,6 +216,7 @@ def fit(
             average.swap()
     path, table = saved.path if saved else None, pd.DataFrame([dict.fromkeys(COLUMNS, math.nan) | record for record in history])
     if monitor is None:
-        return FitResult(model, table, resumed, path)
+        ignored = ['keep = "best" had no effect: an objective without ε is not probed; these are the last weights.']
+        return FitResult(model, table, resumed, path, epoch, warnings=ignored if settings.keep == "best" else [])
     best_epoch = team.told(monitor.best.epoch) or None
-    return FitResult(model, table, resumed, path, best_epoch, monitor.best.weights or None, monitor.sentences(history))
+    return FitResult(model, table, resumed, path, epoch, best_epoch, monitor.best.weights or None, monitor.sentences(history))

@@ -55,7 +55,7 @@ class Monitor:
     def tell(self, history: list[dict]) -> None:
         """Warn of catastrophic overfitting in the epoch in which it happens."""
         if history and overfitted(history, self.commonest) == history[-1]["epoch"]:
-            warnings.warn(self.sentences(history, finished=False)[0], stacklevel=3)
+            warnings.warn(self.sentences(history, finished=False)[0], stacklevel=4)
 
     def stops(self, history: list[dict]) -> bool:
         """Whether the run is over because of what `history` says."""

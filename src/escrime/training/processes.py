@@ -49,11 +49,14 @@ class Processes:
         """Put the mean over the processes in place of each gradient."""
         if not self.together:
             return
-        # Autograd leaves None where the loss did not reach; it may have in another process, whose part is different.
-        for parameter in parameters:
+        # Autograd leaves None where the loss did not reach; it may have in another process, whose part is different. Where it
+        # did in none, None stays: weight decay and momentum would move a parameter whose gradient is zero.
+        counts = self.total([parameter.grad is not None for parameter in parameters])
+        reached = [parameter for parameter, count in zip(parameters, counts, strict=True) if count]
+        for parameter in reached:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        self.average([parameter.grad for parameter in parameters])
+        self.average([parameter.grad for parameter in reached])
 
     @torch.no_grad()
     def average(self, tensors: Sequence[Tensor]) -> None:

@@ -1,6 +1,7 @@
 """What training borrows and gives back: the device, the global random generators, the memory format."""
 
 from contextlib import contextmanager
+from itertools import chain
 
 import torch
 from torch import nn
@@ -21,22 +22,27 @@ def pick_device(model: nn.Module, device: torch.device | str | None) -> torch.de
 
 
 @contextmanager
-def session(model: nn.Module, device: torch.device, channels_last: bool):
-    """The model on the device in the run's memory format; afterwards in evaluation mode, all else as it was."""
+def session(model: nn.Module, device: torch.device, layout: torch.memory_format):
+    """The model on the device in the memory format `layout`; afterwards in evaluation mode, all else as it was."""
     model.to(device)
-    kernels = [tensor for tensor in model.state_dict().values() if tensor.dim() == 4]
-    convert = channels_last and not all(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in kernels)
-    generators = [device.index] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=generators), torch.enable_grad():
-        if convert:
-            in_format(model, torch.channels_last)
+    tensors = [tensor for tensor in chain(model.parameters(), model.buffers()) if tensor.dim() == 4]
+    before = [tensor.is_contiguous() for tensor in tensors]
+    with own_generators(device), torch.enable_grad():
+        if layout == torch.channels_last:
+            in_format(model, layout)
         try:
             yield
         finally:
             model.zero_grad(set_to_none=True)
             model.eval()
-            if convert:
-                in_format(model, torch.contiguous_format)
+            for tensor, plain in zip(tensors, before):
+                if plain:
+                    tensor.data = tensor.data.contiguous()
+
+
+def own_generators(device: torch.device):
+    """Within the block the global generators of the CPU and the device may be drawn from; afterwards they are as they were."""
+    return torch.random.fork_rng(devices=[device.index] if device.type == "cuda" else [])
 
 
 def training_mode(model: nn.Module, freeze_batchnorm: bool) -> None:

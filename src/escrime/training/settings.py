@@ -49,7 +49,7 @@ class TrainSettings(Checked):
     crop_area: of "resized-crop", the smallest share of the image's area that is kept.
     freeze_batchnorm: keep BatchNorm on its running statistics and leave them as they are, which is right for
         pre-trained networks whose BatchNorm has been folded or whose new data are few.
-    channels_last: lay images and weights out as NHWC in memory, which convolutions run faster on.
+    channels_last: lay images and weights out as NHWC in memory, which convolutions run faster on, where the model runs so.
     precision: "float32" or "bfloat16" (see PRECISIONS).
     probe_images: how many training images an objective with an ε holds back (drawn by seed, each class in proportion) to
         measure clean, FGSM and PGD-10 accuracy at ε on after each epoch; 0: off. An objective without ε holds back none.
@@ -104,7 +104,7 @@ class TrainSettings(Checked):
         if self.keep == "best" and self.probe_images == 0:
             raise EscrimeError('keep = "best" needs images to judge by; set probe_images, such as 256, or keep = "last".')
         parse_augment(self.augment)
-        if isinstance(self.milestones, (str, int, float)):
+        if not isinstance(self.milestones, (list, tuple)):
             raise EscrimeError(f"milestones = {self.milestones!r}; give a list of fractions such as [0.5, 0.75].")
         points = tuple(check_number("milestones", point, above=0, high=1) for point in self.milestones)
         if list(points) != sorted(points):

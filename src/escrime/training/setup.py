@@ -1,13 +1,20 @@
 """What `fit` needs before and beside its loop: checks of what it was given, the number of classes, the optimizer."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedTensorMixin
 
 from ..errors import EscrimeError
+from ..models.first_call import in_format
+from ..models.prepare import copied
+from ..models.running import out_of_memory, refuse_inference_tensors
 from .averaging import Average
 from .checkpoint import Checkpoint
 from .feed import Feed
+from .session import own_generators
 from .settings import TrainSettings
 
 
@@ -21,20 +28,52 @@ def check(model, objective, settings) -> None:
         raise EscrimeError(f"settings are a {type(settings).__name__}; give escrime.training.TrainSettings(...).")
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise EscrimeError("the model has no parameter to train; set requires_grad on those that should learn.")
+    if any(isinstance(parameter, UninitializedTensorMixin) for parameter in model.parameters()):
+        raise EscrimeError("the model has lazy layers, whose sizes nobody knows yet; call it once on a batch of images.")
+    refuse_inference_tensors(model)
+    odd = [name for name, value in model.state_dict().items() if not isinstance(value, Tensor)]
+    if odd:
+        raise EscrimeError(f"{odd[0]!r} in the model's state_dict() is no tensor, and a checkpoint holds tensors only.")
+
+
+def memory_format(model: nn.Module, feed: Feed, device: torch.device) -> torch.memory_format:
+    """Channels-last where a copy of the model takes two images so in training mode: one that flattens by
+    `x.view(len(x), -1)`, as many do, runs in plain memory only."""
+    try:
+        trial = in_format(copied(model).to(device), torch.channels_last)
+    except EscrimeError:
+        return torch.contiguous_format
+    trial.train()
+    try:
+        with torch.no_grad(), own_generators(device):
+            trial(feed.first(2).contiguous(memory_format=torch.channels_last))
+    except Exception:  # what is wrong in any memory, training says
+        return torch.contiguous_format
+    return torch.channels_last
 
 
 def count_classes(model: nn.Module, feed: Feed) -> int:
-    """K, from the logits of one image; refuses labels that the model has no output for."""
+    """K, from the logits of the first image; refuses images that the model does not take, labels it has no output for."""
     model.eval()
-    with torch.no_grad():
-        logits = model(feed.floats(feed.pixels(np.zeros(1, dtype=np.int64))[0]))
+    images = feed.first(1)
+    try:
+        with torch.no_grad():
+            logits = model(images)
+    except EscrimeError:
+        raise
+    except Exception as error:  # whatever a model that was made for other images raises
+        size = " × ".join(map(str, images.shape[1:]))
+        raise EscrimeError(
+            f"the model fails on the first image of the {feed.what}, {size} in [0, 1] ({type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else ''}); resize the images, or mend the model."
+        ) from error
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise EscrimeError(f"the model returns {shape} for one image; a classifier returns logits (N, K).")
     highest = int(np.max(feed.data.labels))
     if highest >= logits.shape[1]:
         raise EscrimeError(
-            f"the data contain class {highest}, but the model has {logits.shape[1]} classes; "
+            f"the {feed.what} contain class {highest}, but the model has {logits.shape[1]} classes; "
             f"build it with {highest + 1} or more."
         )
     return logits.shape[1]
@@ -53,6 +92,31 @@ def statistics(model: nn.Module, average: Average | None) -> list[Tensor]:
     names = [name for name, buffer in model.named_buffers() if buffer.is_floating_point()]
     buffers = dict(model.named_buffers())
     return [buffers[name] for name in names] + ([average.shadow[name] for name in names] if average is not None else [])
+
+
+def check_loss(loss, objective) -> None:
+    """EscrimeError for what cannot be minimized."""
+    if isinstance(loss, Tensor) and loss.dim() == 0 and loss.requires_grad:
+        return
+    found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+    if isinstance(loss, Tensor) and loss.dim() == 0:
+        found = "a number without gradient"
+    raise EscrimeError(f"objective {objective!r} returned {found}; return the batch's mean loss, a scalar with a gradient.")
+
+
+@contextmanager
+def explained(settings: TrainSettings, last_good: str):
+    """Within the block, what a batch of this size cannot do is said in one sentence."""
+    try:
+        yield
+    except (RuntimeError, MemoryError, ValueError) as error:
+        if out_of_memory(error):
+            what = f"a batch of {settings.batch_size} images does not fit into memory; set a smaller batch_size"
+        elif "more than 1 value per channel" in str(error):
+            what = "one image leaves BatchNorm nothing to normalize with; set a larger batch_size, or freeze_batchnorm"
+        else:
+            raise
+        raise EscrimeError(f"{what} ({last_good}).") from error
 
 
 def last_good(saved: Checkpoint | None, epochs: int) -> str:

@@ -12,10 +12,13 @@ EVERY = 50  # steps between two looks
 
 
 class LossWatch:
-    """Collects the losses of epoch `epoch` (from 1) and stops the run at the first that is NaN or infinite."""
+    """Collects the losses of epoch `epoch` (from 1) and stops the run at the first that is NaN or infinite.
 
-    def __init__(self, epoch: int, last_good: str):
-        self.epoch, self.last_good = epoch, last_good
+    finite: names of what is finite in the model's state; a mask may hold infinity all along.
+    """
+
+    def __init__(self, epoch: int, finite: set[str], last_good: str):
+        self.epoch, self.finite, self.last_good = epoch, finite, last_good
         self.total, self.images, self.step = 0.0, 0, 0
         self._pending: list[tuple[Tensor, int, float]] = []
 
@@ -41,8 +44,7 @@ class LossWatch:
 
     def check_weights(self, model: nn.Module) -> None:
         """Refuse weights that the last step has ruined although its loss was finite: they must not be saved as good."""
-        floats = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
-        if not torch.stack([tensor.isfinite().all() for tensor in floats]).all():
+        if self.finite - finite_names(model):
             raise self._diverged("a weight became NaN or infinite", self._last_rate)
 
     def mean(self, total: Callable[[list[float]], list[float]] = list) -> float:
@@ -55,3 +57,12 @@ class LossWatch:
             f"training diverged: {what} at step {self.step} of epoch {self.epoch} (learning rate {rate:g}); "
             f"{self.last_good}. Lower learning_rate or set clip_gradient."
         )
+
+
+def finite_names(model: nn.Module) -> set[str]:
+    """Names of the floating-point tensors of the model's state that hold finite numbers only."""
+    floats = {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+    if not floats:
+        return set()
+    finite = torch.stack([tensor.isfinite().all() for tensor in floats.values()]).tolist()
+    return {name for name, good in zip(floats, finite) if good}
