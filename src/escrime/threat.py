@@ -4,6 +4,7 @@ Images are float32 in [0, 1], shape (N, C, H, W). ε is a fraction of the color 
 """
 
 import math
+from collections.abc import Iterable
 from fractions import Fraction
 
 import torch
@@ -19,6 +20,8 @@ def epsilon(value: float | int | str, norm: str = "linf") -> float:
 
     Errors: EscrimeError for anything that is not a finite number ≥ 0, and for l_inf above 1 (the whole color range).
     """
+    if isinstance(value, bool):
+        raise EscrimeError(f"ε = {value!r} is not a number; write 0.03 or '8/255'.")
     try:
         number = float(Fraction(value.replace(" ", ""))) if isinstance(value, str) else float(value)
     except ZeroDivisionError:
@@ -34,6 +37,19 @@ def epsilon(value: float | int | str, norm: str = "linf") -> float:
             f"ε = {value!r} is larger than the whole color range [0, 1]; if it counts 8-bit levels, write '{number:g}/255'."
         )
     return number
+
+
+def distinct(epsilons: Iterable[float]) -> list[float]:
+    """The first of each group of ε that agree to 9 digits, in the order given: results are looked up by ε rounded so.
+
+    Errors: EscrimeError for an ε above 0 and below 1e-9, which could not be told from 0.
+    """
+    first: dict[float, float] = {}
+    for eps in epsilons:
+        if 0 < eps < 1e-9:
+            raise EscrimeError(f"ε = {eps!r} is too small to be told from 0; use 0, or at least 1e-9.")
+        first.setdefault(round(eps, 9), eps)
+    return [*first.values()]
 
 
 def check_norm(norm: str) -> str:

@@ -43,6 +43,13 @@ def test_an_honest_model_raises_no_alarm(linear, few):
     assert verdict.believe and "no check objects" in verdict.sentence and f"{verdict.n} images" in verdict.sentence
 
 
+def test_where_a_stronger_attack_found_no_more_none_was_run_on_every_image(linear, few):
+    """On a linear model a single step is the best there is."""
+    found = evaluate(linear, few, FGSM(0.1), checks=QUICK)
+    assert set(found.records["attack"]) == {"FGSM"}
+    assert found.verdicts[0].believe and "tried on some of the images and found no more" in found.verdicts[0].sentence
+
+
 @pytest.mark.parametrize("doublings, said", [(0, "note"), (1, "passed")])
 def test_what_was_not_tried_has_not_passed(linear, few, doublings, said):
     found = evaluate(linear, few, [PGD(0.1, steps=10)], checks=replace(QUICK, images=16, doublings=doublings))

@@ -238,3 +238,68 @@ def test_torchrun_gives_the_rows_of_one_process(weights, pictures, tmp_path):
     keys = ["attack", "eps", "image"]
     one, two = (read_records(tmp_path / name).sort_values(keys, ignore_index=True) for name in ("one", "two"))
     pd.testing.assert_frame_equal(one, two)
+
+
+MASKED = """
+import os
+import torch
+from escrime.models import load_model
+
+class Masked(torch.nn.Module):
+    size = 8
+    classes = ("ant", "bee", "cat")
+
+    def __init__(self):
+        super().__init__()
+        self.network = load_model(os.environ["NETWORK"]).model
+        with torch.no_grad():
+            next(self.network.parameters()).mul_(float(os.environ.get("WEIGHTS", "1")))
+
+    def forward(self, x):
+        return float(os.environ.get("CODE", "1")) * self.network((x * 64).round() / 64)
+"""
+
+
+@pytest.fixture
+def masked(weights, tmp_path, monkeypatch):
+    """A model that hides its gradients, so that the checks call for a stronger attack on every image."""
+    (tmp_path / "mine.py").write_text(MASKED)
+    monkeypatch.setenv("NETWORK", str(weights))
+    return f"{tmp_path / 'mine.py'}:Masked"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_a_budget_left_open_is_judged_by_the_same_attacks(masked, pictures, tmp_path):
+    asked = dict(attacks=("FGSM",), limit=80)
+    part = assess(Question(masked, str(pictures), ("0.05",), **asked, budget=1e-6), tmp_path / "run", device=CPU, quiet=True)
+    verdict = lambda run: json.loads((run.folder / "verdict.json").read_text())[0]  # noqa: E731
+    assert verdict(part)["n"] == 64
+    done = assess(Question(masked, str(pictures), ("0.05",), **asked), tmp_path / "run", device=CPU, quiet=True)
+    assert verdict(done)["n"] == 80
+    lost = sorted((done.folder / "records").glob("*stronger--00001.parquet"))
+    (lost[0]).unlink()
+    again = assess(Question(masked, str(pictures), ("0.05",), **asked), tmp_path / "run", device=CPU, quiet=True)
+    assert lost[0].exists() and verdict(again) == verdict(done)
+    times = {path: path.stat().st_mtime_ns for path in (again.folder / "checks").iterdir()}
+    assess(Question(masked, str(pictures), ("0.05",), **asked), tmp_path / "run", device=CPU, quiet=True)
+    assert times == {path: path.stat().st_mtime_ns for path in (again.folder / "checks").iterdir()}
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("changed, what", [("WEIGHTS", "weights"), ("CODE", "answers")])
+def test_a_model_that_has_changed_does_not_get_the_old_answer(changed, what, masked, pictures, tmp_path, monkeypatch):
+    question = Question(masked, str(pictures), ("0.05",), attacks=("FGSM",), limit=12)
+    assess(question, tmp_path / "run", device=CPU, quiet=True)
+    before = (tmp_path / "run" / "verdict.json").read_bytes()
+    assess(question, tmp_path / "run", device=CPU, quiet=True)
+    monkeypatch.setenv(changed, "0.8")
+    with pytest.raises(EscrimeError, match=f"when it had other {what}; give another folder with --out"):
+        assess(question, tmp_path / "run", device=CPU, quiet=True)
+    assert (tmp_path / "run" / "verdict.json").read_bytes() == before
+
+
+def test_epsilons_that_agree_to_nine_digits_are_one():
+    question = Question("lenet", "photos", ("8/255", "0.031372549", "4/255"))
+    assert question.epsilons == (8 / 255, 4 / 255)
+    with pytest.raises(EscrimeError, match="too small to be told from 0"):
+        Question("lenet", "photos", ("1e-10",))

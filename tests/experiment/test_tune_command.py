@@ -107,6 +107,19 @@ def test_a_folder_answers_one_question(change, said, tuned, lenet):
         call("--model", lenet, "--data", "digits", "--out", tuned[1], *SMALL, *change)
 
 
+def test_other_weights_in_the_same_file_do_not_get_the_old_answer(lenet, tuned):
+    path, out = lenet.removeprefix("lenet@"), tuned[1]
+    before, answer = open(path, "rb").read(), (out / "tune.json").read_bytes()
+    try:
+        classes = [str(digit) for digit in range(10)]
+        save_weights(escrime.build("lenet", classes=10, seed=5), path, {"classes": classes, "size": 8})
+        with pytest.raises(EscrimeError, match="when it had other weights"):
+            call("--model", lenet, "--data", "digits", "--out", out, *SMALL)
+    finally:
+        open(path, "wb").write(before)
+    assert (out / "tune.json").read_bytes() == answer
+
+
 def test_an_interrupted_folder_goes_on(tuned, lenet, tmp_path, monkeypatch):
     """The measured slices are read; only the validation is made again, and says the same."""
     out = tmp_path / "run"

@@ -115,3 +115,14 @@ def test_records_written_without_preliminary_are_reported(builder, tmp_path):
     assert len(draw_report(folder)) > 2
     run = read_run(folder)
     assert [p.value for p in run.envelope(run.sweep("net", "none", "white-box", "FGSM")).points()] == [1.0, 0.5, 0.5]
+
+
+def test_a_damaged_file_says_what_to_do(builder, tmp_path):
+    from escrime.report.run import load_arrays, read_json
+
+    (tmp_path / "net.npz").write_bytes(b"PK\x03\x04 and then nothing")
+    with pytest.raises(EscrimeError, match="net.npz cannot be read .*it will be rebuilt"):
+        load_arrays(tmp_path / "net.npz")
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(EscrimeError, match="manifest.json cannot be read .*restore it, or run the experiment again in another"):
+        read_json(tmp_path / "manifest.json")

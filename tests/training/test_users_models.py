@@ -183,7 +183,7 @@ CASES = {
     "state": (lambda data: dict(model=nn.Sequential(nn.Flatten(), WithExtraState(192, 4))), "_extra_state' .* is no tensor"),
     "inference": (lambda data: dict(model=made_in_inference_mode()), "made under torch.inference_mode"),
     "a vector": (lambda data: dict(objective=returns(lambda loss: loss[None])), r"returned a tensor of shape \(1,\)"),
-    "a float": (lambda data: dict(objective=returns(float)), "returned a float"),
+    "a float": (lambda data: dict(objective=returns(lambda loss: float(loss.detach()))), "returned a float"),
     "detached": (lambda data: dict(objective=returns(lambda loss: loss.detach())), "a number without gradient"),
     "one image": (lambda data: dict(settings=TrainSettings(batch_size=1), flat=True), "one image leaves BatchNorm"),
 }

@@ -20,9 +20,10 @@ from ..evaluation.effort import Effort
 from ..evaluation.engine import evaluate_parts, step_of
 from ..evaluation.images import PART, Images, Source
 from ..models import Loaded, load_model
-from ..models.running import check_logits
+from ..models.running import check_logits, no_trace
 from ..models.specs.black_box import Asked
-from ..randomness import key
+from ..randomness import key, row_keys
+from ..training.identity import weights_digest
 from ..training.processes import Processes
 from .checking import check, finish_checks
 from .folder import RunFolder, about_images
@@ -33,6 +34,7 @@ LOOK = 64  # images that tell whether the model was loaded and fed rightly
 EFFORT = Effort(images=64, steps=50, queries=500, draws=200, eot=4, doublings=1)
 QUICK = Effort(images=24, steps=20, queries=200, draws=50, eot=2, doublings=0)  # within a budget
 FOR_CHECKS = 0.2  # of a budget
+KNOWN_BY = 16  # images whose answers tell a model from another
 
 
 class Assessment:
@@ -137,6 +139,33 @@ class Assessment:
     def source(self) -> Source:
         return Source(self.test, self.device)
 
+    @cached_property
+    def identity(self) -> dict:
+        """What tells the model from another under the same name: a hash of its weights, and mean, spread and maximum of its
+        logits for a few images; None for what a model has not, or answers differently each time."""
+        images = self.source.few(KNOWN_BY, self.question.seed).pixels
+        keys = [(self.question.seed, row, "identity") for row in range(len(images))]
+
+        def answers() -> list:
+            with torch.no_grad(), no_trace(self.model, self.device), row_keys(keys):
+                logits = check_logits(self.model(images.clone()), images).double()
+            return torch.stack([logits.mean(1), logits.std(1), logits.amax(1)], dim=1).cpu().tolist()
+
+        model, found = self.loaded.model, answers()
+        return {
+            "weights": weights_digest(model) if isinstance(model, nn.Module) else None,
+            "answers": found if alike(found, answers()) else None,
+        }
+
+    def refuse_another_model(self, old: dict) -> None:
+        """EscrimeError where the `identity` that a folder holds is another's."""
+        for what, value in self.identity.items():
+            if old.get(what) is not None and value is not None and not alike(old[what], value):
+                raise EscrimeError(
+                    f"{self.folder.path} was made with {self.question.model} when it had other {what}; "
+                    "give another folder with --out, or delete this one."
+                )
+
     def look(self) -> None:
         """Refuse to spend an hour on a model that was loaded or fed wrongly."""
         images = self.source.few(LOOK, self.question.seed)
@@ -214,6 +243,14 @@ class Assessment:
                 yield images
 
 
+def alike(one, other) -> bool:
+    """Whether two hashes are the same, or two tables of logits the same but for another machine's rounding."""
+    if isinstance(one, str) or isinstance(other, str):
+        return one == other
+    one, other = torch.tensor(one), torch.tensor(other)
+    return one.shape == other.shape and torch.allclose(one, other, rtol=1e-3, atol=1e-3, equal_nan=True)
+
+
 def assess(
     question: Question,
     out: Path | str | None,
@@ -251,7 +288,8 @@ def answer_in_folder(run: Assessment, name: str, command: str) -> None:
     facts = {"arch": run.loaded.origin, "parameters": parameters, "stands_for": None, "threat": run.threat}
     with run.folder.lock():
         run.folder.prepare(name, settings, dataset, str(run.device), command, kind="evaluation")
-        run.folder.record_model(name, facts)
+        run.refuse_another_model(run.folder.manifest["models"].get(name, {}))
+        run.folder.record_model(name, facts | run.identity)
         run.team.wait()
         run.attack(name)
         with run.folder.stage("report"), run.display.bar("Draw the report", None):

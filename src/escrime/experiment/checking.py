@@ -2,6 +2,10 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
 
 from ..evaluation import read_records
 from ..evaluation.approach import Approaches
@@ -13,7 +17,7 @@ from ..evaluation.effort import Effort
 from ..evaluation.evaluation import probe
 from ..evaluation.images import PART, Images
 from ..evaluation.names import defense_name
-from ..evaluation.stronger import grounds, stronger_parts
+from ..evaluation.stronger import Ground, grounds, of_case, stronger_parts
 from ..evaluation.work import Passes, passes_of_check
 from ..files import write_whole
 from .folder import RunFolder
@@ -51,18 +55,21 @@ def check(
     draws: int = 1,
     sample: Callable[[Case], frozenset | None] = lambda case: None,
 ) -> None:
-    """Examine every case that is not examined yet; findings in checks/, the stronger attack's rows in records/."""
+    """Examine every case that is not examined yet; findings in checks/, the stronger attack's rows in records/. A case that
+    was examined when fewer of its images had been attacked, or with less effort, or has lost rows since, is examined again."""
     places, records = folder / "checks", read_records(folder.path)
-    todo = {
-        places / f"{'--'.join(ground.case.name)}--{ground.norm}.json": ground for ground in grounds(cases, records, headline)
-    }
-    todo = {path: ground for path, ground in todo.items() if not path.exists()}
+    todo = {}
+    for ground in grounds(cases, records, headline):
+        path, basis = places / f"{'--'.join(ground.case.name)}--{ground.norm}.json", _basis(ground, records, effort)
+        if not _complete(folder, path, basis):
+            todo[path] = ground, basis
     if not todo:
         return
     places.mkdir(exist_ok=True)
     with folder.stage(title), display.bar(title, len(todo)) as advance:
-        for path, ground in todo.items():
+        for path, (ground, basis) in todo.items():
             findings, stages = probe(ground, approaches, records, effort, seed)
+            parts = []
             for part, frame in stronger_parts(
                 ground,
                 stages,
@@ -71,19 +78,44 @@ def check(
                 records,
                 seed=seed,
                 draws=draws,
-                finished=lambda key: (folder / "records" / f"{key}.parquet").exists(),
+                finished=lambda key, parts=parts: parts.append(key) or _rows(folder, key).exists(),
                 epsilons=[ground.eps],
                 sample=sample(ground.case),
             ):
                 folder.write_records(part.key, frame)
             # Last, for what it stands for is complete when it exists.
-            write_whole(path, json.dumps([finding.as_dict() for finding in findings], indent=2, ensure_ascii=False) + "\n")
+            found = {**basis, "parts": parts, "findings": [finding.as_dict() for finding in findings]}
+            write_whole(path, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
             advance(note=defense_name(ground.case.subject.defense))
+
+
+def _rows(folder: RunFolder, key: str) -> Path:
+    return folder / "records" / f"{key}.parquet"
+
+
+def _basis(ground: Ground, records: pd.DataFrame, effort: Effort) -> dict:
+    """What an examination stands on: how many images, and how hard it looks."""
+    return {"images": int(of_case(records, ground.case)["image"].nunique()), "effort": asdict(effort)}
+
+
+def _complete(folder: RunFolder, path: Path, basis: dict) -> bool:
+    """Whether the case was examined on this basis, and all that the stronger attack wrote because of it is there."""
+    if not path.exists():
+        return False
+    old = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(old, list):  # of an escrime that did not say
+        return True
+    return {name: old[name] for name in basis} == basis and all(_rows(folder, key).exists() for key in old["parts"])
+
+
+def _findings(path: Path) -> list[Finding]:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return [Finding(**row) for row in (found if isinstance(found, list) else found["findings"])]
 
 
 def finish_checks(folder: RunFolder, about_data: list[Finding], headline: float) -> None:
     """checks.json and verdict.json, from the examinations, what was found `about_data`, and the records."""
-    found = [Finding(**row) for path in sorted((folder / "checks").glob("*.json")) for row in json.loads(path.read_text())]
+    found = [finding for path in sorted((folder / "checks").glob("*.json")) for finding in _findings(path)]
     records = read_records(folder.path)
     findings = in_order([*about_data, *found, *record_findings(records)])
     folder.write_json("checks.json", [finding.as_dict() for finding in findings])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .. import attacks as known
 from ..errors import EscrimeError, nearest
-from ..threat import check_norm, epsilon
+from ..threat import check_norm, distinct, epsilon
 
 ATTACKS: dict[str, Callable] = {
     "FGSM": known.FGSM,
@@ -49,7 +49,7 @@ class Question:
 
     def __post_init__(self):
         check_norm(self.norm)
-        object.__setattr__(self, "epsilons", tuple(dict.fromkeys(epsilon(eps, self.norm) for eps in self.epsilons)))
+        object.__setattr__(self, "epsilons", tuple(distinct(epsilon(eps, self.norm) for eps in self.epsilons)))
         if not self.epsilons or min(self.epsilons) <= 0:
             raise EscrimeError(f"eps = {list(self.epsilons)}: give at least one ε above 0, such as 4/255.")
         if self.threat is not None and self.threat not in THREATS:

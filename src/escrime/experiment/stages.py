@@ -163,7 +163,8 @@ def evaluate(run: Run, model: str) -> None:
 
 def look_closer(run: Run, model: str, records, target: int) -> None:
     """Pictures for the figures, and the two measures behind claims C11 and C12."""
-    todo = [kind for kind in ("examples", "analysis") if not (run.folder / kind / f"{model}.json").exists()]
+    made = {"examples": (f"{model}.json", f"{model}.npz"), "analysis": (f"{model}.json",)}
+    todo = [kind for kind, names in made.items() if not all((run.folder / kind / name).exists() for name in names)]
     if not todo:
         return
     subjects = {subject.defense: subject.classifier for subject in run.subjects(model)}

@@ -52,6 +52,7 @@ def tune_model(
     if (folder / RESULT).exists():
         old = _read(folder)
         folder.refuse_another(old, identity)
+        run.refuse_another_model(old.get("identity", {}))
         if "verdict" in old:
             return folder, old
     elif folder.strangers():
@@ -60,7 +61,9 @@ def tune_model(
     with folder.lock():
         sweep(folder.path)
         if not (folder / RESULT).exists():
-            folder.write_json(RESULT, {"kind": "tuning", **provenance(str(device)), "command": command, **identity})
+            folder.write_json(
+                RESULT, {"kind": "tuning", **provenance(str(device)), "command": command, **identity, "identity": run.identity}
+            )
         start = time.monotonic()
         records = _measured(run, choosing, grid)
         measured = time.monotonic()
@@ -113,4 +116,6 @@ def _read(folder: RunFolder) -> dict:
     try:
         return json.loads((folder / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise EscrimeError(f"{folder / RESULT} cannot be read ({error}); delete it to start again.") from None
+        raise EscrimeError(
+            f"{folder / RESULT} cannot be read ({error}); restore it, or give another folder with --out."
+        ) from None

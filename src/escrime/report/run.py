@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -150,15 +151,16 @@ def read_json(path: Path):
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise EscrimeError(
-            f"{path} cannot be read ({error}); delete it and run the experiment again: it will be rebuilt."
-        ) from error
+        remedy = "delete it and run the experiment again: it will be rebuilt"
+        if path.name == "manifest.json":  # without it the folder is nobody's
+            remedy = "restore it, or run the experiment again in another folder"
+        raise EscrimeError(f"{path} cannot be read ({error}); {remedy}.") from error
 
 
 def load_arrays(path: Path):
     try:
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, BadZipFile) as error:
         raise EscrimeError(
             f"{path} cannot be read ({error}); delete it and run the experiment again: it will be rebuilt."
         ) from error

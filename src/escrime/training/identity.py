@@ -58,6 +58,6 @@ def _hash(value) -> str:
 def weights_digest(model: nn.Module) -> str:
     """Hash of all weights and buffers."""
     digest = blake2b(digest_size=8)
-    for tensor in model.state_dict().values():
+    for tensor in (value for value in model.state_dict().values() if isinstance(value, torch.Tensor)):
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -114,6 +114,8 @@ def _verdict(rows: pd.DataFrame, clean: float, findings: list[Finding], subset: 
         end = f"; it may be lower: {', '.join(dict.fromkeys(finding.id for finding in open_ones))}."
     elif not examined:
         end = "; nobody has looked for a stronger attack."
+    elif answered and {finding.id for finding in answered} == {"single-step-only"}:
+        end = "; stronger attacks were tried on some of the images and found no more."
     elif answered:
         end = "; the attacks that were asked for left more, and this is the stronger one's number."
     else:
