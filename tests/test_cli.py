@@ -1,9 +1,11 @@
 """The command line: one sentence on bad input, exit code ≠ 0, a traceback only with --debug."""
 
+import json
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -120,3 +122,20 @@ def test_an_unknown_target_is_refused_before_any_work(escrime, tmp_path):
     done = escrime("run", "mine.toml")
     assert done.returncode == 2 and "'eleven' is not a class of digits" in done.err
     assert not (tmp_path / "runs" / "mine" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("command", ["evaluate", "tune"])
+def test_json_stands_alone_on_stdout_whatever_the_work_prints(command, escrime, monkeypatch):
+    """A user's model that says "loading weights" must not spoil `--json | jq`."""
+    found = {"robust": {"accuracy": 0.5}}
+    run = SimpleNamespace(team=SimpleNamespace(first=True), folder=SimpleNamespace(write_json=lambda *_: None))
+
+    def work(*_, **__):
+        print("loading weights")
+        return run if command == "evaluate" else (Path("."), found)
+
+    monkeypatch.setattr("escrime.experiment.assess.assess", work)
+    monkeypatch.setattr("escrime.experiment.answer.answer", lambda _: found)
+    monkeypatch.setattr("escrime.experiment.tune.tune_model", work)
+    done = escrime(command, "--model", "m.py:load", "--data", "digits", "--eps", "0.1", "--device", "cpu", "--json")
+    assert done.returncode == 0 and json.loads(done.out) == found and "loading weights" in done.err

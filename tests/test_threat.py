@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from escrime.errors import EscrimeError
-from escrime.threat import check_images, check_labels, distance, epsilon, inside, linf_bounds, project
+from escrime.threat import check_images, check_labels, distance, distinct, epsilon, inside, linf_bounds, project
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,7 @@ def test_epsilon_reads_numbers_and_fractions(text, value):
         (float("nan"), "finite"),
         ("eight", "not a number"),
         (None, "not a number"),
+        (True, "not a number"),
     ],
 )
 def test_epsilon_refuses_by_name(value, said):
@@ -93,6 +94,13 @@ def test_l2_projection_stays_in_ball_and_box_and_keeps_what_is_inside(eps):
         ).max()
         <= eps
     )
+
+
+def test_epsilons_that_agree_to_nine_digits_are_one():
+    assert distinct([0.1, 8 / 255, 0.0, 0.031372549, 0.1 + 1e-12]) == [0.1, 8 / 255, 0.0]
+    assert distinct([1e-9, 0]) == [1e-9, 0]
+    with pytest.raises(EscrimeError, match="1e-10 is too small"):
+        distinct([0, 1e-10])
 
 
 def test_per_image_epsilon():

@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -222,16 +223,16 @@ def evaluate(
     question = Question(
         model, data, _split(eps), norm, threat, _split(attack), limit, size, time_left, seed, anyway, skip_unreadable
     )
-    with processes(device) as here:
+    with _prints_aside(json_), processes(device) as here:
         run = assess(question, out, device=here, command=_command(), quiet=json_)
         if not run.team.first:
             return
         found = answer(run)
         run.folder.write_json("answer.json", found)
-        if json_:
-            typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
-        else:
+        if not json_:
             show(run, found)
+    if json_:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
     if strict:
         _believed(run.folder.path)
     if fail_under is not None and found["robust"]["accuracy"] < fail_under:
@@ -271,13 +272,15 @@ def attack(
     from .threat import epsilon
 
     budget = None if eps is None else epsilon(eps)
-    for result in attack_photos(
-        photos, model, out, eps=budget, target=target, size=size, seed=seed, device=pick_device(device)
-    ):
-        typer.echo(json.dumps(asdict(result), ensure_ascii=False))
-        if not result.fooled:
-            reason = "it is the target already" if result.target == result.before else "no change within ε works"
-            typer.echo(f"{result.photo}: still {result.after}; {reason}.", err=True)
+    stdout = sys.stdout
+    with _prints_aside():
+        for result in attack_photos(
+            photos, model, out, eps=budget, target=target, size=size, seed=seed, device=pick_device(device)
+        ):
+            typer.echo(json.dumps(asdict(result), ensure_ascii=False), file=stdout)
+            if not result.fooled:
+                reason = "it is the target already" if result.target == result.before else "no change within ε works"
+                typer.echo(f"{result.photo}: still {result.after}; {reason}.", err=True)
 
 
 HARDEN_EXAMPLES = """Examples:
@@ -369,7 +372,8 @@ def tune(
         raise EscrimeError(f"--samples {samples!r} is no list of whole numbers; write 2,4,8,16.") from None
     grid = Grid(eps, _split(eps_max), copies, against, steps)
     question = Question(model, data, (eps,), limit=limit, size=size, seed=seed, anyway=anyway, skip_unreadable=skip_unreadable)
-    folder, result = tune_model(question, grid, out, device=pick_device(device), command=_command(), quiet=json_)
+    with _prints_aside(json_):
+        folder, result = tune_model(question, grid, out, device=pick_device(device), command=_command(), quiet=json_)
     if json_:
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
     else:
@@ -378,6 +382,11 @@ def tune(
 
 def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _prints_aside(json_: bool = True):
+    """What a user's model prints goes to stderr where stdout is for JSON alone."""
+    return redirect_stdout(sys.stderr) if json_ else nullcontext()
 
 
 def _believed(folder: Path) -> None:

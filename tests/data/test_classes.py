@@ -38,4 +38,27 @@ def test_a_mismatch_shows_both_lists():
     with pytest.raises(EscrimeError, match="class 'dog' that m does not know.*2 classes: cat, dog.*model's 3: cat, cow, hen"):
         labels_for(images(["cat", "dog"]), 3, ["cat", "cow", "hen"], None, "m")
     with pytest.raises(EscrimeError, match="'crane' could be class 0 or 2 of m"):
-        labels_for(images(["crane", "hen"]), 3, ["crane", "hen", "crane, machine"], None, "m")
+        labels_for(images(["crane", "hen"]), 3, ["crane, bird", "hen", "crane, machine"], None, "m")
+
+
+def test_this_very_name_comes_before_another_spelling_and_a_synonym():
+    assert labels_for(images(["A", "a"]), 2, ["a", "A"], None, "m").labels.tolist() == [1, 0, 1, 0]
+    assert labels_for(images(["crane", "hen"]), 3, ["Crane", "hen", "crane, machine"], None, "m").labels.tolist() == [
+        0,
+        1,
+        0,
+        1,
+    ]
+
+
+def test_accents_match_however_they_are_encoded():
+    """A folder from macOS writes é as two characters."""
+    for mine, models in (("cafe\u0301", "caf\u00e9"), ("Cafe\u0301_noir", "caf\u00e9 noir")):
+        assert labels_for(images([mine, "tea"]), 2, ["tea", models], None, "m").labels.tolist() == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_one_name_for_each_class(count):
+    for names, wnids in ((["cat", "dog", "emu"], None), (None, ("n01", "n02", "n03"))):
+        with pytest.raises(EscrimeError, match=f"m answers with {count} classes, but names 3 .*give it one name for each"):
+            labels_for(images(["cat", "dog"]), count, names, wnids, "m")

@@ -186,3 +186,9 @@ def test_float_pixels_are_refused_not_guessed(tmp_path):
 def test_a_file_that_cannot_be_opened_is_named(tmp_path):
     with pytest.raises(EscrimeError, match="absent.png.*cannot be opened"):
         read_image(tmp_path / "absent.png", 8)
+
+
+def test_a_16_bit_pgm_is_scaled_to_8_bits(tmp_path):
+    pixels = np.full((6, 6), 77 * 257, dtype=">u2")
+    (tmp_path / "a.pgm").write_bytes(b"P5 6 6 65535\n" + pixels.tobytes())
+    assert color_of(read_image(tmp_path / "a.pgm", 6)) == (77, 77, 77)

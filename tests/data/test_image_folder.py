@@ -2,12 +2,13 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from escrime import EscrimeError
-from escrime.data import load
+from escrime.data import load, load_to_judge
 
 
 def go(folder, **options):
@@ -244,3 +245,36 @@ def test_an_image_the_system_refuses_is_unreadable_until_it_may_be_read(pets, mo
         with pytest.raises(EscrimeError, match=r"2 of 10 .*cat/2.png' cannot be opened: Permission denied"):
             go(pets)
     assert len(go(pets).train) == 6
+
+
+def test_the_test_part_without_train_is_the_one_with_classes(pets, save_noise):
+    shutil.rmtree(pets / "train")
+    save_noise(pets / "test" / "unlabeled.png", 50)
+    found = load_to_judge(pets, 8)
+    assert found.classes == ("cat", "dog") and len(found) == 4
+    with pytest.raises(EscrimeError, match="has 'val' but no 'train'"):
+        go(pets)
+
+
+def test_parts_in_capitals_are_no_classes(pets):
+    for name in ("train", "val"):
+        (pets / name).rename(pets / name.title())
+    train, test = go(pets)
+    assert train.classes == ("cat", "dog") and (len(train), len(test)) == (6, 4)
+    assert load_to_judge(pets, 8).ids == test.ids
+    shutil.rmtree(pets / "Train")
+    assert load_to_judge(pets, 8).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("place", ["", "train/cat", "train/cat/0.png", "train/cat/more"])
+def test_a_name_that_is_not_utf8_is_refused(place, pets, save_noise):
+    bad = (pets / place).with_name(os.fsdecode(b"caf\xe9") + Path(place).suffix)
+    try:
+        if (pets / place).exists():
+            (pets / place).rename(bad)
+        else:
+            bad.mkdir()
+    except OSError:
+        pytest.skip("this file system knows UTF-8 only")
+    with pytest.raises(EscrimeError, match=r"caf\\xe9(.png)?' is not UTF-8.*rename it"):
+        go(pets if place else bad)

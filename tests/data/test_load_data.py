@@ -22,8 +22,8 @@ def test_datasets_are_described_in_a_line():
         ({"name": "digits", "size": "8"}, "size = '8'"),
         ({"name": "digits", "split": "training"}, "split = 'training'.* Did you mean 'train'?"),
         ({"name": "digits", "on_error": "ignore"}, "on_error = 'ignore'"),
-        ({"name": "digits", "folder": "somewhere"}, "built in.*leave out --data somewhere"),
-        ({"name": "folder"}, "needs to know where the images are; give --data"),
+        ({"name": "digits", "folder": "somewhere"}, "built in.*leave out --data somewhere .*--folder somewhere"),
+        ({"name": "folder"}, "needs to know where the images are; give --data .*--folder"),
     ],
 )
 def test_bad_options_are_one_clear_sentence(options, message):
@@ -32,17 +32,17 @@ def test_bad_options_are_one_clear_sentence(options, message):
 
 
 def test_a_folder_given_as_the_name_gets_the_right_advice(tmp_path):
-    with pytest.raises(EscrimeError, match="use 'folder' with --data"):
+    with pytest.raises(EscrimeError, match="use 'folder' with --data .*train.*--folder"):
         load(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["imagenette", "cifar10"])
 def test_absent_data_says_how_to_get_them(name):
-    with pytest.raises(EscrimeError, match=r"not on this machine.*--data DIR.*allow the download"):
+    with pytest.raises(EscrimeError, match=r"not on this machine.*--data DIR.*--folder DIR.*allow the download"):
         load(name)
 
 
 @pytest.mark.parametrize("name", ["imagenette", "cifar10", "folder"])
 def test_a_missing_folder_is_named(name, tmp_path):
-    with pytest.raises(EscrimeError, match="nowhere' does not exist"):
+    with pytest.raises(EscrimeError, match="nowhere' does not exist.*--data DIR.*--folder DIR"):
         load(name, folder=tmp_path / "nowhere")

@@ -1,6 +1,7 @@
 """`escrime attack`: pictures that fool the model as files, and nothing half-written where they cannot."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from escrime import EscrimeError, load_model
 from escrime.cli import app
 from escrime.data import read_image
 from escrime.experiment.eight_bits import whole_eps, whole_levels
+from escrime.experiment.photos import attack_photos
 
 
 def call(*arguments):
@@ -133,3 +135,90 @@ def test_wrong_input_writes_nothing(photo, more, said, weights, pictures, tmp_pa
     with pytest.raises(EscrimeError, match=said):
         call(*arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_no_photo_takes_the_files_of_another(weights, pictures, tmp_path):
+    """Not within a call, nor of an earlier one, whose lines stay; a photo attacked again replaces its own."""
+    folders, out = [tmp_path / name for name in "abcd"], tmp_path / "out"
+    photos = [folder / name for folder, name in zip(folders, ("0.png", "0.png", "0-2.png", "0.png"))]
+    for photo, kind in zip(photos, ("ant", "cat", "ant", "cat")):
+        photo.parent.mkdir()
+        photo.write_bytes((pictures / kind / "0.png").read_bytes())
+    more = ("--model", weights, "--eps", "20/255", "--out", out)
+    call(photos[0], photos[1], photos[2], photos[0], *more)
+    call(photos[3], *more)
+    call(photos[1], *more)
+    lines = {line["photo"]: line for line in map(json.loads, (out / "attacks.jsonl").read_text().splitlines())}
+    assert list(lines) == list(map(str, photos))
+    made = [lines[str(photo)]["adversarial"] for photo in photos]
+    assert [path.removeprefix(f"{out}/") for path in made] == [
+        f"{name}-adversarial.png" for name in ("0", "0-2", "0-2-2", "0-3")
+    ]
+    assert all(says(weights, path) == lines[str(photo)]["after"] for photo, path in zip(photos, made))
+    call(photos[1], *more, "--target", "cat")  # which it is: nothing to draw
+    assert sorted(path.name[: -len("-adversarial.png")] for path in out.glob("*-adversarial.png")) == ["0", "0-2-2", "0-3"]
+    call(photos[1], *more)
+    assert (out / "0-2-adversarial.png").exists() and (out / "0-2-side-by-side.png").exists()
+
+
+@pytest.mark.parametrize("name", ["x-adversarial.png", "x-side-by-side.png", "attacks.jsonl"])
+def test_a_file_of_the_users_is_not_overwritten(name, weights, pictures, tmp_path):
+    (tmp_path / "x.png").write_bytes((pictures / "ant" / "0.png").read_bytes())
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(EscrimeError, match=f"{name} .*another folder with --out"):
+        call(tmp_path / "x.png", "--model", weights, "--out", tmp_path)
+    assert (tmp_path / name).read_text() == "mine" and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "body, more, said",
+    [
+        ("x[:, :, 8].flatten(1)", (), r"mine.py:Box fails on an image of 3 × 8 × 8 .*IndexError.*--size"),
+        ("(x.flatten(1), x)", (), "returned a tuple .*logits"),
+        ("x.flatten(1)[:, :4]", (), "answers with 4 classes, but names 3 .*one name for each"),
+        ("x.flatten(1)[:, :3]", ("--target", "²"), "'²' is no class"),
+    ],
+)
+def test_an_unsuitable_model_is_one_sentence(body, more, said, pictures, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "class Box(torch.nn.Module):\n"
+        "    classes, size = ['ant', 'bee', 'cat'], 8\n"
+        f"    def forward(self, x):\n        return {body}\n"
+    )
+    with pytest.raises(EscrimeError, match=said):
+        call(pictures / "ant" / "0.png", "--model", f"{tmp_path}/mine.py:Box", "--out", tmp_path / "out", *more)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_photo_whose_name_is_not_utf8_is_refused(weights, pictures, tmp_path):
+    bad = tmp_path / os.fsdecode(b"caf\xe9.png")
+    try:
+        bad.write_bytes((pictures / "ant" / "0.png").read_bytes())
+    except OSError:
+        pytest.skip("this file system knows UTF-8 only")
+    for photo in (bad, tmp_path):
+        with pytest.raises(EscrimeError, match=r"caf\\xe9.png' is not UTF-8"):
+            list(attack_photos([photo], weights, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_model_prints_is_not_in_the_json(weights, pictures, tmp_path):
+    path = weights.partition("@")[2]
+    (tmp_path / "mine.py").write_text(
+        "import torch, escrime\n"
+        "print('loading weights')\n"
+        "class Loud(torch.nn.Module):\n"
+        "    classes, size = ['ant', 'bee', 'cat'], 8\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        f"        self.net = escrime.load_model('lenet@{path}').model\n"
+        "    def forward(self, x):\n"
+        "        print('forward')\n"
+        "        return self.net(x)\n"
+    )
+    result = call(
+        pictures / "ant" / "0.png", "--model", f"{tmp_path}/mine.py:Loud", "--out", tmp_path / "out", "--eps", "9/255"
+    )
+    assert json.loads(result.stdout)["before"] == "ant"
+    assert "loading weights" in result.stderr and "forward" in result.stderr

@@ -44,6 +44,22 @@ def test_the_paper_is_what_imagenette_runs():
         (("attacks", "fgsm", "epsilons"), [-0.1], "negative"),
         (("attacks", "fgsm", "epsilons"), [], "at least 1"),
         (("data", "limit"), 0, "greater than or equal to 1"),
+        (("data", "limit"), True, "data.limit = True"),
+        (("seed",), -1, "seed = -1: Input should be greater than or equal to 0"),
+        (("seed",), 2**64, "less than"),
+        (("defenses", "ppa", "eps_max"), True, "ε = True is not a number"),
+        (("attacks", "fgsm", "epsilons"), [True, False], "ε = True is not a number"),
+        (("attacks", "fgsm", "epsilons"), [0, 1e-10], "ε = 1e-10 is too small"),
+        (("attacks", "dgsm", "step_size"), float("inf"), "finite"),
+        (("models", "lenet", "head"), "foo", "'new' or 'slice'"),
+        (("defenses", "adversarial-training", "objective"), {}, "it needs a name"),
+        (("models", "lenet"), "lenet", "models.lenet = 'lenet': this is not a section"),
+        (("models", "a/b"), {"arch": "lenet"}, "a model cannot be called 'a/b'"),
+        (("models", "../x"), {"arch": "lenet"}, "a model cannot be called '../x'"),
+        (("models", "α"), {"arch": "lenet"}, "a model cannot be called 'α'"),
+        (("models", "a b"), {"arch": "lenet"}, "a model cannot be called 'a b'"),
+        (("models", ""), {"arch": "lenet"}, "a model cannot be called ''"),
+        (("models", "x" * 61), {"arch": "lenet"}, "at most 60 in all"),
     ],
 )
 def test_wrong_settings_are_named(raw, path, value, said):
@@ -54,6 +70,34 @@ def test_wrong_settings_are_named(raw, path, value, said):
     with pytest.raises(EscrimeError) as error:
         check_experiment(raw, "mine.toml")
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "section"),
+    [
+        ((), "training"),
+        (("models", "lenet"), "models.lenet.training"),
+        (("defenses", "adversarial-training"), "defenses.adversarial-training.training"),
+        (("defenses", "other-training", "pgd-training"), "defenses.other-training.pgd-training.training"),
+    ],
+)
+def test_training_that_cannot_be_is_named_by_its_section(raw, path, section):
+    raw["defenses"]["other-training"] = {"pgd-training": {"objective": {"name": "pgd", "eps": 0.1}}}
+    owner = raw
+    for part in path:
+        owner = owner[part]
+    owner["training"] = owner.get("training", {}) | {"epochs": 0}
+    with pytest.raises(EscrimeError) as error:
+        check_experiment(raw, "mine.toml")
+    assert str(error.value).startswith(f"mine.toml: {section}: epochs = 0; ")
+    assert "{" not in str(error.value) and "\n" not in str(error.value)
+
+
+def test_epsilons_that_the_report_cannot_tell_apart_are_one(raw):
+    raw["attacks"]["fgsm"]["epsilons"] = [0, "8/255", 0.031372549]
+    raw["attacks"]["dgsm"]["epsilons"] = [0.2, 0, "1/5"]
+    attacks = check_experiment(raw, "mine.toml").attacks
+    assert attacks.fgsm.epsilons == [0, 0.031372549] and attacks.dgsm.epsilons == [0, 0.2]
 
 
 def test_missing_sections_are_named(raw):
@@ -118,6 +162,22 @@ def test_another_architecture_joins_by_name():
 def test_wrong_options_are_named(raw, changes, said):
     with pytest.raises(EscrimeError, match=said):
         apply_changes(raw, changes)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "changes", "said"),
+    [
+        ({"data": "digits"}, {"limit": 5}, "data = 'digits' is not a section"),
+        ({"training": 3}, {"epochs": 2}, "training = 3 is not a section"),
+        ({"models": {"lenet": "lenet"}}, {"epochs": 2}, "models.lenet = 'lenet' is not a section"),
+        ({"models": {"lenet": {"training": 3}}}, {"epochs": 2}, "models.lenet.training = 3 is not a section"),
+        ({"defenses": {"other-training": {"pgd": 3}}}, {"adversarial_epochs": 2}, "other-training.pgd = 3 is not a section"),
+        ({"models": {}}, {"weights": ["a.pth"]}, "has no model to load them into"),
+    ],
+)
+def test_changes_of_what_is_no_section_are_refused(raw, wrong, changes, said):
+    with pytest.raises(EscrimeError, match=said):
+        apply_changes(raw | wrong, changes)
 
 
 def test_defenses_may_be_combined_and_other_recipes_compared():

@@ -15,6 +15,7 @@ from escrime.report.figures import draw_figures, examples, sweeps
 from escrime.report.figures.examples import scaled
 from escrime.report.figures.style import styled
 from escrime.report.interactive import chart
+from escrime.report.words import slug
 
 NAMES = ["fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "fig6-dgsm", "fig7", "fig7-dgsm", "fig8", "fig9"]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -188,12 +189,20 @@ def test_the_leak_free_curve_stands_beside_val(builder, tmp_path):
     assert {"undefended, white-box, n = 40", "undefended, leak-free images, white-box, n = 10"} <= set(found)
 
 
+def test_every_name_has_files_of_its_own():
+    names = ["α", "β", "model", "a b", "a-b", "a/b", "-a-b", "", "x" * 240, "x" * 241]
+    slugs = [slug(name) for name in names]
+    assert len({*slugs}) == len(names) and all(re.fullmatch(r"[A-Za-z0-9_.-]{1,69}", text) for text in slugs)
+    for name in ("lenet", "wide_resnet50_2", "a-b", "pgd-training.v2"):
+        assert slug(name) == name
+
+
 def test_odd_names_are_text_not_markup(builder, tmp_path):
     built = builder(20, classes=["$x^2$", "<b>bold</b>", "c", "d", "e & f"]).model("a b $net$")
     built.sweep("a b $net$", "none", "white-box", "DGSM", {0: 0.1, 0.01: 0.9})
     folder = built.write(tmp_path / "run")
     draw_report(folder)
-    assert "% predicted as “<b>bold</b>”" in texts(folder / "figures" / "fig5-a-b-net.svg")
+    assert "% predicted as “<b>bold</b>”" in texts(folder / "figures" / f"fig5-{slug('a b $net$')}.svg")
     assert "<b>" not in (folder / "report.html").read_text()
 
 

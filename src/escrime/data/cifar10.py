@@ -11,7 +11,7 @@ from .content import digest, fingerprint
 from .decode import DECODER, to_square
 from .download import download_into
 from .imageset import ImageSet
-from .listing import existing_folder
+from .listing import OPTION, existing_folder
 
 SIDE = 32
 
@@ -28,7 +28,7 @@ def read_cifar10(part: str, root: Path) -> ImageSet:
     except (RuntimeError, OSError) as error:
         raise EscrimeError(
             f"the CIFAR-10 files in {str(root / CIFAR10.base_folder)!r} are missing or damaged "
-            f"({str(error).split('.')[0]}); remove that folder and allow the download, or give another with --data DIR."
+            f"({str(error).split('.')[0]}); remove that folder and allow the download, or give another with {OPTION}."
         ) from None
     images = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
     ids = tuple(f"cifar10/{part}/{row:05d}" for row in range(len(images)))
@@ -68,8 +68,8 @@ def find_cifar10(folder, *, cache=None, download: bool = False) -> Path:
             existing_folder(place)
             raise EscrimeError(f"the folder {str(place)!r} holds no {name!r}; unpack CIFAR-10 there, or allow the download.")
         raise EscrimeError(
-            f"CIFAR-10 is not on this machine yet; give the folder that holds {name!r} with --data DIR, or allow the "
-            "download (download=True)."
+            f"CIFAR-10 is not on this machine yet; give the folder that holds {name!r} with {OPTION}, or "
+            "allow the download (download=True)."
         )
 
     def get(staging: Path) -> Path:

@@ -1,7 +1,8 @@
 """Which class of a model each class of a set of images is."""
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,15 +16,18 @@ SHOWN = 5  # names of a list in a message
 def labels_for(data: ImageSet, count: int, names: Sequence[str] | None, wnids: Sequence[str] | None, model: str) -> ImageSet:
     """`data` with its labels as indices into the `count` classes of a model, and the model's class names.
 
-    Classes are matched by WordNet id where the folders are named so and the model's are known, else by name: case, spaces,
-    hyphens and underscores do not count, and one of several synonyms ("tench, Tinca tinca") is enough. A model that names
-    no classes must have as many as the images, and is taken to count them in their order.
-    Errors: EscrimeError that shows both lists where a class of the images is not the model's, or could be two.
+    Classes are matched by WordNet id where the folders are named so and the model's are known, else by name, as
+    `places_of` does. A model that names no classes must have as many as the images, and is taken to count them in their
+    order.
+    Errors: EscrimeError that shows both lists where a class of the images is not the model's, or could be two; and for
+    another number of names than of classes.
     """
+    check_names(names, count, model)
+    check_names(wnids, count, model)
     if data.wnids and wnids:
-        index = _looked_up(data.wnids, {wnid: [place] for place, wnid in enumerate(wnids)}, data, wnids, model)
+        index = _looked_up(data.wnids, places_of(wnids), data, wnids, model)
     elif names:
-        index = _looked_up([plain(name) for name in data.classes], places_of(names), data, names, model)
+        index = _looked_up(data.classes, places_of(names), data, names, model)
     elif count == len(data.classes):
         index = list(range(count))
     else:
@@ -37,8 +41,16 @@ def labels_for(data: ImageSet, count: int, names: Sequence[str] | None, wnids: S
     return replace(data, labels=labels, classes=titles, wnids=tuple(wnids) if wnids else None, fingerprint=data.fingerprint)
 
 
-def _looked_up(keys: Sequence[str], known: dict[str, list[int]], data: ImageSet, names, model: str) -> list[int]:
-    found = [known.get(key, []) for key in keys]
+def check_names(names: Sequence[str] | None, count: int, model: str) -> None:
+    """Errors: EscrimeError where a model of `count` classes names more of them, or fewer."""
+    if names and len(names) != count:
+        raise EscrimeError(
+            f"{model} answers with {count} classes, but names {len(names)} ({_list(names)}); give it one name for each class."
+        )
+
+
+def _looked_up(keys: Sequence[str], places_in: Callable[[str], list[int]], data: ImageSet, names, model: str) -> list[int]:
+    found = [places_in(key) for key in keys]
     for name, places in zip(data.classes, found, strict=True):
         if not places:
             raise EscrimeError(
@@ -54,18 +66,27 @@ def _looked_up(keys: Sequence[str], known: dict[str, list[int]], data: ImageSet,
     return [places[0] for places in found]
 
 
-def places_of(names: Sequence[str]) -> dict[str, list[int]]:
-    """Plain name → the places in `names` that it may mean: each is known by its whole name and by each of its synonyms."""
-    known: dict[str, list[int]] = {}
+def places_of(names: Sequence[str]) -> Callable[[str], list[int]]:
+    """A function: a name → the places in `names` that it may mean. That is those of this very name; else those of this name
+    without case, spaces, hyphens and underscores; else those with this synonym ("tench, Tinca tinca" has two)."""
+    exact: dict[str, list[int]] = {}
+    whole: dict[str, list[int]] = {}
+    part: dict[str, list[int]] = {}
     for place, name in enumerate(names):
-        for synonym in dict.fromkeys((plain(name), *map(plain, name.split(",")))):
-            known.setdefault(synonym, []).append(place)
-    return known
+        exact.setdefault(_composed(name), []).append(place)
+        whole.setdefault(_plain(name), []).append(place)
+        for synonym in dict.fromkeys(map(_plain, name.split(","))):
+            part.setdefault(synonym, []).append(place)
+    return lambda name: exact.get(_composed(name)) or whole.get(_plain(name)) or part.get(_plain(name)) or []
 
 
-def plain(name: str) -> str:
-    """A class name as it is compared: without case, spaces, hyphens and underscores."""
-    return re.sub(r"[\s_\-]+", "", name).casefold()
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_\-]+", "", _composed(name)).casefold()
+
+
+def _composed(name: str) -> str:
+    """The name with é as one character: macOS writes the names of files with two."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _list(names: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from ..errors import EscrimeError
 
-DECODER = 1  # part of the cache key: raise it when the same file comes out as other pixels
+DECODER = 2  # part of the cache key: raise it when the same file comes out as other pixels
 MAX_PIXELS = 89_000_000  # 0.27 GB as RGB, where Pillow too begins to suspect a decompression bomb
 
 # Only formats that Pillow reads by itself: its EPS reader would start Ghostscript on an untrusted file.
@@ -55,7 +55,9 @@ def open_image(data: bytes) -> Image.Image:
         raise ValueError(f"it claims {width} × {height} pixels, more than {MAX_PIXELS:,}")
     image.load()
     try:
-        return ImageOps.exif_transpose(image)
+        upright = ImageOps.exif_transpose(image)
+        upright.format = image.format  # `to_rgb` asks, and a copy forgets it
+        return upright
     except Exception:  # the pixels are fine, only the EXIF block is broken: then there is no orientation to apply
         return image
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 from ..errors import EscrimeError
+from .listing import OPTION
 
 
 def download_into(place: Path, what: str, url: str, get: Callable[[Path], Path]) -> Path:
@@ -31,5 +32,5 @@ def download_into(place: Path, what: str, url: str, get: Callable[[Path], Path])
         reason = " ".join(str(cause or error).split())
         raise EscrimeError(
             f"downloading {what} from {url} failed ({reason.rstrip('.')}); check the network and the free space, or "
-            "give a folder that has it with --data DIR."
+            f"give a folder that has it with {OPTION}."
         ) from error

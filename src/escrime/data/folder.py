@@ -17,25 +17,24 @@ def list_folder(folder: Path | str) -> tuple[tuple[str, ...], Listing, Listing]:
 
     With DIR/train, the test images are those of the first of DIR/test, val, valid, validation that has class folders
     (ImageNet's test has none). Without any of these four, a fifth of each class (at least one image) is the test set,
-    drawn per file name with a fixed seed.
+    drawn per file name with a fixed seed. Case does not count: Train and Val will do.
     Errors: EscrimeError for a folder that is missing, empty, laid out otherwise, or whose parts have other classes.
     """
     root = existing_folder(folder)
-    inside = subfolders(root)
+    parts = _parts(root)
     # A folder named train without folders in it, beside others, is a class: vehicles, say.
-    if "train" in inside and (subfolders(root / "train") or set(inside) <= {"train", *TEST_NAMES}):
-        classes = class_folders(root / "train")
-        train_files = list_classes(root, "train", classes)
-        tests = [name for name in TEST_NAMES if name in inside]
-        if not tests:
+    train, test = parts.get("train"), _test_part(root, parts)
+    if train and (subfolders(root / train) or set(parts) <= {"train", *TEST_NAMES}):
+        classes = class_folders(root / train)
+        train_files = list_classes(root, train, classes)
+        if test is None:
             return _split(classes, train_files)
-        test = next((name for name in tests if subfolders(root / name)), tests[0])
-        check_same_classes(classes, class_folders(root / test), repr(str(root / "train")), repr(str(root / test)))
+        check_same_classes(classes, class_folders(root / test), repr(str(root / train)), repr(str(root / test)))
         return tuple(classes), train_files, list_classes(root, test, classes)
-    if inside and set(inside) <= set(TEST_NAMES):
+    if test and set(parts) <= set(TEST_NAMES):
         raise EscrimeError(
-            f"the data folder {str(root)!r} has {inside[0]!r} but no 'train'; {LAYOUT}. To split {inside[0]!r} itself, "
-            f"give {str(root / inside[0])!r}."
+            f"the data folder {str(root)!r} has {test!r} but no 'train'; {LAYOUT}. To split {test!r} itself, "
+            f"give {str(root / test)!r}."
         )
     classes = class_folders(root)
     return _split(classes, list_classes(root, "", classes))
@@ -46,14 +45,25 @@ def list_to_judge(folder: Path | str) -> tuple[tuple[str, ...], Listing]:
     DIR/CLASS/*, or of DIR/val/CLASS/* alone. Errors: as `list_folder`.
     """
     root = existing_folder(folder)
-    inside = subfolders(root)
-    if "train" in inside and subfolders(root / "train"):
+    parts = _parts(root)
+    if "train" in parts and subfolders(root / parts["train"]):
         classes, _, test = list_folder(root)
         return classes, test
-    if inside and set(inside) <= set(TEST_NAMES):
-        root = root / inside[0]
+    if (test := _test_part(root, parts)) and set(parts) <= set(TEST_NAMES):
+        root = root / test
     classes = class_folders(root)
     return tuple(classes), list_classes(root, "", classes)
+
+
+def _parts(root: Path) -> dict[str, str]:
+    """The folders in `root` by their names in lower case; of Train and train, the latter."""
+    return {name.lower(): name for name in subfolders(root)}
+
+
+def _test_part(root: Path, parts: dict[str, str]) -> str | None:
+    """The first of TEST_NAMES that has class folders, else the first that is there."""
+    tests = [parts[name] for name in TEST_NAMES if name in parts]
+    return next((name for name in tests if subfolders(root / name)), tests[0] if tests else None)
 
 
 def wordnet_ids(classes: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import EscrimeError
 from .cache import cache_folder
 from .download import download_into
-from .listing import Listing, check_same_classes, class_folders, existing_folder, list_classes, subfolders
+from .listing import OPTION, Listing, check_same_classes, class_folders, existing_folder, list_classes, subfolders
 
 CLASSES = (
     "tench",
@@ -93,7 +93,7 @@ def find_imagenette(folder, size: int, *, cache=None, download: bool = False) ->
             return place / name
     if not download:
         raise EscrimeError(
-            "Imagenette is not on this machine yet; give its folder (holding train/ and val/) with --data DIR, or "
+            f"Imagenette is not on this machine yet; give its folder (holding train/ and val/) with {OPTION}, or "
             "allow the download (download=True)."
         )
     return _download(place, enough[0][1])

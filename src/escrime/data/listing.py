@@ -11,6 +11,7 @@ from ..errors import EscrimeError, nearest
 from .decode import EXTENSIONS
 
 LAYOUT = "expected DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg, or DIR/CLASS/*.jpg"
+OPTION = "--data DIR (of `escrime train`: --folder DIR)"
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,15 @@ class Listing:
 def existing_folder(folder: Path | str) -> Path:
     """`folder` as a Path. Errors: EscrimeError when it is missing, a file, empty, or may not be read."""
     path = Path(folder).expanduser()
+    check_text(path)
     try:
         path.stat()
     except FileNotFoundError:
-        raise EscrimeError(f"the data folder {str(path)!r} does not exist; check the spelling of --data DIR.") from None
+        raise EscrimeError(f"the data folder {str(path)!r} does not exist; check the spelling of {OPTION}.") from None
     except OSError as error:
         raise _unreadable(path, error) from None
     if not path.is_dir():
-        raise EscrimeError(f"the data folder {str(path)!r} is a file; unpack it, and give the folder with --data DIR.")
+        raise EscrimeError(f"the data folder {str(path)!r} is a file; unpack it, and give the folder with {OPTION}.")
     if not _entries(path):
         raise EscrimeError(f"the data folder {str(path)!r} is empty; {LAYOUT}.")
     return path
@@ -47,7 +49,22 @@ def existing_folder(folder: Path | str) -> Path:
 
 def subfolders(folder: Path) -> list[str]:
     """The names of the folders in `folder`, sorted, without hidden ones."""
-    return [entry.name for entry in _entries(folder) if entry.is_dir()]
+    names = [entry.name for entry in _entries(folder) if entry.is_dir()]
+    for name in names:
+        check_text(folder / name)
+    return names
+
+
+def check_text(path: Path) -> None:
+    """Errors: EscrimeError for a name that is not UTF-8, which no record of a run could hold."""
+    name = os.fsencode(path)
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        shown = name.decode(errors="backslashreplace")
+        raise EscrimeError(
+            f"the name '{shown}' is not UTF-8, so no result can name it; it was made on another system, perhaps: rename it."
+        ) from None
 
 
 def list_classes(root: Path, below: str, classes: Sequence[str]) -> Listing:
@@ -106,7 +123,9 @@ def _images(root: Path, folder: Path) -> list[str]:
     names = []
     for entry in _entries(folder):
         if entry.is_dir(follow_symlinks=False):  # a link to a folder above would never end
+            check_text(folder / entry.name)
             names += _images(root, folder / entry.name)
         elif entry.name.lower().endswith(EXTENSIONS):
+            check_text(folder / entry.name)
             names.append((folder / entry.name).relative_to(root).as_posix())
     return names

@@ -18,7 +18,7 @@ from .digits import digits
 from .files import read_files
 from .folder import list_folder, list_to_judge, wordnet_ids
 from .imageset import ImageSet, Splits
-from .listing import Listing
+from .listing import OPTION, Listing
 
 DATASETS = {
     "digits": "scikit-learn's 1,797 handwritten digits, 8×8, ten classes; built in, nothing to download",
@@ -52,7 +52,8 @@ def load(
     """
     if name not in DATASETS:
         own = Path(str(name)).is_dir()
-        hint = f" For a folder of images use 'folder' with --data {name}." if own else nearest(name, DATASETS)
+        advice = f" For a folder of images use 'folder' with --data {name} (of `escrime train`: --data folder --folder {name})."
+        hint = advice if own else nearest(name, DATASETS)
         raise EscrimeError(f"dataset {name!r} is unknown; use one of {', '.join(DATASETS)}.{hint}")
     for what, value, choices in (("split", split, (None, *PARTS)), ("on_error", on_error, ("raise", "skip"))):
         if value not in choices:
@@ -62,9 +63,10 @@ def load(
         raise EscrimeError(f"size = {size!r} is no number of pixels; give a whole number above 0, such as {SIZES[name]}.")
     size = int(size)
     if name == "digits" and folder is not None:
-        raise EscrimeError(f"the dataset 'digits' is built in and reads no folder; leave out --data {folder}.")
+        option = f"--data {folder} (of `escrime train`: --folder {folder})"
+        raise EscrimeError(f"the dataset 'digits' is built in and reads no folder; leave out {option}.")
     if name == "folder" and folder is None:
-        raise EscrimeError("the dataset 'folder' needs to know where the images are; give --data DIR.")
+        raise EscrimeError(f"the dataset 'folder' needs to know where the images are; give {OPTION}.")
 
     if name == "digits":
         return Splits(*_wanted(split, digits(size)))

@@ -1,5 +1,6 @@
 """What the command line changes in an experiment before it is checked."""
 
+from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -9,6 +10,9 @@ from ..errors import EscrimeError, nearest
 def apply_changes(raw: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """The raw settings with the options of `escrime run` applied; None leaves a setting as it is."""
     raw = deepcopy(raw)
+    for where, value in _sections(raw):
+        if not isinstance(value, dict):
+            raise EscrimeError(f"{where} = {value!r} is not a section; write [{where}] and its settings below.")
     given = {key: value for key, value in changes.items() if value not in (None, [], ())}
     section = raw.setdefault("data", {})
     for option, key in (
@@ -42,6 +46,21 @@ def apply_changes(raw: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any
     return raw
 
 
+def _sections(raw: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What the changes take for a section, by name. Whoever asks for the next has checked the last."""
+    yield from ((key, raw[key]) for key in ("data", "training", "models", "defenses") if key in raw)
+    owners = {f"models.{name}": model for name, model in raw.get("models", {}).items()}
+    hardened = ("adversarial-training", "other-training")
+    defenses = {f"defenses.{key}": value for key, value in raw.get("defenses", {}).items() if key in hardened}
+    yield from defenses.items()
+    others = defenses.pop("defenses.other-training", {})
+    owners |= defenses | {f"defenses.other-training.{name}": other for name, other in others.items()}
+    for where, owner in owners.items():
+        yield where, owner
+        if "training" in owner:
+            yield f"{where}.training", owner["training"]
+
+
 def _models(known: dict, wanted: str) -> dict:
     """The named models; another architecture joins with the weights setting the experiment's models share."""
     from ..models import ARCHITECTURES
@@ -69,6 +88,11 @@ def _models(known: dict, wanted: str) -> dict:
 
 
 def _weights(models: dict, entry: str) -> None:
+    if not models:
+        raise EscrimeError(
+            f"--weights {entry!r}: the experiment has no model to load them into; add [models.NAME] with its arch, or name "
+            "one with --models."
+        )
     name, separator, source = entry.partition("=")
     if separator and name in models:
         models[name] = models[name] | {"weights": source}

@@ -9,11 +9,13 @@ import torch
 from PIL import Image
 
 from ..data import floats
-from ..data.classes import places_of, plain
+from ..data.classes import check_names, places_of
 from ..data.decode import EXTENSIONS, read_image
+from ..data.listing import check_text
 from ..errors import EscrimeError, nearest
 from ..files import whole, write_whole
 from ..models import Loaded, load_model
+from ..models.running import check_logits
 from ..report.figures.photo import draw_photo
 from .eight_bits import LEVELS, fool, logits_of, predict, reached, smallest, whole_eps
 
@@ -53,25 +55,45 @@ def attack_photos(
 
     The photo is read as the model sees it: its shorter side resized to the model's size (or `size`), the center cropped; the
     PNG has that size. eps: a fraction of the color range, rounded down to whole gray levels; None looks for the fewest.
-    target: the name or number of the class to reach. Errors: EscrimeError for a photo or a model that cannot be read, and
-    for an unknown target, before anything is written.
+    target: the name or number of the class to reach. What earlier calls left in `out` stays, but a photo attacked again
+    replaces its own. Errors: EscrimeError for a photo or a model that cannot be read, for an unknown target, and for a file in
+    `out` that is not escrime's and would be overwritten, before anything is written.
     """
+    out, paths = Path(out), list(dict.fromkeys(_files(photos)))
+    lines = _lines(out / LINES)
+    names = _names(paths, lines, out)
     loaded = load_model(spec)
     model = loaded.model.to(device) if isinstance(loaded.model, torch.nn.Module) else loaded.model
     levels = None if eps is None else whole_eps(eps)
     if size is not None and size < 1:
         raise EscrimeError(f"size = {size} is no number of pixels; give a whole number above 0, or leave it out.")
-    paths, side = list(_files(photos)), size or loaded.size or 224
+    side = size or loaded.size or 224
     images = [read_image(path, side) for path in paths]
-    wanted = None if target is None else _class(target, loaded, logits_of(model, floats(images[0][None], device)).shape[1])
-    out = Path(out)
-    names = _names(paths)
-    lines = []
+    count = _count(model, floats(images[0][None], device), spec)
+    check_names(loaded.classes, count, spec)
+    wanted = None if target is None else _class(target, loaded, count)
     for path, pixels, name in zip(paths, images, names, strict=True):
         result = _attack(path, pixels, name, model, loaded, levels, wanted, out, seed, device)
-        lines.append(json.dumps(asdict(result), ensure_ascii=False))
-        write_whole(out / LINES, "\n".join(lines) + "\n")
+        before, lines[str(path)] = lines.get(str(path)), result
+        write_whole(out / LINES, "".join(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in lines.values()))
+        if before and result.adversarial is None:  # its pictures of before belong to no line any more
+            for picture in _pictures(before):
+                (out / picture).unlink(missing_ok=True)
         yield result
+
+
+def _count(model, image, spec: str) -> int:
+    """The number of classes. Errors: EscrimeError for a model that cannot take the image."""
+    try:
+        return check_logits(logits_of(model, image), image).shape[1]
+    except EscrimeError:
+        raise
+    except Exception as error:  # whatever a model that was made for other images raises
+        side = image.shape[-1]
+        raise EscrimeError(
+            f"{spec} fails on an image of 3 × {side} × {side} in [0, 1] ({type(error).__name__}: {error}); "
+            "give the size it was made for with --size, or mend the model."
+        ) from error
 
 
 def _attack(path, pixels, name, model, loaded: Loaded, levels, target, out: Path, seed, device) -> Result:
@@ -86,7 +108,7 @@ def _attack(path, pixels, name, model, loaded: Loaded, levels, target, out: Path
     search = (model, image, before)
     rest = (target, loaded.answers, seed, path.stem)  # not `name`: what else is attacked must not change an image's noise
     found = smallest(*search, *rest) if levels is None else fool(*search, levels, *rest)
-    png, picture = out / f"{name}-adversarial.png", out / f"{name}-side-by-side.png"
+    png, picture = (out / file for file in _files_of(name))
     with whole(png) as temporary:
         Image.fromarray((found.image[0] * LEVELS).round().byte().cpu().numpy().transpose(1, 2, 0)).save(temporary, format="PNG")
     # What counts is what the model says of the file.
@@ -104,12 +126,15 @@ def _attack(path, pixels, name, model, loaded: Loaded, levels, target, out: Path
 def _files(photos: Sequence[str | Path]) -> Iterator[Path]:
     for photo in map(Path, photos):
         photo = photo.expanduser()
+        check_text(photo)
         if photo.is_dir():
             inside = sorted(path for path in photo.rglob("*") if path.name.lower().endswith(EXTENSIONS) and path.is_file())
             if not inside:
                 raise EscrimeError(
                     f"the folder {photo} holds no images ({', '.join(EXTENSIONS)}); give photos, or their folder."
                 )
+            for path in inside:
+                check_text(path)
             yield from inside
         elif photo.is_file():
             yield photo
@@ -117,20 +142,58 @@ def _files(photos: Sequence[str | Path]) -> Iterator[Path]:
             raise EscrimeError(f"the photo {photo} does not exist; check the path.")
 
 
-def _names(paths: list[Path]) -> list[str]:
-    """A name per photo for its files: its own, numbered where several share it."""
-    names, seen = [], {}
+def _lines(path: Path) -> dict[str, Result]:
+    """What earlier calls wrote, by photo. Errors: EscrimeError for a file that is not theirs."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+        found = [Result(**json.loads(line)) for line in lines if line]
+    except (OSError, ValueError, TypeError) as error:
+        raise EscrimeError(
+            f"{path} cannot be read as the list of earlier attacks ({type(error).__name__}: {error}); move it away, or choose "
+            "another folder with --out."
+        ) from None
+    return {result.photo: result for result in found}
+
+
+def _pictures(result: Result) -> list[str]:
+    """The names of its files."""
+    return [Path(file).name for file in (result.adversarial, result.side_by_side) if file]
+
+
+def _files_of(name: str) -> tuple[str, str]:
+    return f"{name}-adversarial.png", f"{name}-side-by-side.png"
+
+
+def _names(paths: list[Path], lines: dict[str, Result], out: Path) -> list[str]:
+    """A name per photo for its files: that of an earlier call, else its own, numbered where another photo has it. Errors:
+    EscrimeError where such a file exists that no line tells of."""
+    ours = {photo: _pictures(result) for photo, result in lines.items()}
+    known = {file for files in ours.values() for file in files}
+    taken = {file.lower() for file in known}  # A.png and a.png are one file on some systems
+    names = []
     for path in paths:
-        seen[path.stem] = seen.get(path.stem, 0) + 1
-        names.append(path.stem if seen[path.stem] == 1 else f"{path.stem}-{seen[path.stem]}")
+        before = ours.get(str(path))
+        name = before[0].removesuffix("-adversarial.png") if before else path.stem
+        number = 1
+        while not before and _files_of(name)[0].lower() in taken:
+            number += 1
+            name = f"{path.stem}-{number}"
+        taken.add(_files_of(name)[0].lower())
+        for file in _files_of(name):
+            if (out / file).exists() and file not in known:
+                raise EscrimeError(
+                    f"{out / file} exists already and is not of an attack that {out / LINES} tells of; move it away, or choose "
+                    "another folder with --out."
+                )
+        names.append(name)
     return names
 
 
 def _class(target: str, loaded: Loaded, count: int) -> int:
     """The index of a class by name (any one of its synonyms, whatever the spelling), or by number."""
-    if target.isdigit() and int(target) < count:
+    if target.isdecimal() and int(target) < count:
         return int(target)
-    if places := places_of(loaded.classes or ()).get(plain(target)):
+    if places := places_of(loaded.classes or ())(target):
         return places[0]
     named = f"a name such as {', '.join(map(repr, loaded.classes[:3]))} or " if loaded.classes else ""
     raise EscrimeError(

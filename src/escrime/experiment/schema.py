@@ -3,20 +3,34 @@
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..errors import EscrimeError, nearest
-from ..threat import epsilon
+from ..threat import distinct, epsilon
 
 SHIPPED = Path(__file__).parent / "shipped"
 ADVERSARIAL, BOTH = "adversarial-training", "adversarial-training+ppa"  # how the records call the paper's, and both at once
 RESERVED = ("none", "ppa", ADVERSARIAL)
+LONGEST_NAME = 60  # two names, an attack and a suffix make a file name, and file systems stop at 255 bytes
+
+Epsilon = Annotated[float, BeforeValidator(lambda value: epsilon(value))]
+
+
+def _check_name(what: str, name: str, example: str, reserved: tuple[str, ...] = ()) -> None:
+    """Refuse a name that cannot be part of a file name, or could be read as two."""
+    if name in reserved or len(name) > LONGEST_NAME or not re.fullmatch(r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*", name):
+        none_of = f", and none of {', '.join(reserved)}" if reserved else ""
+        raise ValueError(
+            f"a {what} cannot be called {name!r}; use letters, digits, dots, underscores and single hyphens, "
+            f"at most {LONGEST_NAME} in all{none_of}, such as {example}."
+        )
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Strict: true is no number, and 5.5 no count.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Data(Section):
@@ -34,7 +48,7 @@ class Model(Section):
 
     arch: str
     weights: str = "none"
-    head: str = "slice"
+    head: Literal["new", "slice"] = "slice"
     mean: list[float] | None = None
     std: list[float] | None = None
     stands_for: str | None = None
@@ -54,6 +68,8 @@ class AdversarialTraining(Section):
     def _known(cls, value):
         from ..training import objective
 
+        if "name" not in value:
+            raise ValueError('it needs a name, such as { name = "fgsm-mixed", eps = "8/255" }.')
         objective(**value)
         return value
 
@@ -61,16 +77,11 @@ class AdversarialTraining(Section):
 class PPA(Section):
     """Prediction averaging: radius and number of copies; draws behind each verdict; gradient draws of adaptive attacks."""
 
-    eps_max: float | str
+    eps_max: Epsilon
     samples: int = Field(ge=1)
     average: str = "exponentials"
     draws: int = Field(2, ge=1)
     eot: int = Field(1, ge=1)
-
-    @field_validator("eps_max")
-    @classmethod
-    def _number(cls, value):
-        return epsilon(value)
 
 
 class Defenses(Section):
@@ -86,11 +97,7 @@ class Defenses(Section):
     @classmethod
     def _names(cls, value):
         for name in value:
-            if name in RESERVED or not re.fullmatch(r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*", name):
-                raise ValueError(
-                    f"a defense cannot be called {name!r}; use letters, digits and single hyphens, and none of "
-                    f"{', '.join(RESERVED)}, such as pgd-training"
-                )
+            _check_name("defense", name, "pgd-training", RESERVED)
         return value
 
     @model_validator(mode="after")
@@ -109,13 +116,13 @@ class Defenses(Section):
 class FGSMSweep(Section):
     """FGSM at every ε. adaptive_limit: images for adaptive attacks on a randomized defense, which cost most."""
 
-    epsilons: list[float | str] = Field(min_length=1)
+    epsilons: list[Epsilon] = Field(min_length=1)
     adaptive_limit: int | None = Field(None, ge=1)
 
     @field_validator("epsilons")
     @classmethod
     def _numbers(cls, values):
-        return sorted({epsilon(value) for value in values})
+        return distinct(sorted(values))
 
 
 class DGSMSweep(FGSMSweep):
@@ -153,8 +160,8 @@ class Experiment(Section):
     """One experiment: data, models, training, defenses, attacks, checks. `headline_eps`: ε of pictures and first lines."""
 
     title: str
-    seed: int = 0
-    headline_eps: float | str
+    seed: int = Field(0, ge=0, lt=2**64)
+    headline_eps: Epsilon
     data: Data
     models: dict[str, Model] = Field(min_length=1)
     training: dict[str, Any] = {}
@@ -162,17 +169,35 @@ class Experiment(Section):
     attacks: Attacks
     checks: Checks = Checks()
 
-    @field_validator("headline_eps")
+    @field_validator("models")
     @classmethod
-    def _number(cls, value):
-        return epsilon(value)
+    def _names(cls, value):
+        for name in value:
+            _check_name("model", name, "my-network")
+        return value
 
     @model_validator(mode="after")
     def _settings_exist(self):
         for name in self.models:
             for defense in ("none", *self.defenses.trainings):
-                self.train_settings(name, defense)
+                try:
+                    self.train_settings(name, defense)
+                except EscrimeError as error:
+                    raise ValueError(f"{self._training_at_fault(name, defense, error)}: {error}") from None
         return self
+
+    def _training_at_fault(self, model: str, defense: str, error: EscrimeError) -> str:
+        """The section whose setting made `error`. What comes before a defense's own has passed by itself."""
+        from ..training import TrainSettings
+
+        if defense != "none":
+            return f"defenses.{'' if defense == ADVERSARIAL else 'other-training.'}{defense}.training"
+        try:
+            TrainSettings(**self.training)
+        except EscrimeError as same:
+            if str(same) == str(error):
+                return "training"
+        return f"models.{model}.training"
 
     def train_settings(self, model: str, defense: str = "none"):
         """TrainSettings of a model: [training], then the model's own, then those of the adversarial retraining `defense`."""
@@ -186,7 +211,7 @@ class Experiment(Section):
     @property
     def headline(self) -> float:
         """The FGSM ε of the grid closest to headline_eps, and above 0."""
-        positive = [eps for eps in self.attacks.fgsm.epsilons if eps > 0] or [float(self.headline_eps)]
+        positive = [eps for eps in self.attacks.fgsm.epsilons if eps > 0] or [self.headline_eps]
         return min(positive, key=lambda eps: abs(eps - self.headline_eps))
 
 
@@ -228,6 +253,10 @@ def check_experiment(raw: dict[str, Any], source: str) -> Experiment:
         if first["type"] == "missing":
             raise EscrimeError(f"{source}: {where!r} is missing; add it.") from None
         message = first["msg"].removeprefix("Value error, ")
+        if first["type"] in ("model_type", "dict_type"):
+            message = "this is not a section; give it settings of its own, as [data] has."
+        if isinstance(first["input"], dict):  # a whole section: the message names what is wrong in it
+            raise EscrimeError(f"{source}: {where + ': ' if where else ''}{message}") from None
         raise EscrimeError(f"{source}: {where} = {first['input']!r}: {message}") from None
 
 

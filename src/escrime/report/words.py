@@ -2,6 +2,7 @@
 
 import math
 import re
+from hashlib import sha256
 
 NETWORKS = {"wide_resnet50_2": "Wide ResNet-50-2", "googlenet": "GoogLeNet"}
 THREATS = {
@@ -46,8 +47,12 @@ def listing(words: list[str]) -> str:
 
 
 def slug(name: str) -> str:
-    """A model's name as part of a file name and of an HTML id."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-") or "model"
+    """A model's name as part of a file name and of an HTML id: another for every name."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:60].strip("-") or "model"
+    if plain == name:
+        return name
+    digest = sha256(name.encode("utf-8", "backslashreplace")).hexdigest()[:8]  # "a b" and "a/b" would both be "a-b"
+    return f"{plain}-{digest}"
 
 
 def duration(seconds: float) -> str:
