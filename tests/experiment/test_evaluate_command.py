@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import escrime
 from escrime import EscrimeError
 from escrime.cli import app
-from escrime.evaluation import read_records
+from escrime.evaluation import Effort, read_records
 from escrime.experiment.assess import assess
 from escrime.experiment.folder import RunFolder
 from escrime.experiment.question import Question, seconds, short_name
@@ -269,7 +269,9 @@ def masked(weights, tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_what_a_budget_left_open_is_judged_by_the_same_attacks(masked, pictures, tmp_path):
+def test_what_a_budget_left_open_is_judged_by_the_same_attacks(masked, pictures, tmp_path, monkeypatch):
+    less = Effort(images=4, steps=2, queries=10, draws=5, eot=1, doublings=0)  # than what `quick_checks` makes the usual
+    monkeypatch.setattr("escrime.experiment.assess.QUICK", less)
     asked = dict(attacks=("FGSM",), limit=80)
     part = assess(Question(masked, str(pictures), ("0.05",), **asked, budget=1e-6), tmp_path / "run", device=CPU, quiet=True)
     verdict = lambda run: json.loads((run.folder / "verdict.json").read_text())[0]  # noqa: E731
@@ -281,7 +283,8 @@ def test_what_a_budget_left_open_is_judged_by_the_same_attacks(masked, pictures,
     again = assess(Question(masked, str(pictures), ("0.05",), **asked), tmp_path / "run", device=CPU, quiet=True)
     assert lost[0].exists() and verdict(again) == verdict(done)
     times = {path: path.stat().st_mtime_ns for path in (again.folder / "checks").iterdir()}
-    assess(Question(masked, str(pictures), ("0.05",), **asked), tmp_path / "run", device=CPU, quiet=True)
+    for budget in (None, 600.0):  # which would look less closely
+        assess(Question(masked, str(pictures), ("0.05",), **asked, budget=budget), tmp_path / "run", device=CPU, quiet=True)
     assert times == {path: path.stat().st_mtime_ns for path in (again.folder / "checks").iterdir()}
 
 

@@ -105,7 +105,8 @@ def _complete(folder: RunFolder, path: Path, basis: dict) -> bool:
     old = json.loads(path.read_text(encoding="utf-8"))
     if isinstance(old, list):  # of an escrime that did not say
         return True
-    return {name: old[name] for name in basis} == basis and all(_rows(folder, key).exists() for key in old["parts"])
+    looked = all(old["effort"][name] >= wanted for name, wanted in basis["effort"].items())  # a shorter budget loses nothing
+    return old["images"] == basis["images"] and looked and all(_rows(folder, key).exists() for key in old["parts"])
 
 
 def _findings(path: Path) -> list[Finding]:
