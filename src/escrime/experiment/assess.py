@@ -20,7 +20,7 @@ from ..evaluation.effort import Effort
 from ..evaluation.engine import evaluate_parts, step_of
 from ..evaluation.images import PART, Images, Source
 from ..models import Loaded, load_model
-from ..models.running import check_logits, no_trace
+from ..models.running import check_logits, failure_named, no_trace
 from ..models.specs.black_box import Asked
 from ..randomness import key, row_keys
 from ..training.identity import weights_digest
@@ -30,6 +30,7 @@ from .folder import RunFolder, about_images
 from .progress import Display
 from .question import ATTACKS, USUAL, Question, short_name
 
+OF_ITS_SIZE = "give the size it was made for with --size, or mend the model"
 LOOK = 64  # images that tell whether the model was loaded and fed rightly
 EFFORT = Effort(images=64, steps=50, queries=500, draws=200, eot=4, doublings=1)
 QUICK = Effort(images=24, steps=20, queries=200, draws=50, eot=2, doublings=0)  # within a budget
@@ -100,17 +101,12 @@ class Assessment:
     def _first_answer(self, images: data.ImageSet) -> torch.Tensor:
         """The logits (1, K) of the first image; EscrimeError for a model that cannot take it."""
         pixels, _ = images.batch([0], self.device)
-        try:
-            with torch.no_grad():
-                return check_logits(self.model(pixels), pixels)
-        except EscrimeError:
-            raise
-        except Exception as error:  # whatever a model that was made for other images raises
-            side = pixels.shape[-1]
-            raise EscrimeError(
-                f"{self.question.model} fails on an image of 3 × {side} × {side} in [0, 1] ({type(error).__name__}: {error}); "
-                "give the size it was made for with --size, or mend the model."
-            ) from error
+        side = pixels.shape[-1]
+        with (
+            failure_named(f"{self.question.model} fails on an image of 3 × {side} × {side} in [0, 1]", OF_ITS_SIZE),
+            torch.no_grad(),
+        ):
+            return check_logits(self.model(pixels), pixels)
 
     @cached_property
     def attacks(self) -> dict:

@@ -15,8 +15,9 @@ from ..data.listing import check_text
 from ..errors import EscrimeError, nearest
 from ..files import whole, write_whole
 from ..models import Loaded, load_model
-from ..models.running import check_logits
+from ..models.running import check_logits, failure_named
 from ..report.figures.photo import draw_photo
+from .assess import OF_ITS_SIZE
 from .eight_bits import LEVELS, fool, logits_of, predict, reached, smallest, whole_eps
 
 LINES = "attacks.jsonl"
@@ -84,16 +85,9 @@ def attack_photos(
 
 def _count(model, image, spec: str) -> int:
     """The number of classes. Errors: EscrimeError for a model that cannot take the image."""
-    try:
+    side = image.shape[-1]
+    with failure_named(f"{spec} fails on an image of 3 × {side} × {side} in [0, 1]", OF_ITS_SIZE):
         return check_logits(logits_of(model, image), image).shape[1]
-    except EscrimeError:
-        raise
-    except Exception as error:  # whatever a model that was made for other images raises
-        side = image.shape[-1]
-        raise EscrimeError(
-            f"{spec} fails on an image of 3 × {side} × {side} in [0, 1] ({type(error).__name__}: {error}); "
-            "give the size it was made for with --size, or mend the model."
-        ) from error
 
 
 def _attack(path, pixels, name, model, loaded: Loaded, levels, target, out: Path, seed, device) -> Result:

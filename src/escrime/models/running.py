@@ -98,6 +98,19 @@ def check_logits(logits: Tensor, images: Tensor) -> Tensor:
     return logits
 
 
+@contextmanager
+def failure_named(fails: str, remedy: str):
+    """Within the block, whatever is raised by a model that was made for other images becomes one sentence, from `fails`, which
+    says who fails on what, to the `remedy`."""
+    try:
+        yield
+    except EscrimeError:
+        raise
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise EscrimeError(f"{fails} ({type(error).__name__}: {reason}); {remedy}.") from error
+
+
 def passes_per_image(model) -> int:
     """How many passes of the network one image costs: a defense that averages over copies says so in `copies`."""
     copies = getattr(model, "copies", 1)

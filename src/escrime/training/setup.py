@@ -10,7 +10,7 @@ from torch.nn.parameter import UninitializedTensorMixin
 from ..errors import EscrimeError
 from ..models.first_call import in_format
 from ..models.prepare import copied
-from ..models.running import out_of_memory, refuse_inference_tensors
+from ..models.running import failure_named, out_of_memory, refuse_inference_tensors
 from .averaging import Average
 from .checkpoint import Checkpoint
 from .feed import Feed
@@ -56,17 +56,9 @@ def count_classes(model: nn.Module, feed: Feed) -> int:
     """K, from the logits of the first image; refuses images that the model does not take, labels it has no output for."""
     model.eval()
     images = feed.first(1)
-    try:
-        with torch.no_grad():
-            logits = model(images)
-    except EscrimeError:
-        raise
-    except Exception as error:  # whatever a model that was made for other images raises
-        size = " × ".join(map(str, images.shape[1:]))
-        raise EscrimeError(
-            f"the model fails on the first image of the {feed.what}, {size} in [0, 1] ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else ''}); resize the images, or mend the model."
-        ) from error
+    fails = f"the model fails on the first image of the {feed.what}, {' × '.join(map(str, images.shape[1:]))} in [0, 1]"
+    with failure_named(fails, "resize the images, or mend the model"), torch.no_grad():
+        logits = model(images)
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise EscrimeError(f"the model returns {shape} for one image; a classifier returns logits (N, K).")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import EscrimeError
+from ..running import failure_named
 from .fixed_batch import in_batches_of
 from .loaded import Loaded
 
@@ -52,15 +53,9 @@ def black_box(
     """`ask` as a model: one gray image tells whether it answers with scores or with labels."""
     box = BlackBox(ask, len(classes) if classes else None, batch)
     side = size or 224
-    try:
+    how = "it is called with float32 numpy images (N, 3, H, W) in [0, 1]"
+    with failure_named(f"{origin} fails on a gray image of {side} × {side} pixels", how):
         answer = box.answers(torch.full((1, 3, side, side), 0.5))
-    except EscrimeError:
-        raise
-    except Exception as error:
-        raise EscrimeError(
-            f"{origin} fails on a gray image of {side} × {side} pixels ({type(error).__name__}: {error}); "
-            "it is called with float32 numpy images (N, 3, H, W) in [0, 1]."
-        ) from error
     return Loaded(box, origin, classes, None, size, "labels" if answer.dim() == 1 else "scores")
 
 
