@@ -9,6 +9,12 @@ More epochs, robust accuracy after each, and the best weights beside the last (w
     python -m benchmarks.hardening --data imagenette --images DIR --size 32 --arch lenet --eps 4/255 --epochs 40 --steps 5 \\
         --recipes clean,fgsm-mixed,pgd --set probe_images=512 --set on_overfitting=warn --folder runs/epochs --out epochs.json
 
+From scratch, on crops of larger images, with the whole curve under FGSM (adaptive, and transferred from the clean network):
+
+    python -m benchmarks.hardening --data imagenette --images DIR --size 128 --train-size 160 --arch googlenet --eps .025 \\
+        --recipes clean,fgsm-mixed --clean-objective cutmix --clean-epochs 80 --clean-set learning_rate=0.05 \\
+        --set batch_size=64 --set augment=flip+resized-crop --curve 0,.025,.05,.075,.1 --device cuda --folder runs/scratch
+
 The folder keeps the weights and what was measured of each recipe: run again to continue, or to judge weights put there.
 """
 
@@ -41,27 +47,31 @@ def main() -> None:
     options.add_argument("--data", choices=("digits", "imagenette"), required=True)
     options.add_argument("--images", help="Imagenette's folder")
     options.add_argument("--size", type=int)
+    options.add_argument("--train-size", type=int, help="larger training images, for crops of --size or of --set crop_size")
     options.add_argument("--arch", required=True)
     options.add_argument("--weights", help="pre-trained on ImageNet, inputs normalized with mean = std = 0.5")
     options.add_argument("--eps", type=epsilon, required=True)
     options.add_argument("--recipes", default=RECIPES)
     options.add_argument("--epochs", type=int, default=10)
     options.add_argument("--clean-epochs", type=int)
+    options.add_argument("--clean-objective", default="clean", help="of the clean network: clean, mixup or cutmix")
     options.add_argument("--learning-rate", type=float, default=0.01)
     options.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another training setting")
+    options.add_argument("--clean-set", action="append", default=[], metavar="NAME=VALUE", help="of the clean network alone")
+    options.add_argument("--goal", action="append", default=[], metavar="NAME=VALUE", help="setting of the recipes' objectives")
     options.add_argument("--steps", type=int, default=10, help="of TRADES and PGD training")
     options.add_argument("--subset", help="judge only the images of this subset, such as leak-free")
     options.add_argument("--limit", type=int, help="judge this many images")
+    options.add_argument("--curve", type=grid, help="ε of an FGSM curve over all images of --subset, such as 0,.025,.05")
     options.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     options.add_argument("--folder", type=Path, required=True)
     options.add_argument("--out", type=Path, help="all of it as JSON: conditions, accuracies, and every epoch's log")
     options = options.parse_args()
-    splits = load(options.data, size=options.size, folder=options.images)
+    splits = load(options.data, size=options.size, train_size=options.train_size, folder=options.images)
     test = splits.test
     if options.subset:
         test = test.select([row for row, inside in enumerate(test.subsets[options.subset]) if inside])
-    if options.limit:
-        test = test.limit(options.limit, 0)
+    whole, test = test, test.limit(options.limit, 0) if options.limit else test
     table = {}
     for name in options.recipes.split(","):
         model = None
@@ -73,7 +83,11 @@ def main() -> None:
                     continue  # trained without a probe
                 if which:
                     load_weights(model, weights)
-                write_whole(kept, json.dumps(judged(model, test, options), indent=1) + "\n")
+                found = judged(model, test, options)
+                if options.curve:
+                    clean = model if name == "clean" else hardened("clean", splits.train, options)
+                    found["curve"] = curve(model, clean, whole, options)
+                write_whole(kept, json.dumps(found, indent=1) + "\n")
             table[name + which] = json.loads(kept.read_text())
             print(name + which, table[name + which], file=sys.stderr, flush=True)
     print(markdown(table, options.eps, len(test)))
@@ -90,10 +104,14 @@ def hardened(name: str, train, options):
     if name != "clean":
         load_weights(model, options.folder / "clean.safetensors")
     extra = {"steps": options.steps} if name in ("pgd", "trades") else {}
-    goal = objective(name) if name == "clean" else objective(name, eps=options.eps, **extra)
+    extra |= {"eps": options.eps} | parse_settings(options.goal)
+    goal = objective(options.clean_objective) if name == "clean" else objective(name, **extra)
     epochs = options.clean_epochs or options.epochs if name == "clean" else options.epochs
     chosen = dict(epochs=epochs, learning_rate=options.learning_rate, batch_size=32, schedule="one-cycle")
-    settings = TrainSettings(**chosen | parse_settings(options.set))
+    if options.train_size:
+        chosen["crop_size"] = options.size
+    own = parse_settings(options.clean_set) if name == "clean" else {}
+    settings = TrainSettings(**chosen | parse_settings(options.set) | own)
     begin = time.monotonic()
     result = fit(model, train, goal, settings=settings, device=options.device, checkpoint=options.folder / f"{name}-state")
     result.history.to_csv(options.folder / f"{name}.csv", index=False)
@@ -130,6 +148,20 @@ def judged(model, test, options) -> dict:
     return result | {"n": len(test), "seconds": round(time.monotonic() - begin)}
 
 
+def curve(model, clean, test, options) -> list[dict]:
+    """Accuracy of the images of `test` at each ε: n, right under FGSM on `model`, and under FGSM on the network `clean`."""
+    subject = escrime.evaluation.Subject(options.arch, model, "hardened", None if clean is model else clean)
+    attack = {"FGSM": escrime.FGSM(max(options.curve))}
+    found = escrime.evaluate([subject], test, attack, epsilons={"FGSM": options.curve}, checks=False, device=options.device)
+    records = found.records.drop_duplicates(["threat", "eps", "image"])
+    table = records.groupby(["eps", "threat"]).correct.sum().unstack()
+    return [{"eps": float(eps), "n": len(test)} | row.astype(int).to_dict() for eps, row in table.iterrows()]
+
+
+def grid(text: str) -> list[float]:
+    return [epsilon(part) for part in text.split(",")]
+
+
 def as_json(table: dict, options) -> str:
     """Everything a page needs: how it was made, the accuracies, and the log of every epoch."""
     histories = {}
@@ -138,7 +170,8 @@ def as_json(table: dict, options) -> str:
         if log.exists():
             rows = pd.read_csv(log).astype(object)
             histories[name] = rows.where(rows.notna(), None).to_dict("records")
-    told = ("data", "arch", "size", "eps", "epochs", "clean_epochs", "learning_rate", "set", "steps", "subset", "limit")
+    told = ("data", "arch", "size", "train_size", "eps", "epochs", "clean_epochs", "clean_objective", "learning_rate", "set")
+    told += ("clean_set", "goal", "steps", "subset", "limit")
     settings = {name: getattr(options, name) for name in told}
     command = "python -m benchmarks.hardening " + shlex.join(sys.argv[1:])
     content = {

@@ -136,6 +136,9 @@ def train(
     data: Annotated[str, typer.Option(metavar="NAME", help="The dataset: digits, cifar10, imagenette or folder.")],
     folder: Annotated[Path | None, typer.Option(metavar="DIR", help="Where its images are; download nothing.")] = None,
     size: Annotated[int | None, typer.Option(metavar="PX", help="Edge length of the images.")] = None,
+    train_size: Annotated[
+        int | None, typer.Option(metavar="PX", help="Larger training images, for crops of the edge length --size.")
+    ] = None,
     objective: Annotated[str, typer.Option(metavar="NAME", help="What to minimize: clean, pgd, trades, n-fgsm, ...")] = "clean",
     eps: Annotated[str | None, typer.Option(metavar="EPS", help="ε of an adversarial objective, such as 8/255.")] = None,
     epochs: Annotated[int | None, typer.Option(metavar="N", help="Passes over the training images.")] = None,
@@ -160,9 +163,12 @@ def train(
     from .experiment.training import Job, parse_settings, run_training
     from .training import TrainSettings
 
-    chosen = parse_settings(set_ or [], {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size})
+    if train_size is not None and size is None:
+        raise EscrimeError(f"--train-size {train_size} needs --size, the edge length of the crops; give that too.")
+    said = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size}
+    chosen = parse_settings(set_ or [], said | {"crop_size": size if train_size else None})
     aim = parse_settings(goal or [], {"name": objective, "eps": eps})
-    job = Job(arch, data, aim, TrainSettings(**chosen), folder, size, weights, head, seed=seed)
+    job = Job(arch, data, aim, TrainSettings(**chosen), folder, size, train_size, weights, head, seed=seed)
     out = out or Path("runs") / f"{arch}-{data}-{objective}"
     with processes(device) as here:
         run_training(job, out, device=here, command=_command(), tensorboard=tensorboard)

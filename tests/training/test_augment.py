@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from escrime.data import ImageSet
 from escrime.errors import EscrimeError
+from escrime.training import TrainSettings
 from escrime.training.augment import ASPECTS, augment, crop, parse_augment, resized_crop
 from escrime.training.draws import Draws, image_keys
+from escrime.training.feed import Feed
 
 IDS = [f"image/{row}" for row in range(400)]
 
@@ -17,7 +20,8 @@ def draws(seed=0, epoch=0, ids=IDS):
 
 def everything(images, rows, names="flip+crop+resized-crop", **key):
     source = draws(**key)
-    return augment(images[rows], parse_augment(names), lambda purpose: source.fractions(purpose, rows), 0.25, 0.35)
+    settings = TrainSettings(augment=names, crop_padding=0.25)
+    return augment(images[rows], lambda purpose: source.fractions(purpose, rows), settings)
 
 
 def test_independent_of_the_batch():
@@ -27,15 +31,16 @@ def test_independent_of_the_batch():
     assert torch.equal(everything(images, rows), whole[rows])
     assert whole.dtype == torch.uint8 and whole.shape == images.shape
     other_order = [IDS[row] for row in reversed(range(400))]
-    flipped = augment(images, ("flip",), lambda p: draws(ids=other_order).fractions(p, np.arange(400)[::-1]), 0, 1)
-    assert torch.equal(flipped, augment(images, ("flip",), lambda p: draws().fractions(p, np.arange(400)), 0, 1))
+    flip = TrainSettings(augment="flip")
+    flipped = augment(images, lambda p: draws(ids=other_order).fractions(p, np.arange(400)[::-1]), flip)
+    assert torch.equal(flipped, augment(images, lambda p: draws().fractions(p, np.arange(400)), flip))
     for key in ({"seed": 1}, {"epoch": 1}):
         assert (everything(images, np.arange(400), **key) != whole).flatten(1).any(dim=1).float().mean() > 0.8
 
 
 def test_flip_mirrors_about_half():
     images = torch.arange(400 * 3 * 2 * 4).view(400, 3, 2, 4)
-    out = augment(images, parse_augment("flip"), lambda purpose: draws().fractions(purpose, np.arange(400)), 0, 1)
+    out = augment(images, lambda purpose: draws().fractions(purpose, np.arange(400)), TrainSettings(augment="flip"))
     mirrored = (out == images.flip(3)).flatten(1).all(dim=1)
     kept = (out == images).flatten(1).all(dim=1)
     assert (mirrored ^ kept).all() and 150 < mirrored.sum() < 250
@@ -64,7 +69,7 @@ def test_a_resized_crop_shows_the_window_it_drew():
     )
     rng = np.random.default_rng(0)
     parts = [rng.random(count) for _ in range(4)]
-    out = resized_crop(images.expand(count, -1, -1, -1), *parts, 0.35).float()
+    out = resized_crop(images.expand(count, -1, -1, -1), *parts, 0.35, images.shape[-1]).float()
     assert out.shape == (count, 3, side, side) and (out[:, 2] == 0).all()
     lines = out[:, 0, side // 2], out[:, 1, :, side // 2]
     spans = [(line[:, -9] - line[:, 8]) / 4 / (side - 17) for line in lines]  # of the image's side, away from the borders
@@ -75,8 +80,23 @@ def test_a_resized_crop_shows_the_window_it_drew():
     assert (aspect > ASPECTS[0] - 0.05).all() and (aspect < ASPECTS[1] + 0.05).all()
     for start, span in zip(starts, spans):
         assert (start > -0.03).all() and (start + span < 1.03).all()  # a window lies inside the image
-    whole = resized_crop(images[None], np.ones(1), np.full(1, 0.5), np.zeros(1), np.zeros(1), 0.35)
+    whole = resized_crop(images[None], np.ones(1), np.full(1, 0.5), np.zeros(1), np.zeros(1), 0.35, images.shape[-1])
     assert torch.equal(whole[0], images), "all of the area at aspect 1 is the image itself"
+
+
+def test_crops_of_another_size():
+    """Larger images are cut to `crop_size`; whole ones are resized so where no crop is drawn."""
+    ramp = torch.arange(64).mul(4).add(2).to(torch.uint8).expand(5, 3, 64, 64)
+    fractions = np.ones(5), np.full(5, 0.5), np.zeros(5), np.zeros(5)
+    half = resized_crop(ramp, *fractions, 0.35, 32)
+    assert half.shape == (5, 3, 32, 32) and (half[0, 0, 0].int() - (torch.arange(32) * 8 + 4)).abs().max() <= 1
+    settings = TrainSettings(augment="flip+resized-crop", crop_size=32)
+    assert augment(ramp, lambda purpose: draws().fractions(purpose, np.arange(5)), settings).shape == (5, 3, 32, 32)
+    data = ImageSet("ramps", ramp.numpy().copy(), np.zeros(5, int), tuple("abcde"), ("ramp",))
+    whole, labels = Feed(data, torch.device("cpu"), side=32).images(np.arange(5))
+    assert whole.shape == (5, 3, 32, 32) and (whole[0, 0, 0, 2:-2] * 255 - half[0, 0, 0, 2:-2]).abs().max() <= 1
+    with pytest.raises(EscrimeError, match='crop_size = 32 is of "resized-crop"'):
+        TrainSettings(augment="flip", crop_size=32)
 
 
 def test_draws_are_uniform_and_unrelated():

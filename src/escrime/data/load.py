@@ -35,6 +35,7 @@ def load(
     *,
     split: str | None = None,
     size: int | None = None,
+    train_size: int | None = None,
     folder: Path | str | None = None,
     cache: Path | str | None = None,
     download: bool = False,
@@ -44,7 +45,8 @@ def load(
     """Load a dataset of DATASETS as uint8 images (N, 3, size, size), decoded once into a cache.
 
     split: "train" or "test" leaves the other set empty and undecoded; None loads both. size: pixels of the square side
-    (default: 8 for digits, 32 for cifar10, else 224). folder: where the images are (--data DIR). cache: where decoded
+    (default: 8 for digits, 32 for cifar10, else 224). train_size: that of the training images, where they are to be larger
+    (see crop_size of TrainSettings). folder: where the images are (--data DIR). cache: where decoded
     images and downloads go (default $ESCRIME_CACHE, else the user's cache folder). download: allow torchvision to fetch
     what is missing. on_error: "skip" leaves unreadable images out, with a warning that counts and names them, instead
     of raising. progress(done, total) is called as images are decoded.
@@ -58,10 +60,8 @@ def load(
     for what, value, choices in (("split", split, (None, *PARTS)), ("on_error", on_error, ("raise", "skip"))):
         if value not in choices:
             raise EscrimeError(f"{what} = {value!r} is unknown; use one of {choices}.{nearest(value, choices)}")
-    size = SIZES[name] if size is None else size
-    if not isinstance(size, Integral) or isinstance(size, bool) or size <= 0:
-        raise EscrimeError(f"size = {size!r} is no number of pixels; give a whole number above 0, such as {SIZES[name]}.")
-    size = int(size)
+    size = _pixels("size", SIZES[name] if size is None else size, SIZES[name])
+    sides = (size if train_size is None else _pixels("train_size", train_size, size), size)
     if name == "digits" and folder is not None:
         option = f"--data {folder} (of `escrime train`: --folder {folder})"
         raise EscrimeError(f"the dataset 'digits' is built in and reads no folder; leave out {option}.")
@@ -69,22 +69,23 @@ def load(
         raise EscrimeError(f"the dataset 'folder' needs to know where the images are; give {OPTION}.")
 
     if name == "digits":
-        return Splits(*_wanted(split, digits(size)))
+        return Splits(*_wanted(split, [digits(side)[k] for k, side in enumerate(sides)]))
     if name == "cifar10":
         root = find_cifar10(folder, cache=cache, download=download)
         sets = _wanted(split, [read_cifar10(part, root) for part in PARTS])
         calls = _shared_progress(progress, [len(part) for part in sets])
-        pairs = zip(sets, calls, strict=True)
-        return Splits(*(resized(part, size, cache=cache, progress=call) for part, call in pairs))
+        parts = zip(sets, sides, calls, strict=True)
+        return Splits(*(resized(part, side, cache=cache, progress=call) for part, side, call in parts))
     if name == "imagenette":
-        root = nette.find_imagenette(folder, size, cache=cache, download=download)
+        root = nette.find_imagenette(folder, max(sides), cache=cache, download=download)
         listings, classes, wnids = nette.list_imagenette(root), nette.CLASSES, nette.WNIDS
     else:
         classes, *listings = list_folder(folder)
         wnids = wordnet_ids(classes)
     kept = _wanted(split, listings)
     calls = _shared_progress(progress, [len(files.names) for files in kept])
-    decoded = [read_files(files, size, cache=cache, progress=call) for files, call in zip(kept, calls, strict=True)]
+    parts = zip(kept, sides, calls, strict=True)
+    decoded = [read_files(files, side, cache=cache, progress=call) for files, side, call in parts]
     skipped = _report_skipped(decoded, kept, on_error)
     sets = (_image_set(name, files, found, classes, wnids) for files, found in zip(kept, decoded, strict=True))
     return Splits(*sets, skipped=skipped)
@@ -113,6 +114,12 @@ def _image_set(name: str, files: Listing, found: Decoded, classes, wnids) -> Ima
         raise EscrimeError(f"no image of the class {absent[0]!r} can be read; repair the files or remove the class.")
     mark = fingerprint(found.digests, found.images.shape[1:], files.labels, files.names, classes)
     return ImageSet(name, found.images, files.labels, files.names, classes, files.subsets, mark, wnids)
+
+
+def _pixels(what: str, value, example: int) -> int:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value <= 0:
+        raise EscrimeError(f"{what} = {value!r} is no number of pixels; give a whole number above 0, such as {example}.")
+    return int(value)
 
 
 def _wanted(split: str | None, sets: Sequence) -> list:

@@ -31,11 +31,20 @@ class Run:
 
     @cached_property
     def splits(self) -> data.Splits:
+        return self._load(self.experiment.data.train_size)
+
+    def as_tested(self) -> data.ImageSet:
+        """The training images at the size of the test images."""
+        return self.splits.train if self.experiment.data.train_size is None else self._load(None, "train").train
+
+    def _load(self, train_size: int | None, split: str | None = None) -> data.Splits:
         spec = self.experiment.data
         with self.display.reading() as progress:
             return data.load(
                 spec.name,
+                split=split,
                 size=spec.size,
+                train_size=train_size,
                 folder=spec.folder,
                 download=spec.folder is None,
                 on_error="skip" if spec.skip_unreadable else "raise",

@@ -34,13 +34,24 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    """Which images: a dataset name, its edge length in pixels, and how many test images (of each subset) to use."""
+    """Which images: a dataset name, its edge length in pixels, and how many test images (of each subset) to use.
+
+    train_size: edge length of the training images, where it is larger: a training that draws "resized-crop" cuts parts of
+    the edge length `size` from them.
+    """
 
     name: str
     folder: str | None = None
     size: int | None = Field(None, ge=8)
+    train_size: int | None = Field(None, ge=8)
     limit: int | None = Field(None, ge=1)
     skip_unreadable: bool = False
+
+    @model_validator(mode="after")
+    def _both_sizes(self):
+        if self.train_size is not None and self.size is None:
+            raise ValueError("train_size needs size, that of the images a model is judged on and trained for; add it")
+        return self
 
 
 class Model(Section):
@@ -206,6 +217,8 @@ class Experiment(Section):
         chosen = self.training | self.models[model].training
         if defense != "none":
             chosen = chosen | self.defenses.trainings[defense].training
+        if self.data.train_size is not None and "crop_size" not in chosen:
+            chosen["crop_size"] = self.data.size
         return TrainSettings(**chosen)
 
     @property

@@ -41,7 +41,7 @@ def run_stages(run: Run) -> list[Path]:
         for model in run.experiment.models:
             evaluate(run, model)
         if run.experiment.checks.enabled:
-            finish_checks(run.folder, data_findings(run.test, run.splits.train), run.experiment.headline)
+            finish_checks(run.folder, data_findings(run.test, run.as_tested()), run.experiment.headline)
         records = read_records(run.folder.path)
         for model in run.experiment.models:
             look_closer(run, model, records, target)
@@ -87,7 +87,7 @@ def _fit(run: Run, model, defense, network, goal, settings, title) -> None:
             # What `--model ARCH@FILE` needs to feed them rightly, as `escrime train` notes it.
             "arch": run.experiment.models[model].arch,
             "classes": list(run.splits.train.classes),
-            "size": int(run.splits.train.images.shape[-1]),
+            "size": int(run.test.images.shape[-1]),
         },
         seed=run.experiment.seed,
         device=run.device,

@@ -47,17 +47,27 @@ class Job:
     settings: TrainSettings
     folder: Path | None = None
     size: int | None = None
+    train_size: int | None = None
     weights: str | None = None
     head: str = "new"
     mean: float | None = None
     std: float | None = None
     seed: int = 0
 
+    def seen(self, dataset) -> int:
+        """Side in pixels of the images the network learns from."""
+        return self.settings.crop_size or int(dataset.images.shape[-1])
+
     def facts(self, dataset, result: FitResult, device: torch.device, command: str) -> dict:
         """What the folder says of how its weights came to be."""
         return {
             "arch": self.arch,
-            "data": {"name": self.data, "size": int(dataset.images.shape[-1]), "fingerprint": dataset.fingerprint},
+            "data": {
+                "name": self.data,
+                "size": self.seen(dataset),
+                "train_size": int(dataset.images.shape[-1]),
+                "fingerprint": dataset.fingerprint,
+            },
             "classes": list(dataset.classes),
             "objective": objective(**self.objective).as_dict(),
             "settings": self.settings.as_dict(),
@@ -138,8 +148,8 @@ def run_training(
             log.write(result.history.to_dict("records"))
             folder.write_json(FACTS, job.facts(splits.train, result, device, command))
             # The last file: the training is complete when it exists.
-            size = int(splits.train.images.shape[-1])
-            about = {"arch": job.arch, "classes": list(splits.train.classes), "size": size, "epoch": result.epoch}
+            classes = list(splits.train.classes)
+            about = {"arch": job.arch, "classes": classes, "size": job.seen(splits.train), "epoch": result.epoch}
             save_weights(model, folder / WEIGHTS, about)
     if result.resumed:
         display.say(f"{result.resumed} of {job.settings.epochs} epochs were found done.")
@@ -154,6 +164,7 @@ def _read(job: Job, display: Display) -> data.Splits:
         return data.load(
             job.data,
             size=job.size,
+            train_size=job.train_size,
             folder=job.folder,
             download=job.folder is None,
             progress=progress,
@@ -224,10 +235,10 @@ def _cell(value, form: str) -> str:
     return "" if value is None or value != value else form.format(float(value))
 
 
-def parse_settings(pairs: list[str], said: dict[str, Any]) -> dict[str, Any]:
+def parse_settings(pairs: list[str], said: dict[str, Any] | None = None) -> dict[str, Any]:
     """{"ema": 0.999, …} from ["ema=0.999", …], beside what options of their own have `said` (None: nothing); values are JSON
     where they can be, text otherwise."""
-    settings = {name: value for name, value in said.items() if value is not None}
+    settings = {name: value for name, value in (said or {}).items() if value is not None}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         name = name.strip().replace("-", "_")

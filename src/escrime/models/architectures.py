@@ -14,6 +14,9 @@ from .small import LeNet, WideResNetSmall
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
+# Every residual block begins as the identity (Goyal et al., 2017, section 5.1): else a Wide ResNet-50-2 from scratch learns
+# nothing in its first epochs.
+RESIDUAL = ("resnet", "resnext", "wide_resnet")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ def _torchvision(name: str, description: str, head: str | None = None, **fields)
 
 
 def _build(builder: str, **options) -> nn.Module:
+    if builder.startswith(RESIDUAL):
+        options["zero_init_residual"] = True
     return _models().get_model_builder(builder)(weights=None, **options)
 
 

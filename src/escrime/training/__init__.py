@@ -7,14 +7,17 @@
 
 from .context import Context
 from .loop import FitResult, fit
+from .mixing import CutMix, MixUp  # registers them
 from .objectives import EPS_DISTRIBUTIONS, OBJECTIVES, Objective, objective
 from .settings import KEEP, ON_OVERFITTING, OPTIMIZERS, PRECISIONS, SCHEDULES, TrainSettings
 
 __all__ = [
     "Context",
+    "CutMix",
     "EPS_DISTRIBUTIONS",
     "FitResult",
     "KEEP",
+    "MixUp",
     "OBJECTIVES",
     "ON_OVERFITTING",
     "OPTIMIZERS",

@@ -29,15 +29,14 @@ def parse_augment(text: str) -> tuple[str, ...]:
     return tuple(name for name in ("resized-crop", "crop", "flip") if name in chosen)
 
 
-def augment(images: Tensor, names: tuple[str, ...], draw: Callable[[str], np.ndarray], padding: float, area: float) -> Tensor:
-    """Apply `names` (from `parse_augment`) to uint8 `images` (N, C, H, W); `draw(purpose)` gives N fractions.
-
-    padding, area: the settings crop_padding and crop_area.
-    """
+def augment(images: Tensor, draw: Callable[[str], np.ndarray], settings) -> Tensor:
+    """Apply the augmentations of `settings` (a TrainSettings) to uint8 `images` (N, C, H, W); `draw(purpose)` gives N fractions."""
+    names, side = parse_augment(settings.augment), settings.crop_size or images.shape[-1]
     if "resized-crop" in names:
-        images = resized_crop(images, *(draw(f"resized-{part}") for part in ("area", "aspect", "row", "column")), area)
+        fractions = (draw(f"resized-{part}") for part in ("area", "aspect", "row", "column"))
+        images = resized_crop(images, *fractions, settings.crop_area, side)
     if "crop" in names:
-        images = crop(images, draw("crop-row"), draw("crop-column"), padding)
+        images = crop(images, draw("crop-row"), draw("crop-column"), settings.crop_padding)
     if "flip" in names:
         mirrored = torch.from_numpy(draw("flip") < 0.5).to(images.device)
         images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
@@ -54,9 +53,16 @@ def crop(images: Tensor, rows: np.ndarray, columns: np.ndarray, padding: float) 
 
 
 def resized_crop(
-    images: Tensor, areas: np.ndarray, aspects: np.ndarray, rows: np.ndarray, columns: np.ndarray, smallest: float
+    images: Tensor,
+    areas: np.ndarray,
+    aspects: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    smallest: float,
+    side: int,
 ) -> Tensor:
-    """A window of each image (N, C, H, W), between `smallest` and all of its area, resized back bilinearly and rounded.
+    """A window of each image (N, C, H, W), between `smallest` and all of its area, resized bilinearly to (N, C, side, side)
+    and rounded.
 
     The other arguments are fractions (N,) in [0, 1): where between the bounds the area lies and (in logarithm) the aspect
     ratio, width over height in ASPECTS, and where the window lies. A side longer than the image is cut to it.
@@ -68,7 +74,7 @@ def resized_crop(
     theta = np.zeros((len(images), 2, 3), dtype=np.float32)
     theta[:, 0, 0], theta[:, 0, 2] = width, (1 - width) * (2 * columns - 1)
     theta[:, 1, 1], theta[:, 1, 2] = height, (1 - height) * (2 * rows - 1)
-    grid = F.affine_grid(torch.from_numpy(theta).to(images.device), list(images.shape), align_corners=False)
+    grid = F.affine_grid(torch.from_numpy(theta).to(images.device), [*images.shape[:2], side, side], align_corners=False)
     sampled = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     return sampled.round_().clamp_(0, 255).to(images.dtype)
 

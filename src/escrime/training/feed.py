@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..data import ImageSet
@@ -16,16 +17,19 @@ from ..randomness import generator
 
 
 class Feed:
-    """Batches of `data` (an ImageSet) on `device`, in the memory format `layout`; `what` they are is said in errors."""
+    """Batches of `data` (an ImageSet) on `device`, in the memory format `layout`; `what` they are is said in errors.
 
-    def __init__(self, data, device: torch.device, what: str = "training data"):
+    side: of the square images that the model sees, where that is not their own (see crop_size of TrainSettings).
+    """
+
+    def __init__(self, data, device: torch.device, what: str = "training data", side: int | None = None):
         if not isinstance(data, ImageSet):
             raise EscrimeError(
                 f"the {what} are a {type(data).__name__}; give an ImageSet such as escrime.data.load('digits').train."
             )
         if len(data.ids) == 0:
             raise EscrimeError(f"the {what} hold no image; check the split or the limit.")
-        self.data, self.device, self.what = data, device, what
+        self.data, self.device, self.what, self.side = data, device, what, side
         self.layout = torch.contiguous_format
         # A tensor on the device divides exactly; by a Python number, a GPU would multiply with a rounded 1/255.
         self._full = torch.tensor(255.0, device=device)
@@ -43,9 +47,17 @@ class Feed:
             return self._resident[torch.from_numpy(rows).to(self.device, non_blocking=True)], labels
         return torch.from_numpy(np.ascontiguousarray(self.data.images[rows])).to(self.device), labels
 
+    def images(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Whole images as the model sees them, as `floats` gives them, and their labels; resized to `side`, smoothly."""
+        pixels, labels = self.pixels(rows)
+        if self.side not in (None, pixels.shape[-1]):
+            resized = F.interpolate(pixels.float(), (self.side, self.side), mode="bilinear", antialias=True)
+            pixels = resized.round_().clamp_(0, 255).to(pixels.dtype)
+        return self.floats(pixels), labels
+
     def first(self, count: int) -> Tensor:
-        """The first `count` images, or as many as there are, as `floats` gives them."""
-        return self.floats(self.pixels(np.arange(min(count, len(self))))[0])
+        """The first `count` images, or as many as there are, as `images` gives them."""
+        return self.images(np.arange(min(count, len(self))))[0]
 
     def floats(self, pixels: Tensor) -> Tensor:
         """float32 in [0, 1], exactly as ImageSet.batch gives them, in the run's memory format."""

@@ -17,7 +17,7 @@ from ..files import locked
 from ..models.kernels import Kernels
 from ..threat import epsilon
 from .alarms import PROBED
-from .augment import augment, parse_augment
+from .augment import augment
 from .averaging import Average
 from .best import BEST
 from .checked import check_count
@@ -110,7 +110,7 @@ def fit(
     check(model, objective, settings)
     seed = check_count("seed", seed, low=0)
     device = pick_device(model, device)
-    team, feed = Processes(device), Feed(data, device)
+    team, feed = Processes(device), Feed(data, device, side=settings.crop_size)
     layout = memory_format(model, feed, device) if settings.channels_last else torch.contiguous_format
     feed.layout, probe = layout, None
     if evaluate_on is not None:
@@ -123,7 +123,7 @@ def fit(
         monitor = Monitor(feed, held, eps, seed, settings)
     steps = steps_per_epoch(len(kept), settings.batch_size)
     team.check(len(kept) // steps)
-    keys, names = image_keys(seed, data.ids), parse_augment(settings.augment)
+    keys = image_keys(seed, data.ids)
 
     folder = None if checkpoint is None else Path(checkpoint).expanduser()
     alone = locked(folder, "give another checkpoint folder") if folder is not None and team.first else nullcontext()
@@ -162,10 +162,7 @@ def fit(
                 rate = learning_rate(settings, done, settings.epochs * steps)
                 pixels, labels = feed.pixels(rows)
                 context = Context(rows, draws, classes, settings.label_smoothing, tally)
-                if names:
-                    pixels = augment(
-                        pixels, names, partial(draws.fractions, rows=rows), settings.crop_padding, settings.crop_area
-                    )
+                pixels = augment(pixels, partial(draws.fractions, rows=rows), settings)
                 optimizer.zero_grad(set_to_none=True)
                 with explained(settings, good), kernels():  # backward too: checkpointed parts of a model run again there
                     with torch.autocast(device.type, torch.bfloat16, settings.precision == "bfloat16", cache_enabled=False):

@@ -80,8 +80,7 @@ def probe(model: nn.Module, feed: Feed, rows: np.ndarray, eps: float, seed: int 
     twin, right = Twin(model), torch.zeros(1 + len(attacks), dtype=torch.int64)
     for start in range(0, len(rows), BATCH):
         part = rows[start : start + BATCH]
-        pixels, labels = feed.pixels(part)
-        images, ids = feed.floats(pixels), [feed.data.ids[row] for row in part]
+        (images, labels), ids = feed.images(part), [feed.data.ids[row] for row in part]
         candidates = [images, *(attack(twin, images, labels, seed=seed, ids=ids) for attack in attacks)]
         keys = as_keys([(seed, name, "probe") for name in ids])
         with no_trace(model, feed.device):

@@ -16,8 +16,8 @@ def accuracies(model: nn.Module, feed: Feed, eps: float, batch_size: int = 256) 
     right = torch.zeros(2, dtype=torch.int64, device=feed.device)
     with evaluation_mode(model):
         for start in range(0, len(feed), batch_size):
-            pixels, labels = feed.pixels(np.arange(start, min(start + batch_size, len(feed))))
-            images = feed.floats(pixels).requires_grad_()
+            images, labels = feed.images(np.arange(start, min(start + batch_size, len(feed))))
+            images.requires_grad_()
             with torch.enable_grad():
                 logits = model(images)
                 (gradient,) = torch.autograd.grad(cross_entropy_sum(labels)(logits), images)

@@ -47,6 +47,8 @@ class TrainSettings(Checked):
     augment: "none", or some of "flip", "crop" and "resized-crop" joined by "+", drawn per image and epoch.
     crop_padding: of "crop", as a fraction of the side (0.125 is 4 pixels at 32).
     crop_area: of "resized-crop", the smallest share of the image's area that is kept.
+    crop_size: of "resized-crop", the side in pixels of what it cuts; None: that of the images. Larger images, up to about
+        one and a half times this side, so keep their detail in crops; where no crop is drawn (probes) they are resized.
     freeze_batchnorm: keep BatchNorm on its running statistics and leave them as they are, which is right for
         pre-trained networks whose BatchNorm has been folded or whose new data are few.
     channels_last: lay images and weights out as NHWC in memory, which convolutions run faster on, where the model runs so.
@@ -74,6 +76,7 @@ class TrainSettings(Checked):
     augment: str = "none"
     crop_padding: float = 0.125
     crop_area: float = 0.35
+    crop_size: int | None = None
     freeze_batchnorm: bool = False
     channels_last: bool = True
     precision: str = "float32"
@@ -103,7 +106,13 @@ class TrainSettings(Checked):
         check_choice("keep", self.keep, KEEP)
         if self.keep == "best" and self.probe_images == 0:
             raise EscrimeError('keep = "best" needs images to judge by; set probe_images, such as 256, or keep = "last".')
-        parse_augment(self.augment)
+        names = parse_augment(self.augment)
+        if self.crop_size is not None:
+            self._put(check_count, "crop_size")
+            if "resized-crop" not in names:
+                raise EscrimeError(
+                    f'crop_size = {self.crop_size} is of "resized-crop"; set augment = "flip+resized-crop", or leave it out.'
+                )
         if not isinstance(self.milestones, (list, tuple)):
             raise EscrimeError(f"milestones = {self.milestones!r}; give a list of fractions such as [0.5, 0.75].")
         points = tuple(check_number("milestones", point, above=0, high=1) for point in self.milestones)
