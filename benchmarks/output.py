@@ -3,9 +3,10 @@
 import json
 import platform
 from dataclasses import asdict
-from importlib.metadata import version
 
 import torch
+
+import escrime
 
 from .contest import Result, Side
 from .overhead import Overhead
@@ -19,7 +20,7 @@ HEAD = (
 def describe(device: torch.device) -> str:
     """The conditions that a ratio depends on, without naming the machine."""
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
-    return f"{where}, {torch.get_num_threads()} thread(s), torch {torch.__version__}, escrime {version('escrime')}"
+    return f"{where}, {torch.get_num_threads()} thread(s), torch {torch.__version__}, escrime {escrime.__version__}"
 
 
 def markdown(results: list[Result], overheads: list[Overhead], device: torch.device) -> str:

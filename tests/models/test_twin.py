@@ -141,3 +141,31 @@ def test_in_bfloat16_every_success_is_the_originals(linear, data, attack):
 def test_an_unknown_precision_is_refused(linear):
     with pytest.raises(EscrimeError, match="'float16' is unknown"):
         Twin(linear, precision="float16")
+
+
+class CoarseInSmallBatches(Brighter):
+    """As a GPU that chooses a TensorFloat-32 kernel by the size of the batch: the first answers tell nothing of later ones."""
+
+    def forward(self, x):
+        return super().forward(x) if len(x) < 60 else self.model(x)
+
+
+def test_where_a_gpu_rounds_no_success_stands_on_the_copy(linear, data, monkeypatch):
+    images, labels = data[0][:60], data[1][:60]
+    bias = torch.tensor([0.0, 0.0, 0.0, 1.0])
+
+    def mistaken():
+        twin = Twin(linear, CoarseInSmallBatches(copy.deepcopy(linear), bias))
+        outcome = PGD(0.6, steps=80, step_size=0.01).sweep(twin, images, labels, [0.6])[0]
+        fooled = linear(outcome.adversarial).argmax(1) != labels
+        return int((outcome.success & ~fooled).sum())
+
+    assert mistaken() > 0, "the measured gap is too small, or this test shows nothing"
+    monkeypatch.setattr("escrime.models.twin.rounds", lambda device: True)
+    assert mistaken() == 0
+
+
+def test_where_a_gpu_rounds_verdicts_cost_one_pass_of_the_original(linear, data, monkeypatch):
+    monkeypatch.setattr("escrime.models.twin.rounds", lambda device: True)
+    twin = Twin(linear, lambda x: pytest.fail("the copy is not asked"))
+    assert torch.equal(twin.logits(data[0], keys(150)), linear(data[0]))

@@ -177,8 +177,9 @@ def _faced_all(attacked: pd.DataFrame) -> set:
     strong = attacked.loc[attacked["attack"].astype(str).str.startswith(STRONGER), "image"]
     if len(strong):
         return set(strong)
-    faced = attacked[attacked["target"] < 0].groupby("attack", observed=True)["image"].agg(set)
-    return set.intersection(*faced) or set(attacked["image"]) if len(faced) else set(attacked["image"])
+    tried = attacked.loc[attacked["target"] < 0, ["attack", "image"]].drop_duplicates()
+    faced = tried["image"].value_counts()
+    return set(faced.index[faced == tried["attack"].nunique()] if len(tried) else ()) or set(attacked["image"])
 
 
 def _slim(table: pd.DataFrame) -> pd.DataFrame:

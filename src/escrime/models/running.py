@@ -69,11 +69,7 @@ def full_precision(device: torch.device):
     if device.type != "cuda":
         yield
         return
-    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
-    if hasattr(products, "fp32_precision"):  # from torch 2.9 on
-        switches, name, exact = (convolutions.conv, products), "fp32_precision", "ieee"
-    else:
-        switches, name, exact = (convolutions, products), "allow_tf32", False
+    switches, name, exact = _precision_switches()
     before = [getattr(switch, name) for switch in switches]
     try:
         for switch in switches:
@@ -82,6 +78,21 @@ def full_precision(device: torch.device):
     finally:
         for switch, value in zip(switches, before):
             setattr(switch, name, value)
+
+
+def rounds(device: torch.device) -> bool:
+    """Whether float32 is rounded to TensorFloat-32 there, outside of `full_precision`: how much an answer is off then depends
+    on the kernel, which depends on the size of the batch."""
+    switches, name, exact = _precision_switches()
+    return device.type == "cuda" and any(getattr(switch, name) != exact for switch in switches)
+
+
+def _precision_switches() -> tuple[tuple, str, object]:
+    """(torch's switches for convolutions and products on a GPU, the attribute, its value in full precision)."""
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    if hasattr(products, "fp32_precision"):  # from torch 2.9 on
+        return (convolutions.conv, products), "fp32_precision", "ieee"
+    return (convolutions, products), "allow_tf32", False
 
 
 def check_logits(logits: Tensor, images: Tensor) -> Tensor:

@@ -1,14 +1,12 @@
 """A model and its faster copy: attacks run on the copy, and nothing counts that the original would not say too."""
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor, nn
 
 from ..errors import EscrimeError
 from ..randomness import row_keys
 from .prepare import prepare
-from .running import full_precision
+from .running import full_precision, rounds
 
 SAFETY = 10  # an answer stands on the copy when its logit margin is this many times the measured gap
 PROBE = 8  # answers compared before the gap counts as measured
@@ -19,7 +17,9 @@ class Twin:
     """`copy` only reorders the arithmetic of `model`; `gap` is the largest difference between their logits seen.
 
     The gap is measured on the way: the first answers are asked of both, and every answer too close to call is asked of
-    the original, which measures it again. A plain callable, or a module that cannot be copied, is its own copy.
+    the original, which measures it again. Where a GPU rounds to TensorFloat-32 no gap holds for other batches, and the
+    original, which never does, is asked about every success. A plain callable, or a module that cannot be copied, is its
+    own copy.
 
     precision: "bfloat16" runs the copy under autocast, for GPUs with tensor cores (a CPU without AMX is slower so); such a
     copy does more than reorder, so the original is asked about every success. compiled: torch.compile the copy, which
@@ -45,12 +45,16 @@ class Twin:
         """Whether there is nothing to verify: the copy is the model itself."""
         return self.copy is self.model
 
+    def stands(self, device: torch.device) -> bool:
+        """Whether an answer of the copy can be clear enough to count."""
+        return self.reorders and not rounds(device)
+
     def doubtful(self, logits: Tensor) -> Tensor:
         """Which answers (N, K) of the copy do not stand on their own, (N,) bool: close ones, NaN, all before the gap is
         known."""
         if self.exact:
             return torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
-        if self.compared < PROBE or logits.shape[1] < 2 or not self.reorders:
+        if self.compared < PROBE or logits.shape[1] < 2 or not self.stands(logits.device):
             return torch.ones(len(logits), dtype=torch.bool, device=logits.device)
         first, second = logits.topk(2, dim=1).values.unbind(1)
         return ~(first - second >= SAFETY * self.gap)  # the negation also catches NaN
@@ -87,7 +91,10 @@ class Twin:
     @torch.no_grad()
     def logits(self, images: Tensor, keys: Tensor) -> Tensor:
         """Logits (N, K): the copy's where the answer is beyond doubt, the original's for every closer image."""
-        with row_keys(keys), full_precision(images.device) if self.exact else nullcontext():
+        if self.exact or not self.stands(images.device):
+            with row_keys(keys), full_precision(images.device):
+                return self.model(images.clone())
+        with row_keys(keys):
             logits = self.copy(images.clone())
         return self.settle(images, logits, keys)[0]
 

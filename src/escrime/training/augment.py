@@ -30,7 +30,8 @@ def parse_augment(text: str) -> tuple[str, ...]:
 
 
 def augment(images: Tensor, draw: Callable[[str], np.ndarray], settings) -> Tensor:
-    """Apply the augmentations of `settings` (a TrainSettings) to uint8 `images` (N, C, H, W); `draw(purpose)` gives N fractions."""
+    """Apply the augmentations of `settings`, a TrainSettings, to uint8 `images` (N, C, H, W); `draw(purpose)` gives N
+    fractions."""
     names, side = parse_augment(settings.augment), settings.crop_size or images.shape[-1]
     if "resized-crop" in names:
         fractions = (draw(f"resized-{part}") for part in ("area", "aspect", "row", "column"))
