@@ -58,6 +58,7 @@ def main() -> None:
     options.add_argument("--learning-rate", type=float, default=0.01)
     options.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another training setting")
     options.add_argument("--clean-set", action="append", default=[], metavar="NAME=VALUE", help="of the clean network alone")
+    options.add_argument("--clean-goal", action="append", default=[], metavar="NAME=VALUE", help="of --clean-objective")
     options.add_argument("--goal", action="append", default=[], metavar="NAME=VALUE", help="setting of the recipes' objectives")
     options.add_argument("--steps", type=int, default=10, help="of TRADES and PGD training")
     options.add_argument("--subset", help="judge only the images of this subset, such as leak-free")
@@ -105,7 +106,8 @@ def hardened(name: str, train, options):
         load_weights(model, options.folder / "clean.safetensors")
     extra = {"steps": options.steps} if name in ("pgd", "trades") else {}
     extra |= {"eps": options.eps} | parse_settings(options.goal)
-    goal = objective(options.clean_objective) if name == "clean" else objective(name, **extra)
+    clean = {"name": options.clean_objective} | parse_settings(options.clean_goal)
+    goal = objective(**clean) if name == "clean" else objective(name, **extra)
     epochs = options.clean_epochs or options.epochs if name == "clean" else options.epochs
     chosen = dict(epochs=epochs, learning_rate=options.learning_rate, batch_size=32, schedule="one-cycle")
     if options.train_size:
@@ -171,7 +173,7 @@ def as_json(table: dict, options) -> str:
             rows = pd.read_csv(log).astype(object)
             histories[name] = rows.where(rows.notna(), None).to_dict("records")
     told = ("data", "arch", "size", "train_size", "eps", "epochs", "clean_epochs", "clean_objective", "learning_rate", "set")
-    told += ("clean_set", "goal", "steps", "subset", "limit")
+    told += ("clean_set", "clean_goal", "goal", "steps", "subset", "limit")
     settings = {name: getattr(options, name) for name in told}
     command = "python -m benchmarks.hardening " + shlex.join(sys.argv[1:])
     content = {

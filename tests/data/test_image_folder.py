@@ -278,3 +278,8 @@ def test_a_name_that_is_not_utf8_is_refused(place, pets, save_noise):
         pytest.skip("this file system knows UTF-8 only")
     with pytest.raises(EscrimeError, match=r"caf\\xe9(.png)?' is not UTF-8.*rename it"):
         go(pets if place else bad)
+
+
+def test_training_images_may_be_larger_there_too(pets):
+    found = load("folder", folder=pets, size=16, train_size=20)
+    assert found.train.images.shape[2:] == (20, 20) and found.test.images.shape[2:] == (16, 16)

@@ -20,6 +20,7 @@ def test_datasets_are_described_in_a_line():
         ({"name": "digits", "size": -8}, "size = -8"),
         ({"name": "digits", "size": 8.5}, "size = 8.5"),
         ({"name": "digits", "size": "8"}, "size = '8'"),
+        ({"name": "digits", "train_size": 0}, "train_size = 0"),
         ({"name": "digits", "split": "training"}, "split = 'training'.* Did you mean 'train'?"),
         ({"name": "digits", "on_error": "ignore"}, "on_error = 'ignore'"),
         ({"name": "digits", "folder": "somewhere"}, "built in.*leave out --data somewhere .*--folder somewhere"),
@@ -46,3 +47,9 @@ def test_absent_data_says_how_to_get_them(name):
 def test_a_missing_folder_is_named(name, tmp_path):
     with pytest.raises(EscrimeError, match="nowhere' does not exist.*--data DIR.*--folder DIR"):
         load(name, folder=tmp_path / "nowhere")
+
+
+def test_training_images_may_be_larger():
+    both, plain = load("digits", size=8, train_size=10), load("digits")
+    assert both.train.images.shape == (1437, 3, 10, 10) and both.test.images.shape == (360, 3, 8, 8)
+    assert both.test.fingerprint == plain.test.fingerprint and both.train.ids == plain.train.ids

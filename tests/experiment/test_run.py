@@ -5,6 +5,7 @@ import shutil
 
 import pandas as pd
 import pytest
+from safetensors import safe_open
 
 from escrime import EscrimeError
 from escrime.evaluation import read_records
@@ -142,3 +143,26 @@ def test_its_weights_can_be_evaluated_as_they_were_trained(finished):
 
     loaded = load_model(f"lenet@{finished / 'checkpoints' / 'lenet--adversarial-training.safetensors'}")
     assert loaded.size == 8 and list(loaded.classes) == [str(digit) for digit in range(10)]
+
+
+CROPS = """
+title = "Crops of larger training images"
+headline_eps = 0.15
+data = { name = "digits", size = 8, train_size = 10, limit = 10 }
+models.lenet = { arch = "lenet" }
+training = { epochs = 1, augment = "resized-crop" }
+attacks.fgsm = { epsilons = [0, 0.15] }
+attacks.dgsm = { epsilons = [0, 0.15], target = "1", steps = 2 }
+checks = { images = 2, steps = 2, queries = 4, draws = 4, doublings = 0 }
+"""
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_crops_of_larger_training_images(tmp_path):
+    (tmp_path / "crops.toml").write_text(CROPS)
+    folder = run_experiment(str(tmp_path / "crops.toml"), out=tmp_path / "run", quiet=True, device="cpu")
+    assert json.loads((folder / "manifest.json").read_text())["dataset"]["size"] == 8
+    found = {finding["id"]: finding for finding in json.loads((folder / "checks.json").read_text())}
+    assert found["train-test-overlap"]["severity"] == "passed", "looked for at the size of the test images"
+    with safe_open(folder / "checkpoints" / "lenet.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["escrime"])["size"] == 8

@@ -45,6 +45,7 @@ def test_the_paper_is_what_imagenette_runs():
         (("attacks", "fgsm", "epsilons"), [], "at least 1"),
         (("data", "limit"), 0, "greater than or equal to 1"),
         (("data", "limit"), True, "data.limit = True"),
+        (("data", "train_size"), 12, "train_size needs size"),
         (("seed",), -1, "seed = -1: Input should be greater than or equal to 0"),
         (("seed",), 2**64, "less than"),
         (("defenses", "ppa", "eps_max"), True, "ε = True is not a number"),
@@ -91,6 +92,17 @@ def test_training_that_cannot_be_is_named_by_its_section(raw, path, section):
         check_experiment(raw, "mine.toml")
     assert str(error.value).startswith(f"mine.toml: {section}: epochs = 0; ")
     assert "{" not in str(error.value) and "\n" not in str(error.value)
+
+
+def test_larger_training_images_are_cropped_to_the_size(raw):
+    raw["data"] |= {"size": 8, "train_size": 10}
+    with pytest.raises(EscrimeError, match='training: crop_size = 8, which a train_size sets too, is of "resized-crop"'):
+        check_experiment(raw, "mine.toml")
+    raw["training"]["augment"] = "resized-crop"
+    experiment = check_experiment(raw, "mine.toml")
+    assert experiment.train_settings("lenet", "adversarial-training").crop_size == 8
+    raw["training"]["crop_size"] = 9
+    assert check_experiment(raw, "mine.toml").train_settings("lenet").crop_size == 9
 
 
 def test_epsilons_that_the_report_cannot_tell_apart_are_one(raw):

@@ -11,6 +11,7 @@ import time
 
 import pytest
 import torch
+from safetensors import safe_open
 from typer.testing import CliRunner
 
 from escrime.cli import app
@@ -128,6 +129,8 @@ BAD = {
     "objective, twice": (["train", "lenet", "--data", "digits", "--goal", "name=pgd"], "name = 'clean' already"),
     "type": (["train", "lenet", "--data", "digits", "--set", "milestones=null"], "milestones"),
     "seed": (["train", "lenet", "--data", "digits", "--seed", "1" + "0" * 24], "seed = 1000"),
+    "train size": (["train", "lenet", "--data", "digits", "--train-size", "10"], "--train-size 10 needs --size"),
+    "no crops": (["train", "lenet", "--data", "digits", "--size", "8", "--train-size", "10"], "resized-crop"),
     "eps": (["train", "lenet", "--data", "digits", "--objective", "pgd", "--eps", "8"], "8/255"),
 }
 
@@ -137,6 +140,16 @@ def test_bad_input_is_refused_with_the_remedy_and_nothing_written(words, hint, t
     done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")])
     assert isinstance(done.exception, EscrimeError) and hint in str(done.exception)
     assert not (tmp_path / "out" / "weights.safetensors").exists() and not (tmp_path / "out" / "training.json").exists()
+
+
+def test_crops_of_larger_images(tmp_path):
+    words = command(tmp_path / "out", 1, "--size", "8", "--train-size", "10", "--set", "augment=resized-crop")
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    facts = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert (facts["data"]["size"], facts["data"]["train_size"], facts["settings"]["crop_size"]) == (8, 10, 8)
+    with safe_open(tmp_path / "out" / "weights.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["escrime"])["size"] == 8, "what its images are, not what they were cut from"
 
 
 def test_help_shows_a_worked_example():

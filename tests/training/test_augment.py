@@ -95,7 +95,7 @@ def test_crops_of_another_size():
     data = ImageSet("ramps", ramp.numpy().copy(), np.zeros(5, int), tuple("abcde"), ("ramp",))
     whole, labels = Feed(data, torch.device("cpu"), side=32).images(np.arange(5))
     assert whole.shape == (5, 3, 32, 32) and (whole[0, 0, 0, 2:-2] * 255 - half[0, 0, 0, 2:-2]).abs().max() <= 1
-    with pytest.raises(EscrimeError, match='crop_size = 32 is of "resized-crop"'):
+    with pytest.raises(EscrimeError, match='crop_size = 32, .* "resized-crop"; set augment'):
         TrainSettings(augment="flip", crop_size=32)
 
 

@@ -172,6 +172,22 @@ def test_a_resumed_run_agrees_in_everything(network, image_set, tmp_path, killed
     assert resumed.history[compared].equals(whole.history[compared])
 
 
+@pytest.mark.parametrize("killed, found", [(1, 1), (2, 1), (3, 3), (4, 3)])
+def test_new_best_weights_are_written_however_long_it_takes(network, image_set, tmp_path, scripted, monkeypatch, killed, found):
+    """Epochs 1 and 3 are the best so far; epochs 2 and 4 are not worth a slow disk's time."""
+    monkeypatch.setattr("escrime.training.checkpoint.QUICK", 0.0)
+    monkeypatch.setattr("escrime.training.checkpoint.SHARE", 1e9)
+    scripted(OVERFITS)
+    whole = fit(network(), image_set(), "fgsm-mixed", settings=settings(keep="best"))
+    scripted(OVERFITS)
+    run = dict(settings=settings(keep="best"), checkpoint=tmp_path)
+    with pytest.raises(Killed):
+        fit(network(), image_set(), "fgsm-mixed", **run, on_epoch=kill_after(killed))
+    resumed = fit(network(), image_set(), "fgsm-mixed", **run)
+    assert resumed.resumed == found and resumed.best_epoch == whole.best_epoch == 3
+    assert bits(resumed.model.state_dict()) == bits(whole.model.state_dict())
+
+
 @pytest.mark.parametrize("failing", range(1, 9))
 def test_a_kill_between_the_two_files_loses_nothing(network, image_set, tmp_path, scripted, monkeypatch, failing):
     """Epochs 1 and 3 write two files, the others one; the run is killed at any of these writes."""

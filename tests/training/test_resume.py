@@ -84,6 +84,33 @@ def test_a_resumed_run_ends_with_the_same_bits(network, image_set, tmp_path, nam
     assert resumed.history[compared].equals(whole.history[compared])
 
 
+@pytest.fixture
+def slow_disk(monkeypatch):
+    """Writing seems to take so long that only the first and the last state are worth it."""
+    monkeypatch.setattr("escrime.training.checkpoint.QUICK", 0.0)
+    monkeypatch.setattr("escrime.training.checkpoint.SHARE", 1e9)
+
+
+def test_what_takes_long_to_write_is_written_less_often(network, image_set, tmp_path, slow_disk):
+    data, values = image_set(22), {"optimizer": "adamw", "ema": 0.9}
+    whole = fit(network(), data, settings=settings(values))
+    with pytest.raises(Killed):
+        fit(network(), data, settings=settings(values), checkpoint=tmp_path, on_epoch=kill_after(3))
+    resumed = fit(network(), data, settings=settings(values), checkpoint=tmp_path)
+    assert resumed.resumed == 1, "epochs 2 and 3 were not written"
+    assert bits(resumed.model) == bits(whole.model) and len(resumed.history) == EPOCHS
+    assert fit(network(), data, settings=settings(values), checkpoint=tmp_path).resumed == EPOCHS, "the last one is"
+
+
+def test_where_to_go_back_to_is_what_was_written(network, image_set, tmp_path, slow_disk):
+    def nan_from_epoch_3(model, images, labels, context):
+        loss = context.loss(model, images, labels, clean=len(images))
+        return loss * float("nan") if context.draws.epoch == 2 else loss
+
+    with pytest.raises(EscrimeError, match="last.safetensors after epoch 1"):
+        fit(network(), image_set(), nan_from_epoch_3, settings=settings({}), checkpoint=tmp_path)
+
+
 def test_a_finished_run_is_not_repeated(network, image_set, tmp_path):
     run = dict(settings=settings({"ema": 0.5}), checkpoint=tmp_path)
     first = fit(network(), image_set(), **run)

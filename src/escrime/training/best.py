@@ -1,7 +1,8 @@
 """The weights of the best epoch, kept in memory and, with a checkpoint folder, in a file beside the last state.
 
-The file is written after that of the last state. So whenever a run was killed, the best epoch is either the last one,
-whose weights the last state holds too, or an earlier one, whose file is complete.
+The file is written right after that of the last state, which is written in every epoch that has new weights for this one.
+So whenever a run was killed, the best epoch is either the last one, whose weights the last state holds too, or an earlier one,
+whose file is complete.
 """
 
 import json
@@ -21,26 +22,27 @@ BEST = "best.safetensors"
 class Best:
     """`weights`: name → tensor on the CPU, as `model.state_dict()` names them, after `epoch` (from 1; 0: none yet).
 
-    path: the file, which `escrime.models.load_weights` reads, or None. identity: of the run (see identity.py).
+    unsaved: whether they were taken since they were written. path: the file, which `escrime.models.load_weights` reads, or
+    None. identity: of the run (see identity.py).
     """
 
     def __init__(self, path: Path | None, identity: dict | None):
         self.path, self.identity = path, identity
         self.epoch, self.weights = 0, {}
-        self._unsaved = False
+        self.unsaved = False
 
     def take(self, model: nn.Module, epoch: int) -> None:
         """Copy what the model holds."""
         self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
-        self.epoch, self._unsaved = epoch, True
+        self.epoch, self.unsaved = epoch, True
 
     def save(self) -> None:
         """Write what was taken since the last call, whole or not at all."""
-        if self.path is not None and self._unsaved:
+        if self.path is not None and self.unsaved:
             metadata = {"escrime": json.dumps({"epoch": self.epoch, "identity": self.identity})}
             with whole(self.path) as temporary:
                 write_tensors(temporary, self.weights, metadata)
-        self._unsaved = False
+        self.unsaved = False
 
     def load(self, epoch: int) -> None:
         """Read the file, which must be of this run's epoch `epoch`."""
@@ -53,7 +55,7 @@ class Best:
                 f"{error} The run to be continued had its best weights after epoch {epoch}; put that file back, or delete "
                 "the checkpoint folder to start again."
             ) from None
-        self.weights, self.epoch, self._unsaved = weights, epoch, False
+        self.weights, self.epoch, self.unsaved = weights, epoch, False
 
     def restore(self, model: nn.Module) -> None:
         """Put the weights into the model."""

@@ -7,8 +7,9 @@ they are drawn from (seed, image id, epoch).
 """
 
 import json
+import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,6 +24,8 @@ from ..models.matching import overwrite
 from .averaging import Average
 
 FORMAT = 2
+QUICK = 1.0  # seconds that writing may take after every epoch
+SHARE = 10  # what takes longer is written again after so many times what it took
 LAST = "last.safetensors"
 ELSEWHERE = "give another folder (--out of a command), or delete that file to start again"
 
@@ -33,15 +36,25 @@ class Checkpoint:
 
     `initial` is a hash of the weights the run starts from. A file that started from others is continued with a warning,
     since a script that does not seed its model could otherwise never resume, or refused where the run is `strict`.
+    `epochs`: how many are done in the file.
     """
 
     path: Path
     identity: dict
     initial: str = ""
     strict: bool = False
+    epochs: int = field(default=0, init=False)
+    _took: float = field(default=0.0, init=False)
+    _written: float = field(default=0.0, init=False)
+
+    def due(self) -> bool:
+        """Whether to write after an epoch: always where that is quick, else so that training keeps most of the time. On a GPU
+        an epoch may take two seconds, and the state of a large network with AdamW is a gigabyte."""
+        return self._took < QUICK or time.monotonic() - self._written > SHARE * self._took
 
     def save(self, model: nn.Module, optimizer: Optimizer, average: Average | None, epochs: int, history: list) -> None:
         """Write the state after `epochs` epochs. On failure the file that was there before is untouched."""
+        begin = time.monotonic()
         tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
         tensors |= {f"buffer.{name}": buffer for name, buffer in _unsaved(model)}
         for name, parameter in _trainable(model):
@@ -56,8 +69,10 @@ class Checkpoint:
             with whole(self.path) as temporary:
                 write_tensors(temporary, tensors, {"escrime": json.dumps(content)})
         except EscrimeError as error:
-            where = f"after epoch {epochs - 1}" if self.path.exists() else "from the start"
+            where = f"after epoch {self.epochs}" if self.epochs else "from the start"
             raise EscrimeError(f"{error} Run the same command to continue {where}.") from error
+        self.epochs, self._written = epochs, time.monotonic()
+        self._took = self._written - begin
 
     def load(self, model: nn.Module, optimizer: Optimizer, average: Average | None) -> tuple[int, list[dict]]:
         """Put the saved state into model, optimizer and average; returns (epochs done, their records), (0, []) if none.
@@ -99,7 +114,8 @@ class Checkpoint:
                     optimizer.state[parameter][key] = state.copy_(saved)
         if average is not None:
             average.load(_under("average.", tensors))
-        return content["epochs"], content["history"]
+        self.epochs = content["epochs"]
+        return self.epochs, content["history"]
 
     def _check(self, saved: dict) -> None:
         for key in self.identity | saved:

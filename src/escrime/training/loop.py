@@ -89,14 +89,14 @@ def fit(
 
     objective: a name ("clean", "fgsm-mixed", …), an Objective, or any callable (model, images, labels, context) → loss.
     settings: a TrainSettings; the default is the paper's. checkpoint: a folder; after each epoch everything needed to
-    continue is written there, and a run found there is continued: on a CPU the final weights are bit for bit those of
-    an uninterrupted run. seed: of the order of images, augmentation, crafting noise and dropout (not of the initial
-    weights: those are the model's). device: where to train; None is where the model is. on_batch(done, total) is called
-    after each step, on_epoch(record) after each epoch is saved. evaluate_on: an ImageSet on which clean and FGSM
-    accuracy (at `evaluate_eps`, default the objective's ε, else 8/255) are measured after each epoch. With
-    `probe_images` in the settings, an objective with an ε holds back images and watches for overfitting on them: see
-    TrainSettings and FitResult. same_start: refuse a checkpoint that started from other weights than the model's; else its
-    weights are used, with a warning.
+    continue is written there (less often where writing takes over a second and a tenth of the time), and a run found there
+    is continued: on a CPU the final weights are bit for bit those of an uninterrupted run. seed: of the order of images,
+    augmentation, crafting noise and dropout (not of the initial weights: those are the model's). device: where to train;
+    None is where the model is. on_batch(done, total) is called after each step, on_epoch(record) after each epoch.
+    evaluate_on: an ImageSet on which clean and FGSM accuracy (at `evaluate_eps`, default the objective's ε, else 8/255) are
+    measured after each epoch. With `probe_images` in the settings, an objective with an ε holds back images and watches for
+    overfitting on them: see TrainSettings and FitResult. same_start: refuse a checkpoint that started from other weights
+    than the model's; else its weights are used, with a warning.
 
     Where torch.distributed is set up, as under torchrun, the processes share every batch: `batch_size` is that of all of
     them together (see processes.py). The first one probes, evaluates and writes; every one returns the same weights, but
@@ -153,7 +153,7 @@ def fit(
             training_mode(model, settings.freeze_batchnorm)
             seed_dropout(device, seed, epoch, team.rank)
             draws, tally = Draws(keys, epoch), Tally()
-            good = last_good(saved, epoch)
+            good = last_good(saved)
             watch = LossWatch(epoch + 1, finite, good)
             started = time.perf_counter()
             for index, rows in enumerate(epoch_order(len(kept), seed, epoch, settings.batch_size)):
@@ -196,10 +196,12 @@ def fit(
                 record |= {"test_accuracy": clean, "test_fgsm_accuracy": fooled, "test_eps": probe_eps}
             record = team.told(record)
             history.append(record)
-            if saved is not None and team.first:
+            last = epoch + 1 == settings.epochs or (monitor is not None and monitor.stops(history))
+            if saved is not None and team.first and (last or saved.due() or (monitor is not None and monitor.best.unsaved)):
                 saved.save(model, optimizer, average, epoch + 1, history)
+                if monitor is not None:
+                    monitor.best.save()
             if monitor is not None and team.first:
-                monitor.best.save()
                 monitor.tell(history)
             if on_epoch is not None:
                 on_epoch(dict(record))

@@ -111,7 +111,8 @@ class TrainSettings(Checked):
             self._put(check_count, "crop_size")
             if "resized-crop" not in names:
                 raise EscrimeError(
-                    f'crop_size = {self.crop_size} is of "resized-crop"; set augment = "flip+resized-crop", or leave it out.'
+                    f'crop_size = {self.crop_size}, which a train_size sets too, is of "resized-crop"; set augment = '
+                    '"flip+resized-crop", or leave it out.'
                 )
         if not isinstance(self.milestones, (list, tuple)):
             raise EscrimeError(f"milestones = {self.milestones!r}; give a list of fractions such as [0.5, 0.75].")

@@ -111,8 +111,10 @@ def explained(settings: TrainSettings, last_good: str):
         raise EscrimeError(f"{what} ({last_good}).") from error
 
 
-def last_good(saved: Checkpoint | None, epochs: int) -> str:
-    """Where to go back to when epoch `epochs` + 1 fails."""
+def last_good(saved: Checkpoint | None) -> str:
+    """Where to go back to when an epoch fails."""
     if saved is None:
         return "no checkpoint folder was given"
-    return f"the last good checkpoint is {saved.path} after epoch {epochs}" if epochs else "there is no checkpoint yet"
+    if not saved.epochs:
+        return "there is no checkpoint yet"
+    return f"the last good checkpoint is {saved.path} after epoch {saved.epochs}"
