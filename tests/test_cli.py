@@ -139,3 +139,11 @@ def test_json_stands_alone_on_stdout_whatever_the_work_prints(command, escrime, 
     monkeypatch.setattr("escrime.experiment.tune.tune_model", work)
     done = escrime(command, "--model", "m.py:load", "--data", "digits", "--eps", "0.1", "--device", "cpu", "--json")
     assert done.returncode == 0 and json.loads(done.out) == found and "loading weights" in done.err
+
+
+def test_a_terminal_without_greek_letters_is_told_all_the_same(tmp_path):
+    command = [sys.executable, "-m", "escrime", "list"]
+    surroundings = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(command, capture_output=True, cwd=tmp_path, timeout=120, env=surroundings)
+    assert done.returncode == 0, done.stderr
+    assert b"wide_resnet50_2" in done.stdout and b"8?64 px" in done.stdout

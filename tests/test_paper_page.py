@@ -10,6 +10,8 @@ import pytest
 from benchmarks.paper import page as paper
 from benchmarks.paper.keep import portable, rounded
 
+pytestmark = pytest.mark.slow
+
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 
 

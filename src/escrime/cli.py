@@ -1,5 +1,6 @@
 """The command line: parse, call, print. Heavy imports happen inside the commands, so that --help answers at once."""
 
+import io
 import os
 import shlex
 import sys
@@ -40,8 +41,14 @@ def _main(
     pass
 
 
+def _check_seed(seed: int) -> int:
+    from .randomness import check_seed
+
+    return check_seed(seed)
+
+
 # Options that several commands share.
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", callback=_check_seed)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one.")]
 Size = Annotated[int | None, typer.Option(metavar="PX", help="Edge length of the images; default: the model's own.")]
 Strict = Annotated[bool, typer.Option(help="Exit with 3 if a validity check forbids to believe a number.")]
@@ -512,6 +519,9 @@ def main() -> None:
     """Entry point: one sentence on bad input, a traceback only with --debug."""
     # Threads that sleep while they wait cost little on an idle machine; spinning ones make a shared one 10 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # where a terminal has no ε, a question mark will do
+            stream.reconfigure(errors="replace")
     debug = "--debug" in sys.argv[1:]
     if debug:  # accepted anywhere on the line
         sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word != "--debug")]

@@ -11,13 +11,25 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from hashlib import blake2b
+from numbers import Integral
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .errors import EscrimeError
+
 _keys: ContextVar[Tensor | None] = ContextVar("escrime_row_keys", default=None)
 _idle: ContextVar[bool] = ContextVar("escrime_generators_idle", default=False)
+
+
+def check_seed(seed) -> int:
+    """Return `seed` if records can hold it: a whole number from 0 below 2⁶³."""
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**63:
+        raise EscrimeError(
+            f"seed = {seed!r} is not a whole number from 0 to 9223372036854775807 (2⁶³ − 1); give one, such as 0."
+        )
+    return int(seed)
 
 
 def key(*parts) -> int:

@@ -26,6 +26,8 @@ def epsilon(value: float | int | str, norm: str = "linf") -> float:
         number = float(Fraction(value.replace(" ", ""))) if isinstance(value, str) else float(value)
     except ZeroDivisionError:
         raise EscrimeError(f"ε = {value!r} divides by zero; write a fraction of the color range such as '8/255'.") from None
+    except OverflowError:
+        raise EscrimeError(f"ε = {value!r} is larger than any number here; write 0.03 or '8/255'.") from None
     except (ValueError, TypeError):
         raise EscrimeError(f"ε = {value!r} is not a number; write 0.03 or '8/255'.") from None
     if not math.isfinite(number):

@@ -13,6 +13,7 @@ def decisions(model):
     return lambda x: torch.nn.functional.one_hot(model(x).argmax(1), 2).float()
 
 
+@pytest.mark.slow
 def test_decisions_alone_lead_to_the_boundary():
     model, images = Linear(2), grey(20)
     labels, exact = labels_of(model, images), Linear(2).reach(images, "linf")

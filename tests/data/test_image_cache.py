@@ -99,7 +99,7 @@ def test_entries_of_renamed_files_live_side_by_side(pets, tmp_path, decodes):
     for name in ("1.png", "1b.png", "1.png"):
         broken = broken.rename(broken.with_name(name))
         splits = load("folder", folder=pets, size=8, cache=tmp_path / "c", on_error="skip")
-        assert list(splits.skipped) == [f"train/cat/{name}"]
+        assert list(splits.train.left_out) == [f"train/cat/{name}"]
     assert len(decodes) == 10 + 6, "the third time, nothing is left to decode"
 
 
@@ -187,6 +187,7 @@ def test_windows_of_work_join_without_a_seam(pets, tmp_path, monkeypatch):
     assert same(first, load("folder", folder=pets, size=8, cache=tmp_path / "d"))
 
 
+@pytest.mark.slow
 def test_two_processes_may_decode_at_once(pets, tmp_path):
     code = (
         "import sys, time, pathlib\n"

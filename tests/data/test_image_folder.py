@@ -9,6 +9,7 @@ import pytest
 
 from escrime import EscrimeError
 from escrime.data import load, load_to_judge
+from escrime.experiment.folder import about_images
 
 
 def go(folder, **options):
@@ -180,10 +181,11 @@ def test_unreadable_images_are_skipped_only_when_asked(pets):
             splits = go(pets, on_error="skip")
         assert splits.train.ids == ("train/cat/0.png", "train/cat/2.png", *(f"train/dog/{row}.png" for row in range(3)))
         assert splits.train.labels.tolist() == [0, 0, 1, 1, 1] and len(splits.train.images) == 5
-        assert list(splits.skipped) == ["train/cat/1.png"] and "empty" in splits.skipped["train/cat/1.png"]
+        left_out = splits.train.left_out
+        assert list(left_out) == ["train/cat/1.png"] and "empty" in left_out["train/cat/1.png"]
     (pets / "train" / "cat" / "1.png").unlink()
     clean = go(pets, on_error="skip")
-    assert clean.skipped == {} and clean.train.fingerprint == splits.train.fingerprint
+    assert clean.train.left_out == {} and clean.train.fingerprint == splits.train.fingerprint
     assert (clean.train.images == splits.train.images).all()
 
 
@@ -202,7 +204,8 @@ def test_dangling_links_are_unreadable_images(pets):
 
 def test_a_link_to_a_folder_above_ends(pets):
     (pets / "train" / "cat" / "loop").symlink_to(pets / "train")
-    assert len(go(pets).train) == 6
+    with pytest.warns(UserWarning, match="links to folders are not followed"):
+        assert len(go(pets).train) == 6
 
 
 @pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() == 0, reason="root may read everything")
@@ -244,7 +247,8 @@ def test_an_image_the_system_refuses_is_unreadable_until_it_may_be_read(pets, mo
         patch.setattr(Path, "read_bytes", refuse)
         with pytest.raises(EscrimeError, match=r"2 of 10 .*cat/2.png' cannot be opened: Permission denied"):
             go(pets)
-    assert len(go(pets).train) == 6
+    with pytest.warns(UserWarning, match="links to folders are not followed"):
+        assert len(go(pets).train) == 6
 
 
 def test_the_test_part_without_train_is_the_one_with_classes(pets, save_noise):
@@ -283,3 +287,17 @@ def test_a_name_that_is_not_utf8_is_refused(place, pets, save_noise):
 def test_training_images_may_be_larger_there_too(pets):
     found = load("folder", folder=pets, size=16, train_size=20)
     assert found.train.images.shape[2:] == (20, 20) and found.test.images.shape[2:] == (16, 16)
+
+
+def test_pictures_that_are_not_looked_at_are_named(pets, tmp_path):
+    (pets / "train" / "cat" / "phone.HEIC").write_bytes(b"heic")
+    (pets / "val" / "dog" / "more").symlink_to(tmp_path, target_is_directory=True)
+    (pets / "val" / "dog" / "notes.txt").write_text("no picture")
+    with pytest.warns(UserWarning, match=r"2 beside the images .* are left out \(train/cat/phone.HEIC: .heic is a format"):
+        found = load("folder", folder=pets, size=16)
+    assert list(found.train.left_out) == ["train/cat/phone.HEIC"] and list(found.test.left_out) == ["val/dog/more"]
+    some = found.test.limit(2)
+    assert some.left_out == found.test.left_out
+    told = about_images(some, found.train)["left_out"]
+    assert list(told) == ["val/dog/more", "train/cat/phone.HEIC"] and "not followed" in told["val/dog/more"]
+    assert "left_out" not in about_images(load("digits").test)

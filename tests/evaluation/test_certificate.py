@@ -47,6 +47,7 @@ def too_long(result, truth, factor: float = 1) -> int:
     return int((factor * torch.from_numpy(result.table["l1_radius"].to_numpy(copy=True)) > truth).sum())
 
 
+@pytest.mark.slow
 def test_no_radius_exceeds_the_true_distance(monkeypatch):
     """500 certificates at 99.9 %: half a wrong one is expected, and more than four are a bug (P = 2e-4)."""
     images, truth = below_the_threshold(500)
@@ -283,6 +284,7 @@ def perturbed(network, images, classes, radius):
     yield from (random_l1(images, radius, count) for count in (1, 192))
 
 
+@pytest.mark.slow
 def test_no_perturbation_within_the_radius_takes_the_majority(certified):
     """1,500 draws leave a share of 1/2 at 0.448 or above (four standard errors)."""
     network, images, classes, radius = certified

@@ -156,6 +156,7 @@ def test_a_classifier_that_ignores_its_input_scores_what_it_is_worth(few):
     assert found.verdicts[0].accuracy == pytest.approx(0.95, abs=0.03)
 
 
+@pytest.mark.slow
 def test_a_defense_known_by_its_noise_falls_further_than_a_single_draw_shows(linear, few):
     models = {"net": linear, "ppa": PredictionAveraging(linear, eps_max=0.2, samples=4)}
     found = evaluate(models, few, [FGSM(0.1)], checks=QUICK)

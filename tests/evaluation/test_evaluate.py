@@ -337,6 +337,12 @@ def test_a_model_that_returns_more_than_logits_is_named(linear, data):
             evaluate(model, data, FGSM(0.1))
 
 
+@pytest.mark.parametrize("seed", [10**23, -1, 0.5, True])
+def test_a_seed_that_records_cannot_hold(linear, data, seed):
+    with pytest.raises(EscrimeError, match=f"seed = {seed} is not a whole number from 0"):
+        evaluate(linear, data, FGSM(0.1), seed=seed)
+
+
 @pytest.mark.parametrize("name", ["draws", "eot"])
 @pytest.mark.parametrize("value", [0, -1, 2.5, True])
 def test_no_draw_is_no_score(linear, data, name, value):

@@ -33,6 +33,7 @@ def levels_between(first, second):
     return int(np.abs(read_image(first, 8).astype(int) - read_image(second, 8).astype(int)).max())
 
 
+@pytest.mark.slow
 def test_the_fewest_levels_that_fool_a_file(weights, pictures, tmp_path):
     photo = pictures / "ant" / "0.png"
     result = call(photo, "--model", weights, "--out", tmp_path)

@@ -11,6 +11,8 @@ from escrime.evaluation import read_records
 from escrime.evaluation.checks import SEVERITIES
 from escrime.experiment import run_experiment
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def copy(finished, tmp_path):

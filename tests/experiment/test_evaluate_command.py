@@ -21,6 +21,8 @@ from escrime.experiment.question import Question, seconds, short_name
 from escrime.models import save_weights
 from escrime.training.processes import Processes
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 CLASSES = ("ant", "bee", "cat")
 
@@ -226,7 +228,6 @@ def test_times_and_names():
     assert [short_name(name) for name in names] == ["resnet50", "vit_tiny", "net", "lenet", "load", "m", "n"]
 
 
-@pytest.mark.slow
 def test_torchrun_gives_the_rows_of_one_process(weights, pictures, tmp_path):
     arguments = ["-m", "escrime", "evaluate", "--model", weights, "--data", str(pictures), "--eps", "0.05", "--device", "cpu"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -13,6 +13,8 @@ from escrime.evaluation.records import COLUMNS
 from escrime.experiment import run_experiment
 from escrime.experiment.folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def copy(finished, tmp_path):

@@ -47,7 +47,7 @@ def test_the_paper_is_what_imagenette_runs():
         (("data", "limit"), True, "data.limit = True"),
         (("data", "train_size"), 12, "train_size needs size"),
         (("seed",), -1, "seed = -1: Input should be greater than or equal to 0"),
-        (("seed",), 2**64, "less than"),
+        (("seed",), 2**63, "less than"),
         (("defenses", "ppa", "eps_max"), True, "ε = True is not a number"),
         (("attacks", "fgsm", "epsilons"), [True, False], "ε = True is not a number"),
         (("attacks", "fgsm", "epsilons"), [0, 1e-10], "ε = 1e-10 is too small"),

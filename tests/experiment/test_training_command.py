@@ -132,6 +132,11 @@ BAD = {
     "train size": (["train", "lenet", "--data", "digits", "--train-size", "10"], "--train-size 10 needs --size"),
     "no crops": (["train", "lenet", "--data", "digits", "--size", "8", "--train-size", "10"], "resized-crop"),
     "eps": (["train", "lenet", "--data", "digits", "--objective", "pgd", "--eps", "8"], "8/255"),
+    "too large an eps": (
+        ["train", "lenet", "--data", "digits", "--objective", "pgd", "--eps", "1e400"],
+        "larger than any number",
+    ),
+    "pixels": (["train", "lenet", "--data", "digits", "--size", "20000"], "size = 20,000 is more than"),
 }
 
 

@@ -167,3 +167,10 @@ def test_a_black_box_and_a_strangers_folder_are_refused(lenet, tmp_path):
     (tmp_path / "parts").mkdir()
     with pytest.raises(EscrimeError, match="exists and holds no tune.json"):
         call("--model", lenet, "--data", "digits", "--out", tmp_path, *SMALL)
+
+
+def test_a_file_is_no_folder(lenet, tmp_path):
+    (tmp_path / "notes.md").write_text("mine")
+    with pytest.raises(EscrimeError, match="notes.md is a file; give another folder with --out"):
+        call("--model", lenet, "--data", "digits", "--out", tmp_path / "notes.md", *SMALL)
+    assert (tmp_path / "notes.md").read_text() == "mine"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from escrime import cli
 from escrime.evaluation.records import frame
@@ -242,6 +243,20 @@ def drawn_run(paper_run) -> Path:
     """The same folder with its report."""
     draw_report(paper_run)
     return paper_run
+
+
+@pytest.fixture
+def blank_figures(monkeypatch):
+    """Every figure is a white pixel, for tests that read the page: drawing takes longer than all the rest."""
+    svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"><g/></svg>'
+
+    def savefig(figure, path, **_):
+        if path.suffix == ".svg":
+            path.write_text(svg)
+        else:
+            Image.new("RGB", (1, 1), "white").save(path)
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", savefig)
 
 
 @pytest.fixture

@@ -13,7 +13,10 @@ from escrime.report import draw_report
 sys.path.insert(0, str(Path(__file__).parent))
 from chromium import Chromium, find_chromium  # noqa: E402
 
-pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium is installed to open the page with")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_chromium() is None, reason="no Chromium is installed to open the page with"),
+]
 PLOT, LIVE, TIP = ".chart .plot > svg", ".chart .live", ".chart .tip"
 
 
@@ -244,6 +247,7 @@ def test_a_link_to_a_folded_figure_opens_it(page):
     assert page.js("document.querySelector('details.stills').open")
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_hostile_names_stay_text(builder, with_examples, browser, tmp_path):
     """Class names, model names and image ids that try to leave the JSON block or an attribute."""
     evil = "</script><img src=x onerror=alert(1)>\"'&"
@@ -261,6 +265,7 @@ def test_hostile_names_stay_text(builder, with_examples, browser, tmp_path):
     assert browser.errors == [] and browser.js("document.querySelector('.chart').chart.data.model") == name
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_run_without_pictures_or_sweeps_has_neither_part(builder, browser, tmp_path):
     built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0.1: 0.5})
     browser.open(draw_report(built.write(tmp_path / "run"))[-1])
@@ -268,7 +273,6 @@ def test_a_run_without_pictures_or_sweeps_has_neither_part(builder, browser, tmp
     assert browser.errors == [] and browser.js("document.querySelector('details.stills')?.open ?? true")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_axe_finds_no_violation(dark, width, browser, report):

@@ -18,6 +18,8 @@ from escrime.report.interactive import PAPER, SHADES, SPARE_SHADES, WORST, chart
 from escrime.report.page import TEMPLATES
 from escrime.report.paper_points import paper_points
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 def pixels(uri: str) -> np.ndarray:
     assert uri.startswith("data:image/")

@@ -16,6 +16,8 @@ from escrime.report.page import flat
 from escrime.report.tables import class_table
 from escrime.report.words import fraction_text
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 TARGET = 1  # the class DGSM aims at in the synthetic runs
 NAMES = ("PPA", "adversarial training", "adversarial training + PPA", "pgd-training")
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -304,3 +306,14 @@ def test_two_defenses_at_once_are_compared_with_each(builder, tmp_path):
     assert re.search(together + r" adversarial training adaptive 50 \+20\.0 points \[[^]]+\] 10 / 0", text)
     assert re.search(together + r" adversarial training adaptive, worst case 50 \+2\.0 points \[[^]]+\] 1 / 0", text)
     assert re.search(together + r" undefended adaptive, worst case 50 \+52\.0 points", text)
+
+
+def test_pictures_that_were_left_out_are_named(builder, tmp_path, escrime):
+    folder = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5}).write(tmp_path / "run")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["dataset"]["left_out"] = {"cat/<1>.heic": ".heic is a format that is not read here.", "a|b": "empty"}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    text = Page(draw_report(folder)[-1].read_text()).text
+    assert "2 left out: cat/<1>.heic (.heic is a format that is not read here); a|b (empty)." in text
+    said = escrime("report", folder, "--format", "md")[1]
+    assert "; 2 left out: cat/" in said and "a\\|b" in said

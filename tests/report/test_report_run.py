@@ -9,6 +9,8 @@ import pytest
 from escrime.errors import EscrimeError
 from escrime.report import draw_report, read_run
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 def test_clean_rows_open_every_sweep_that_has_none(builder, tmp_path):
     built = builder(40).model("net")
@@ -89,6 +91,19 @@ def test_what_a_killed_report_left_is_removed_after_an_hour(builder, tmp_path):
     os.utime(old, (0, 0))
     draw_report(folder)
     assert not old.exists() and new.exists()
+
+
+def test_a_training_without_an_epoch_has_no_log(builder, tmp_path):
+    folder = builder(4).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5}).write(tmp_path / "run")
+    (folder / "training" / "net--none.csv").write_text("")
+    assert read_run(folder).training("net") == {} and len(draw_report(folder)) > 2
+
+
+def test_a_manifest_that_is_none_is_named(builder, tmp_path):
+    folder = builder(4).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0}).write(tmp_path / "run")
+    (folder / "manifest.json").write_text("[]")
+    with pytest.raises(EscrimeError, match="manifest.json cannot be read .a list where an object should be.; restore it"):
+        draw_report(folder)
 
 
 def drop_column(folder, name):

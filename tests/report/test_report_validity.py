@@ -10,6 +10,8 @@ from escrime.evaluation.checks import SEVERITIES, Finding
 from escrime.report import draw_report, read_run
 from escrime.report.validity import validity
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 def sound(builder, n=400):
     built = builder(n).model("net")

@@ -13,6 +13,7 @@ MAX_PIXELS = 89_000_000  # 0.27 GB as RGB, where Pillow too begins to suspect a 
 
 # Only formats that Pillow reads by itself: its EPS reader would start Ghostscript on an untrusted file.
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
+OTHER_FORMATS = tuple(".heic .heif .jxl .svg .dng .cr2 .cr3 .nef .arw .raf .orf .rw2".split())  # pictures, but not for Pillow
 EXTENSIONS = tuple(".jpg .jpeg .png .gif .bmp .webp .tif .tiff .ppm .pgm .pbm .jp2 .avif".split())
 
 

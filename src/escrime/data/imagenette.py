@@ -64,7 +64,7 @@ def list_imagenette(root: Path) -> tuple[Listing, Listing]:
     leak_free = np.array([_from_imagenet_val(name) for name in names])
     if leak_free.any():
         subsets["leak-free"] = leak_free
-    return files.select(~unseen), Listing(root, names, labels, subsets)
+    return files.select(~unseen), Listing(root, names, labels, subsets, val.ignored)
 
 
 def find_imagenette(folder, size: int, *, cache=None, download: bool = False) -> Path:

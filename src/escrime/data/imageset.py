@@ -20,7 +20,8 @@ class ImageSet:
     images: uint8 (N, 3, H, W), possibly a read-only memory map. labels: int64 (N,). ids: one unique name per image, the
     key of its randomness and of its records. subsets: name → bool (N,), the ways to count this set (empty when there is
     only one). fingerprint: hash of pixels, labels, ids and classes, independent of the order; computed when not given.
-    wnids: the WordNet id of each class, where it has one.
+    wnids: the WordNet id of each class, where it has one. left_out: file → reason for each picture beside them that could not
+    be read or was not looked at.
     """
 
     name: str
@@ -31,6 +32,7 @@ class ImageSet:
     subsets: dict[str, np.ndarray] = field(default_factory=dict)
     fingerprint: str = ""
     wnids: tuple[str, ...] | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
         count = len(self.ids)
@@ -86,6 +88,7 @@ class ImageSet:
             classes=self.classes,
             subsets={name: mask[rows] for name, mask in self.subsets.items()},
             wnids=self.wnids,
+            left_out=self.left_out,
         )
 
     def limit(self, n: int, seed: int = 0, *, share: bool = True) -> "ImageSet":
@@ -132,11 +135,10 @@ def floats(pixels: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """A dataset's train and test images, and id → reason for each file left out because it could not be read."""
+    """A dataset's train and test images."""
 
     train: ImageSet
     test: ImageSet
-    skipped: dict[str, str] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[ImageSet]:
         return iter((self.train, self.test))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import EscrimeError, nearest
-from .decode import EXTENSIONS
+from .decode import EXTENSIONS, OTHER_FORMATS
 
 LAYOUT = "expected DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg, or DIR/CLASS/*.jpg"
 OPTION = "--data DIR (of `escrime train`: --folder DIR)"
@@ -16,18 +16,22 @@ OPTION = "--data DIR (of `escrime train`: --folder DIR)"
 
 @dataclass(frozen=True)
 class Listing:
-    """Image files below `root`: names relative to it with forward slashes, labels int64 (N,), subset masks (N,)."""
+    """Image files below `root`: names relative to it with forward slashes, labels int64 (N,), subset masks (N,).
+
+    ignored: name → reason for each picture beside them that is not among them.
+    """
 
     root: Path
     names: tuple[str, ...]
     labels: np.ndarray
     subsets: dict[str, np.ndarray] = field(default_factory=dict)
+    ignored: dict[str, str] = field(default_factory=dict)
 
     def select(self, rows: np.ndarray) -> "Listing":
         """The files at `rows` (indices or mask)."""
         rows = np.arange(len(self.names))[rows]
         subsets = {name: mask[rows] for name, mask in self.subsets.items()}
-        return Listing(self.root, tuple(self.names[row] for row in rows), self.labels[rows], subsets)
+        return Listing(self.root, tuple(self.names[row] for row in rows), self.labels[rows], subsets, self.ignored)
 
 
 def existing_folder(folder: Path | str) -> Path:
@@ -72,9 +76,9 @@ def list_classes(root: Path, below: str, classes: Sequence[str]) -> Listing:
 
     Errors: EscrimeError for a class folder without images.
     """
-    names, labels = [], []
+    names, labels, ignored = [], [], {}
     for label, name in enumerate(classes):
-        found = sorted(_images(root, root / below / name))
+        found = sorted(_images(root, root / below / name, ignored))
         if not found:
             raise EscrimeError(
                 f"the class folder {str(root / below / name)!r} holds no images ({', '.join(EXTENSIONS)}); add some or "
@@ -82,7 +86,7 @@ def list_classes(root: Path, below: str, classes: Sequence[str]) -> Listing:
             )
         names += found
         labels += [label] * len(found)
-    return Listing(root, tuple(names), np.array(labels, dtype=np.int64))
+    return Listing(root, tuple(names), np.array(labels, dtype=np.int64), ignored=ignored)
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -119,13 +123,20 @@ def _unreadable(folder: Path, error: OSError) -> EscrimeError:
     return EscrimeError(f"the folder {str(folder)!r} cannot be read ({reason}); check its permissions.")
 
 
-def _images(root: Path, folder: Path) -> list[str]:
+def _images(root: Path, folder: Path, ignored: dict[str, str]) -> list[str]:
+    """The names of the image files in `folder`; pictures that are left out join `ignored` with the reason."""
     names = []
     for entry in _entries(folder):
-        if entry.is_dir(follow_symlinks=False):  # a link to a folder above would never end
-            check_text(folder / entry.name)
-            names += _images(root, folder / entry.name)
-        elif entry.name.lower().endswith(EXTENSIONS):
-            check_text(folder / entry.name)
-            names.append((folder / entry.name).relative_to(root).as_posix())
+        path, kind = folder / entry.name, Path(entry.name).suffix.lower()
+        name = path.relative_to(root).as_posix()
+        if entry.is_dir(follow_symlinks=False):
+            check_text(path)
+            names += _images(root, path, ignored)
+        elif entry.is_dir():  # a link to a folder above would never end
+            ignored[name] = "links to folders are not followed"
+        elif kind in EXTENSIONS:
+            check_text(path)
+            names.append(name)
+        elif kind in OTHER_FORMATS:
+            ignored[name] = f"{kind} is a format that is not read here; convert it to PNG, say"
     return names

@@ -1,5 +1,6 @@
 """One entry for all datasets: a name in, train and test ImageSets out."""
 
+import math
 import warnings
 from collections.abc import Sequence
 from numbers import Integral
@@ -13,6 +14,7 @@ from .cache import Decoded, Progress
 from .cifar10 import SIDE as CIFAR10_SIDE
 from .cifar10 import find_cifar10, read_cifar10, resized
 from .content import fingerprint
+from .decode import MAX_PIXELS
 from .digits import SIDE as DIGITS_SIDE
 from .digits import digits
 from .files import read_files
@@ -69,7 +71,8 @@ def load(
         raise EscrimeError(f"the dataset 'folder' needs to know where the images are; give {OPTION}.")
 
     if name == "digits":
-        return Splits(*_wanted(split, [digits(side)[k] for k, side in enumerate(sides)]))
+        train, test = digits(sides[0])
+        return Splits(*_wanted(split, [train, test if sides[0] == size else digits(size)[1]]))
     if name == "cifar10":
         root = find_cifar10(folder, cache=cache, download=download)
         sets = _wanted(split, [read_cifar10(part, root) for part in PARTS])
@@ -86,9 +89,8 @@ def load(
     calls = _shared_progress(progress, [len(files.names) for files in kept])
     parts = zip(kept, sides, calls, strict=True)
     decoded = [read_files(files, side, cache=cache, progress=call) for files, side, call in parts]
-    skipped = _report_skipped(decoded, kept, on_error)
-    sets = (_image_set(name, files, found, classes, wnids) for files, found in zip(kept, decoded, strict=True))
-    return Splits(*sets, skipped=skipped)
+    _report_left_out(decoded, kept, on_error)
+    return Splits(*(_image_set(name, files, found, classes, wnids) for files, found in zip(kept, decoded, strict=True)))
 
 
 def load_to_judge(
@@ -102,7 +104,7 @@ def load_to_judge(
         return load(str(source), split="test", size=size, cache=cache, on_error=on_error, progress=progress).test
     classes, files = list_to_judge(source)
     found = read_files(files, size, cache=cache, progress=progress)
-    _report_skipped([found], [files], on_error)
+    _report_left_out([found], [files], on_error)
     return _image_set("folder", files, found, classes, wordnet_ids(classes))
 
 
@@ -113,12 +115,18 @@ def _image_set(name: str, files: Listing, found: Decoded, classes, wnids) -> Ima
     if absent and len(keep):
         raise EscrimeError(f"no image of the class {absent[0]!r} can be read; repair the files or remove the class.")
     mark = fingerprint(found.digests, found.images.shape[1:], files.labels, files.names, classes)
-    return ImageSet(name, found.images, files.labels, files.names, classes, files.subsets, mark, wnids)
+    left_out = files.ignored | found.skipped
+    return ImageSet(name, found.images, files.labels, files.names, classes, files.subsets, mark, wnids, left_out)
 
 
 def _pixels(what: str, value, example: int) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool) or value <= 0:
         raise EscrimeError(f"{what} = {value!r} is no number of pixels; give a whole number above 0, such as {example}.")
+    if value * value > MAX_PIXELS:
+        most = math.isqrt(MAX_PIXELS)
+        raise EscrimeError(
+            f"{what} = {value:,} is more than images are resized to here; give at most {most:,}, such as {example}."
+        )
     return int(value)
 
 
@@ -127,7 +135,14 @@ def _wanted(split: str | None, sets: Sequence) -> list:
     return [part if split in (None, what) else part.select([]) for what, part in zip(PARTS, sets, strict=True)]
 
 
-def _report_skipped(decoded: Sequence[Decoded], files: Sequence[Listing], on_error: str) -> dict[str, str]:
+def _report_left_out(decoded: Sequence[Decoded], files: Sequence[Listing], on_error: str) -> None:
+    """Warn of pictures that are left out; EscrimeError for those that cannot be read, where they are not to be skipped."""
+    ignored = {name: reason for part in files for name, reason in part.ignored.items()}
+    if ignored:
+        shown = "; ".join(f"{name}: {reason}" for name, reason in list(ignored.items())[:3])
+        more = f"; and {len(ignored) - 3} more" if len(ignored) > 3 else ""
+        told = f"{len(ignored):,} beside the images in {str(files[0].root)!r} are left out ({shown}{more})."
+        warnings.warn(told, stacklevel=3)
     skipped = {name: reason for part in decoded for name, reason in part.skipped.items()}
     if skipped:
         total = sum(len(part.names) for part in files)
@@ -138,7 +153,6 @@ def _report_skipped(decoded: Sequence[Decoded], files: Sequence[Listing], on_err
                 f"{count}: {shown} Repair or remove them, or leave them out with --skip-unreadable (in Python on_error='skip')."
             )
         warnings.warn(f"{count} and are left out: {shown}", stacklevel=3)
-    return skipped
 
 
 def _shared_progress(progress: Progress | None, counts: list[int]) -> list[Progress | None]:

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from ..errors import EscrimeError
+from ..randomness import check_seed
 from .approach import Approaches, as_attacked
 from .cases import Case, as_cases, as_subjects
 from .checks import Finding, in_order
@@ -91,6 +92,7 @@ def evaluate(
 
     Errors: EscrimeError with one sentence for input outside the contract.
     """
+    seed = check_seed(seed)
     for name, value in (("draws", draws), ("eot", eot)):
         if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
             raise EscrimeError(f"{name} = {value!r} is no number of noise draws; give a whole number from 1, such as 8.")

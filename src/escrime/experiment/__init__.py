@@ -26,7 +26,8 @@ def run_experiment(
     display = Display(quiet=quiet)
     display.say(experiment.title)
     run = Run(name, experiment, folder, display, pick_device(device), command)
-    announce(run)
+    if not quiet:
+        announce(run)
     run_stages(run)
     show_outcome(run)
     return folder.path

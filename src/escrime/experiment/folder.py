@@ -79,6 +79,8 @@ class RunFolder:
 
     def strangers(self, *own: str) -> list[str]:
         """Names in the folder, sorted, that are not `own` and not what a killed command leaves before its first file."""
+        if self.path.exists() and not self.path.is_dir():
+            raise EscrimeError(f"{self.path} is a file; give another folder with --out.")
         found = self.path.iterdir() if self.path.exists() else ()
         return sorted(path.name for path in found if path.name not in (LOCK, *own) and not leftover(path))
 
@@ -136,7 +138,8 @@ class RunFolder:
 
 
 def about_images(test: ImageSet, train: ImageSet | None = None) -> dict:
-    """What a manifest says of the images: those tested on, and how many a model was trained on."""
+    """What a manifest says of the images: those tested on, how many a model was trained on, what was left out and why."""
+    left_out = test.left_out | (train.left_out if train is not None else {})
     return {
         "name": test.name,
         "classes": list(test.classes),
@@ -145,7 +148,7 @@ def about_images(test: ImageSet, train: ImageSet | None = None) -> dict:
         "subsets": {name: int(mask.sum()) for name, mask in test.subsets.items()},
         "size": int(test.images.shape[-1]),
         "fingerprint": test.fingerprint,
-    }
+    } | ({"left_out": left_out} if left_out else {})
 
 
 def first_difference(old, new, where: str) -> str | None:

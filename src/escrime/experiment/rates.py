@@ -41,8 +41,8 @@ def _best(work, device, budget: float = 0.25) -> float:
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        best = min(best, time.perf_counter() - start)
-        spent += best
+        took = time.perf_counter() - start
+        best, spent = min(best, took), spent + took
     return best
 
 

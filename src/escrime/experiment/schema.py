@@ -171,7 +171,7 @@ class Experiment(Section):
     """One experiment: data, models, training, defenses, attacks, checks. `headline_eps`: ε of pictures and first lines."""
 
     title: str
-    seed: int = Field(0, ge=0, lt=2**64)
+    seed: int = Field(0, ge=0, lt=2**63)
     headline_eps: Epsilon
     data: Data
     models: dict[str, Model] = Field(min_length=1)

@@ -1,6 +1,7 @@
 """A run folder, read once: manifest, records as sweeps, examples, analysis, training logs."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -61,6 +62,13 @@ class Run:
     @property
     def classes(self) -> list[str]:
         return self.manifest.get("dataset", {}).get("classes", [])
+
+    @property
+    def left_out(self) -> str:
+        """Which pictures of the data are not among the images, and why; "" where all are."""
+        files = (self.manifest.get("dataset") or {}).get("left_out") or {}
+        shown = "; ".join(f"{name} ({reason.rstrip('.')})" for name, reason in list(files.items())[:3])
+        return f"{len(files):,} left out: {shown}{'; …' if len(files) > 3 else ''}" if files else ""
 
     def class_name(self, index: int) -> str:
         """The name of class `index`, or its number where the manifest has no name."""
@@ -142,14 +150,18 @@ class Run:
         for path in sorted((self.folder / "training").glob("*.csv")):
             name, _, defense = path.stem.rpartition("--")
             if name == model:
-                logs[defense] = pd.read_csv(path)
+                with suppress(pd.errors.EmptyDataError):  # of a training that has no epoch yet
+                    logs[defense] = pd.read_csv(path)
         return dict(sorted(logs.items(), key=lambda item: item[0] != "none"))
 
 
 def read_json(path: Path):
     """The content of a JSON file of the run folder; a broken one is named."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if path.name == "manifest.json" and not isinstance(content, dict):
+            raise ValueError(f"a {type(content).__name__} where an object should be")
+        return content
     except (OSError, ValueError) as error:
         remedy = "delete it and run the experiment again: it will be rebuilt"
         if path.name == "manifest.json":  # without it the folder is nobody's
