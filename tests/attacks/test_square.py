@@ -73,6 +73,7 @@ def test_a_single_query_is_the_start(linear):
     assert torch.allclose(delta.abs(), torch.tensor(0.1)) and len(delta.sign()[:, :, 0].flatten(1).unique(dim=0)) == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("norm", "above"), [("linf", 1.3), ("l2", 2.0)])
 def test_known_optimum_on_a_linear_model(linear, norm, above):
     """Somewhat above the exact distance nearly every image falls, just below none does."""

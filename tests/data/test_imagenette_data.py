@@ -169,6 +169,7 @@ def test_no_network_is_one_sentence(tmp_path, monkeypatch):
         go(download=True, cache=tmp_path / "c")
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_real_counts(real):
     _, _, (train, test) = real
@@ -180,6 +181,7 @@ def test_real_counts(real):
     assert "val/n01440764/ILSVRC2012_val_00009111.JPEG" in test.ids
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_real_pixels_are_those_of_an_independent_reader(real):
     folder, _, (train, test) = real
@@ -190,6 +192,7 @@ def test_real_pixels_are_those_of_an_independent_reader(real):
             assert (part.images[row] == expected.transpose(2, 0, 1)).all(), part.ids[row]
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_real_gray_images_are_rgb(real):
     folder, _, splits = real
@@ -204,6 +207,7 @@ def test_real_gray_images_are_rgb(real):
     assert gray == 242
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_real_second_load_comes_from_the_cache(real, monkeypatch):
     folder, cache, first = real
@@ -213,6 +217,7 @@ def test_real_second_load_comes_from_the_cache(real, monkeypatch):
         assert a.ids == b.ids and a.fingerprint == b.fingerprint and (a.images == b.images).all()
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_real_overlap_and_limit(real):
     _, _, (train, test) = real

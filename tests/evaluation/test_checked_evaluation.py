@@ -166,6 +166,7 @@ def test_a_defense_known_by_its_noise_falls_further_than_a_single_draw_shows(lin
     assert adaptive["adaptive"] <= adaptive["transfer"] + 0.05
 
 
+@pytest.mark.slow
 def test_the_answer_depends_on_nothing_but_the_seed(linear, few):
     model = Wrapped(linear, HIDDEN["rounded"][0])
     first, second = (evaluate(model, few, PGD(0.05, steps=5), checks=QUICK, seed=3) for _ in range(2))

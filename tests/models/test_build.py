@@ -264,6 +264,7 @@ def test_googlenet_without_auxiliary_weights_gets_fresh_heads(googlenet_file, tm
     assert len(logits_and_auxiliary(model.train(), images)[1]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_mobilenet_of_imagenet_cut_to_imagenette(shared, imagenette_folder):
     """96.4 % among the ten classes on the 500 leak-free images is documented; every fifth of them is read here."""

@@ -58,6 +58,7 @@ def test_a_picture_with_holes_stays_as_it_is():
     assert smaller(uri) == uri
 
 
+@pytest.mark.slow
 def test_a_page_of_photos_is_light(builder, tmp_path):
     """One network with as many 224 px photos as a run keeps: under 2.5 MB, so that the paper's two stay under 5."""
     built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, EPS: 0.5})

@@ -15,6 +15,8 @@ from escrime import EscrimeError
 from escrime.models import load_weights
 from escrime.training.processes import Processes
 
+pytestmark = pytest.mark.slow
+
 HERE = torch.device("cpu")
 
 
@@ -87,7 +89,6 @@ def torchrun(*arguments, processes=2):
     )
 
 
-@pytest.mark.slow
 def test_torchrun_trains_as_one_process_does(tmp_path):
     arguments = ["lenet", "--data", "digits", "--device", "cpu", "--epochs", "2", "--tensorboard", "--out"]
     ran = torchrun(*arguments, str(tmp_path / "two"))
@@ -104,7 +105,6 @@ def test_torchrun_trains_as_one_process_does(tmp_path):
     assert list(Path(tmp_path / "two" / "tensorboard").glob("events*"))
 
 
-@pytest.mark.slow
 def test_torchrun_ends_with_one_sentence(tmp_path):
     ran = torchrun("lenet", "--data", "digits", "--device", "cpu", "--batch-size", "1", "--out", str(tmp_path / "run"))
     assert ran.returncode != 0 and "cannot be divided among 2 processes" in ran.stderr
