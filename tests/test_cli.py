@@ -147,3 +147,11 @@ def test_a_terminal_without_greek_letters_is_told_all_the_same(tmp_path):
     done = subprocess.run(command, capture_output=True, cwd=tmp_path, timeout=120, env=surroundings)
     assert done.returncode == 0, done.stderr
     assert b"wide_resnet50_2" in done.stdout and b"8?64 px" in done.stdout
+
+
+def test_a_warning_is_its_sentence_alone():
+    code = "import sys, warnings; from escrime import cli; cli.app = lambda: warnings.warn('two are left out.'); cli.main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stderr == "warning: two are left out.\n" and done.returncode == 0
+    done = subprocess.run([sys.executable, "-c", code, "--debug"], capture_output=True, text=True, timeout=60)
+    assert "UserWarning" in done.stderr, "where it comes from, for those who ask"

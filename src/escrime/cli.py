@@ -4,6 +4,7 @@ import io
 import os
 import shlex
 import sys
+import warnings
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated
@@ -523,6 +524,9 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # where a terminal has no ε, a question mark will do
             stream.reconfigure(errors="replace")
     debug = "--debug" in sys.argv[1:]
+    formats = warnings.formatwarning
+    if not debug:  # the sentence, without the line of code that says it
+        warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     if debug:  # accepted anywhere on the line
         sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word != "--debug")]
     try:
@@ -547,3 +551,5 @@ def main() -> None:
             err=True,
         )
         sys.exit(1)
+    finally:
+        warnings.formatwarning = formats

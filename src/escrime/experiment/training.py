@@ -67,6 +67,7 @@ class Job:
                 "size": self.seen(dataset),
                 "train_size": int(dataset.images.shape[-1]),
                 "fingerprint": dataset.fingerprint,
+                **({"left_out": dataset.left_out} if dataset.left_out else {}),
             },
             "classes": list(dataset.classes),
             "objective": objective(**self.objective).as_dict(),
