@@ -219,3 +219,8 @@ def test_bad_input_is_one_sentence(model, images, change, said):
     values["model"] = (lambda x: x.mean((2, 3))) if change.get("model") == "callable" else values["model"]
     with pytest.raises(EscrimeError, match=said):
         escrime.tune(**values)
+
+
+def test_one_value_is_a_list_of_it():
+    grid = Grid(0.1, eps_max="8/255", samples=4)
+    assert grid.eps_max == (8 / 255,) and grid.samples == (4,)

@@ -7,7 +7,7 @@ network sees the N_max copies of an image once, and every smaller N is a prefix 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
-from numbers import Integral
+from numbers import Integral, Number
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,11 @@ FEWEST = 20  # images in all: half of them choose
 AGAINST = ("adaptive", "transfer")
 
 
+def _several(values) -> tuple:
+    """One value counts as a list of it."""
+    return (values,) if isinstance(values, Number | str) else tuple(values)
+
+
 @dataclass(frozen=True)
 class Grid:
     """What is tried, and how it is attacked. eps: the attacker's budget. eps_max, samples: the values of ε_max and of N.
@@ -51,7 +56,8 @@ class Grid:
     def __post_init__(self):
         known = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
         known("eps", epsilon(self.eps))
-        known("eps_max", tuple(sorted({epsilon(radius) for radius in self.eps_max})))
+        known("eps_max", tuple(sorted({epsilon(radius) for radius in _several(self.eps_max)})))
+        known("samples", _several(self.samples))
         for n in self.samples:
             if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
                 raise EscrimeError(f"samples = {n!r} is no number of copies; give whole numbers above 0, such as 2,4,8,16.")
