@@ -6,7 +6,7 @@ import pytest
 import torch
 from attack_cases import ATTACKS, bound, succeeds
 
-from escrime import FGSM, PGD, AutoAttack, PredictionAveraging
+from escrime import FGSM, FMN, PGD, AutoAttack, DeepFool, PredictionAveraging
 from escrime.attacks import RandomPoints
 from escrime.attacks.surface import Surface
 from escrime.models.running import full_precision
@@ -41,6 +41,17 @@ def test_as_on_the_cpu(attack, network, many):
         assert abs(int(fallen[0].sum()) - int(fallen[1].sum())) <= 10
     else:  # where two boundaries are a rounding apart, one image may fall on one side only
         assert (fallen[0] != fallen[1]).sum() <= 3, (fallen[0].sum(), fallen[1].sum())
+
+
+@pytest.mark.parametrize("attack", [DeepFool(), DeepFool(norm="linf"), FMN(), PGD(0.1, steps=20, early_stop=True)], ids=repr)
+def test_a_success_is_what_the_original_says_whatever_the_batch(attack, network, many):
+    """Jobs leave one by one, and each size of the batch may have a TensorFloat-32 kernel of its own."""
+    images, labels = (t.cuda() for t in many)
+    there = network.eval().cuda()
+    outcome = attack.sweep(Twin(there), images, labels, [attack.eps])[0]
+    with full_precision(torch.device("cuda")):
+        wrong = there(outcome.adversarial).argmax(1) != labels
+    assert outcome.success.any() and wrong.cpu()[outcome.success].all()
 
 
 @pytest.mark.parametrize("attack", [PGD(0.1, steps=4), AutoAttack(0.1, steps=4, queries=12)], ids=repr)
