@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -12,9 +13,11 @@ import warnings
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from torch import nn
 
 from escrime.errors import EscrimeError
 from escrime.training import Objective, TrainSettings, fit, objective
@@ -82,6 +85,29 @@ def test_a_resumed_run_ends_with_the_same_bits(network, image_set, tmp_path, nam
     assert bits(resumed.model) == bits(whole.model)
     compared = [name for name in whole.history if name not in ("seconds", "images_per_second")]
     assert resumed.history[compared].equals(whole.history[compared])
+
+
+class Noisy(nn.Module):
+    """A model that draws from numpy and from Python, as augmentations inside a network do."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images):
+        return self.model(images + np.random.rand() + random.random() if self.training else images)
+
+
+def test_numpys_and_pythons_randomness_is_the_runs_own(network, image_set, tmp_path):
+    data, states = image_set(22), (np.random.get_state()[1].tolist(), random.getstate())
+    whole = fit(Noisy(network()), data, settings=settings({}))
+    assert (np.random.get_state()[1].tolist(), random.getstate()) == states
+    with pytest.raises(Killed):
+        fit(Noisy(network()), data, settings=settings({}), checkpoint=tmp_path, on_batch=kill_at(5))
+    np.random.rand(), random.random()
+    draw = lambda done, total: (np.random.rand(), random.random())  # noqa: E731  a callback's draws are not the model's
+    resumed = fit(Noisy(network()), data, settings=settings({}), checkpoint=tmp_path, on_batch=draw)
+    assert resumed.resumed == 1 and bits(resumed.model) == bits(whole.model)
 
 
 @pytest.fixture

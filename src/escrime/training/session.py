@@ -1,8 +1,10 @@
 """What training borrows and gives back: the device, the global random generators, the memory format."""
 
+import random
 from contextlib import contextmanager
 from itertools import chain
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -40,9 +42,17 @@ def session(model: nn.Module, device: torch.device, layout: torch.memory_format)
                     tensor.data = tensor.data.contiguous()
 
 
+@contextmanager
 def own_generators(device: torch.device):
-    """Within the block the global generators of the CPU and the device may be drawn from; afterwards they are as they were."""
-    return torch.random.fork_rng(devices=[device.index] if device.type == "cuda" else [])
+    """Within the block the global generators of torch (on the CPU and the device), numpy and Python may be drawn from;
+    afterwards they are as they were."""
+    before = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(devices=[device.index] if device.type == "cuda" else []):
+        try:
+            yield
+        finally:
+            np.random.set_state(before[0])
+            random.setstate(before[1])
 
 
 def training_mode(model: nn.Module, freeze_batchnorm: bool) -> None:
@@ -55,6 +65,9 @@ def training_mode(model: nn.Module, freeze_batchnorm: bool) -> None:
 
 
 def seed_dropout(device: torch.device, seed: int, epoch: int, rank: int = 0) -> None:
-    """Seed what dropout draws from, another way in each process; only this device's generator, which `session` gives back."""
-    parts = ("training", seed, "dropout", epoch) + ((rank,) if rank else ())
-    seed_generators(key(*parts), [device.index] if device.type == "cuda" else [])
+    """Seed what dropout draws from, and what else a model may draw from, another way in each process; of the devices only
+    this one's generator, which `session` gives back with the others."""
+    number = key("training", seed, "dropout", epoch, *([rank] if rank else []))
+    seed_generators(number, [device.index] if device.type == "cuda" else [])
+    np.random.seed(number & 0xFFFFFFFF)
+    random.seed(number)
