@@ -120,13 +120,23 @@ def generators_kept():
     if _idle.get():
         yield
         return
-    token, before = _idle.set(True), (np.random.get_state(), random.getstate())
+    token = _idle.set(True)
+    try:
+        with states_kept():
+            yield
+    finally:
+        _idle.reset(token)
+
+
+@contextmanager
+def states_kept():
+    """Put numpy's and Python's global generators back after the block, whoever draws from them."""
+    before = np.random.get_state(), random.getstate()
     try:
         yield
     finally:
         np.random.set_state(before[0])
         random.setstate(before[1])
-        _idle.reset(token)
 
 
 def seed_generators(number: int, devices: Sequence[int] = ()) -> None:

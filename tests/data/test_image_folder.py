@@ -269,17 +269,19 @@ def test_parts_in_capitals_are_no_classes(pets):
     assert load_to_judge(pets, 8).classes == ("cat", "dog")
 
 
-@pytest.mark.parametrize("place", ["", "train/cat", "train/cat/0.png", "train/cat/more"])
+@pytest.mark.parametrize("place", ["", "train/cat", "train/cat/0.png", "train/cat/more", "train/cat/phone.heic"])
 def test_a_name_that_is_not_utf8_is_refused(place, pets, save_noise):
     bad = (pets / place).with_name(os.fsdecode(b"caf\xe9") + Path(place).suffix)
     try:
         if (pets / place).exists():
             (pets / place).rename(bad)
+        elif bad.suffix:
+            bad.write_bytes(b"")
         else:
             bad.mkdir()
     except OSError:
         pytest.skip("this file system knows UTF-8 only")
-    with pytest.raises(EscrimeError, match=r"caf\\xe9(.png)?' is not UTF-8.*rename it"):
+    with pytest.raises(EscrimeError, match=r"caf\\xe9(.png|.heic)?' is not UTF-8.*rename it"):
         go(pets if place else bad)
 
 

@@ -128,15 +128,16 @@ def _images(root: Path, folder: Path, ignored: dict[str, str]) -> list[str]:
     names = []
     for entry in _entries(folder):
         path, kind = folder / entry.name, Path(entry.name).suffix.lower()
+        if not entry.is_dir() and kind not in EXTENSIONS + OTHER_FORMATS:
+            continue
+        check_text(path)
         name = path.relative_to(root).as_posix()
         if entry.is_dir(follow_symlinks=False):
-            check_text(path)
             names += _images(root, path, ignored)
         elif entry.is_dir():  # a link to a folder above would never end
             ignored[name] = "links to folders are not followed"
-        elif kind in EXTENSIONS:
-            check_text(path)
-            names.append(name)
         elif kind in OTHER_FORMATS:
             ignored[name] = f"{kind} is a format that is not read here; convert it to PNG, say"
+        else:
+            names.append(name)
     return names

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..errors import EscrimeError
 from ..models.first_call import in_format
-from ..randomness import key, seed_generators
+from ..randomness import key, seed_generators, states_kept
 
 
 def pick_device(model: nn.Module, device: torch.device | str | None) -> torch.device:
@@ -46,13 +46,8 @@ def session(model: nn.Module, device: torch.device, layout: torch.memory_format)
 def own_generators(device: torch.device):
     """Within the block the global generators of torch (on the CPU and the device), numpy and Python may be drawn from;
     afterwards they are as they were."""
-    before = np.random.get_state(), random.getstate()
-    with torch.random.fork_rng(devices=[device.index] if device.type == "cuda" else []):
-        try:
-            yield
-        finally:
-            np.random.set_state(before[0])
-            random.setstate(before[1])
+    with torch.random.fork_rng(devices=[device.index] if device.type == "cuda" else []), states_kept():
+        yield
 
 
 def training_mode(model: nn.Module, freeze_batchnorm: bool) -> None:
