@@ -5,6 +5,13 @@ class EscrimeError(ValueError):
     """Bad input or an unusable environment. The command line prints the message and exits with code 2."""
 
 
+def shortened(words, most: int = 3, between: str = ", ") -> str:
+    """The first `most` of the words, and how many more there are."""
+    words = list(map(str, words))
+    rest = f"{between.rstrip().rstrip(',')} and {len(words) - most:,} more" if len(words) > most else ""
+    return between.join(words[:most]) + rest
+
+
 def nearest(word: str, choices) -> str:
     """Return " Did you mean 'x'?" for the choice closest to `word`, or an empty string when none is close."""
     from difflib import get_close_matches

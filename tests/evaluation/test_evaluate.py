@@ -223,7 +223,15 @@ def test_the_norm_of_a_callable_as_others_spell_it(linear, data, spelled, norm):
 
 def test_an_epsilon_that_is_given_twice_counts_once(linear, data):
     own = evaluate(linear, data, FGSM(0.1)).summary()
-    for epsilons in ([0.1, "1/10"], 0.1, "1/10", (eps for eps in (0.1, 0.1)), {"FGSM": "1/10"}, torch.tensor(0.1).double()):
+    for epsilons in (
+        [0.1, "1/10"],
+        [0.1, 0.1 + 1e-12],
+        0.1,
+        "1/10",
+        (eps for eps in (0.1, 0.1)),
+        {"FGSM": "1/10"},
+        torch.tensor(0.1).double(),
+    ):
         pd.testing.assert_frame_equal(evaluate(linear, data, FGSM(0.1), epsilons=epsilons).summary(), own)
     both = evaluate(linear, data, [FGSM(0.1), PGD(0.1, steps=2)], epsilons=(eps for eps in (0.2, 0.1, 0.2))).records
     assert both.groupby(["attack", "eps"]).size().tolist() == 4 * [150]

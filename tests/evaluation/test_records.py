@@ -34,6 +34,13 @@ def test_no_records_and_damaged_records_are_named(tmp_path):
         read_records(tmp_path)
 
 
+def test_records_without_a_column_are_named(linear, data, tmp_path):
+    records = evaluate(linear, data, FGSM(0.1), checks=False).records
+    write_part(records.drop(columns=["eps", "label"]), tmp_path / "foreign.parquet")
+    with pytest.raises(EscrimeError, match="foreign.parquet lack eps, label"):
+        read_records(tmp_path)
+
+
 def test_summary_per_subset(linear, data):
     records = evaluate(linear, data, FGSM(0.1), checks=False).records
     records["subsets"] = ["val leak-free" if i < 30 else "val" for i in range(len(records))]

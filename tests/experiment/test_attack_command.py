@@ -138,6 +138,19 @@ def test_wrong_input_writes_nothing(photo, more, said, weights, pictures, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+def test_pictures_of_other_formats_are_named(weights, pictures, tmp_path):
+    """A folder of a phone's photos: the one that can be read is attacked, the other one is told of."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "IMG_1.HEIC").write_bytes(b"\x00\x00\x00\x18ftypheic")
+    with pytest.raises(EscrimeError, match="holds no images .*, only IMG_1.HEIC: .heic is a format that is not read"):
+        list(attack_photos([folder], weights, tmp_path / "out"))
+    (folder / "0.png").write_bytes((pictures / "ant" / "0.png").read_bytes())
+    with pytest.warns(UserWarning, match="1 beside the images in .* left out .IMG_1.HEIC: .heic is a format"):
+        results = list(attack_photos([folder], weights, tmp_path / "out", eps=20 / 255))
+    assert [result.photo for result in results] == [str(folder / "0.png")]
+
+
 def test_no_photo_takes_the_files_of_another(weights, pictures, tmp_path):
     """Not within a call, nor of an earlier one, whose lines stay; a photo attacked again replaces its own."""
     folders, out = [tmp_path / name for name in "abcd"], tmp_path / "out"

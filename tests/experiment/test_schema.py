@@ -61,6 +61,7 @@ def test_the_paper_is_what_imagenette_runs():
         (("models", "a b"), {"arch": "lenet"}, "a model cannot be called 'a b'"),
         (("models", ""), {"arch": "lenet"}, "a model cannot be called ''"),
         (("models", "x" * 61), {"arch": "lenet"}, "at most 60 in all"),
+        (("models", "LeNet"), {"arch": "lenet"}, "'lenet' and 'LeNet' would be one file where case does not count"),
     ],
 )
 def test_wrong_settings_are_named(raw, path, value, said):
@@ -190,6 +191,14 @@ def test_wrong_options_are_named(raw, changes, said):
 def test_changes_of_what_is_no_section_are_refused(raw, wrong, changes, said):
     with pytest.raises(EscrimeError, match=said):
         apply_changes(raw | wrong, changes)
+
+
+def test_weights_that_are_a_list_are_refused_where_a_model_joins(raw):
+    raw["models"] = {"lenet": {"arch": "lenet", "weights": []}}
+    changed = apply_changes(raw, {"models": "lenet,googlenet"})
+    with pytest.raises(EscrimeError, match="models.lenet.weights = .*string"):
+        check_experiment(changed, "here")
+    assert apply_changes(raw | {"models": {}}, {"models": "googlenet"})["models"]["googlenet"]["weights"] == "none"
 
 
 def test_defenses_may_be_combined_and_other_recipes_compared():

@@ -143,6 +143,16 @@ def test_an_interrupted_folder_goes_on(tuned, lenet, tmp_path, monkeypatch):
     assert (out / "tune.csv").read_bytes() == (tuned[1] / "tune.csv").read_bytes()
 
 
+def test_a_damaged_slice_is_named(tuned, lenet, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(tuned[1], out)
+    begun = {name: read(out)[name] for name in ("kind", "settings", "dataset")}
+    (out / "tune.json").write_text(json.dumps(begun), encoding="utf-8")
+    (out / "parts" / "00000.parquet").write_bytes(b"PAR1 nonsense")
+    with pytest.raises(EscrimeError, match="00000.parquet cannot be read .* delete that part and run again"):
+        call("--model", lenet, "--data", "digits", "--out", out, *SMALL)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -163,6 +163,17 @@ def test_other_defenses_stand_in_one_figure_in_the_colors_of_the_chart(builder, 
     }
 
 
+def test_defenses_that_share_a_color_differ_in_their_lines(builder, tmp_path):
+    built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5})
+    for number in range(8):
+        built.sweep("net", f"defense {number}", "adaptive", "FGSM", {0: 1.0, 0.1: 0.7})
+    draw_figures(read_run(built.write(tmp_path / "run")), tmp_path / "out")
+    svg = (tmp_path / "out" / "fig7-others-net.svg").read_text()
+    dashes = r"(?:stroke-dasharray: ([\d.,]+); stroke-dashoffset: 0; )?"
+    looks = set(re.findall(rf"style=\"fill: none; {dashes}stroke: (#\w+); stroke-width: 2\b", svg))
+    assert len(looks) == 8, looks
+
+
 def test_the_paper_is_only_drawn_over_its_network_and_its_range(builder, paper_curves, tmp_path):
     wide = {round(0.02 * i, 2): 0.5 for i in range(16)}
     built = builder(20).model("net").model("wrn", "wide_resnet50_2")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..errors import EscrimeError
+from ..errors import EscrimeError, shortened
 from .imageset import ImageSet
 
 SHOWN = 5  # names of a list in a message
@@ -32,8 +32,8 @@ def labels_for(data: ImageSet, count: int, names: Sequence[str] | None, wnids: S
         index = list(range(count))
     else:
         raise EscrimeError(
-            f"{model} has {count} classes without names, the images have {len(data.classes)} ({_list(data.classes)}); "
-            "give the model's class names, or images of exactly its classes."
+            f"{model} has {count} classes without names, the images have {len(data.classes)} "
+            f"({shortened(data.classes, SHOWN)}); give the model's class names, or images of exactly its classes."
         )
     titles = tuple(names) if names else tuple(data.classes) if count == len(data.classes) else None
     titles = titles or tuple(wnids or map(str, range(count)))
@@ -45,7 +45,8 @@ def check_names(names: Sequence[str] | None, count: int, model: str) -> None:
     """Errors: EscrimeError where a model of `count` classes names more of them, or fewer."""
     if names and len(names) != count:
         raise EscrimeError(
-            f"{model} answers with {count} classes, but names {len(names)} ({_list(names)}); give it one name for each class."
+            f"{model} answers with {count} classes, but names {len(names)} ({shortened(names, SHOWN)}); give it one name "
+            "for each class."
         )
 
 
@@ -55,8 +56,8 @@ def _looked_up(keys: Sequence[str], places_in: Callable[[str], list[int]], data:
         if not places:
             raise EscrimeError(
                 f"the images have a class {name!r} that {model} does not know. The images' {len(data.classes)} classes: "
-                f"{_list(data.classes)}; the model's {len(names)}: {_list(names)}. Rename the folders to the model's classes, "
-                "or leave out the others."
+                f"{shortened(data.classes, SHOWN)}; the model's {len(names)}: {shortened(names, SHOWN)}. Rename the folders "
+                "to the model's classes, or leave out the others."
             )
         if len(places) > 1:
             raise EscrimeError(
@@ -87,7 +88,3 @@ def _plain(name: str) -> str:
 def _composed(name: str) -> str:
     """The name with é as one character: macOS writes the names of files with two."""
     return unicodedata.normalize("NFC", name)
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(map(str, names[:SHOWN])) + (f", … ({len(names) - SHOWN} more)" if len(names) > SHOWN else "")

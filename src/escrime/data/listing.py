@@ -1,13 +1,14 @@
 """Folders of images, one subfolder per class: what is in them, said clearly when it is not what it should be."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import EscrimeError, nearest
+from ..errors import EscrimeError, nearest, shortened
 from .decode import EXTENSIONS, OTHER_FORMATS
 
 LAYOUT = "expected DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg, or DIR/CLASS/*.jpg"
@@ -78,15 +79,21 @@ def list_classes(root: Path, below: str, classes: Sequence[str]) -> Listing:
     """
     names, labels, ignored = [], [], {}
     for label, name in enumerate(classes):
-        found = sorted(_images(root, root / below / name, ignored))
+        left: dict[str, str] = {}
+        found = sorted(images_in(root, root / below / name, left))
         if not found:
-            raise EscrimeError(
-                f"the class folder {str(root / below / name)!r} holds no images ({', '.join(EXTENSIONS)}); add some or "
-                "remove it."
-            )
+            raise EscrimeError(f"the class folder {no_images(root / below / name, left)}; add some or remove it.")
+        ignored |= left
         names += found
         labels += [label] * len(found)
     return Listing(root, tuple(names), np.array(labels, dtype=np.int64), ignored=ignored)
+
+
+def warn_of_ignored(root: Path, ignored: dict[str, str], stacklevel: int = 3) -> None:
+    """Warn of pictures below `root` that are left out, where there are any."""
+    if ignored:
+        told = f"{len(ignored):,} beside the images in {str(root)!r} are left out ({_reasons(ignored)})."
+        warnings.warn(told, stacklevel=stacklevel)
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -103,10 +110,9 @@ def check_same_classes(first: Sequence[str], second: Sequence[str], first_name: 
     for (have, have_name), (lack, lack_name) in ((one, other), (other, one)):
         missing = [name for name in have if name not in lack]
         if missing:
-            shown = ", ".join(map(repr, missing[:3])) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
             raise EscrimeError(
-                f"{have_name} has the class {shown}, which {lack_name} lacks; give both the same class folders."
-                + nearest(missing[0], [name for name in lack if name not in have])
+                f"{have_name} has the class {shortened(map(repr, missing))}, which {lack_name} lacks; give both the same class "
+                "folders." + nearest(missing[0], [name for name in lack if name not in have])
             )
 
 
@@ -123,8 +129,18 @@ def _unreadable(folder: Path, error: OSError) -> EscrimeError:
     return EscrimeError(f"the folder {str(folder)!r} cannot be read ({reason}); check its permissions.")
 
 
-def _images(root: Path, folder: Path, ignored: dict[str, str]) -> list[str]:
-    """The names of the image files in `folder`; pictures that are left out join `ignored` with the reason."""
+def no_images(folder: Path, ignored: dict[str, str]) -> str:
+    """What to say of a folder in which `images_in` found none."""
+    return f"{str(folder)!r} holds no images ({', '.join(EXTENSIONS)})" + (f", only {_reasons(ignored)}" if ignored else "")
+
+
+def _reasons(ignored: dict[str, str]) -> str:
+    return shortened((f"{name}: {reason}" for name, reason in ignored.items()), between="; ")
+
+
+def images_in(root: Path, folder: Path, ignored: dict[str, str]) -> list[str]:
+    """The names, relative to `root`, of the image files in `folder`, at any depth; pictures that are left out join `ignored`
+    with the reason."""
     names = []
     for entry in _entries(folder):
         path, kind = folder / entry.name, Path(entry.name).suffix.lower()
@@ -133,7 +149,7 @@ def _images(root: Path, folder: Path, ignored: dict[str, str]) -> list[str]:
         check_text(path)
         name = path.relative_to(root).as_posix()
         if entry.is_dir(follow_symlinks=False):
-            names += _images(root, path, ignored)
+            names += images_in(root, path, ignored)
         elif entry.is_dir():  # a link to a folder above would never end
             ignored[name] = "links to folders are not followed"
         elif kind in OTHER_FORMATS:

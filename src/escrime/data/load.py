@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import EscrimeError, nearest
+from ..errors import EscrimeError, nearest, shortened
 from . import imagenette as nette
 from .cache import Decoded, Progress
 from .cifar10 import SIDE as CIFAR10_SIDE
@@ -20,7 +20,7 @@ from .digits import digits
 from .files import read_files
 from .folder import list_folder, list_to_judge, wordnet_ids
 from .imageset import ImageSet, Splits
-from .listing import OPTION, Listing
+from .listing import OPTION, Listing, warn_of_ignored
 
 DATASETS = {
     "digits": "scikit-learn's 1,797 handwritten digits, 8×8, ten classes; built in, nothing to download",
@@ -137,16 +137,11 @@ def _wanted(split: str | None, sets: Sequence) -> list:
 
 def _report_left_out(decoded: Sequence[Decoded], files: Sequence[Listing], on_error: str) -> None:
     """Warn of pictures that are left out; EscrimeError for those that cannot be read, where they are not to be skipped."""
-    ignored = {name: reason for part in files for name, reason in part.ignored.items()}
-    if ignored:
-        shown = "; ".join(f"{name}: {reason}" for name, reason in list(ignored.items())[:3])
-        more = f"; and {len(ignored) - 3} more" if len(ignored) > 3 else ""
-        told = f"{len(ignored):,} beside the images in {str(files[0].root)!r} are left out ({shown}{more})."
-        warnings.warn(told, stacklevel=3)
+    warn_of_ignored(files[0].root, {name: reason for part in files for name, reason in part.ignored.items()}, stacklevel=4)
     skipped = {name: reason for part in decoded for name, reason in part.skipped.items()}
     if skipped:
         total = sum(len(part.names) for part in files)
-        shown = " ".join(list(skipped.values())[:3]) + (f" And {len(skipped) - 3} more." if len(skipped) > 3 else "")
+        shown = shortened((reason.rstrip(".") for reason in skipped.values()), between="; ") + "."
         count = f"{len(skipped):,} of {total:,} images in {str(files[0].root)!r} cannot be read"
         if on_error == "raise":
             raise EscrimeError(

@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from ..errors import EscrimeError, nearest
+from ..errors import EscrimeError, nearest, shortened
 from .records import KEYS, WORST
 from .statistics import holm, mcnemar, paired_difference, sign_flips, wilson
 
@@ -193,5 +193,4 @@ def _unknown(what: str, value, there) -> str:
 
 
 def _list(words) -> str:
-    words = list(dict.fromkeys(map(str, words)))
-    return ", ".join(words[:20]) + (f" and {len(words) - 20} more" if len(words) > 20 else "") if words else "none"
+    return shortened(dict.fromkeys(map(str, words)), 20) or "none"

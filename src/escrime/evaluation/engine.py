@@ -13,7 +13,7 @@ from ..attacks.minimum_norm import MinimumNorm
 from ..errors import EscrimeError, nearest
 from ..models.running import no_trace
 from ..models.twin import Twin
-from ..threat import check_images, check_norm, distance, epsilon, inside, project
+from ..threat import check_images, check_norm, distance, distinct, epsilon, inside, project
 from .approach import Approaches
 from .cases import Case
 from .images import Images
@@ -282,7 +282,7 @@ def check_epsilons(attacks: dict[str, Attack], epsilons) -> dict[str, list[float
                     "call the attack itself."
                 )
             grid = [attack.eps]
-        grids[label] = grid = list(dict.fromkeys(epsilon(e, norm_of(attack)) for e in grid))
+        grids[label] = grid = distinct(epsilon(e, norm_of(attack)) for e in grid)
         if not grid:
             raise EscrimeError(f"epsilons for attack {label!r} are an empty list; give at least one ε, such as '8/255'.")
         if not isinstance(attack, Attack) and len(grid) != 1:

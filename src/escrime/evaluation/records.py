@@ -1,6 +1,6 @@
 """The record: one row per (model, defense, threat level, attack, ε, image). Everything a report says comes from these rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow
 from pyarrow import parquet
 
-from ..errors import EscrimeError
+from ..errors import EscrimeError, shortened
 from ..files import whole
 from .statistics import wilson
 
@@ -80,14 +80,23 @@ def read_records(folder: Path | str) -> pd.DataFrame:
     parts = sorted(folder.glob("*.parquet"))
     if not parts:
         raise EscrimeError(f"{folder} holds no records (*.parquet); give the folder of a run, such as runs/digits.")
-    tables = []
-    for part in parts:
-        try:
-            tables.append(parquet.read_table(part))
-        except (OSError, ValueError) as error:
-            raise EscrimeError(f"records {part} cannot be read ({error}); delete that part and run again.") from error
+    tables = [read_part(part) for part in parts]
     # Joined before pandas sees them: a run has hundreds of small parts.
     return with_preliminary(pyarrow.concat_tables(tables, promote_options="default").to_pandas())
+
+
+def read_part(path: Path, columns: Iterable[str] = COLUMNS) -> pyarrow.Table:
+    """One Parquet part. Errors: EscrimeError for one that is damaged or lacks one of `columns`."""
+    try:
+        table = parquet.read_table(path)
+    except (OSError, ValueError) as error:
+        raise EscrimeError(f"records {path} cannot be read ({error}); delete that part and run again.") from error
+    # Runs of earlier versions lack `preliminary`.
+    if lacks := [name for name in columns if name not in table.column_names and name != "preliminary"]:
+        raise EscrimeError(
+            f"records {path} lack {shortened(lacks)}: they are of another program or version; delete that part and run again."
+        )
+    return table
 
 
 def in_subset(records: pd.DataFrame, subset: str | None) -> pd.DataFrame:

@@ -32,6 +32,7 @@ from .scoring import check_finite
 
 FEWEST = 20  # images in all: half of them choose
 AGAINST = ("adaptive", "transfer")
+MEASURED = ("image", "label", "eps_max", "samples", "condition", "correct", "forwards", "backwards")
 
 
 def _several(values) -> tuple:
@@ -118,8 +119,7 @@ def tuning_parts(
 ) -> Iterator[tuple[int, pd.DataFrame]]:
     """Yield (index, records) for every slice of the images that is not `finished`; `step` is called after each ε_max.
 
-    Columns: image, label, eps_max, samples, condition, correct; forwards and backwards are those of all N of one ε_max, noted
-    in the row of the largest.
+    Columns: MEASURED; forwards and backwards are those of all N of one ε_max, noted in the row of the largest.
     """
     if not isinstance(model, nn.Module):
         raise EscrimeError(f"the model is a {type(model).__name__}, which has no gradients to attack; give a torch.nn.Module.")

@@ -80,8 +80,8 @@ def _models(known: dict, wanted: str) -> dict:
                     f"--models {name!r} is neither a model of this experiment nor an architecture escrime knows "
                     f"({', '.join(names)}).{nearest(name, names)}"
                 ) from None
-            shared = {model.get("weights", "none") for model in known.values()}
-            chosen[name] = {"arch": name, "weights": shared.pop() if len(shared) == 1 else "none"}
+            first, *others = [model.get("weights", "none") for model in known.values()] or ["none"]  # not checked yet
+            chosen[name] = {"arch": name, "weights": first if all(other == first for other in others) else "none"}
     if not chosen:
         raise EscrimeError(f"--models {wanted!r} names no model; the experiment has {', '.join(known)}.")
     return chosen

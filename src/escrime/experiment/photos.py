@@ -10,8 +10,8 @@ from PIL import Image
 
 from ..data import floats
 from ..data.classes import check_names, places_of
-from ..data.decode import EXTENSIONS, read_image
-from ..data.listing import check_text
+from ..data.decode import read_image
+from ..data.listing import check_text, images_in, no_images, warn_of_ignored
 from ..errors import EscrimeError, nearest
 from ..files import whole, write_whole
 from ..models import Loaded, load_model
@@ -122,14 +122,12 @@ def _files(photos: Sequence[str | Path]) -> Iterator[Path]:
         photo = photo.expanduser()
         check_text(photo)
         if photo.is_dir():
-            inside = sorted(path for path in photo.rglob("*") if path.name.lower().endswith(EXTENSIONS) and path.is_file())
+            ignored: dict[str, str] = {}
+            inside = sorted(images_in(photo, photo, ignored))
             if not inside:
-                raise EscrimeError(
-                    f"the folder {photo} holds no images ({', '.join(EXTENSIONS)}); give photos, or their folder."
-                )
-            for path in inside:
-                check_text(path)
-            yield from inside
+                raise EscrimeError(f"the folder {no_images(photo, ignored)}; give photos, or their folder.")
+            warn_of_ignored(photo, ignored)
+            yield from (photo / name for name in inside)
         elif photo.is_file():
             yield photo
         else:

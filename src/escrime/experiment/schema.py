@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,16 @@ RESERVED = ("none", "ppa", ADVERSARIAL)
 LONGEST_NAME = 60  # two names, an attack and a suffix make a file name, and file systems stop at 255 bytes
 
 Epsilon = Annotated[float, BeforeValidator(lambda value: epsilon(value))]
+
+
+def _check_names(what: str, names: Iterable[str], example: str, reserved: tuple[str, ...] = ()) -> None:
+    """Refuse names that do not make file names, each one its own also where case does not count."""
+    spelled: dict[str, str] = {}
+    for name in names:
+        _check_name(what, name, example, reserved)
+        other = spelled.setdefault(name.lower(), name)
+        if other != name:
+            raise ValueError(f"{other!r} and {name!r} would be one file where case does not count; rename one of them.")
 
 
 def _check_name(what: str, name: str, example: str, reserved: tuple[str, ...] = ()) -> None:
@@ -107,8 +118,7 @@ class Defenses(Section):
     @field_validator("other_training")
     @classmethod
     def _names(cls, value):
-        for name in value:
-            _check_name("defense", name, "pgd-training", RESERVED)
+        _check_names("defense", value, "pgd-training", RESERVED)
         return value
 
     @model_validator(mode="after")
@@ -183,8 +193,7 @@ class Experiment(Section):
     @field_validator("models")
     @classmethod
     def _names(cls, value):
-        for name in value:
-            _check_name("model", name, "my-network")
+        _check_names("model", value, "my-network")
         return value
 
     @model_validator(mode="after")

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from ..errors import EscrimeError
-from ..evaluation.shared_copies import Grid, halves, slices_in, tuning_parts
+from ..evaluation.records import read_part
+from ..evaluation.shared_copies import MEASURED, Grid, halves, slices_in, tuning_parts
 from ..evaluation.tuning import conclude
 from ..files import sweep, whole, write_whole
 from ..training.processes import Processes
@@ -101,7 +102,7 @@ def _measured(run: Assessment, choosing, grid: Grid) -> pd.DataFrame:
         for index, frame in work:
             with whole(path(index)) as temporary:
                 frame.to_parquet(temporary, index=False)
-    return pd.concat([pd.read_parquet(path(index)) for index in range(total)], ignore_index=True)
+    return pd.concat([read_part(path(index), MEASURED).to_pandas() for index in range(total)], ignore_index=True)
 
 
 def _draw(folder: RunFolder, result: dict) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..errors import EscrimeError
+from ..errors import EscrimeError, shortened
 from .architectures import ARCHITECTURES, Architecture, skeleton
 
 Shapes = Mapping[str, Sequence[int]]
@@ -82,7 +82,7 @@ def check_fit(expected: Shapes, tensors: Mapping[str, Tensor], what: str, model:
     }
     if not any(faults.values()):
         return
-    text = "; ".join(f"{_first(names)} {kind}" for kind, names in faults.items() if names)
+    text = "; ".join(f"{shortened(names)} {kind}" for kind, names in faults.items() if names)
     guess = likely_architecture(tensors) if arch is not None else None
     hint = f" They look like weights of {guess!r}." if guess and guess != arch.name else ""
     raise EscrimeError(f"{what} do not fit {model}: {text}.{hint}")
@@ -118,11 +118,6 @@ def overwrite(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     state = model.state_dict()
     state.update(tensors)
     model.load_state_dict(state)
-
-
-def _first(names: list[str], count: int = 3) -> str:
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
 
 
 def _shape(shape: Sequence[int]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from ..errors import EscrimeError, nearest
+from ..randomness import check_seed
 from .architectures import ARCHITECTURES, Architecture, architecture, construct, head_names
 from .matching import align, check_finite, check_fit, cut_heads, overwrite
 from .normalized import Normalized, channel_values
@@ -46,8 +47,7 @@ def build(
     classes, class_indices = _check(classes, head, class_indices)
     if (mean is None) != (std is None):
         raise EscrimeError("mean and std describe one normalization; give both or neither.")
-    if not -(2**63) <= seed < 2**64:
-        raise EscrimeError(f"seed = {seed} does not fit into torch's 64 bits; give a smaller whole number.")
+    seed = check_seed(seed)
     network = construct(known, classes, seed)
     stored = None
     if weights is not None:

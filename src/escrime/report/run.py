@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from ..errors import EscrimeError
+from ..errors import EscrimeError, shortened
 from ..evaluation.names import place
 from ..evaluation.records import UNDEFENDED, read_records, shows_chance, subset_names, worst_case
 from .sweep import Sweep, build_sweeps, one_sweep
@@ -67,8 +67,8 @@ class Run:
     def left_out(self) -> str:
         """Which pictures of the data are not among the images, and why; "" where all are."""
         files = (self.manifest.get("dataset") or {}).get("left_out") or {}
-        shown = "; ".join(f"{name} ({reason.rstrip('.')})" for name, reason in list(files.items())[:3])
-        return f"{len(files):,} left out: {shown}{'; …' if len(files) > 3 else ''}" if files else ""
+        shown = shortened((f"{name} ({reason.rstrip('.')})" for name, reason in files.items()), between="; ")
+        return f"{len(files):,} left out: {shown}" if files else ""
 
     def class_name(self, index: int) -> str:
         """The name of class `index`, or its number where the manifest has no name."""

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from ..files import locked
 from ..models.kernels import Kernels
+from ..randomness import check_seed
 from ..threat import epsilon
 from .alarms import PROBED
 from .augment import augment
 from .averaging import Average
 from .best import BEST
-from .checked import check_count
 from .checkpoint import LAST, Checkpoint
 from .context import Context, Tally
 from .draws import Draws, image_keys
@@ -108,7 +108,7 @@ def fit(
     objective = named_objective(objective) if isinstance(objective, str) else objective
     settings = TrainSettings() if settings is None else settings
     check(model, objective, settings)
-    seed = check_count("seed", seed, low=0)
+    seed = check_seed(seed)
     device = pick_device(model, device)
     team, feed = Processes(device), Feed(data, device, side=settings.crop_size)
     layout = memory_format(model, feed, device) if settings.channels_last else torch.contiguous_format

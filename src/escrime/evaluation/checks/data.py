@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from ...data.content import overlap, pixel_digests
-from ...errors import EscrimeError
+from ...errors import EscrimeError, shortened
 from ...threat import check_images
 from .finding import Finding
 
@@ -114,8 +114,7 @@ def absent_classes(test) -> list[Finding]:
     if not absent:
         message = f"All {len(test.classes)} classes have test images, {counts.min():,} to {counts.max():,} each"
         return [Finding("classes", "passed", message, evidence)]
-    named = ", ".join(absent[:SHOWN]) + (f" and {len(absent) - SHOWN} more" if len(absent) > SHOWN else "")
-    message = f"{len(absent)} of {len(test.classes)} classes have no test image: {named}"
+    message = f"{len(absent)} of {len(test.classes)} classes have no test image: {shortened(absent, SHOWN)}"
     return [
         Finding("classes", "note", message, evidence | {"absent": absent[:SHOWN]}, "Use more images, drawn evenly by class.")
     ]

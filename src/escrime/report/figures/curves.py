@@ -13,10 +13,17 @@ BOX_PERCENTILES = (5, 95)
 
 
 def draw_curve(
-    axes: Axes, sweep: Sweep, score: str = "correct", *, label: str = "", faint: bool = False, shade: str = ""
+    axes: Axes,
+    sweep: Sweep,
+    score: str = "correct",
+    *,
+    label: str = "",
+    faint: bool = False,
+    shade: str = "",
+    line: str = "-",
 ) -> None:
     """The share of `score` in percent against ε*, with its shaded 95 % Wilson band; threat level and n in the label.
-    shade: the color, where it is not the defense's own."""
+    shade: the color, where it is not the defense's own; line: its line style, where not faint."""
     points = sweep.points(score)
     shade = MUTED if faint else shade or color(sweep.defense)
     values, lows, highs = (np.array([getattr(p, name) for p in points]) * 100 for name in ("value", "low", "high"))
@@ -29,7 +36,7 @@ def draw_curve(
         marker=MARKERS.get(sweep.threat, "o"),
         markersize=3 if faint else 4.5,
         linewidth=1.1 if faint else 2,
-        linestyle="--" if faint else "-",
+        linestyle="--" if faint else line,
         label=f"{name}, {sweep.threat}, n = {count_text(sweep, score)}",
     )
 

@@ -142,7 +142,10 @@ def others(run: Run, model: str, folder: Path) -> Drawn | None:
         return None
     drawn = Drawn("fig7-others", model, f"{model} with other defenses under FGSM", wide=True)
     names, hexes = shades(run), {name: hex for hex, name in THEME.items()}
-    above = 0.6 + 0.17 * (1 + len({sweep.defense for sweep in found}))
+    defenses = list(dict.fromkeys(sweep.defense for sweep in found))
+    # Defenses that share a color, from the fourth one on, differ in their lines.
+    lines = {d: LINES[[names[e] for e in defenses[:place]].count(names[d]) % len(LINES)] for place, d in enumerate(defenses)}
+    above = 0.6 + 0.17 * (1 + len(defenses))
     figure = new_figure(9.2, 3.2 + above)
     panels = figure.subplots(1, 2, sharey=True)
     figure.subplots_adjust(left=0.075, right=0.985, bottom=0.55 / (3.2 + above), top=1 - above / (3.2 + above), wspace=0.06)
@@ -152,7 +155,7 @@ def others(run: Run, model: str, folder: Path) -> Drawn | None:
         curves.frame_axes(axes, last_eps, ylabel="% correct" if axes is panels[0] else "")
         axes.set_title(TITLES[threat], loc="left", pad=72 * above - 40)
         for sweep in (sweep for sweep in found if sweep.threat == threat):
-            curves.draw_curve(axes, sweep, shade=hexes[names[sweep.defense]])
+            curves.draw_curve(axes, sweep, shade=hexes[names[sweep.defense]], line=lines[sweep.defense])
         if reference is not None and reference.n:
             curves.draw_curve(axes, reference, faint=True)
         curves.legend_above(axes)
@@ -167,6 +170,7 @@ def others(run: Run, model: str, folder: Path) -> Drawn | None:
     return drawn
 
 
+LINES = ("-", "-.", ":")
 TITLES = {"transfer": "transfer: the attack ignores the defense", "adaptive": "adaptive: the attack knows the defense"}
 
 
