@@ -175,6 +175,29 @@ def test_no_photo_takes_the_files_of_another(weights, pictures, tmp_path):
     assert (out / "0-2-adversarial.png").exists() and (out / "0-2-side-by-side.png").exists()
 
 
+@pytest.mark.parametrize("pictures_done", [0, 1])
+def test_killed_between_its_files_it_is_made_again(pictures_done, weights, pictures, tmp_path, monkeypatch):
+    """Whichever of a photo's files have their names already, the next call takes them for its own."""
+    photo, out = pictures / "ant" / "0.png", tmp_path / "out"
+    replace, seen = os.replace, []
+
+    class Killed(BaseException):
+        pass
+
+    def replaced(source, target):
+        seen.append(target)
+        if len(seen) > 1 + pictures_done:  # the line comes first
+            raise Killed
+        replace(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("escrime.files.os.replace", replaced)
+        list(attack_photos([photo], weights, out, eps=20 / 255))
+    assert len(list(out.glob("*.png"))) == pictures_done
+    (result,) = attack_photos([photo], weights, out, eps=20 / 255)
+    assert says(weights, result.adversarial) == result.after
+
+
 @pytest.mark.parametrize("name", ["x-adversarial.png", "x-side-by-side.png", "attacks.jsonl"])
 def test_a_file_of_the_users_is_not_overwritten(name, weights, pictures, tmp_path):
     (tmp_path / "x.png").write_bytes((pictures / "ant" / "0.png").read_bytes())

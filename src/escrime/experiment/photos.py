@@ -74,9 +74,15 @@ def attack_photos(
     check_names(loaded.classes, count, spec)
     wanted = None if target is None else _class(target, loaded, count)
     for path, pixels, name in zip(paths, images, names, strict=True):
-        result = _attack(path, pixels, name, model, loaded, levels, wanted, out, seed, device)
-        before, lines[str(path)] = lines.get(str(path)), result
-        write_whole(out / LINES, "".join(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in lines.values()))
+        before = lines.get(str(path))
+
+        def note(result: Result, photo=str(path)) -> Result:
+            lines[photo] = result
+            text = "".join(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in lines.values())
+            write_whole(out / LINES, text)
+            return result
+
+        result = _attack(path, pixels, name, model, loaded, levels, wanted, out, seed, device, note)
         if before and result.adversarial is None:  # its pictures of before belong to no line any more
             for picture in _pictures(before):
                 (out / picture).unlink(missing_ok=True)
@@ -90,7 +96,7 @@ def _count(model, image, spec: str) -> int:
         return check_logits(logits_of(model, image), image).shape[1]
 
 
-def _attack(path, pixels, name, model, loaded: Loaded, levels, target, out: Path, seed, device) -> Result:
+def _attack(path, pixels, name, model, loaded: Loaded, levels, target, out: Path, seed, device, note) -> Result:
     image = floats(pixels[None], device)
     before, sure = predict(model, image)
     title = lambda label: loaded.classes[label] if loaded.classes else str(label)  # noqa: E731
@@ -98,23 +104,23 @@ def _attack(path, pixels, name, model, loaded: Loaded, levels, target, out: Path
     about |= {"before": title(before), "before_confidence": sure}
     if target == before:
         about |= {"after": title(before), "after_confidence": sure}
-        return Result(adversarial=None, side_by_side=None, fooled=False, levels=None, eps=None, **about)
+        return note(Result(adversarial=None, side_by_side=None, fooled=False, levels=None, eps=None, **about))
     search = (model, image, before)
     rest = (target, loaded.answers, seed, path.stem)  # not `name`: what else is attacked must not change an image's noise
     found = smallest(*search, *rest) if levels is None else fool(*search, levels, *rest)
     png, picture = (out / file for file in _files_of(name))
-    with whole(png) as temporary:
-        Image.fromarray((found.image[0] * LEVELS).round().byte().cpu().numpy().transpose(1, 2, 0)).save(temporary, format="PNG")
-    # What counts is what the model says of the file.
-    again = floats(read_image(png, pixels.shape[-1])[None], device)
-    after, how_sure = predict(model, again)
-    fooled = reached(after, before, target)
-    far = int((again - image).abs().max() * LEVELS + 0.5)
-    with whole(picture) as temporary:
+    with whole(png) as new_png, whole(picture) as new_picture:
+        levels = (found.image[0] * LEVELS).round().byte().cpu().numpy().transpose(1, 2, 0)
+        Image.fromarray(levels).save(new_png, format="PNG")
+        # What counts is what the model says of the file.
+        again = floats(read_image(new_png, pixels.shape[-1])[None], device)
+        after, how_sure = predict(model, again)
+        far = int((again - image).abs().max() * LEVELS + 0.5)
         shown = (original.cpu().numpy()[0] for original in (image, again))
-        draw_photo(temporary, *shown, (title(before), sure), (title(after), how_sure), f"{far}/255")
-    about |= {"after": title(after), "after_confidence": how_sure}
-    return Result(adversarial=str(png), side_by_side=str(picture), fooled=fooled, levels=far, eps=far / LEVELS, **about)
+        draw_photo(new_picture, *shown, (title(before), sure), (title(after), how_sure), f"{far}/255")
+        about |= {"after": title(after), "after_confidence": how_sure, "fooled": reached(after, before, target)}
+        # Before the files take their names: killed here, the next call knows whose they are.
+        return note(Result(adversarial=str(png), side_by_side=str(picture), levels=far, eps=far / LEVELS, **about))
 
 
 def _files(photos: Sequence[str | Path]) -> Iterator[Path]:
