@@ -58,7 +58,8 @@ class Jpeg(nn.Module):
 
     def coded(self, image: np.ndarray) -> np.ndarray:
         file = BytesIO()
-        Image.fromarray(image).save(file, "jpeg", quality=self.quality)
+        # Every color in full: halved, as by default, they are a low-pass filter, which hides nothing and does resist a little.
+        Image.fromarray(image).save(file, "jpeg", quality=self.quality, subsampling=0)
         return np.asarray(Image.open(file), dtype=np.float32)
 
 
