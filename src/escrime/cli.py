@@ -5,7 +5,6 @@ import os
 import shlex
 import sys
 import warnings
-from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -224,6 +223,7 @@ def evaluate(
     import json
 
     from .experiment.answer import answer, show
+    from .experiment.aside import prints_aside
     from .experiment.assess import assess
     from .experiment.devices import processes
     from .experiment.question import Question, seconds
@@ -237,7 +237,7 @@ def evaluate(
     question = Question(
         model, data, _split(eps), norm, threat, _split(attack), limit, size, time_left, seed, anyway, skip_unreadable
     )
-    with _prints_aside(json_), processes(device) as here:
+    with prints_aside(json_), processes(device) as here:
         run = assess(question, out, device=here, command=_command(), quiet=json_)
         if not run.team.first:
             return
@@ -281,13 +281,13 @@ def attack(
     import json
     from dataclasses import asdict
 
+    from .experiment.aside import prints_aside
     from .experiment.devices import pick_device
     from .experiment.photos import attack_photos
     from .threat import epsilon
 
     budget = None if eps is None else epsilon(eps)
-    stdout = sys.stdout
-    with _prints_aside():
+    with prints_aside() as stdout:
         for result in attack_photos(
             photos, model, out, eps=budget, target=target, size=size, seed=seed, device=pick_device(device)
         ):
@@ -374,6 +374,7 @@ def tune(
     import json
 
     from .evaluation.shared_copies import Grid
+    from .experiment.aside import prints_aside
     from .experiment.devices import pick_device
     from .experiment.progress import Display
     from .experiment.question import Question
@@ -386,7 +387,7 @@ def tune(
         raise EscrimeError(f"--samples {samples!r} is no list of whole numbers; write 2,4,8,16.") from None
     grid = Grid(eps, _split(eps_max), copies, against, steps)
     question = Question(model, data, (eps,), limit=limit, size=size, seed=seed, anyway=anyway, skip_unreadable=skip_unreadable)
-    with _prints_aside(json_):
+    with prints_aside(json_):
         folder, result = tune_model(question, grid, out, device=pick_device(device), command=_command(), quiet=json_)
     if json_:
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
@@ -396,11 +397,6 @@ def tune(
 
 def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _prints_aside(json_: bool = True):
-    """What a user's model prints goes to stderr where stdout is for JSON alone."""
-    return redirect_stdout(sys.stderr) if json_ else nullcontext()
 
 
 def _believed(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -259,3 +261,22 @@ def test_what_a_model_prints_is_not_in_the_json(weights, pictures, tmp_path):
     )
     assert json.loads(result.stdout)["before"] == "ant"
     assert "loading weights" in result.stderr and "forward" in result.stderr
+
+
+def test_what_a_library_in_c_prints_is_not_in_the_json(weights, pictures, tmp_path):
+    """Not even what it writes so late that it would come after the block: C keeps what goes into a pipe for a while."""
+    path = weights.partition("@")[2]
+    (tmp_path / "mine.py").write_text(
+        "import ctypes, os, escrime\n"
+        "def load():\n"
+        "    os.write(1, b'at once\\n')\n"
+        "    ctypes.CDLL(None).puts(b'kept for a while')\n"
+        f"    model = escrime.load_model('lenet@{path}').model\n"
+        "    model.classes, model.size = ['ant', 'bee', 'cat'], 8\n"
+        "    return model\n"
+    )
+    command = [sys.executable, "-m", "escrime", "attack", pictures / "ant" / "0.png", "--model", f"{tmp_path}/mine.py:load"]
+    done = subprocess.run([*command, "--out", tmp_path / "out", "--eps", "9/255"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["before"] == "ant"
+    assert "at once" in done.stderr and "kept for a while" in done.stderr
