@@ -128,6 +128,23 @@ def test_a_budget_judges_some_images_wholly(weights, pictures, tmp_path):
     assert read_records(tmp_path / "run").image.nunique() == 90
 
 
+@pytest.mark.parametrize("command", ["evaluate", "harden", "tune"])
+def test_a_dataset_that_is_named_is_downloaded(command, weights, tmp_path, monkeypatch):
+    """As `escrime run` does; a run that would want a flag for it would only be started twice."""
+    monkeypatch.setenv("ESCRIME_CACHE", str(tmp_path / "cache"))
+    wanted = []
+
+    def stopped(place, what, url, get):
+        wanted.append((place, what))
+        raise EscrimeError("no network here")
+
+    monkeypatch.setattr("escrime.data.cifar10.download_into", stopped)
+    more = ["--model", weights, "--data", "cifar10", "--eps", "0.05", "--out", str(tmp_path / "run"), "--device", "cpu"]
+    result = CliRunner().invoke(app, [command, *more])
+    assert str(result.exception) == "no network here" and wanted == [(tmp_path / "cache" / "downloads", "CIFAR-10")]
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_of_several_ways_to_count_one_is_answered_for(weights, pictures, tmp_path, monkeypatch):
     """As of Imagenette's two test sets: every number of the answer is of the same images."""

@@ -94,14 +94,21 @@ def load(
 
 
 def load_to_judge(
-    source: Path | str, size: int, *, cache=None, on_error: str = "raise", progress: Progress | None = None
+    source: Path | str,
+    size: int,
+    *,
+    cache=None,
+    download: bool = False,
+    on_error: str = "raise",
+    progress: Progress | None = None,
 ) -> ImageSet:
     """The images to judge a model on: those of a folder (see `list_to_judge`), or the test set of a dataset by its name.
 
-    size, cache, on_error, progress and errors: as in `load`.
+    size, cache, download, on_error, progress and errors: as in `load`.
     """
     if str(source) in DATASETS and not Path(source).is_dir():
-        return load(str(source), split="test", size=size, cache=cache, on_error=on_error, progress=progress).test
+        rest = dict(cache=cache, download=download, on_error=on_error, progress=progress)
+        return load(str(source), split="test", size=size, **rest).test
     classes, files = list_to_judge(source)
     found = read_files(files, size, cache=cache, progress=progress)
     _report_left_out([found], [files], on_error)

@@ -75,7 +75,9 @@ class Assessment:
     def test(self) -> data.ImageSet:
         """The images with the model's labels, in an order drawn from the seed, so that any first part stands for all."""
         with self.display.reading() as progress:
-            images = data.load_to_judge(self.question.images, self.size, on_error=self.on_error, progress=progress)
+            images = data.load_to_judge(
+                self.question.images, self.size, download=True, on_error=self.on_error, progress=progress
+            )
         return self.to_judge(images)
 
     @property

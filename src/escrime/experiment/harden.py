@@ -39,7 +39,8 @@ class Hardening(Assessment):
         own = images not in data.DATASETS or Path(images).is_dir()
         name, folder = ("folder", images) if own else (images, None)
         with self.display.reading() as progress:
-            return data.load(name, folder=folder, size=self.size, on_error=self.on_error, progress=progress)
+            rest = dict(download=folder is None, on_error=self.on_error, progress=progress)
+            return data.load(name, folder=folder, size=self.size, **rest)
 
     @cached_property
     def test(self) -> data.ImageSet:

@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 
 from .prepare import all_modules, appearances, hooked, pairs, trace
 from .products import convolve, worthwhile
+from .running import modes_kept
 from .siblings import Kernel, Together, plain, siblings
 
 
@@ -74,15 +75,12 @@ class Kernels:
 
 def _graphs(model: nn.Module) -> list[fx.Graph | None]:
     """The graphs of the model in training and in evaluation mode."""
-    modes, graphs = [(module, module.training) for module in model.modules()], []
-    try:
+    graphs = []
+    with modes_kept(model):
         for training in (True, False):
             model.train(training)
             graphs.append(trace(model, root=True))
-        return graphs
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    return graphs
 
 
 def compiled(module: nn.Module) -> bool:

@@ -12,6 +12,17 @@ from ..randomness import generators_kept
 
 
 @contextmanager
+def modes_kept(model: nn.Module):
+    """Put the train/eval mode of every submodule back after the block."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
 def no_trace(model: nn.Module, device: torch.device):
     """Run the model in eval mode with frozen parameters; afterwards everything is as it was.
 
@@ -25,18 +36,15 @@ def no_trace(model: nn.Module, device: torch.device):
         return
     if not torch.is_inference_mode_enabled():
         refuse_inference_tensors(model)
-    modes = [(module, module.training) for module in model.modules()]
     frozen = [p for p in model.parameters() if p.requires_grad]
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), generators_kept():
+    with torch.random.fork_rng(devices=devices), generators_kept(), modes_kept(model):
         try:
             model.eval()
             for parameter in frozen:
                 parameter.requires_grad_(False)
             yield
         finally:
-            for module, training in modes:
-                module.training = training
             for parameter in frozen:
                 parameter.requires_grad_(True)
 

@@ -13,18 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..models.running import modes_kept
+
 
 @contextmanager
 def evaluation_mode(model: nn.Module):
     """Within the block every submodule is in evaluation mode; after it each has its own mode back."""
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
+    with modes_kept(model):
+        for module in model.modules():  # not model.eval(), which a model of the user's may have rewritten
+            module.training = False
         yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def input_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:

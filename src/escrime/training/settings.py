@@ -18,7 +18,7 @@ OPTIMIZERS = {
 }
 PRECISIONS = {
     "float32": "single precision everywhere (on a GPU, convolutions in TensorFloat-32 unless you have switched that off)",
-    "bfloat16": "bfloat16 autocast in forward and backward, float32 weights",
+    "bfloat16": "bfloat16 autocast in forward and backward, float32 weights; on a CPU faster with AMX, slower without",
 }
 ON_OVERFITTING = {
     "stop": "training stops, and the model holds the weights of the best epoch",
