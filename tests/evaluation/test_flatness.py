@@ -95,7 +95,7 @@ def test_the_ascent_among_the_weights_agrees_with_a_pass_by_hand(images, network
         rise = float(nn.functional.cross_entropy(network(pixels), labels) - start)
     assert rise > 0 and found["measures"]["weight_ascent"]["none"]["mean"] == pytest.approx(rise, rel=1e-3)
     surface = found["surfaces"]["weights"]["none"]
-    assert surface[AXIS.index(1)][AXIS.index(0)] == pytest.approx(float(start) + rise, rel=1e-4)
+    assert surface[AXIS.index(1)][AXIS.index(0)] == pytest.approx(start.item() + rise, rel=1e-4)
 
 
 def test_folding_batchnorm_changes_no_answer(images, monkeypatch):

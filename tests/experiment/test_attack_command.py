@@ -263,6 +263,7 @@ def test_what_a_model_prints_is_not_in_the_json(weights, pictures, tmp_path):
     assert "loading weights" in result.stderr and "forward" in result.stderr
 
 
+@pytest.mark.slow
 def test_what_a_library_in_c_prints_is_not_in_the_json(weights, pictures, tmp_path):
     """Not even what it writes so late that it would come after the block: C keeps what goes into a pipe for a while."""
     path = weights.partition("@")[2]
