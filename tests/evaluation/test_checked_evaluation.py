@@ -103,6 +103,34 @@ def test_what_had_fallen_keeps_the_row_that_says_so(linear, few):
     assert (after.loc[~after.index.isin(felled), "backwards"] > 0).all()
 
 
+@pytest.mark.parametrize("share", [1, 3])
+def test_an_image_wrong_from_the_start_counts_also_where_its_attack_left_the_ball(linear, few, share):
+    """All images of such an attack are those that it was run on, not those that still stand."""
+    images, labels = few
+    with torch.no_grad():
+        answers = linear(images).argmax(1)
+    labels = torch.where(torch.arange(len(labels)) % 2 == 0, (answers + 1) % 3, answers)
+
+    def beyond(model, images, labels):
+        moved = PGD(0.02, steps=10)(model, images, labels)
+        moved[::share] = PGD(0.04, steps=10)(model, images[::share], labels[::share])
+        return moved
+
+    found = evaluate(linear, (images, labels), {"beyond": beyond}, epsilons=[0.02], checks=QUICK)
+    honest = evaluate(linear, (images, labels), PGD(0.02, steps=10), checks=QUICK)
+    verdict = found.verdicts[0]
+    assert not found.records.query("attack == 'beyond'")["verified"].all()
+    assert (verdict.n, verdict.clean) == (len(labels), 0.5)
+    assert verdict.accuracy == pytest.approx(honest.verdicts[0].accuracy, abs=0.03)
+
+
+def test_a_randomized_model_and_an_attack_that_always_leaves_the_ball(linear, few):
+    averaged = PredictionAveraging(linear, 0.1, 2)
+    away = {"away": lambda model, images, labels: (images + 0.5).clamp(0, 1)}
+    found = evaluate(averaged, few, away, epsilons=0.02, checks=QUICK, draws=2, eot=2)
+    assert found.verdicts[0].n == len(few[1]) and "unverified" in found.verdicts[0].sentence
+
+
 @pytest.mark.parametrize("eps, left", [(0.02, True), (0.5, False)])
 def test_what_has_not_converged_is_not_answered_while_anything_is_left(linear, few, monkeypatch, eps, left):
     falling = Finding("converged", "warning", "twice the steps still take more off")

@@ -59,8 +59,10 @@ def standing(records: pd.DataFrame, norm: str, eps: float, randomized: bool) -> 
     The attack that is worst on average stands for a randomized model: a minimum per image over noisy estimates would be too
     low. `preliminary` is what chooses, `correct` what is reported.
     """
-    rows = records[(records["norm"] == norm) & (records["eps"] <= eps + 1e-12) & records["verified"]]
+    within = records[(records["norm"] == norm) & (records["eps"] <= eps + 1e-12)]
+    rows = within[within["verified"]]
     if randomized:
+        rows = within if rows.empty else rows  # what breaks its budget stands for its image, as it was
         # An attack that ran on some of the images only is compared with the others on those.
         attacks = rows.groupby(["threat", "attack", "eps"])["preliminary"]
         threat, attack, at = attacks.mean().idxmin()
@@ -178,14 +180,24 @@ def _ladder(stages: list[Stage], known: Approach, images: Images, eps: float, no
 
 def _felled(before: pd.DataFrame, ground: Ground, names: set[str], eps: float, part: Part) -> pd.DataFrame:
     """For images that fell to an earlier attack, or were wrong from the start, the row that says so, at this ε."""
-    rows = before[before["image"].isin(names) & (before["norm"] == ground.norm) & (before["eps"] <= eps + 1e-12)]
-    rows = rows[rows["verified"]].sort_values(["preliminary", "eps"], kind="stable")
-    wrong = rows.groupby("image", sort=False).head(1).copy()
-    # Wrong from the start, and not by any attack: the clean image is the example.
-    clean = wrong["preliminary"] > 0.5
+    rows = before[before["image"].isin(names)]
+    ours = (rows["norm"] == ground.norm) & (rows["eps"] <= eps + 1e-12) & rows["verified"]
+    ranked = rows.assign(other=~ours).sort_values(["other", "preliminary", "eps"], kind="stable")
+    wrong = ranked.groupby("image", sort=False).head(1).copy()
+    # Wrong from the start, and not by any attack (another's row, as that of what broke its budget, tells of the clean image
+    # only): the clean image is the example.
+    clean = (wrong["preliminary"] > 0.5) | wrong.pop("other")
     wrong.loc[clean, "prediction"] = wrong.loc[clean, "clean_prediction"]
     wrong.loc[clean, "confidence"] = wrong.loc[clean, "clean_confidence"]
     wrong.loc[clean, ["correct", "preliminary", "hit", "distance"]] = 0.0
     return wrong.assign(
-        threat=part.case.threat, attack=part.attack, eps=eps, target=np.int64(-1), hit=0.0, forwards=0.0, backwards=0.0
+        threat=part.case.threat,
+        attack=part.attack,
+        norm=ground.norm,
+        eps=eps,
+        target=np.int64(-1),
+        hit=0.0,
+        forwards=0.0,
+        backwards=0.0,
+        verified=True,
     )
