@@ -81,7 +81,7 @@ def test_on_a_randomized_model_it_takes_all_its_steps():
     [
         (lambda: DeepFool(steps=0), "steps = 0: DeepFool needs at least one step"),
         (lambda: DeepFool(overshoot=-0.1), "overshoot = -0.1 stops short"),
-        (lambda: DeepFool(overshoot=float("nan")), "overshoot = nan stops short"),
+        (lambda: DeepFool(overshoot=float("nan")), "overshoot = nan is not a finite number"),
         (lambda: DeepFool(candidates=0), "candidates = 0"),
         (lambda: DeepFool(norm="l0"), "'l0' is unknown"),
         (lambda: DeepFool(-1), "negative"),

@@ -1,14 +1,16 @@
 """The laws every attack keeps: box and ball, never worse than the start, an honest count, no trace, NaN is no success."""
 
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import numpy
 import pytest
 import torch
 from attack_cases import ATTACKS, DGSM, FGSM, Counted, bound, core, plain, starts_at_random, succeeds
 from torch import nn
 
-from escrime import EscrimeError, PredictionAveraging, WorstCase
+from escrime import APGD, PGD, EscrimeError, PredictionAveraging, WorstCase, evaluate
+from escrime.attacks.iterative import IterativeAttack
 from escrime.attacks.minimum_norm import MinimumNorm
 from escrime.models.twin import Twin
 from escrime.threat import inside
@@ -164,6 +166,87 @@ def test_works_without_gradients_enabled(attack, mode, network, images, labels):
         given = images.clone(), labels.clone()
     assert not moved.requires_grad and torch.equal(moved, attack(network, images, labels))
     assert torch.equal(moved, attack(network, *given)), "images and labels that were made there are like any others"
+
+
+@EVERY
+def test_an_autocast_of_the_callers_changes_nothing(attack, network, images, labels):
+    """Its 8 bits would depend on the batch, and successes would be those of no model that anyone judges."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        moved = attack(network, images, labels)
+    assert torch.equal(moved, attack(network, images, labels))
+
+
+@EVERY
+def test_a_sweep_of_nothing_and_budgets_of_numpy(attack, network, images, labels):
+    assert attack.sweep(network, images, labels, []) == []
+    budgets = numpy.array(MIXED)
+    given, listed = (attack.sweep(network, images, labels, [each])[0].adversarial for each in (budgets, MIXED))
+    assert torch.equal(given, listed)
+
+
+@dataclass(frozen=True)
+class Own(IterativeAttack):
+    """An attack of a user's, with the settings that one needs."""
+
+    eps: float
+    steps: int = 5
+
+    def start(self, rows, keys):
+        return {"x": rows.images}
+
+    def objective(self, logits, labels, aims):
+        return logits.gather(1, labels[:, None]).squeeze(1)
+
+    def step(self, state, answer, rows):
+        state["x"] = rows.project(state["x"] - 0.3 * rows.eps.float().view(-1, 1, 1, 1) * answer.gradient.sign())
+
+
+@dataclass(frozen=True)
+class Noisy(Own):
+    eot: int = 1
+
+
+def test_an_attack_of_a_users_in_the_worst_case_and_against_noise(network, images, labels):
+    first, last = WorstCase(Own(0.1)).sweep(network, images, labels, [0.02, 0.3])
+    assert (last.success >= first.success).all() and inside(last.adversarial, images, 0.3).all()
+    averaged = PredictionAveraging(network, 0.1, 2)
+    found = evaluate(averaged, (images, labels), Noisy(0.1), checks=False, eot=3).records
+    assert found.query("threat == 'adaptive'")["backwards"].eq(5 * 3 * 2).all()
+    with pytest.raises(EscrimeError, match="Own has no setting eot, .* add the field `eot: int = 1`"):
+        evaluate(averaged, (images, labels), Own(0.1), checks=False, eot=3)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: PGD(0.1, steps=2.5), "steps = 2.5 is not a whole number"),
+        (lambda: PGD(0.1, steps="10"), "steps = '10' is not a whole number"),
+        (lambda: PGD(0.1, restarts=True), "restarts = True is not a whole number"),
+        (lambda: FGSM(0.1, target=1.7), "target = 1.7 is not a whole number"),
+        (lambda: FGSM(0.1, eot=2.0), "eot = 2.0 is not a whole number"),
+        (lambda: PGD(0.1, momentum="1"), "momentum = '1' is not a finite number"),
+        (lambda: DGSM(0.1, target=1, step_size=float("inf")), "inf is not finite"),
+        (lambda: DGSM(0.1, target=1, step_size="0/255"), "step_size = '0/255' must be positive; leave it out for 2.5·ε/steps"),
+        (lambda: APGD(0.1, targets_tried=None), "targets_tried = None is not a whole number"),
+    ],
+)
+def test_settings_that_mean_nothing_are_named(make, said):
+    with pytest.raises(EscrimeError, match=said):
+        make()
+
+
+def test_settings_as_numpy_counts_and_fractions_have_them():
+    assert DGSM("8/255", target=numpy.int64(1), step_size="1/255") == DGSM(8 / 255, target=1, step_size=1 / 255)
+
+
+def test_classes_that_are_tried_and_classes_that_are_asked_for_exclude_each_other(network, images, labels):
+    with pytest.raises(EscrimeError, match="targets_tried = 3 tries classes of its own"):
+        APGD(0.1, steps=3, loss="dlr", targets_tried=3)(network, images, labels, targets=(labels + 1) % 3)
+
+
+def test_a_seed_is_a_whole_number(network, images, labels):
+    with pytest.raises(EscrimeError, match="seed = 'a' is not a whole number"):
+        FGSM(0.1)(network, images, labels, seed="a")
 
 
 @EVERY

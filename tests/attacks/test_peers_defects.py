@@ -206,12 +206,13 @@ def test_images_share_forwards(attack, model, easy):
     "attack", [FGSM(0.3), PGD(0.1, steps=10), APGD(0.1, steps=10), DGSM(0.1), *MINIMUM_NORM, AutoAttack(0.1, **AUTO)], ids=repr
 )
 def test_targeted_attacks_descend_in_mixed_precision(attack):
-    """Madry's library back-propagates the untargeted loss in its mixed-precision branch: targeted attacks go the wrong way."""
+    """Madry's library back-propagates the untargeted loss in its mixed-precision branch: targeted attacks go the wrong way.
+    Here the model answers in float32 also where the caller is under autocast."""
     model, images = Linear(2), grey(30, spread=0.5)
+    labels = labels_of(model, images)
     with torch.autocast("cpu", torch.bfloat16):
-        labels = labels_of(model, images)
         moved = attack(model, images, labels, targets=1 - labels)
-        assert moved.dtype == torch.float32 and (labels_of(model, moved) != labels).all()
+    assert moved.dtype == torch.float32 and (labels_of(model, moved) != labels).all()
 
 
 @pytest.mark.parametrize("attack", [*GRADIENT, DGSM(0.1), Square(0.1, queries=5), WorstCase(PGD(0.1))], ids=repr)

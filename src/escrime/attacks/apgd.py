@@ -75,6 +75,10 @@ class APGD(IterativeAttack):
     def aims(self, problem: Problem, clean_logits: Tensor | None, restart: int) -> Tensor | None:
         if not self.targets_tried:
             return problem.targets
+        if problem.targets is not None:
+            raise EscrimeError(
+                f"targets_tried = {self.targets_tried} tries classes of its own, and targets= asks for others; give only one."
+            )
         return next_classes(clean_logits, problem.labels, restart % self.targets_tried)
 
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:

@@ -1,7 +1,9 @@
 """What an attack is: a frozen dataclass of its settings that maps (model, images, labels) to adversarial images."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,9 @@ from ..models.running import differentiable, no_trace, refuse_inference_tensors
 from ..models.twin import Twin
 from ..threat import check_norm, epsilon
 from .problem import Problem
+
+WHOLE = ("steps", "restarts", "queries", "rounds", "candidates", "draws", "targets_tried", "target", "eot")
+REAL = ("give_up", "momentum", "overshoot", "confidence", "initial_c", "gamma", "p_init", "tolerance")
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,8 @@ class Outcome:
 
 
 class Attack:
-    """Base of the attacks. A subclass is a frozen dataclass with `eps`, and optionally `norm`, `target` and `eot`.
+    """Base of the attacks. A subclass is a frozen dataclass with `eps`, and optionally `norm`, `target` and `eot`; on a
+    randomized model `eot` is needed.
 
     It implements `_sweep(twin, problem, budgets, wanted)`, which returns one Outcome per ε.
     """
@@ -41,6 +47,16 @@ class Attack:
     def __post_init__(self):
         object.__setattr__(self, "norm", check_norm(self.norm))
         object.__setattr__(self, "eps", self._budget(self.eps))
+        for name in self._own:
+            value = getattr(self, name)
+            if name not in WHOLE + REAL or (value is None and name in ("target", "give_up")):
+                continue
+            if name in WHOLE and (isinstance(value, bool) or not isinstance(value, Integral)):
+                raise EscrimeError(f"{name} = {value!r} is not a whole number; give one, such as 1.")
+            if name in REAL and (isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value)):
+                raise EscrimeError(f"{name} = {value!r} is not a finite number; give one, such as 1.")
+            if name in WHOLE:
+                object.__setattr__(self, name, int(value))
         if self.eot < 1:
             raise EscrimeError(f"eot = {self.eot}: at least one draw of the model's noise is needed per gradient.")
 
@@ -48,12 +64,21 @@ class Attack:
     def name(self) -> str:
         return type(self).__name__
 
+    @property
+    def _own(self) -> set[str]:
+        """The names of its settings."""
+        return {field.name for field in fields(self)} if is_dataclass(self) else set()
+
     def against_noise(self, eot: int) -> "Attack":
         """The same attack for a randomized model: at least `eot` noise draws per gradient, and no job leaves early,
         since one lucky draw is not a success."""
-        changes = {"early_stop": False, "give_up": None, "stop_within": False}
-        own = {field.name for field in fields(self)}
-        return replace(self, eot=max(eot, self.eot), **{name: value for name, value in changes.items() if name in own})
+        changes = {"early_stop": False, "give_up": None, "stop_within": False, "eot": max(eot, self.eot)}
+        if "eot" not in self._own:
+            raise EscrimeError(
+                f"{self.name} has no setting eot, how many noise draws of a randomized model are behind each gradient; add the "
+                "field `eot: int = 1` to the class."
+            )
+        return replace(self, **{name: value for name, value in changes.items() if name in self._own})
 
     def __call__(
         self,
@@ -83,6 +108,8 @@ class Attack:
         with differentiable():
             problem = Problem.checked(images, labels, targets, self.target, seed, ids)
             budgets = self._budgets([self._budget(e) for e in epsilons], problem.images)
+            if not len(budgets):
+                return []
             if not len(problem.images):
                 nothing = torch.zeros(0)
                 return [Outcome(problem.images, nothing, nothing, nothing.bool()) for _ in epsilons]
@@ -94,8 +121,8 @@ class Attack:
 
     def _budget(self, eps) -> float | tuple[float, ...]:
         """ε as a number, or a tuple of one per image."""
-        if isinstance(eps, Tensor):
-            eps = eps.flatten().tolist() if eps.dim() else eps.item()
+        if hasattr(eps, "tolist"):  # torch's, NumPy's
+            eps = eps.flatten().tolist() if eps.ndim else eps.item()
         if isinstance(eps, (list, tuple)):
             return tuple(epsilon(e, self.norm) for e in eps)
         return epsilon(eps, self.norm)

@@ -8,6 +8,7 @@ from torch import Tensor
 from ..errors import EscrimeError
 from ..threat import per_image
 from .iterative import Answer, IterativeAttack, Rows, State
+from .pgd import check_step_size
 from .problem import Problem
 
 
@@ -28,7 +29,7 @@ class DGSM(IterativeAttack):
     eps: float | str
     target: int | None = None
     steps: int = 20
-    step_size: float | None = None
+    step_size: float | str | None = None
     early_stop: bool = False
     give_up: float | None = None
     eot: int = 1
@@ -39,8 +40,7 @@ class DGSM(IterativeAttack):
         super().__post_init__()
         if self.steps < 0:
             raise EscrimeError(f"steps = {self.steps} is negative; DGSM needs a number of steps such as 20.")
-        if self.step_size is not None and not self.step_size > 0:
-            raise EscrimeError(f"step_size = {self.step_size} must be positive; leave it out for 2.5·ε/steps.")
+        check_step_size(self, "2.5·ε/steps")
 
     def aims(self, problem: Problem, clean_logits: Tensor | None, restart: int) -> Tensor:
         if problem.targets is None:

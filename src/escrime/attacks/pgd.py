@@ -72,8 +72,13 @@ def check_steps(attack) -> None:
         raise EscrimeError(f"steps = {attack.steps}: {attack.name} needs at least one step.")
     if attack.restarts < 1:
         raise EscrimeError(f"restarts = {attack.restarts}: count the first start too, so at least 1.")
+    check_step_size(attack, "one that falls from ε to 0")
+
+
+def check_step_size(attack, default: str) -> None:
+    """Refuse a step size that is no distance above 0; it may be written as "1/255"."""
     size = getattr(attack, "step_size", None)
     if size is not None:
         if not epsilon(size, attack.norm) > 0:
-            raise EscrimeError(f"step_size = {size!r} must be positive; leave it out for one that falls from ε to 0.")
+            raise EscrimeError(f"step_size = {size!r} must be positive; leave it out for {default}.")
         object.__setattr__(attack, "step_size", epsilon(size, attack.norm))

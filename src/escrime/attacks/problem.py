@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from ..models.running import ordinary
-from ..randomness import as_keys
+from ..randomness import as_keys, check_seed
 from ..threat import check_images, check_labels
 
 
@@ -50,7 +50,7 @@ class Problem:
         ids = tuple(range(n)) if ids is None else tuple(ids)
         if len(ids) != n:
             raise EscrimeError(f"ids name {len(ids)} images, but {n} were given; give one id per image.")
-        return cls(images, labels, targets, ids, int(seed))
+        return cls(images, labels, targets, ids, check_seed(seed))
 
     def only(self, rows: Tensor) -> "Problem":
         """The same problem for some of its images; `rows` holds their positions."""

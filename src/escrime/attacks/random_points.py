@@ -37,7 +37,7 @@ class RandomPoints(IterativeAttack):
 
     def __post_init__(self):
         super().__post_init__()
-        if not isinstance(self.draws, int) or self.draws < 1:
+        if self.draws < 1:
             raise EscrimeError(f"draws = {self.draws!r}: give a whole number of points from 1, such as 1000.")
 
     @property

@@ -40,7 +40,7 @@ class RayS(MinimumNorm):
 
     def __post_init__(self):
         super().__post_init__()
-        if not isinstance(self.queries, int) or self.queries < 1:
+        if self.queries < 1:
             raise EscrimeError(f"queries = {self.queries!r} asks nothing; give a whole number from 1, such as 5000.")
         if not 0 < self.tolerance < 1:
             raise EscrimeError(f"tolerance = {self.tolerance} is no distance in (0, 1), such as 0.001.")

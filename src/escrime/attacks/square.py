@@ -51,7 +51,7 @@ class Square(IterativeAttack):
     def __post_init__(self):
         super().__post_init__()
         check_loss(self.loss)
-        if not isinstance(self.queries, int) or self.queries < 1:
+        if self.queries < 1:
             raise EscrimeError(
                 f"queries = {self.queries!r}: the start alone takes one, so give a whole number from 1, such as 5000."
             )

@@ -1,5 +1,6 @@
 """The worst-case curve: the smallest ε of a grid at which each image falls answers every larger one."""
 
+from copy import copy
 from dataclasses import dataclass, replace
 
 import torch
@@ -53,7 +54,8 @@ class WorstCase(Attack):
         if (ascending.diff(dim=0) < 0).any():
             raise EscrimeError("the ε of different images are not in the same order; give every image an ascending grid.")
         if isinstance(self.attack, IterativeAttack) and not isinstance(self.attack, MinimumNorm):
-            attack = replace(self.attack, early_stop=True)
+            attack = copy(self.attack)
+            object.__setattr__(attack, "early_stop", True)  # which an attack of the user's may not have as a field
             plan = Bisection(ascending, attack.runs, wanted.any(0), attack.abreast)
             outcomes = Stream(attack, twin, problem, ascending, plan).run()
         else:

@@ -1,5 +1,7 @@
 """PPA, perturbed prediction averaging. Donoghue, Lines, Pereira (2020), the paper's defense 3."""
 
+from numbers import Integral
+
 import torch
 from torch import Tensor, nn
 
@@ -24,13 +26,13 @@ class PredictionAveraging(nn.Module):
 
     def __init__(self, model: nn.Module, eps_max: float | str, samples: int, average: str = "exponentials"):
         super().__init__()
-        if samples < 1:
-            raise EscrimeError(f"samples = {samples}: PPA averages over at least one copy.")
+        if isinstance(samples, bool) or not isinstance(samples, Integral) or samples < 1:
+            raise EscrimeError(f"samples = {samples!r}: PPA averages over a whole number of copies, at least one.")
         if average not in ("exponentials", "probabilities"):
             raise EscrimeError(f"average = {average!r} is unknown; use 'exponentials' (the paper's) or 'probabilities'.")
         self.undefended = model
         self.eps_max = epsilon(eps_max)
-        self.samples = samples
+        self.samples = int(samples)
         self.average = average
 
     @property

@@ -59,7 +59,8 @@ class Certificate:
             raise EscrimeError("certified accuracy needs the labels; give them to certify.")
         right, reach = self.table["correct"].to_numpy(), self.table[f"{norm}_radius"].to_numpy()
         rows, n = [], len(right)
-        for radius in np.atleast_1d(np.asarray(radii, dtype=float)).tolist():
+        for radius in np.atleast_1d(radii).tolist():
+            radius = epsilon(radius, norm) if isinstance(radius, str) else radius
             if not radius >= 0:
                 raise EscrimeError(f"radius = {radius!r} is no distance; give numbers ≥ 0.")
             count = int((right & (reach > radius)).sum())

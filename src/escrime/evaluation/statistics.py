@@ -26,7 +26,10 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, f
     `successes` may be fractional: a randomized model scores each image by its expected correctness, whose variance over
     images is at most that of a 0/1 score with the same mean, so the interval is then conservative.
     Source: Wilson (1927), Probable inference, the law of succession, and statistical inference.
+    Errors: EscrimeError for a confidence that is no share below 1.
     """
+    if not 0 < confidence < 1:
+        raise EscrimeError(f"confidence = {confidence!r} is no share; give a number between 0 and 1, such as 0.95.")
     if n == 0:
         return float("nan"), float("nan")
     z = float(norm.ppf(0.5 + confidence / 2))

@@ -27,18 +27,20 @@ def no_trace(model: nn.Module, device: torch.device):
     """Run the model in eval mode with frozen parameters; afterwards everything is as it was.
 
     Restores the train/eval mode of every submodule, every requires_grad and the global random state (torch's, numpy's and
-    Python's). Gradients of parameters are never written, because attacks differentiate with respect to the images only.
+    Python's). Gradients of parameters are never written, because attacks differentiate with respect to the images only. An
+    autocast of the caller's does not reach inside: answers rounded to 8 bits would depend on the batch, and be no verdict.
     Errors: EscrimeError for a model made under torch.inference_mode(), whose parameters could not be set free again.
     """
+    plain = torch.autocast(device.type, enabled=False)
     if not isinstance(model, nn.Module):
-        with generators_kept():
+        with generators_kept(), plain:
             yield  # a plain callable has no state of its own that an attack could change
         return
     if not torch.is_inference_mode_enabled():
         refuse_inference_tensors(model)
     frozen = [p for p in model.parameters() if p.requires_grad]
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), generators_kept(), modes_kept(model):
+    with torch.random.fork_rng(devices=devices), generators_kept(), modes_kept(model), plain:
         try:
             model.eval()
             for parameter in frozen:
