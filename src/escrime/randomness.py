@@ -85,10 +85,7 @@ def row_keys(keys: Tensor | Sequence[tuple]):
     with torch.random.fork_rng(devices=devices), generators_kept():
         tokens = _keys.set(keys), _idle.set(False)
         try:
-            number = _number(keys.cpu().numpy().tobytes())
-            seed_generators(number, devices)
-            np.random.seed(number & 0xFFFFFFFF)
-            random.seed(number)
+            seed_generators(_number(keys.cpu().numpy().tobytes()), devices)
             yield
         finally:
             _keys.reset(tokens[0])
@@ -140,7 +137,8 @@ def states_kept():
 
 
 def seed_generators(number: int, devices: Sequence[int] = ()) -> None:
-    """Seed torch's global generator of the CPU and of the CUDA `devices`; for within a block that puts them back.
+    """Seed numpy's and Python's global generators and torch's, of the CPU and of the CUDA `devices`; for within a block that
+    puts them back.
 
     Not torch.manual_seed: it seeds every accelerator, which nobody would put back, and formats a stack trace for each that
     was not started yet, ten times the cost of the rest.
@@ -148,6 +146,8 @@ def seed_generators(number: int, devices: Sequence[int] = ()) -> None:
     torch.default_generator.manual_seed(number)
     for device in devices:
         torch.cuda.default_generators[device].manual_seed(number)
+    np.random.seed(number & 0xFFFFFFFF)
+    random.seed(number)
 
 
 def noise_keys(rows: int) -> Tensor | None:

@@ -90,7 +90,10 @@ def check_images(images: Tensor) -> Tensor:
 
 def check_labels(labels: Tensor, count: int, classes: int | None = None, what: str = "labels") -> Tensor:
     """Return `labels` as int64 (N,), one per image and within the model's classes."""
-    labels = torch.as_tensor(labels)
+    try:
+        labels = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError):
+        raise EscrimeError(f"{what} are a {type(labels).__name__}; give a tensor (N,) of one class index per image.") from None
     if labels.dim() != 1 or len(labels) != count:
         raise EscrimeError(f"{what} have shape {tuple(labels.shape)} for {count} images; give one class index per image.")
     if labels.is_floating_point() or labels.dtype == torch.bool:

@@ -9,7 +9,7 @@ import torch
 from attack_cases import ATTACKS, DGSM, FGSM, Counted, bound, core, plain, starts_at_random, succeeds
 from torch import nn
 
-from escrime import APGD, PGD, EscrimeError, PredictionAveraging, WorstCase, evaluate
+from escrime import APGD, PGD, AutoAttack, DeepFool, EscrimeError, PredictionAveraging, WorstCase, evaluate
 from escrime.attacks.iterative import IterativeAttack
 from escrime.attacks.minimum_norm import MinimumNorm
 from escrime.models.twin import Twin
@@ -242,6 +242,64 @@ def test_settings_as_numpy_counts_and_fractions_have_them():
 def test_classes_that_are_tried_and_classes_that_are_asked_for_exclude_each_other(network, images, labels):
     with pytest.raises(EscrimeError, match="targets_tried = 3 tries classes of its own"):
         APGD(0.1, steps=3, loss="dlr", targets_tried=3)(network, images, labels, targets=(labels + 1) % 3)
+
+
+class Counting(nn.Module):
+    """It counts its answers in a buffer, and its BatchNorm adapts to what it is given, also in evaluation mode."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.norm = network, nn.BatchNorm2d(3)
+        self.register_buffer("answers", torch.zeros(()))
+
+    def forward(self, x):
+        self.answers = self.answers + len(x)  # another tensor in the place of the buffer
+        self.norm.train()
+        return self.network(self.norm(x))
+
+
+@pytest.mark.parametrize("attack", [FGSM(0.1), PGD(0.1, steps=2), APGD(0.1, steps=3)], ids=repr)
+def test_buffers_are_put_back(attack, network, images, labels):
+    model = Counting(network)
+    before = deepcopy(model.state_dict())
+    attack(model, images, labels)
+    evaluate(model, (images, labels), attack, checks=False)
+    assert {name: value.tolist() for name, value in model.state_dict().items()} == {
+        name: value.tolist() for name, value in before.items()
+    }
+
+
+@EVERY
+def test_a_default_type_of_the_users_changes_nothing(attack, network, images, labels):
+    moved = attack(network, images, labels)
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = attack(network, images, labels)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert again.dtype == torch.float32 and inside(again, images, bound(attack, images), attack.norm).all()
+    assert torch.allclose(again, moved, atol=1e-5) or not isinstance(attack, FGSM)
+
+
+def test_auto_attack_tells_of_the_images_that_it_gives(wrong, network):
+    images, labels = wrong
+    targets = (labels + 1) % 3
+    for aims in (None, targets):
+        (outcome,) = AutoAttack(0.05, steps=10, queries=50).sweep(network, images, labels, [0.05], targets=aims)
+        with torch.no_grad():
+            said = network(outcome.adversarial).argmax(1)
+        assert torch.equal(outcome.success, said != labels if aims is None else said == targets)
+
+
+def test_a_network_that_squeezes_its_answer_is_refused_by_name(network, images, labels):
+    class Squeezed(nn.Module):
+        def forward(self, x):
+            return network(x).squeeze()
+
+    with pytest.raises(EscrimeError, match="the model returned .* for 1 images; a classifier returns logits"):
+        DeepFool()(Squeezed(), images[:1], labels[:1])
+    with pytest.raises(EscrimeError, match="the model returned .* for 1 images; a classifier returns logits"):
+        evaluate(Squeezed(), (images[:1], labels[:1]), FGSM(0.05), checks=False)
 
 
 def test_a_seed_is_a_whole_number(network, images, labels):

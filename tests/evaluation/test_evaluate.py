@@ -1,12 +1,15 @@
 """evaluate(): verdicts on the original model, threat levels, honest scores of randomized models, one image one answer."""
 
+import random
 from dataclasses import replace
 from functools import partial
 
+import numpy
 import pandas as pd
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 import escrime
 from escrime import DGSM, FGSM, FMN, PGD, AutoAttack, DeepFool, EscrimeError, PredictionAveraging, WorstCase
@@ -235,6 +238,49 @@ def test_an_epsilon_that_is_given_twice_counts_once(linear, data):
         pd.testing.assert_frame_equal(evaluate(linear, data, FGSM(0.1), epsilons=epsilons).summary(), own)
     both = evaluate(linear, data, [FGSM(0.1), PGD(0.1, steps=2)], epsilons=(eps for eps in (0.2, 0.1, 0.2))).records
     assert both.groupby(["attack", "eps"]).size().tolist() == 4 * [150]
+
+
+def test_what_a_callable_draws_is_fixed_by_the_seed_and_differs_between_slices(linear):
+    """torchattacks' random starts, for one, come from torch's global generator."""
+    images, labels = torch.full((130, 3, 4, 4), 0.5), torch.zeros(130, dtype=torch.long)
+    drawn = []
+
+    def noisy(model, images, labels):
+        drawn.append((torch.rand(2).tolist(), numpy.random.rand(), random.random()))
+        return (images + 0.1 * torch.rand_like(images)).clamp(0, 1)
+
+    for seed, state in ((0, 1), (0, 2), (1, 2)):
+        torch.manual_seed(state)
+        evaluate(linear, (images, labels), noisy, epsilons=0.1, seed=seed, checks=False)
+    first, second, third = drawn[:3], drawn[3:6], drawn[6:]
+    assert first == second and len({str(part) for part in first + third}) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (dict(data=TensorDataset(torch.zeros(2, 3, 4, 4))), "data is a TensorDataset; give an ImageSet or a pair"),
+        (dict(data=torch.zeros(2, 3, 4, 4)), "data is a Tensor; give an ImageSet or a pair"),
+        (dict(data=(torch.zeros(2, 3, 4, 4), None)), "labels are a NoneType"),
+        (dict(attacks=lambda model, images, labels: None, epsilons=0.1), "the attack returned a NoneType"),
+        (dict(attacks=FGSM), "'FGSM' is a class; make an attack of it, such as FGSM"),
+        (dict(train=torch.zeros(2, 3, 4, 4)), "data is a Tensor; give an ImageSet or a pair"),
+        (dict(device="gpu"), "device 'gpu' cannot be used here"),
+    ],
+)
+def test_input_outside_the_contract_is_one_sentence(linear, data, arguments, said, monkeypatch):
+    if "train" in arguments:
+        monkeypatch.setattr("escrime.evaluation.evaluation.evaluate_parts", None)  # refused before anything is run
+    with pytest.raises(EscrimeError, match=said):
+        evaluate(linear, **({"data": data, "attacks": FGSM(0.1)} | arguments))
+
+
+def test_labels_of_attacks_may_be_numbers_and_images_may_have_gradients(linear, data):
+    images, labels = data[0][:10].clone().requires_grad_(), data[1][:10]
+    found = evaluate(linear, (images, labels), {0.1: FGSM(0.1), 0.2: FGSM(0.2)}, epsilons={0.1: 0.05, 0.2: 0.2})
+    assert set(found.records["attack"]) >= {"0.1", "0.2"} and found.summary()["n"].eq(10).all()
+    with pytest.raises(EscrimeError, match="confidence = 95 is no share"):
+        found.summary(confidence=95)
 
 
 @pytest.mark.parametrize(

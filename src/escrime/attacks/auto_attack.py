@@ -65,7 +65,7 @@ class AutoAttack(Attack):
         standing = wanted & ~(fallen & self.early_stop)
         results = [problem.images.clone() for _ in budgets]
         forwards, backwards = (looked / len(budgets)).repeat(len(budgets), 1), torch.zeros(budgets.shape)
-        left = torch.full(budgets.shape, float("inf"))  # the margin of the answer kept
+        left = torch.full(budgets.shape, float("inf"), dtype=torch.float32)  # the margin of the answer kept
         for stage in self.stages(logits.shape[1], problem.targets is not None):
             rows = standing.any(0).nonzero().flatten()
             if not len(rows):
@@ -80,7 +80,7 @@ class AutoAttack(Attack):
                 backwards[k, rows] += outcome.backwards
                 fell = outcome.success.cpu() if self.early_stop else torch.zeros(len(rows), dtype=torch.bool)
                 still = (standing[k, rows] & ~fell).nonzero().flatten()
-                margins = torch.full((len(rows),), -float("inf"))
+                margins = torch.full((len(rows),), -float("inf"), dtype=torch.float32)
                 if len(still):
                     at = still.to(problem.images.device)
                     margins[still], spent = self._margin(twin, part.only(at), outcome.adversarial[at])
@@ -88,6 +88,8 @@ class AutoAttack(Attack):
                 better = standing[k, rows] & (margins < left[k, rows])
                 results[k][rows[better]] = outcome.adversarial[better]
                 left[k, rows[better]] = margins[better]
+                if self.early_stop:
+                    fell |= margins < 0  # what the search for the nearest example put back into the ball may still succeed
                 standing[k, rows] &= ~fell
         success = ~standing if self.early_stop else [None] * len(budgets)
         return [Outcome(*parts) for parts in zip(results, forwards, backwards, success, strict=True)]

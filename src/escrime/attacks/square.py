@@ -157,7 +157,7 @@ def bump(side: int) -> Tensor:
 @lru_cache(maxsize=16)
 def _all_bumps(sides: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """The bumps of all sides, flattened, one after another and after a zero; and at which entry that of each side begins."""
-    values, begins, length = [torch.zeros(1)], torch.zeros(max(sides) + 1, dtype=torch.int64), 1
+    values, begins, length = [torch.zeros(1, dtype=torch.float32)], torch.zeros(max(sides) + 1, dtype=torch.int64), 1
     for side in sorted(set(sides)):
         values.append(bump(side).flatten())
         begins[side] = length

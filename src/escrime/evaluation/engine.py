@@ -13,6 +13,7 @@ from ..attacks.minimum_norm import MinimumNorm
 from ..errors import EscrimeError, nearest
 from ..models.running import no_trace
 from ..models.twin import Twin
+from ..randomness import key, seed_generators
 from ..threat import check_images, check_norm, distance, distinct, epsilon, inside, project
 from .approach import Approaches
 from .cases import Case
@@ -127,7 +128,8 @@ def craft(attack, model, images: Images, targets: Tensor, epsilons: list[float],
 
     eot: noise draws per gradient of a randomized model, None for a deterministic one. An image that already belongs to
     the target class is left unchanged and counted, as in the paper's DGSM sweep. A callable that is not an Attack is
-    called as attack(model, images, labels) at its own ε, on the model in eval mode.
+    called as attack(model, images, labels) at its own ε, on the model in eval mode; what it draws from a global generator
+    is seeded by `seed` and the ids of the images, all at once.
     """
     rows = (targets != images.labels).nonzero().flatten()
     zero = torch.zeros(len(images.labels))
@@ -142,8 +144,11 @@ def craft(attack, model, images: Images, targets: Tensor, epsilons: list[float],
         swept = attack.sweep(model, pixels, labels, [epsilons[i] for i in positive], seed=seed, ids=ids)
     else:
         unknown = torch.full((len(rows),), float("nan"))
+        devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
         with no_trace(model, pixels.device):
-            found = attack(model, pixels.clone(), labels.clone()).detach()  # it may work in place
+            seed_generators(key("callable", seed, *map(str, ids)), devices)
+            found = attack(model, pixels.clone(), labels.clone())  # it may work in place
+        found = found.detach() if isinstance(found, Tensor) else found
         swept = [Outcome(_rounded_into(found, pixels, epsilons[i], norm_of(attack)), unknown, unknown) for i in positive]
     for i, outcome in zip(positive, swept, strict=True):
         adversarial, forwards, backwards = images.pixels.clone(), zero.clone(), zero.clone()
@@ -159,6 +164,10 @@ def craft(attack, model, images: Images, targets: Tensor, epsilons: list[float],
 def _rounded_into(found: Tensor, images: Tensor, eps: float, norm: str) -> Tensor:
     """Other libraries keep ε up to the rounding of float32: what is beyond it by no more is put back. What is farther out
     stays there, for the verification to see."""
+    if not isinstance(found, Tensor):
+        raise EscrimeError(
+            f"the attack returned a {type(found).__name__}; an attack(model, images, labels) returns images, a float32 tensor."
+        )
     if found.shape != images.shape or found.dtype != images.dtype:
         raise EscrimeError(
             f"the attack returned {found.dtype} of shape {tuple(found.shape)} for images of shape {tuple(images.shape)}; "
@@ -243,7 +252,7 @@ def check_attacks(attacks) -> dict[str, Attack]:
     if isinstance(attacks, (list, tuple)):
         named = {}
         for attack in attacks:
-            base = getattr(attack, "name", getattr(attack, "__name__", type(attack).__name__))
+            base = getattr(attack, "__name__", None) or getattr(attack, "name", type(attack).__name__)
             label, k = base, 2
             while label in named:
                 label, k = f"{base}-{k}", k + 1
@@ -251,9 +260,12 @@ def check_attacks(attacks) -> dict[str, Attack]:
         attacks = named
     if not isinstance(attacks, dict) or not attacks or not all(callable(a) for a in attacks.values()):
         raise EscrimeError("attacks must be an attack, a list of attacks or a dict of name → attack, such as FGSM('8/255').")
+    attacks = {str(label): attack for label, attack in attacks.items()}
     for label, attack in attacks.items():
+        if isinstance(attack, type):
+            raise EscrimeError(f"attack {label!r} is a class; make an attack of it, such as {attack.__name__}(0.03).")
         norm_of(attack)
-        taken = next((name for name in (STRONGER, WORST) if str(label).startswith(name)), None)
+        taken = next((name for name in (STRONGER, WORST) if label.startswith(name)), None)
         if taken:
             raise EscrimeError(f"attack {label!r} begins with {taken!r}, as escrime's own rows do; give it another name.")
     return attacks
@@ -264,11 +276,11 @@ def check_epsilons(attacks: dict[str, Attack], epsilons) -> dict[str, list[float
     label → ε or list."""
     if not isinstance(epsilons, dict):
         epsilons = dict.fromkeys(attacks, _as_list(epsilons))
+    epsilons = {str(label): given for label, given in epsilons.items()}
     for label in epsilons:
         if label not in attacks:
             raise EscrimeError(
-                f"epsilons name {label!r}, which is none of the attacks ({', '.join(map(str, attacks))})."
-                + nearest(str(label), map(str, attacks))
+                f"epsilons name {label!r}, which is none of the attacks ({', '.join(attacks)})." + nearest(label, attacks)
             )
     grids = {}
     for label, attack in attacks.items():

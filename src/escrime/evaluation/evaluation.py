@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from ..errors import EscrimeError
+from ..models.running import existing_device
 from ..randomness import check_seed
 from .approach import Approaches, as_attacked
 from .cases import Case, as_cases, as_subjects
@@ -99,12 +100,15 @@ def evaluate(
     cases = as_cases(as_subjects(models))
     attacks = check_attacks(attacks)
     grids = check_epsilons(attacks, epsilons)
+    if train is not None:
+        as_pixels(train)  # refused before anything is run
     if device is not None:
+        device = existing_device(device)
         for case in cases:
             for model in (case.attacked, case.subject.classifier):
                 if isinstance(model, torch.nn.Module):
                     model.to(device)
-    device = torch.device(device) if device is not None else _device_of(cases)
+    device = device if device is not None else _device_of(cases)
     source = Source(data, device)
     approaches = Approaches(source, step_of(grids), seed)
     cases = as_attacked(cases, approaches)

@@ -46,7 +46,12 @@ class Source:
     @cached_property
     def _all(self) -> tuple[Tensor | None, np.ndarray, Sequence]:
         """(the images of a pair, labels, ids). Errors: EscrimeError where there is no image."""
-        found = self._pair() if isinstance(self.data, (tuple, list)) else (None, self.data.labels, self.data.ids)
+        if isinstance(self.data, (tuple, list)):
+            found = self._pair()
+        elif all(hasattr(self.data, name) for name in ("labels", "ids", "subsets", "batch")):
+            found = None, self.data.labels, self.data.ids
+        else:
+            raise EscrimeError(f"data is a {type(self.data).__name__}; give an ImageSet or a pair (images, labels).")
         if not len(found[1]):
             raise EscrimeError("data holds no image; give at least one.")
         return found
@@ -55,7 +60,7 @@ class Source:
         if len(self.data) != 2:
             what = f"a {type(self.data).__name__} of {len(self.data)}"
             raise EscrimeError(f"data is {what}; give an ImageSet or a pair (images, labels).")
-        images = check_images(self.data[0])
+        images = check_images(self.data[0]).detach()
         labels = check_labels(self.data[1], len(images))
         return images, labels.cpu().numpy(), range(len(labels))
 

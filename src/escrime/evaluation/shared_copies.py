@@ -20,7 +20,7 @@ from ..data import ImageSet
 from ..data.sampling import lots
 from ..defenses import PredictionAveraging
 from ..errors import EscrimeError, nearest
-from ..models.running import Batches, check_logits, full_precision, network_batch, no_trace
+from ..models.running import Batches, check_logits, existing_device, full_precision, network_batch, no_trace
 from ..models.twin import Twin
 from ..randomness import as_keys, derive, row_keys
 from ..threat import epsilon, inside
@@ -123,7 +123,7 @@ def tuning_parts(
     """
     if not isinstance(model, nn.Module):
         raise EscrimeError(f"the model is a {type(model).__name__}, which has no gradients to attack; give a torch.nn.Module.")
-    device = torch.device(device) if device is not None else next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = existing_device(device if device is not None else next((p.device for p in model.parameters()), "cpu"))
     model = model.to(device)
     source = Source(data, device)
     approaches = Approaches(source, step_of({"PGD": [grid.eps]}), seed)

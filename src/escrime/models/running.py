@@ -23,12 +23,33 @@ def modes_kept(model: nn.Module):
 
 
 @contextmanager
+def buffers_kept(model: nn.Module):
+    """Put every buffer back after the block, as it was: a model may count its answers, or adapt its statistics to them."""
+    before = [
+        (module, name, buffer, buffer.clone())
+        for module in model.modules()
+        if not isinstance(module, torch.jit.ScriptModule)
+        for name, buffer in module._buffers.items()
+        if buffer is not None and not buffer.is_inference()
+    ]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for module, name, buffer, value in before:
+                if not torch.equal(buffer, value):  # BatchNorm's kernel writes without counting it as a version
+                    buffer.copy_(value)
+                if module._buffers.get(name) is not buffer:
+                    module._buffers[name] = buffer
+
+
+@contextmanager
 def no_trace(model: nn.Module, device: torch.device):
     """Run the model in eval mode with frozen parameters; afterwards everything is as it was.
 
-    Restores the train/eval mode of every submodule, every requires_grad and the global random state (torch's, numpy's and
-    Python's). Gradients of parameters are never written, because attacks differentiate with respect to the images only. An
-    autocast of the caller's does not reach inside: answers rounded to 8 bits would depend on the batch, and be no verdict.
+    Restores the train/eval mode of every submodule, every requires_grad, every buffer and the global random state (torch's,
+    numpy's and Python's). Gradients of parameters are never written, because attacks differentiate with respect to the images
+    only. An autocast of the caller's does not reach inside: its 8 bits would depend on the batch, and be no verdict.
     Errors: EscrimeError for a model made under torch.inference_mode(), whose parameters could not be set free again.
     """
     plain = torch.autocast(device.type, enabled=False)
@@ -40,7 +61,7 @@ def no_trace(model: nn.Module, device: torch.device):
         refuse_inference_tensors(model)
     frozen = [p for p in model.parameters() if p.requires_grad]
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), generators_kept(), modes_kept(model), plain:
+    with torch.random.fork_rng(devices=devices), generators_kept(), modes_kept(model), buffers_kept(model), plain:
         try:
             model.eval()
             for parameter in frozen:
@@ -49,6 +70,15 @@ def no_trace(model: nn.Module, device: torch.device):
         finally:
             for parameter in frozen:
                 parameter.requires_grad_(True)
+
+
+def existing_device(device: torch.device | str) -> torch.device:
+    """The device, with its index. Errors: EscrimeError if this machine does not have it."""
+    try:
+        return torch.empty(0, device=torch.device(device)).device
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise EscrimeError(f"device {str(device)!r} cannot be used here ({reason}); try 'cpu'.") from None
 
 
 def differentiable():

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from ..errors import EscrimeError
 from ..randomness import row_keys
 from .prepare import prepare
-from .running import full_precision, rounds
+from .running import check_logits, full_precision, rounds
 
 SAFETY = 10  # an answer stands on the copy when its logit margin is this many times the measured gap
 PROBE = 8  # answers compared before the gap counts as measured
@@ -63,7 +63,7 @@ class Twin:
     def original(self, images: Tensor, keys: Tensor, said: Tensor) -> Tensor:
         """The original's logits (N, K) for `images`, of which the copy `said` (N, K); both saw the noise of `keys`."""
         with row_keys(keys), full_precision(images.device):
-            logits = self.model(images.clone())  # a model may write into what it is given
+            logits = check_logits(self.model(images.clone()), images)  # a model may write into what it is given
         gap = (logits - said).abs()
         self.gap = max(self.gap, float(torch.where(gap.isfinite(), gap, 0).max()))
         self.compared += len(images)

@@ -1,26 +1,19 @@
 """What training borrows and gives back: the device, the global random generators, the memory format."""
 
-import random
 from contextlib import contextmanager
 from itertools import chain
 
-import numpy as np
 import torch
 from torch import nn
 
-from ..errors import EscrimeError
 from ..models.first_call import in_format
+from ..models.running import existing_device
 from ..randomness import key, seed_generators, states_kept
 
 
 def pick_device(model: nn.Module, device: torch.device | str | None) -> torch.device:
     """The device asked for, or the model's; EscrimeError if this machine does not have it."""
-    try:
-        device = next(model.parameters()).device if device is None else torch.device(device)
-        return torch.empty(0, device=device).device  # with its index
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise EscrimeError(f"device {str(device)!r} cannot be used here ({reason}); try 'cpu'.") from None
+    return existing_device(next(model.parameters()).device if device is None else device)
 
 
 @contextmanager
@@ -64,5 +57,3 @@ def seed_dropout(device: torch.device, seed: int, epoch: int, rank: int = 0) -> 
     this one's generator, which `session` gives back with the others."""
     number = key("training", seed, "dropout", epoch, *([rank] if rank else []))
     seed_generators(number, [device.index] if device.type == "cuda" else [])
-    np.random.seed(number & 0xFFFFFFFF)
-    random.seed(number)

@@ -106,7 +106,7 @@ def _few(half: float, n: int, accuracy: float, subset, case, about: dict | None 
     return Finding(
         "few-images",
         "warning" if half > WIDER else "note",
-        f"{where}; even paired, differences below {100 * least:.1f} points ({DISCORDANT} images) cannot be told apart",
+        f"{where}; even paired, differences below {100 * min(least, 1):.1f} points ({DISCORDANT} images) cannot be told apart",
         evidence,
         f"Use n ≥ {enough} for ±5 points.",
         **about or {},

@@ -38,6 +38,8 @@ def data_findings(test, train=None) -> list[Finding]:
 def as_pixels(data, classes: tuple[str, ...] = ()) -> Pixels:
     """An ImageSet as it is; a pair rounded to 8 bits, its rows as ids, its classes at least `classes`."""
     if not isinstance(data, tuple | list):
+        if not all(hasattr(data, name) for name in ("images", "labels", "ids", "classes")):
+            raise EscrimeError(f"data is a {type(data).__name__}; give an ImageSet or a pair (images, labels).")
         return data
     if len(data) != 2:
         raise EscrimeError(f"data has {len(data)} parts; give an ImageSet or a pair (images, labels).")
