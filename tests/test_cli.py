@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -147,6 +148,27 @@ def test_a_terminal_without_greek_letters_is_told_all_the_same(tmp_path):
     done = subprocess.run(command, capture_output=True, cwd=tmp_path, timeout=120, env=surroundings)
     assert done.returncode == 0, done.stderr
     assert b"wide_resnet50_2" in done.stdout and b"8?64 px" in done.stdout
+
+
+def test_a_full_disk_behind_stdout_is_no_defect(tmp_path):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "escrime", "list"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 2 and "No space left on device" in done.stderr and "defect" not in done.stderr
+
+
+@pytest.mark.slow
+def test_stopped_it_says_how_to_go_on(tmp_path):
+    command = [sys.executable, "-m", "escrime", "train", "lenet", "--data", "digits", "--epochs", "2000", "--out", "run"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=tmp_path) as running:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "run" / "metrics.csv").exists():
+            assert running.poll() is None and time.monotonic() < deadline, running.stderr.read()
+            time.sleep(0.1)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "stopped; what is finished is kept. Continue with: escrime train lenet --data digits --epochs 2000" in said
 
 
 def test_a_warning_is_its_sentence_alone():

@@ -1,5 +1,8 @@
 """A file is whole or absent."""
 
+import os
+import threading
+
 import pytest
 
 from escrime.errors import EscrimeError
@@ -11,6 +14,26 @@ def test_written_and_replaced(tmp_path):
     write_whole(tmp_path / "sub" / "a.txt", b"second")
     assert (tmp_path / "sub" / "a.txt").read_bytes() == b"second"
     assert [p.name for p in (tmp_path / "sub").iterdir()] == ["a.txt"]
+
+
+def test_behind_a_link_its_target_is_written(tmp_path):
+    (tmp_path / "target.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to("target.txt")
+    (tmp_path / "dangling.txt").symlink_to("made.txt")
+    write_whole(tmp_path / "link.txt", "new")
+    write_whole(tmp_path / "dangling.txt", "made")
+    assert (tmp_path / "link.txt").is_symlink() and (tmp_path / "target.txt").read_text() == "new"
+    assert (tmp_path / "dangling.txt").is_symlink() and (tmp_path / "made.txt").read_text() == "made"
+
+
+def test_a_pipe_gets_the_content_and_stays_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = threading.Thread(target=lambda: got.append((tmp_path / "pipe").read_bytes()))
+    got = []
+    reader.start()
+    write_whole(tmp_path / "pipe", "through")
+    reader.join(10)
+    assert got == [b"through"] and (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])

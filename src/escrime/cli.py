@@ -1,5 +1,6 @@
 """The command line: parse, call, print. Heavy imports happen inside the commands, so that --help answers at once."""
 
+import errno
 import io
 import os
 import shlex
@@ -532,7 +533,9 @@ def main() -> None:
             raise
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stopped:  # typer makes the second of the first
+        if isinstance(stopped, SystemExit) and stopped.code != 130:
+            raise
         typer.echo(f"\nstopped; what is finished is kept. Continue with: {_command()}", err=True)
         sys.exit(130)
     except BrokenPipeError:
@@ -541,6 +544,9 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            typer.echo(f"error: nothing more can be written here ({error.strerror}); free some space, and run again.", err=True)
+            sys.exit(2)
         typer.echo(
             f"error: {type(error).__name__}: {error}. This is a defect of escrime or of a model it was given; "
             f"see the traceback with: {_command()} --debug",

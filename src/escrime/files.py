@@ -19,10 +19,16 @@ LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.partial")  # as mkstemp names it in 
 def whole(path: Path | str):
     """Yield a temporary path beside `path`; when the block ends well it is flushed and takes the place of `path`.
 
-    On any error the temporary file is gone and an older file of the same name is untouched.
+    On any error the temporary file is gone and an older file of the same name is untouched. Behind a link its target is
+    written; a device or a pipe gets the content.
     Errors: EscrimeError when the disk is full or the folder cannot be written.
     """
     path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():  # a device or a pipe, which nothing may take the place of
+        with _for_a_device(path) as temporary:
+            yield temporary
+        return
+    path = Path(os.path.realpath(path))  # the file behind a link, not the link
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,6 +50,20 @@ def whole(path: Path | str):
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _for_a_device(path: Path):
+    """Yield a temporary file, whose content is then written to the device or pipe `path`."""
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / "content"
+        temporary.touch()
+        yield temporary
+        try:
+            with open(path, "wb") as device:
+                device.write(temporary.read_bytes())
+        except OSError as error:
+            raise EscrimeError(f"{path} could not be written ({error.strerror or error}); give another place.") from error
 
 
 def leftover(path: Path) -> bool:

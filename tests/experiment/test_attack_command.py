@@ -16,6 +16,7 @@ from escrime.cli import app
 from escrime.data import read_image
 from escrime.experiment.eight_bits import whole_eps, whole_levels
 from escrime.experiment.photos import attack_photos
+from escrime.files import locked
 
 
 def call(*arguments):
@@ -175,6 +176,21 @@ def test_no_photo_takes_the_files_of_another(weights, pictures, tmp_path):
     assert sorted(path.name[: -len("-adversarial.png")] for path in out.glob("*-adversarial.png")) == ["0", "0-2-2", "0-3"]
     call(photos[1], *more)
     assert (out / "0-2-adversarial.png").exists() and (out / "0-2-side-by-side.png").exists()
+
+
+def test_two_photos_of_one_relative_name_are_two(weights, pictures, tmp_path, monkeypatch):
+    for kind in ("ant", "cat"):
+        monkeypatch.chdir(pictures / kind)
+        call("0.png", "--model", weights, "--eps", "20/255", "--out", tmp_path / "out")
+    lines = list(map(json.loads, (tmp_path / "out" / "attacks.jsonl").read_text().splitlines()))
+    assert [line["photo"] for line in lines] == [str(pictures / kind / "0.png") for kind in ("ant", "cat")]
+    assert len(list((tmp_path / "out").glob("*-adversarial.png"))) == 2
+
+
+def test_a_second_attack_in_the_folder_is_refused(weights, pictures, tmp_path):
+    """Each would write the list of all photos without those of the other."""
+    with locked(tmp_path, "wait"), pytest.raises(EscrimeError, match="another escrime run is working in"):
+        call(pictures / "ant" / "0.png", "--model", weights, "--eps", "20/255", "--out", tmp_path)
 
 
 @pytest.mark.parametrize("pictures_done", [0, 1])

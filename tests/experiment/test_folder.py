@@ -1,10 +1,13 @@
 """What a killed run must not lose, and what it must not leave behind."""
 
+import os
+
 import pytest
 
 from escrime import EscrimeError
+from escrime.data import ImageSet, load
 from escrime.evaluation.records import COLUMNS, frame
-from escrime.experiment.folder import RunFolder
+from escrime.experiment.folder import RunFolder, about_images
 from escrime.files import whole
 
 
@@ -94,6 +97,24 @@ def test_a_folder_of_someone_else_is_refused_and_nothing_is_removed(tmp_path):
     with pytest.raises(EscrimeError, match="not a run folder"):
         RunFolder(tmp_path).prepare("r", {"title": "t", "seed": 0}, {}, "cpu", "escrime run r")
     assert left.exists() and sorted(path.name for path in tmp_path.iterdir()) == ["records"]
+
+
+def test_other_training_images_are_another_experiment(tmp_path):
+    """Of the same names and number: what is trained later would stand beside what the old ones made."""
+    train, test = load("digits")
+    changed = ImageSet("digits", 255 - train.images, train.labels, train.ids, train.classes)
+    run = RunFolder(tmp_path / "run")
+    for images in (train, train, changed):
+        arguments = ("r", {"title": "t", "seed": 0}, about_images(test, images), "cpu", "escrime run r")
+        if images is not changed:
+            run.prepare(*arguments)
+    with pytest.raises(EscrimeError, match="train_fingerprint"):
+        run.prepare(*arguments)
+
+
+def test_a_name_that_no_result_could_hold_is_refused_at_once(tmp_path):
+    with pytest.raises(EscrimeError, match="is not UTF-8"):
+        RunFolder(tmp_path / os.fsdecode(b"o\xff"))
 
 
 def test_another_programs_unfinished_file_is_no_leftover_of_ours(tmp_path):

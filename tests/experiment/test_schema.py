@@ -193,6 +193,13 @@ def test_changes_of_what_is_no_section_are_refused(raw, wrong, changes, said):
         apply_changes(raw | wrong, changes)
 
 
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
+    """As Windows' editor writes it."""
+    text = shipped()["digits"].read_text(encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8-sig")
+    assert read_experiment(str(tmp_path / "mine.toml"))[1] == read_experiment("digits")[1]
+
+
 def test_weights_that_are_a_list_are_refused_where_a_model_joins(raw):
     raw["models"] = {"lenet": {"arch": "lenet", "weights": []}}
     changed = apply_changes(raw, {"models": "lenet,googlenet"})

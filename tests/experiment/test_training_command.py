@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 from typer.testing import CliRunner
 
+import escrime
 from escrime.cli import app
 from escrime.errors import EscrimeError
 from escrime.experiment.folder import RunFolder
@@ -90,6 +91,33 @@ def test_killed_and_continued_it_ends_with_the_same_bytes(tmp_path):
     assert first == second
     rows = [list(csv.DictReader(open(tmp_path / name / "metrics.csv", newline=""))) for name in names]
     assert [row["loss"] for row in rows[0]] == [row["loss"] for row in rows[1]] and len(rows[0]) == 6
+
+
+def test_a_finished_training_gives_its_best_weights_where_they_are_asked_for(tmp_path):
+    """As its own warning of robust overfitting advises; the epochs are found done."""
+    goal = {"name": "fgsm-rs", "eps": 0.1}
+    settings = dict(epochs=3, learning_rate=0.05, probe_images=100, on_overfitting="warn")
+    folder = tmp_path / "run"
+    for keep in ("last", "best", "last"):
+        run_training(job(objective=goal, settings=TrainSettings(**settings, keep=keep)), folder, device=CPU, quiet=True)
+        facts = json.loads((folder / "training.json").read_text())
+        assert facts["settings"]["keep"] == keep
+        with safe_open(folder / "weights.safetensors", "pt") as file:
+            assert json.loads(file.metadata()["escrime"])["epoch"] == facts["weights_of_epoch"]
+
+
+def test_other_test_images_are_refused_while_it_goes_on(tmp_path, monkeypatch):
+    """metrics.csv would hold the accuracy on both, in one column."""
+    run_training(job(), tmp_path / "run", device=CPU, quiet=True)
+    real = escrime.data.load
+
+    def others(*arguments, **options):
+        train, test = real(*arguments, **options)
+        return escrime.data.Splits(train, test.limit(100))
+
+    monkeypatch.setattr(escrime.data, "load", others)
+    with pytest.raises(EscrimeError, match="belongs to another training run: its test data is"):
+        run_training(job(), tmp_path / "run", device=CPU, quiet=True)
 
 
 def test_another_training_in_the_folder_is_refused(trained):

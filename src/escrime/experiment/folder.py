@@ -14,6 +14,7 @@ import pandas as pd
 
 from .. import __version__
 from ..data import ImageSet
+from ..data.listing import check_text
 from ..errors import EscrimeError
 from ..evaluation.records import write_part
 from ..files import LOCK, leftover, locked, sweep, write_whole
@@ -29,6 +30,7 @@ class RunFolder:
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
+        check_text(self.path)
         self._stage: str | None = None
         self._noted = 0.0
 
@@ -148,6 +150,7 @@ def about_images(test: ImageSet, train: ImageSet | None = None) -> dict:
         "subsets": {name: int(mask.sum()) for name, mask in test.subsets.items()},
         "size": int(test.images.shape[-1]),
         "fingerprint": test.fingerprint,
+        **({} if train is None else {"train_fingerprint": train.fingerprint}),
     } | ({"left_out": left_out} if left_out else {})
 
 

@@ -1,6 +1,7 @@
 """`escrime attack`: photos in, pictures out that the model gets wrong when it reads them from disk."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from ..data.classes import check_names, places_of
 from ..data.decode import read_image
 from ..data.listing import check_text, images_in, no_images, warn_of_ignored
 from ..errors import EscrimeError, nearest
-from ..files import whole, write_whole
+from ..files import locked, whole, write_whole
 from ..models import Loaded, load_model
 from ..models.running import check_logits, failure_named
 from ..report.figures.photo import draw_photo
@@ -25,8 +26,8 @@ LINES = "attacks.jsonl"
 
 @dataclass(frozen=True)
 class Result:
-    """One photo: what the model said before, and of the PNG as read back from disk; eps in gray levels of 255 (null where
-    nothing worked)."""
+    """One photo, by its absolute path: what the model said before, and of the PNG as read back from disk; eps in gray levels
+    of 255 (null where nothing worked)."""
 
     photo: str
     adversarial: str | None
@@ -60,9 +61,8 @@ def attack_photos(
     replaces its own. Errors: EscrimeError for a photo or a model that cannot be read, for an unknown target, and for a file in
     `out` that is not escrime's and would be overwritten, before anything is written.
     """
-    out, paths = Path(out), list(dict.fromkeys(_files(photos)))
-    lines = _lines(out / LINES)
-    names = _names(paths, lines, out)
+    out, paths = Path(out), list(dict.fromkeys(Path(os.path.abspath(path)) for path in _files(photos)))
+    check_text(out)
     loaded = load_model(spec)
     model = loaded.model.to(device) if isinstance(loaded.model, torch.nn.Module) else loaded.model
     levels = None if eps is None else whole_eps(eps)
@@ -73,6 +73,14 @@ def attack_photos(
     count = _count(model, floats(images[0][None], device), spec)
     check_names(loaded.classes, count, spec)
     wanted = None if target is None else _class(target, loaded, count)
+    _names(paths, _lines(out / LINES), out)  # refuses files of others before anything is written
+    with locked(out, "give another folder with --out"):
+        yield from _attack_all(paths, images, out, model, loaded, levels, wanted, seed, device)
+
+
+def _attack_all(paths, images, out: Path, model, loaded: Loaded, levels, wanted, seed, device) -> Iterator[Result]:
+    lines = _lines(out / LINES)
+    names = _names(paths, lines, out)
     for path, pixels, name in zip(paths, images, names, strict=True):
         before = lines.get(str(path))
 

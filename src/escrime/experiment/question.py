@@ -1,5 +1,6 @@
 """What `escrime evaluate` is asked: a model, images, threat levels, and how much time there is."""
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,6 +50,8 @@ class Question:
 
     def __post_init__(self):
         check_norm(self.norm)
+        if Path(self.images).is_dir():  # photos/ and photos are one folder
+            object.__setattr__(self, "images", os.path.normpath(self.images))
         object.__setattr__(self, "epsilons", tuple(distinct(epsilon(eps, self.norm) for eps in self.epsilons)))
         if not self.epsilons or min(self.epsilons) <= 0:
             raise EscrimeError(f"eps = {list(self.epsilons)}: give at least one ε above 0, such as 4/255.")

@@ -251,7 +251,7 @@ def read_experiment(name_or_path: str) -> tuple[str, dict[str, Any]]:
             + nearest(name_or_path, shipped())
         )
     try:
-        return path.stem, tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.stem, tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise EscrimeError(f"experiment file {path} does not exist; check the path.") from None
     except OSError as error:

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,9 +146,12 @@ def run_training(
             )
         if not team.first:
             return folder.path
-        if result.resumed < len(result.history) or not (folder / WEIGHTS).exists():
+        facts = job.facts(splits.train, result, device, command)
+        told = {name: facts[name] for name in ("settings", "weights_of_epoch")}
+        # A finished training may be asked for its best weights in place of its last.
+        if result.resumed < len(result.history) or not (folder / WEIGHTS).exists() or _told(folder / FACTS, told) != told:
             log.write(result.history.to_dict("records"))
-            folder.write_json(FACTS, job.facts(splits.train, result, device, command))
+            folder.write_json(FACTS, facts)
             # The last file: the training is complete when it exists.
             classes = list(splits.train.classes)
             about = {"arch": job.arch, "classes": classes, "size": job.seen(splits.train), "epoch": result.epoch}
@@ -158,6 +162,15 @@ def run_training(
         display.say(f"warning: {warning}")
     display.say(f"Weights: {folder / WEIGHTS}")
     return folder.path
+
+
+def _told(path: Path, names: Iterable[str]) -> dict:
+    """What a file of facts says of `names`; {} where there is none that can be read."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        return {name: facts.get(name) for name in names}
+    except (OSError, ValueError, AttributeError):
+        return {}
 
 
 def _read(job: Job, display: Display) -> data.Splits:

@@ -139,7 +139,7 @@ def fit(
         averaged = average.in_place if average is not None else ExitStack  # the model holds what would be returned
         saved, finite = None, finite_names(model)
         if folder is not None:
-            run = identity(model, data, objective, settings, seed)
+            run = identity(model, data, objective, settings, seed, evaluate_on)
             saved = Checkpoint(folder / LAST, run, weights_digest(model), same_start)
         resumed, history = saved.load(model, optimizer, average) if saved else (0, [])
         team.agree((resumed, len(feed), data.fingerprint), "(epochs found done, images, their fingerprint)")
