@@ -266,13 +266,14 @@ def test_what_a_callable_draws_is_fixed_by_the_seed_and_differs_between_slices(l
         (dict(attacks=FGSM), "'FGSM' is a class; make an attack of it, such as FGSM"),
         (dict(train=torch.zeros(2, 3, 4, 4)), "data is a Tensor; give an ImageSet or a pair"),
         (dict(device="gpu"), "device 'gpu' cannot be used here"),
+        (dict(models=nn.Sequential(nn.Flatten(), nn.Linear(48, 3).double())), "the model fails on float32 images of 3 × 4 × 4"),
     ],
 )
 def test_input_outside_the_contract_is_one_sentence(linear, data, arguments, said, monkeypatch):
     if "train" in arguments:
         monkeypatch.setattr("escrime.evaluation.evaluation.evaluate_parts", None)  # refused before anything is run
     with pytest.raises(EscrimeError, match=said):
-        evaluate(linear, **({"data": data, "attacks": FGSM(0.1)} | arguments))
+        evaluate(**({"models": linear, "data": data, "attacks": FGSM(0.1)} | arguments))
 
 
 def test_labels_of_attacks_may_be_numbers_and_images_may_have_gradients(linear, data):

@@ -235,3 +235,9 @@ def test_a_full_disk_loses_nothing(weights, pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "write_part", real)
     assert ask(weights, pictures, tmp_path / "run", "--attack", "FGSM,PGD").exit_code == 0
     assert kept == {path: path.stat().st_mtime_ns for path in kept}
+
+
+def test_a_slash_behind_the_folder_is_no_other_question(weights, pictures):
+    """Completion at the prompt adds one; the work would be lost for it."""
+    plain, slashed = (Question(weights, f"{pictures}{end}", ("0.05",)) for end in ("", "/"))
+    assert plain == slashed and plain.settings() == slashed.settings()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attacks.surface import Surface
-from ..models.running import check_logits, no_trace
+from ..models.running import check_logits, failure_named, no_trace
 from ..models.twin import Twin
 from ..randomness import row_keys
 from ..threat import check_images
@@ -61,7 +61,10 @@ def approach(model, images: Tensor, labels: Tensor, step: float, seed: int) -> A
 
 @torch.no_grad()
 def _classes(model, images: Tensor) -> int:
-    with no_trace(model, images.device), row_keys([("classes", row) for row in range(len(images))]):
+    shape = " × ".join(map(str, images.shape[1:]))
+    fails, remedy = f"the model fails on float32 images of {shape} in [0, 1]", "give images of its size, and a float32 model"
+    keys = row_keys([("classes", row) for row in range(len(images))])
+    with failure_named(fails, remedy), no_trace(model, images.device), keys:
         return check_logits(model(images.clone()), images).shape[1]
 
 

@@ -52,7 +52,8 @@ class Hardening(Assessment):
 
     @cached_property
     def training(self) -> TrainSettings:
-        held = min(HELD, len(self.train) // 5)
+        probed = getattr(objective(**self.goal), "eps", None) is not None
+        held = min(HELD, len(self.train) // 5) if probed else 0
         usual = USUAL | {"probe_images": held} if held else {**USUAL, "keep": "last"}
         return TrainSettings(**usual | self.chosen)
 

@@ -62,7 +62,9 @@ def build(
 def _check(classes, head, class_indices) -> tuple[int, tuple[int, ...] | None]:
     """The arguments of `build` in plain types, or one sentence on what is wrong with them."""
     if isinstance(classes, bool) or not hasattr(classes, "__index__") or classes < 2:
-        raise EscrimeError(f"classes = {classes!r} is not an integer ≥ 2; give the number of classes of the data.")
+        raise EscrimeError(
+            f"classes = {classes!r} is not an integer ≥ 2; give the number of classes of the data, of which there must be two."
+        )
     if head not in HEADS:
         raise EscrimeError(f"head {head!r} is unknown; use 'new' or 'slice'.{nearest(head, HEADS)}")
     if head == "new":
