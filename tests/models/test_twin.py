@@ -88,7 +88,9 @@ def test_records_do_not_depend_on_the_copy(linear, data, monkeypatch):
 def test_nan_goes_back_to_the_original(linear, data):
     twin = Twin(linear, lambda x: torch.full((len(x), 4), float("nan")))
     with torch.no_grad():
-        assert torch.equal(twin.logits(data[0], keys(150)), linear(data[0]))
+        said, original = twin.logits(data[0], keys(150)), linear(data[0])
+    # The original is asked in two parts: on some processors a product's last bits depend on how many rows it has.
+    assert torch.allclose(said, original, atol=1e-5)
 
 
 class Brighter(nn.Module):
