@@ -1,12 +1,15 @@
 """A file is whole or absent."""
 
 import os
+import shutil
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from escrime.errors import EscrimeError
-from escrime.files import whole, write_whole
+from escrime.files import leftovers, whole, write_whole
 
 
 def test_written_and_replaced(tmp_path):
@@ -24,6 +27,28 @@ def test_behind_a_link_its_target_is_written(tmp_path):
     write_whole(tmp_path / "dangling.txt", "made")
     assert (tmp_path / "link.txt").is_symlink() and (tmp_path / "target.txt").read_text() == "new"
     assert (tmp_path / "dangling.txt").is_symlink() and (tmp_path / "made.txt").read_text() == "made"
+
+
+def test_a_killed_write_behind_a_link_is_found_again(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link.txt").symlink_to("disk/target.txt")
+    with pytest.raises(KeyboardInterrupt), whole(tmp_path / "link.txt") as temporary:
+        shutil.copy(temporary, temporary.with_name(temporary.name.replace("target.txt.", "target.txt.x")))
+        raise KeyboardInterrupt
+    assert [path.parent.name for path in leftovers(tmp_path / "link.txt")] == ["disk"]
+
+
+def test_a_redirected_stream_keeps_what_was_written_before(tmp_path):
+    code = "from escrime.files import write_whole; print('first', flush=True); write_whole('/dev/stdout', 'second')\n"
+    code += "print('third')"
+    with open(tmp_path / "out.txt", "a") as out:
+        subprocess.run([sys.executable, "-c", code], stdout=out, check=True, timeout=60)
+    assert (tmp_path / "out.txt").read_text() == "first\nsecondthird\n"
+
+
+def test_a_name_that_is_too_long_is_one_sentence(tmp_path):
+    with pytest.raises(EscrimeError, match="could not be written"):
+        write_whole(tmp_path / ("x" * 300), "content")
 
 
 def test_a_pipe_gets_the_content_and_stays_a_pipe(tmp_path):

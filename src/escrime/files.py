@@ -19,12 +19,12 @@ LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.partial")  # as mkstemp names it in 
 def whole(path: Path | str):
     """Yield a temporary path beside `path`; when the block ends well it is flushed and takes the place of `path`.
 
-    On any error the temporary file is gone and an older file of the same name is untouched. Behind a link its target is
-    written; a device or a pipe gets the content.
+    On any error the temporary file is gone and an older file of the same name is untouched. Where `path` is a link, all this
+    is about its target; a device or a pipe gets the content.
     Errors: EscrimeError when the disk is full or the folder cannot be written.
     """
     path = Path(path)
-    if path.exists() and not path.is_file() and not path.is_dir():  # a device or a pipe, which nothing may take the place of
+    if _is_device(path):
         with _for_a_device(path) as temporary:
             yield temporary
         return
@@ -36,8 +36,7 @@ def whole(path: Path | str):
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+        flush(temporary)
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes it private; a result is an ordinary file
@@ -52,6 +51,22 @@ def whole(path: Path | str):
             temporary.unlink(missing_ok=True)
 
 
+def flush(path: Path) -> None:
+    """Let the disk have what was written to `path`; OSError where it has no room for it."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _is_device(path: Path) -> bool:
+    """Whether `path` is a device, a pipe, or a stream that is open already: nothing may take its place."""
+    if str(path.absolute()).startswith(("/dev/std", "/dev/fd/", "/proc/")):
+        return True
+    try:
+        return path.exists() and not path.is_file() and not path.is_dir()
+    except OSError:  # a name that is too long, a folder that may not be entered: writing will say so
+        return False
+
+
 @contextmanager
 def _for_a_device(path: Path):
     """Yield a temporary file, whose content is then written to the device or pipe `path`."""
@@ -60,7 +75,7 @@ def _for_a_device(path: Path):
         temporary.touch()
         yield temporary
         try:
-            with open(path, "wb") as device:
+            with open(path, "ab") as device:  # a redirected stream keeps what was written to it before
                 device.write(temporary.read_bytes())
         except OSError as error:
             raise EscrimeError(f"{path} could not be written ({error.strerror or error}); give another place.") from error
@@ -72,7 +87,8 @@ def leftover(path: Path) -> bool:
 
 
 def leftovers(path: Path) -> list[Path]:
-    """What is left beside `path` of attempts to write it."""
+    """What is left beside `path`, or beside what it links to, of attempts to write it."""
+    path = Path(os.path.realpath(path))
     return list(path.parent.glob(f".{glob.escape(path.name)}.*.partial"))
 
 

@@ -85,7 +85,7 @@ def row_keys(keys: Tensor | Sequence[tuple]):
     with torch.random.fork_rng(devices=devices), generators_kept():
         tokens = _keys.set(keys), _idle.set(False)
         try:
-            seed_generators(_number(keys.cpu().numpy().tobytes()), devices)
+            seed_all_generators(_number(keys.cpu().numpy().tobytes()), devices)
             yield
         finally:
             _keys.reset(tokens[0])
@@ -137,8 +137,7 @@ def states_kept():
 
 
 def seed_generators(number: int, devices: Sequence[int] = ()) -> None:
-    """Seed numpy's and Python's global generators and torch's, of the CPU and of the CUDA `devices`; for within a block that
-    puts them back.
+    """Seed torch's global generator of the CPU and of the CUDA `devices`; for within a block that puts them back.
 
     Not torch.manual_seed: it seeds every accelerator, which nobody would put back, and formats a stack trace for each that
     was not started yet, ten times the cost of the rest.
@@ -146,6 +145,11 @@ def seed_generators(number: int, devices: Sequence[int] = ()) -> None:
     torch.default_generator.manual_seed(number)
     for device in devices:
         torch.cuda.default_generators[device].manual_seed(number)
+
+
+def seed_all_generators(number: int, devices: Sequence[int] = ()) -> None:
+    """`seed_generators`, and numpy's and Python's global generators; for within a block that puts all of them back."""
+    seed_generators(number, devices)
     np.random.seed(number & 0xFFFFFFFF)
     random.seed(number)
 

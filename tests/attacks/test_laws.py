@@ -235,6 +235,15 @@ def test_settings_that_mean_nothing_are_named(make, said):
         make()
 
 
+def test_settings_of_a_users_attack_may_be_called_as_ours_are(network, images, labels):
+    @dataclass(frozen=True)
+    class Theirs(Own):
+        tolerance: float | None = None
+        candidates: tuple = ("a", "b")
+
+    assert inside(Theirs(0.1)(network, images, labels), images, 0.1).all()
+
+
 def test_settings_as_numpy_counts_and_fractions_have_them():
     assert DGSM("8/255", target=numpy.int64(1), step_size="1/255") == DGSM(8 / 255, target=1, step_size=1 / 255)
 
@@ -242,6 +251,28 @@ def test_settings_as_numpy_counts_and_fractions_have_them():
 def test_classes_that_are_tried_and_classes_that_are_asked_for_exclude_each_other(network, images, labels):
     with pytest.raises(EscrimeError, match="targets_tried = 3 tries classes of its own"):
         APGD(0.1, steps=3, loss="dlr", targets_tried=3)(network, images, labels, targets=(labels + 1) % 3)
+
+
+class Adjacent(nn.Module):
+    """It has buffers that cannot be compared, and one that is made by the first answer, as it remembers."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.ready = network, False
+        self.register_buffer("sparse", torch.eye(3).to_sparse())
+        self.register_buffer("cache", None)
+
+    def forward(self, x):
+        if not self.ready:
+            self.cache, self.ready = torch.ones(3, 1, 1), True
+        return self.network(x * self.cache)
+
+
+def test_other_buffers_are_left_alone(network, images, labels):
+    model = Adjacent(network)
+    for _ in range(2):
+        evaluate(model, (images, labels), PGD(0.1, steps=2), checks=False)
+    assert model.ready and model(images).shape[0] == len(images)
 
 
 class Counting(nn.Module):

@@ -124,10 +124,15 @@ def test_an_image_wrong_from_the_start_counts_also_where_its_attack_left_the_bal
     assert verdict.accuracy == pytest.approx(honest.verdicts[0].accuracy, abs=0.03)
 
 
-def test_a_randomized_model_and_an_attack_that_always_leaves_the_ball(linear, few):
+@pytest.mark.parametrize("share", [1, 3])
+def test_a_randomized_model_and_an_attack_that_leaves_the_ball(linear, few, share):
+    def away(model, images, labels):
+        moved = images.clone()
+        moved[::share] = (images[::share] + 0.5).clamp(0, 1)
+        return moved
+
     averaged = PredictionAveraging(linear, 0.1, 2)
-    away = {"away": lambda model, images, labels: (images + 0.5).clamp(0, 1)}
-    found = evaluate(averaged, few, away, epsilons=0.02, checks=QUICK, draws=2, eot=2)
+    found = evaluate(averaged, few, {"away": away}, epsilons=0.02, checks=QUICK, draws=2, eot=2)
     assert found.verdicts[0].n == len(few[1]) and "unverified" in found.verdicts[0].sentence
 
 

@@ -254,6 +254,10 @@ def test_what_a_callable_draws_is_fixed_by_the_seed_and_differs_between_slices(l
         evaluate(linear, (images, labels), noisy, epsilons=0.1, seed=seed, checks=False)
     first, second, third = drawn[:3], drawn[3:6], drawn[6:]
     assert first == second and len({str(part) for part in first + third}) == 6
+    before = torch.get_rng_state(), numpy.random.get_state()[1].tolist(), random.getstate()
+    evaluate(lambda x: linear(x), (images, labels), noisy, epsilons=0.1, checks=False)
+    assert torch.equal(before[0], torch.get_rng_state()), "also where the model is no module"
+    assert before[1:] == (numpy.random.get_state()[1].tolist(), random.getstate())
 
 
 @pytest.mark.parametrize(

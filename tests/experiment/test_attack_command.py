@@ -154,6 +154,16 @@ def test_pictures_of_other_formats_are_named(weights, pictures, tmp_path):
     assert [result.photo for result in results] == [str(folder / "0.png")]
 
 
+def test_a_link_to_nothing_stops_no_folder(weights, pictures, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "0.png").write_bytes((pictures / "ant" / "0.png").read_bytes())
+    (folder / "z.png").symlink_to("nowhere.png")
+    with pytest.warns(UserWarning, match="z.png: a link to nothing"):
+        results = list(attack_photos([folder], weights, tmp_path / "out", eps=20 / 255))
+    assert [result.photo for result in results] == [str(folder / "0.png")]
+
+
 def test_no_photo_takes_the_files_of_another(weights, pictures, tmp_path):
     """Not within a call, nor of an earlier one, whose lines stay; a photo attacked again replaces its own."""
     folders, out = [tmp_path / name for name in "abcd"], tmp_path / "out"

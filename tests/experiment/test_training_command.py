@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import shutil
 import signal
@@ -107,17 +108,31 @@ def test_a_finished_training_gives_its_best_weights_where_they_are_asked_for(tmp
 
 
 def test_other_test_images_are_refused_while_it_goes_on(tmp_path, monkeypatch):
-    """metrics.csv would hold the accuracy on both, in one column."""
-    run_training(job(), tmp_path / "run", device=CPU, quiet=True)
+    """metrics.csv would hold the accuracy on both, in one column. A training that is finished adds nothing."""
     real = escrime.data.load
 
     def others(*arguments, **options):
         train, test = real(*arguments, **options)
         return escrime.data.Splits(train, test.limit(100))
 
+    class Killed(BaseException):
+        pass
+
+    def killed(log, row):
+        if row["epoch"] == 2:
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Log, "add", killed)
+        patch.setattr("escrime.training.checkpoint.QUICK", math.inf)
+        run_training(job(settings=TrainSettings(epochs=3, learning_rate=0.02)), tmp_path / "run", device=CPU, quiet=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(escrime.data, "load", others)
+        with pytest.raises(EscrimeError, match="was tested on other images, or at another ε, .* or another folder"):
+            run_training(job(settings=TrainSettings(epochs=3, learning_rate=0.02)), tmp_path / "run", device=CPU, quiet=True)
+    run_training(job(settings=TrainSettings(epochs=3, learning_rate=0.02)), tmp_path / "run", device=CPU, quiet=True)
     monkeypatch.setattr(escrime.data, "load", others)
-    with pytest.raises(EscrimeError, match="belongs to another training run: its test data is"):
-        run_training(job(), tmp_path / "run", device=CPU, quiet=True)
+    run_training(job(settings=TrainSettings(epochs=3, learning_rate=0.02)), tmp_path / "run", device=CPU, quiet=True)
 
 
 def test_another_training_in_the_folder_is_refused(trained):

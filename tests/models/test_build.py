@@ -1,5 +1,8 @@
 """Building a classifier by name: random, or pre-trained with its output layer cut to the wanted classes."""
 
+import random
+
+import numpy
 import pytest
 import torch
 import torchvision
@@ -62,9 +65,10 @@ def test_an_unknown_architecture_suggests_the_nearest(arch, said):
 
 def test_the_seed_decides_and_the_global_generators_do_not():
     torch.manual_seed(1)
-    before = torch.get_rng_state()
+    before = torch.get_rng_state(), numpy.random.get_state()[1].tolist(), random.getstate()
     one = build("wide_resnet_small", 10, seed=5)
-    assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1:] == (numpy.random.get_state()[1].tolist(), random.getstate())
     torch.manual_seed(2)
     two, other = build("wide_resnet_small", 10, seed=5), build("wide_resnet_small", 10, seed=6)
     assert torch.equal(one.network.fc.weight, two.network.fc.weight)

@@ -47,7 +47,8 @@ class Attack:
     def __post_init__(self):
         object.__setattr__(self, "norm", check_norm(self.norm))
         object.__setattr__(self, "eps", self._budget(self.eps))
-        for name in self._own:
+        ours = type(self).__module__.partition(".")[0] == __name__.partition(".")[0]  # a user's may mean anything by a name
+        for name in self._own if ours else ():
             value = getattr(self, name)
             if name not in WHOLE + REAL or (value is None and name in ("target", "give_up")):
                 continue

@@ -61,18 +61,20 @@ def standing(records: pd.DataFrame, norm: str, eps: float, randomized: bool) -> 
     """
     within = records[(records["norm"] == norm) & (records["eps"] <= eps + 1e-12)]
     rows = within[within["verified"]]
+    # A clean image that was never scored at ε = 0 is known by its clean prediction.
+    clean = records.groupby("image", sort=False)[["clean_prediction", "label"]].first()
+    clean = (clean["clean_prediction"] == clean["label"]).astype(float)
     if randomized:
-        rows = within if rows.empty else rows  # what breaks its budget stands for its image, as it was
+        # What breaks its budget stands for its image, as it was, where there is nothing else.
+        rows = pd.concat([rows, within[~within["image"].isin(rows["image"])]])
         # An attack that ran on some of the images only is compared with the others on those.
         attacks = rows.groupby(["threat", "attack", "eps"])["preliminary"]
         threat, attack, at = attacks.mean().idxmin()
         best = rows[(rows["threat"] == threat) & (rows["attack"] == attack) & (rows["eps"] == at)]
         rest = rows[~rows["image"].isin(best["image"])]
-        return pd.concat([best, rest]).groupby("image", sort=False)["preliminary"].mean()
+        known = pd.concat([best, rest]).groupby("image", sort=False)["preliminary"].mean()
+        return known.combine_first(clean).reindex(clean.index)
     low = rows.groupby("image", sort=False)["preliminary"].min()
-    # A clean image that was never scored at ε = 0 is known by its clean prediction.
-    clean = records.groupby("image", sort=False)[["clean_prediction", "label"]].first()
-    clean = (clean["clean_prediction"] == clean["label"]).astype(float)
     return clean.combine(low, min).reindex(clean.index)
 
 

@@ -16,19 +16,25 @@ def prints_aside(aside: bool = True) -> Iterator[TextIO]:
         return
     stdout = sys.stdout
     try:
-        number, error = stdout.fileno(), sys.stderr.fileno()
+        number = stdout.fileno()
     except (AttributeError, OSError):  # no file, as in a notebook: only Python can print there
         with redirect_stdout(sys.stderr):
             yield stdout
         return
+    try:
+        error = os.dup(sys.stderr.fileno())
+    except (AttributeError, OSError):  # there is none
+        error = os.open(os.devnull, os.O_WRONLY)
     stdout.flush()
     kept = os.dup(number)
     with os.fdopen(os.dup(number), "w", encoding=stdout.encoding, errors=stdout.errors, buffering=1) as own:
         os.dup2(error, number)
+        os.close(error)
         try:
             with redirect_stdout(sys.stderr):
                 yield own
         finally:
+            stdout.flush()  # what was given to it under another name, as loggers do
             ctypes.CDLL(None).fflush(None)  # what C has not written yet
             os.dup2(kept, number)
             os.close(kept)

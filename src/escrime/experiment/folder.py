@@ -89,7 +89,10 @@ class RunFolder:
     def refuse_another(self, old: dict, identity: dict) -> None:
         """EscrimeError where what the folder holds differs from `identity` in one of its parts."""
         for part, new in identity.items():
-            difference = first_difference(old.get(part), json.loads(json.dumps(new)), part)
+            there, here = old.get(part), json.loads(json.dumps(new))
+            if part == "dataset" and isinstance(there, dict):  # which runs of earlier versions do not say
+                there = {"train_fingerprint": here.get("train_fingerprint")} | there
+            difference = first_difference(there, here, part)
             if difference:
                 raise EscrimeError(
                     f"{self.path} belongs to another experiment ({difference}); "

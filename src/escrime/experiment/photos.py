@@ -14,7 +14,7 @@ from ..data.classes import check_names, places_of
 from ..data.decode import read_image
 from ..data.listing import check_text, images_in, no_images, warn_of_ignored
 from ..errors import EscrimeError, nearest
-from ..files import locked, whole, write_whole
+from ..files import flush, locked, whole, write_whole
 from ..models import Loaded, load_model
 from ..models.running import check_logits, failure_named
 from ..report.figures.photo import draw_photo
@@ -118,8 +118,8 @@ def _attack(path, pixels, name, model, loaded: Loaded, levels, target, out: Path
     found = smallest(*search, *rest) if levels is None else fool(*search, levels, *rest)
     png, picture = (out / file for file in _files_of(name))
     with whole(png) as new_png, whole(picture) as new_picture:
-        levels = (found.image[0] * LEVELS).round().byte().cpu().numpy().transpose(1, 2, 0)
-        Image.fromarray(levels).save(new_png, format="PNG")
+        written = (found.image[0] * LEVELS).round().byte().cpu().numpy().transpose(1, 2, 0)
+        Image.fromarray(written).save(new_png, format="PNG")
         # What counts is what the model says of the file.
         again = floats(read_image(new_png, pixels.shape[-1])[None], device)
         after, how_sure = predict(model, again)
@@ -127,6 +127,8 @@ def _attack(path, pixels, name, model, loaded: Loaded, levels, target, out: Path
         shown = (original.cpu().numpy()[0] for original in (image, again))
         draw_photo(new_picture, *shown, (title(before), sure), (title(after), how_sure), f"{far}/255")
         about |= {"after": title(after), "after_confidence": how_sure, "fooled": reached(after, before, target)}
+        for file in (new_png, new_picture):
+            flush(file)  # a full disk is known before the line says anything
         # Before the files take their names: killed here, the next call knows whose they are.
         return note(Result(adversarial=str(png), side_by_side=str(picture), levels=far, eps=far / LEVELS, **about))
 
@@ -138,6 +140,8 @@ def _files(photos: Sequence[str | Path]) -> Iterator[Path]:
         if photo.is_dir():
             ignored: dict[str, str] = {}
             inside = sorted(images_in(photo, photo, ignored))
+            ignored |= {name: "a link to nothing, or no file" for name in inside if not (photo / name).is_file()}
+            inside = [name for name in inside if name not in ignored]
             if not inside:
                 raise EscrimeError(f"the folder {no_images(photo, ignored)}; give photos, or their folder.")
             warn_of_ignored(photo, ignored)
@@ -158,7 +162,7 @@ def _lines(path: Path) -> dict[str, Result]:
             f"{path} cannot be read as the list of earlier attacks ({type(error).__name__}: {error}); move it away, or choose "
             "another folder with --out."
         ) from None
-    return {result.photo: result for result in found}
+    return {os.path.abspath(result.photo): result for result in found}
 
 
 def _pictures(result: Result) -> list[str]:

@@ -24,13 +24,17 @@ def modes_kept(model: nn.Module):
 
 @contextmanager
 def buffers_kept(model: nn.Module):
-    """Put every buffer back after the block, as it was: a model may count its answers, or adapt its statistics to them."""
+    """Put every dense buffer back after the block, as it was: a model may count its answers, or adapt its statistics to them.
+
+    Left as they are: a cache that was made or grew in the block, for the model may remember that it is there; buffers of
+    scripted modules.
+    """
     before = [
         (module, name, buffer, buffer.clone())
         for module in model.modules()
         if not isinstance(module, torch.jit.ScriptModule)
         for name, buffer in module._buffers.items()
-        if buffer is not None and not buffer.is_inference()
+        if isinstance(buffer, Tensor) and _dense(buffer)
     ]
     try:
         yield
@@ -39,8 +43,15 @@ def buffers_kept(model: nn.Module):
             for module, name, buffer, value in before:
                 if not torch.equal(buffer, value):  # BatchNorm's kernel writes without counting it as a version
                     buffer.copy_(value)
-                if module._buffers.get(name) is not buffer:
+                now = module._buffers.get(name)
+                if now is not buffer and isinstance(now, Tensor) and (now.shape, now.dtype) == (buffer.shape, buffer.dtype):
                     module._buffers[name] = buffer
+
+
+def _dense(buffer: Tensor) -> bool:
+    """Whether the buffer can be compared and written: not every kind of tensor can."""
+    plain = buffer.layout == torch.strided and not (buffer.is_meta or buffer.is_nested or buffer.is_quantized)
+    return plain and buffer.dtype != torch.complex32 and not buffer.is_inference()
 
 
 @contextmanager

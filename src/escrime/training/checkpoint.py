@@ -36,13 +36,15 @@ class Checkpoint:
 
     `initial` is a hash of the weights the run starts from. A file that started from others is continued with a warning,
     since a script that does not seed its model could otherwise never resume, or refused where the run is `strict`.
-    `epochs`: how many are done in the file.
+    `tested_on`: fingerprint and ε of the images that the log is measured on, "" where nobody is told of any: a run that is not
+    finished goes on with the same. `epochs`: how many are done in the file.
     """
 
     path: Path
     identity: dict
     initial: str = ""
     strict: bool = False
+    tested_on: str = ""
     epochs: int = field(default=0, init=False)
     _took: float = field(default=0.0, init=False)
     _written: float = field(default=0.0, init=False)
@@ -64,7 +66,7 @@ class Checkpoint:
         if average is not None:
             tensors |= {f"average.{name}": tensor for name, tensor in average.shadow.items()}
         content = {"format": FORMAT, "identity": self.identity, "initial": self.initial}
-        content |= {"epochs": epochs, "history": history}
+        content |= {"epochs": epochs, "history": history, "tested_on": self.tested_on}
         try:
             with whole(self.path) as temporary:
                 write_tensors(temporary, tensors, {"escrime": json.dumps(content)})
@@ -101,6 +103,13 @@ class Checkpoint:
             if self.strict:
                 raise EscrimeError(f"{others}; {ELSEWHERE}.")
             warnings.warn(f"{others}; its weights are used. Delete it to start from the model's.", stacklevel=4)
+        before = content.get("tested_on", "")
+        if self.tested_on and before not in ("", self.tested_on) and content["epochs"] < self.identity["epochs"]:
+            raise EscrimeError(
+                f"{self.path} was tested on other images, or at another ε, which one log cannot hold; give those of before, or "
+                f"{ELSEWHERE.removeprefix('give ')}."
+            )
+        self.tested_on = self.tested_on or before
         self.initial = content["initial"]
         overwrite(model, _under("model.", tensors))
         for name, buffer in _unsaved(model):

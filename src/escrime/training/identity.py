@@ -11,8 +11,8 @@ from .holdout import probed_eps
 from .settings import TrainSettings
 
 
-def identity(model: nn.Module, data, objective, settings: TrainSettings, seed: int, evaluate_on=None) -> dict:
-    """What makes two runs the same run, as a flat dict of JSON values. evaluate_on: the images of the test columns of its log.
+def identity(model: nn.Module, data, objective, settings: TrainSettings, seed: int) -> dict:
+    """What makes two runs the same run, as a flat dict of JSON values.
 
     Which weights are kept and whether an alarm stops the run are not part of it: they change no epoch.
     """
@@ -35,7 +35,6 @@ def identity(model: nn.Module, data, objective, settings: TrainSettings, seed: i
         "number_of_training_images": len(data.ids),
         "data": data.fingerprint,
         "order_of_the_data": _hash(list(data.ids)),
-        "test_data": None if evaluate_on is None else evaluate_on.fingerprint,
     }
     return json.loads(json.dumps(found, default=repr))  # as a file gives it back: a tuple is a list
 

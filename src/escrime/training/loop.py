@@ -139,8 +139,9 @@ def fit(
         averaged = average.in_place if average is not None else ExitStack  # the model holds what would be returned
         saved, finite = None, finite_names(model)
         if folder is not None:
-            run = identity(model, data, objective, settings, seed, evaluate_on)
-            saved = Checkpoint(folder / LAST, run, weights_digest(model), same_start)
+            run = identity(model, data, objective, settings, seed)
+            tested_on = "" if evaluate_on is None else f"{evaluate_on.fingerprint} at {probe_eps}"
+            saved = Checkpoint(folder / LAST, run, weights_digest(model), same_start, tested_on)
         resumed, history = saved.load(model, optimizer, average) if saved else (0, [])
         team.agree((resumed, len(feed), data.fingerprint), "(epochs found done, images, their fingerprint)")
         if monitor is not None and team.first:

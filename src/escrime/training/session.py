@@ -8,7 +8,7 @@ from torch import nn
 
 from ..models.first_call import in_format
 from ..models.running import existing_device
-from ..randomness import key, seed_generators, states_kept
+from ..randomness import key, seed_all_generators, states_kept
 
 
 def pick_device(model: nn.Module, device: torch.device | str | None) -> torch.device:
@@ -56,4 +56,4 @@ def seed_dropout(device: torch.device, seed: int, epoch: int, rank: int = 0) -> 
     """Seed what dropout draws from, and what else a model may draw from, another way in each process; of the devices only
     this one's generator, which `session` gives back with the others."""
     number = key("training", seed, "dropout", epoch, *([rank] if rank else []))
-    seed_generators(number, [device.index] if device.type == "cuda" else [])
+    seed_all_generators(number, [device.index] if device.type == "cuda" else [])
