@@ -9,10 +9,13 @@ from torch import nn
 
 from escrime.errors import EscrimeError
 from escrime.models import ARCHITECTURES, Normalized, build, logits_and_auxiliary, numerical_gap, prepare
+from escrime.models.prepare import Folded
 
 
 def norms(model: nn.Module) -> int:
-    return sum(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+    """How many do their own work."""
+    found = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    return sum(not isinstance(module, Folded) for module in found)
 
 
 def gap(model: nn.Module, images: torch.Tensor) -> float:
@@ -111,7 +114,55 @@ def test_what_cannot_be_traced_is_folded_child_by_child(images, lively):
     model = lively(Branching())
     assert gap(model, images) < 1e-5
     folded = prepare(model)
-    assert isinstance(folded.body[1], nn.Identity) and isinstance(folded.bn, nn.BatchNorm2d)
+    x = torch.rand(2, 4, 3, 3)
+    assert torch.equal(folded.body[1](x), x) and not torch.equal(folded.bn(x), x)
+
+
+class Looking(nn.Module):
+    """Its forward looks at the BatchNorm that it runs, holds its layers in a list of its own, and asks for a number."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.layers = how, nn.ModuleList([nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)])
+        self.steps, self.fc = [*self.layers, torch.relu], nn.Linear(8, 5)
+
+    def forward(self, x):
+        if self.how == "list":
+            for step in self.steps:
+                x = step(x)
+        for layer in self.layers if self.how != "list" else ():
+            x = layer(x)
+            if isinstance(layer, nn.BatchNorm2d) and self.how == "type":
+                x = x.relu()
+            if self.how == "attribute" and hasattr(layer, "running_mean"):
+                x = x.relu()
+        return self.fc(x.mean((2, 3)).reshape(-1, self.layers[1].num_features))
+
+
+@pytest.mark.parametrize("how", ["list", "type", "attribute"])
+def test_code_that_looks_at_what_was_folded_sees_it_still(how, images, lively):
+    model = lively(Looking(how))
+    assert gap(model, images) < 1e-5
+    again, fresh = prepare(prepare(model)), copy.deepcopy(prepare(model))
+    with torch.no_grad():
+        assert all((model(images) - each(images)).abs().max() < 1e-5 for each in (again, fresh))
+
+
+def test_a_batchnorm_that_stays_in_training_mode_is_not_folded(images, lively):
+    class Stays(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bn, self.fc = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(8, 5)
+
+        def train(self, mode=True):
+            super().train(mode)
+            self.bn.train()
+            return self
+
+        def forward(self, x):
+            return self.fc(self.bn(self.conv(x)).mean((2, 3)))
+
+    assert gap(lively(Stays()), images) < 1e-5
 
 
 class Pair(nn.Module):

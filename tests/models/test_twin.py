@@ -93,6 +93,30 @@ def test_nan_goes_back_to_the_original(linear, data):
     assert torch.allclose(said, original, atol=1e-5)
 
 
+class Scaled(nn.Module):
+    """A copy that computes something else, with the same answers while nothing is attacked."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return self.model(x).detach() * 2 + 0 * x.sum()
+
+
+@pytest.mark.parametrize("attack", [FGSM(0.1), PGD(0.1, steps=10), APGD(0.1, steps=10)], ids=repr)
+def test_a_copy_that_computes_something_else_is_left(linear, data, attack):
+    """Its gradients would mislead: the attack would be weaker, and the model look robust."""
+    images, labels = data[0][:40], data[1][:40]
+    twin = Twin(linear, Scaled(linear))
+    attack(twin, images, labels)
+    assert twin.copy is linear or isinstance(attack, FGSM)  # which does not look at its answers
+    with torch.no_grad():
+        assert torch.allclose(twin.logits(images, keys(40)), linear(images), atol=1e-5)
+    moved, alone = (attack(model, images, labels) for model in (twin, linear))
+    assert torch.allclose(moved, alone, atol=1e-5)
+
+
 class Brighter(nn.Module):
     """A copy that calls an image fooled somewhat too early: what a faster, coarser arithmetic might do."""
 

@@ -100,13 +100,15 @@ def _fold(model: nn.Module, uses: Counter, graph: fx.Graph | None) -> list[tuple
     folded = []
     for layer_name, norm_name in pairs(model, graph, uses):
         layer, norm = model.get_submodule(layer_name), model.get_submodule(norm_name)
+        if norm.training:  # a model's own train() may keep it so
+            continue
         # In float64, so that folding rounds each weight once.
         values = (layer.bias, norm.running_mean, norm.running_var, norm.weight, norm.bias)
         bias, mean, variance, scale, shift = (None if value is None else value.double() for value in values)
         fused = fuse_conv_bn_weights(layer.weight.double(), bias, mean, variance, norm.eps, scale, shift)
         layer.weight, layer.bias = (nn.Parameter(value.to(layer.weight.dtype), requires_grad=False) for value in fused)
-        parent, _, leaf = norm_name.rpartition(".")
-        setattr(model.get_submodule(parent), leaf, nn.Identity().eval())
+        # The same module, which the model's own code may look at (isinstance, num_features) or hold in a list of its own.
+        norm.__class__ = type(type(norm).__name__, (Folded, type(norm)), {"__module__": type(norm).__module__})
         folded.append((model, layer))
     return folded
 
@@ -133,6 +135,13 @@ def pairs(model: nn.Module, graph: fx.Graph, uses: Counter) -> list[tuple[str, s
         if foldable and private(source.target) and private(node.target):
             found.append((source.target, node.target))
     return found
+
+
+class Folded:
+    """A BatchNorm whose work the convolution before it has done."""
+
+    def forward(self, input: Tensor) -> Tensor:  # as torch names it
+        return input
 
 
 class _Tracer(fx.Tracer):

@@ -8,6 +8,7 @@ from ..randomness import row_keys
 from .prepare import prepare
 from .running import check_logits, full_precision, rounds
 
+WRONG = 1e-3  # of the largest logit: a gap that no order of arithmetic makes
 SAFETY = 10  # an answer stands on the copy when its logit margin is this many times the measured gap
 PROBE = 8  # answers compared before the gap counts as measured
 PRECISIONS = ("float32", "bfloat16")
@@ -19,7 +20,7 @@ class Twin:
     The gap is measured on the way: the first answers are asked of both, and every answer too close to call is asked of
     the original, which measures it again. Where a GPU rounds to TensorFloat-32 no gap holds for other batches, and the
     original, which never does, is asked about every success. A plain callable, or a module that cannot be copied, is its
-    own copy.
+    own copy; so is a model whose copy turns out to compute something else, and its answers are asked for twice.
 
     precision: "bfloat16" runs the copy under autocast, for GPUs with tensor cores (a CPU without AMX is slower so); such a
     copy does more than reorder, so the original is asked about every success. compiled: torch.compile the copy, which
@@ -29,7 +30,7 @@ class Twin:
     def __init__(self, model, copy=None, *, precision: str = "float32", compiled: bool = False):
         if precision not in PRECISIONS:
             raise EscrimeError(f"precision {precision!r} is unknown; use one of {', '.join(PRECISIONS)}.")
-        self.model, self.gap, self.compared = model, 0.0, 0
+        self.model, self.gap, self.compared, self.wrong = model, 0.0, 0, False
         self.reorders = precision == "float32"
         if copy is None:
             try:
@@ -43,11 +44,11 @@ class Twin:
     @property
     def exact(self) -> bool:
         """Whether there is nothing to verify: the copy is the model itself."""
-        return self.copy is self.model
+        return self.copy is self.model and not self.wrong
 
     def stands(self, device: torch.device) -> bool:
         """Whether an answer of the copy can be clear enough to count."""
-        return self.reorders and not rounds(device)
+        return self.reorders and not rounds(device) and not self.wrong
 
     def doubtful(self, logits: Tensor) -> Tensor:
         """Which answers (N, K) of the copy do not stand on their own, (N,) bool: close ones, NaN, all before the gap is
@@ -64,8 +65,12 @@ class Twin:
         """The original's logits (N, K) for `images`, of which the copy `said` (N, K); both saw the noise of `keys`."""
         with row_keys(keys), full_precision(images.device):
             logits = check_logits(self.model(images.clone()), images)  # a model may write into what it is given
-        gap = (logits - said).abs()
-        self.gap = max(self.gap, float(torch.where(gap.isfinite(), gap, 0).max()))
+        gaps = (logits - said).abs()
+        gap = float(torch.where(gaps.isfinite(), gaps, 0).max())
+        self.gap = max(self.gap, gap)
+        if self.stands(images.device) and gap > WRONG * float(logits.abs().max()):
+            # It computes another function, whose gradients would mislead. What it has said so far the original says again.
+            self.copy, self.wrong = self.model, True
         self.compared += len(images)
         return logits
 
