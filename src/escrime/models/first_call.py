@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .running import out_of_memory
+
 SAME = 1e-3  # of the largest logit: folding alone moves them by a thousandth of that
 
 
@@ -62,11 +64,15 @@ def _settle(model: nn.Module, images: Tensor, more: dict):
     try:
         said = _watched(model, doubt, uses, images, more)
     except Exception as error:
-        said = None
-        if "view" in str(error):
-            in_format(model, torch.contiguous_format)
+        if out_of_memory(error):
+            raise
+        in_format(model, torch.contiguous_format)
+        try:
             said = _watched(model, doubt, uses, spare.clone(), more)
-        elif doubt is None:
+        except Exception:
+            in_format(model, torch.channels_last)
+            said = None
+        if said is None and doubt is None:
             raise
     # A convolution that runs as often as the child it is in is only used as the child uses it.
     if doubt is not None and (said is None or any(uses[child] != uses[layer] for child, layer in doubt.folded)):
