@@ -25,10 +25,19 @@ def test_train_and_val(pets):
     assert train.images.shape == (6, 3, 8, 8) and train.subsets == {} and train.wnids is None
 
 
-@pytest.mark.parametrize("name", ["test", "valid", "validation"])
+@pytest.mark.parametrize("name", ["test", "valid", "validation", "Testing", "eval", "dev", "holdout", "test_set"])
 def test_other_names_of_the_test_part(pets, name):
     (pets / "val").rename(pets / name)
-    assert go(pets).test.ids[0] == f"{name}/cat/0.png"
+    assert go(pets).test.ids[0] == load_to_judge(pets, 8).ids[0] == f"{name}/cat/0.png"
+
+
+def test_training_and_testing_are_parts_and_no_classes(pets):
+    """As many collections name them; a model would be trained to tell them apart, without a word."""
+    (pets / "train").rename(pets / "Training")
+    (pets / "val").rename(pets / "Testing")
+    train, test = go(pets)
+    assert train.classes == test.classes == load_to_judge(pets, 8).classes == ("cat", "dog")
+    assert train.ids[0] == "Training/cat/0.png" and test.ids == load_to_judge(pets, 8).ids
 
 
 def test_test_comes_before_val_but_only_with_classes(pets, save_noise):

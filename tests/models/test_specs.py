@@ -12,7 +12,7 @@ from torch import nn
 
 import escrime
 from escrime import EscrimeError, load_model
-from escrime.data import IMAGENET_INDICES, WNIDS
+from escrime.data import IMAGENET_INDICES, WNIDS, ImageSet, labels_for
 from escrime.models import save_weights
 from escrime.models.specs.loaded import imagenet_wnids
 
@@ -300,3 +300,64 @@ def test_labels_alone_fall_to_decisions(file, images):
     truth = labels(images).argmax(1)
     moved = escrime.RayS(0.1, queries=100)(labels, images, truth)
     assert (labels(moved).argmax(1) != truth).all() and np.isfinite(moved.numpy()).all()
+
+
+@pytest.mark.parametrize("key", ["model_ema", "state_dict_ema", "params", "teacher"])
+def test_averages_as_others_publish_them(key, tmp_path):
+    network = escrime.build("lenet", 4, seed=1).network
+    averaged = torch.optim.swa_utils.AveragedModel(network)
+    torch.save({"epoch": 3, key: averaged.state_dict()}, tmp_path / "w.pt")
+    found = load_model(f"lenet@{tmp_path / 'w.pt'}")
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in found.model.network.state_dict().items())
+    torch.save({"gen": network.state_dict(), "disc": network.state_dict()}, tmp_path / "two.pt")
+    with pytest.raises(EscrimeError, match="holds several networks .gen, disc."):
+        load_model(f"lenet@{tmp_path / 'two.pt'}")
+
+
+@pytest.mark.parametrize(
+    "classes", ["np.array(['zebra', 'ant'])", "{0: 'zebra', 1: 'ant'}", "{'zebra': 0, 'ant': 1}", "['zebra', 'ant']"]
+)
+def test_class_names_in_whatever_holds_them(classes, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\nfrom torch import nn\n"
+        "def load():\n"
+        "    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))\n"
+        f"    model.classes, model.size = {classes}, (8, 8)\n"
+        "    return model\n"
+    )
+    found = load_model(f"{tmp_path / 'mine.py'}:load")
+    assert found.classes == ("zebra", "ant") and found.size == 8
+
+
+def test_a_file_is_loaded_as_python_loads_it(tmp_path, images):
+    """A dataclass under postponed annotations looks for its module; what lies beside the file is imported when it is used."""
+    (tmp_path / "beside.py").write_text("SCALE = 2.0\n")
+    (tmp_path / "mine.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom torch import nn\n"
+        "@dataclass\nclass Config:\n    width: int = 4\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.fc = nn.Linear(192, Config().width)\n"
+        "    def forward(self, x):\n        from beside import SCALE\n        return SCALE * self.fc(x.flatten(1))\n"
+        "def load():\n    return Net()\n"
+    )
+    assert load_model(f"{tmp_path / 'mine.py'}:load").model(images).shape == (5, 4)
+
+
+def test_a_program_for_other_images_is_one_sentence(tmp_path):
+    program = torch.export.export(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten()), (torch.rand(2, 1, 8, 8),))
+    torch.export.save(program, tmp_path / "gray.pt2")
+    with pytest.raises(EscrimeError, match="gray.pt2 fails on a gray image of 3 × 8 × 8 .*; export it for one input"):
+        load_model(str(tmp_path / "gray.pt2"))
+
+
+def test_weights_of_ours_are_met_by_wordnet_ids_too(tmp_path):
+    """Trained on Imagenette by its name, judged on its folder, whose classes are called by their ids."""
+    model = escrime.build("lenet", 2, seed=1)
+    about = {"classes": ["tench", "French horn"], "wnids": ["n01440764", "n03394916"], "size": 8}
+    save_weights(model, tmp_path / "w.safetensors", about)
+    found = load_model(f"lenet@{tmp_path / 'w.safetensors'}")
+    ids = ("n03394916", "n01440764")
+    data = ImageSet("folder", np.zeros((2, 3, 8, 8), np.uint8), [0, 1], ("a", "b"), ids, wnids=ids)
+    assert labels_for(data, 2, found.classes, found.wnids, "mine").labels.tolist() == [1, 0]
+    named = ImageSet("imagenette", data.images, [0, 1], ("a", "b"), ("French horn", "tench"), wnids=ids)
+    assert labels_for(named, 2, ["n01440764", "n03394916"], None, "mine").labels.tolist() == [1, 0]

@@ -24,6 +24,8 @@ def labels_for(data: ImageSet, count: int, names: Sequence[str] | None, wnids: S
     """
     check_names(names, count, model)
     check_names(wnids, count, model)
+    if names and not wnids and all(re.fullmatch(r"n\d{8}", name) for name in names):
+        wnids = names  # as torchvision's ImageFolder names the classes of such folders
     if data.wnids and wnids:
         index = _looked_up(data.wnids, places_of(wnids), data, wnids, model)
     elif names:

@@ -9,22 +9,24 @@ from .sampling import stratified_split
 
 SPLIT_SEED = 2020
 TEST_SHARE = 0.2
-TEST_NAMES = ("test", "val", "valid", "validation")
+TRAIN_NAMES = ("train", "training", "train_set", "training_set")
+TEST_NAMES = ("test", "val", "valid", "validation", "testing", "eval", "dev", "holdout")
+TEST_NAMES += ("test_set", "testing_set", "val_set", "validation_set")
 
 
 def list_folder(folder: Path | str) -> tuple[tuple[str, ...], Listing, Listing]:
     """(classes, train, test) of an image folder; the classes are the sorted folder names.
 
-    With DIR/train, the test images are those of the first of DIR/test, val, valid, validation that has class folders
-    (ImageNet's test has none). Without any of these four, a fifth of each class (at least one image) is the test set,
-    drawn per file name with a fixed seed. Case does not count: Train and Val will do.
+    With DIR/train, the test images are those of the first of DIR/test, val, valid, validation, … (see TEST_NAMES; and
+    TRAIN_NAMES) that has class folders (ImageNet's test has none). Without any of these, a fifth of each class (at least one
+    image) is the test set, drawn per file name with a fixed seed. Case does not count: Train and Val will do.
     Errors: EscrimeError for a folder that is missing, empty, laid out otherwise, or whose parts have other classes.
     """
     root = existing_folder(folder)
     parts = _parts(root)
     # A folder named train without folders in it, beside others, is a class: vehicles, say.
-    train, test = parts.get("train"), _test_part(root, parts)
-    if train and (subfolders(root / train) or set(parts) <= {"train", *TEST_NAMES}):
+    train, test = _part(root, parts, TRAIN_NAMES), _part(root, parts, TEST_NAMES)
+    if train and (subfolders(root / train) or set(parts) <= {*TRAIN_NAMES, *TEST_NAMES}):
         classes = class_folders(root / train)
         train_files = list_classes(root, train, classes)
         if test is None:
@@ -46,10 +48,10 @@ def list_to_judge(folder: Path | str) -> tuple[tuple[str, ...], Listing]:
     """
     root = existing_folder(folder)
     parts = _parts(root)
-    if "train" in parts and subfolders(root / parts["train"]):
+    if (train := _part(root, parts, TRAIN_NAMES)) and subfolders(root / train):
         classes, _, test = list_folder(root)
         return classes, test
-    if (test := _test_part(root, parts)) and set(parts) <= set(TEST_NAMES):
+    if (test := _part(root, parts, TEST_NAMES)) and set(parts) <= set(TEST_NAMES):
         root = root / test
     classes = class_folders(root)
     return tuple(classes), list_classes(root, "", classes)
@@ -60,10 +62,10 @@ def _parts(root: Path) -> dict[str, str]:
     return {name.lower(): name for name in subfolders(root)}
 
 
-def _test_part(root: Path, parts: dict[str, str]) -> str | None:
-    """The first of TEST_NAMES that has class folders, else the first that is there."""
-    tests = [parts[name] for name in TEST_NAMES if name in parts]
-    return next((name for name in tests if subfolders(root / name)), tests[0] if tests else None)
+def _part(root: Path, parts: dict[str, str], names: tuple[str, ...]) -> str | None:
+    """The first of `names` that has class folders, else the first that is there."""
+    there = [parts[name] for name in names if name in parts]
+    return next((name for name in there if subfolders(root / name)), there[0] if there else None)
 
 
 def wordnet_ids(classes: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -77,7 +77,8 @@ class Hardening(Assessment):
             self.training,
             log=f"{short_name(self.question.model)}--{ADVERSARIAL}",
             weights=path,
-            about={"model": self.loaded.origin, "classes": list(self.test.classes), "size": self.size},
+            about={"model": self.loaded.origin, "classes": list(self.test.classes), "size": self.size}
+            | ({"wnids": list(self.test.wnids)} if self.test.wnids else {}),
             seed=self.question.seed,
             device=self.device,
         )

@@ -155,6 +155,7 @@ def run_training(
             # The last file: the training is complete when it exists.
             classes = list(splits.train.classes)
             about = {"arch": job.arch, "classes": classes, "size": job.seen(splits.train), "epoch": result.epoch}
+            about |= {"wnids": list(splits.train.wnids)} if splits.train.wnids else {}
             save_weights(model, folder / WEIGHTS, about)
     if result.resumed:
         display.say(f"{result.resumed} of {job.settings.epochs} epochs were found done.")

@@ -13,12 +13,13 @@ from urllib.parse import urldefrag, urlparse
 import torch
 from torch import Tensor
 
-from ..errors import EscrimeError
+from ..errors import EscrimeError, shortened
 from .architectures import Architecture, published_weights
 from .weights import read_safetensors
 
 PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
+NESTED += ("model_ema", "state_dict_ema", "ema", "params_ema", "params")
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,22 @@ def _tensors(content, origin: str) -> dict[str, Tensor]:
     for key in NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    named = {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
+    named = _named(content)
+    if not named and isinstance(content, Mapping):
+        inside = {str(key): found for key, value in content.items() if (found := _named(value))}
+        if len(inside) > 1:
+            several = f"weights file {origin} holds several networks ({shortened(inside)})"
+            raise EscrimeError(f"{several}; save the state_dict() of the one that is meant alone.")
+        named = next(iter(inside.values()), {})
     if not named:
         raise EscrimeError(f"weights file {origin} holds no named tensors; save model.state_dict() in it.")
+    if "n_averaged" in named and not named["n_averaged"].dim():  # torch's AveragedModel counts in it
+        del named["n_averaged"]
     return named
+
+
+def _named(content) -> dict[str, Tensor]:
+    return {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
 
 
 def _from_url(source: str) -> Weights:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import EscrimeError
+from ..running import failure_named
 from .black_box import black_box
 from .fixed_batch import in_batches_of
 from .loaded import Loaded, existing, wnids_of
@@ -23,8 +24,10 @@ def from_program(path: Path) -> Loaded:
     except Exception as error:
         raise EscrimeError(f"{path} is no program of torch.export ({type(error).__name__}: {error}); save it again.") from None
     side = shape[-1] if len(shape) == 4 and isinstance(shape[-1], int) else None
-    with torch.no_grad():
-        answer = model(torch.full((1, 3, side or 224, side or 224), 0.5))
+    square = side or 224
+    fails = f"the program in {path} fails on a gray image of 3 × {square} × {square}"
+    with failure_named(fails, "export it for one input (N, 3, H, W)"), torch.no_grad():
+        answer = model(torch.full((1, 3, square, square), 0.5))
     if not isinstance(answer, Tensor) or answer.dim() != 2:
         raise EscrimeError(f"the program in {path} does not return logits (N, K) for images (N, 3, H, W).")
     return Loaded(model, str(path), None, wnids_of(answer.shape[1]), side)

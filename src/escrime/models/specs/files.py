@@ -1,9 +1,12 @@
 """Models from files: weights for an architecture, and a function of the user's own."""
 
 import sys
+from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
+from numbers import Integral
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from ...errors import EscrimeError, nearest
@@ -29,8 +32,9 @@ def from_weights(name: str, file: str) -> Loaded:
     classes = weights.metadata.get("classes")
     known = classes if isinstance(classes, list) and len(classes) == count else None
     size = weights.metadata.get("size")
-    wnids = None if known else wnids_of(count)
-    return Loaded(model, f"{name}@{file}", tuple(map(str, known)) if known else None, wnids, size or arch.size)
+    wnids = weights.metadata.get("wnids")
+    ids = tuple(map(str, wnids)) if isinstance(wnids, list) and len(wnids) == count else None if known else wnids_of(count)
+    return Loaded(model, f"{name}@{file}", tuple(map(str, known)) if known else None, ids, size or arch.size)
 
 
 def from_function(path: Path, name: str) -> Loaded:
@@ -38,9 +42,11 @@ def from_function(path: Path, name: str) -> Loaded:
 
     What it returns may have `classes` (names) and `size` (pixels) as attributes.
     """
-    spec = spec_from_file_location(f"escrime_model_{path.stem}", existing(path))
+    folder = str(path.parent.resolve())
+    spec = spec_from_file_location(f"escrime_model_{path.stem}_{sha256(folder.encode()).hexdigest()[:8]}", existing(path))
     module = module_from_spec(spec)
-    sys.path.insert(0, str(path.parent.resolve()))  # its own imports, as when it is run
+    sys.path.insert(0, folder)  # its own imports, as when it is run
+    sys.modules[spec.name] = module  # where a dataclass looks for the types that it names
     try:
         spec.loader.exec_module(module)
         make = getattr(module, name, None)
@@ -53,15 +59,15 @@ def from_function(path: Path, name: str) -> Loaded:
     except Exception as error:
         raise EscrimeError(f"{path}:{name} failed ({type(error).__name__}: {error}); run it in Python to see where.") from error
     finally:
-        sys.path.remove(str(path.parent.resolve()))
+        sys.path.remove(folder)
+        if folder not in sys.path:
+            sys.path.append(folder)  # for what is imported when the model runs; what is installed comes first
     if not callable(model):
         raise EscrimeError(
             f"{path}:{name} returned a {type(model).__name__}; return a torch.nn.Module, or a callable that maps images to "
             "scores or labels."
         )
-    classes, size = getattr(model, "classes", None), getattr(model, "size", None)
-    classes = tuple(map(str, classes)) if isinstance(classes, (list, tuple)) else None
-    size = size if isinstance(size, int) else None
+    classes, size = _names(getattr(model, "classes", None)), _side(getattr(model, "size", None))
     if isinstance(model, nn.Module):
         empty = [key for key, value in [*model.named_parameters(), *model.named_buffers()] if value.device.type == "meta"]
         if empty:
@@ -73,3 +79,23 @@ def from_function(path: Path, name: str) -> Loaded:
         model.eval()  # a statement of its own: a `train` that people write themselves may return nothing
         return Loaded(model, f"{path}:{name}", classes, None, size)
     return black_box(model, f"{path}:{name}", classes, size)
+
+
+def _names(classes) -> tuple[str, ...] | None:
+    """Class names in order: of a list, an array, a dict of index → name, or one of name → index as ImageFolder has; None for
+    anything else, which a model may call so."""
+    if isinstance(classes, dict) and classes:
+        indices = list(classes) if all(isinstance(key, Integral) for key in classes) else list(classes.values())
+        if sorted(map(str, indices)) != sorted(map(str, range(len(classes)))):
+            return None
+        by_index = classes if indices == list(classes) else {index: name for name, index in classes.items()}
+        return tuple(str(by_index[index]) for index in range(len(classes)))
+    classes = classes.tolist() if isinstance(classes, np.ndarray) else classes
+    return tuple(map(str, classes)) if isinstance(classes, (list, tuple)) else None
+
+
+def _side(size) -> int | None:
+    """The edge length of a square image, from a number or a pair; None for anything else."""
+    if isinstance(size, (list, tuple)) and len(size) == 2 and size[0] == size[1]:
+        size = size[0]
+    return int(size) if isinstance(size, Integral) and not isinstance(size, bool) else None
