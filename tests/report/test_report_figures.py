@@ -163,6 +163,13 @@ def test_other_defenses_stand_in_one_figure_in_the_colors_of_the_chart(builder, 
     }
 
 
+def test_an_axis_says_the_norm_of_its_budget(builder, tmp_path):
+    built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.6: 0.5})
+    built.parts = [part | {"norm": np.full(20, "l2")} for part in built.parts]
+    draw_figures(read_run(built.write(tmp_path / "run")), tmp_path / "out")
+    assert "ε* (l2 distance, colors from 0 to 1)" in texts(tmp_path / "out" / "fig3-net.svg")
+
+
 def test_defenses_that_share_a_color_differ_in_their_lines(builder, tmp_path):
     built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5})
     for number in range(8):

@@ -12,9 +12,11 @@ import pytest
 import escrime.report
 from escrime.evaluation.statistics import wilson
 from escrime.report import draw_report, read_run
+from escrime.report.headline import headline
+from escrime.report.markdown import markdown
 from escrime.report.page import flat
 from escrime.report.tables import class_table
-from escrime.report.words import fraction_text
+from escrime.report.words import fraction_text, percent
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -251,6 +253,40 @@ def test_the_headline_eps_of_the_experiment_is_used(builder, tmp_path):
     (folder / "manifest.json").write_text(json.dumps(manifest))
     draw_report(folder)
     assert "ε* = 0.1 (FGSM)" in (folder / "report.html").read_text()
+
+
+def test_in_l2_no_gray_levels_are_spoken_of(builder, tmp_path):
+    built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.6: 0.5})
+    built.sweep("net", "none", "white-box", "PGD", {0: 1.0, 0.6: 0.4})
+    for part in built.parts:
+        part["norm"] = np.full(20, "l2")
+    folder = built.write(tmp_path / "run")
+    draw_report(folder)
+    page = (folder / "report.html").read_text()
+    text = Page(page).text
+    assert "One gradient step of ε* = 0.6 in l2 (FGSM)" in text and "root of the summed squares" in text
+    for document in (page, markdown(read_run(folder))):
+        for wrong in ("153/255", "fraction of the color range", "sign of the gradient"):
+            assert wrong not in document
+
+
+def test_a_defense_is_shown_by_its_worst_case_beside_the_first_attack(builder, tmp_path):
+    built = builder(20).model("net")
+    for attack, bare, defended in (("FGSM", 0.2, 0.7), ("PGD", 0.0, 0.1)):
+        built.sweep("net", "none", "white-box", attack, {0: 1.0, 0.1: bare})
+        built.sweep("net", "ppa", "adaptive", attack, {0: 1.0, 0.1: defended})
+    run = read_run(built.write(tmp_path / "run"))
+    tile = next(tile for tile in headline(run, "net", 0.1).tiles if "PPA" in tile.title)
+    assert tile.title.startswith("PPA under FGSM")
+    assert [number.point.value for number in tile.numbers if number.point] == [0.7, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(1.0, "100.0%"), (0.9998, "> 99.9%"), (0.9994, "99.9%"), (0.0, "0.0%"), (0.0002, "< 0.1%"), (0.0006, "0.1%")],
+)
+def test_nearly_all_is_not_all(value, said):
+    assert percent(value) == said
 
 
 def test_drawing_again_replaces_and_clears(builder, tmp_path):

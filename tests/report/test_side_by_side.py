@@ -1,6 +1,7 @@
 """`escrime compare`: two runs on the images both have, with the statistics of evaluation.comparisons."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -154,6 +155,20 @@ def test_what_the_sides_do_not_share_is_said(builder, tmp_path):
     said = " ".join(compare_runs(a, b).warnings)
     assert "one side alone has stronger" in said and "other settings (attacks)" in said
     assert "another label" in said and "'cassette player' against 'radio'" in said
+
+
+def test_a_worst_case_over_more_is_said(builder, tmp_path):
+    """Of one attack at a smaller ε, or of an attacker who ignores the defense, which only one side was shown."""
+    plain = one(builder, tmp_path / "plain", shares={0: 1.0, 0.1: 0.5}, n=40)
+    finer = one(builder, tmp_path / "finer", shares={0: 1.0, 0.05: 0.3, 0.1: 0.5}, n=40)
+    assert any("one side alone was attacked at ε = 0.05" in text for text in compare_runs(finer, plain).warnings)
+    same = shutil.copytree(plain, tmp_path / "same")
+    assert not any("worst case" in text for text in compare_runs(plain, same).warnings)
+    knowing = builder(40).model("net").sweep("net", "ppa", "adaptive", "PGD", {0: 1.0, 0.1: 0.6})
+    both = builder(40).model("net").sweep("net", "ppa", "adaptive", "PGD", {0: 1.0, 0.1: 0.6})
+    both.sweep("net", "ppa", "transfer", "PGD", {0: 1.0, 0.1: 0.2})
+    found = compare_runs(both.write(tmp_path / "both"), knowing.write(tmp_path / "knowing"))
+    assert any("not over the same threat levels; one side alone has PGD (transfer)" in text for text in found.warnings)
 
 
 def test_the_terminal_shows_a_table_and_json_nothing_else(builder, tmp_path, escrime):

@@ -20,6 +20,13 @@ class Difference(NamedTuple):
     n: int
 
 
+def share_text(value: float) -> str:
+    """0.9777 → "97.8%"; nearly all is not all: 0.9998 → "> 99.9%", 0.0002 → "< 0.1%"."""
+    if 0.9995 <= value < 1 - 1e-9:
+        return "> 99.9%"
+    return "< 0.1%" if 1e-9 < value < 0.0005 else f"{value:.1%}"
+
+
 def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """The Wilson score interval of a proportion, as fractions (low, high); (nan, nan) for n = 0.
 

@@ -70,22 +70,29 @@ def headline(run: Run, model: str, eps: float | None) -> Headline:
     worth = []
     for defense in dict.fromkeys(defense for defense, _ in run.defenses(model) if defense != "none"):
         numbers = [number(run, model, defense, threat, bare, eps) for threat in (TRANSFER, ADAPTIVE)]
-        tiles.append(Tile(f"{defense_name(defense)}, ε*\u00a0=\u00a0{eps_text(eps)}", numbers))
-        worth.append((defense_name(defense), *(n.gain for n in numbers)))
+        if worst is not None and (least := worst_of_all(run, model, eps, defense)) is not None:
+            numbers.append(Number("worst case of all attacks", least))
+        tiles.append(Tile(f"{defense_name(defense)} under {attack}, ε*\u00a0=\u00a0{eps_text(eps)}", numbers))
+        worth.append((defense_name(defense), *(n.gain for n in numbers[:2])))
     before = f"from {percent(clean.value)} to {percent(attacked.value)}" if clean else f"to {percent(attacked.value)}"
-    what = f"One gradient step of ε* = {eps_text(eps)} (FGSM)" if attack == "FGSM" else f"{attack} at ε* = {eps_text(eps)}"
+    size = eps_text(eps) + ("" if run.norm == "linf" else f" in {run.norm}")
+    what = f"One gradient step of ε* = {size} (FGSM)" if attack == "FGSM" else f"{attack} at ε* = {size}"
     sentence = f"{what} takes {model} {before} correct"
     said = worth_text(worth)
     return Headline(model, eps, f"{sentence}; {said}." if said else f"{sentence}.", tiles)
 
 
-def worst_of_all(run: Run, model: str, eps: float) -> Point | None:
-    """The undefended model's accuracy in the worst case over all attacks up to `eps`, where there are several."""
+def worst_of_all(run: Run, model: str, eps: float, defense: str = "none") -> Point | None:
+    """The model's accuracy in the worst case over all attacks up to `eps`, where there are several; with a defense, that of
+    the attacker who knows it, where there is one."""
     rows = run.records
-    rows = worst_case(rows[(rows["model"] == model) & (rows["defense"] == "none") & rows["threat"].isin(UNDEFENDED)])
+    rows = worst_case(rows[(rows["model"] == model) & (rows["defense"] == defense)])
+    levels = UNDEFENDED if defense == "none" else (ADAPTIVE, TRANSFER)
+    threat = next((level for level in levels if (rows["threat"] == level).any()), None)
+    rows = rows[rows["threat"] == threat]
     if rows["by"].nunique() < 2 or rows["attack"].nunique() > 1:
         return None
-    sweep = one_sweep(model, "none", rows["threat"].iloc[0], WORST, rows).within(run.main_subset)
+    sweep = one_sweep(model, defense, threat, WORST, rows).within(run.main_subset)
     return sweep.at(min(sweep.eps, key=lambda known: abs(known - eps)))
 
 

@@ -70,7 +70,9 @@ def worst_tables(run: Run, model: str) -> list[Table]:
         for attack in dict.fromkeys(key[3] for key in sweeps if key[3].startswith(WORST)):
             own = [sweeps[model, *case, attack] for case in order if (model, *case, attack) in sweeps]
             if own:
-                tables.append(one_table(f"{attack.capitalize()} over all attacks", subset, "% correct", own, "correct"))
+                tables.append(
+                    one_table(f"{attack.capitalize()} over all attacks", subset, "% correct", own, "correct", run.norm)
+                )
     return tables
 
 

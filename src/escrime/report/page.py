@@ -49,6 +49,7 @@ def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
         claims=claim_groups(claims),
         overview=overview(run, claims),
         threats=THREATS,
+        norm=run.norm,
         networks=NETWORKS,
         attacked=attacked(run),
         trust=trust(found),

@@ -55,6 +55,12 @@ class Run:
         names = subset_names(self.records)
         return sorted(names, key=lambda name: name != MAIN_SUBSET) if names != [None] else names
 
+    @cached_property
+    def norm(self) -> str:
+        """The norm that ε is measured in; l_inf where there are several."""
+        norms = set(self.records["norm"].unique())
+        return norms.pop() if len(norms) == 1 else "linf"
+
     @property
     def main_subset(self) -> str | None:
         return self.subsets[0]

@@ -196,9 +196,20 @@ def warnings(runs: tuple[Run, Run], tables, pairs) -> list[str]:
         own = [t[(t["model"] == name) & (t["eps"] > 0) & ~t["attack"].str.startswith(WORST)] for t, name in zip(tables, names)]
         sets = [set(map(tuple, t[["defense", "attack"]].drop_duplicates().to_numpy())) for t in own]
         only = sorted({attack for _, attack in sets[0] ^ sets[1]})
+        label = " and ".join(dict.fromkeys(names))
         if only:
-            label = " and ".join(dict.fromkeys(names))
             said.append(f"{label}: the worst case is not over the same attacks; one side alone has {listing(only)}.")
+        cases = ["defense", "attack", "norm", "threat"]
+        runs_of = [{tuple(row) for row in t[cases].drop_duplicates().to_numpy()} for t in own]
+        levels = {row for row in runs_of[0] ^ runs_of[1] if row[:2] in sets[0] & sets[1]}
+        if levels:
+            text = listing(sorted({f"{attack} ({threat})" for _, attack, _, threat in levels}))
+            said.append(f"{label}: the worst case is not over the same threat levels; one side alone has {text}.")
+        grids = [{tuple(row) for row in t[[*cases, "eps"]].drop_duplicates().to_numpy()} for t in own]
+        lone = sorted({row[4] for row in grids[0] ^ grids[1] if row[:4] in runs_of[0] & runs_of[1]})
+        if lone:
+            text = listing([fraction_text(eps) for eps in lone])
+            said.append(f"{label}: the worst case counts every smaller ε, and one side alone was attacked at ε = {text}.")
     return said
 
 

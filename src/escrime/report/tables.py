@@ -42,18 +42,19 @@ def accuracy_tables(run: Run, model: str) -> list[Table]:
                 continue
             if sweeps[0].targeted:
                 tables.append(one_table(attack, subset, f"% predicted as “{run.class_name(sweeps[0].target)}”", sweeps, "hit"))
-            tables.append(one_table(attack, subset, "% correct", sweeps, "correct"))
+            tables.append(one_table(attack, subset, "% correct", sweeps, "correct", run.norm))
     return tables
 
 
-def one_table(attack: str, subset: str | None, measure: str, sweeps: list[Sweep], score: str) -> Table:
+def one_table(attack: str, subset: str | None, measure: str, sweeps: list[Sweep], score: str, norm: str = "linf") -> Table:
     grid = sorted({float(eps) for sweep in sweeps for eps in sweep.eps})
     counts = [{point.n for point in sweep.points(score)} for sweep in sweeps]
     columns = [
         (defense_name(sweep.defense), sweep.threat, "–".join(str(n) for n in sorted({min(count), max(count)})))
         for sweep, count in zip(sweeps, counts, strict=True)
     ]
-    rows = [(eps_text(eps) + levels_text(eps), [sweep.at(eps, score) for sweep in sweeps]) for eps in grid]
+    text = lambda eps: eps_text(eps) + (levels_text(eps) if norm == "linf" else f" in {norm}" if eps else "")  # noqa: E731
+    rows = [(text(eps), [sweep.at(eps, score) for sweep in sweeps]) for eps in grid]
     return Table(attack, subset, measure, columns, rows)
 
 

@@ -4,6 +4,8 @@ import math
 import re
 from hashlib import sha256
 
+from ..evaluation.statistics import share_text
+
 NETWORKS = {"wide_resnet50_2": "Wide ResNet-50-2", "googlenet": "GoogLeNet"}
 THREATS = {
     "white-box": "the attacker differentiates the network itself",
@@ -14,8 +16,8 @@ THREATS = {
 
 
 def percent(value: float) -> str:
-    """0.9777 → "97.8%"; "–" where nothing was measured."""
-    return f"{100 * value:.1f}%" if math.isfinite(value) else "–"
+    """0.9777 → "97.8%", 0.9998 → "> 99.9%"; "–" where nothing was measured."""
+    return share_text(value) if math.isfinite(value) else "–"
 
 
 def points_text(value: float) -> str:
@@ -31,6 +33,11 @@ def p_text(p: float) -> str:
 def eps_text(eps: float) -> str:
     """0.0250000001 → "0.025"."""
     return f"{round(eps, 6):g}"
+
+
+def eps_axis(norm: str) -> str:
+    """What an axis of ε counts."""
+    return "ε* (fraction of the color range)" if norm == "linf" else f"ε* ({norm} distance, colors from 0 to 1)"
 
 
 def fraction_text(eps: float) -> str:

@@ -277,6 +277,17 @@ def test_examples_lost_in_8_bits_are_counted():
     assert finding.evidence["share by eps"] == {"0.001": 0.0, "0.1": 1.0, "0.2": 1.0, "0.3": 1.0}
 
 
+def test_images_that_were_wrong_before_are_no_successes_of_an_attack():
+    """They "survive" any rounding: of many the check would pass where every success is lost."""
+    wrong = np.arange(200) < 150
+    labels = np.arange(200) % 4
+    records = attacked("PGD", {0.001: np.where(np.arange(200) < 160, 0.0, 1.0)})
+    records["clean_prediction"] = np.where(wrong, (labels + 1) % 4, labels)
+    records["survives_8bit"] = wrong
+    finding = found(records)["lost-in-8-bits"]
+    assert finding.severity == "note" and "0 of 10 successful" in finding.message
+
+
 @pytest.mark.parametrize(("n", "severity", "half"), [(50, "warning", "±13.4"), (200, "note", "±6.9"), (400, "passed", "±4.9")])
 def test_few_images_are_said_to_be_few(n, severity, half):
     finding = found(attacked("PGD", {0.1: 0.5}, n))["few-images"]

@@ -43,7 +43,10 @@ def lost_in_8_bits(curves: list[Curve]) -> list[Finding]:
         for eps, rows in curve.at.items():
             aimed = rows["target"] >= 0
             fooled = np.where(aimed, rows["prediction"] == rows["target"], rows["prediction"] != rows["label"])
-            fooled = fooled.astype(bool) & (rows["distance"].to_numpy() > 0)
+            before = np.where(
+                aimed, rows["clean_prediction"] == rows["target"], rows["clean_prediction"] != rows["label"]
+            )  # what was so without an attack is no success of one
+            fooled = fooled.astype(bool) & ~before.astype(bool) & (rows["distance"].to_numpy() > 0)
             if fooled.any():
                 kept.setdefault(eps, []).append(rows["survives_8bit"].to_numpy(bool)[fooled])
     if not kept:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from ..names import defense_name, place
 from ..records import UNDEFENDED, in_subset, subset_names, worst_case
-from ..statistics import wilson
+from ..statistics import share_text, wilson
 from .finding import Finding
 
 KNOWN = ("adaptive", *UNDEFENDED, "transfer")  # the threat level to quote, where there are several
@@ -97,8 +97,8 @@ def _verdict(rows: pd.DataFrame, clean: float, findings: list[Finding], subset: 
     who = first["model"] if first["defense"] == "none" else f"{first['model']} with {defense_name(first['defense'])}"
     norm = "" if first["norm"] == "linf" else f" in {first['norm']}"
     number = (
-        f"{who} keeps {accuracy:.1%} of {n} {f'{subset} ' if subset else ''}images right at ε = {first['eps']:.4g}{norm} "
-        f"(95 % interval {low:.1%} to {high:.1%}; {clean:.1%} without attack)"
+        f"{who} keeps {share_text(accuracy)} of {n} {f'{subset} ' if subset else ''}images right at ε = {first['eps']:.4g}"
+        f"{norm} (95 % interval {low:.1%} to {high:.1%}; {share_text(clean)} without attack)"
     )
     if first["threat"] == "transfer":
         number += " against an attacker who does not know the defense"
@@ -114,8 +114,10 @@ def _verdict(rows: pd.DataFrame, clean: float, findings: list[Finding], subset: 
         end = f"; it may be lower: {', '.join(dict.fromkeys(finding.id for finding in open_ones))}."
     elif not examined:
         end = "; nobody has looked for a stronger attack."
-    elif answered and {finding.id for finding in answered} == {"single-step-only"}:
+    elif answered and {finding.id for finding in answered} <= {"single-step-only", "targeted-disagrees"}:
+        targeted = any(finding.id == "targeted-disagrees" for finding in answered)
         end = "; stronger attacks were tried on some of the images and found no more."
+        end = "; that is the worst case of the attacks that were asked for, the targeted one among them." if targeted else end
     elif answered:
         end = "; the attacks that were asked for left more, and this is the stronger one's number."
     else:

@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from ...evaluation.names import defense_name
 from ..paper_points import IMAGES, paper_points
 from ..sweep import Sweep
+from ..words import eps_axis
 from .style import INK, MARKERS, MUTED, PAPER, color
 
-EPS_LABEL = "ε* (fraction of the color range)"
 BOX_PERCENTILES = (5, 95)
 
 
@@ -107,13 +107,13 @@ def _margin(last_eps: float) -> float:
     return last_eps * 0.03 or 0.01
 
 
-def frame_axes(axes: Axes, last_eps: float, *, xlabel: str = EPS_LABEL, ylabel: str = "") -> None:
+def frame_axes(axes: Axes, last_eps: float, *, norm: str = "linf", xlabel: str | None = None, ylabel: str = "") -> None:
     """Percent from 0 to 100 against ε* from 0, with room for the outer markers."""
     margin = _margin(last_eps)
     axes.set_xlim(-margin, last_eps + margin)
     axes.set_ylim(-3, 103)
     axes.set_yticks(range(0, 101, 20))
-    axes.set_xlabel(xlabel)
+    axes.set_xlabel(eps_axis(norm) if xlabel is None else xlabel)
     axes.set_ylabel(ylabel)
 
 

@@ -157,7 +157,7 @@ class Chart {
       draw("text", { x: this.x(eps), y: height - bottom + 17, class: "tick middle" }, this.svg).textContent = epsText(eps);
       draw("line", { x1: this.x(eps), x2: this.x(eps), y1: this.y(0), y2: this.y(0) + 4, class: "grid" }, this.svg);
     }
-    draw("text", { x: width - right, y: height - 4, class: "tick end" }, this.svg).textContent = "ε* (fraction of the color range)";
+    draw("text", { x: width - right, y: height - 4, class: "tick end" }, this.svg).textContent = this.data.axis;
     draw("text", { x: 4, y: 12, class: "tick" }, this.svg).textContent = this.view.measure;
   }
 
