@@ -325,7 +325,8 @@ def test_five_defenses_have_colors_and_switches_that_fit(browser, five, width):
         "[...document.querySelectorAll('.chart .curve')].map(c => [c.dataset.defense, getComputedStyle(c).stroke])"
     )
     assert len(drawn) == 9 and len({color for _, color in drawn}) == len({defense for defense, _ in drawn}) == 5
-    assert browser.js("document.documentElement.scrollWidth <= innerWidth")
+    # A telephone would show a wider page, smaller, and call that its width.
+    assert browser.js("document.documentElement.scrollWidth") <= width and browser.js("innerWidth") <= width
     inside = "(e => e.getBoundingClientRect().right <= document.querySelector('.chart').getBoundingClientRect().right + 0.5)"
     assert browser.js(f"[...document.querySelectorAll('.chart .controls label, .reading table')].every({inside})")
     assert browser.js("document.querySelectorAll('.chart .band').length") == 0  # nine bands show nothing but gray
