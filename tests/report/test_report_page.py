@@ -279,6 +279,7 @@ def test_a_defense_is_shown_by_its_worst_case_beside_the_first_attack(builder, t
     tile = next(tile for tile in headline(run, "net", 0.1).tiles if "PPA" in tile.title)
     assert tile.title.startswith("PPA under FGSM")
     assert [number.point.value for number in tile.numbers if number.point] == [0.7, 0.1]
+    assert tile.numbers[-1].label == "worst case of all attacks (adaptive)"
 
 
 @pytest.mark.parametrize(

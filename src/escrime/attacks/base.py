@@ -47,19 +47,22 @@ class Attack:
     def __post_init__(self):
         object.__setattr__(self, "norm", check_norm(self.norm))
         object.__setattr__(self, "eps", self._budget(self.eps))
-        ours = type(self).__module__.partition(".")[0] == __name__.partition(".")[0]  # a user's may mean anything by a name
-        for name in self._own if ours else ():
-            value = getattr(self, name)
-            if name not in WHOLE + REAL or (value is None and name in ("target", "give_up")):
-                continue
-            if name in WHOLE and (isinstance(value, bool) or not isinstance(value, Integral)):
-                raise EscrimeError(f"{name} = {value!r} is not a whole number; give one, such as 1.")
-            if name in REAL and (isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value)):
-                raise EscrimeError(f"{name} = {value!r} is not a finite number; give one, such as 1.")
-            if name in WHOLE:
-                object.__setattr__(self, name, int(value))
+        if type(self).__module__.partition(".")[0] == __name__.partition(".")[0]:  # a user's may mean anything by a name
+            for name in self._own:
+                self._check_number(name, getattr(self, name))
         if self.eot < 1:
             raise EscrimeError(f"eot = {self.eot}: at least one draw of the model's noise is needed per gradient.")
+
+    def _check_number(self, name: str, value) -> None:
+        """Refuse a setting of WHOLE or REAL that is no such number; None leaves those out that may be."""
+        if value is None and name in ("target", "give_up"):
+            return
+        if name in WHOLE:
+            if isinstance(value, bool) or not isinstance(value, Integral):
+                raise EscrimeError(f"{name} = {value!r} is not a whole number; give one, such as 1.")
+            object.__setattr__(self, name, int(value))
+        elif name in REAL and (isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value)):
+            raise EscrimeError(f"{name} = {value!r} is not a finite number; give one, such as 1.")
 
     @property
     def name(self) -> str:

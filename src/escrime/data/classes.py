@@ -43,6 +43,11 @@ def labels_for(data: ImageSet, count: int, names: Sequence[str] | None, wnids: S
     return replace(data, labels=labels, classes=titles, wnids=tuple(wnids) if wnids else None, fingerprint=data.fingerprint)
 
 
+def class_facts(data: ImageSet) -> dict:
+    """JSON values for weights that were trained on `data`: what their outputs are called."""
+    return {"classes": list(data.classes)} | ({"wnids": list(data.wnids)} if data.wnids else {})
+
+
 def check_names(names: Sequence[str] | None, count: int, model: str) -> None:
     """Errors: EscrimeError where a model of `count` classes names more of them, or fewer."""
     if names and len(names) != count:

@@ -13,7 +13,7 @@ from ..attacks.minimum_norm import MinimumNorm
 from ..errors import EscrimeError, nearest
 from ..models.running import no_trace
 from ..models.twin import Twin
-from ..randomness import key, seed_all_generators, states_kept
+from ..randomness import key, seed_all_generators
 from ..threat import check_images, check_norm, distance, distinct, epsilon, inside, project
 from .approach import Approaches
 from .cases import Case
@@ -145,7 +145,7 @@ def craft(attack, model, images: Images, targets: Tensor, epsilons: list[float],
     else:
         unknown = torch.full((len(rows),), float("nan"))
         devices = [pixels.device.index or 0] if pixels.device.type == "cuda" else []
-        with no_trace(model, pixels.device), torch.random.fork_rng(devices=devices), states_kept():
+        with no_trace(model, pixels.device):
             seed_all_generators(key("callable", seed, *map(str, ids)), devices)
             found = attack(model, pixels.clone(), labels.clone())  # it may work in place
         found = found.detach() if isinstance(found, Tensor) else found

@@ -100,8 +100,7 @@ def evaluate(
     cases = as_cases(as_subjects(models))
     attacks = check_attacks(attacks)
     grids = check_epsilons(attacks, epsilons)
-    if train is not None:
-        as_pixels(train)  # refused before anything is run
+    train = None if train is None else as_pixels(train)  # refused before anything is run
     if device is not None:
         device = existing_device(device)
         for case in cases:

@@ -15,6 +15,12 @@ from ..threat import check_images, check_labels
 PART = 64  # images per part: what a crash can cost
 
 
+def check_set(data, *needed: str) -> None:
+    """Errors: EscrimeError for what has not all that is needed of an ImageSet."""
+    if not all(hasattr(data, name) for name in needed):
+        raise EscrimeError(f"data is a {type(data).__name__}; give an ImageSet or a pair (images, labels).")
+
+
 @dataclass(frozen=True)
 class Images:
     """The images of one part: pixels (N, C, H, W), labels (N,), ids and subset names (N,)."""
@@ -48,10 +54,9 @@ class Source:
         """(the images of a pair, labels, ids). Errors: EscrimeError where there is no image."""
         if isinstance(self.data, (tuple, list)):
             found = self._pair()
-        elif all(hasattr(self.data, name) for name in ("labels", "ids", "subsets", "batch")):
-            found = None, self.data.labels, self.data.ids
         else:
-            raise EscrimeError(f"data is a {type(self.data).__name__}; give an ImageSet or a pair (images, labels).")
+            check_set(self.data, "labels", "ids", "subsets", "batch")
+            found = None, self.data.labels, self.data.ids
         if not len(found[1]):
             raise EscrimeError("data holds no image; give at least one.")
         return found

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from .. import data
+from ..data.classes import class_facts
 from ..errors import EscrimeError
 from ..evaluation.cases import Case, Subject, as_cases
 from ..models import load_weights
@@ -77,8 +78,7 @@ class Hardening(Assessment):
             self.training,
             log=f"{short_name(self.question.model)}--{ADVERSARIAL}",
             weights=path,
-            about={"model": self.loaded.origin, "classes": list(self.test.classes), "size": self.size}
-            | ({"wnids": list(self.test.wnids)} if self.test.wnids else {}),
+            about=class_facts(self.test) | {"model": self.loaded.origin, "size": self.size},
             seed=self.question.seed,
             device=self.device,
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
+from ..data.classes import class_facts
 from ..evaluation import read_records
 from ..evaluation.approach import Approaches
 from ..evaluation.cases import as_cases
@@ -81,12 +82,12 @@ def _fit(run: Run, model, defense, network, goal, settings, title) -> None:
         settings,
         log=f"{model}--{defense}",
         weights=run.checkpoint(model, defense),
-        about={
+        about=class_facts(run.splits.train)
+        | {
             "model": model,
             "defense": defense,
             # What `--model ARCH@FILE` needs to feed them rightly, as `escrime train` notes it.
             "arch": run.experiment.models[model].arch,
-            "classes": list(run.splits.train.classes),
             "size": int(run.test.images.shape[-1]),
         },
         seed=run.experiment.seed,

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from .. import __version__, data
+from ..data.classes import class_facts
 from ..errors import EscrimeError
 from ..files import sweep, write_whole
 from ..models import build, save_weights
@@ -153,10 +154,8 @@ def run_training(
             log.write(result.history.to_dict("records"))
             folder.write_json(FACTS, facts)
             # The last file: the training is complete when it exists.
-            classes = list(splits.train.classes)
-            about = {"arch": job.arch, "classes": classes, "size": job.seen(splits.train), "epoch": result.epoch}
-            about |= {"wnids": list(splits.train.wnids)} if splits.train.wnids else {}
-            save_weights(model, folder / WEIGHTS, about)
+            about = {"arch": job.arch, "size": job.seen(splits.train), "epoch": result.epoch}
+            save_weights(model, folder / WEIGHTS, class_facts(splits.train) | about)
     if result.resumed:
         display.say(f"{result.resumed} of {job.settings.epochs} epochs were found done.")
     for warning in result.warnings:

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from ..errors import EscrimeError
-from ..evaluation.records import read_part
+from ..evaluation.records import read_part, write_part
 from ..evaluation.shared_copies import MEASURED, Grid, halves, slices_in, tuning_parts
 from ..evaluation.tuning import conclude
-from ..files import sweep, whole, write_whole
+from ..files import sweep, write_whole
 from ..training.processes import Processes
 from .assess import Assessment
 from .folder import RunFolder, about_images, provenance
@@ -100,8 +100,7 @@ def _measured(run: Assessment, choosing, grid: Grid) -> pd.DataFrame:
             step=lambda note: advance(note=note),
         )
         for index, frame in work:
-            with whole(path(index)) as temporary:
-                frame.to_parquet(temporary, index=False)
+            write_part(frame, path(index))
     return pd.concat([read_part(path(index), MEASURED).to_pandas() for index in range(total)], ignore_index=True)
 
 

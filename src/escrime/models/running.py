@@ -63,16 +63,21 @@ def no_trace(model: nn.Module, device: torch.device):
     only. An autocast of the caller's does not reach inside: its 8 bits would depend on the batch, and be no verdict.
     Errors: EscrimeError for a model made under torch.inference_mode(), whose parameters could not be set free again.
     """
-    plain = torch.autocast(device.type, enabled=False)
-    if not isinstance(model, nn.Module):
-        with generators_kept(), plain:
-            yield  # a plain callable has no state of its own that an attack could change
-        return
-    if not torch.is_inference_mode_enabled():
+    known = isinstance(model, nn.Module)  # a plain callable has no state of its own that an attack could change
+    if known and not torch.is_inference_mode_enabled():
         refuse_inference_tensors(model)
-    frozen = [p for p in model.parameters() if p.requires_grad]
+    plain = torch.autocast(device.type, enabled=False)
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), generators_kept(), modes_kept(model), buffers_kept(model), plain:
+    with torch.random.fork_rng(devices=devices), generators_kept(), plain:
+        with _frozen(model) if known else nullcontext():
+            yield
+
+
+@contextmanager
+def _frozen(model: nn.Module):
+    """The model in eval mode, its parameters frozen; afterwards modes, buffers and parameters are as they were."""
+    frozen = [p for p in model.parameters() if p.requires_grad]
+    with modes_kept(model), buffers_kept(model):
         try:
             model.eval()
             for parameter in frozen:

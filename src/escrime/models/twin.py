@@ -5,10 +5,10 @@ from torch import Tensor, nn
 
 from ..errors import EscrimeError
 from ..randomness import row_keys
+from .first_call import SAME
 from .prepare import prepare
 from .running import check_logits, full_precision, rounds
 
-WRONG = 1e-3  # of the largest logit: a gap that no order of arithmetic makes
 SAFETY = 10  # an answer stands on the copy when its logit margin is this many times the measured gap
 PROBE = 8  # answers compared before the gap counts as measured
 PRECISIONS = ("float32", "bfloat16")
@@ -68,7 +68,7 @@ class Twin:
         gaps = (logits - said).abs()
         gap = float(torch.where(gaps.isfinite(), gaps, 0).max())
         self.gap = max(self.gap, gap)
-        if self.stands(images.device) and gap > WRONG * float(logits.abs().max()):
+        if self.stands(images.device) and gap > SAME * float(logits.abs().max()):
             # It computes another function, whose gradients would mislead. What it has said so far the original says again.
             self.copy, self.wrong = self.model, True
         self.compared += len(images)

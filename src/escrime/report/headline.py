@@ -64,14 +64,13 @@ def headline(run: Run, model: str, eps: float | None) -> Headline:
     tiles = [Tile("clean images", [Number("undefended", clean)])] if clean else []
     tiles.append(Tile(f"{attack}, ε*\u00a0=\u00a0{eps_text(eps)}", [Number(f"undefended, {bare.threat}", attacked)]))
     if (worst := worst_of_all(run, model, eps)) is not None:
-        tiles.append(
-            Tile(f"worst case of all attacks, ε*\u00a0=\u00a0{eps_text(eps)}", [Number(f"undefended, {bare.threat}", worst)])
-        )
+        least = Number(f"undefended, {worst[0]}", worst[1])
+        tiles.append(Tile(f"worst case of all attacks, ε*\u00a0=\u00a0{eps_text(eps)}", [least]))
     worth = []
     for defense in dict.fromkeys(defense for defense, _ in run.defenses(model) if defense != "none"):
         numbers = [number(run, model, defense, threat, bare, eps) for threat in (TRANSFER, ADAPTIVE)]
         if worst is not None and (least := worst_of_all(run, model, eps, defense)) is not None:
-            numbers.append(Number("worst case of all attacks", least))
+            numbers.append(Number(f"worst case of all attacks ({least[0]})", least[1]))
         tiles.append(Tile(f"{defense_name(defense)} under {attack}, ε*\u00a0=\u00a0{eps_text(eps)}", numbers))
         worth.append((defense_name(defense), *(n.gain for n in numbers[:2])))
     before = f"from {percent(clean.value)} to {percent(attacked.value)}" if clean else f"to {percent(attacked.value)}"
@@ -82,9 +81,9 @@ def headline(run: Run, model: str, eps: float | None) -> Headline:
     return Headline(model, eps, f"{sentence}; {said}." if said else f"{sentence}.", tiles)
 
 
-def worst_of_all(run: Run, model: str, eps: float, defense: str = "none") -> Point | None:
-    """The model's accuracy in the worst case over all attacks up to `eps`, where there are several; with a defense, that of
-    the attacker who knows it, where there is one."""
+def worst_of_all(run: Run, model: str, eps: float, defense: str = "none") -> tuple[str, Point] | None:
+    """The threat level, and the model's accuracy there in the worst case over all attacks up to `eps`, where there are
+    several; with a defense, that of the attacker who knows it, where there is one."""
     rows = run.records
     rows = worst_case(rows[(rows["model"] == model) & (rows["defense"] == defense)])
     levels = UNDEFENDED if defense == "none" else (ADAPTIVE, TRANSFER)
@@ -93,7 +92,8 @@ def worst_of_all(run: Run, model: str, eps: float, defense: str = "none") -> Poi
     if rows["by"].nunique() < 2 or rows["attack"].nunique() > 1:
         return None
     sweep = one_sweep(model, defense, threat, WORST, rows).within(run.main_subset)
-    return sweep.at(min(sweep.eps, key=lambda known: abs(known - eps)))
+    point = sweep.at(eps)
+    return None if point is None else (threat, point)
 
 
 def first_sweep(run: Run, model: str) -> Sweep | None:

@@ -53,14 +53,14 @@ def one_table(attack: str, subset: str | None, measure: str, sweeps: list[Sweep]
         (defense_name(sweep.defense), sweep.threat, "–".join(str(n) for n in sorted({min(count), max(count)})))
         for sweep, count in zip(sweeps, counts, strict=True)
     ]
-    text = lambda eps: eps_text(eps) + (levels_text(eps) if norm == "linf" else f" in {norm}" if eps else "")  # noqa: E731
-    rows = [(text(eps), [sweep.at(eps, score) for sweep in sweeps]) for eps in grid]
+    rows = [(budget_text(eps, norm), [sweep.at(eps, score) for sweep in sweeps]) for eps in grid]
     return Table(attack, subset, measure, columns, rows)
 
 
-def levels_text(eps: float) -> str:
-    """The same ε in 8-bit levels, such as " (6.4/255)"."""
-    return f" ({eps * 255:.3g}/255)" if eps else ""
+def budget_text(eps: float, norm: str) -> str:
+    """ε, in l_inf in 8-bit levels too: "0.025 (6.38/255)"; else with its norm: "0.6 in l2"."""
+    unit = f" ({eps * 255:.3g}/255)" if norm == "linf" else f" in {norm}"
+    return eps_text(eps) + (unit if eps else "")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from torch import Tensor
 from ...data.content import overlap, pixel_digests
 from ...errors import EscrimeError, shortened
 from ...threat import check_images
+from ..images import check_set
 from .finding import Finding
 
 SHOWN = 10  # ids named in evidence
@@ -38,8 +39,7 @@ def data_findings(test, train=None) -> list[Finding]:
 def as_pixels(data, classes: tuple[str, ...] = ()) -> Pixels:
     """An ImageSet as it is; a pair rounded to 8 bits, its rows as ids, its classes at least `classes`."""
     if not isinstance(data, tuple | list):
-        if not all(hasattr(data, name) for name in ("images", "labels", "ids", "classes")):
-            raise EscrimeError(f"data is a {type(data).__name__}; give an ImageSet or a pair (images, labels).")
+        check_set(data, "images", "labels", "ids", "classes")
         return data
     if len(data) != 2:
         raise EscrimeError(f"data has {len(data)} parts; give an ImageSet or a pair (images, labels).")

@@ -92,7 +92,7 @@ def _verdict(rows: pd.DataFrame, clean: float, findings: list[Finding], subset: 
     alarms = [finding for finding in findings if finding.severity == "alarm"]
     # How far chance reaches is what the interval says.
     open_ones = [f for f in findings if f.severity == "warning" and not f.answered and f.id != "few-images"]
-    answered = [finding for finding in findings if finding.severity == "warning" and finding.answered]
+    answered = {finding.id for finding in findings if finding.severity == "warning" and finding.answered}
     examined = any(finding.id == "attack-strength" for finding in findings)
     who = first["model"] if first["defense"] == "none" else f"{first['model']} with {defense_name(first['defense'])}"
     norm = "" if first["norm"] == "linf" else f" in {first['norm']}"
@@ -114,12 +114,12 @@ def _verdict(rows: pd.DataFrame, clean: float, findings: list[Finding], subset: 
         end = f"; it may be lower: {', '.join(dict.fromkeys(finding.id for finding in open_ones))}."
     elif not examined:
         end = "; nobody has looked for a stronger attack."
-    elif answered and {finding.id for finding in answered} <= {"single-step-only", "targeted-disagrees"}:
-        targeted = any(finding.id == "targeted-disagrees" for finding in answered)
-        end = "; stronger attacks were tried on some of the images and found no more."
-        end = "; that is the worst case of the attacks that were asked for, the targeted one among them." if targeted else end
-    elif answered:
+    elif answered - {"single-step-only", "targeted-disagrees"}:
         end = "; the attacks that were asked for left more, and this is the stronger one's number."
+    elif "targeted-disagrees" in answered:
+        end = "; that is the worst case of the attacks that were asked for, the targeted one among them."
+    elif answered:
+        end = "; stronger attacks were tried on some of the images and found no more."
     else:
         end = ", and no check objects."
     names = ("model", "defense", "threat", "norm")
