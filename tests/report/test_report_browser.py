@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import axe_core_python
+import numpy as np
 import pytest
 
 from escrime.report import draw_report
@@ -52,6 +53,16 @@ def hidden(page, selector: str) -> bool:
 def curves(page) -> list[str]:
     """Defense and threat of every curve drawn."""
     return page.js("[...document.querySelectorAll('.chart .curve')].map(c => c.dataset.defense + ', ' + c.dataset.threat)")
+
+
+def test_a_chart_in_l2_speaks_of_l2(builder, browser, tmp_path):
+    built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.3: 0.7, 0.6: 0.5})
+    built.parts = [part | {"norm": np.full(20, "l2")} for part in built.parts]
+    folder = built.write(tmp_path / "run")
+    draw_report(folder)
+    browser.open(folder / "report.html")
+    assert re.search(r"at ε\* = 0\.[36] in l2", text(browser, ".chart .reading caption"))
+    assert "ε* (l2 distance, colors from 0 to 1)" in text(browser, PLOT) and "/255" not in text(browser, ".chart")
 
 
 def test_it_opens_without_a_complaint_or_a_request(page):

@@ -20,7 +20,7 @@ def chart(run: Run, model: str, eps: float | None = None) -> dict | None:
     """What one model's chart shows, opened at `eps`, ready for JSON; None where nothing was swept over at least two ε."""
     views = [view for subset in run.subsets for view in side_by_side(run, model, subset)]
     views += [view for attack in run.attacks(model) for subset in run.subsets for view in views_of(run, model, attack, subset)]
-    return {"model": model, "eps": eps, "axis": eps_axis(run.norm), "views": views} if views else None
+    return {"model": model, "eps": eps, "norm": run.norm, "axis": eps_axis(run.norm), "views": views} if views else None
 
 
 def side_by_side(run: Run, model: str, subset: str | None) -> list[dict]:

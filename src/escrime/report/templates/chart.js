@@ -238,7 +238,9 @@ class Chart {
   read() {
     const { top, bottom, height } = this.frame, x = this.x(this.eps);
     this.cursor.replaceChildren();
-    const table = make("table", {}, make("caption", {}, `${this.view.title} at ε* = ${epsText(this.eps)} (${(this.eps * 255).toPrecision(3).replace(/\.?0+$/, "")}/255)`));
+    const levels = (this.eps * 255).toPrecision(3).replace(/\.?0+$/, "");
+    const unit = this.data.norm === "linf" ? ` (${levels}/255)` : ` in ${this.data.norm}`;
+    const table = make("table", {}, make("caption", {}, `${this.view.title} at ε* = ${epsText(this.eps)}${unit}`));
     const head = ["", this.view.measure.replace("% ", ""), "95% interval", "n"].map(text => make("th", { scope: "col" }, text));
     const rows = make("tbody");
     table.append(make("thead", {}, make("tr", {}, ...head)), rows);
