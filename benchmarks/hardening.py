@@ -15,6 +15,12 @@ From scratch, on crops of larger images, with the whole curve under FGSM (adapti
         --recipes clean,fgsm-mixed --clean-objective cutmix --clean-epochs 80 --clean-set learning_rate=0.05 \\
         --set batch_size=64 --set augment=flip+resized-crop --curve 0,.025,.05,.075,.1 --device cuda --folder runs/scratch
 
+A network that starts from weights of an earlier folder and learns from another network's answers, judged on larger images:
+
+    python -m benchmarks.hardening --data imagenette --images DIR --size 128 --train-size 160 --test-size 160 \\
+        --arch wide_resnet50_2 --start runs/scratch/clean.safetensors --teacher mobilenet_v2@runs/small/clean.safetensors \\
+        --eps .025 --recipes clean,trades --set augment=flip+resized-crop --device cuda --folder runs/taught
+
 The folder keeps the weights and what was measured of each recipe: run again to continue, or to judge weights put there.
 """
 
@@ -30,6 +36,7 @@ import torch
 
 import escrime
 from escrime.data import IMAGENET_INDICES, load
+from escrime.experiment.teaching import load_teacher
 from escrime.experiment.training import parse_settings
 from escrime.files import write_whole
 from escrime.models import load_weights, save_weights
@@ -48,8 +55,11 @@ def main() -> None:
     options.add_argument("--images", help="Imagenette's folder")
     options.add_argument("--size", type=int)
     options.add_argument("--train-size", type=int, help="larger training images, for crops of --size or of --set crop_size")
+    options.add_argument("--test-size", type=int, help="judge images of this size instead of --size")
     options.add_argument("--arch", required=True)
     options.add_argument("--weights", help="pre-trained on ImageNet, inputs normalized with mean = std = 0.5")
+    options.add_argument("--start", type=Path, help="weights that the clean network starts from, of this architecture")
+    options.add_argument("--teacher", help="a model, such as ARCH@FILE, whose answers all of them learn from")
     options.add_argument("--eps", type=epsilon, required=True)
     options.add_argument("--recipes", default=RECIPES)
     options.add_argument("--epochs", type=int, default=10)
@@ -69,7 +79,7 @@ def main() -> None:
     options.add_argument("--out", type=Path, help="all of it as JSON: conditions, accuracies, and every epoch's log")
     options = options.parse_args()
     splits = load(options.data, size=options.size, train_size=options.train_size, folder=options.images)
-    test = splits.test
+    test = splits.test if options.test_size is None else load(options.data, size=options.test_size, folder=options.images).test
     if options.subset:
         test = test.select([row for row, inside in enumerate(test.subsets[options.subset]) if inside])
     whole, test = test, test.limit(options.limit, 0) if options.limit else test
@@ -104,6 +114,8 @@ def hardened(name: str, train, options):
         return load_weights(model, path).to(options.device)
     if name != "clean":
         load_weights(model, options.folder / "clean.safetensors")
+    elif options.start:
+        load_weights(model, options.start)
     extra = {"steps": options.steps} if name in ("pgd", "trades") else {}
     extra |= {"eps": options.eps} | parse_settings(options.goal)
     clean = {"name": options.clean_objective} | parse_settings(options.clean_goal)
@@ -114,8 +126,9 @@ def hardened(name: str, train, options):
         chosen["crop_size"] = options.size
     own = parse_settings(options.clean_set) if name == "clean" else {}
     settings = TrainSettings(**chosen | parse_settings(options.set) | own)
-    begin = time.monotonic()
-    result = fit(model, train, goal, settings=settings, device=options.device, checkpoint=options.folder / f"{name}-state")
+    teacher = load_teacher(options.teacher, train, options.size) if options.teacher else None
+    begin, state = time.monotonic(), options.folder / f"{name}-state"
+    result = fit(model, train, goal, settings=settings, device=options.device, checkpoint=state, teacher=teacher)
     result.history.to_csv(options.folder / f"{name}.csv", index=False)
     print(f"{name}: {time.monotonic() - begin:.0f} s of training", *result.warnings, file=sys.stderr, flush=True)
     save_weights(model, path, {"arch": options.arch, "objective": name})
@@ -172,9 +185,23 @@ def as_json(table: dict, options) -> str:
         if log.exists():
             rows = pd.read_csv(log).astype(object)
             histories[name] = rows.where(rows.notna(), None).to_dict("records")
-    told = ("data", "arch", "size", "train_size", "eps", "epochs", "clean_epochs", "clean_objective", "learning_rate", "set")
+    told = (
+        "data",
+        "arch",
+        "size",
+        "train_size",
+        "test_size",
+        "start",
+        "teacher",
+        "eps",
+        "epochs",
+        "clean_epochs",
+        "clean_objective",
+        "learning_rate",
+        "set",
+    )
     told += ("clean_set", "clean_goal", "goal", "steps", "subset", "limit")
-    settings = {name: getattr(options, name) for name in told}
+    settings = {name: str(value) if isinstance(value := getattr(options, name), Path) else value for name in told}
     command = "python -m benchmarks.hardening " + shlex.join(sys.argv[1:])
     content = {
         "command": command,

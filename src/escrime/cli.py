@@ -158,6 +158,10 @@ def train(
     head: Annotated[
         str, typer.Option(help="The output layer of pre-trained weights: 'new', or 'slice' of its classes.")
     ] = "new",
+    teacher: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Learn from its answers too: ARCH@FILE, torchvision:NAME, ..."),
+    ] = None,
     seed: Seed = 0,
     device: Device = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/ARCH-DATA-OBJECTIVE.")] = None,
@@ -176,7 +180,7 @@ def train(
     said = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size}
     chosen = parse_settings(set_ or [], said | {"crop_size": size if train_size else None})
     aim = parse_settings(goal or [], {"name": objective, "eps": eps})
-    job = Job(arch, data, aim, TrainSettings(**chosen), folder, size, train_size, weights, head, seed=seed)
+    job = Job(arch, data, aim, TrainSettings(**chosen), folder, size, train_size, weights, head, seed=seed, teacher=teacher)
     out = out or Path("runs") / f"{arch}-{data}-{objective}"
     with processes(device) as here:
         run_training(job, out, device=here, command=_command(), tensorboard=tensorboard)

@@ -20,6 +20,7 @@ from escrime.cli import app
 from escrime.errors import EscrimeError
 from escrime.experiment.folder import RunFolder
 from escrime.experiment.progress import Display
+from escrime.experiment.teaching import load_teacher
 from escrime.experiment.training import Job, Log, parse_settings, run_training
 from escrime.models import build, load_weights, save_weights
 from escrime.training import TrainSettings
@@ -261,3 +262,28 @@ def test_metrics_that_someone_has_edited_come_back(trained, tmp_path):
     (folder / "metrics.csv").write_text("epoch;loss\n1;0,3\n")
     Log(Display(quiet=True), RunFolder(folder), 3).add({"epoch": 2, "loss": 0.5})
     assert (folder / "metrics.csv").read_text() == "epoch,loss\n2,0.5\n"
+
+
+def test_a_teacher_is_any_network_that_knows_the_classes(trained, tmp_path):
+    """One of ten classes as it is; of one with more, the classes of the images, found by name."""
+    words = command(tmp_path / "out", 1, "--teacher", f"lenet@{trained / 'weights.safetensors'}", "--set", "temperature=3")
+    assert CliRunner().invoke(app, words).exit_code == 0
+    facts = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert facts["teacher"].startswith("lenet@") and facts["settings"]["temperature"] == 3
+    images = escrime.data.load("digits").train
+    names = ["sheep", *reversed(images.classes)]
+    larger = build("lenet", 11, seed=3)
+    save_weights(larger, tmp_path / "larger.safetensors", {"classes": names})
+    found = load_teacher(f"lenet@{tmp_path / 'larger.safetensors'}", images, 8)
+    pixels = images.batch(slice(0, 5))[0]
+    assert torch.equal(found(pixels), larger(pixels)[:, 1:].flip(1))
+
+
+def test_a_teacher_that_does_not_know_the_classes_is_refused(trained, tmp_path):
+    save_weights(build("lenet", 3, seed=0), tmp_path / "three.safetensors")
+    images = escrime.data.load("digits").train
+    with pytest.raises(EscrimeError, match="teacher lenet@.* has 3 classes without names, the images have 10"):
+        load_teacher(f"lenet@{tmp_path / 'three.safetensors'}", images, 8)
+    (tmp_path / "box.py").write_text("def load():\n    return lambda images: images.reshape(len(images), -1)[:, :10]\n")
+    with pytest.raises(EscrimeError, match="teacher .*box.py:load gives away scores only; give a network"):
+        load_teacher(f"{tmp_path / 'box.py'}:load", images, 8)

@@ -6,7 +6,7 @@
 """
 
 from .cache import cache_folder
-from .classes import labels_for
+from .classes import class_places, labels_for
 from .content import overlap
 from .decode import UnreadableImage, read_image
 from .imagenette import IMAGENET_INDICES, WNIDS
@@ -22,6 +22,7 @@ __all__ = [
     "WNIDS",
     "cache_folder",
     "floats",
+    "class_places",
     "labels_for",
     "load",
     "load_to_judge",

@@ -14,7 +14,17 @@ SHOWN = 5  # names of a list in a message
 
 
 def labels_for(data: ImageSet, count: int, names: Sequence[str] | None, wnids: Sequence[str] | None, model: str) -> ImageSet:
-    """`data` with its labels as indices into the `count` classes of a model, and the model's class names.
+    """`data` with its labels as indices into the `count` classes of a model (see `class_places`), and its class names."""
+    index = class_places(data, count, names, wnids, model)
+    wnids = wnids or _as_wnids(names)
+    titles = tuple(names) if names else tuple(data.classes) if count == len(data.classes) else None
+    titles = titles or tuple(wnids or map(str, range(count)))
+    labels = np.array(index, dtype=np.int64)[data.labels]
+    return replace(data, labels=labels, classes=titles, wnids=tuple(wnids) if wnids else None, fingerprint=data.fingerprint)
+
+
+def class_places(data: ImageSet, count: int, names: Sequence[str] | None, wnids: Sequence[str] | None, model: str) -> list[int]:
+    """Which of the `count` classes of a model each class of `data` is.
 
     Classes are matched by WordNet id where the folders are named so and the model's are known, else by name, as
     `places_of` does. A model that names no classes must have as many as the images, and is taken to count them in their
@@ -24,23 +34,22 @@ def labels_for(data: ImageSet, count: int, names: Sequence[str] | None, wnids: S
     """
     check_names(names, count, model)
     check_names(wnids, count, model)
-    if names and not wnids and all(re.fullmatch(r"n\d{8}", name) for name in names):
-        wnids = names  # as torchvision's ImageFolder names the classes of such folders
+    wnids = wnids or _as_wnids(names)
     if data.wnids and wnids:
-        index = _looked_up(data.wnids, places_of(wnids), data, wnids, model)
-    elif names:
-        index = _looked_up(data.classes, places_of(names), data, names, model)
-    elif count == len(data.classes):
-        index = list(range(count))
-    else:
-        raise EscrimeError(
-            f"{model} has {count} classes without names, the images have {len(data.classes)} "
-            f"({shortened(data.classes, SHOWN)}); give the model's class names, or images of exactly its classes."
-        )
-    titles = tuple(names) if names else tuple(data.classes) if count == len(data.classes) else None
-    titles = titles or tuple(wnids or map(str, range(count)))
-    labels = np.array(index, dtype=np.int64)[data.labels]
-    return replace(data, labels=labels, classes=titles, wnids=tuple(wnids) if wnids else None, fingerprint=data.fingerprint)
+        return _looked_up(data.wnids, places_of(wnids), data, wnids, model)
+    if names:
+        return _looked_up(data.classes, places_of(names), data, names, model)
+    if count == len(data.classes):
+        return list(range(count))
+    raise EscrimeError(
+        f"{model} has {count} classes without names, the images have {len(data.classes)} "
+        f"({shortened(data.classes, SHOWN)}); give the model's class names, or images of exactly its classes."
+    )
+
+
+def _as_wnids(names: Sequence[str] | None) -> Sequence[str] | None:
+    """Names that are WordNet ids, as torchvision's ImageFolder names the classes of such folders."""
+    return names if names and all(re.fullmatch(r"n\d{8}", name) for name in names) else None
 
 
 def class_facts(data: ImageSet) -> dict:

@@ -23,6 +23,7 @@ from ..training.processes import Processes
 from .folder import RunFolder, hardware
 from .progress import Display
 from .rates import readable
+from .teaching import load_teacher
 
 WEIGHTS, METRICS, FACTS = "weights.safetensors", "metrics.csv", "training.json"
 COLUMNS = {  # heading → column of the history, how it is written
@@ -55,6 +56,7 @@ class Job:
     mean: float | None = None
     std: float | None = None
     seed: int = 0
+    teacher: str | None = None
 
     def seen(self, dataset) -> int:
         """Side in pixels of the images the network learns from."""
@@ -78,6 +80,7 @@ class Job:
             "weights_of_epoch": result.epoch,
             "warnings": result.warnings,
             "weights": self.weights,
+            "teacher": self.teacher,
             "seed": self.seed,
             "escrime": __version__,
             "torch": torch.__version__,
@@ -122,6 +125,7 @@ def run_training(
         mean=job.mean,
         std=job.std,
     ).to(device)
+    teacher = None if job.teacher is None else load_teacher(job.teacher, splits.train, job.seen(splits.train))
     if team.count > 1:
         display.say(f"{team.count} processes share every batch of {job.settings.batch_size} images.")
     with folder.lock() if team.first else nullcontext():
@@ -144,6 +148,7 @@ def run_training(
                 on_epoch=log.add if team.first else None,
                 evaluate_on=splits.test if len(splits.test) else None,
                 same_start=True,
+                teacher=teacher,
             )
         if not team.first:
             return folder.path

@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import EscrimeError
 from ..models import logits_and_auxiliary
 from .draws import Draws, image_keys
+from .teacher import Teacher
 
 AUXILIARY_WEIGHT = 0.3  # of each auxiliary classifier (Szegedy et al., 2015, section 5)
 
@@ -44,7 +46,9 @@ class Context:
     """One batch of one epoch.
 
     rows: positions of the batch's images in the training set, (N,); draws: the epoch's random numbers;
-    classes: K; label_smoothing: of the loss; tally: what the epoch counts.
+    classes: K; label_smoothing: of the loss; tally: what the epoch counts. teacher: whose answers for `images` (N, C, H, W)
+    the loss compares with; an objective that shows the network other images than those it was given, such as mixtures, puts
+    them there.
     """
 
     rows: np.ndarray
@@ -52,6 +56,8 @@ class Context:
     classes: int
     label_smoothing: float = 0.0
     tally: Tally = field(default_factory=Tally)
+    teacher: Teacher | None = None
+    images: Tensor | None = None
 
     @classmethod
     def of(cls, ids: Sequence[str], *, classes: int, seed: int = 0, epoch: int = 0, label_smoothing: float = 0.0):
@@ -87,8 +93,27 @@ class Context:
         return logits, list(auxiliary)
 
     def cross_entropy(self, logits: Tensor, auxiliary: Sequence[Tensor], labels: Tensor) -> Tensor:
-        """J(logits) + 0.3 Σ J(auxiliary logits), each a mean over images, with the run's label smoothing."""
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        """J(logits) + 0.3 Σ J(auxiliary logits), each a mean over images, with the run's label smoothing; J compares with
+        the teacher's answers too where there is one (see teacher.py).
+
+        With a teacher, logits (N, K) or (k·N, K): those of the batch's N images in order, k times over.
+        """
+        taught = self._taught(len(logits)) if self.teacher is not None else None
+        loss = self._term(logits, labels, taught)
         for head in auxiliary:
-            loss = loss + AUXILIARY_WEIGHT * F.cross_entropy(head, labels, label_smoothing=self.label_smoothing)
+            loss = loss + AUXILIARY_WEIGHT * self._term(head, labels, taught)
         return loss
+
+    def _term(self, logits: Tensor, labels: Tensor, taught: Tensor | None) -> Tensor:
+        own = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        return own if taught is None else self.teacher.loss(taught, logits, own)
+
+    def _taught(self, count: int) -> Tensor:
+        """The teacher's logits for `count` answers."""
+        times, rest = divmod(count, len(self.images))
+        if rest:
+            raise EscrimeError(
+                f"with a teacher, the objective's loss is over all {len(self.images)} images of the batch, or over all of "
+                f"them several times; this one's is over {count} answers."
+            )
+        return self.teacher.logits(self.images).repeat(times, 1)

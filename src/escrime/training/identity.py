@@ -8,17 +8,18 @@ import torch
 from torch import nn
 
 from .holdout import probed_eps
-from .settings import TrainSettings
+from .settings import OF_TEACHERS, TrainSettings
 
 
-def identity(model: nn.Module, data, objective, settings: TrainSettings, seed: int) -> dict:
+def identity(model: nn.Module, data, objective, settings: TrainSettings, seed: int, teacher: nn.Module | None = None) -> dict:
     """What makes two runs the same run, as a flat dict of JSON values.
 
     Which weights are kept and whether an alarm stops the run are not part of it: they change no epoch.
     """
     fields = objective.as_dict() if hasattr(objective, "as_dict") else _described(objective)
     values = settings.as_dict()
-    for name in ("on_overfitting", "keep", *(["probe_images"] if probed_eps(objective, settings) is None else [])):
+    unused = ["probe_images"] if probed_eps(objective, settings) is None else []
+    for name in ("on_overfitting", "keep", *unused, *(OF_TEACHERS if teacher is None else ())):
         del values[name]
     shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
@@ -29,6 +30,7 @@ def identity(model: nn.Module, data, objective, settings: TrainSettings, seed: i
         "objective": fields.pop("name"),
         **{f"objective.{key}": value for key, value in fields.items()},
         **values,
+        **({} if teacher is None else {"teacher": weights_digest(teacher)}),
         "seed": seed,
         "architecture": _hash(shapes + layers),
         "trained_parameters": f"{len(trained)}, {_hash(trained)}",

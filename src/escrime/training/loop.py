@@ -34,7 +34,8 @@ from .processes import Processes
 from .schedule import learning_rate
 from .session import own_generators, pick_device, seed_dropout, session, training_mode
 from .settings import TrainSettings
-from .setup import check, check_loss, count_classes, explained, last_good, make_optimizer, memory_format, statistics
+from .setup import check, check_loss, count_classes, explained, last_good, make_optimizer, memory_format, statistics, unused
+from .teacher import Teacher
 from .watch import LossWatch, finite_names
 
 COLUMNS = ("epoch", "loss", "accuracy", "adversarial_accuracy", "learning_rate", "seconds", "images_per_second")
@@ -56,7 +57,7 @@ class FitResult:
     epoch: whose weights the model holds, from 1.
     best_epoch: the epoch (from 1) of the highest probed PGD accuracy; None without a probe.
     best_weights: its weights (with EMA the averaged ones) by their names in the model's state_dict, on the CPU.
-    warnings: sentences about catastrophic and robust overfitting; see alarms.py.
+    warnings: sentences about settings without effect, and catastrophic and robust overfitting; see alarms.py.
     """
 
     model: nn.Module
@@ -84,6 +85,7 @@ def fit(
     evaluate_on=None,
     evaluate_eps: float | str | None = None,
     same_start: bool = False,
+    teacher: nn.Module | None = None,
 ) -> FitResult:
     """Train `model` in place on `data` (an ImageSet) to minimize `objective`.
 
@@ -96,7 +98,9 @@ def fit(
     evaluate_on: an ImageSet on which clean and FGSM accuracy (at `evaluate_eps`, default the objective's ε, else 8/255) are
     measured after each epoch. With `probe_images` in the settings, an objective with an ε holds back images and watches for
     overfitting on them: see TrainSettings and FitResult. same_start: refuse a checkpoint that started from other weights
-    than the model's; else its weights are used, with a warning.
+    than the model's; else its weights are used, with a warning. teacher: a network with the same classes whose answers for
+    the training images the objective compares with beside their labels; see `teacher_weight` and `temperature` of
+    TrainSettings. It is copied, and stays as it was.
 
     Where torch.distributed is set up, as under torchrun, the processes share every batch: `batch_size` is that of all of
     them together (see processes.py). The first one probes, evaluates and writes; every one returns the same weights, but
@@ -131,6 +135,9 @@ def fit(
         classes = count_classes(model, feed)
         if probe is not None:
             count_classes(model, probe)
+        guide = None
+        if teacher is not None:
+            guide = Teacher(teacher, feed.first(2), classes, settings.teacher_weight, settings.temperature)
         team.same_weights(model)
         kernels = Kernels(model).installed if layout == torch.channels_last and device.type == "cpu" else ExitStack
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -139,7 +146,7 @@ def fit(
         averaged = average.in_place if average is not None else ExitStack  # the model holds what would be returned
         saved, finite = None, finite_names(model)
         if folder is not None:
-            run = identity(model, data, objective, settings, seed)
+            run = identity(model, data, objective, settings, seed, teacher)
             tested_on = "" if evaluate_on is None else f"{evaluate_on.fingerprint} at {probe_eps}"
             saved = Checkpoint(folder / LAST, run, weights_digest(model), same_start, tested_on)
         resumed, history = saved.load(model, optimizer, average) if saved else (0, [])
@@ -162,12 +169,13 @@ def fit(
                 done = epoch * steps + index
                 rate = learning_rate(settings, done, settings.epochs * steps)
                 pixels, labels = feed.pixels(rows)
-                context = Context(rows, draws, classes, settings.label_smoothing, tally)
                 pixels = augment(pixels, partial(draws.fractions, rows=rows), settings)
+                images = feed.floats(pixels)
+                context = Context(rows, draws, classes, settings.label_smoothing, tally, guide, images)
                 optimizer.zero_grad(set_to_none=True)
                 with explained(settings, good), kernels():  # backward too: checkpointed parts of a model run again there
                     with torch.autocast(device.type, torch.bfloat16, settings.precision == "bfloat16", cache_enabled=False):
-                        loss = objective(model, feed.floats(pixels), labels, context)
+                        loss = objective(model, images, labels, context)
                     check_loss(loss, objective)
                     (loss if weight == 1 else loss * weight).backward()
                 team.average_gradients(parameters)
@@ -215,8 +223,10 @@ def fit(
         elif average is not None:
             average.swap()
     path, table = saved.path if saved else None, pd.DataFrame([dict.fromkeys(COLUMNS, math.nan) | record for record in history])
+    ignored = unused(settings, monitor is not None, teacher is not None)
     if monitor is None:
-        ignored = ['keep = "best" had no effect: an objective without ε is not probed; these are the last weights.']
-        return FitResult(model, table, resumed, path, epoch, warnings=ignored if settings.keep == "best" else [])
+        return FitResult(model, table, resumed, path, epoch, warnings=ignored)
     best_epoch = team.told(monitor.best.epoch) or None
-    return FitResult(model, table, resumed, path, epoch, best_epoch, monitor.best.weights or None, monitor.sentences(history))
+    return FitResult(
+        model, table, resumed, path, epoch, best_epoch, monitor.best.weights or None, ignored + monitor.sentences(history)
+    )

@@ -28,6 +28,7 @@ KEEP = {
     "last": "the weights of the last epoch",
     "best": "those of the epoch with the highest probed PGD accuracy",
 }
+OF_TEACHERS = ("teacher_weight", "temperature")  # settings that do nothing without one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ class TrainSettings(Checked):
         pre-trained networks whose BatchNorm has been folded or whose new data are few.
     channels_last: lay images and weights out as NHWC in memory, which convolutions run faster on, where the model runs so.
     precision: "float32" or "bfloat16" (see PRECISIONS).
+    teacher_weight, temperature: of a teacher's answers in the loss, where `fit` is given one (see teacher.py).
     probe_images: how many training images an objective with an ε holds back (drawn by seed, each class in proportion) to
         measure clean, FGSM and PGD-10 accuracy at ε on after each epoch; 0: off. An objective without ε holds back none.
         The alarms of alarms.py need some 100 or more to tell a fall from chance.
@@ -80,17 +82,20 @@ class TrainSettings(Checked):
     freeze_batchnorm: bool = False
     channels_last: bool = True
     precision: str = "float32"
+    teacher_weight: float = 0.5
+    temperature: float = 2.0
     probe_images: int = 0
     on_overfitting: str = "stop"
     keep: str = "last"
 
     def __post_init__(self):
         self._put(check_count, "epochs", "batch_size")
-        self._put(check_number, "learning_rate", "decay", above=0)
+        self._put(check_number, "learning_rate", "decay", "temperature", above=0)
         self._put(check_number, "weight_decay")
         self._put(check_number, "momentum", "label_smoothing", high=0.9999)
         self._put(check_number, "crop_padding", high=0.5)
         self._put(check_number, "crop_area", above=0, high=1)
+        self._put(check_number, "teacher_weight", high=1)
         if self.ema is not None:
             self._put(check_number, "ema", high=0.999999)
         if self.clip_gradient is not None:

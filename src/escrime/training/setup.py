@@ -15,7 +15,7 @@ from .averaging import Average
 from .checkpoint import Checkpoint
 from .feed import Feed
 from .session import own_generators
-from .settings import TrainSettings
+from .settings import OF_TEACHERS, TrainSettings
 
 
 def check(model, objective, settings) -> None:
@@ -118,3 +118,15 @@ def last_good(saved: Checkpoint | None) -> str:
     if not saved.epochs:
         return "there is no checkpoint yet"
     return f"the last good checkpoint is {saved.path} after epoch {saved.epochs}"
+
+
+def unused(settings: TrainSettings, probed: bool, taught: bool) -> list[str]:
+    """A sentence for each setting that was asked for and had no effect."""
+    found = []
+    if settings.keep == "best" and not probed:
+        found.append('keep = "best" had no effect: an objective without ε is not probed; these are the last weights.')
+    if not taught:
+        values = {name: getattr(settings, name) for name in OF_TEACHERS}
+        chosen = {name: value for name, value in values.items() if value != getattr(TrainSettings, name)}
+        found += [f"{name} = {value:g} had no effect: there is no teacher." for name, value in chosen.items()]
+    return found
