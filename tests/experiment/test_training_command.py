@@ -159,6 +159,14 @@ def test_settings_are_read_from_the_command_line():
         "milestones": [0.5],
         "channels_last": False,
     }
+    assert parse_settings(["a=.05", "b=-.5e-1", "c=1.", "d=1.5.2", "e=.", "f=nine"]) == {
+        "a": 0.05,
+        "b": -0.05,
+        "c": 1.0,
+        "d": "1.5.2",
+        "e": ".",
+        "f": "nine",
+    }
     with pytest.raises(EscrimeError, match="NAME=VALUE"):
         parse_settings(["ema"], {})
     with pytest.raises(EscrimeError, match="'epochs=4' says anew what is epochs = 3 already"):

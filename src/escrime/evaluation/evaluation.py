@@ -154,7 +154,8 @@ def probe(
     inputs += certificate_findings(model, first.pixels)
     examined = examination(ground, approaches, records, effort, seed)
     about = dict(zip(("model", "defense", "threat"), ground.case.name))
-    return [finding.of(**about) for finding in [*inputs, *examined.findings]], examined.stages
+    found = [finding.of(**about) for finding in inputs]
+    return found + [finding.of(**about, norm=ground.norm) for finding in examined.findings], examined.stages
 
 
 def _device_of(cases) -> torch.device:

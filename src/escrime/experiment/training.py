@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack, nullcontext
@@ -256,7 +257,7 @@ def _cell(value, form: str) -> str:
 
 def parse_settings(pairs: list[str], said: dict[str, Any] | None = None) -> dict[str, Any]:
     """{"ema": 0.999, …} from ["ema=0.999", …], beside what options of their own have `said` (None: nothing); values are JSON
-    where they can be, text otherwise."""
+    or numbers such as .05 where they can be, text otherwise."""
     settings = {name: value for name, value in (said or {}).items() if value is not None}
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -268,5 +269,5 @@ def parse_settings(pairs: list[str], said: dict[str, Any] | None = None) -> dict
         try:
             settings[name] = json.loads(value)
         except ValueError:
-            settings[name] = value
+            settings[name] = float(value) if re.fullmatch(r"[+-]?(\d+\.|\.\d+)([eE][+-]?\d+)?", value.strip()) else value
     return settings

@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from escrime.evaluation.checks import Finding, in_order
 from escrime.evaluation.checks.counting import images_for
 from escrime.evaluation.checks.curves import kind_of
 from escrime.evaluation.checks.records import record_findings
+from escrime.evaluation.checks.verdict import verdicts
 from escrime.evaluation.records import frame, worst_case
 
 
@@ -200,6 +202,34 @@ def test_a_stronger_attack_that_takes_all_answers_it():
     parts = attacked("PGD", {0.5: 0.9}), attacked("stronger", {0.5: 0.0})
     assert found(*parts)["no-full-success"].severity == "alarm" and found(*parts)["no-full-success"].answered
     assert not found(parts[0], attacked("stronger", {0.5: 0.8}))["no-full-success"].answered
+
+
+# ---- Two norms ----
+
+
+def test_what_is_found_in_one_norm_is_not_of_the_other():
+    """In l2 many steps and an examination; in linf a single step, of which nobody has said more."""
+    parts = attacked("FGSM", FALL), attacked("PGD", FALL_MORE, norm="l2")
+    records = pd.concat(parts, ignore_index=True)
+    looked = Finding("attack-strength", "passed", "looked").of("net", "none", "white-box", "l2")
+    findings = in_order([looked, *record_findings(records)])
+    single = next(finding for finding in findings if finding.id == "single-step-only")
+    assert (single.norm, single.severity, single.answered) == ("linf", "warning", False)
+    believed = {verdict.norm: verdict.believe for verdict in verdicts(records, findings)}
+    assert believed == {"linf": False, "l2": True}
+
+
+def test_a_check_speaks_once_for_each_norm():
+    rises = {0.1: 0.3, 0.2: 0.8}
+    records = pd.concat([attacked("PGD", rises), attacked("PGD", rises, norm="l2")], ignore_index=True)
+    risen = [finding for finding in in_order(record_findings(records)) if finding.id == "accuracy-rises"]
+    assert sorted(finding.norm for finding in risen) == ["l2", "linf"]
+
+
+def test_a_defense_known_in_one_norm_is_not_known_in_the_other():
+    ignored = attacked("FGSM", FALL, defense="ppa", threat="transfer")
+    knows = attacked("FGSM", FALL, defense="ppa", threat="adaptive", norm="l2")
+    assert found(ignored, knows)["only-transfer"].severity == "warning"
 
 
 # ---- Two levels of knowledge ----

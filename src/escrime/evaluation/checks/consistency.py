@@ -22,7 +22,7 @@ def iterated_weaker(curves: list[Curve]) -> list[Finding]:
     """Many steps include the single one. Not under transfer, where single steps often carry over better."""
     tried = []
     for own in by_case([curve for curve in curves if curve.known and not curve.targeted]):
-        for many, one in ((a, b) for a in own for b in own if a.iterated and b.kind == "single" and a.norm == b.norm):
+        for many, one in ((a, b) for a in own for b in own if a.iterated and b.kind == "single"):
             tried += [(many, one, eps, *gap(many.at[eps], one.at[eps])) for eps in many.at if eps in one.at]
     if not tried:
         return []
@@ -142,7 +142,7 @@ def overfitting(curves: list[Curve]) -> list[Finding]:
     """A network that one step barely hurts and many steps break has learned to resist the single step."""
     tried = []
     for own in by_case([c for c in curves if c.known and not c.targeted]):
-        for one, many in ((a, b) for a in own for b in own if a.kind == "single" and b.iterated and a.norm == b.norm):
+        for one, many in ((a, b) for a in own for b in own if a.kind == "single" and b.iterated):
             for eps in (eps for eps in one.at if eps in many.at):
                 images = one.at[eps].index.intersection(many.at[eps].index)
                 a, b = one.at[eps].loc[images], many.at[eps].loc[images]
@@ -173,15 +173,14 @@ def targeted_disagrees(curves: list[Curve]) -> list[Finding]:
     """An image that an attack towards one class gets misclassified is one that an untargeted attack missed."""
     tried = []
     for own in by_case([c for c in curves if c.known]):
-        for norm in dict.fromkeys(c.norm for c in own):
-            untargeted = [c for c in own if c.iterated and c.norm == norm]
-            for aimed in (c for c in own if c.targeted and c.norm == norm):
-                for eps, rows in aimed.at.items():
-                    others = [c.at[eps]["correct"] for c in untargeted if eps in c.at]
-                    if others:
-                        left = pd.concat(others, axis=1).min(axis=1).reindex(rows.index).dropna()
-                        found = rows.loc[left.index, "correct"]
-                        tried.append((aimed, eps, [str(i) for i in left.index[(left >= 0.5) & (found < 0.5)]], len(left)))
+        untargeted = [c for c in own if c.iterated]
+        for aimed in (c for c in own if c.targeted):
+            for eps, rows in aimed.at.items():
+                others = [c.at[eps]["correct"] for c in untargeted if eps in c.at]
+                if others:
+                    left = pd.concat(others, axis=1).min(axis=1).reindex(rows.index).dropna()
+                    found = rows.loc[left.index, "correct"]
+                    tried.append((aimed, eps, [str(i) for i in left.index[(left >= 0.5) & (found < 0.5)]], len(left)))
     fired = [row for row in tried if len(row[2]) >= max(FEWEST, NOTABLE * row[3])]
 
     def say(rows) -> Finding:

@@ -44,7 +44,7 @@ def only_transfer(curves: list[Curve]) -> list[Finding]:
     ignored = [c for c in curves if c.threat == "transfer"]
 
     def covered(curve: Curve) -> bool:
-        known = [c for c in curves if (c.model, c.defense, c.threat) == (curve.model, curve.defense, "adaptive")]
+        known = [c for c in curves if c.case == (curve.model, curve.defense, "adaptive", curve.norm)]
         return any(c.attack == curve.attack or (c.kind in ("iterated", "scores") and not c.targeted) for c in known)
 
     def say(rows) -> Finding:

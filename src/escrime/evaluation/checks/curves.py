@@ -41,12 +41,12 @@ class Curve:
     at: dict[float, pd.DataFrame]
 
     @property
-    def case(self) -> tuple[str, str, str]:
-        return self.model, self.defense, self.threat
+    def case(self) -> tuple[str, str, str, str]:
+        return self.model, self.defense, self.threat, self.norm
 
     @property
     def about(self) -> dict[str, str]:
-        return dict(zip(("model", "defense", "threat"), self.case))
+        return dict(zip(("model", "defense", "threat", "norm"), self.case))
 
     @property
     def kind(self) -> str:
@@ -82,7 +82,7 @@ def read_curves(records: pd.DataFrame) -> list[Curve]:
 
 
 def by_case(curves: list[Curve]) -> Iterator[list[Curve]]:
-    """The curves of each (model, defense, threat)."""
+    """The curves of each (model, defense, threat, norm)."""
     order = sorted(curves, key=lambda curve: curve.case)
     return (list(group) for _, group in groupby(order, key=lambda curve: curve.case))
 

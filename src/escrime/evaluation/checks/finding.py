@@ -14,7 +14,7 @@ SEVERITIES = {
 @dataclass(frozen=True)
 class Finding:
     """id: of the check. severity: of SEVERITIES. message: one line. evidence: the numbers behind it, plain JSON values.
-    remedy: what to do about it, "" where nothing is needed. model, defense, threat: whom it is about, "" for everyone.
+    remedy: what to do about it, "" where nothing is needed. model, defense, threat, norm: what it is about, "" for all of them.
     answered: a stronger attack has been run because of it, and its number stands."""
 
     id: str
@@ -26,19 +26,20 @@ class Finding:
     defense: str = ""
     threat: str = ""
     answered: bool = False
+    norm: str = ""
 
     def __post_init__(self):
         if self.severity not in SEVERITIES:
             raise ValueError(f"severity {self.severity!r} is none of {', '.join(SEVERITIES)}")
 
     @property
-    def case(self) -> tuple[str, str, str]:
-        """Whom it is about: model, defense, threat level."""
-        return self.model, self.defense, self.threat
+    def case(self) -> tuple[str, str, str, str]:
+        """What it is about: model, defense, threat level, norm."""
+        return self.model, self.defense, self.threat, self.norm
 
-    def of(self, model: str, defense: str, threat: str) -> "Finding":
+    def of(self, model: str, defense: str, threat: str, norm: str = "") -> "Finding":
         """The same finding, about this case."""
-        return replace(self, model=model, defense=defense, threat=threat)
+        return replace(self, model=model, defense=defense, threat=threat, norm=norm)
 
     def as_dict(self) -> dict:
         return asdict(self)

@@ -53,12 +53,11 @@ def _of_subset(records: pd.DataFrame, findings: list[Finding], eps: float | None
     groups = list(table.groupby(["model", "defense"], sort=False))
     for (model, defense), rows in sorted(groups, key=lambda group: (models.index(group[0][0]), place(group[0][1]))):
         threat = next(level for level in KNOWN if (rows["threat"] == level).any())
-        for _, own in rows[(rows["threat"] == threat) & (rows["eps"] > 0)].groupby("norm", sort=False):
+        for norm, own in rows[(rows["threat"] == threat) & (rows["eps"] > 0)].groupby("norm", sort=False):
             at = headline_eps(own, records, eps)
             last = own[own["eps"] == at]
-            mine = [
-                f for f in findings if (f.model in ("", model)) and (f.defense in ("", defense)) and f.threat in ("", threat)
-            ]
+            case = (model, defense, threat, norm)
+            mine = [f for f in findings if all(about in ("", own) for about, own in zip(f.case, case, strict=True))]
             found.append(_verdict(last, clean_accuracy(records, model, defense, last["image"]), mine, subset))
     return found
 
