@@ -84,3 +84,28 @@ def test_defenses_and_surfaces(network, many):
             moved = attack(model, images, labels, seed=1)
             assert inside(moved, images, 0.1).all()
             assert (network(moved).argmax(1) != labels).float().mean() > 0.3
+
+
+@pytest.mark.parametrize("attack", [PGD(0.1, steps=8), FMN()], ids=repr)
+def test_an_autocast_of_the_callers_changes_nothing(attack, network, many):
+    images, labels = (t.cuda() for t in many)
+    network.eval().cuda()
+    plain = attack(network, images, labels)
+    with torch.autocast("cuda", torch.bfloat16):
+        assert torch.equal(attack(network, images, labels), plain)
+
+
+def test_buffers_that_a_model_writes_are_put_back(network, many):
+    class Counts(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+            self.register_buffer("seen", torch.zeros(1))
+
+        def forward(self, images):
+            self.seen += len(images)
+            return self.network(images)
+
+    model = Counts().eval().cuda()
+    FGSM(0.1)(model, *(t.cuda() for t in many))
+    assert model.seen.device.type == "cuda" and model.seen.item() == 0

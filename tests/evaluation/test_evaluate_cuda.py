@@ -38,3 +38,17 @@ def test_votes_and_certificates(linear, data):
     found = certify(linear, images, labels, eps_max=0.05, samples=200)
     table = found.summary([0.0, 1e9])
     assert table.accuracy[0] > 0.8 and table.accuracy[1] == 0
+
+
+def test_what_a_callable_draws_follows_the_seed(linear, data):
+    def noise(model, images, labels):
+        return (images + 0.05 * torch.rand_like(images).sub(0.5).sign()).clamp(0, 1)
+
+    images, labels = (t.cuda() for t in data)
+    linear.cuda()
+    before = torch.cuda.get_rng_state()
+    found = [
+        evaluate(linear, (images, labels), {"noise": noise}, epsilons=0.05, checks=False, seed=s).records for s in (1, 1, 2)
+    ]
+    assert found[0].equals(found[1]) and not found[0].confidence.equals(found[2].confidence)
+    assert torch.equal(before, torch.cuda.get_rng_state())

@@ -88,3 +88,21 @@ def test_global_random_state_is_left_alone(easy):
     before = torch.cuda.get_rng_state(GPU), torch.get_rng_state()
     fit(escrime.build("lenet", 4, seed=0), easy, settings=TrainSettings(epochs=1), device="cuda")
     assert torch.equal(before[0], torch.cuda.get_rng_state(GPU)) and torch.equal(before[1], torch.get_rng_state())
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_it_learns_from_a_teacher(precision, easy):
+    """The labels say nothing; the teacher, which the CPU holds, tells the upper half from the lower."""
+
+    class Upper(torch.nn.Module):
+        def forward(self, images):
+            upper = 50 * (images[:, :, :8].mean((1, 2, 3)) - images[:, :, 8:].mean((1, 2, 3)))
+            return torch.stack([upper, -upper, upper - 50, upper - 50], 1)
+
+    blank = ImageSet("blank", easy.images, np.zeros(256, int), easy.ids, easy.classes)
+    model = escrime.build("wide_resnet_small", 4, seed=0)
+    settings = TrainSettings(epochs=6, batch_size=32, learning_rate=0.05, precision=precision, teacher_weight=1.0)
+    fit(model, blank, objective("fgsm-mixed", eps="2/255"), settings=settings, device="cuda", teacher=Upper())
+    with torch.no_grad():
+        said = model(easy.batch(slice(None), "cuda")[0]).argmax(1).cpu().numpy()
+    assert (said == (easy.labels >= 2)).mean() > 0.9
