@@ -282,6 +282,13 @@ def test_a_defense_is_shown_by_its_worst_case_beside_the_first_attack(builder, t
     assert tile.numbers[-1].label == "worst case of all attacks (adaptive)"
 
 
+def test_a_model_that_was_attacked_at_another_budget_is_not_called_unattacked(builder, tmp_path):
+    built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5})
+    run = read_run(built.write(tmp_path / "run"))
+    assert headline(run, "net", 0.3).sentence == "net was not attacked at ε* = 0.3 without a defense."
+    assert headline(run, "other", 0.3).sentence == "other was not attacked without a defense."
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [(1.0, "100.0%"), (0.9998, "> 99.9%"), (0.9994, "99.9%"), (0.0, "0.0%"), (0.0002, "< 0.1%"), (0.0006, "0.1%")],

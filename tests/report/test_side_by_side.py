@@ -10,6 +10,7 @@ import pytest
 from escrime.errors import EscrimeError
 from escrime.evaluation.statistics import holm, mcnemar, paired_difference, wilson
 from escrime.report.side_by_side import CLEAN, as_json, compare_runs, sentence
+from escrime.report.side_by_side_table import row
 
 
 def one(builder, folder, model="net", shares=None, n=40, **changes):
@@ -45,9 +46,9 @@ def test_the_numbers_are_those_of_the_statistics(builder, tmp_path):
     assert [p.p_holm for p in found.pairs] == pytest.approx(list(holm([p.comparison.p for p in found.pairs])))
     assert of(found, "FGSM", 0.1).verdict == "better" and of(found, CLEAN, 0).verdict == "no difference shown"
     assert "better in 2 and worse in 0 of 3" in sentence(found)
-    row = as_json(found)["rows"][1]
-    assert row["second"]["accuracy"] == 0.75 and row["first"]["accuracy"] == 0.5
-    assert (row["second"]["low"], row["second"]["high"]) == pytest.approx(wilson(30, 40))
+    told = as_json(found)["rows"][1]
+    assert told["second"]["accuracy"] == 0.75 and told["first"]["accuracy"] == 0.5
+    assert (told["second"]["low"], told["second"]["high"]) == pytest.approx(wilson(30, 40))
 
 
 def test_the_other_way_around_is_the_opposite(builder, tmp_path):
@@ -169,6 +170,18 @@ def test_a_worst_case_over_more_is_said(builder, tmp_path):
     both.sweep("net", "ppa", "transfer", "PGD", {0: 1.0, 0.1: 0.2})
     found = compare_runs(both.write(tmp_path / "both"), knowing.write(tmp_path / "knowing"))
     assert any("not over the same threat levels; one side alone has PGD (transfer)" in text for text in found.warnings)
+
+
+def test_budgets_in_l2_are_no_gray_levels(builder, tmp_path):
+    """In l_inf these would read 34/255 and 68/255."""
+    sides = []
+    for name, grid in (("a", {0: 1.0, 34 / 255: 0.5, 68 / 255: 0.2}), ("b", {0: 1.0, 68 / 255: 0.4})):
+        built = builder(40).model("net").sweep("net", "none", "white-box", "FGSM", grid)
+        built.parts = [part | {"norm": np.full(40, "l2")} for part in built.parts]
+        sides.append(built.write(tmp_path / name))
+    found = compare_runs(*sides)
+    assert any("one side alone was attacked at ε = 0.133333." in text for text in found.warnings)
+    assert [cells[1] for cells in map(row, found.pairs)] == ["", "0.266667", "0.266667"]
 
 
 def test_the_terminal_shows_a_table_and_json_nothing_else(builder, tmp_path, escrime):

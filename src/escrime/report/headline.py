@@ -58,7 +58,8 @@ def headline(run: Run, model: str, eps: float | None) -> Headline:
     """The sentence and the tiles of one model at `eps`."""
     bare = first_sweep(run, model)
     if eps is None or bare is None or not bare.n or bare.at(eps) is None:
-        return Headline(model, None, f"{model} was not attacked without a defense.")
+        at = f" at ε* = {eps_text(eps)}" if eps is not None and bare is not None and bare.n else ""
+        return Headline(model, None, f"{model} was not attacked{at} without a defense.")
     clean, attack = bare.at(0.0), bare.attack
     attacked = bare.at(eps)
     tiles = [Tile("clean images", [Number("undefended", clean)])] if clean else []

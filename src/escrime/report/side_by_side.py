@@ -206,9 +206,9 @@ def warnings(runs: tuple[Run, Run], tables, pairs) -> list[str]:
             text = listing(sorted({f"{attack} ({threat})" for _, attack, _, threat in levels}))
             said.append(f"{label}: the worst case is not over the same threat levels; one side alone has {text}.")
         grids = [{tuple(row) for row in t[[*cases, "eps"]].drop_duplicates().to_numpy()} for t in own]
-        lone = sorted({row[4] for row in grids[0] ^ grids[1] if row[:4] in runs_of[0] & runs_of[1]})
+        lone = sorted({(row[4], row[2]) for row in grids[0] ^ grids[1] if row[:4] in runs_of[0] & runs_of[1]})
         if lone:
-            text = listing([fraction_text(eps) for eps in lone])
+            text = listing([fraction_text(eps, norm) for eps, norm in lone])
             said.append(f"{label}: the worst case counts every smaller ε, and one side alone was attacked at ε = {text}.")
     return said
 

@@ -47,7 +47,7 @@ def table(pairs: list[Pair]) -> Table:
 def row(pair: Pair) -> list[str]:
     c = pair.comparison
     norm = f", {pair.norm}" if pair.norm not in ("", "linf") and pair.norm not in pair.attack else ""
-    eps = "" if pair.attack == CLEAN else fraction_text(c.eps)
+    eps = "" if pair.attack == CLEAN else fraction_text(c.eps, pair.norm)
     shares = [share(accuracy, c.n) for accuracy in (c.accuracy_second, c.accuracy_first)]
     gain = f"{100 * c.difference:+.1f} [{100 * c.low:+.0f}, {100 * c.high:+.0f}]".replace("-", "−")
     return [pair.attack + norm, eps, str(c.n), *shares, gain, p_text(pair.p_holm) + MARKS.get(pair.verdict, "  ")]

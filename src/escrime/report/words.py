@@ -40,8 +40,11 @@ def eps_axis(norm: str) -> str:
     return "ε* (fraction of the color range)" if norm == "linf" else f"ε* ({norm} distance, colors from 0 to 1)"
 
 
-def fraction_text(eps: float) -> str:
-    """0.015686274 → "4/255", where that is a whole number of gray levels and the number no short one; 0.1 → "0.1"."""
+def fraction_text(eps: float, norm: str = "linf") -> str:
+    """0.015686274 → "4/255", where that is a whole number of gray levels and the number no short one; 0.1 → "0.1". Other
+    norms have no gray levels."""
+    if norm != "linf":
+        return eps_text(eps)
     levels = 255 * eps
     short = abs(eps - round(eps, 4)) < 1e-9
     near = 2e-4  # what six digits, to which some tables round, leave of a level
