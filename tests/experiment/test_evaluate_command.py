@@ -147,7 +147,7 @@ def test_a_dataset_that_is_named_is_downloaded(command, weights, tmp_path, monke
 
 @pytest.mark.usefixtures("undrawn")
 def test_of_several_ways_to_count_one_is_answered_for(weights, pictures, tmp_path, monkeypatch):
-    """As of Imagenette's two test sets: every number of the answer is of the same images."""
+    """As of Imagenette's two test sets, which share images: every number of the answer is of the same ones, and said once."""
     from dataclasses import replace
 
     from escrime.experiment.answer import answer
@@ -157,14 +157,17 @@ def test_of_several_ways_to_count_one_is_answered_for(weights, pictures, tmp_pat
     def with_subsets(*arguments, **settings):
         images = real(*arguments, **settings)
         first = np.arange(len(images)) % 3 == 0
-        return replace(images, subsets={"val": first, "leak-free": ~first})
+        return replace(images, subsets={"val": first, "leak-free": ~first | (np.arange(len(images)) % 6 == 0)})
 
     monkeypatch.setattr(escrime.data, "load_to_judge", with_subsets)
     question = Question(weights, str(pictures), ("0.05",), attacks=("FGSM",))
     run = assess(question, tmp_path / "run", device=CPU, quiet=True)
     found, records = answer(run), read_records(tmp_path / "run")
     assert records.image.nunique() == 90
-    mine = records[records.subsets == json.loads((tmp_path / "run" / "verdict.json").read_text())[0]["subset"]]
+    subset = json.loads((tmp_path / "run" / "verdict.json").read_text())[0]["subset"]
+    mine = records[[subset in names.split() for names in records.subsets]]
+    told = [(row["attack"], row["eps"]) for row in found["attacks"]]
+    assert len(told) == len(set(told)) and {row["n"] for row in found["attacks"]} == {found["n"]}
     assert found["n"] == found["robust"]["n"] == mine.image.nunique() < 90 and found["open"] == 0
     assert found["clean"]["accuracy"] == pytest.approx(mine[mine.eps == 0].drop_duplicates("image").correct.mean())
 

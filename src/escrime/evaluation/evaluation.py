@@ -23,7 +23,7 @@ from .comparisons import Comparison, compare, per_class, tradeoff
 from .effort import Effort
 from .engine import check_attacks, check_epsilons, evaluate_parts, step_of
 from .images import Images, Source
-from .records import summarize, worst_case
+from .records import summarize, worst_case_by_subset
 from .stronger import Ground, examination, grounds, stronger_parts
 
 
@@ -38,7 +38,7 @@ class Evaluation:
     def summary(self, confidence: float = 0.95) -> pd.DataFrame:
         """Accuracy with n and its Wilson interval for every (model, defense, threat, attack, ε), and for the worst case
         over all attacks up to each ε."""
-        return summarize(pd.concat([self.records, worst_case(self.records)], ignore_index=True), confidence)
+        return summarize(pd.concat([self.records, worst_case_by_subset(self.records)], ignore_index=True), confidence)
 
     def per_class(self) -> pd.DataFrame:
         """Accuracy with n and interval for every class; see `comparisons.per_class`."""

@@ -181,6 +181,17 @@ def worst_case(records: pd.DataFrame) -> pd.DataFrame:
     return table.astype(COLUMNS)[[*COLUMNS, "by", "by_threat", "by_eps"]]
 
 
+def worst_case_by_subset(records: pd.DataFrame) -> pd.DataFrame:
+    """The worst case of each subset of the images, as rows of that subset alone; for `summarize`.
+
+    Which attack a randomized model stands worst, and which images all attacks were run on, may differ between subsets.
+    """
+    return pd.concat(
+        [worst_case(in_subset(records, subset)).assign(subsets=subset or "") for subset in subset_names(records)],
+        ignore_index=True,
+    )
+
+
 def _faced_all(attacked: pd.DataFrame) -> set:
     """The images whose worst case may be told of the attacks of one classifier, threat level and norm; see `worst_case`."""
     strong = attacked.loc[attacked["attack"].astype(str).str.startswith(STRONGER), "image"]

@@ -21,7 +21,7 @@ def answer(run: Assessment) -> dict:
     ε, the weakest classes, the verdict of the checks, and how many images the time has left open."""
     verdict, eps = read_verdicts(run.folder.path)[0], run.question.epsilons[0]
     # A dataset with several ways to count is answered for by its first, which is the verdict's.
-    records = in_subset(read_records(run.folder.path), verdict["subset"] or None)
+    records = in_subset(read_records(run.folder.path), verdict["subset"] or None).assign(subsets=verdict["subset"])
     worst = worst_case(records)
     clean = records[records["eps"] == 0].drop_duplicates("image")
     table = summarize(pd.concat([records, worst], ignore_index=True))

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 from ..evaluation.checks.verdict import verdicts
-from ..evaluation.records import summarize, worst_case
+from ..evaluation.records import summarize, worst_case_by_subset
 from .claims import judge
 from .headline import headline_eps
 from .run import Run
@@ -30,7 +30,7 @@ def facts(run: Run) -> dict:
             "eps": eps,
             "verdicts": [verdict.as_dict() for verdict in verdicts(run.records, found, eps)],
             "summary": summary(run.records),
-            "worst_case": summary(worst_case(run.records)),
+            "worst_case": summary(worst_case_by_subset(run.records)),
             "hits": hits(run),
             "tests": [test for model in run.models for test in tests(run, model, eps)],
             "claims": judge(run),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from ..evaluation.names import defense_name
-from ..evaluation.records import UNDEFENDED, WORST, worst_case
+from ..evaluation.records import UNDEFENDED, WORST, in_subset, worst_case
 from .intervals import Point
 from .run import Run
 from .sweep import Sweep, one_sweep
@@ -85,7 +85,7 @@ def headline(run: Run, model: str, eps: float | None) -> Headline:
 def worst_of_all(run: Run, model: str, eps: float, defense: str = "none") -> tuple[str, Point] | None:
     """The threat level, and the model's accuracy there in the worst case over all attacks up to `eps`, where there are
     several; with a defense, that of the attacker who knows it, where there is one."""
-    rows = run.records
+    rows = in_subset(run.records, run.main_subset)
     rows = worst_case(rows[(rows["model"] == model) & (rows["defense"] == defense)])
     levels = UNDEFENDED if defense == "none" else (ADAPTIVE, TRANSFER)
     threat = next((level for level in levels if (rows["threat"] == level).any()), None)

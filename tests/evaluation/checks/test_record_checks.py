@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from escrime.evaluation import Evaluation
 from escrime.evaluation.checks import Finding, in_order
 from escrime.evaluation.checks.counting import images_for
 from escrime.evaluation.checks.curves import kind_of
@@ -202,6 +203,27 @@ def test_a_stronger_attack_that_takes_all_answers_it():
     parts = attacked("PGD", {0.5: 0.9}), attacked("stronger", {0.5: 0.0})
     assert found(*parts)["no-full-success"].severity == "alarm" and found(*parts)["no-full-success"].answered
     assert not found(parts[0], attacked("stronger", {0.5: 0.8}))["no-full-success"].answered
+
+
+# ---- Subsets ----
+
+
+def test_a_worst_case_is_chosen_within_its_subset_wherever_it_is_told():
+    """A randomized model whose images of one subset fall to one attack, those of the other to another."""
+    rng, half = np.random.default_rng(0), np.arange(200) < 100
+    subsets = np.where(half, "first", "second")
+
+    def under(attack, first, second):
+        rows = attacked(attack, {0.1: np.where(half, first, second) + 0.0}, subsets=subsets, draws=8)
+        chance = np.where(half, first, second)
+        return rows.assign(correct=rng.binomial(8, chance) / 8, preliminary=rng.binomial(8, chance) / 8)
+
+    records = pd.concat([under("PGD", 0.3, 0.6), under("Square", 0.8, 0.5)], ignore_index=True)
+    said = {verdict.subset: verdict.accuracy for verdict in verdicts(records, [])}
+    table = Evaluation(records).summary()
+    table = table[table["attack"] == "worst case"].set_index("subset")["accuracy"]
+    assert said == pytest.approx(table.to_dict())
+    assert worst_case(records)["correct"][~half].mean() != pytest.approx(said["second"]), "where it matters"
 
 
 # ---- Two norms ----
