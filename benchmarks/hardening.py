@@ -73,6 +73,12 @@ def main() -> None:
     options.add_argument("--steps", type=int, default=10, help="of TRADES and PGD training")
     options.add_argument("--subset", help="judge only the images of this subset, such as leak-free")
     options.add_argument("--limit", type=int, help="judge this many images")
+    options.add_argument(
+        "--interpolate",
+        type=float,
+        metavar="SHARE",
+        help="judge SHARE of each recipe's weights + the rest of the clean ones too",
+    )
     options.add_argument("--curve", type=grid, help="ε of an FGSM curve over all images of --subset, such as 0,.025,.05")
     options.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     options.add_argument("--folder", type=Path, required=True)
@@ -86,17 +92,15 @@ def main() -> None:
     table = {}
     for name in options.recipes.split(","):
         model = None
-        for which, weights in (("", None), (" (best epoch)", options.folder / f"{name}-state" / "best.safetensors")):
-            kept = options.folder / f"{name}{'-best' if which else ''}.json"
+        for which, file, change in variants(name, options):
+            kept = options.folder / f"{name}{file}.json"
             if not kept.exists():
                 model = model or hardened(name, splits.train, options)
-                if which and not weights.exists():
-                    continue  # trained without a probe
-                if which:
-                    load_weights(model, weights)
+                clean = model if name == "clean" else hardened("clean", splits.train, options)
+                if change is not None and not change(model, clean):
+                    continue
                 found = judged(model, test, options)
                 if options.curve:
-                    clean = model if name == "clean" else hardened("clean", splits.train, options)
                     found["curve"] = curve(model, clean, whole, options)
                 write_whole(kept, json.dumps(found, indent=1) + "\n")
             table[name + which] = json.loads(kept.read_text())
@@ -104,6 +108,32 @@ def main() -> None:
     print(markdown(table, options.eps, len(test)))
     if options.out:
         write_whole(options.out, as_json(table, options))
+
+
+def variants(name: str, options):
+    """(what the table adds to the name, what the file's name adds, how the network's weights change or None) of all networks
+    of a recipe; a change may find nothing to do, and is then False."""
+
+    def best(model, clean) -> bool:
+        weights = options.folder / f"{name}-state" / "best.safetensors"
+        if weights.exists():  # trained with a probe
+            load_weights(model, weights)
+        return weights.exists()
+
+    def towards_clean(model, clean) -> bool:
+        load_weights(model, options.folder / f"{name}.safetensors")
+        with torch.no_grad():
+            for own, first in zip(model.parameters(), clean.parameters(), strict=True):
+                own.lerp_(first, 1 - options.interpolate)
+            for own, first in zip(model.buffers(), clean.buffers(), strict=True):
+                if own.is_floating_point():
+                    own.lerp_(first, 1 - options.interpolate)
+        return True
+
+    found = [("", "", None), (" (best epoch)", "-best", best)]
+    if options.interpolate is not None and name != "clean":
+        found.append((f" ({options.interpolate:g}, clean {1 - options.interpolate:g})", "-interpolated", towards_clean))
+    return found
 
 
 def hardened(name: str, train, options):
@@ -200,7 +230,7 @@ def as_json(table: dict, options) -> str:
         "learning_rate",
         "set",
     )
-    told += ("clean_set", "clean_goal", "goal", "steps", "subset", "limit")
+    told += ("clean_set", "clean_goal", "goal", "steps", "subset", "limit", "interpolate")
     settings = {name: str(value) if isinstance(value := getattr(options, name), Path) else value for name in told}
     command = "python -m benchmarks.hardening " + shlex.join(sys.argv[1:])
     content = {

@@ -169,6 +169,9 @@ def test_fingerprint_is_of_the_content_not_the_order():
         ({"labels": np.arange(60)}, "class 59"),
         ({"labels": np.full(60, -1)}, "class -1"),
         ({"labels": np.zeros(60)}, "float64"),
+        ({"labels": np.zeros((60, 1), dtype=int)}, r"shape \(60, 1\); give one class index per image"),
+        ({"ids": tuple(range(60))}, r"the id 0, a int; ids are names, so give str\(id\)"),
+        ({"wnids": ("n00000001",)}, "1 WordNet ids; give one for each class"),
         ({"subsets": {"val": np.ones(3, dtype=bool)}}, "'val' has 3"),
     ],
 )
@@ -177,10 +180,17 @@ def test_inconsistent_sets_are_refused(changes, message):
         make(**changes)
 
 
+def test_two_classes_of_one_name_are_refused():
+    with pytest.raises(EscrimeError, match="the class 'b' twice"):
+        replace(make(), classes=("a", "b", "b"))
+
+
 def test_wrong_pixels_are_refused():
     for images in (np.zeros((2, 3, 4, 4), dtype=np.float32), np.zeros((2, 4, 4, 3), dtype=np.uint8)):
         with pytest.raises(EscrimeError, match="uint8"):
             ImageSet("x", images, np.zeros(2, dtype=np.int64), ("a", "b"), ("only",))
+    with pytest.raises(EscrimeError, match="are a Tensor; give a numpy array"):
+        ImageSet("x", torch.zeros(2, 3, 4, 4, dtype=torch.uint8), np.zeros(2, dtype=np.int64), ("a", "b"), ("only",))
 
 
 def test_overlap_names_the_test_images_that_train_holds():

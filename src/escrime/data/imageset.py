@@ -36,6 +36,9 @@ class ImageSet:
 
     def __post_init__(self):
         count = len(self.ids)
+        if not isinstance(self.images, np.ndarray):
+            kind = type(self.images).__name__
+            raise EscrimeError(f"images of {self.name!r} are a {kind}; give a numpy array, such as .numpy() of a tensor.")
         if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
             raise EscrimeError(
                 f"images of {self.name!r} are {self.images.dtype} {self.images.shape}; an ImageSet holds uint8 (N, 3, H, W)."
@@ -43,6 +46,11 @@ class ImageSet:
         labels = np.asarray(self.labels)
         if labels.dtype.kind not in "iu" and labels.size:
             raise EscrimeError(f"labels of {self.name!r} are {labels.dtype}; give integer class indices.")
+        if labels.ndim != 1:
+            raise EscrimeError(f"labels of {self.name!r} have the shape {labels.shape}; give one class index per image, (N,).")
+        odd = next((name for name in self.ids if not isinstance(name, str)), None)
+        if odd is not None:
+            raise EscrimeError(f"{self.name!r} has the id {odd!r}, a {type(odd).__name__}; ids are names, so give str(id).")
         plain = {
             "labels": labels.astype(np.int64),
             "ids": tuple(self.ids),
@@ -54,6 +62,13 @@ class ImageSet:
         for what, rows in (("images", self.images), ("labels", labels), *self.subsets.items()):
             if len(rows) != count:
                 raise EscrimeError(f"{self.name!r} has {count} ids, but {what!r} has {len(rows)} rows; give one each.")
+        twice = next((name for at, name in enumerate(self.classes) if name in self.classes[:at]), None)
+        if twice is not None:
+            raise EscrimeError(f"{self.name!r} has the class {twice!r} twice; make the names unique, or merge the classes.")
+        if self.wnids is not None and len(self.wnids) != len(self.classes):
+            raise EscrimeError(
+                f"{self.name!r} has {len(self.classes)} classes and {len(self.wnids)} WordNet ids; give one for each class."
+            )
         if len(set(self.ids)) != count:
             raise EscrimeError(f"{self.name!r} has the same id twice; ids key noise and records, so make them unique.")
         if count and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
