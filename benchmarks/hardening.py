@@ -156,7 +156,10 @@ def hardened(name: str, train, options):
         chosen["crop_size"] = options.size
     own = parse_settings(options.clean_set) if name == "clean" else {}
     settings = TrainSettings(**chosen | parse_settings(options.set) | own)
-    teacher = load_teacher(options.teacher, train, options.size) if options.teacher else None
+    teacher = None
+    if options.teacher:
+        teacher, right = load_teacher(options.teacher, train, settings.crop_size or train.images.shape[-1])
+        print(f"teacher: {right}", file=sys.stderr, flush=True)
     begin, state = time.monotonic(), options.folder / f"{name}-state"
     result = fit(model, train, goal, settings=settings, device=options.device, checkpoint=state, teacher=teacher)
     result.history.to_csv(options.folder / f"{name}.csv", index=False)

@@ -47,6 +47,12 @@ def test_the_weights_can_be_used(hardened, weights):
     assert any((found.model.state_dict()[key] - tensor).abs().max() > 1e-3 for key, tensor in before.items())
 
 
+def test_settings_of_a_teacher_are_no_part_of_it(hardened):
+    """It has none; and folders of versions that knew of none are continued."""
+    manifest = json.loads((hardened[1] / "manifest.json").read_text())
+    assert manifest["experiment"]["training"]["epochs"] and "temperature" not in manifest["experiment"]["training"]
+
+
 def test_again_computes_nothing(hardened, weights, pictures):
     out = hardened[1]
     times = {path: path.stat().st_mtime_ns for path in [*(out / "records").iterdir(), out / "weights.safetensors"]}

@@ -159,13 +159,16 @@ def test_settings_are_read_from_the_command_line():
         "milestones": [0.5],
         "channels_last": False,
     }
-    assert parse_settings(["a=.05", "b=-.5e-1", "c=1.", "d=1.5.2", "e=.", "f=nine"]) == {
+    assert parse_settings(["a=.05", "b=-.5e-1", "c=1.", "d=1.5.2", "e=.", "f=nine", "g=+05", "h=[0.5]", "i=٠."]) == {
         "a": 0.05,
         "b": -0.05,
         "c": 1.0,
         "d": "1.5.2",
         "e": ".",
         "f": "nine",
+        "g": 5,
+        "h": [0.5],
+        "i": "٠.",
     }
     with pytest.raises(EscrimeError, match="NAME=VALUE"):
         parse_settings(["ema"], {})
@@ -272,7 +275,7 @@ def test_metrics_that_someone_has_edited_come_back(trained, tmp_path):
     assert (folder / "metrics.csv").read_text() == "epoch,loss\n2,0.5\n"
 
 
-def test_a_teacher_is_any_network_that_knows_the_classes(trained, tmp_path):
+def test_a_teacher_is_any_network_that_knows_the_classes(trained, tmp_path, monkeypatch):
     """One of ten classes as it is; of one with more, the classes of the images, found by name."""
     words = command(tmp_path / "out", 1, "--teacher", f"lenet@{trained / 'weights.safetensors'}", "--set", "temperature=3")
     assert CliRunner().invoke(app, words).exit_code == 0
@@ -282,7 +285,10 @@ def test_a_teacher_is_any_network_that_knows_the_classes(trained, tmp_path):
     names = ["sheep", *reversed(images.classes)]
     larger = build("lenet", 11, seed=3)
     save_weights(larger, tmp_path / "larger.safetensors", {"classes": names})
-    found = load_teacher(f"lenet@{tmp_path / 'larger.safetensors'}", images, 8)
+    with pytest.raises(EscrimeError, match="gets .* of 64 training images right at 8 px, no more than chance"):
+        load_teacher(f"lenet@{tmp_path / 'larger.safetensors'}", images, 8)
+    monkeypatch.setattr("escrime.experiment.teaching.ASKED", 10)  # too few to tell that nobody has trained it
+    found, _ = load_teacher(f"lenet@{tmp_path / 'larger.safetensors'}", images, 8)
     pixels = images.batch(slice(0, 5))[0]
     assert torch.equal(found(pixels), larger(pixels)[:, 1:].flip(1))
 
@@ -292,6 +298,15 @@ def test_a_teacher_that_does_not_know_the_classes_is_refused(trained, tmp_path):
     images = escrime.data.load("digits").train
     with pytest.raises(EscrimeError, match="teacher lenet@.* has 3 classes without names, the images have 10"):
         load_teacher(f"lenet@{tmp_path / 'three.safetensors'}", images, 8)
+    twice = build("lenet", 10, seed=0)
+    save_weights(twice, tmp_path / "twice.safetensors", {"classes": ["0, 1", *"23456789", "x"]})
+    with pytest.raises(EscrimeError, match="'0' and '1' are one class of teacher"):
+        load_teacher(f"lenet@{tmp_path / 'twice.safetensors'}", images, 8)
+    (tmp_path / "pair.py").write_text(
+        "import torch\n\n\nclass P(torch.nn.Module):\n    def forward(self, x):\n        return x, x\n"
+    )
+    with pytest.raises(EscrimeError, match="pair.py:P"):
+        load_teacher(f"{tmp_path / 'pair.py'}:P", images, 8)
     (tmp_path / "box.py").write_text("def load():\n    return lambda images: images.reshape(len(images), -1)[:, :10]\n")
     with pytest.raises(EscrimeError, match="teacher .*box.py:load gives away scores only; give a network"):
         load_teacher(f"{tmp_path / 'box.py'}:load", images, 8)

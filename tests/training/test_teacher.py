@@ -1,12 +1,14 @@
 """Learning from another network's answers: the loss, whom the teacher sees, what stays as it was, what is refused."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from escrime import PredictionAveraging
 from escrime.errors import EscrimeError
 from escrime.training import Context, TrainSettings, fit, objective
 from escrime.training.teacher import Teacher
@@ -30,7 +32,8 @@ class Shown(nn.Module):
 def taught(batch, weight, temperature):
     images, labels, ids = batch
     context = Context.of(ids, classes=3)
-    context.teacher, context.images = Teacher(Shown(), images, 3, weight, temperature), images
+    context.teacher = Teacher(Shown(), images, 3, weight, temperature)
+    context.show(images)
     return context
 
 
@@ -167,7 +170,148 @@ def test_a_loss_over_part_of_the_batch_is_refused(network, image_set):
         fit(network(), image_set(), half, settings=TrainSettings(**SHORT), teacher=network(seed=3))
 
 
-@pytest.mark.parametrize("setting", [{"teacher_weight": 1.1}, {"temperature": 0}, {"teacher_weight": "all"}], ids=str)
+IMPOSSIBLE = [{"teacher_weight": 1.1}, {"temperature": 0}, {"temperature": 1e200}, {"teacher_weight": "all"}]
+
+
+@pytest.mark.parametrize("setting", IMPOSSIBLE, ids=str)
 def test_impossible_settings(setting):
     with pytest.raises(EscrimeError, match=next(iter(setting))):
         TrainSettings(**setting)
+
+
+class Says(nn.Module):
+    """The same answer for every image."""
+
+    def __init__(self, *logits):
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, images):
+        return torch.tensor([self.logits]).repeat(len(images), 1)
+
+
+def losses(network, image_set, teacher, objective="clean", **settings):
+    """Of two epochs; the student is the same each time."""
+    found = fit(network(), image_set(), objective, settings=TrainSettings(**SHORT | settings), teacher=teacher)
+    return found.history.loss.tolist(), found.warnings
+
+
+def test_a_student_that_writes_into_its_input_hides_nothing_from_the_teacher(network, image_set):
+    class Shifts(nn.Module):
+        def __init__(self, inner, copies):
+            super().__init__()
+            self.inner, self.copies = inner, copies
+
+        def forward(self, images):
+            images = images.clone() if self.copies else images
+            return self.inner(images.sub_(0.5))
+
+    def loss(copies):
+        model = Shifts(network(), copies)
+        return fit(model, image_set(), settings=TrainSettings(**SHORT), teacher=network(seed=3)).history.loss.tolist()
+
+    assert loss(copies=False) == loss(copies=True)
+
+
+def test_an_objective_that_writes_into_the_images_hides_nothing_from_the_teacher(network, image_set):
+    def brighter(model, images, labels, context, inplace):
+        images = images if inplace else images.clone()
+        return context.loss(model, images.add_(0.2).clamp_(0, 1), labels, clean=len(labels))
+
+    found = [losses(network, image_set, network(seed=3), partial(brighter, inplace=way))[0] for way in (True, False)]
+    assert found[0] == found[1]
+
+
+class Views(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(192, 4)
+
+    def forward(self, images):
+        return self.layer(images.view(len(images), -1))
+
+
+class Stubborn(Views):
+    def train(self, mode=True):
+        super().train(mode)
+
+
+@pytest.mark.parametrize("kind", ["views", "scripted", "stubborn"])
+def test_networks_that_evaluate_takes_can_teach(network, image_set, kind):
+    """Flattening by view, which channels-last memory refuses; TorchScript; train() that returns nothing."""
+    teacher = {"views": Views, "scripted": lambda: torch.jit.script(network(seed=3)), "stubborn": Stubborn}[kind]()
+    (first, second), warnings = losses(network, image_set, teacher)
+    assert np.isfinite([first, second]).all() and warnings == []
+
+
+@pytest.mark.parametrize(
+    "teacher, words",
+    [
+        (Says(0.0, float("nan"), 0.0, 0.0), "the teacher answers the first training images with NaN"),
+        (nn.LazyLinear(4), "the teacher has weights without values"),
+        (nn.Linear(3, 4, device="meta"), "the teacher has weights without values"),
+    ],
+    ids=["nan", "lazy", "meta"],
+)
+def test_a_teacher_without_answers_is_refused(network, image_set, teacher, words):
+    with pytest.raises(EscrimeError, match=words):
+        losses(network, image_set, teacher)
+
+
+def test_a_class_that_the_teacher_excludes_is_no_divergence(network, image_set):
+    found, _ = losses(network, image_set, Says(1.0, 0.0, -float("inf"), 0.0))
+    assert np.isfinite(found).all()
+
+
+def test_another_function_with_the_same_weights_is_another_teacher(network, image_set, tmp_path):
+    """Another layer, another plain setting, a defense around the same network."""
+    settings, teachers = TrainSettings(**SHORT), [network(seed=3), network(seed=3), Says(1.0, 0.0, 0.0, 0.0)]
+    teachers[1][2] = nn.Sigmoid()
+    teachers += [Says(0.0, 1.0, 0.0, 0.0), PredictionAveraging(network(seed=3), eps_max=0.1, samples=2)]
+    fit(network(), image_set(), settings=settings, teacher=teachers[0], checkpoint=tmp_path)
+    fit(network(), image_set(), settings=settings, teacher=teachers[2], checkpoint=tmp_path / "says")
+    for folder, others in ((tmp_path, teachers[1:]), (tmp_path / "says", [teachers[3]])):
+        for other in others:
+            with pytest.raises(EscrimeError, match="its teacher is "):
+                fit(network(), image_set(), settings=settings, teacher=other, checkpoint=folder)
+
+
+def test_a_teacher_that_is_not_asked_is_said(network, image_set):
+    def alone(model, images, labels, context):
+        return nn.functional.cross_entropy(model(images), labels)
+
+    assert "the teacher had no effect" in losses(network, image_set, network(seed=3), alone)[1][0]
+
+
+def test_what_a_random_or_counting_teacher_says_hangs_on_the_seed_alone(network, image_set, tmp_path):
+    class Restless(nn.Module):
+        """Noise of torch's generator, and a buffer that moves with every answer."""
+
+        def __init__(self):
+            super().__init__()
+            self.network = network(seed=3)
+            self.register_buffer("asked", torch.zeros(1))
+
+        def forward(self, images):
+            self.asked += 0.1
+            return self.network(images) * (1 + self.asked) + 0.0005 * torch.randn(len(images), 4)
+
+    def weights(**more):
+        model = network()
+        result = fit(model, image_set(), settings=TrainSettings(**SHORT), teacher=Restless(), **more)
+        return result, list(model.state_dict().values())
+
+    def stop(record):
+        raise KeyboardInterrupt
+
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    _, first = weights()
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(2)
+    _, second = weights()
+    with pytest.raises(KeyboardInterrupt):
+        weights(checkpoint=tmp_path, on_epoch=stop)
+    result, third = weights(checkpoint=tmp_path)
+    assert result.resumed == 1
+    assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(first, second, third, strict=True))

@@ -10,7 +10,7 @@ import pandas as pd
 from ..evaluation import read_records
 from ..evaluation.approach import Approaches
 from ..evaluation.cases import Case, as_cases
-from ..evaluation.checks import Finding, in_order
+from ..evaluation.checks import Finding, from_rows, in_order
 from ..evaluation.checks.records import record_findings
 from ..evaluation.checks.verdict import verdicts
 from ..evaluation.effort import Effort
@@ -111,7 +111,7 @@ def _complete(folder: RunFolder, path: Path, basis: dict) -> bool:
 
 def _findings(path: Path) -> list[Finding]:
     found = json.loads(path.read_text(encoding="utf-8"))
-    return [Finding(**row) for row in (found if isinstance(found, list) else found["findings"])]
+    return from_rows(found if isinstance(found, list) else found["findings"], path.stem.rpartition("--")[2])
 
 
 def finish_checks(folder: RunFolder, about_data: list[Finding], headline: float) -> None:

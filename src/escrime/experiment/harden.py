@@ -59,7 +59,8 @@ class Hardening(Assessment):
         return TrainSettings(**usual | self.chosen)
 
     def settings(self) -> dict:
-        return super().settings() | {"objective": objective(**self.goal).as_dict(), "training": self.training.as_dict()}
+        chosen = self.training.as_dict(taught=False)
+        return super().settings() | {"objective": objective(**self.goal).as_dict(), "training": chosen}
 
     @cached_property
     def hardened(self) -> nn.Module:

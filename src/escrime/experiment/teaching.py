@@ -2,29 +2,57 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from ..data import ImageSet, class_places
 from ..errors import EscrimeError
 from ..models import load_model
-from ..models.running import check_logits, failure_named
+from ..models.running import failure_named
+from ..training.feed import Feed
+from ..training.session import own_generators
+
+ASKED, FEWEST = 64, 30  # training images that tell whether it knows them; fewer tell nothing
+CHANCE = 0.01  # how probable so many right answers may be of one that guesses
 
 
-def load_teacher(spec: str, images: ImageSet, side: int) -> nn.Module:
-    """The network `spec`, one of models.SPECS, with the logits of the classes of `images`, in their order; it will see squares
-    of `side` pixels.
+def load_teacher(spec: str, images: ImageSet, side: int) -> tuple[nn.Module, str]:
+    """The network `spec`, one of models.SPECS, with the logits of the classes of `images`, in their order, and how many of some
+    of them it gets right at `side` pixels, where the student will see them, in words.
 
-    Errors: EscrimeError for a black box, for what does not take such images, and where a class is not among the network's.
+    Errors: EscrimeError for a black box, for what does not take such images, where a class is not among the network's, and
+    for one that knows no more than chance, as a network made for another size may.
     """
-    loaded, what = load_model(spec), f"teacher {spec}"
+    loaded, what, cpu = load_model(spec), f"teacher {spec}", torch.device("cpu")
     if loaded.answers != "gradients":
         raise EscrimeError(f"{what} gives away {loaded.answers} only; give a network that this library can run.")
-    blank = torch.zeros(1, images.images.shape[1], side, side)
-    with failure_named(f"{what} fails on an image of 3 × {side} × {side}", "give one for images of this size"), torch.no_grad():
-        count = check_logits(loaded.model(blank), blank).shape[1]
+    rows = np.unique(np.linspace(0, len(images) - 1, min(ASKED, len(images))).astype(np.int64))
+    pixels, labels = Feed(images, cpu, side=side).images(rows)
+    fails = f"{what} fails on images of 3 × {side} × {side} in [0, 1]"
+    with failure_named(fails, "give a network that takes float32 images of this size"), torch.no_grad(), own_generators(cpu):
+        logits = loaded.model(pixels.clone())
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(pixels):
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        raise EscrimeError(f"{what} answers {len(pixels)} images with {found}; give a classifier, which returns logits (N, K).")
+    count = logits.shape[1]
     places = class_places(images, count, loaded.classes, loaded.wnids, what)
-    return loaded.model if places == list(range(count)) else Columns(loaded.model, places)
+    if len(set(places)) < len(places):
+        first, second = (images.classes[at] for at in np.flatnonzero(np.equal(places, _doubled(places)))[:2])
+        raise EscrimeError(f"{first!r} and {second!r} are one class of {what}; give a teacher that tells them apart.")
+    right = int((logits[:, places].argmax(1) == labels).sum())
+    told = f"{right} of {len(rows)} training images right at {side} px"
+    lucky = binomtest(right, len(rows), 1 / len(images.classes), alternative="greater").pvalue
+    if len(rows) >= FEWEST and len(images.classes) > 1 and lucky > CHANCE:
+        raise EscrimeError(
+            f"{what} gets {told}, no more than chance; give one made for images of this size, with classes in the same order."
+        )
+    return (loaded.model if places == list(range(count)) else Columns(loaded.model, places)), told
+
+
+def _doubled(places: Sequence[int]) -> int:
+    return next(place for at, place in enumerate(places) if place in places[:at])
 
 
 class Columns(nn.Module):

@@ -76,12 +76,12 @@ class Job:
             },
             "classes": list(dataset.classes),
             "objective": objective(**self.objective).as_dict(),
-            "settings": self.settings.as_dict(),
+            "settings": self.settings.as_dict(taught=self.teacher is not None),
             "epochs": len(result.history),
             "weights_of_epoch": result.epoch,
             "warnings": result.warnings,
             "weights": self.weights,
-            "teacher": self.teacher,
+            **({"teacher": self.teacher} if self.teacher else {}),
             "seed": self.seed,
             "escrime": __version__,
             "torch": torch.__version__,
@@ -126,7 +126,10 @@ def run_training(
         mean=job.mean,
         std=job.std,
     ).to(device)
-    teacher = None if job.teacher is None else load_teacher(job.teacher, splits.train, job.seen(splits.train))
+    teacher = None
+    if job.teacher is not None:
+        teacher, right = load_teacher(job.teacher, splits.train, job.seen(splits.train))
+        display.say(f"Teacher: {right}.")
     if team.count > 1:
         display.say(f"{team.count} processes share every batch of {job.settings.batch_size} images.")
     with folder.lock() if team.first else nullcontext():
@@ -266,8 +269,12 @@ def parse_settings(pairs: list[str], said: dict[str, Any] | None = None) -> dict
             raise EscrimeError(f"{pair!r} is no setting; write NAME=VALUE, such as --set ema=0.999.")
         if name in settings:
             raise EscrimeError(f"{pair!r} says anew what is {name} = {settings[name]!r} already; say it once.")
+        number = re.fullmatch(r"\s*[+-]?([0-9]+)?(\.[0-9]*)?([eE][+-]?[0-9]+)?\s*", value)
+        if number and (number[1] or (number[2] or ".") != "."):  # .05, 1. and +5 too, which JSON has not
+            settings[name] = float(value) if number[2] or number[3] else int(value)
+            continue
         try:
             settings[name] = json.loads(value)
         except ValueError:
-            settings[name] = float(value) if re.fullmatch(r"[+-]?(\d+\.|\.\d+)([eE][+-]?\d+)?", value.strip()) else value
+            settings[name] = value
     return settings

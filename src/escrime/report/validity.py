@@ -1,10 +1,9 @@
 """Can it be believed? What the validity checks found: while models were attacked (checks.json), and in the records."""
 
-from dataclasses import fields
 from pathlib import Path
 
 from ..errors import EscrimeError
-from ..evaluation.checks import Finding, in_order
+from ..evaluation.checks import Finding, from_rows, in_order
 from ..evaluation.checks.records import record_findings
 from ..evaluation.names import defense_name
 from ..evaluation.records import UNDEFENDED
@@ -26,9 +25,9 @@ def stored(run: Run) -> list[Finding]:
     path = run.folder / CHECKS
     if not path.exists():
         return []
-    known = {field.name for field in fields(Finding)}
+    norms = run.records.loc[run.records["eps"] > 0, "norm"].unique()
     try:
-        return [Finding(**{name: value for name, value in row.items() if name in known}) for row in read_json(path)]
+        return from_rows(read_json(path), str(norms[0]) if len(norms) == 1 else "")
     except EscrimeError:
         raise
     except (TypeError, AttributeError, ValueError) as error:

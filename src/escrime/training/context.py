@@ -46,9 +46,8 @@ class Context:
     """One batch of one epoch.
 
     rows: positions of the batch's images in the training set, (N,); draws: the epoch's random numbers;
-    classes: K; label_smoothing: of the loss; tally: what the epoch counts. teacher: whose answers for `images` (N, C, H, W)
-    the loss compares with; an objective that shows the network other images than those it was given, such as mixtures, puts
-    them there.
+    classes: K; label_smoothing: of the loss; tally: what the epoch counts. teacher: whose answers the loss compares with,
+    for the images last given to `show`.
     """
 
     rows: np.ndarray
@@ -57,12 +56,19 @@ class Context:
     label_smoothing: float = 0.0
     tally: Tally = field(default_factory=Tally)
     teacher: Teacher | None = None
-    images: Tensor | None = None
+    _shown: Tensor | None = None
+    _answers: Tensor | None = None
 
     @classmethod
     def of(cls, ids: Sequence[str], *, classes: int, seed: int = 0, epoch: int = 0, label_smoothing: float = 0.0):
         """A context for a batch of images named `ids`: objectives can be called without `fit`."""
         return cls(np.arange(len(ids)), Draws(image_keys(seed, ids), epoch), classes, label_smoothing)
+
+    def show(self, images: Tensor) -> None:
+        """What the teacher, if there is one, is asked about: images (N, C, H, W) as they are now. `fit` shows the batch; an
+        objective that gives the network other images of which the loss is to be told, such as mixtures, shows those."""
+        if self.teacher is not None:
+            self._shown, self._answers = images.detach().clone(), None
 
     def fractions(self, purpose: str, like: Tensor) -> Tensor:
         """Per image, uniform in [0, 1), shape (N,), type and device of `like`."""
@@ -110,10 +116,12 @@ class Context:
 
     def _taught(self, count: int) -> Tensor:
         """The teacher's logits for `count` answers."""
-        times, rest = divmod(count, len(self.images))
+        times, rest = divmod(count, len(self._shown))
         if rest:
             raise EscrimeError(
-                f"with a teacher, the objective's loss is over all {len(self.images)} images of the batch, or over all of "
+                f"with a teacher, the objective's loss is over all {len(self._shown)} images of the batch, or over all of "
                 f"them several times; this one's is over {count} answers."
             )
-        return self.teacher.logits(self.images).repeat(times, 1)
+        if self._answers is None:  # here, so that an objective that compares with labels alone costs no teacher
+            self._answers = self.teacher.logits(self._shown)
+        return self._answers.repeat(times, 1)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from .holdout import probed_eps
-from .settings import OF_TEACHERS, TrainSettings
+from .settings import TrainSettings
 
 
 def identity(model: nn.Module, data, objective, settings: TrainSettings, seed: int, teacher: nn.Module | None = None) -> dict:
@@ -17,9 +17,8 @@ def identity(model: nn.Module, data, objective, settings: TrainSettings, seed: i
     Which weights are kept and whether an alarm stops the run are not part of it: they change no epoch.
     """
     fields = objective.as_dict() if hasattr(objective, "as_dict") else _described(objective)
-    values = settings.as_dict()
-    unused = ["probe_images"] if probed_eps(objective, settings) is None else []
-    for name in ("on_overfitting", "keep", *unused, *(OF_TEACHERS if teacher is None else ())):
+    values = settings.as_dict(taught=teacher is not None)
+    for name in ("on_overfitting", "keep", *(["probe_images"] if probed_eps(objective, settings) is None else [])):
         del values[name]
     shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
@@ -29,8 +28,8 @@ def identity(model: nn.Module, data, objective, settings: TrainSettings, seed: i
     found = {
         "objective": fields.pop("name"),
         **{f"objective.{key}": value for key, value in fields.items()},
+        **({} if teacher is None else {"teacher": appearance(teacher)}),
         **values,
-        **({} if teacher is None else {"teacher": weights_digest(teacher)}),
         "seed": seed,
         "architecture": _hash(shapes + layers),
         "trained_parameters": f"{len(trained)}, {_hash(trained)}",
@@ -39,6 +38,15 @@ def identity(model: nn.Module, data, objective, settings: TrainSettings, seed: i
         "order_of_the_data": _hash(list(data.ids)),
     }
     return json.loads(json.dumps(found, default=repr))  # as a file gives it back: a tuple is a list
+
+
+def appearance(model: nn.Module) -> str:
+    """Hash of a network's weights, of the classes of its parts and of their plain attributes, such as an ε."""
+    plain, parts = (bool, int, float, str, tuple), []
+    for name, module in model.named_modules():
+        settings = {k: v for k, v in vars(module).items() if isinstance(v, plain) and not k.startswith("_") and k != "training"}
+        parts.append((name, f"{type(module).__module__}.{type(module).__qualname__}", sorted(settings.items())))
+    return _hash([weights_digest(model), parts])
 
 
 def _described(objective) -> dict:

@@ -26,7 +26,7 @@ from .context import Context, Tally
 from .draws import Draws, image_keys
 from .feed import Feed, epoch_order, steps_per_epoch
 from .holdout import hold_back, probed_eps
-from .identity import identity, weights_digest
+from .identity import appearance, identity, weights_digest
 from .monitor import Monitor
 from .objectives import objective as named_objective
 from .probe import accuracies
@@ -135,10 +135,12 @@ def fit(
         classes = count_classes(model, feed)
         if probe is not None:
             count_classes(model, probe)
+        team.same_weights(model)
         guide = None
         if teacher is not None:
+            seed_dropout(device, seed, 0)  # a random teacher's first answers, too, hang on the seed alone
             guide = Teacher(teacher, feed.first(2), classes, settings.teacher_weight, settings.temperature)
-        team.same_weights(model)
+            team.agree(appearance(teacher), "a teacher with the digest")
         kernels = Kernels(model).installed if layout == torch.channels_last and device.type == "cpu" else ExitStack
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = make_optimizer(parameters, settings, device)
@@ -171,7 +173,8 @@ def fit(
                 pixels, labels = feed.pixels(rows)
                 pixels = augment(pixels, partial(draws.fractions, rows=rows), settings)
                 images = feed.floats(pixels)
-                context = Context(rows, draws, classes, settings.label_smoothing, tally, guide, images)
+                context = Context(rows, draws, classes, settings.label_smoothing, tally, guide)
+                context.show(images)
                 optimizer.zero_grad(set_to_none=True)
                 with explained(settings, good), kernels():  # backward too: checkpointed parts of a model run again there
                     with torch.autocast(device.type, torch.bfloat16, settings.precision == "bfloat16", cache_enabled=False):
@@ -223,7 +226,7 @@ def fit(
         elif average is not None:
             average.swap()
     path, table = saved.path if saved else None, pd.DataFrame([dict.fromkeys(COLUMNS, math.nan) | record for record in history])
-    ignored = unused(settings, monitor is not None, teacher is not None)
+    ignored = unused(settings, monitor is not None, guide, len(history) > resumed)
     if monitor is None:
         return FitResult(model, table, resumed, path, epoch, warnings=ignored)
     best_epoch = team.told(monitor.best.epoch) or None

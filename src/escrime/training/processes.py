@@ -1,10 +1,10 @@
 """Training by several processes at once: each takes its part of every batch, gradients are averaged before every step.
 
 The batch of a step stays the run's `batch_size`, divided among the processes; so the learning rate needs no rule, and the
-steps are those of one process up to rounding, but for BatchNorm: each process normalizes with its own part of the batch,
-and running statistics are averaged after every epoch. Which process sees an image has no part in the randomness drawn for
-it. The gradients are averaged here, not by DistributedDataParallel, whose hooks do not allow the input gradients that
-crafting takes.
+steps are those of one process up to rounding, but for BatchNorm, which normalizes with each process's own part of the batch
+(running statistics are averaged after every epoch), and for mixtures, which are of two images of one part. Which process
+sees an image has no part in the randomness drawn for it. The gradients are averaged here, not by DistributedDataParallel,
+whose hooks do not allow the input gradients that crafting takes.
 """
 
 from collections.abc import Sequence

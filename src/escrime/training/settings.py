@@ -90,12 +90,13 @@ class TrainSettings(Checked):
 
     def __post_init__(self):
         self._put(check_count, "epochs", "batch_size")
-        self._put(check_number, "learning_rate", "decay", "temperature", above=0)
+        self._put(check_number, "learning_rate", "decay", above=0)
         self._put(check_number, "weight_decay")
         self._put(check_number, "momentum", "label_smoothing", high=0.9999)
         self._put(check_number, "crop_padding", high=0.5)
         self._put(check_number, "crop_area", above=0, high=1)
         self._put(check_number, "teacher_weight", high=1)
+        self._put(check_number, "temperature", low=0.01, high=1000)
         if self.ema is not None:
             self._put(check_number, "ema", high=0.999999)
         if self.clip_gradient is not None:
@@ -126,6 +127,7 @@ class TrainSettings(Checked):
             raise EscrimeError(f"milestones = {list(points)} do not increase; sort them.")
         object.__setattr__(self, "milestones", points)  # a TOML list becomes a tuple, so that settings stay hashable
 
-    def as_dict(self) -> dict:
-        """The settings as plain JSON values."""
-        return asdict(self) | {"milestones": list(self.milestones)}
+    def as_dict(self, taught: bool = True) -> dict:
+        """The settings as plain JSON values; taught=False: but for those that need a teacher."""
+        values = asdict(self) | {"milestones": list(self.milestones)}
+        return {name: value for name, value in values.items() if taught or name not in OF_TEACHERS}

@@ -16,6 +16,7 @@ from .checkpoint import Checkpoint
 from .feed import Feed
 from .session import own_generators
 from .settings import OF_TEACHERS, TrainSettings
+from .teacher import Teacher
 
 
 def check(model, objective, settings) -> None:
@@ -120,12 +121,14 @@ def last_good(saved: Checkpoint | None) -> str:
     return f"the last good checkpoint is {saved.path} after epoch {saved.epochs}"
 
 
-def unused(settings: TrainSettings, probed: bool, taught: bool) -> list[str]:
-    """A sentence for each setting that was asked for and had no effect."""
+def unused(settings: TrainSettings, probed: bool, teacher: Teacher | None, trained: bool) -> list[str]:
+    """A sentence for everything that was asked for and had no effect. trained: whether an epoch was trained here."""
     found = []
     if settings.keep == "best" and not probed:
         found.append('keep = "best" had no effect: an objective without ε is not probed; these are the last weights.')
-    if not taught:
+    if teacher is not None and trained and not teacher.asked:
+        found.append("the teacher had no effect: the objective's loss is not context.cross_entropy or context.loss.")
+    if teacher is None:
         values = {name: getattr(settings, name) for name in OF_TEACHERS}
         chosen = {name: value for name, value in values.items() if value != getattr(TrainSettings, name)}
         found += [f"{name} = {value:g} had no effect: there is no teacher." for name, value in chosen.items()]

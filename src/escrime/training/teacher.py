@@ -6,18 +6,21 @@ Any objective may be taught: its cross-entropy with the label becomes
 
 z being the student's answer for x or for an adversarial example of x; the teacher sees x (Hinton et al., 2015, section 2;
 for adversarial examples Goldblum et al., 2020, Adversarially robust distillation, equation 3). A mixture of two images is
-shown to the teacher as it is (Beyer et al., 2022, section 3.1). Examples are crafted against the label, as always.
+shown to the teacher as it is (Beyer et al., 2022, section 3.1). Examples are crafted as without a teacher.
 """
+
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedTensorMixin
 
 from ..errors import EscrimeError
 from ..models import prepare
 from ..models.first_call import SAME
 from ..models.prepare import copied, numerical_gap
-from ..models.running import failure_named
+from ..models.running import buffers_kept, failure_named
 from .crafting import at_least_float32
 
 
@@ -25,35 +28,52 @@ class Teacher:
     """What the network `model` says of images, in evaluation mode, by a faster copy where that says the same.
 
     images: (n, C, H, W), some that the student will see; classes: K; weight: w; temperature: t.
-    Errors: EscrimeError for a network that does not take the images or has other classes.
+    Errors: EscrimeError for a network that does not take the images, has other classes or answers with NaN.
     """
 
     def __init__(self, model, images: Tensor, classes: int, weight: float, temperature: float):
         if not isinstance(model, nn.Module):
             raise EscrimeError(f"the teacher is a {type(model).__name__}; give a torch.nn.Module that returns logits.")
-        self.weight, self.temperature = weight, temperature
-        frozen = copied(model).to(images.device).eval().requires_grad_(False)
-        side = images.shape[-1]
+        if any(isinstance(p, UninitializedTensorMixin) or p.is_meta for p in [*model.parameters(), *model.buffers()]):
+            raise EscrimeError("the teacher has weights without values; load them, and call lazy layers once on images.")
+        self.weight, self.temperature, self.asked = weight, temperature, False
+        frozen = copied(model)
+        frozen.to(images.device)
+        frozen.eval()
+        for parameter in frozen.parameters():  # one by one: ScriptModules have no requires_grad_ of their own
+            parameter.requires_grad_(False)
+        images, side = _plain(images), images.shape[-1]
         fails = f"the teacher fails on an image of {images.shape[1]} × {side} × {side} in [0, 1]"
-        with failure_named(fails, "give a network for images of this size"), torch.no_grad():
+        before = [buffer.clone() for buffer in frozen.buffers()]
+        with failure_named(fails, "give a network that takes float32 images of this size"), torch.no_grad():
             logits = frozen(images.clone())
         if not isinstance(logits, Tensor) or logits.shape != (len(images), classes):
-            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            found = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
             raise EscrimeError(
                 f"the teacher answers {len(images)} images with {found}, the network to be trained with "
                 f"{(len(images), classes)}; give a teacher of the same classes in the same order."
             )
+        if logits.isnan().any():
+            raise EscrimeError("the teacher answers the first training images with NaN; give one with sound weights.")
+        self._moves = any(not torch.equal(now, then) for now, then in zip(frozen.buffers(), before))
         faster = prepare(frozen)
         same = numerical_gap(frozen, faster, images) <= SAME * float(logits.abs().max())
-        self.model = faster if same else frozen
+        self.model = faster if same and not self._moves else frozen
 
     def logits(self, images: Tensor) -> Tensor:
-        """What it says of `images`, (N, K)."""
-        with torch.no_grad():
-            return self.model(images.clone())  # which it may write into
+        """What it says of `images`, (N, K). Neither they nor its buffers change."""
+        self.asked = True
+        with torch.no_grad(), buffers_kept(self.model) if self._moves else nullcontext():
+            return self.model(_plain(images))
 
     def loss(self, taught: Tensor, logits: Tensor, cross_entropy: Tensor) -> Tensor:
         """The weighted sum above; taught, logits: (N, K)."""
         said, answered = (at_least_float32(z) / self.temperature for z in (taught, logits))
-        apart = F.kl_div(F.log_softmax(answered, 1), F.log_softmax(said, 1), reduction="batchmean", log_target=True)
+        # Of probabilities: a class that the teacher excludes has the logarithm −∞.
+        apart = F.kl_div(F.log_softmax(answered, 1), said.softmax(1), reduction="batchmean")
         return (1 - self.weight) * cross_entropy + self.weight * self.temperature**2 * apart
+
+
+def _plain(images: Tensor) -> Tensor:
+    """A copy, which a network may write into, in the memory that every network takes."""
+    return images.clone(memory_format=torch.contiguous_format)

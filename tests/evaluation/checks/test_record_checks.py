@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from escrime.evaluation import Evaluation
-from escrime.evaluation.checks import Finding, in_order
+from escrime.evaluation.checks import Finding, from_rows, in_order
 from escrime.evaluation.checks.counting import images_for
 from escrime.evaluation.checks.curves import kind_of
 from escrime.evaluation.checks.records import record_findings
@@ -242,10 +242,30 @@ def test_what_is_found_in_one_norm_is_not_of_the_other():
 
 
 def test_a_check_speaks_once_for_each_norm():
-    rises = {0.1: 0.3, 0.2: 0.8}
-    records = pd.concat([attacked("PGD", rises), attacked("PGD", rises, norm="l2")], ignore_index=True)
+    rises = {"linf": {0.1: 0.3, 0.2: 0.8}, "l2": {0.1: 0.3, 0.2: 0.9}}
+    records = pd.concat([attacked("PGD", right, norm=norm) for norm, right in rises.items()], ignore_index=True)
     risen = [finding for finding in in_order(record_findings(records)) if finding.id == "accuracy-rises"]
     assert sorted(finding.norm for finding in risen) == ["l2", "linf"]
+
+
+def test_what_holds_in_every_norm_is_said_once():
+    zero = [Finding("gradient-zero", "alarm", "no gradient").of("net", "none", "white-box", norm) for norm in ("linf", "l2")]
+    assert [(finding.id, finding.norm) for finding in in_order(zero)] == [("gradient-zero", "")]
+    assert len(in_order([zero[0], zero[1].of("other", "none", "white-box", "l2")])) == 2
+
+
+def test_findings_of_an_earlier_version_are_about_the_norm_there_was(tmp_path):
+    """Else they would stand beside those that the records give again, and an examination would be nobody's."""
+    now = [Finding("attack-strength", "passed", "looked"), Finding("single-step-only", "warning", "one step", answered=True)]
+    rows = [finding.of("net", "none", "white-box", "linf").as_dict() for finding in now]
+    for row in rows:
+        del row["norm"]
+    rows.append({"id": "near-duplicates", "severity": "note", "message": "twins", "unheard-of": 1})
+    old = from_rows(rows, "linf")
+    assert [finding.norm for finding in old] == ["linf", "linf", ""]
+    again = record_findings(attacked("FGSM", FALL))
+    single = [finding for finding in in_order([*old, *again]) if finding.id == "single-step-only"]
+    assert len(single) == 1 and single[0].answered
 
 
 def test_a_defense_known_in_one_norm_is_not_known_in_the_other():

@@ -1,7 +1,7 @@
 """A finding: what a validity check has to say about an evaluation."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 
 SEVERITIES = {
     "alarm": "the model misleads attacks, or the numbers are wrong: do not believe them as they are",
@@ -51,9 +51,21 @@ def reconciled(findings: list[Finding]) -> list[Finding]:
     return [replace(f, answered=True) if f.id == "single-step-only" and f.case in examined else f for f in findings]
 
 
+def from_rows(rows: list[dict], norm: str) -> list[Finding]:
+    """Findings as JSON holds them. Those of earlier versions, which do not say so, are about `norm` ("" where that is unknown);
+    a field that this version does not know is left out."""
+    known = {field.name for field in fields(Finding)}
+    own = [{name: value for name, value in row.items() if name in known} for row in rows]
+    return [Finding(**{"norm": norm if row.get("model") else ""} | row) for row in own]
+
+
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """Alarms, warnings, notes, then what passed; one finding per check and case, the most severe."""
+    """Alarms, warnings, notes, then what passed; one finding per check and case, the most severe. What is the same in every
+    norm is said once, about all of them."""
     order, unique = list(SEVERITIES), {}
     for finding in sorted(reconciled(list(findings)), key=lambda finding: order.index(finding.severity)):
         unique.setdefault((finding.id, *finding.case), finding)
-    return list(unique.values())
+    alike: dict[Finding, list[Finding]] = {}
+    for finding in unique.values():
+        alike.setdefault((finding.id, *finding.case[:3], finding.severity, finding.message), []).append(finding)
+    return [same[0] if len(same) == 1 else replace(same[0], norm="") for same in alike.values()]
