@@ -10,6 +10,7 @@ from torch import nn
 
 from escrime import PredictionAveraging
 from escrime.errors import EscrimeError
+from escrime.models.first_call import SAME
 from escrime.training import Context, TrainSettings, fit, objective
 from escrime.training.teacher import Teacher
 
@@ -17,16 +18,14 @@ SHORT = dict(epochs=2, learning_rate=0.05, batch_size=11)
 
 
 class Shown(nn.Module):
-    """Three answers by linear pieces of the image; remembers what it was shown."""
+    """Three answers, linear in the image."""
 
     def __init__(self):
         super().__init__()
         self.register_buffer("weight", torch.linspace(-1, 1, 3 * 48, dtype=torch.float64).view(3, 48).sin())
-        self.shown = []
 
     def forward(self, images):
-        self.shown.append(images.clone())
-        return 4 * images.flatten(1) @ self.weight.T
+        return (images - 0.5).flatten(1) @ self.weight.T  # unsure, and of another opinion for each image
 
 
 def taught(batch, weight, temperature):
@@ -65,8 +64,8 @@ def test_a_mixture_is_shown_to_the_teacher_as_it_is(batch, linear):
     model.train()
     found = objective("mixup")(model, images, labels, context)
     mixed = model.seen[-1]
-    assert not torch.equal(mixed, images)
     with torch.no_grad():
+        assert not torch.allclose(Shown()(mixed).softmax(1), Shown()(images).softmax(1), atol=0.05)
         expected = kl(Shown()(mixed), mixed.flatten(1) @ model.weight.T, 1.0).mean()
     assert found.item() == pytest.approx(expected.item(), rel=1e-9)
 
@@ -222,6 +221,31 @@ def test_an_objective_that_writes_into_the_images_hides_nothing_from_the_teacher
     assert found[0] == found[1]
 
 
+def test_an_objective_may_ask_about_several_images_in_turn(network, image_set):
+    """Once for each: asking again about the same ones costs nothing."""
+
+    class Counts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network, self.calls = network(seed=3), []
+
+        def forward(self, images):
+            self.calls.append(images.mean().item())
+            return self.network(images)
+
+    images, labels = image_set(8).batch(slice(None))
+    context = Context.of([str(n) for n in range(8)], classes=4)
+    context.teacher, model = Teacher(teacher := Counts(), images, 4, 1.0, 1.0), network()
+    asked = context.teacher.model.calls
+    asked.clear()
+    found = []
+    for shown in (images, images / 2):
+        context.show(shown)
+        found += [context.loss(model, shown, labels, clean=8).item() for _ in range(2)]
+    assert asked == pytest.approx([images.mean().item(), images.mean().item() / 2]) and teacher.calls == []
+    assert found[0] != found[2]
+
+
 class Views(nn.Module):
     def __init__(self):
         super().__init__()
@@ -315,3 +339,25 @@ def test_what_a_random_or_counting_teacher_says_hangs_on_the_seed_alone(network,
     result, third = weights(checkpoint=tmp_path)
     assert result.resumed == 1
     assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(first, second, third, strict=True))
+
+
+def test_whether_a_random_teacher_has_a_faster_copy_hangs_on_the_seed_alone(network, image_set):
+    """Its noise is as large as what copies may differ by, so that chance decides."""
+
+    class Noisy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network(seed=3)
+
+        def forward(self, images):
+            logits = self.network(images)
+            return logits + SAME / 2.4 * logits.abs().max() * torch.randn_like(logits)
+
+    def weights(number):
+        torch.manual_seed(number)
+        model = network()
+        fit(model, image_set(), settings=TrainSettings(**SHORT | {"epochs": 1}), teacher=Noisy())
+        return torch.cat([value.flatten().float() for value in model.state_dict().values()])
+
+    first, *others = (weights(number) for number in range(8))
+    assert all(torch.equal(first, other) for other in others)
