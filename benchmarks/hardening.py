@@ -91,12 +91,12 @@ def main() -> None:
     whole, test = test, test.limit(options.limit, 0) if options.limit else test
     table = {}
     for name in options.recipes.split(","):
-        model = None
+        model = clean = None
         for which, file, change in variants(name, options):
             kept = options.folder / f"{name}{file}.json"
             if not kept.exists():
                 model = model or hardened(name, splits.train, options)
-                clean = model if name == "clean" else hardened("clean", splits.train, options)
+                clean = clean or (model if name == "clean" else hardened("clean", splits.train, options))
                 if change is not None and not change(model, clean):
                     continue
                 found = judged(model, test, options)
@@ -123,9 +123,8 @@ def variants(name: str, options):
     def towards_clean(model, clean) -> bool:
         load_weights(model, options.folder / f"{name}.safetensors")
         with torch.no_grad():
-            for own, first in zip(model.parameters(), clean.parameters(), strict=True):
-                own.lerp_(first, 1 - options.interpolate)
-            for own, first in zip(model.buffers(), clean.buffers(), strict=True):
+            tensors = ([*network.parameters(), *network.buffers()] for network in (model, clean))
+            for own, first in zip(*tensors, strict=True):
                 if own.is_floating_point():
                     own.lerp_(first, 1 - options.interpolate)
         return True
@@ -218,22 +217,9 @@ def as_json(table: dict, options) -> str:
         if log.exists():
             rows = pd.read_csv(log).astype(object)
             histories[name] = rows.where(rows.notna(), None).to_dict("records")
-    told = (
-        "data",
-        "arch",
-        "size",
-        "train_size",
-        "test_size",
-        "start",
-        "teacher",
-        "eps",
-        "epochs",
-        "clean_epochs",
-        "clean_objective",
-        "learning_rate",
-        "set",
-    )
-    told += ("clean_set", "clean_goal", "goal", "steps", "subset", "limit", "interpolate")
+    told = ("data", "arch", "size", "train_size", "test_size", "start", "teacher", "eps", "epochs", "clean_epochs")
+    told += ("clean_objective", "learning_rate", "set", "clean_set", "clean_goal", "goal", "steps", "subset", "limit")
+    told += ("interpolate",)
     settings = {name: str(value) if isinstance(value := getattr(options, name), Path) else value for name in told}
     command = "python -m benchmarks.hardening " + shlex.join(sys.argv[1:])
     content = {

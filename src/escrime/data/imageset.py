@@ -1,5 +1,6 @@
 """A labeled set of images in memory or on disk, the one form in which every dataset reaches the other rooms."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from numbers import Integral
@@ -62,7 +63,7 @@ class ImageSet:
         for what, rows in (("images", self.images), ("labels", labels), *self.subsets.items()):
             if len(rows) != count:
                 raise EscrimeError(f"{self.name!r} has {count} ids, but {what!r} has {len(rows)} rows; give one each.")
-        twice = next((name for at, name in enumerate(self.classes) if name in self.classes[:at]), None)
+        twice = next((name for name, times in Counter(self.classes).items() if times > 1), None)
         if twice is not None:
             raise EscrimeError(f"{self.name!r} has the class {twice!r} twice; make the names unique, or merge the classes.")
         if self.wnids is not None and len(self.wnids) != len(self.classes):

@@ -1,5 +1,6 @@
 """The teacher of a training: any network that a specification names, with its answers for the classes at hand."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from ..data import ImageSet, class_places
 from ..errors import EscrimeError
 from ..models import load_model
-from ..models.running import failure_named
+from ..models.running import check_logits, failure_named
 from ..training.feed import Feed
 from ..training.session import own_generators
 
@@ -32,14 +33,11 @@ def load_teacher(spec: str, images: ImageSet, side: int) -> tuple[nn.Module, str
     pixels, labels = Feed(images, cpu, side=side).images(rows)
     fails = f"{what} fails on images of 3 × {side} × {side} in [0, 1]"
     with failure_named(fails, "give a network that takes float32 images of this size"), torch.no_grad(), own_generators(cpu):
-        logits = loaded.model(pixels.clone())
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(pixels):
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-        raise EscrimeError(f"{what} answers {len(pixels)} images with {found}; give a classifier, which returns logits (N, K).")
+        logits = check_logits(loaded.model(pixels.clone()), pixels, what)
     count = logits.shape[1]
     places = class_places(images, count, loaded.classes, loaded.wnids, what)
-    if len(set(places)) < len(places):
-        first, second = (images.classes[at] for at in np.flatnonzero(np.equal(places, _doubled(places)))[:2])
+    if (doubled := Counter(places).most_common(1)[0])[1] > 1:
+        first, second, *_ = (name for name, place in zip(images.classes, places) if place == doubled[0])
         raise EscrimeError(f"{first!r} and {second!r} are one class of {what}; give a teacher that tells them apart.")
     right = int((logits[:, places].argmax(1) == labels).sum())
     told = f"{right} of {len(rows)} training images right at {side} px"
@@ -49,10 +47,6 @@ def load_teacher(spec: str, images: ImageSet, side: int) -> tuple[nn.Module, str
             f"{what} gets {told}, no more than chance; give one made for images of this size, with classes in the same order."
         )
     return (loaded.model if places == list(range(count)) else Columns(loaded.model, places)), told
-
-
-def _doubled(places: Sequence[int]) -> int:
-    return next(place for at, place in enumerate(places) if place in places[:at])
 
 
 class Columns(nn.Module):

@@ -258,6 +258,13 @@ def _cell(value, form: str) -> str:
     return "" if value is None or value != value else form.format(float(value))
 
 
+def _number(text: str) -> int | float | str:
+    """A number as JSON does not write it, such as .05, 1. and +5; any other text as it is."""
+    if re.fullmatch(r"\s*[+-]?[0-9]+\s*", text):
+        return int(text)
+    return float(text) if re.fullmatch(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", text) else text
+
+
 def parse_settings(pairs: list[str], said: dict[str, Any] | None = None) -> dict[str, Any]:
     """{"ema": 0.999, …} from ["ema=0.999", …], beside what options of their own have `said` (None: nothing); values are JSON
     or numbers such as .05 where they can be, text otherwise."""
@@ -269,12 +276,8 @@ def parse_settings(pairs: list[str], said: dict[str, Any] | None = None) -> dict
             raise EscrimeError(f"{pair!r} is no setting; write NAME=VALUE, such as --set ema=0.999.")
         if name in settings:
             raise EscrimeError(f"{pair!r} says anew what is {name} = {settings[name]!r} already; say it once.")
-        number = re.fullmatch(r"\s*[+-]?([0-9]+)?(\.[0-9]*)?([eE][+-]?[0-9]+)?\s*", value)
-        if number and (number[1] or (number[2] or ".") != "."):  # .05, 1. and +5 too, which JSON has not
-            settings[name] = float(value) if number[2] or number[3] else int(value)
-            continue
         try:
             settings[name] = json.loads(value)
         except ValueError:
-            settings[name] = value
+            settings[name] = _number(value)
     return settings

@@ -153,15 +153,15 @@ def _precision_switches() -> tuple[tuple, str, object]:
     return (convolutions, products), "allow_tf32", False
 
 
-def check_logits(logits: Tensor, images: Tensor) -> Tensor:
-    """Return `logits` if they have shape (N, K) and are where the images (N, ...) are."""
+def check_logits(logits: Tensor, images: Tensor, who: str = "the model") -> Tensor:
+    """Return `logits`, of `who`, if they have shape (N, K) and are where the images (N, ...) are."""
     rows = len(images)
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != rows:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-        raise EscrimeError(f"the model returned {shape} for {rows} images; a classifier returns logits (N, K).")
+        raise EscrimeError(f"{who} returned {shape} for {rows} images; a classifier returns logits (N, K).")
     if logits.device != images.device:
         raise EscrimeError(
-            f"the model's logits are on device {logits.device}, the images on {images.device}; keep the model's own tensors "
+            f"{who}'s logits are on device {logits.device}, the images on {images.device}; keep the model's own tensors "
             "as buffers or parameters, so that they move with it, and return logits on the device of the images."
         )
     return logits

@@ -92,8 +92,7 @@ def worst_of_all(run: Run, model: str, eps: float, defense: str = "none") -> tup
     rows = rows[rows["threat"] == threat]
     if rows["by"].nunique() < 2 or rows["attack"].nunique() > 1:
         return None
-    sweep = one_sweep(model, defense, threat, WORST, rows).within(run.main_subset)
-    point = sweep.at(eps)
+    point = one_sweep(model, defense, threat, WORST, rows).at(eps)
     return None if point is None else (threat, point)
 
 

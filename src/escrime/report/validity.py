@@ -25,9 +25,8 @@ def stored(run: Run) -> list[Finding]:
     path = run.folder / CHECKS
     if not path.exists():
         return []
-    norms = run.records.loc[run.records["eps"] > 0, "norm"].unique()
     try:
-        return from_rows(read_json(path), str(norms[0]) if len(norms) == 1 else "")
+        return from_rows(read_json(path), run.norm)
     except EscrimeError:
         raise
     except (TypeError, AttributeError, ValueError) as error:

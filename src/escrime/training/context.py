@@ -56,8 +56,8 @@ class Context:
     label_smoothing: float = 0.0
     tally: Tally = field(default_factory=Tally)
     teacher: Teacher | None = None
-    _shown: Tensor | None = None
-    _answers: Tensor | None = None
+    _shown: Tensor | None = field(default=None, init=False, repr=False)
+    _answers: Tensor | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def of(cls, ids: Sequence[str], *, classes: int, seed: int = 0, epoch: int = 0, label_smoothing: float = 0.0):
@@ -68,7 +68,8 @@ class Context:
         """What the teacher, if there is one, is asked about: images (N, C, H, W) as they are now. `fit` shows the batch; an
         objective that gives the network other images of which the loss is to be told, such as mixtures, shows those."""
         if self.teacher is not None:
-            self._shown, self._answers = images.detach().clone(), None
+            # In the memory that every network takes; the teacher may write into them.
+            self._shown, self._answers = images.detach().clone(memory_format=torch.contiguous_format), None
 
     def fractions(self, purpose: str, like: Tensor) -> Tensor:
         """Per image, uniform in [0, 1), shape (N,), type and device of `like`."""

@@ -11,8 +11,8 @@ from .holdout import probed_eps
 from .settings import TrainSettings
 
 
-def identity(model: nn.Module, data, objective, settings: TrainSettings, seed: int, teacher: nn.Module | None = None) -> dict:
-    """What makes two runs the same run, as a flat dict of JSON values.
+def identity(model: nn.Module, data, objective, settings: TrainSettings, seed: int, teacher: str | None = None) -> dict:
+    """What makes two runs the same run, as a flat dict of JSON values. teacher: the `appearance` of one.
 
     Which weights are kept and whether an alarm stops the run are not part of it: they change no epoch.
     """
@@ -28,7 +28,7 @@ def identity(model: nn.Module, data, objective, settings: TrainSettings, seed: i
     found = {
         "objective": fields.pop("name"),
         **{f"objective.{key}": value for key, value in fields.items()},
-        **({} if teacher is None else {"teacher": appearance(teacher)}),
+        **({} if teacher is None else {"teacher": teacher}),
         **values,
         "seed": seed,
         "architecture": _hash(shapes + layers),

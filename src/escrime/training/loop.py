@@ -136,11 +136,12 @@ def fit(
         if probe is not None:
             count_classes(model, probe)
         team.same_weights(model)
-        guide = None
+        guide = known_as = None
         if teacher is not None:
             seed_dropout(device, seed, 0)  # a random teacher's first answers, too, hang on the seed alone
             guide = Teacher(teacher, feed.first(2), classes, settings.teacher_weight, settings.temperature)
-            team.agree(appearance(teacher), "a teacher with the digest")
+            known_as = appearance(teacher)
+            team.agree(known_as, "a teacher with the digest")
         kernels = Kernels(model).installed if layout == torch.channels_last and device.type == "cpu" else ExitStack
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = make_optimizer(parameters, settings, device)
@@ -148,7 +149,7 @@ def fit(
         averaged = average.in_place if average is not None else ExitStack  # the model holds what would be returned
         saved, finite = None, finite_names(model)
         if folder is not None:
-            run = identity(model, data, objective, settings, seed, teacher)
+            run = identity(model, data, objective, settings, seed, known_as)
             tested_on = "" if evaluate_on is None else f"{evaluate_on.fingerprint} at {probe_eps}"
             saved = Checkpoint(folder / LAST, run, weights_digest(model), same_start, tested_on)
         resumed, history = saved.load(model, optimizer, average) if saved else (0, [])
@@ -172,11 +173,11 @@ def fit(
                 rate = learning_rate(settings, done, settings.epochs * steps)
                 pixels, labels = feed.pixels(rows)
                 pixels = augment(pixels, partial(draws.fractions, rows=rows), settings)
-                images = feed.floats(pixels)
                 context = Context(rows, draws, classes, settings.label_smoothing, tally, guide)
-                context.show(images)
                 optimizer.zero_grad(set_to_none=True)
                 with explained(settings, good), kernels():  # backward too: checkpointed parts of a model run again there
+                    images = feed.floats(pixels)
+                    context.show(images)
                     with torch.autocast(device.type, torch.bfloat16, settings.precision == "bfloat16", cache_enabled=False):
                         loss = objective(model, images, labels, context)
                     check_loss(loss, objective)

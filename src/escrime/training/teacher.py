@@ -42,7 +42,7 @@ class Teacher:
         frozen.eval()
         for parameter in frozen.parameters():  # one by one: ScriptModules have no requires_grad_ of their own
             parameter.requires_grad_(False)
-        images, side = _plain(images), images.shape[-1]
+        images, side = images.contiguous(), images.shape[-1]  # the memory that every network takes
         fails = f"the teacher fails on an image of {images.shape[1]} × {side} × {side} in [0, 1]"
         before = [buffer.clone() for buffer in frozen.buffers()]
         with failure_named(fails, "give a network that takes float32 images of this size"), torch.no_grad():
@@ -61,10 +61,10 @@ class Teacher:
         self.model = faster if same and not self._moves else frozen
 
     def logits(self, images: Tensor) -> Tensor:
-        """What it says of `images`, (N, K). Neither they nor its buffers change."""
+        """What it says of `images`, contiguous, which it may write into: (N, K). Its buffers stay as they are."""
         self.asked = True
         with torch.no_grad(), buffers_kept(self.model) if self._moves else nullcontext():
-            return self.model(_plain(images))
+            return self.model(images)
 
     def loss(self, taught: Tensor, logits: Tensor, cross_entropy: Tensor) -> Tensor:
         """The weighted sum above; taught, logits: (N, K)."""
@@ -72,8 +72,3 @@ class Teacher:
         # Of probabilities: a class that the teacher excludes has the logarithm −∞.
         apart = F.kl_div(F.log_softmax(answered, 1), said.softmax(1), reduction="batchmean")
         return (1 - self.weight) * cross_entropy + self.weight * self.temperature**2 * apart
-
-
-def _plain(images: Tensor) -> Tensor:
-    """A copy, which a network may write into, in the memory that every network takes."""
-    return images.clone(memory_format=torch.contiguous_format)

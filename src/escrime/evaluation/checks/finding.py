@@ -65,7 +65,7 @@ def in_order(findings: Iterable[Finding]) -> list[Finding]:
     order, unique = list(SEVERITIES), {}
     for finding in sorted(reconciled(list(findings)), key=lambda finding: order.index(finding.severity)):
         unique.setdefault((finding.id, *finding.case), finding)
-    alike: dict[Finding, list[Finding]] = {}
+    alike: dict[tuple, list[Finding]] = {}
     for finding in unique.values():
         alike.setdefault((finding.id, *finding.case[:3], finding.severity, finding.message), []).append(finding)
     return [same[0] if len(same) == 1 else replace(same[0], norm="") for same in alike.values()]
