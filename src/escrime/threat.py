@@ -10,6 +10,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from .budgets import LEVELS, SAME, same
 from .errors import EscrimeError, nearest
 
 NORMS = ("linf", "l2")
@@ -42,16 +43,17 @@ def epsilon(value: float | int | str, norm: str = "linf") -> float:
 
 
 def distinct(epsilons: Iterable[float]) -> list[float]:
-    """The first of each group of ε that agree to 9 digits, in the order given: results are looked up by ε rounded so.
+    """Each ε once, the first of those that are the same, in the order given (see `budgets`).
 
     Errors: EscrimeError for an ε above 0 and below 1e-9, which could not be told from 0.
     """
-    first: dict[float, float] = {}
+    kept: list[float] = []
     for eps in epsilons:
         if 0 < eps < 1e-9:
             raise EscrimeError(f"ε = {eps!r} is too small to be told from 0; use 0, or at least 1e-9.")
-        first.setdefault(round(eps, 9), eps)
-    return [*first.values()]
+        if not any(same(eps, other) for other in kept):
+            kept.append(eps)
+    return kept
 
 
 def check_norm(norm: str) -> str:
@@ -148,6 +150,33 @@ def project(candidates: Tensor, images: Tensor, eps: float | Tensor, norm: str =
         return project_l2(candidates, images, eps)
     lower, upper = linf_bounds(images, eps)
     return torch.minimum(torch.maximum(candidates, lower), upper)
+
+
+def to_8_bits(candidates: Tensor, images: Tensor, eps: float, norm: str = "linf") -> Tensor:
+    """The images that a picture file can hold, every value a level k/255, nearest to `candidates` and within ε of `images`.
+
+    In l_inf each value takes the nearest of its levels within ε. In l2 it is rounded to the nearest level while the budget
+    lasts, those first that lie nearest to it, and the others towards the image. Where no level lies within ε, a file can
+    hold no more of an attack than the clean image of 8 bits. Shapes (N, C, H, W). ε counts as kept up to how exactly a
+    float32 holds k/255.
+    """
+    clean, wanted = images.double() * LEVELS, candidates.double() * LEVELS
+    reach = float(eps) * LEVELS + LEVELS * (SAME + torch.finfo(torch.float32).eps)
+    if norm == "linf":
+        low, high = (clean - reach).ceil(), (clean + reach).floor()
+        found = torch.where(low > high, clean.round(), torch.minimum(torch.maximum(wanted.round(), low), high))
+    else:
+        saved = clean.round()
+        inner = (saved + (wanted - saved).trunc()).flatten(1)
+        outer, start = wanted.round().flatten(1), clean.flatten(1)
+        order = (wanted.flatten(1) - outer).abs().argsort(dim=1)
+        cost = ((outer - start).square() - (inner - start).square()).gather(1, order).cumsum(1)
+        left = reach**2 - (inner - start).square().sum(1, keepdim=True)
+        taken = torch.zeros_like(cost, dtype=torch.bool).scatter(1, order, cost.cummax(1).values <= left)
+        found = torch.where(taken, outer, inner)
+        far = (found - start).norm(dim=1, keepdim=True) > reach
+        found = torch.where(far, saved.flatten(1), found).view_as(clean)
+    return found.clamp(0, LEVELS).float() / LEVELS
 
 
 def distance(candidates: Tensor, images: Tensor, norm: str = "linf") -> Tensor:

@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from ..budgets import same
 from ..errors import EscrimeError, nearest, shortened
 from .records import KEYS, WORST
 from .statistics import holm, mcnemar, paired_difference, sign_flips, wilson
@@ -168,7 +169,7 @@ def _scores(records: pd.DataFrame, column: tuple[str, ...], eps: float) -> pd.Se
 
 
 def _at(records: pd.DataFrame, eps: float) -> pd.Series:
-    return (records["eps"] - eps).abs() < 1e-9
+    return same(records["eps"], eps)
 
 
 def _eps(eps: float | str) -> float:
@@ -184,7 +185,7 @@ def _named(column: tuple[str, ...]) -> str:
 
 
 def _unknown_eps(eps: float, rows: pd.DataFrame) -> str:
-    return f"ε = {eps:g} was not measured; the records hold {_list(f'{e:g}' for e in sorted(rows['eps'].unique()))}."
+    return f"ε = {eps:g} was not measured; the records hold {_list(f'{e:.9g}' for e in sorted(rows['eps'].unique()))}."
 
 
 def _unknown(what: str, value, there) -> str:

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from ..attacks import Attack, Outcome, WorstCase
 from ..attacks.minimum_norm import MinimumNorm
+from ..budgets import shared_grids
 from ..errors import EscrimeError, nearest
 from ..models.running import no_trace
 from ..models.twin import Twin
 from ..randomness import key, seed_all_generators
-from ..threat import check_images, check_norm, distance, distinct, epsilon, inside, project
+from ..threat import check_images, check_norm, distance, distinct, epsilon, inside, project, to_8_bits
 from .approach import Approaches
 from .cases import Case
 from .images import Images
@@ -188,7 +189,7 @@ def records_of(
         verified = inside(outcome.adversarial, images.pixels, eps, norm)
         # What breaks its budget is not counted: the image stands as it was.
         adversarial = torch.where(verified[:, None, None, None], outcome.adversarial, images.pixels)
-        keys = [(seed, i, "verdict", *part.case.name, part.attack, eps) for i in images.ids]
+        keys = [verdict_key(seed, i) for i in images.ids]
         verdict = score(model, adversarial, images.labels, targets, keys, draws)
         preliminary = verdict.correct
         if randomized:  # what chooses between attacks must not be what is reported of the one chosen
@@ -200,7 +201,7 @@ def records_of(
         survives = torch.zeros(len(fooled), dtype=torch.bool)
         rows = (fooled & (eps > 0)).nonzero().flatten()
         if len(rows):
-            rounded = (adversarial[rows] * 255).round() / 255
+            rounded = to_8_bits(adversarial[rows], images.pixels[rows], eps, norm)
             again = score(model, rounded, images.labels[rows], targets[rows], [keys[i] for i in rows.tolist()], 1)
             goal = targets[rows].cpu()
             survives[rows] = torch.where(goal >= 0, again.prediction == goal, again.prediction != images.labels[rows].cpu())
@@ -233,6 +234,12 @@ def records_of(
             }
         )
     return frame(*blocks)
+
+
+def verdict_key(seed: int, image) -> tuple:
+    """The key of the noise by which an image is judged: the same for every model, attack and ε, so that what is compared
+    differs by what was done to the image and not by the luck of its draws."""
+    return seed, image, "verdict"
 
 
 def _targets(attack, images: Images) -> Tensor:
@@ -299,7 +306,7 @@ def check_epsilons(attacks: dict[str, Attack], epsilons) -> dict[str, list[float
             raise EscrimeError(f"epsilons for attack {label!r} are an empty list; give at least one ε, such as '8/255'.")
         if not isinstance(attack, Attack) and len(grid) != 1:
             raise EscrimeError(f"attack {label!r} is a plain callable with one ε; give exactly one, or one entry per ε.")
-    return grids
+    return shared_grids(grids)
 
 
 def _as_list(epsilons) -> list | None:

@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow
 from pyarrow import parquet
 
+from ..budgets import unified
 from ..errors import EscrimeError, shortened
 from ..files import whole
 from .statistics import wilson
@@ -82,7 +83,8 @@ def read_records(folder: Path | str) -> pd.DataFrame:
         raise EscrimeError(f"{folder} holds no records (*.parquet); give the folder of a run, such as runs/digits.")
     tables = [read_part(part) for part in parts]
     # Joined before pandas sees them: a run has hundreds of small parts.
-    return with_preliminary(pyarrow.concat_tables(tables, promote_options="default").to_pandas())
+    records = with_preliminary(pyarrow.concat_tables(tables, promote_options="default").to_pandas())
+    return records.assign(eps=unified(records["eps"]))
 
 
 def read_part(path: Path, columns: Iterable[str] = COLUMNS) -> pyarrow.Table:
@@ -114,6 +116,7 @@ def subset_names(records: pd.DataFrame) -> list[str | None]:
 
 def summarize(records: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
     """Accuracy with n and its Wilson interval per (subset, model, defense, threat, attack, ε), as fractions."""
+    records = records.assign(eps=unified(records["eps"]))
     rows = []
     for subset in subset_names(records):
         for key, group in in_subset(records, subset).groupby(KEYS, sort=False):
@@ -151,7 +154,7 @@ def worst_case(records: pd.DataFrame) -> pd.DataFrame:
     it is.
     """
     table = with_preliminary(records)
-    table = table.assign(eps=table["eps"].round(9), by=table["attack"].where(table["verified"], "none"), recorded=True)
+    table = table.assign(eps=unified(table["eps"]), by=table["attack"].where(table["verified"], "none"), recorded=True)
     known = table.groupby(["model", "defense"], sort=False)
     table = pd.concat([table, *(_clean_images(rows) for _, rows in known)], ignore_index=True)
     image, attack = (pd.factorize(table[name])[0] for name in ("image", "attack"))

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from ..attacks import Outcome
+from ..budgets import within
 from ..threat import inside
 from .approach import Approach, Approaches
 from .cases import Case
@@ -59,14 +60,14 @@ def standing(records: pd.DataFrame, norm: str, eps: float, randomized: bool) -> 
     The attack that is worst on average stands for a randomized model: a minimum per image over noisy estimates would be too
     low. `preliminary` is what chooses, `correct` what is reported.
     """
-    within = records[(records["norm"] == norm) & (records["eps"] <= eps + 1e-12)]
-    rows = within[within["verified"]]
+    allowed = records[(records["norm"] == norm) & (within(records["eps"], eps))]
+    rows = allowed[allowed["verified"]]
     # A clean image that was never scored at ε = 0 is known by its clean prediction.
     clean = records.groupby("image", sort=False)[["clean_prediction", "label"]].first()
     clean = (clean["clean_prediction"] == clean["label"]).astype(float)
     if randomized:
         # What breaks its budget stands for its image, as it was, where there is nothing else.
-        rows = pd.concat([rows, within[~within["image"].isin(rows["image"])]])
+        rows = pd.concat([rows, allowed[~allowed["image"].isin(rows["image"])]])
         # An attack that ran on some of the images only is compared with the others on those.
         attacks = rows.groupby(["threat", "attack", "eps"])["preliminary"]
         threat, attack, at = attacks.mean().idxmin()
@@ -183,7 +184,7 @@ def _ladder(stages: list[Stage], known: Approach, images: Images, eps: float, no
 def _felled(before: pd.DataFrame, ground: Ground, names: set[str], eps: float, part: Part) -> pd.DataFrame:
     """For images that fell to an earlier attack, or were wrong from the start, the row that says so, at this ε."""
     rows = before[before["image"].isin(names)]
-    ours = (rows["norm"] == ground.norm) & (rows["eps"] <= eps + 1e-12) & rows["verified"]
+    ours = (rows["norm"] == ground.norm) & (within(rows["eps"], eps)) & rows["verified"]
     ranked = rows.assign(other=~ours).sort_values(["other", "preliminary", "eps"], kind="stable")
     wrong = ranked.groupby("image", sort=False).head(1).copy()
     # Wrong from the start, and not by any attack (another's row, as that of what broke its budget, tells of the clean image

@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from ..budgets import same
 from ..data import ImageSet
 from ..defenses import PredictionAveraging
 from .cases import Subject
@@ -136,7 +137,7 @@ def _validated(evaluation: Evaluation, grid: Grid) -> dict:
     records = evaluation.records
 
     def column(defense: str, threat: str, eps: float) -> pd.Series:
-        rows = records[(records["defense"] == defense) & (records["threat"] == threat) & ((records["eps"] - eps).abs() < 1e-9)]
+        rows = records[(records["defense"] == defense) & (records["threat"] == threat) & same(records["eps"], eps)]
         return rows.set_index("image")["correct"]
 
     def side(defense: str, transfer: str, adaptive: str) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import pandas as pd
 from rich.box import SIMPLE
 from rich.table import Table
 
+from ..budgets import same
 from ..evaluation.comparisons import per_class
 from ..evaluation.records import STRONGER, in_subset, read_records, summarize, worst_case
 from ..evaluation.statistics import wilson
@@ -26,7 +27,7 @@ def answer(run: Assessment) -> dict:
     clean = records[records["eps"] == 0].drop_duplicates("image")
     table = summarize(pd.concat([records, worst], ignore_index=True))
     names = ("attack", "eps", "n", "accuracy", "low", "high")
-    classes = per_class(worst[(worst["eps"] - eps).abs() < 1e-6]).sort_values(["accuracy", "class"], kind="stable")
+    classes = per_class(worst[same(worst["eps"], eps)]).sort_values(["accuracy", "class"], kind="stable")
     share = lambda rows: dict(zip(("low", "high"), wilson(rows["correct"].sum(), len(rows))))  # noqa: E731
     return {
         "model": run.loaded.origin,
@@ -58,14 +59,14 @@ def show(run: Assessment, found: dict) -> None:
     """The answer as people read it."""
     say = run.display.say
     table = Table(title=f"% of {found['n']} images right [95 % interval]", title_justify="left", box=SIMPLE, pad_edge=False)
-    grid = sorted({round(row["eps"], 6) for row in found["attacks"]})  # the worst case's ε are rounded
+    grid = sorted({row["eps"] for row in found["attacks"]})
     table.add_column("attack")
     for eps in grid:
         table.add_column("clean" if eps == 0 else f"ε = {fraction_text(eps)}", justify="right")
     rows: dict[str, dict] = {}
     for row in found["attacks"]:
         name = "worst case of all" if row["attack"].startswith("worst") else _title(row["attack"])
-        rows.setdefault(name, {})[round(row["eps"], 6)] = row
+        rows.setdefault(name, {})[row["eps"]] = row
     for name in sorted(rows, key=lambda name: name.startswith("worst")):
         table.add_row(name, *[_cell(rows[name].get(eps)) for eps in grid])
     say(table)

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from ..attacks import APGD, PGD, RayS, Square
+from ..budgets import LEVELS, levels_within
 from ..errors import EscrimeError
 from ..models.running import full_precision, no_trace
+from ..threat import to_8_bits
 
-LEVELS = 255
 STEPS, QUERIES = 50, 1000
 
 
@@ -91,15 +92,13 @@ def _nearest(model, image: Tensor, label: int, target: int | None, seed: int, na
 
 
 def whole_levels(moved: Tensor, image: Tensor, levels: int) -> Tensor:
-    """The nearest image to `moved` of whole levels within `levels` of `image`, itself of whole levels."""
-    center = (image * LEVELS).round()
-    wanted = (moved * LEVELS).round()
-    return torch.minimum(torch.maximum(wanted, center - levels), center + levels).clamp(0, LEVELS) / LEVELS
+    """The nearest image to `moved` of whole levels within `levels` of `image`."""
+    return to_8_bits(moved, image, levels / LEVELS)
 
 
 def whole_eps(eps: float) -> int:
     """ε as whole gray levels, rounded down. Errors: EscrimeError below one."""
-    levels = int(eps * LEVELS + 1e-6)
+    levels = levels_within(eps)
     if levels < 1:
         raise EscrimeError(
             f"ε = {eps:g} is less than one of a picture's 256 gray levels (1/255 = {1 / LEVELS:.4f}); no file can hold such a "

@@ -6,7 +6,9 @@ import numpy as np
 import torch
 
 from ..attacks import DGSM, FGSM
+from ..budgets import same, within
 from ..data import ImageSet
+from ..evaluation.engine import verdict_key
 from ..evaluation.scoring import score
 from ..files import whole, write_whole
 from ..randomness import row_keys
@@ -27,11 +29,11 @@ class Examples:
 
     def fooled(self, eps: float):
         """FGSM records of the undefended network at `eps`: right when clean, wrong when attacked; one class after another."""
-        return self.in_turn(self.fgsm().query("eps == @eps and prediction != label"))
+        return self.in_turn(self.fgsm(eps).query("prediction != label"))
 
     def held(self, eps: float):
         """Those that stay right at `eps`, in the same order."""
-        return self.in_turn(self.fgsm().query("eps == @eps and prediction == label"))
+        return self.in_turn(self.fgsm(eps).query("prediction == label"))
 
     def one_after_another(self, count: int) -> list[str]:
         """Images that FGSM fools at different ε, from the first that falls to the one that holds longest."""
@@ -40,9 +42,10 @@ class Examples:
         places = np.linspace(0, len(falls) - 1, min(count, len(falls))).round().astype(int)
         return list(falls.index[places])
 
-    def fgsm(self):
-        """FGSM records of the undefended network for images it calls right when clean."""
-        return self.records.query("defense == 'none' and attack == 'FGSM' and clean_prediction == label")
+    def fgsm(self, eps: float | None = None):
+        """FGSM records of the undefended network (at `eps`) for images it calls right when clean."""
+        rows = self.records.query("defense == 'none' and attack == 'FGSM' and clean_prediction == label")
+        return rows if eps is None else rows[same(rows["eps"], eps)]
 
     @staticmethod
     def in_turn(rows):
@@ -53,7 +56,7 @@ class Examples:
 
     def eps_that_fools(self) -> float:
         """The headline ε, or the nearest one above it that fools an image."""
-        grid = [eps for eps in self.experiment.attacks.fgsm.epsilons if eps >= self.experiment.headline]
+        grid = [eps for eps in self.experiment.attacks.fgsm.epsilons if within(self.experiment.headline, eps)]
         return next((eps for eps in grid if len(self.fooled(eps))), self.experiment.headline)
 
     def add(self, figure, image: str, attack, *, verdict=None, ppa=None, threat="white-box", defense="none") -> None:
@@ -80,7 +83,7 @@ class Examples:
                 copies = ppa.noisy_copies(adversarial)
             copy = copies[min(1, len(copies) - 1)].clamp(0, 1)
             # The noise of the record that this image was chosen by, so that picture and record agree.
-            key = (self.seed, image, "verdict", self.model, defense, threat, attack.name, attack.eps)
+            key = verdict_key(self.seed, image)
             item |= {"copy": self.says(self.network, copy, image), "verdict": self.says(ppa, adversarial, image, key)}
             self.arrays[f"copy_{i}"] = copy[0]
         self.items.append(item)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from ..budgets import LEVELS
 from ..data import floats
 from ..data.classes import check_names, places_of
 from ..data.decode import read_image
@@ -19,7 +20,7 @@ from ..models import Loaded, load_model
 from ..models.running import check_logits, failure_named
 from ..report.figures.photo import draw_photo
 from .assess import OF_ITS_SIZE
-from .eight_bits import LEVELS, fool, logits_of, predict, reached, smallest, whole_eps
+from .eight_bits import fool, logits_of, predict, reached, smallest, whole_eps
 
 LINES = "attacks.jsonl"
 

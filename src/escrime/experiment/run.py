@@ -9,6 +9,7 @@ from torch import nn
 
 from .. import data
 from ..attacks import DGSM, FGSM
+from ..budgets import shared_grids
 from ..defenses import PredictionAveraging
 from ..errors import EscrimeError, nearest
 from ..evaluation import Subject
@@ -124,7 +125,7 @@ class Run:
             "FGSM": FGSM(max(fgsm.epsilons)),
             "DGSM": DGSM(max(dgsm.epsilons), self.target, dgsm.steps, dgsm.step_size),
         }
-        return attacks, {"FGSM": fgsm.epsilons, "DGSM": dgsm.epsilons}
+        return attacks, shared_grids({"FGSM": fgsm.epsilons, "DGSM": dgsm.epsilons})
 
     @cached_property
     def samples(self) -> dict[tuple[str, str, str], frozenset]:

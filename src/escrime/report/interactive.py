@@ -115,7 +115,7 @@ def mark(name: str, sweep: Sweep, colors: dict[str, str], points: list) -> dict:
 def numbers(points: list[Point]) -> list[list]:
     """[ε, percent, low, high, n] of every point that was measured; JSON knows no NaN."""
     return [
-        [round(p.eps, 9), *(round(100 * share, 3) for share in (p.value, p.low, p.high)), p.n]
+        [p.eps, *(round(100 * share, 3) for share in (p.value, p.low, p.high)), p.n]
         for p in points
         if math.isfinite(p.value)
     ]

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..budgets import same, unified
 from ..errors import EscrimeError, nearest
 from ..evaluation.comparisons import Comparison, compare
 from ..evaluation.records import WORST, in_subset, worst_case
@@ -16,7 +17,6 @@ from .words import fraction_text, listing, points_text
 ALPHA = 0.05
 CLEAN = "clean"
 NEEDED = ["model", "defense", "threat", "attack", "eps", "image", "correct"]  # of a record, to compare it
-SAME = 1e-6  # two ε nearer than this are one: an asked 4/255 and a recorded 0.015686275
 SETTINGS = ("attacks", "norm", "threat", "defenses", "checks")  # of a manifest's experiment, where both state them
 
 
@@ -76,9 +76,12 @@ def compare_runs(
         raise EscrimeError(f"{first} and {second} share no image ({counts}); evaluate both models on the same data.")
     names = [list(dict.fromkeys(side)) for side in zip(*pairs)]
     tables = [with_worst(t[t["image"].isin(images) & t["model"].isin(own)]) for t, own in zip(tables, names)]
+    lengths = [len(table) for table in tables]
+    eps = np.split(unified(np.concatenate([table["eps"] for table in tables])), [lengths[0]])
+    tables = [table.assign(eps=own) for table, own in zip(tables, eps)]
     rows = [row for pair in pairs for row in compared(tables, pair, attacks, epsilons)]
     missing = [name for name in attacks if all(row[3] != name for row in rows)]
-    missing_eps = [eps for eps in epsilons if all(abs(row[5].eps - eps) > SAME for row in rows)]
+    missing_eps = [eps for eps in epsilons if all(not same(row[5].eps, eps) for row in rows)]
     if not any(row[3] != CLEAN for row in rows) and attacks != (CLEAN,) or missing or missing_eps:
         raise EscrimeError(nothing_common((first, second), tables, missing or attacks, missing_eps or epsilons))
     corrected = holm([comparison.p for *_, comparison in rows])
@@ -121,7 +124,7 @@ def with_worst(records: pd.DataFrame) -> pd.DataFrame:
     clean = clean.assign(attack=CLEAN, norm="", threat="")
     worst = worst_case(records)
     attacked = [rows[rows["eps"] > 0] for rows in (records, worst)]
-    return pd.concat([clean, *attacked], ignore_index=True).reindex(columns=columns).assign(eps=lambda t: t["eps"].round(9))
+    return pd.concat([clean, *attacked], ignore_index=True).reindex(columns=columns)
 
 
 def compared(tables, models: tuple[str, str], attacks, epsilons) -> list[tuple]:
@@ -136,7 +139,7 @@ def compared(tables, models: tuple[str, str], attacks, epsilons) -> list[tuple]:
         # The sides get names of their own, since two versions of a model have one.
         both = pd.concat([side[key][NEEDED].assign(model=name) for side, name in zip(sides, ("first", "second"))])
         for eps in sorted(set(sides[0][key]["eps"]) & set(sides[1][key]["eps"])):
-            if attack != CLEAN and epsilons and not any(abs(eps - wanted) <= SAME for wanted in epsilons):
+            if attack != CLEAN and epsilons and not any(same(eps, wanted) for wanted in epsilons):
                 continue
             at = both[both["eps"] == eps]
             if set.intersection(*(set(own["image"]) for _, own in at.groupby("model"))):

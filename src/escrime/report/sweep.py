@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from ..budgets import same, unified
 from ..errors import EscrimeError
 from .intervals import Point, difference, proportion
 
@@ -71,9 +72,9 @@ class Sweep:
         return [self.point(position, score) for position in range(len(self.eps))]
 
     def at(self, eps: float, score: str = "correct") -> Point | None:
-        """The point measured exactly at `eps` (to 1e-9), or None."""
+        """The point measured at `eps` itself, or None."""
         position = self.index(eps)
-        return self.point(position, score) if abs(self.eps[position] - eps) < 1e-9 else None
+        return self.point(position, score) if same(self.eps[position], eps) else None
 
     def change(self, start: int, end: int, score: str = "correct") -> Point:
         """score at `end` minus score at `start`, on the same images, with its interval."""
@@ -83,7 +84,7 @@ class Sweep:
     def against(self, other: "Sweep", eps: float, score: str = "correct") -> Point | None:
         """This sweep's score minus `other`'s at `eps` on the images both have; None where either lacks this ε."""
         mine, theirs = self.index(eps), other.index(eps)
-        if abs(self.eps[mine] - eps) > 1e-9 or abs(other.eps[theirs] - eps) > 1e-9:
+        if not (same(self.eps[mine], eps) and same(other.eps[theirs], eps)):
             return None
         shared, first, second = np.intersect1d(self.images, other.images, return_indices=True)
         if not len(shared):
@@ -99,7 +100,7 @@ def build_sweeps(records: pd.DataFrame) -> dict[tuple[str, str, str, str], Sweep
             f"the records lack the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; they were written by "
             "another version of escrime: delete the records folder and run the experiment again."
         )
-    table = records[COLUMNS].assign(eps=records["eps"].round(9))
+    table = records[COLUMNS].assign(eps=unified(records["eps"]))
     keys = ["model", "defense", "threat", "attack"]
     groups = {tuple(map(str, key)): rows for key, rows in table.groupby(keys, sort=False)}
     sweeps = {}

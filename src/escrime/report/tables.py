@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..budgets import same
 from ..evaluation.comparisons import Comparison, compare, per_class
 from ..evaluation.names import defense_name, place
 from ..evaluation.records import WORST, in_subset, worst_case
@@ -135,7 +136,7 @@ def class_table(run: Run, model: str, eps: float | None, attack: str = "FGSM") -
     rows = in_subset(rows[(rows["model"] == model) & (rows["attack"] == attack)], run.main_subset)
     if eps is None or rows.empty:
         return None
-    shares = per_class(rows[((rows["eps"] - eps).abs() < 1e-9) | ((rows["eps"] == 0) & (rows["defense"] == "none"))])
+    shares = per_class(rows[same(rows["eps"], eps) | ((rows["eps"] == 0) & (rows["defense"] == "none"))])
     cells: dict[tuple[str, str], dict[int, Point]] = {}
     for row in shares.to_dict("records"):
         column = (row["defense"], "clean" if row["eps"] == 0 else row["threat"])

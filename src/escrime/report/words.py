@@ -4,6 +4,7 @@ import math
 import re
 from hashlib import sha256
 
+from ..budgets import LEVELS, same
 from ..evaluation.statistics import share_text
 
 NETWORKS = {"wide_resnet50_2": "Wide ResNet-50-2", "googlenet": "GoogLeNet"}
@@ -45,8 +46,8 @@ def fraction_text(eps: float, norm: str = "linf") -> str:
     norms have no gray levels."""
     if norm != "linf":
         return eps_text(eps)
-    levels = 255 * eps
-    short = abs(eps - round(eps, 4)) < 1e-9
+    levels = LEVELS * eps
+    short = same(eps, round(eps, 4))
     near = 2e-4  # what six digits, to which some tables round, leave of a level
     return eps_text(eps) if short or abs(levels - round(levels)) > near else f"{levels:.0f}/255"
 

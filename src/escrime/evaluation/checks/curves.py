@@ -7,6 +7,7 @@ from itertools import groupby
 
 import pandas as pd
 
+from ...budgets import unified
 from ..records import STRONGER, WORST
 from ..statistics import Difference, paired_difference, sign_flips
 from .finding import Finding
@@ -73,7 +74,7 @@ class Curve:
 def read_curves(records: pd.DataFrame) -> list[Curve]:
     """The attacked rows as curves; the worst case over attacks is derived from them, and is none."""
     rows = records[(records["eps"] > 0) & (records["attack"] != "none") & ~records["attack"].str.startswith(WORST)]
-    rows = rows.assign(eps=rows["eps"].round(9))
+    rows = rows.assign(eps=unified(rows["eps"]))
     curves = []
     for key, own in rows.groupby(["model", "defense", "threat", "norm", "attack"], sort=False):
         at = {float(eps): part.drop_duplicates("image").set_index("image") for eps, part in own.groupby("eps")}

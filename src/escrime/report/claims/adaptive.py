@@ -2,6 +2,7 @@
 
 from math import inf
 
+from ...budgets import within
 from ...evaluation.names import defense_name
 from ..intervals import Point
 from ..sweep import Sweep
@@ -27,7 +28,7 @@ def adaptive(evidence: Evidence, defense: str, attack: str, score: str = "correc
         return None
     ignored, bare = ignored.shared_with(known), evidence.sweep(attack)
     bare = bare.shared_with(known) if bare is not None else None
-    places = [float(eps) for eps in known.eps[1:] if eps <= upto + 1e-9]
+    places = [float(eps) for eps in known.eps[1:] if within(eps, upto)]
     losses = [loss for eps in places if (loss := better(ignored, known, eps, score)) is not None]
     if not losses:
         return None

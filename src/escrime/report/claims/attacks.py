@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ...budgets import within
 from ..words import eps_text, percent
 from .evidence import Claim, Evidence, Version
 from .verdicts import (
@@ -78,7 +79,7 @@ def fgsm_lowest(evidence: Evidence) -> Finding:
     points = sweep.points()[1:]
     lowest = min(points, key=lambda point: point.value)
     part = below(lowest, 0.23, "23%")
-    small = [point for point in points if point.eps <= SMALL_EPS]
+    small = [point for point in points if within(point.eps, SMALL_EPS)]
     text = f"lowest {lowest.text} at ε* = {eps_text(lowest.eps)}, n = {lowest.n}"
     if small:
         faint = min(small, key=lambda point: point.value)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ...budgets import within
 from ..words import eps_text, percent
 from .adaptive import adaptive, beside, only_ignored
 from .evidence import Claim, Evidence, Version
@@ -79,7 +80,7 @@ def worst_of_dgsm(evidence: Evidence, defense: str, allowed: float, what: str, s
     if sweep is None:
         return not_tested("no DGSM sweep of the defended network (transfer) on these images", **settings)
     end, note = evidence.reach(sweep)
-    steps = [i for i, eps in enumerate(sweep.eps) if 0 < eps <= end + 1e-9]
+    steps = [i for i, eps in enumerate(sweep.eps) if eps > 0 and within(eps, end)]
     gains = [sweep.change(0, i, "hit") if score == "hit" else -sweep.change(0, i) for i in steps]
     worst = max(gains, key=lambda point: point.value)
     part = below(worst, allowed, what)
@@ -121,7 +122,7 @@ def hardened_fgsm(evidence: Evidence, paper_eps: float, stays: bool) -> Finding:
         place = evidence.place(sweep, paper_eps) if sweep is not None else None
         if place is None:
             continue
-        reach = [point for point in sweep.points()[1:] if point.eps <= place.eps + 1e-9] if stays else [sweep.at(place.eps)]
+        reach = [point for point in sweep.points()[1:] if within(point.eps, place.eps)] if stays else [sweep.at(place.eps)]
         worst = min(reach, key=lambda point: point.value)
         part = above(worst, 0.3, "30%") if stays else below(worst, 0.3, "30%")
         part = capped(part, place.note) if place.scaled else part

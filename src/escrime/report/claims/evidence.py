@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ...budgets import same
 from ..paper_points import LAST_EPS
 from ..run import Run
 from ..sweep import Sweep
@@ -77,10 +78,10 @@ class Evidence:
         place in the sweep. None when the run measured nothing comparable."""
         nearest = float(sweep.eps[sweep.index(paper_eps)])
         if abs(nearest - paper_eps) <= SAME_EPS * paper_eps:
-            same = abs(nearest - paper_eps) < 1e-9
+            exact = same(nearest, paper_eps)
             return Place(
                 nearest,
-                "" if same else f"nearest measured ε* {eps_text(nearest)} for the paper's {eps_text(paper_eps)}",
+                "" if exact else f"nearest measured ε* {eps_text(nearest)} for the paper's {eps_text(paper_eps)}",
             )
         last = LAST_EPS.get(sweep.attack, float(sweep.eps[-1]))
         scale = float(sweep.eps[-1]) / last

@@ -29,7 +29,7 @@ const MANY = 6; // curves; more than these need room
 const shown = value => value.toFixed(1) + "%";
 const range = ([, , low, high]) => low === null ? "" : `${low.toFixed(1)} to ${high.toFixed(1)}%`;
 const epsText = eps => String(+eps.toFixed(6));
-const same = (a, b) => Math.abs(a - b) < 1e-9;
+const same = (a, b) => Math.abs(a - b) <= 6e-10;
 const at = (points, eps) => points.find(point => same(point[0], eps));
 const shapeOf = name => SHAPES[name] || (name.endsWith(" attack") ? STAR : CIRCLE);
 const thin = name => name === WORST || name === PAPER;
