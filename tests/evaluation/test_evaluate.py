@@ -96,7 +96,7 @@ class ErrsAtRandom(nn.Module):
     def forward(self, x):
         from escrime.randomness import noise_keys, uniform_noise
 
-        noise = uniform_noise(x[:, :1, :1, :1], 1, noise_keys(len(x))).flatten()
+        noise = uniform_noise(x[:, :1, :1, :1], 1, noise_keys(x)).flatten()
         right = torch.zeros(len(x), 4).index_fill(1, torch.tensor([0]), 1.0)
         return torch.where((noise > 0.9)[:, None], right.roll(1, dims=1), right) + 0 * x.flatten(1)[:, :1]
 
