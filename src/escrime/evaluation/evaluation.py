@@ -150,7 +150,7 @@ def probe(
     """What the checks find about one case, and the attacks it calls for."""
     model, first = ground.case.subject.classifier, approaches.images
     known = approaches[model]
-    inputs = input_findings(model, first.pixels, first.labels, known.randomized, seed, blind=known.blind)
+    inputs = input_findings(model, first.pixels, first.labels, known.randomized, seed, blind=known.blind, batch=known.batch)
     inputs += certificate_findings(model, first.pixels)
     examined = examination(ground, approaches, records, effort, seed)
     about = dict(zip(("model", "defense", "threat"), ground.case.name))
