@@ -105,7 +105,7 @@ def test_copies_of_an_image_have_the_same_keys_in_any_batch(change):
 
 def test_parts_of_a_batch_have_the_keys_of_their_rows():
     keys = as_keys([(0, name) for name in "abcde"])
-    for again in range(2):
+    for _ in range(2):
         with row_keys(keys):
             assert torch.cat([noise_keys(part) for part in torch.rand(5, 3, 8, 8).split(2)]).equal(keys)
             assert torch.cat([noise_keys(2), noise_keys(3)]).equal(keys)

@@ -20,7 +20,7 @@ from torch import Tensor
 from .errors import EscrimeError
 
 _keys: ContextVar[Tensor | None] = ContextVar("escrime_row_keys", default=None)
-_given: ContextVar[list[int]] = ContextVar("escrime_row_keys_given", default=[0])  # to parts of the batch, so far
+_given: ContextVar[int] = ContextVar("escrime_row_keys_given", default=0)  # keys given to parts of the batch, so far
 _idle: ContextVar[bool] = ContextVar("escrime_generators_idle", default=False)
 
 
@@ -84,7 +84,7 @@ def row_keys(keys: Tensor | Sequence[tuple]):
     keys = as_keys(keys)
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices), generators_kept():
-        tokens = _keys.set(keys), _idle.set(False), _given.set([0])
+        tokens = _keys.set(keys), _idle.set(False), _given.set(0)
         try:
             seed_all_generators(_number(keys.cpu().numpy().tobytes()), devices)
             yield
@@ -100,7 +100,7 @@ def copied_keys(copies: int, keys: Tensor | None = None):
     it keys as well: one for each copy of each row, from the `keys` (N,) that `noise_keys` gave it, by default those of
     `row_keys`. Outside `row_keys` nothing happens."""
     keys = _keys.get() if keys is None else keys
-    tokens = _keys.set(None if keys is None else _copied(keys, copies)), _given.set([0])
+    tokens = _keys.set(None if keys is None else _copied(keys, copies)), _given.set(0)
     try:
         yield
     finally:
@@ -165,16 +165,16 @@ def noise_keys(images: Tensor | int) -> Tensor | None:
     """The keys (M,) of the batch `images` (M, ...), or of M images, that a module was given; None outside `row_keys`.
 
     Where what is around the module has changed the batch, they are made from its N keys. A multiple (crops, flips): one for
-    each copy of each row, whichever way the copies lie (without the images: the batch again and again). Parts that make up the batch, one after another: each row its own.
-    Any other number: the keys of the batch from its start, again and again; there an image's noise depends on its place.
+    each copy of each row, whichever way the copies lie (without the images: the batch again and again). Parts that make up
+    the batch, one after another: each row its own. Any other number: the keys of the batch from its start, again and again;
+    there an image's noise depends on its place.
     """
     keys, rows = _keys.get(), images if isinstance(images, int) else len(images)
     if keys is None or rows == len(keys):
         return keys
     if rows < len(keys):
-        given = _given.get()
-        start = given[0] if given[0] + rows <= len(keys) else 0
-        given[0] = start + rows
+        start = _given.get() if _given.get() + rows <= len(keys) else 0
+        _given.set(start + rows)
         return keys[start : start + rows]
     if not len(keys):
         raise RuntimeError(f"row_keys holds no key, but the module was given a batch of {rows} images")

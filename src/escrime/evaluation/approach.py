@@ -24,8 +24,8 @@ class Approach:
     """classes: K. randomized: repeated forwards disagree. twin: the model and its faster copy, for verdicts. surface: what
     gradient attacks climb; the twin itself where the model's gradients are as they should be. gradients: what was measured,
     None for a plain callable or where no image is classified right. settings: of the Surface, {} without one. blind: a plain
-    callable that gives no gradients. batch: what company does to its answers, None where noise hides it; where they depend on it,
-    twin and surface show the model every image alone."""
+    callable that gives no gradients. batch: what company does to its answers, None where noise hides it; where they depend on
+    it, twin and surface show the model every image alone."""
 
     classes: int
     randomized: bool

@@ -170,7 +170,7 @@ def check_logits(logits: Tensor, images: Tensor, who: str = "the model") -> Tens
             "as buffers or parameters, so that they move with it, and return logits on the device of the images."
         )
     if logits.is_complex():
-        raise EscrimeError(f"{who} returned {logits.dtype}; logits are real numbers, so return their real part or absolute value.")
+        raise EscrimeError(f"{who} returned {logits.dtype}; logits are real numbers, so return their real part.")
     return finite_below(logits.float())
 
 

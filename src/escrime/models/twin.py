@@ -123,7 +123,7 @@ class Twin:
             return logits
         logits = logits.clone()  # the model may keep what it returns
         rows, asked = close(logits), torch.zeros(len(logits), dtype=torch.bool)
-        while (todo := (rows & ~asked).nonzero().flatten().tolist()):
+        while todo := (rows & ~asked).nonzero().flatten().tolist():
             for row in todo:
                 single = self._asked(images[row : row + 1], keys[row : row + 1])
                 size = float(logits[row].abs().max())

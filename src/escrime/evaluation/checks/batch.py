@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -91,21 +92,26 @@ def batch_effect(model, images: Tensor, step: float, seed: int = 0) -> BatchEffe
 
     alone = Alone(model)
 
+    @cache
     def single(pixels: Tensor) -> Tensor:
         with row_keys(keys[rows]):
             return alone(pixels[rows])
 
     with no_trace(model, images.device):
-        apart = {"clean": single(images), "perturbed": single(moved)}
         company = {
-            "clean": lambda x: logits(x, keys)[rows],
-            "in another order": lambda x: logits(x[order], keys[order])[order.argsort()][rows],
-            "beside its like": lambda x: logits(*_beside(x, near, keys, rows))[: len(rows)],
+            "clean": (images, lambda x: logits(x, keys)[rows]),
+            "in another order": (images, lambda x: logits(x[order], keys[order])[order.argsort()][rows]),
+            "beside its like": (images, lambda x: logits(*_beside(x, near, keys, rows))[: len(rows)]),
+            "perturbed": (moved, lambda x: logits(x, keys)[rows]),
         }
         found: list[tuple[str, Tensor, Tensor]] = []
-        for kind, ask in company.items():
-            found.append((kind, *_differences(ask(images), apart["clean"])))
-        found.append(("perturbed", *_differences(logits(moved, keys)[rows], apart["perturbed"])))
+        for kind, (pixels, ask) in company.items():
+            try:
+                found.append((kind, *_differences(ask(pixels), single(pixels))))
+            except Exception:  # a model may refuse such a batch; what it says of the others counts
+                continue
+        if not found:
+            return BatchEffect(0, 0, "", 0.0, "")
         kind, change, _ = max(found, key=lambda row: int((row[1] > tolerance).sum()))
         affected = int((change > tolerance).sum())
         turned = max(int((other & (change > 10 * tolerance)).sum()) for _, change, other in found)
