@@ -207,7 +207,7 @@ class Stream:
         answer = answer[at]
         if self.verifies and (again := won & ~verified[gone]).any():
             rows, those = self.rows.each(lambda name, value: value[at]), again.to(self.device)
-            logits = self.twin.logits(answer[those], draw_keys(self.keys[gone][again], 1))
+            logits = self.twin.ask(answer[those], draw_keys(self.keys[gone][again], 1))
             aims = None if rows.targets is None else rows.targets[those]
             won[again] = self.attack.succeeded(logits, rows.labels[those], aims).cpu()
             place = (self.jobs[gone[again], 1], self.jobs[gone[again], 0])

@@ -35,7 +35,7 @@ def expected(
         for draw in range(draws):
             drawn = derive(keys[at], draw)
             if draws == 1:
-                logits = twin.logits(x[at], drawn)
+                logits = twin.ask(x[at], drawn)
             else:
                 with row_keys(drawn):
                     logits = check_logits(twin.copy(x[at].clone()), x[at])

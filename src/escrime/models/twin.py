@@ -69,11 +69,13 @@ class Twin:
     @torch.no_grad()
     def original(self, images: Tensor, keys: Tensor, said: Tensor) -> Tensor:
         """The original's logits (N, K) for `images`, of which the copy `said` (N, K); both saw the noise of `keys`."""
-        logits = self._asked(images, keys)
+        logits = self.ask(images, keys)
         self._compare(logits, said)
         return logits
 
-    def _asked(self, images: Tensor, keys: Tensor) -> Tensor:
+    @torch.no_grad()
+    def ask(self, images: Tensor, keys: Tensor) -> Tensor:
+        """The original's logits (N, K), in one pass."""
         with row_keys(keys), full_precision(images.device):
             return check_logits(self.model(images.clone()), images)  # a model may write into what it is given
 
@@ -117,7 +119,7 @@ class Twin:
 
         mean: they go into an average over noise, which no single rounding decides.
         """
-        logits = self._asked(images, keys)
+        logits = self.ask(images, keys)
         self._spot_check(images, keys, logits)
         if mean or len(images) == 1:
             return logits
@@ -125,7 +127,7 @@ class Twin:
         rows, asked = close(logits), torch.zeros(len(logits), dtype=torch.bool)
         while todo := (rows & ~asked).nonzero().flatten().tolist():
             for row in todo:
-                single = self._asked(images[row : row + 1], keys[row : row + 1])
+                single = self.ask(images[row : row + 1], keys[row : row + 1])
                 size = float(logits[row].abs().max())
                 if not float((single[0] - logits[row]).abs().max()) <= CLOSE / SAFETY * size:  # more than rounding, or NaN
                     rows = torch.ones_like(rows)
