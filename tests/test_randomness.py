@@ -78,12 +78,44 @@ def test_so_does_one_on_numpys_or_pythons_generator(draw):
     assert str(before) == str((np.random.get_state(), random.getstate()))
 
 
-def test_keys_hold_within_the_block_only_and_must_fit_the_batch():
+def test_keys_hold_within_the_block_only():
     with row_keys([(0,)]):
         assert noise_keys(1).equal(as_keys([(0,)]))
-        with pytest.raises(RuntimeError, match="batch of 2"):
-            noise_keys(2)
     assert noise_keys(1) is None
+
+
+IMAGES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * torch.linspace(0.3, 1, 4)[:, None, None, None]
+CHANGED = {
+    "copies of the batch": lambda x: torch.cat([x, x.flip(3), x.roll(1, 2)]),
+    "copies beside each other": lambda x: torch.stack([x, x.flip(3), x[..., :8] * 0.99], dim=1).flatten(0, 1),
+}
+
+
+@pytest.mark.parametrize("change", CHANGED.values(), ids=CHANGED)
+def test_copies_of_an_image_have_the_same_keys_in_any_batch(change):
+    keys, beside = as_keys([(0, name) for name in "abcd"]), change is CHANGED["copies beside each other"]
+    with row_keys(keys):
+        whole = noise_keys(change(IMAGES))
+    assert len(whole.unique()) == 12
+    for row in range(4):
+        with row_keys(keys[row : row + 1]):
+            own = noise_keys(change(IMAGES[row : row + 1]))
+        assert own.equal(whole[3 * row : 3 * row + 3] if beside else whole[row::4])
+
+
+def test_parts_of_a_batch_have_the_keys_of_their_rows():
+    keys = as_keys([(0, name) for name in "abcde"])
+    for _ in range(2):
+        with row_keys(keys):
+            assert torch.cat([noise_keys(part) for part in torch.rand(5, 3, 8, 8).split(2)]).equal(keys)
+            assert torch.cat([noise_keys(2), noise_keys(3)]).equal(keys)
+
+
+def test_other_batches_have_keys_too():
+    keys = as_keys([(0, name) for name in "abc"])
+    with row_keys(keys):
+        some = noise_keys(torch.rand(5, 3, 8, 8))
+        assert len(some.unique()) == 5 and noise_keys(5).equal(some) and len(noise_keys(2)) == 2
 
 
 def test_copies_of_a_batch_have_keys_of_their_own():

@@ -5,6 +5,10 @@ class EscrimeError(ValueError):
     """Bad input or an unusable environment. The command line prints the message and exits with code 2."""
 
 
+class NotFinite(EscrimeError):
+    """The model returned NaN or infinity: for a call of an attack an error, in an evaluation something to report."""
+
+
 def shortened(words, most: int = 3, between: str = ", ") -> str:
     """The first `most` of the words, and how many more there are."""
     words = list(map(str, words))

@@ -2,7 +2,7 @@
 
 A number is keyed by what it is for (seed, image id, attack, restart, step, ...), never by how many numbers were drawn
 before. A key is a 63-bit integer, the hash of those parts; `derive` makes keys from keys, for all rows of a batch at
-once. A randomized module (a defense that adds noise) asks `noise_keys(n)` for the keys of its rows; an attack or an
+once. A randomized module (a defense that adds noise) asks `noise_keys(images)` for the keys of its rows; an attack or an
 evaluation sets them with `row_keys(...)`. Outside such a block the module uses torch's global generator, as dropout does.
 """
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from .errors import EscrimeError
 
 _keys: ContextVar[Tensor | None] = ContextVar("escrime_row_keys", default=None)
+_given: ContextVar[int] = ContextVar("escrime_row_keys_given", default=0)  # keys given to parts of the batch, so far
 _idle: ContextVar[bool] = ContextVar("escrime_generators_idle", default=False)
 
 
@@ -83,28 +84,34 @@ def row_keys(keys: Tensor | Sequence[tuple]):
     keys = as_keys(keys)
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices), generators_kept():
-        tokens = _keys.set(keys), _idle.set(False)
+        tokens = _keys.set(keys), _idle.set(False), _given.set(0)
         try:
             seed_all_generators(_number(keys.cpu().numpy().tobytes()), devices)
             yield
         finally:
             _keys.reset(tokens[0])
             _idle.reset(tokens[1])
+            _given.reset(tokens[2])
 
 
 @contextmanager
-def copied_keys(copies: int):
+def copied_keys(copies: int, keys: Tensor | None = None):
     """Within the block, a module that gives another one its batch `copies` times, the whole batch again and again, gives
-    it keys as well: one for each copy of each row. Outside `row_keys` nothing happens."""
-    keys = _keys.get()
-    if keys is not None:
-        # From -1 downwards: small numbers are taken where the same keys are used for other purposes.
-        keys = derive(keys.repeat(copies), -1 - torch.arange(copies, device=keys.device).repeat_interleave(len(keys)))
-    token = _keys.set(keys)
+    it keys as well: one for each copy of each row, from the `keys` (N,) that `noise_keys` gave it, by default those of
+    `row_keys`. Outside `row_keys` nothing happens."""
+    keys = _keys.get() if keys is None else keys
+    tokens = _keys.set(None if keys is None else _copied(keys, copies)), _given.set(0)
     try:
         yield
     finally:
-        _keys.reset(token)
+        _keys.reset(tokens[0])
+        _given.reset(tokens[1])
+
+
+def _copied(keys: Tensor, copies: int) -> Tensor:
+    """Keys for the whole batch `copies` times over. From -1 downwards: small numbers are taken where the same keys are used
+    for other purposes."""
+    return derive(keys.repeat(copies), -1 - torch.arange(copies, device=keys.device).repeat_interleave(len(keys)))
 
 
 @contextmanager
@@ -154,12 +161,38 @@ def seed_all_generators(number: int, devices: Sequence[int] = ()) -> None:
     random.seed(number)
 
 
-def noise_keys(rows: int) -> Tensor | None:
-    """The keys (N,) of the current batch's rows, or None outside `row_keys`."""
-    keys = _keys.get()
-    if keys is not None and len(keys) != rows:
-        raise RuntimeError(f"row_keys holds {len(keys)} keys, but the module was given a batch of {rows} images")
-    return keys
+def noise_keys(images: Tensor | int) -> Tensor | None:
+    """The keys (M,) of the batch `images` (M, ...), or of M images, that a module was given; None outside `row_keys`.
+
+    Where what is around the module has changed the batch, they are made from its N keys. A multiple (crops, flips): one for
+    each copy of each row, whichever way the copies lie (without the images: the batch again and again). Parts that make up
+    the batch, one after another: each row its own. Any other number: the keys of the batch from its start, again and again;
+    there an image's noise depends on its place.
+    """
+    keys, rows = _keys.get(), images if isinstance(images, int) else len(images)
+    if keys is None or rows == len(keys):
+        return keys
+    if rows < len(keys):
+        start = _given.get() if _given.get() + rows <= len(keys) else 0
+        _given.set(start + rows)
+        return keys[start : start + rows]
+    if not len(keys):
+        raise RuntimeError(f"row_keys holds no key, but the module was given a batch of {rows} images")
+    copies = -(-rows // len(keys))
+    made = _copied(keys, copies)
+    if rows % len(keys) == 0 and not isinstance(images, int) and _neighbors(images, copies):
+        return made.unflatten(0, (copies, -1)).T.flatten()
+    return made[:rows]
+
+
+def _neighbors(images: Tensor, copies: int) -> bool:
+    """Whether the copies of an image lie beside each other (a, a, b, b), not a batch apart (a, b, a, b). Crops and flips of an
+    image are more like it than other images are, in mean and spread of each channel."""
+    values = images.detach().flatten(2).float() if images.dim() > 2 else images.detach().float()[..., None]
+    looks = torch.cat([values.mean(2), values.std(2, correction=0)], dim=1)
+    beside = looks.unflatten(0, (-1, copies)).var(1, correction=0).sum()
+    apart = looks.unflatten(0, (copies, -1)).var(0, correction=0).sum()
+    return bool(beside < apart)
 
 
 def uniform_noise(like: Tensor, samples: int, keys: Tensor | None) -> Tensor:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from attack_cases import Counted, Linear, grey, labels_of, plain
+from torch import nn
 
 from escrime import DeepFool, EscrimeError
 from escrime.models.twin import Twin
@@ -100,3 +101,8 @@ def test_a_coarse_copy_does_not_end_it_at_the_copys_boundary(norm):
     labels = labels_of(model, images)
     outcome = DeepFool(norm=norm, steps=50).sweep(Twin(model, copy=coarse), images, labels, [None])[0]
     assert (labels_of(model, outcome.adversarial) != labels).all()
+
+
+def test_one_class_has_no_boundary():
+    with pytest.raises(EscrimeError, match="one class only"):
+        DeepFool(0.1)(nn.Sequential(nn.Flatten(), nn.Linear(12, 1)), torch.rand(2, 3, 2, 2), torch.zeros(2, dtype=torch.long))

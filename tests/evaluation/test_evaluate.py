@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import escrime
-from escrime import DGSM, FGSM, FMN, PGD, AutoAttack, DeepFool, EscrimeError, PredictionAveraging, WorstCase
+from escrime import DGSM, FGSM, FMN, PGD, AutoAttack, DeepFool, EscrimeError, MajorityVote, PredictionAveraging, WorstCase
 from escrime.evaluation import Subject
 from escrime.evaluation.engine import carrying
 from escrime.evaluation.records import COLUMNS
@@ -96,7 +96,7 @@ class ErrsAtRandom(nn.Module):
     def forward(self, x):
         from escrime.randomness import noise_keys, uniform_noise
 
-        noise = uniform_noise(x[:, :1, :1, :1], 1, noise_keys(len(x))).flatten()
+        noise = uniform_noise(x[:, :1, :1, :1], 1, noise_keys(x)).flatten()
         right = torch.zeros(len(x), 4).index_fill(1, torch.tensor([0]), 1.0)
         return torch.where((noise > 0.9)[:, None], right.roll(1, dims=1), right) + 0 * x.flatten(1)[:, :1]
 
@@ -376,14 +376,90 @@ def test_bad_arguments(models, attacks, said, linear, data):
         evaluate(linear if models == "linear" else models, data, attacks)
 
 
-def test_nan_is_named_and_not_a_verdict(linear, data):
-    class BreaksWhenAttacked(nn.Module):
-        def forward(self, x):
-            moved = (x - data[0][: len(x)]).flatten(1).abs().amax(1) > 0.01
-            return torch.where(moved[:, None], float("nan"), 1.0) * linear(x)
+class BreaksWhenAttacked(nn.Module):
+    """NaN, or an exception, at a distance from the images."""
 
-    with pytest.raises(EscrimeError, match="NaN or infinite logits for image 0"):
-        evaluate(BreaksWhenAttacked(), (data[0][:5], data[1][:5]), FGSM(0.1))
+    def __init__(self, network, images, value):
+        super().__init__()
+        self.network, self.images, self.value = network, images, value
+
+    def forward(self, x):
+        near = torch.cdist(x.detach().flatten(1), self.images.flatten(1), p=float("inf")).amin(1) < 0.07
+        if self.value is None and not near.all():
+            raise RuntimeError("no such image")
+        return torch.where(near[:, None], 0.0, self.value or 0.0) + self.network(x)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nan_is_named_and_not_a_verdict(linear, data, value):
+    images, labels = data[0][:5], data[1][:5]
+    model = BreaksWhenAttacked(linear, images, value)
+    result = evaluate(model, (images, labels), {"near": FGSM(0.05), "far": FGSM(0.1)})
+    near, far = (result.records[result.records["attack"] == name] for name in ("near", "far"))
+    assert (near["prediction"] >= 0).all() and (far["prediction"] == -1).all() and (far["correct"] == 0).all()
+    (finding,) = result.alarms
+    assert finding.id == "non-finite" and finding.evidence["far"] == 5 and "near" not in finding.evidence
+    assert not result.verdicts[0].believe and "non-finite" in result.verdicts[0].sentence
+
+
+@pytest.mark.parametrize(("value", "reason"), [(None, "RuntimeError: no such image"), (float("nan"), "NaN or infinite")])
+def test_an_attack_that_raises_is_a_finding_and_the_others_count(linear, data, value, reason):
+    images, labels = data[0][:40], data[1][:40]
+    model, attacks = BreaksWhenAttacked(linear, images, value), {"near": FGSM(0.05), "far": PGD(0.1, steps=5)}
+    result = evaluate(model, (images, labels), attacks)
+    plain = evaluate(linear, (images, labels), attacks).records
+    near, far = (result.records[result.records["attack"] == name] for name in attacks)
+    assert near["prediction"].tolist() == plain[plain["attack"] == "near"]["prediction"].tolist()
+    assert not far["verified"].any() and (far["prediction"] == far["clean_prediction"]).all() and far["distance"].isna().all()
+    (finding,) = [finding for finding in result.checks if finding.id == "attack-failed"]
+    assert finding.severity == "warning" and "far on 40 images" in finding.message and reason in finding.message
+    verdict = result.verdicts[0]
+    assert not verdict.believe and verdict.accuracy <= near["correct"].mean()
+    with pytest.raises((RuntimeError, EscrimeError), match=reason.partition(": ")[2] or reason):
+        attacks["far"](model, images, labels)
+
+
+def test_a_user_attack_that_raises_leaves_the_others(linear, data):
+    def broken(model, images, labels):
+        raise KeyError("weights")
+
+    broken.eps = 0.1
+    result = evaluate(linear, data, {"mine": broken, "FGSM": FGSM(0.1)})
+    assert "KeyError" in next(f.message for f in result.checks if f.id == "attack-failed")
+    assert len(result.records["attack"].unique()) == 2
+
+
+class Typed(nn.Module):
+    """The network's logits in another type, or with a class that is impossible."""
+
+    def __init__(self, network, change):
+        super().__init__()
+        self.network, self.change = network, change
+
+    def forward(self, x):
+        return self.change(self.network(x))
+
+
+def without_last(logits):
+    return logits.masked_fill(torch.arange(logits.shape[1]) == logits.shape[1] - 1, float("-inf"))
+
+
+TYPES = {"float64": lambda z: z.double(), "float16": lambda z: z.half(), "bfloat16": lambda z: z.bfloat16()}
+TYPES |= {"integers": lambda z: (100 * z).round().long(), "an impossible class": without_last}
+
+
+@pytest.mark.parametrize("change", TYPES.values(), ids=TYPES)
+def test_logits_of_any_type_are_evaluated(linear, data, change):
+    images, labels = data[0][:30], data[1][:30]
+    model = Typed(linear, change)
+    attacks = [FGSM(0.05), PGD(0.05, steps=5), AutoAttack(0.05, steps=5, queries=20), DeepFool(0.05)]
+    records = evaluate(model, (images, labels), attacks).records
+    assert (records["prediction"] >= 0).all() and records["verified"].all()
+    clean = model(images).float().argmax(1)
+    assert records[records["attack"] == "FGSM"]["clean_prediction"].tolist() == clean.tolist()
+    for defense in (PredictionAveraging(model, 0.02, 4), MajorityVote(model, 0.02, 4)):
+        gone = PGD(0.05, steps=3, eot=2)(defense, images, labels)
+        assert gone.isfinite().all() and (change is TYPES["integers"] or not torch.equal(gone, images))
 
 
 def test_a_model_that_returns_more_than_logits_is_named(linear, data):

@@ -22,8 +22,8 @@ REAL = ("give_up", "momentum", "overshoot", "confidence", "initial_c", "gamma", 
 class Outcome:
     """Adversarial images (N, C, H, W) and the network passes spent on each: forwards (N,), backwards (N,).
 
-    success (N,) bool: which images the attack saw the original model get wrong (or call the target); None where it did
-    not look. An evaluation always looks for itself.
+    success (N,) bool: which images the attack saw the original model get wrong (or call the target), never its faster copy;
+    None where it did not look (FGSM, averages over noise), so ask the model. An evaluation always looks for itself.
     """
 
     adversarial: Tensor

@@ -53,6 +53,8 @@ class DeepFool(MinimumNorm):
             """The label first, then the classes whose boundaries are considered."""
             if rows.aims is not None:
                 return torch.stack([logits.scatter(1, rows.aims[:, None], float("-inf")).argmax(1), rows.aims], dim=1)
+            if logits.shape[1] < 2:
+                raise EscrimeError("the model has one class only, so DeepFool has no boundary to step to; give two or more.")
             others = logits.scatter(1, rows.labels[:, None], float("-inf"))
             count = min(self.candidates, logits.shape[1] - 1)
             return torch.cat([rows.labels[:, None], others.topk(count, dim=1).indices], dim=1)

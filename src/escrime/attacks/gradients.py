@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..models.running import check_logits
 from ..randomness import derive, row_keys
 
 
@@ -24,7 +25,7 @@ def loss_gradient(
     """
     x = x.detach().requires_grad_(True)
     with torch.enable_grad(), row_keys(draw_keys(keys, draws)):
-        logits = model(_repeat(x, draws))
+        logits = _logits(model, x, draws)
         values = loss(logits)
         gradient = _gradient(values.sum(), x)
     return _mean(logits.detach(), draws), _mean(values.detach(), draws), gradient / draws if draws > 1 else gradient
@@ -34,7 +35,7 @@ def loss_gradient(
 def loss_only(model, x: Tensor, loss: Callable[[Tensor], Tensor], keys: Tensor, draws: int = 1) -> tuple[Tensor, Tensor]:
     """Return the logits (N, K) and the loss (N,), means over the draws; as `loss_gradient`, without a gradient."""
     with row_keys(draw_keys(keys, draws)):
-        logits = model(_repeat(x, draws))
+        logits = _logits(model, x, draws)
         return _mean(logits, draws), _mean(loss(logits), draws)
 
 
@@ -47,7 +48,7 @@ def logit_gradients(
     """
     x = x.detach().requires_grad_(True)
     with torch.enable_grad(), row_keys(draw_keys(keys, draws)):
-        logits = _mean(model(_repeat(x, draws)), draws)
+        logits = _mean(_logits(model, x, draws), draws)
         classes = choose(logits.detach())
         last = classes.shape[1] - 1
         columns = [
@@ -67,6 +68,11 @@ def _gradient(value: Tensor, x: Tensor, retain_graph: bool = False) -> Tensor:
         return torch.zeros_like(x)
     (gradient,) = torch.autograd.grad(value, x, retain_graph=retain_graph, allow_unused=True)
     return torch.zeros_like(x) if gradient is None else gradient
+
+
+def _logits(model, x: Tensor, draws: int) -> Tensor:
+    """The model's logits (N·draws, K) in float32, whatever it computes in."""
+    return check_logits(model(_repeat(x, draws)), x.detach().repeat_interleave(draws, dim=0) if draws > 1 else x)
 
 
 def _repeat(x: Tensor, draws: int) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import EscrimeError
+from ..errors import EscrimeError, NotFinite
 from ..models.running import ordinary
 from ..randomness import as_keys, check_seed
 from ..threat import check_images, check_labels
@@ -75,7 +75,7 @@ def report_not_finite(problem: Problem, bad: Tensor) -> None:
     """Raise if the model answered NaN or infinity for any image in the mask `bad` (N,)."""
     rows = bad.nonzero().flatten().tolist()
     if rows:
-        raise EscrimeError(
+        raise NotFinite(
             f"the model returns NaN or infinite logits for image {problem.ids[rows[0]]!r} ({len(rows)} of {len(bad)} "
             "images); such an answer is not a success of the attack, so mend the model first (overflow, 0/0 in a defense?)."
         )

@@ -107,7 +107,7 @@ class Stream:
         answer = self._ask(state["x"], keys)
         if attack.give_up is not None:
             self._look_ahead(answer)
-        success, ends, logits, asked = self._verify(state["x"], answer, keys)
+        success, won, done, logits, asked = self._verify(state["x"], answer, keys)
         answer = replace(answer, success=success.to(self.device), logits=logits)
         if attack.keep_best:
             _keep_best(state, torch.stack([(~answer.success).float(), attack.rank(answer, state["x"], rows)], dim=1))
@@ -115,11 +115,12 @@ class Stream:
         attack.step(state, answer, rows)
         self.taken += 1
         self._spend(answer, asked)
-        leaving = ends | (self.taken >= attack.queries)
+        leaving = won | done | (self.taken >= attack.queries)
         if attack.abreast > 1 and attack.early_stop:
-            leaving = leaving | self._decided(success & ends)
+            leaving = leaving | self._decided(success & (won | done))
         if leaving.any():
-            self._leave(leaving, success, state["best"] if attack.keep_best else evaluated if self.looks else state["x"])
+            answers = state["best"] if attack.keep_best else evaluated if self.looks else state["x"]
+            self._leave(leaving, success, won, answers)
 
     def _look_ahead(self, answer: Answer) -> None:
         """Mark the jobs that give up as done; see IterativeAttack."""
@@ -164,29 +165,29 @@ class Stream:
             self.checked = True
         return logits
 
-    def _verify(self, x: Tensor, answer: Answer, keys: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Which iterates succeed, as the original says wherever the copy's answer is close; which jobs end with this
-        answer, by success or because they were done; the logits, the original's where it was asked, or an attack would
+    def _verify(self, x: Tensor, answer: Answer, keys: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+        """Which iterates succeed, as the original says wherever that ends a job or the copy's answer is close; which jobs
+        end by that, and which because they were done; the logits, the original's where it was asked, or an attack would
         stop at the boundary of the copy; and whom it was asked about.
 
-        All but the logits on the CPU. The wait for the copy's flags is the only one of a step in which no answer is close.
+        All but the logits on the CPU. The wait for the copy's flags is the only one of a step in which nothing is asked.
         """
         rows, logits = self.rows, answer.logits
         bad = ~logits.isfinite().all(1)
         claimed = self.attack.succeeded(logits, rows.labels, rows.targets)
-        doubtful = self.twin.doubtful(logits) if self.verifies else torch.zeros_like(bad)
         near = self.attack.near_enough(x, rows) if self.attack.early_stop else torch.zeros_like(bad)
         near = torch.ones_like(bad) if near is None else near
-        flags = torch.stack([bad, claimed, claimed & doubtful, near, self.state.get("done", torch.zeros_like(bad))]).cpu()
+        unsure = self.twin.doubtful(logits) | near if self.verifies else torch.zeros_like(bad)
+        flags = torch.stack([bad, claimed, claimed & unsure, near, self.state.get("done", torch.zeros_like(bad))]).cpu()
         if flags[0].any():
             self.bad[self.jobs[flags[0], 0]] = True
             report_not_finite(self.problem, self.bad)
         success, asked = flags[1], None
         if flags[2].any():
             # Under the noise that the copy saw, or the gap between the two would be the noise.
-            logits, asked = self.twin.settle(x, logits, draw_keys(keys, 1), claimed)
+            logits, asked = self.twin.settle(x, logits, draw_keys(keys, 1), claimed, near)
             success = (self.attack.succeeded(logits, rows.labels, rows.targets) & claimed).cpu()
-        return success, (success & flags[3]) | flags[4], logits, asked
+        return success, success & flags[3], flags[4], logits, asked
 
     def _spend(self, answer: Answer, asked: Tensor | None) -> None:
         """Count the passes of this answer: one backward pass, or one per class whose logit was differentiated."""
@@ -196,13 +197,21 @@ class Stream:
         self.backwards.index_put_(place, cost * backwards, accumulate=True)
         self.forwards.index_put_(place, cost if asked is None else cost + asked, accumulate=True)
 
-    def _leave(self, leaving: Tensor, success: Tensor, answer: Tensor) -> None:
-        """Keep the answers of the jobs that leave, report to the plan, close the gap in the batch."""
+    def _leave(self, leaving: Tensor, success: Tensor, verified: Tensor, answer: Tensor) -> None:
+        """Keep the answers of the jobs that leave, report to the plan, close the gap in the batch. What the original has not
+        `verified` yet, as it ended no job, it is asked about here."""
         gone = leaving.nonzero().flatten()
         at = gone.to(self.device)
         rank = self.state["rank"][at].cpu() if self.attack.keep_best else None
         won = success[gone] if rank is None else rank[:, 0] == 0
         answer = answer[at]
+        if self.verifies and (again := won & ~verified[gone]).any():
+            rows, those = self.rows.each(lambda name, value: value[at]), again.to(self.device)
+            logits = self.twin.ask(answer[those], draw_keys(self.keys[gone][again], 1))
+            aims = None if rows.targets is None else rows.targets[those]
+            won[again] = self.attack.succeeded(logits, rows.labels[those], aims).cpu()
+            place = (self.jobs[gone[again], 1], self.jobs[gone[again], 0])
+            self.forwards.index_put_(place, torch.ones(len(place[0])), accumulate=True)
         away = distance(answer, self.rows.images[at], self.attack.norm).cpu()
         for n, numbers in enumerate(self.jobs[gone].tolist()):
             job = Job(*numbers)

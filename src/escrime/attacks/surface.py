@@ -48,7 +48,7 @@ class Surface(nn.Module):
         given = images.clone() if self.smooth else images  # a model may write into it, and the images are used again
         logits = self._separately(given) if self.apart else self.path(given)
         if self.smooth and torch.is_grad_enabled() and images.requires_grad:
-            keys = noise_keys(len(images))
+            keys = noise_keys(images)
             noise = self.smooth * uniform_noise(images, self.samples, None if keys is None else derive(keys, 1))
             around = (images[None] + noise).flatten(0, 1)
             slope = _keyed(self.path, around, keys, self.samples).unflatten(0, (self.samples, -1)).mean(0)
@@ -57,7 +57,7 @@ class Surface(nn.Module):
 
     def _separately(self, images: Tensor) -> Tensor:
         groups = gcd(len(images), MOST_APART)
-        keys, answers = noise_keys(len(images)), []
+        keys, answers = noise_keys(images), []
         with nullcontext() if keys is None else generators_kept():  # once, not for every part
             for group in range(groups):
                 part = slice(group, None, groups)

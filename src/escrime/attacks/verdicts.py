@@ -26,22 +26,21 @@ def expected(
 ) -> tuple[Tensor, Tensor]:
     """The mean over `draws` of value(logits, rows), first dimension N, and the forward passes (N,) spent, on the CPU.
 
-    With one draw the original answers wherever the copy's answer is close: that is a verdict. A mean is not.
+    With one draw that is a verdict, and the original's. A mean over noise, which no single answer decides, is the copy's.
     """
     copies = passes_per_image(twin.model)
 
     def part(at: slice) -> tuple[Tensor, Tensor]:
-        total, spent = 0.0, torch.zeros(at.stop - at.start)
+        total = 0.0
         for draw in range(draws):
             drawn = derive(keys[at], draw)
-            with row_keys(drawn):
-                logits = check_logits(twin.copy(x[at].clone()), x[at])
-            spent += copies
             if draws == 1:
-                logits, asked = twin.settle(x[at], logits, drawn)
-                spent += copies * asked
+                logits = twin.ask(x[at], drawn)
+            else:
+                with row_keys(drawn):
+                    logits = check_logits(twin.copy(x[at].clone()), x[at])
             total = total + value(logits, at) / draws
-        return total, spent
+        return total, torch.full((at.stop - at.start,), float(copies * draws))
 
     parts = Batches(network_batch(x) // copies).map(part, len(x))
     return tuple(torch.cat(column) for column in zip(*parts, strict=True))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import EscrimeError
-from ..models.running import passes_per_image
+from ..models.running import check_logits, passes_per_image
 from ..randomness import copied_keys, noise_keys, uniform_noise
 from ..threat import epsilon
 
@@ -40,15 +40,19 @@ class PredictionAveraging(nn.Module):
         """Network passes per image."""
         return self.samples * passes_per_image(self.undefended)
 
-    def noisy_copies(self, images: Tensor) -> Tensor:
-        """The copies x + δᵢ, shape (samples, N, C, H, W), the first one clean."""
-        noise = uniform_noise(images, self.samples - 1, noise_keys(len(images)))
+    def noisy_copies(self, images: Tensor, keys: Tensor | None = None) -> Tensor:
+        """The copies x + δᵢ, shape (samples, N, C, H, W), the first one clean.
+
+        keys (N,): of the images, by default what `noise_keys` says.
+        """
+        noise = uniform_noise(images, self.samples - 1, noise_keys(images) if keys is None else keys)
         return torch.cat([images[None], images[None] + self.eps_max * noise])
 
     def forward(self, images: Tensor) -> Tensor:
-        copies = self.noisy_copies(images).flatten(0, 1)
-        with copied_keys(self.samples):
-            logits = self.undefended(copies).unflatten(0, (self.samples, -1))
+        keys = noise_keys(images)
+        copies = self.noisy_copies(images, keys).flatten(0, 1)
+        with copied_keys(self.samples, keys):
+            logits = check_logits(self.undefended(copies), copies).unflatten(0, (self.samples, -1))
         if self.average == "probabilities":
             logits = logits.log_softmax(dim=-1)
         return logits.logsumexp(dim=0)

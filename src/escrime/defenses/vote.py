@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import EscrimeError
-from ..models.running import passes_per_image
+from ..models.running import check_logits, passes_per_image
 from ..randomness import copied_keys, noise_keys, uniform_noise
 from ..threat import epsilon
 
@@ -47,14 +47,18 @@ class MajorityVote(nn.Module):
         """Network passes per image."""
         return self.samples * passes_per_image(self.undefended)
 
-    def noisy_copies(self, images: Tensor) -> Tensor:
-        """The copies x + δᵢ, shape (samples, N, C, H, W), none of them clean."""
-        return images[None] + self.eps_max * uniform_noise(images, self.samples, noise_keys(len(images)))
+    def noisy_copies(self, images: Tensor, keys: Tensor | None = None) -> Tensor:
+        """The copies x + δᵢ, shape (samples, N, C, H, W), none of them clean.
+
+        keys (N,): of the images, by default what `noise_keys` says.
+        """
+        return images[None] + self.eps_max * uniform_noise(images, self.samples, noise_keys(images) if keys is None else keys)
 
     def forward(self, images: Tensor) -> Tensor:
-        copies = self.noisy_copies(images).flatten(0, 1)
-        with copied_keys(self.samples):
-            logits = self.undefended(copies).unflatten(0, (self.samples, -1))
+        keys = noise_keys(images)
+        copies = self.noisy_copies(images, keys).flatten(0, 1)
+        with copied_keys(self.samples, keys):
+            logits = check_logits(self.undefended(copies), copies).unflatten(0, (self.samples, -1))
         mean = logits.log_softmax(dim=-1).logsumexp(dim=0) - log(self.samples)
         votes = nn.functional.one_hot(logits.argmax(dim=-1), logits.shape[-1]).sum(dim=0).to(mean.dtype)
         share = torch.logaddexp(votes.log(), mean.detach()) - log(self.samples + 1)

@@ -12,6 +12,7 @@ from ..models.twin import Twin
 from ..randomness import row_keys
 from ..threat import check_images
 from .cases import Case
+from .checks.batch import Alone, BatchEffect, batch_effect
 from .checks.gradients import Gradients, measure_gradients, surface_settings
 from .images import PART, Images, Source
 from .records import BLACK_BOX, WHITE_BOX
@@ -23,7 +24,8 @@ class Approach:
     """classes: K. randomized: repeated forwards disagree. twin: the model and its faster copy, for verdicts. surface: what
     gradient attacks climb; the twin itself where the model's gradients are as they should be. gradients: what was measured,
     None for a plain callable or where no image is classified right. settings: of the Surface, {} without one. blind: a plain
-    callable that gives no gradients."""
+    callable that gives no gradients. batch: what company does to its answers, None where noise hides it; where they depend on
+    it, twin and surface show the model every image alone."""
 
     classes: int
     randomized: bool
@@ -32,6 +34,7 @@ class Approach:
     gradients: Gradients | None
     settings: dict
     blind: bool = False
+    batch: BatchEffect | None = None
 
 
 def approach(model, images: Tensor, labels: Tensor, step: float, seed: int) -> Approach:
@@ -39,8 +42,12 @@ def approach(model, images: Tensor, labels: Tensor, step: float, seed: int) -> A
 
     Errors: EscrimeError for a model that returns no logits (N, K).
     """
-    classes, randomized, twin = _classes(model, images[:2]), is_randomized(model, images), Twin(model)
-    plain = Approach(classes, randomized, twin, twin, None, {})
+    classes, randomized = _classes(model, images[:2]), is_randomized(model, images)
+    batch = None if randomized else batch_effect(model, images, step, seed)
+    if batch is not None and batch.dependent:
+        model = Alone(model)
+    twin = Twin(model)
+    plain = Approach(classes, randomized, twin, twin, None, {}, batch=batch)
     if not isinstance(model, nn.Module):
         with torch.enable_grad():  # a clone of the leaf, for a model may write into what it is given
             answer = model(images[:1].detach().requires_grad_().clone())

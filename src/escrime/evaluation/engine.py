@@ -11,7 +11,7 @@ from torch import Tensor
 from ..attacks import Attack, Outcome, WorstCase
 from ..attacks.minimum_norm import MinimumNorm
 from ..budgets import shared_grids
-from ..errors import EscrimeError, nearest
+from ..errors import EscrimeError, NotFinite, nearest
 from ..models.running import no_trace
 from ..models.twin import Twin
 from ..randomness import key, seed_all_generators
@@ -19,7 +19,7 @@ from ..threat import check_images, check_norm, distance, distinct, epsilon, insi
 from .approach import Approaches
 from .cases import Case
 from .images import Images
-from .records import STRONGER, WORST, frame
+from .records import STRONGER, WORST, frame, unattacked
 from .scoring import Verdict, score
 
 ROUNDING = 1e-6  # a few units in the last place of a float32 color value
@@ -34,8 +34,13 @@ class Part:
     index: int
 
     @property
+    def name(self) -> str:
+        """What it is a part of."""
+        return "--".join([*self.case.name, self.attack])
+
+    @property
     def key(self) -> str:
-        return "--".join([*self.case.name, self.attack, f"{self.index:05d}"])
+        return f"{self.name}--{self.index:05d}"
 
 
 def evaluate_parts(
@@ -50,12 +55,15 @@ def evaluate_parts(
     eot: int,
     finished: Callable[[str], bool],
     samples: dict[tuple[str, str, str], frozenset] | None = None,
+    failed: Callable[[Part, str], None] = lambda part, reason: None,
 ) -> Iterator[tuple[Part, pd.DataFrame]]:
     """Yield (part, records) for every part that is not `finished`. `approaches`: to the models, over the same slices.
 
     Adversarial images are crafted once per attacked network and scored on every case that shares it; those of a transfer
     attack apart, where it would not spend all its steps otherwise (see `carrying`). `draws`: fresh noise draws behind each
     verdict on a randomized model; `eot`: draws in each gradient of an adaptive attack on one.
+    An attack that raises on a part leaves its images as they are, with rows that say so (`unattacked`), and `failed` is told
+    why; only an EscrimeError, which is about bad input, stops everything.
     `samples` maps (defense, threat, attack label) to the ids of the images to use where all of them would cost too much.
     """
     for index, everything in enumerate(slices()):
@@ -73,7 +81,8 @@ def evaluate_parts(
                 targets = _targets(attack, images)
                 # Our own attacks climb the faster copy's surface; a user's attack gets the model it was promised.
                 prey = attacked.surface if isinstance(attack, Attack) else group[0].attacked
-                outcomes = craft(attack, prey, images, targets, grid, seed, eot if attacked.randomized else None)
+                noise = eot if attacked.randomized else None
+                outcomes, broken = _or_reason(lambda: craft(attack, prey, images, targets, grid, seed, noise))  # noqa: B023
                 for part in parts:
                     known_as = approaches[part.case.subject.classifier]
                     model, n = known_as.twin, draws if known_as.randomized else 1
@@ -82,10 +91,30 @@ def evaluate_parts(
                         keys = [(seed, i, "clean") for i in images.ids]
                         none = torch.full_like(images.labels, -1)
                         clean[known] = score(model, images.pixels, images.labels, none, keys, n)
-                    answers = records_of(
-                        part, model, attack, images, targets, outcomes, grid, clean[known], seed, n, known_as.randomized
-                    )
+                    about, rest = (part, model, attack, images, targets), (grid, clean[known], seed, n, known_as.randomized)
+                    answers, reason = None, broken
+                    if outcomes is not None:
+                        answers, reason = _or_reason(lambda: records_of(*about, outcomes, *rest))  # noqa: B023
+                    if answers is None:
+                        failed(part, reason)
+                        answers = unattacked(records_of(*about, [_untouched(images)] * len(grid), *rest))
                     yield part, answers
+
+
+def _or_reason(work: Callable):
+    """(what `work` returns, "") or (None, why it raised): a user's model may raise anything at any image."""
+    try:
+        return work(), ""
+    except Exception as error:
+        if isinstance(error, EscrimeError) and not isinstance(error, NotFinite):
+            raise
+        name = "" if isinstance(error, EscrimeError) else f"{type(error).__name__}: "
+        return None, name + str(error).partition("\n")[0]
+
+
+def _untouched(images: Images) -> Outcome:
+    nothing = torch.zeros(len(images.labels))
+    return Outcome(images.pixels, nothing, nothing)
 
 
 def step_of(epsilons: dict[str, list[float]]) -> float:
@@ -134,7 +163,7 @@ def craft(attack, model, images: Images, targets: Tensor, epsilons: list[float],
     """
     rows = (targets != images.labels).nonzero().flatten()
     zero = torch.zeros(len(images.labels))
-    outcomes = [Outcome(images.pixels, zero, zero) for _ in epsilons]
+    outcomes = [_untouched(images) for _ in epsilons]
     positive = [i for i, eps in enumerate(epsilons) if eps > 0]
     if not len(rows) or not positive:
         return outcomes

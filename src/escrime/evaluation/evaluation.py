@@ -112,10 +112,23 @@ def evaluate(
     approaches = Approaches(source, step_of(grids), seed)
     cases = as_attacked(cases, approaches)
     never = lambda key: False  # noqa: E731
-    parts = evaluate_parts(cases, source, approaches, attacks, grids, seed=seed, draws=draws, eot=eot, finished=never)
+    reasons: dict[str, str] = {}
+    parts = evaluate_parts(
+        cases,
+        source,
+        approaches,
+        attacks,
+        grids,
+        seed=seed,
+        draws=draws,
+        eot=eot,
+        finished=never,
+        failed=lambda part, reason: reasons.setdefault(part.name, reason),
+    )
     records = pd.concat([frame for _, frame in parts], ignore_index=True)
     if not checks:
-        return Evaluation(records)
+        objections = [f for f in record_findings(records, reasons) if f.id in ("attack-failed", "non-finite")]
+        return Evaluation(records, objections)
     effort = checks if isinstance(checks, Effort) else Effort()
     alone = train is None and isinstance(data, (tuple, list))  # a pair, which does not tell what classes there are
     found = duplicates(as_pixels(data)) if alone else data_findings(data, train)
@@ -124,7 +137,7 @@ def evaluate(
         found += findings
         extra += frames
     records = pd.concat([records, *extra], ignore_index=True)
-    return Evaluation(records, in_order([*found, *record_findings(records)]))
+    return Evaluation(records, in_order([*found, *record_findings(records, reasons)]))
 
 
 def check_cases(
@@ -150,7 +163,7 @@ def probe(
     """What the checks find about one case, and the attacks it calls for."""
     model, first = ground.case.subject.classifier, approaches.images
     known = approaches[model]
-    inputs = input_findings(model, first.pixels, first.labels, known.randomized, seed, blind=known.blind)
+    inputs = input_findings(model, first.pixels, first.labels, known.randomized, seed, blind=known.blind, batch=known.batch)
     inputs += certificate_findings(model, first.pixels)
     examined = examination(ground, approaches, records, effort, seed)
     about = dict(zip(("model", "defense", "threat"), ground.case.name))

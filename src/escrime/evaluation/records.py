@@ -58,6 +58,17 @@ def frame(*blocks: dict) -> pd.DataFrame:
     return with_preliminary(table).astype(COLUMNS)[list(COLUMNS)]
 
 
+def unattacked(records: pd.DataFrame) -> pd.DataFrame:
+    """The rows of images as they were, of an attack that failed: not verified, and at no distance (NaN)."""
+    moved = records["eps"] > 0
+    return records.assign(verified=records["verified"] & ~moved, distance=records["distance"].mask(moved), survives_8bit=False)
+
+
+def never_attacked(records: pd.DataFrame) -> pd.Series:
+    """Which rows are of an attack that failed, see `unattacked`."""
+    return ~records["verified"] & records["distance"].isna()
+
+
 def with_preliminary(records: pd.DataFrame) -> pd.DataFrame:
     """The records with `preliminary` where they lack it: `correct`, as for a deterministic model."""
     if "correct" not in records or ("preliminary" in records and records["preliminary"].notna().all()):

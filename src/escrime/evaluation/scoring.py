@@ -10,6 +10,8 @@ from ..models.running import Batches, network_batch, no_trace, passes_per_image
 from ..models.twin import Twin
 from ..randomness import as_keys, derive, row_keys
 
+NO_CLASS = -1  # the prediction of a model that returns NaN or infinity
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -28,8 +30,9 @@ def score(
 ) -> Verdict:
     """Classify `images` (N, C, H, W), each `draws` times with fresh noise keyed by (*keys[i], draw).
 
-    targets (N,) holds -1 where there is none. Confidence is the mean softmax probability of the majority class.
-    A Twin answers clear cases with its faster copy.
+    targets (N,) holds -1 where there is none. Confidence is the mean softmax probability of the majority class. NaN or
+    infinity is no class: such an answer is NO_CLASS, and neither right nor at the target. Of a Twin only the original is
+    asked, for what is fooled and for what is not.
     """
     twin = model if isinstance(model, Twin) else Twin(model, copy=model)
     hashed = as_keys(keys)
@@ -37,12 +40,13 @@ def score(
     def part(rows: slice) -> tuple[Tensor, ...]:
         probabilities, votes = 0.0, 0.0
         for draw in range(draws):
-            logits = twin.logits(images[rows], derive(hashed[rows], draw))
-            chance = logits.float().softmax(dim=1)
-            check_finite(logits, keys[rows])
-            vote = torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1])
+            logits = twin.logits(images[rows], derive(hashed[rows], draw), mean=draws > 1)
+            valid = logits.isfinite().all(1, keepdim=True)
+            chance = torch.where(valid, logits, 0.0).softmax(dim=1) * valid
+            vote = torch.nn.functional.one_hot(chance.argmax(1), logits.shape[1]) * valid
             probabilities, votes = probabilities + chance / draws, votes + vote / draws
-        prediction = (votes + 1e-6 * probabilities).argmax(1)
+        none = votes.sum(1) < 0.5 - 1e-6  # most of the answers were no class
+        prediction = torch.where(none, NO_CLASS, (votes + 1e-6 * probabilities).argmax(1))
         pick = lambda table, index: table.gather(1, index.clamp_min(0)[:, None]).squeeze(1)  # noqa: E731
         aim = targets[rows]
         hit = torch.where(aim >= 0, pick(votes, aim), torch.zeros_like(votes[:, 0]))

@@ -202,6 +202,7 @@ class Assessment:
                 draws=8,
                 eot=8,
                 finished=settled,
+                failed=lambda part, reason: self.folder.note_failure(part.name, reason),
             )
             for part, frame in work:
                 self.folder.write_records(part.key, frame)

@@ -118,6 +118,6 @@ def finish_checks(folder: RunFolder, about_data: list[Finding], headline: float)
     """checks.json and verdict.json, from the examinations, what was found `about_data`, and the records."""
     found = [finding for path in sorted((folder / "checks").glob("*.json")) for finding in _findings(path)]
     records = read_records(folder.path)
-    findings = in_order([*about_data, *found, *record_findings(records)])
+    findings = in_order([*about_data, *found, *record_findings(records, folder.failures)])
     folder.write_json("checks.json", [finding.as_dict() for finding in findings])
     folder.write_json("verdict.json", [v.as_dict() for v in verdicts(records, findings, headline)])

@@ -46,6 +46,16 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise EscrimeError(f"{self.path}/manifest.json cannot be read ({error}); restore it or start a new run.") from None
 
+    @property
+    def failures(self) -> dict[str, str]:
+        """Why attacks failed, by MODEL--DEFENSE--THREAT--ATTACK."""
+        return {path.stem: path.read_text(encoding="utf-8") for path in (self / "failures").glob("*.txt")}
+
+    def note_failure(self, name: str, reason: str) -> None:
+        """Keep why an attack failed, which its rows do not tell."""
+        (self / "failures").mkdir(exist_ok=True)
+        write_whole(self / "failures" / f"{name}.txt", reason)
+
     def write_json(self, name: str, content) -> None:
         write_whole(self / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 

@@ -140,6 +140,7 @@ def evaluate(run: Run, model: str) -> None:
             eot=eot,
             finished=done.__contains__,
             samples=run.samples,
+            failed=lambda part, reason: run.folder.note_failure(part.name, reason),
         ):
             run.folder.write_records(part.key, frame)
             name = part.case.subject.defense

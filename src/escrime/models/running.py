@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from ..errors import EscrimeError
 from ..randomness import generators_kept
 
+IMPOSSIBLE = 104.0  # how far below the others a class lies that a model calls impossible: exp(-104) is 0 in float32
+
 
 @contextmanager
 def modes_kept(model: nn.Module):
@@ -154,7 +156,10 @@ def _precision_switches() -> tuple[tuple, str, object]:
 
 
 def check_logits(logits: Tensor, images: Tensor, who: str = "the model") -> Tensor:
-    """Return `logits`, of `who`, if they have shape (N, K) and are where the images (N, ...) are."""
+    """Return `logits`, of `who`, in float32 and without −inf, if they have shape (N, K) and are where the images (N, ...) are.
+
+    Half precision, float64 and integers are converted here and nowhere else; −inf, see `finite_below`.
+    """
     rows = len(images)
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != rows:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
@@ -164,7 +169,21 @@ def check_logits(logits: Tensor, images: Tensor, who: str = "the model") -> Tens
             f"{who}'s logits are on device {logits.device}, the images on {images.device}; keep the model's own tensors "
             "as buffers or parameters, so that they move with it, and return logits on the device of the images."
         )
-    return logits
+    if logits.is_complex():
+        raise EscrimeError(f"{who} returned {logits.dtype}; logits are real numbers, so return their real part.")
+    return finite_below(logits.float())
+
+
+def finite_below(logits: Tensor) -> Tensor:
+    """`logits` (..., K) with a finite number in place of −inf, which says that a class is impossible: IMPOSSIBLE below the
+    lowest finite logit of its row, where softmax gives it 0. So differences and gradients stay finite, and the size of the
+    logits, by which numerical gaps are judged, stays of its order. NaN, +inf and a row without a finite logit are left."""
+    values = logits.detach()
+    never = values.isneginf()
+    if logits.device.type == "cpu" and not never.any():  # elsewhere asking would be a wait
+        return logits
+    lowest = values.masked_fill(~values.isfinite(), float("inf")).amin(-1, keepdim=True)
+    return torch.where(never & lowest.isfinite(), lowest - IMPOSSIBLE, logits)
 
 
 @contextmanager

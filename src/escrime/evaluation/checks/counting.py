@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ..records import WORST, in_subset, subset_names, with_preliminary, worst_case
+from ..records import WORST, in_subset, never_attacked, subset_names, with_preliminary, worst_case
 from ..statistics import wilson
 from .curves import Curve, per_case
 from .finding import Finding
@@ -15,7 +15,9 @@ DISCORDANT = 6  # the fewest images that must differ, all one way, for an exact 
 
 def unverified(curves: list[Curve]) -> list[Finding]:
     """Every attacked image in the box and within ε."""
-    fired = [(c, ~np.concatenate([rows["verified"].to_numpy(bool) for rows in c.at.values()])) for c in curves]
+    tried = [(c, pd.concat(list(c.at.values()))) for c in curves]
+    tried = [(c, rows[~never_attacked(rows)]) for c, rows in tried]
+    fired = [(c, ~rows["verified"].to_numpy(bool)) for c, rows in tried]
     total = sum(len(broken) for _, broken in fired)
 
     def say(rows) -> Finding:
@@ -34,6 +36,57 @@ def unverified(curves: list[Curve]) -> list[Finding]:
     return per_case([row for row in fired if row[1].any()], say) or [
         Finding("unverified", "passed", message, {"images": total})
     ]
+
+
+def attack_failed(curves: list[Curve], reasons: dict[str, str]) -> list[Finding]:
+    """Attacks that raised on the model, so that its images count as not attacked by them."""
+    failing = [(c, never_attacked(pd.concat(list(c.at.values())))) for c in curves]
+
+    def say(rows) -> Finding:
+        names = {
+            c.attack: {"images": int(failed.groupby(level=0).any().sum()), "reason": _reason(c, reasons)} for c, failed in rows
+        }
+        told = "; ".join(
+            f"{name} on {n['images']} images" + (f" ({n['reason']})" if n["reason"] else "") for name, n in names.items()
+        )
+        return Finding(
+            "attack-failed",
+            "warning",
+            f"Attacks that raised on this model count as not run: {told}",
+            names,
+            "Mend what the model raises there, or leave that attack out; the numbers are those of the other attacks.",
+            **rows[0][0].about,
+        )
+
+    return per_case([row for row in failing if row[1].any()], say)
+
+
+def _reason(curve: Curve, reasons: dict[str, str]) -> str:
+    return reasons.get("--".join((curve.model, curve.defense, curve.threat, curve.attack)), "")
+
+
+def non_finite(records: pd.DataFrame) -> list[Finding]:
+    """Answers that were NaN or infinite: no prediction, and counted as not right."""
+    found = []
+    for (model, defense), own in records.groupby(["model", "defense"], sort=False):
+        clean, moved = own["clean_prediction"] < 0, (own["prediction"] < 0) & (own["eps"] > 0)
+        if not (clean | moved).any():
+            continue
+        counts = {"clean images": int(own.loc[clean, "image"].nunique())}
+        counts |= {attack: int(rows["image"].nunique()) for attack, rows in own[moved].groupby("attack", sort=False)}
+        told = ", ".join(f"{n} images under {name}" if name != "clean images" else f"{n} {name}" for name, n in counts.items())
+        found.append(
+            Finding(
+                "non-finite",
+                "alarm",
+                f"The logits are NaN or infinite for {told}: that is no verdict, and counted as not right",
+                {"images": int(own["image"].nunique()), **counts},
+                "Mend the model first: look for an overflow, a logarithm of 0 or 0/0.",
+                model=str(model),
+                defense=str(defense),
+            )
+        )
+    return found
 
 
 def lost_in_8_bits(curves: list[Curve]) -> list[Finding]:

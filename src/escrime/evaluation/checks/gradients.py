@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...attacks.gradients import draw_keys, finite, loss_gradient
 from ...attacks.losses import ce, margin
-from ...models.running import Batches, differentiable, network_batch, no_trace, ordinary, passes_per_image
+from ...models.running import Batches, check_logits, differentiable, network_batch, no_trace, ordinary, passes_per_image
 from ...randomness import as_keys, derive, row_keys, uniform_noise
 from .finding import Finding
 
@@ -88,7 +88,7 @@ def _measured(model, images: Tensor, labels: Tensor, step: float, seed: int) -> 
 @torch.no_grad()
 def _margin(model, x: Tensor, labels: Tensor, keys: Tensor) -> Tensor:
     with row_keys(draw_keys(keys, 1)):  # the noise that the gradient saw
-        return margin(model(x.clone()), labels, None)
+        return margin(check_logits(model(x.clone()), x), labels, None)
 
 
 def surface_settings(found: Gradients) -> dict:

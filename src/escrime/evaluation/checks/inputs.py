@@ -9,26 +9,32 @@ from torch import Tensor, nn
 from ...models.running import Batches, check_logits, network_batch, no_trace, passes_per_image
 from ...randomness import as_keys, row_keys
 from ..statistics import mcnemar, wilson
+from .batch import BatchEffect, batch_effect, batch_finding
 from .finding import Finding
 
 SURE = 0.01  # p from which accuracy is above chance
 CERTAIN = 0.001  # p from which an alarm about the input is raised
 CLEARLY = 0.1  # how much better another way of feeding must do
-ALONE = 8  # images asked alone and in a batch
-SAME = {"cpu": 1e-3}  # how far logits may move with the batch, relative to the largest;
-SAME_ELSEWHERE = 1e-2  # a GPU rounds differently in another batch
-SOME = 0.25  # share of the images whose logits must move
+STEP = 0.01  # how far from an image its surroundings are, where nobody says
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 MODAL = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)  # what differs between train and eval mode
 
 
 def input_findings(
-    model, images: Tensor, labels: Tensor, randomized: bool, seed: int = 0, *, blind: bool = False
+    model,
+    images: Tensor,
+    labels: Tensor,
+    randomized: bool,
+    seed: int = 0,
+    *,
+    blind: bool = False,
+    batch: BatchEffect | None = None,
 ) -> list[Finding]:
     """What is wrong with how `model` takes `images` (N, C, H, W) in [0, 1] or answers; labels (N,).
 
     model: any callable to logits (N, K). randomized: whether repeated forwards disagree. blind: the model gives no gradients,
-    so that shares or labels will do. About eight passes per image.
+    so that shares or labels will do. batch: what company does to its answers, None to measure it here. About eight passes per
+    image.
     """
     found = train_mode(model) + repeatability(randomized)
     if not len(images):
@@ -44,19 +50,18 @@ def input_findings(
         if not blind:
             found += probabilities(logits)
         if not randomized:
-            found += batch_dependent(model, images, keys)
+            found += batch_finding(batch_effect(model, images, STEP, seed) if batch is None else batch)
     return found
 
 
-def _logits(model, images: Tensor, keys: Tensor, limit: int | None = None) -> Tensor:
-    """Logits (N, K), at most `limit` images at a time."""
+def _logits(model, images: Tensor, keys: Tensor) -> Tensor:
+    """Logits (N, K)."""
 
     def part(rows: slice) -> Tensor:
         with row_keys(keys[rows]):
-            return check_logits(model(images[rows].clone()), images[rows]).float()
+            return check_logits(model(images[rows].clone()), images[rows])
 
-    size = network_batch(images) // passes_per_image(model)
-    return torch.cat(Batches(size if limit is None else min(limit, size)).map(part, len(images)))
+    return torch.cat(Batches(network_batch(images) // passes_per_image(model)).map(part, len(images)))
 
 
 def non_finite(logits: Tensor) -> list[Finding]:
@@ -201,39 +206,5 @@ def repeatability(randomized: bool) -> list[Finding]:
             {},
             "Believe only the number of an attack whose noise draws were doubled until it no longer fell (see `converged`).",
             answered=True,
-        )
-    ]
-
-
-def batch_dependent(model, images: Tensor, keys: Tensor) -> list[Finding]:
-    """Whether the logits of an image move with the images beside it, or with its place in the batch."""
-    some, drawn = images[:16], keys[:16]
-    if len(some) < 2:
-        return []
-    together = _logits(model, some, drawn)
-    size = together.abs().amax(1).clamp_min(1e-6)
-    moved = ((_logits(model, some.flip(0), drawn.flip(0)).flip(0) - together).abs().amax(1) / size).cpu()
-    for companions in (1, 2):  # a network that drops a dimension of 1 cannot be asked alone
-        try:
-            apart = _logits(model, some[:ALONE], drawn[:ALONE], limit=companions)
-        except Exception:
-            continue
-        change = ((apart - together[:ALONE]).abs().amax(1) / size[:ALONE]).cpu()
-        moved[:ALONE] = torch.maximum(moved[:ALONE], change)
-        moved = moved[:ALONE]
-        break
-    affected = moved > SAME.get(images.device.type, SAME_ELSEWHERE)
-    evidence = {"images": len(moved), "affected": int(affected.sum()), "largest relative change": round(float(moved.max()), 6)}
-    if affected.float().mean() < SOME:
-        message = f"Logits do not depend on the other images of a batch ({len(moved)} images)"
-        return [Finding("batch-dependent", "passed", message, evidence)]
-    return [
-        Finding(
-            "batch-dependent",
-            "alarm",
-            f"The logits of {int(affected.sum())} of {len(moved)} images depend on the other images in their batch (by up to "
-            f"{float(moved.max()):.2g} of the largest logit)",
-            evidence,
-            "Look for BatchNorm that uses the batch's statistics, or a normalization over the batch, and fix its statistics.",
         )
     ]

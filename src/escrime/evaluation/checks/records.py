@@ -3,7 +3,7 @@
 import pandas as pd
 
 from .consistency import accuracy_rises, iterated_weaker, no_full_success, overfitting, targeted_disagrees
-from .counting import few_images, imagenet_leak, lost_in_8_bits, unverified
+from .counting import attack_failed, few_images, imagenet_leak, lost_in_8_bits, non_finite, unverified
 from .coverage import only_transfer, single_step_only, transfer_stronger
 from .curves import read_curves
 from .finding import Finding
@@ -12,9 +12,11 @@ CHECKS = [iterated_weaker, accuracy_rises, no_full_success, transfer_stronger, o
 CHECKS += [unverified, lost_in_8_bits, single_step_only]
 
 
-def record_findings(records: pd.DataFrame) -> list[Finding]:
-    """The findings of all checks that read records alone, one per check and case."""
+def record_findings(records: pd.DataFrame, reasons: dict[str, str] | None = None) -> list[Finding]:
+    """The findings of all checks that read records alone, one per check and case. reasons: why attacks failed, by
+    MODEL--DEFENSE--THREAT--ATTACK, which rows do not tell."""
     curves = read_curves(records)
     if not curves:
         return []
-    return [finding for check in CHECKS for finding in check(curves)] + few_images(records) + imagenet_leak(records)
+    found = [finding for check in CHECKS for finding in check(curves)] + attack_failed(curves, reasons or {})
+    return found + non_finite(records) + few_images(records) + imagenet_leak(records)
