@@ -150,7 +150,8 @@ def probe(
     """What the checks find about one case, and the attacks it calls for."""
     model, first = ground.case.subject.classifier, approaches.images
     known = approaches[model]
-    inputs = input_findings(model, first.pixels, first.labels, known.randomized, seed, blind=known.blind)
+    more = approaches.source.few_pairs(seed)
+    inputs = input_findings(model, first.pixels, first.labels, known.randomized, seed, blind=known.blind, more=more)
     inputs += certificate_findings(model, first.pixels)
     examined = examination(ground, approaches, records, effort, seed)
     about = dict(zip(("model", "defense", "threat"), ground.case.name))
