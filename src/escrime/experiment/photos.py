@@ -59,9 +59,9 @@ def attack_photos(
 
     The photo is read as the model sees it: its shorter side resized to the model's size (or `size`), the center cropped; the
     PNG has that size. eps: a fraction of the color range, rounded down to whole gray levels; None looks for the fewest.
-    target: the name or number of the class to reach. mean, std: as in load_model. What earlier calls left in `out` stays, but a photo attacked again
+    target: the name or number of the class to reach. What earlier calls left in `out` stays, but a photo attacked again
     replaces its own. Errors: EscrimeError for a photo or a model that cannot be read, for an unknown target, and for a file in
-    `out` that is not escrime's and would be overwritten, before anything is written.
+    `out` that is not escrime's and would be overwritten, before anything is written. mean, std: as in load_model.
     """
     out, paths = Path(out), list(dict.fromkeys(Path(os.path.abspath(path)) for path in _files(photos)))
     check_text(out)

@@ -1,6 +1,5 @@
 """Accuracy that guessing, or always the same answer, could explain."""
 
-import torch
 from scipy.stats import binomtest
 from torch import Tensor
 

@@ -27,7 +27,7 @@ More = Callable[[int], tuple[Tensor, Tensor]]
 @dataclass(frozen=True)
 class Scores:
     """What a way of feeding scores on each image: right (N,), and the log-probability of the label (N,) at the temperature
-    that suits it best, so that no way gains by being louder."""
+    that suits it best, so that no way gains by being likelier."""
 
     right: np.ndarray
     likelihood: np.ndarray
@@ -75,14 +75,14 @@ def input_range(model, images: Tensor, labels: Tensor, logits: Tensor, ask: Ask,
     now = scores(logits, labels)
     if now is None:
         return []
-    looked, open_ways = {}, {}
+    looked, open_ways, begun = {}, {}, scores(logits[:FIRST], labels[:FIRST])
     for name, change in tried.items():
         first = _scored(ask, change, images[:FIRST], labels[:FIRST])
         if first is None:  # refuses such images, so it was not made for them
             continue
         looked[name] = first.count
-        known = Scores(now.right[:FIRST], now.likelihood[:FIRST])
-        if first.count + 1 >= known.count or first.likelihood.mean() > known.likelihood.mean():
+        likelier = first.likelihood.mean() > begun.likelihood.mean() and 2 * first.count >= begun.count
+        if first.count + 1 >= begun.count or likelier:
             open_ways[name] = change
     answers = _all(ask, open_ways, images, labels)
     unclear = [name for name, own in answers.items() if _suggests(gain(own, now))]
@@ -120,7 +120,7 @@ def input_range(model, images: Tensor, labels: Tensor, logits: Tensor, ask: Ask,
 
 
 def _suggests(found: Gain) -> bool:
-    return found.share >= 0 and min(found.accuracy, found.likelihood) < SUGGESTIVE and found.accuracy < 0.5
+    return found.share >= 0 and min(found.accuracy, found.likelihood) < SUGGESTIVE
 
 
 def _clear(found: Gain, accuracy: float, likelihood: float) -> bool:
@@ -199,7 +199,8 @@ def _explained(model, name: str, change: Feed, found: Feed | None) -> tuple[str,
     if not remedy:
         return (
             cause,
-            f"Give its first layer the normalization that its weights were trained with{'' if wanted is None else f': {wanted}'}.",
+            "Give its first layer the normalization that its weights were trained with"
+            + ("." if wanted is None else f": {wanted}."),
         )
     place = "in place of the one that is there" if isinstance(model, Normalized) else "in front of the network"
     return cause, f"{remedy}, {place}."
