@@ -20,7 +20,7 @@ def found(predictions, labels, classes):
     [
         ([0, 1] * 20, [0, 1] * 20, 2, {"near-chance": "passed"}),
         ([0] * 40, [0] * 36 + [1] * 4, 2, {"near-chance": "warning", "one-class": "warning"}),  # 90 % right, and blind
-        ([0] * 40, [0, 1] * 20, 2, {"near-chance": "warning", "one-class": "alarm"}),
+        ([0] * 40, [0, 1] * 20, 2, {"near-chance": "alarm", "one-class": "alarm"}),
         ([3] * 40, [3] * 40, 10, {"near-chance": "passed", "one-class": "warning"}),
         ([0, 0], [0, 0], 2, {"near-chance": "warning", "one-class": "warning"}),
         ([0] * 30, [0] * 30, 1, {"one-class": "alarm"}),
