@@ -6,7 +6,6 @@ import torch
 from escrime.evaluation.checks.chance import chance_findings
 from escrime.evaluation.checks.finding import Finding
 from escrime.evaluation.checks.verdict import verdicts
-
 from tests.evaluation.checks.test_record_checks import attacked
 
 

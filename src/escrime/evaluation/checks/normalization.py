@@ -15,7 +15,10 @@ from .finding import Finding
 
 CERTAIN = 0.001  # p from which another way is better, after correction for the ways and for looking twice
 CLEARLY = 0.02  # how much better, as a share of the images
-WITNESS = (0.01, 0.05)  # p and gain of the accuracy alone, where the likelihood of the labels is what makes it certain
+WITNESS = (
+    0.02,
+    0.05,
+)  # two-sided p (one-sided .01) and gain of the accuracy alone, where the likelihood of the labels is what makes it certain
 SUGGESTIVE = 0.05  # p from which more images are asked for
 FIRST, MOST = 16, 256  # images of the first look, which only drops what is worse, and of the last
 LOOKS = 2
