@@ -52,6 +52,10 @@ def _check_seed(seed: int) -> int:
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", callback=_check_seed)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one.")]
 Size = Annotated[int | None, typer.Option(metavar="PX", help="Edge length of the images; default: the model's own.")]
+Mean = Annotated[
+    str | None, typer.Option(metavar="M[,M,M]", help="Normalize with this mean instead of the model's own, such as 0.5.")
+]
+Std = Annotated[str | None, typer.Option(metavar="S[,S,S]", help="Its standard deviation, such as 0.229,0.224,0.225.")]
 Strict = Annotated[bool, typer.Option(help="Exit with 3 if a validity check forbids to believe a number.")]
 SkipUnreadable = Annotated[bool, typer.Option(help="Leave out, count and name unreadable images.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other training setting. Repeatable.")]
@@ -210,6 +214,8 @@ def evaluate(
     threat: Annotated[str | None, typer.Option(help="white-box, scores or labels: what the attacker sees.")] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", help="That many images, as many of each class.")] = None,
     size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
     budget: Annotated[
         str | None, typer.Option(metavar="TIME", help="The strongest answer this time allows, such as 10min.")
     ] = None,
@@ -240,7 +246,19 @@ def evaluate(
     except (ValueError, KeyError):
         raise EscrimeError(f"--budget {budget!r} is no time; write 90s, 10min or 2h.") from None
     question = Question(
-        model, data, _split(eps), norm, threat, _split(attack), limit, size, time_left, seed, anyway, skip_unreadable
+        model,
+        data,
+        _split(eps),
+        norm,
+        threat,
+        _split(attack),
+        limit,
+        size,
+        time_left,
+        seed,
+        anyway,
+        skip_unreadable,
+        **_normalization(mean, std),
     )
     with prints_aside(json_), processes(device) as here:
         run = assess(question, out, device=here, command=_command(), quiet=json_)
@@ -278,6 +296,8 @@ def attack(
     ] = None,
     target: Annotated[str | None, typer.Option(metavar="NAME", help="The class to reach; default: any wrong one.")] = None,
     size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
     seed: Seed = 0,
     device: Device = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the pictures go.")] = Path("adversarial"),
@@ -294,7 +314,15 @@ def attack(
     budget = None if eps is None else epsilon(eps)
     with prints_aside() as stdout:
         for result in attack_photos(
-            photos, model, out, eps=budget, target=target, size=size, seed=seed, device=pick_device(device)
+            photos,
+            model,
+            out,
+            eps=budget,
+            target=target,
+            size=size,
+            seed=seed,
+            device=pick_device(device),
+            **_normalization(mean, std),
         ):
             typer.echo(json.dumps(asdict(result), ensure_ascii=False), file=stdout)
             if not result.fooled:
@@ -324,6 +352,8 @@ def harden(
     attack: Annotated[str, typer.Option(metavar="NAME,...", help="To judge by; default: FGSM and AutoAttack.")] = "",
     limit: Annotated[int | None, typer.Option(metavar="N", help="Judge by that many images.")] = None,
     size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
     seed: Seed = 0,
     device: Device = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/harden-MODEL.")] = None,
@@ -335,7 +365,8 @@ def harden(
     from .experiment.training import parse_settings
     from .report.validity import read_verdicts
 
-    question = Question(model, data, (eps,), attacks=_split(attack), limit=limit, size=size, seed=seed)
+    chosen_normalization = _normalization(mean, std)
+    question = Question(model, data, (eps,), attacks=_split(attack), limit=limit, size=size, seed=seed, **chosen_normalization)
     aim = parse_settings(goal or [], {"name": objective, "eps": None if objective == "clean" else eps})
     chosen = parse_settings(set_ or [], {"epochs": epochs})
     run = harden_model(question, out, goal=aim, training=chosen, device=pick_device(device), command=_command())
@@ -368,6 +399,8 @@ def tune(
     limit: Annotated[int | None, typer.Option(metavar="N", help="That many images in all, as many of each class.")] = None,
     steps: Annotated[int, typer.Option(metavar="N", help="Steps of PGD.")] = 20,
     size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
     seed: Seed = 0,
     device: Device = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/tune-MODEL.")] = None,
@@ -391,7 +424,8 @@ def tune(
     except ValueError:
         raise EscrimeError(f"--samples {samples!r} is no list of whole numbers; write 2,4,8,16.") from None
     grid = Grid(eps, _split(eps_max), copies, against, steps)
-    question = Question(model, data, (eps,), limit=limit, size=size, seed=seed, anyway=anyway, skip_unreadable=skip_unreadable)
+    rest = {"seed": seed, "anyway": anyway, "skip_unreadable": skip_unreadable, **_normalization(mean, std)}
+    question = Question(model, data, (eps,), limit=limit, size=size, **rest)
     with prints_aside(json_):
         folder, result = tune_model(question, grid, out, device=pick_device(device), command=_command(), quiet=json_)
     if json_:
@@ -402,6 +436,13 @@ def tune(
 
 def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _normalization(mean: str | None, std: str | None) -> dict:
+    """--mean and --std as Question and load_model take them."""
+    from .models.specs.normalizing import channel_numbers
+
+    return {"mean": channel_numbers("--mean", mean), "std": channel_numbers("--std", std)}
 
 
 def _believed(folder: Path) -> None:

@@ -204,6 +204,9 @@ WRONG = [
     (("--limit", "0"), "above 0"),
     (("--size", "0"), "no number of pixels|above 0"),
     (("--device", "cuda:9"), "not available"),
+    (("--mean", "grey", "--std", "0.5"), "--mean 'grey' is neither a number nor three"),
+    (("--mean", "0.5"), "--mean without --std"),
+    (("--mean", "0.5", "--std", "-1"), "not positive"),
     (("--attack", "RayS", "--norm", "l2"), "l_inf only"),
 ]
 
@@ -215,6 +218,30 @@ def test_wrong_input_leaves_nothing_behind(arguments, said, weights, pictures, t
     with pytest.raises(EscrimeError, match=said):
         call(*[word for pair in usual.items() for word in pair])
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_another_normalization_is_used_and_kept(weights, pictures, tmp_path):
+    ask(
+        weights,
+        pictures,
+        tmp_path / "run",
+        "--limit",
+        "30",
+        "--mean",
+        "0.4",
+        "--std",
+        "0.3,0.4,0.5",
+        "--attack",
+        "FGSM",
+        "--anyway",
+    )
+    settings = json.loads((tmp_path / "run" / "manifest.json").read_text())["experiment"]
+    assert settings["mean"] == [0.4] and settings["std"] == [0.3, 0.4, 0.5]
+    fed = next(f for f in json.loads((tmp_path / "run" / "checks.json").read_text()) if f["id"] == "input-range")
+    assert fed["evidence"]["fed"] == "mean 0.4, std 0.3,0.4,0.5"
+    with pytest.raises(EscrimeError, match="another experiment"):
+        ask(weights, pictures, tmp_path / "run", "--limit", "30", "--attack", "FGSM")
 
 
 @pytest.mark.usefixtures("undrawn")

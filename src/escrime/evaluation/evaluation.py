@@ -163,7 +163,8 @@ def probe(
     """What the checks find about one case, and the attacks it calls for."""
     model, first = ground.case.subject.classifier, approaches.images
     known = approaches[model]
-    inputs = input_findings(model, first.pixels, first.labels, known.randomized, seed, blind=known.blind, batch=known.batch)
+    more, about = approaches.source.few_pairs(seed), {"blind": known.blind, "batch": known.batch}
+    inputs = input_findings(model, first.pixels, first.labels, known.randomized, seed, **about, more=more)
     inputs += certificate_findings(model, first.pixels)
     examined = examination(ground, approaches, records, effort, seed)
     about = dict(zip(("model", "defense", "threat"), ground.case.name))

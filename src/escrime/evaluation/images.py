@@ -1,6 +1,6 @@
 """The images of an evaluation, in slices of one part each."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -90,3 +90,12 @@ class Source:
         _, labels, ids = self._all
         known = np.array([row for row, name in enumerate(ids) if among is None or str(name) in among], dtype=np.int64)
         return self.rows(known[evenly(count, seed, [str(ids[row]) for row in known], labels[known])].tolist())
+
+    def few_pairs(self, seed: int) -> Callable[[int], tuple[Tensor, Tensor]]:
+        """count → (pixels, labels) of `few` images."""
+
+        def pairs(count: int) -> tuple[Tensor, Tensor]:
+            few = self.few(count, seed)
+            return few.pixels, few.labels
+
+        return pairs

@@ -49,7 +49,7 @@ class Assessment:
 
     @cached_property
     def loaded(self) -> Loaded:
-        return load_model(self.question.model)
+        return load_model(self.question.model, self.question.mean, self.question.std)
 
     @cached_property
     def model(self) -> nn.Module | Callable:
@@ -168,9 +168,10 @@ class Assessment:
         """Refuse to spend an hour on a model that was loaded or fed wrongly."""
         images = self.source.few(LOOK, self.question.seed)
         blind = self.threat != "white-box"
-        found = input_findings(self.model, images.pixels, images.labels, False, self.question.seed, blind=blind)
+        seed, more = self.question.seed, self.source.few_pairs(self.question.seed)
+        found = input_findings(self.model, images.pixels, images.labels, False, seed, blind=blind, more=more)
         for finding in found:
-            if finding.severity == "alarm" and finding.id in ("near-chance", "non-finite", "input-range"):
+            if finding.severity == "alarm" and finding.id in ("near-chance", "one-class", "non-finite", "input-range"):
                 if finding.id != "non-finite" and self.question.anyway:
                     continue
                 anyway = "" if finding.id == "non-finite" else " To evaluate it all the same: --anyway."

@@ -51,6 +51,8 @@ def attack_photos(
     eps: float | None = None,
     target: str | None = None,
     size: int | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Iterator[Result]:
@@ -60,11 +62,11 @@ def attack_photos(
     PNG has that size. eps: a fraction of the color range, rounded down to whole gray levels; None looks for the fewest.
     target: the name or number of the class to reach. What earlier calls left in `out` stays, but a photo attacked again
     replaces its own. Errors: EscrimeError for a photo or a model that cannot be read, for an unknown target, and for a file in
-    `out` that is not escrime's and would be overwritten, before anything is written.
+    `out` that is not escrime's and would be overwritten, before anything is written. mean, std: as in load_model.
     """
     out, paths = Path(out), list(dict.fromkeys(Path(os.path.abspath(path)) for path in _files(photos)))
     check_text(out)
-    loaded = load_model(spec)
+    loaded = load_model(spec, mean, std)
     model = loaded.model.to(device) if isinstance(loaded.model, torch.nn.Module) else loaded.model
     levels = None if eps is None else whole_eps(eps)
     if size is not None and size < 1:

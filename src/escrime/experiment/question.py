@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .. import attacks as known
 from ..errors import EscrimeError, nearest
+from ..models.specs.normalizing import check_normalization
 from ..threat import check_norm, distinct, epsilon
 
 ATTACKS: dict[str, Callable] = {
@@ -32,7 +33,8 @@ class Question:
 
     epsilons: the first is the headline. attacks: names of ATTACKS, () for the usual ones of the threat model `threat`.
     limit: that many images, as many of each class as of any other. budget: seconds in which the strongest answer is wanted,
-    None for all images. anyway: go on although clean accuracy is at chance.
+    None for all images. anyway: go on although clean accuracy is at chance. mean, std: the normalization to put in front of the
+    model, or in place of its own; one number or one per channel.
     """
 
     model: str
@@ -47,6 +49,8 @@ class Question:
     seed: int = 0
     anyway: bool = False
     skip_unreadable: bool = False
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
     def __post_init__(self):
         check_norm(self.norm)
@@ -63,6 +67,7 @@ class Question:
         for name, value, unit in (("limit", self.limit, "images"), ("size", self.size, "pixels")):
             if value is not None and value < 1:
                 raise EscrimeError(f"{name} = {value} is no number of {unit}; give a whole number above 0, or leave it out.")
+        check_normalization(self.mean, self.std)
         if self.budget is not None and not self.budget > 0:
             raise EscrimeError(f"budget = {self.budget:g} s leaves no time; give more, such as 10min.")
 
@@ -70,6 +75,7 @@ class Question:
         """JSON values for the manifest: what a continued evaluation must share. The budget may change."""
         values = {name: value for name, value in asdict(self).items() if name not in ("budget", "anyway")}
         values |= {"epsilons": list(self.epsilons), "attacks": list(self.attacks), "headline_eps": self.epsilons[0]}
+        values |= {name: list(values[name]) for name in ("mean", "std") if values[name] is not None}
         return {"title": f"{self.model} on {self.images}", **values}
 
 

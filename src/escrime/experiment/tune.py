@@ -79,7 +79,7 @@ def tune_model(
 
 
 def _settings(question: Question, grid: Grid) -> dict:
-    named = ("model", "images", "limit", "size", "seed", "skip_unreadable")
+    named = ("model", "images", "limit", "size", "seed", "skip_unreadable", "mean", "std")
     return {name: getattr(question, name) for name in named} | asdict(grid)
 
 

@@ -8,8 +8,10 @@ from torch import nn
 
 import escrime
 from escrime.data import load
-from escrime.evaluation.checks.inputs import MEAN, STD, input_findings
+from escrime.evaluation.checks.inputs import input_findings
 from escrime.evaluation.scoring import is_randomized
+from escrime.models.architectures import IMAGENET_MEAN as MEAN
+from escrime.models.architectures import IMAGENET_STD as STD
 from escrime.training import TrainSettings, fit, objective
 
 
@@ -78,10 +80,10 @@ def test_an_untrained_network_is_no_better_than_guessing(digits):
     assert finding.severity == "alarm" and "loading mistake" in finding.message and finding.evidence["images"] == 64
 
 
-def test_too_few_images_to_tell_from_guessing_are_a_note(digits, lenet):
+def test_too_few_images_to_tell_from_guessing_are_a_warning(digits, lenet):
     images, _ = digits
     said = lenet(images).argmax(1)
-    for right, n, severity in ((0, 4, "note"), (1, 4, "note"), (1, 16, "alarm"), (16, 16, "passed")):
+    for right, n, severity in ((0, 4, "warning"), (1, 4, "warning"), (1, 16, "alarm"), (16, 16, "passed")):
         labels = torch.where(torch.arange(n) < right, said[:n], (said[:n] + 1) % 10)
         assert found(lenet, images[:n], labels)["near-chance"].severity == severity
 
@@ -119,13 +121,13 @@ def test_a_model_that_refuses_other_ranges_is_left_alone(digits, lenet):
         return lenet(images)
 
     finding = found(strict, *digits)["input-range"]
-    assert finding.severity == "passed" and "as 0–255" not in finding.evidence["right"]
+    assert finding.severity == "passed" and "as 0–255" not in finding.evidence["right of the first 16"]
 
 
 def test_one_channel_has_no_colors_to_swap(digits, lenet):
     images, labels = digits
     gray = found(lambda x: lenet(x.expand(-1, 3, -1, -1)), images[:, :1], labels)["input-range"]
-    assert gray.severity == "passed" and set(gray.evidence["right"]) == {"as they are", "as 0–255", "scaled to [−1, 1]"}
+    assert gray.severity == "passed" and set(gray.evidence["right of the first 16"]) == {"as 0–255", "scaled to [−1, 1]"}
 
 
 def test_softmax_that_was_taken_already_is_an_alarm(digits, lenet):

@@ -9,7 +9,8 @@ from .curves import Curve, per_case
 from .finding import Finding
 
 SAVED = 0.95  # share of the successes that survive rounding to 8 bits
-WIDE, WIDER = 0.05, 0.1  # half-widths of the 95 % interval
+WIDE, WIDER, USELESS = 0.05, 0.1, 0.2  # half-widths of the 95 % interval
+FEWEST = 20  # images below which a share says nothing, however narrow its interval
 DISCORDANT = 6  # the fewest images that must differ, all one way, for an exact test to say so: 2 · 2⁻⁶ < 0.05
 
 
@@ -138,12 +139,26 @@ def few_images(records: pd.DataFrame) -> list[Finding]:
             found.append((half_width(accuracy, n), n, accuracy, subset, tuple(map(str, case))))
     if not found:
         return []
-    wide = [row for row in found if row[0] > WIDER]
-    if len(wide) < len(found):  # those that are wider than the others speak for themselves
-        worst = {case: max(row for row in wide if row[4] == case) for case in dict.fromkeys(row[4] for row in wide)}
+    wide = [row for row in found if row[0] > WIDER or row[1] < FEWEST]
+    hardest = lambda rows: max(rows, key=lambda row: (useless(*row[:2]), row[0]))  # noqa: E731
+    worst = {case: hardest([row for row in wide if row[4] == case]) for case in dict.fromkeys(row[4] for row in wide)}
+    # Those that are wider than the others speak for themselves, and so do those that alone are good for nothing.
+    if len(wide) < len(found) or len({useless(*row[:2]) for row in worst.values()}) > 1:
         each = [_few(*row, about=dict(zip(("model", "defense", "threat"), case))) for case, row in worst.items()]
-        return [*each, _few(*max((row for row in found if row not in wide), key=lambda row: row[0]))]
-    return [_few(*max(found, key=lambda row: row[0]))]
+        rest = [row for row in found if row not in wide]
+        return [*each, *([_few(*hardest(rest))] if rest else [])]
+    return [_few(*hardest(found))]
+
+
+def useless(half: float, n: int) -> bool:
+    """Whether a share of `n` images with a 95 % interval of ± `half` is good for nothing; short of that the interval tells."""
+    return n < FEWEST or half > USELESS
+
+
+def too_few(verdict_n: int, low: float, high: float, findings: list[Finding], subset: str) -> bool:
+    """Whether a headline over `verdict_n` images, or another of the same case in the same subset, has too few of them."""
+    warned = (f for f in findings if f.id == "few-images" and f.severity == "warning")
+    return useless((high - low) / 2, verdict_n) or any(f.evidence.get("subset", "") == subset for f in warned)
 
 
 def _few(half: float, n: int, accuracy: float, subset, case, about: dict | None = None) -> Finding:
@@ -156,12 +171,12 @@ def _few(half: float, n: int, accuracy: float, subset, case, about: dict | None 
         "n for ±5 points": enough,
     }
     evidence |= {"subset": subset} if subset else {}
-    if half <= WIDE:
+    if half <= WIDE and not useless(half, n):
         return Finding("few-images", "passed", f"{where}, the widest interval of a headline", evidence, **about or {})
     least = DISCORDANT / n
     return Finding(
         "few-images",
-        "warning" if half > WIDER else "note",
+        "warning" if useless(half, n) else "note",
         f"{where}; even paired, differences below {100 * min(least, 1):.1f} points ({DISCORDANT} images) cannot be told apart",
         evidence,
         f"Use n ≥ {enough} for ±5 points.",

@@ -7,6 +7,8 @@ import pandas as pd
 from ..names import defense_name, place
 from ..records import UNDEFENDED, in_subset, subset_names, worst_case
 from ..statistics import share_text, wilson
+from .chance import BEFORE
+from .counting import too_few
 from .finding import Finding
 
 KNOWN = ("adaptive", *UNDEFENDED, "transfer")  # the threat level to quote, where there are several
@@ -89,8 +91,9 @@ def _verdict(rows: pd.DataFrame, clean: float, findings: list[Finding], subset: 
     accuracy = float(rows["correct"].mean())
     low, high = wilson(float(rows["correct"].sum()), n)
     alarms = [finding for finding in findings if finding.severity == "alarm"]
-    # How far chance reaches is what the interval says.
-    open_ones = [f for f in findings if f.severity == "warning" and not f.answered and f.id != "few-images"]
+    open_ones = [f for f in findings if f.severity == "warning" and not f.answered and f.id not in ("few-images", *BEFORE)]
+    few = too_few(n, low, high, findings, subset)
+    unsure = [f.id for f in findings if f.id in BEFORE and f.severity == "warning"] + ["few-images"] * few
     answered = {finding.id for finding in findings if finding.severity == "warning" and finding.answered}
     examined = any(finding.id == "attack-strength" for finding in findings)
     who = first["model"] if first["defense"] == "none" else f"{first['model']} with {defense_name(first['defense'])}"
@@ -109,6 +112,8 @@ def _verdict(rows: pd.DataFrame, clean: float, findings: list[Finding], subset: 
             if hidden
             else f"; do not believe it: {what}."
         )
+    elif unsure:
+        end = f"; that says nothing yet: {', '.join(dict.fromkeys(unsure))}."
     elif open_ones:
         end = f"; it may be lower: {', '.join(dict.fromkeys(finding.id for finding in open_ones))}."
     elif not examined:
@@ -131,6 +136,6 @@ def _verdict(rows: pd.DataFrame, clean: float, findings: list[Finding], subset: 
         high=high,
         n=n,
         clean=clean,
-        believe=examined and not alarms and not open_ones,
+        believe=examined and not alarms and not open_ones and not unsure,
         sentence=number + end,
     )

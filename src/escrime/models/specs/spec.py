@@ -6,10 +6,12 @@ from pathlib import Path
 
 from ...errors import EscrimeError, nearest
 from ..architectures import ARCHITECTURES
+from ..normalized import Values
 from .exported import from_onnx, from_program
 from .files import from_function, from_weights
 from .hubs import from_hugging_face, from_timm, from_torchvision
 from .loaded import Loaded
+from .normalizing import check_normalization, renormalized
 
 SPECS = {
     "torchvision:NAME[@WEIGHTS]": "a torchvision classifier with its published weights",
@@ -27,13 +29,18 @@ HUBS: dict[str, Callable[[str], Loaded]] = {
 }
 
 
-def load_model(spec: str) -> Loaded:
+def load_model(spec: str, mean: Values | None = None, std: Values | None = None) -> Loaded:
     """The model that `spec` names, one of SPECS, on the CPU in eval mode, taking raw pixels in [0, 1].
 
+    mean, std: the normalization of its images, in place of the escrime.Normalized that it begins with or in front of it.
     Only FILE.py runs code, yours. Errors: EscrimeError for a text of no known kind, a file that is missing, damaged or
-    would run code, a library that is not installed (with the line that installs it).
+    would run code, a library that is not installed (with the line that installs it), a normalization that is none.
     """
-    spec = str(spec)
+    check_normalization(mean, std)
+    return renormalized(_load(str(spec)), mean, std)
+
+
+def _load(spec: str) -> Loaded:
     hub, colon, name = spec.partition(":")
     if colon and hub in HUBS:
         return HUBS[hub](name)

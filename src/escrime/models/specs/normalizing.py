@@ -1,0 +1,71 @@
+"""Another normalization for a loaded model: what --mean and --std set."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from math import isfinite
+
+from torch import Tensor, nn
+
+from ...errors import EscrimeError
+from ..normalized import Normalized, channel_values
+from .loaded import Loaded
+
+CHANNELS = 3
+
+
+def channel_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+    """One number, or one per channel, from text such as 0.5, 1/255 or 0.485,0.456,0.406; None stays.
+
+    Errors: EscrimeError naming `option` for anything else.
+    """
+    if text is None:
+        return None
+    words = [word.strip() for word in text.split(",")]
+    try:
+        values = tuple(float(Fraction(word)) for word in words)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        values = ()
+    if len(values) not in (1, CHANNELS) or not all(map(isfinite, values)):
+        raise EscrimeError(
+            f"{option} {text!r} is neither a number nor three, one for red, green and blue; write 0.5 or 0.485,0.456,0.406."
+        )
+    return values
+
+
+def check_normalization(mean, std) -> None:
+    """Errors: EscrimeError for a mean without a std or the reverse, and for what escrime.Normalized refuses."""
+    if (mean is None) != (std is None):
+        given, missing = ("--mean", "--std") if std is None else ("--std", "--mean")
+        raise EscrimeError(f"{given} without {missing}: they describe one normalization, so give both or neither.")
+    if mean is not None:
+        Normalized(nn.Identity(), mean, std)
+
+
+def renormalized(loaded: Loaded, mean, std) -> Loaded:
+    """The model behind `(images - mean) / std`, in place of the escrime.Normalized that it begins with, if it does; as it is
+    where both are None.
+
+    Errors: EscrimeError as check_normalization.
+    """
+    check_normalization(mean, std)
+    if mean is None:
+        return loaded
+    model = loaded.model
+    if not isinstance(model, nn.Module):
+        return replace(loaded, model=_Before(model, mean, std))
+    network = model.network if isinstance(model, Normalized) else model
+    # One value per channel, as everywhere in saved weights.
+    new = Normalized(network, channel_values("mean", mean, CHANNELS), channel_values("std", std, CHANNELS))
+    new.train(model.training)
+    return replace(loaded, model=new)
+
+
+class _Before:
+    """A black box behind a normalization."""
+
+    def __init__(self, ask: Callable[[Tensor], Tensor], mean, std):
+        self.ask, self.mean, self.std = ask, channel_values("mean", mean), channel_values("std", std)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.ask((images - self.mean.to(images.device)) / self.std.to(images.device))
