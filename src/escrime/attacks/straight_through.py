@@ -1,12 +1,13 @@
 """Straight-through gradients for any model (BPDA). Athalye, Carlini and Wagner (2018), Obfuscated gradients give a false
 sense of security, section 4.1: what has no useful gradient runs forward as it is, and backward as something smooth near it.
 
-`StraightThrough(model)` answers exactly as the model does and differentiates through what a defense puts in the way:
-rounding and sign, comparisons and integer codes, `detach` and `no_grad`, hand-written backward passes, chances that a random
-layer divides by, and code outside torch (a JPEG codec, numpy) between the image and a network.
+`StraightThrough(model)` predicts exactly as the model does and differentiates through what a defense puts in the way:
+rounding and sign, comparisons and integer codes, `detach` and `no_grad`, hand-written backward passes and hooks on gradients,
+chances that a random layer divides by, saturated functions on request, and code outside torch (a JPEG codec, numpy).
+The model cannot tell that somebody differentiates: it is told that gradients are off, unless it has switched them on.
 """
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 import torch
@@ -35,7 +36,19 @@ GREATER = _named("gt", "ge", "greater", "greater_equal", "__gt__", "__ge__")
 LESS = _named("lt", "le", "less", "less_equal", "__lt__", "__le__")
 NOT = _named("logical_not", "__invert__", "bitwise_not")
 DIVISIONS = _named("floor_divide", "__floordiv__")
-LEAVES = _named("detach", "detach_", "requires_grad_") | {Tensor.data.__get__}
+LEAVES = _named("detach", "detach_") | {Tensor.data.__get__}
+MARKS = _named("requires_grad_")
+HOOKS = _named("register_hook", "register_post_accumulate_grad_hook")
+ASKS_FOR_GRADIENTS = {Tensor.requires_grad.__get__: False, Tensor.grad_fn.__get__: None, Tensor.is_leaf.__get__: True}
+DERIVATIVES = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
+RETAIN = {torch.autograd.grad: 3, torch.autograd.backward: 2, Tensor.backward: 2}  # where their retain_graph stands
+SATURATING = _named("tanh", "sigmoid", "softmax", "erf", "hardsigmoid", "softsign", "relu6", "logsigmoid", "expit")
+SATURATING_IN_PLACE = _named("tanh_", "sigmoid_", "erf_")
+LEAST_SLOPE = 0.1  # of a saturating function, where that is asked for
+FROM_NUMPY = _named("tensor", "as_tensor", "asarray")
+BACKWARD_HOOKS = ("_backward_hooks", "_backward_pre_hooks")  # of a module
+AGREES = 0.9  # share of the images for which inner logits predict what the model predicts
+KEPT = 256  # tensors that went to numpy and may come back
 TO_PYTHON = _named("numpy", "item", "tolist", "__array__", "__float__", "__int__", "__bool__", "__index__", "__format__")
 CASTS = _named("to", "type", "float", "double", "half", "type_as", "bfloat16", "int", "long", "byte", "short", "char", "bool")
 ONE_HOT = _named("one_hot")
@@ -44,11 +57,16 @@ WHERE = _named("where")
 
 
 class StraightThrough(nn.Module):
-    """The same classifier, images (N, C, H, W) → logits (N, K), with a gradient where the model's own is missing or false."""
+    """The same classifier, images (N, C, H, W) → logits (N, K), with a gradient where the model's own is missing or false.
 
-    def __init__(self, model: nn.Module):
+    whole: what comes before the first layer with parameters counts as the identity, also where a part of its gradient is
+    there. unsaturated: saturating functions (tanh, sigmoid, softmax, a clamp inside the network) keep a least slope.
+    site: the number of the torch call whose result (N·copies, K) stands in for the logits, from `logit_sites`.
+    """
+
+    def __init__(self, model: nn.Module, *, whole: bool = False, unsaturated: bool = False, site: int | None = None):
         super().__init__()
-        self.model = model
+        self.model, self.whole, self.unsaturated, self.site = model, whole, unsaturated, site
 
     @property
     def copies(self) -> int:
@@ -57,36 +75,101 @@ class StraightThrough(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         if not isinstance(images, Tensor):
             raise TypeError("only tensors go straight through")  # torch.fx traces the model inside instead
-        if not (torch.is_grad_enabled() and images.requires_grad):
+        if self.site is None and not (torch.is_grad_enabled() and images.requires_grad):
             return self.model(images)
-        with _bridges(self.model, images), _forward_code_only(), _Through(images):
-            return self.model(images)
+        through = _Through(images, self.unsaturated, self.site)
+        with _bridges(self.model, images, self.whole), _forward_code_only(), _gradients_off(through), through:
+            logits = self.model(images)
+        if self.site is None:
+            return logits
+        if through.found is None:
+            raise RuntimeError("the model took another way than before, and its inner logits were not met")
+        inner = through.found.float()
+        return inner.unflatten(0, (-1, len(images))).mean(0) if len(inner) > len(images) else inner
+
+
+@torch.no_grad()
+def logit_sites(model: nn.Module, images: Tensor, limit: int = 4) -> list[int]:
+    """The torch calls of `model` whose result is a table (N·copies, K) that already predicts what the model predicts for
+    nearly all of `images` (N, C, H, W), and tells the images apart: what an attacker differentiates where the logits
+    themselves are flat. The earliest come first, at most `limit`.
+    """
+    through = _Through(images, tables=True)
+    with _forward_code_only(), _gradients_off(through), through:
+        logits = model(images.clone())
+    predicted, rows, sites = logits.argmax(1), len(images), []
+    for site, table in through.tables:
+        if table.shape[1] != logits.shape[1] or len(table) % rows or not table.isfinite().all():
+            continue
+        table = table.float().unflatten(0, (-1, rows)).mean(0)
+        agrees = (table.argmax(1) == predicted).float().mean() >= AGREES
+        if agrees and len(table.unique(dim=0)) > min(rows, table.shape[1]):
+            sites.append(site)
+    return sites[:limit]
 
 
 class _Through(TorchFunctionMode):
     """Every torch call of the model passes here; those without a gradient get one."""
 
-    def __init__(self, images: Tensor):
+    def __init__(self, images: Tensor, unsaturated: bool = False, site: int | None = None, tables: bool = False):
         super().__init__()
-        self.images = images
+        self.images, self.unsaturated, self.site = images, unsaturated, site
+        self.graded = False  # what the model is told about gradients being on
+        self.exported: list[Tensor] = []  # what went to numpy
+        self.calls, self.found = 0, None
+        self.tables: list[tuple[int, Tensor]] | None = [] if tables else None
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
+        result = self._called(func, args, kwargs or {})
+        if isinstance(result, Tensor) and result.dim() == 2 and result.is_floating_point():
+            self.calls += 1
+            if self.calls == self.site:
+                self.found = result
+            if self.tables is not None:
+                self.tables.append((self.calls, Tensor.detach(result).clone()))
+        return result
+
+    def _called(self, func, args: tuple, kwargs: dict):
         first = args[0] if args else None
-        if func in LEAVES and isinstance(first, Tensor):
-            return first
-        if func in TO_PYTHON and isinstance(first, Tensor):
-            return func(Tensor.detach(first), *args[1:], **kwargs)
+        if func is torch._C._set_grad_enabled:
+            self.graded = bool(first)
+            return None
+        if isinstance(first, Tensor):
+            if func in LEAVES:
+                return first
+            if func in ASKS_FOR_GRADIENTS and first.requires_grad and not self.graded:
+                return ASKS_FOR_GRADIENTS[func]
+            if func in MARKS:
+                return self._marked(first, func, args, kwargs)
+            if func in HOOKS and first.requires_grad:
+                return _Idle()
+            if func in TO_PYTHON:
+                self._export(func, first)
+                return func(Tensor.detach(first), *args[1:], **kwargs)
+        if func in DERIVATIVES:
+            # The model's own derivatives are values to it; the graph that they ran through is needed once more.
+            place = RETAIN[func]
+            args = (*args[:place], True, *args[place + 1 :]) if len(args) > place else args
+            return func(*args, **kwargs if len(args) > place else {**kwargs, "retain_graph": True})
+        if func in FROM_NUMPY:
+            return self.imported(func(*args, **kwargs))
         if func in QUOTIENTS and len(args) > 1 and _carries(args[1]):
             # A denominator counts as a constant: a random layer that divides by its chances has gradients as heavy-tailed
             # as those are small, which no number of noise draws averages out.
             args = (first, args[1].detach(), *args[2:])
-        with torch.enable_grad():  # whatever the model has switched off
+        if _writes_into_a_leaf(func, args):
+            with _gradients(False):  # the step of an optimizer inside the model
+                return func(*args, **kwargs)
+        with _gradients(True):  # whatever the model has switched off
             # Inside a network a bound is a nonlinearity (ReLU6), whose gradient is right.
             bounds = func in BOUNDS or func in BOUNDS_IN_PLACE
             passes = _is_picture(first, self.images) if bounds else func in STEPS_IN_PLACE
-            before = first.clone() if passes and _carries(first) else None
+            flat = self.unsaturated and (func in SATURATING or func in SATURATING_IN_PLACE or bounds and not passes)
+            before = first.clone() if (passes or flat) and _carries(first) else None
             result = func(*args, **kwargs)
+            if before is not None and flat:
+                sloped = result + LEAST_SLOPE * (before - before.detach()).nan_to_num()
+                return first.copy_(sloped) if func in SATURATING_IN_PLACE or func in BOUNDS_IN_PLACE else sloped
             if before is not None:
                 straight = result.detach() + (before - before.detach()).nan_to_num()
                 return straight if func in BOUNDS else first.copy_(straight)
@@ -95,6 +178,36 @@ class _Through(TorchFunctionMode):
             if isinstance(result, Tensor):
                 return self._soften(func, args, kwargs, result)
         return result
+
+    def _marked(self, tensor: Tensor, func, args: tuple, kwargs: dict) -> Tensor:
+        """`requires_grad_`: a picture that carries its gradient already is a leaf to the model, and shows its `.grad`."""
+        if not tensor.requires_grad:
+            return func(*args, **kwargs)
+        if not tensor.is_leaf:
+            tensor.retain_grad()
+        return tensor
+
+    def _export(self, func, tensor: Tensor) -> None:
+        soft = _soft(tensor)
+        if func in ARRAYS and _carries(soft):
+            self.exported = [*self.exported[1 - KEPT :], soft]
+
+    def imported(self, result: Tensor) -> Tensor:
+        """What comes back from numpy carries on the gradient of what of its shape, and nearest to it, went there."""
+        if not result.is_floating_point() or result.dim() < 1 or not self.exported:
+            return result
+        alike = [moved for tensor in self.exported if (moved := _in_shape(tensor, result.shape)) is not None]
+        if not alike:
+            return result
+        with torch._C.DisableTorchFunction(), _gradients(True):
+            value, best = result.detach(), None
+            for tensor in alike:
+                known = tensor.detach().to(value.dtype)
+                gain = ((value * known).sum() / known.square().sum().clamp_min(1e-12)).clamp_min(1e-6)
+                miss = float((value - gain * known).abs().mean())
+                if best is None or miss < best[0]:
+                    best = miss, gain * (tensor - tensor.detach()).to(value.dtype)
+            return result + best[1]
 
     def _soften(self, func, args: tuple, kwargs: dict, result: Tensor) -> Tensor:
         """Give an integer or boolean result its companion, and a float one made from such tensors their gradient."""
@@ -135,6 +248,62 @@ class _Through(TorchFunctionMode):
             return torch.true_divide(*instead[:2]) if func in DIVISIONS else func(*instead, **kwargs)
         except (RuntimeError, TypeError):  # bit operations: the value before them stands for the one after
             return first
+
+
+_gradients_are_on = torch.is_grad_enabled  # the true word, also while a model is told another
+
+
+@contextmanager
+def _gradients(on: bool):
+    """torch.enable_grad or no_grad, which would ask torch.is_grad_enabled what to put back."""
+    before = _gradients_are_on()
+    torch._C._set_grad_enabled(on)
+    try:
+        yield
+    finally:
+        torch._C._set_grad_enabled(before)
+
+
+ARRAYS = _named("numpy", "__array__", "tolist")
+
+
+def _in_shape(tensor: Tensor, shape: torch.Size) -> Tensor | None:
+    """`tensor` with its channels where `shape` has them, or None."""
+    if tensor.shape == shape:
+        return tensor
+    turns = {4: ((0, 2, 3, 1), (0, 3, 1, 2)), 3: ((1, 2, 0), (2, 0, 1))}.get(tensor.dim(), ())
+    return next((tensor.permute(turn) for turn in turns if tuple(tensor.shape[at] for at in turn) == tuple(shape)), None)
+
+
+def _writes_into_a_leaf(func, args: tuple) -> bool:
+    """Whether the call writes into a leaf that requires a gradient, which autograd refuses while gradients are on."""
+    if not getattr(func, "__name__", "").endswith("_") or getattr(func, "__name__", "").endswith("__") or not args:
+        return False
+    written = args[0] if isinstance(args[0], (list, tuple)) else args[:1]
+    return any(isinstance(a, Tensor) and a.is_leaf and a.requires_grad for a in written)
+
+
+@contextmanager
+def _gradients_off(through: "_Through"):
+    """Within the block the model finds gradients off unless it switches them on itself, hooks on gradients do not run, and
+    inference mode, which nothing can be differentiated under, is nothing."""
+    instead = {
+        (torch, "is_grad_enabled"): lambda: through.graded,
+        (torch._C, "_InferenceMode"): lambda mode: nullcontext(),
+        (torch, "from_numpy"): _imported(through, torch.from_numpy),
+    }
+    before = {place: getattr(*place) for place in instead}
+    try:
+        for (owner, name), value in instead.items():
+            setattr(owner, name, value)
+        yield
+    finally:
+        for (owner, name), value in before.items():
+            setattr(owner, name, value)
+
+
+def _imported(through: "_Through", original):
+    return lambda array: through.imported(original(array))
 
 
 def _carries(value) -> bool:
@@ -192,7 +361,7 @@ def _recording(cls: type, name: str, original):
 
         def backward(_, *gradients):
             fresh = [a.detach().requires_grad_(_carries(a)) if isinstance(a, Tensor) else a for a in inputs]
-            with torch.enable_grad():
+            with _gradients(True):
                 outputs = forward(*fresh) if apart else forward(_Idle(), *fresh)
             outputs = outputs if isinstance(outputs, tuple) else (outputs,)
             wanted = [a for a in fresh if _carries(a)]
@@ -221,29 +390,40 @@ class _Idle(SimpleNamespace):
 
 
 @contextmanager
-def _bridges(model: nn.Module, images: Tensor):
-    """Where a layer is given a picture that has lost its way back to `images`, let the gradient step over the gap."""
+def _bridges(model: nn.Module, images: Tensor, whole: bool = False):
+    """Where a layer is given a picture that has lost its way back to `images`, or found only a part of it (`whole`), let the
+    gradient step over the gap. Hooks on the gradients of layers rest meanwhile."""
+    crossed = []  # once: what a layer makes of a bridged picture is no picture of the images any more
 
     def bridge(module, inputs):
         if not inputs or not isinstance(inputs[0], Tensor):
             return None
-        picture = inputs[0]
-        if picture.requires_grad or not _is_picture(picture, images):
-            return None
-        with torch._C.DisableTorchFunction(), torch.enable_grad():  # here detach means detach
-            copies = _aligned(images, picture)
-            if copies.shape[2:] != picture.shape[2:]:
-                copies = F.interpolate(copies, picture.shape[2:], mode="bilinear", align_corners=False)
-            return (picture + (copies - copies.detach()), *inputs[1:])
+        with torch._C.DisableTorchFunction():
+            picture = inputs[0]
+            carried = picture.requires_grad
+            if (carried and (not whole or crossed)) or not _is_picture(picture, images):
+                return None
+            with _gradients(True):  # here detach means detach
+                copies = _aligned(images, picture)
+                if copies.shape[2:] != picture.shape[2:]:
+                    copies = F.interpolate(copies, picture.shape[2:], mode="bilinear", align_corners=False)
+                crossed.append(module)
+                return (picture.detach() + (copies - copies.detach()), *inputs[1:])
 
     owners = [module for module in model.modules() if module is not model and any(True for _ in module.parameters())]
     owners += [module for module in model.modules() if module is not model and any(True for _ in module.buffers())]
     hooks = [module.register_forward_pre_hook(bridge) for module in dict.fromkeys(owners)]
+    resting = [(module, name, getattr(module, name)) for module in model.modules() for name in BACKWARD_HOOKS]
     try:
+        for module, name, hooked in resting:
+            if hooked:
+                setattr(module, name, type(hooked)())
         yield
     finally:
         for hook in hooks:
             hook.remove()
+        for module, name, hooked in resting:
+            setattr(module, name, hooked)
 
 
 def _is_picture(value, images: Tensor) -> bool:

@@ -16,8 +16,9 @@ MOST_APART = 64  # calls for one batch; draws of an expectation are adjacent row
 class Surface(nn.Module):
     """The same decisions as `model`, images (N, C, H, W) → logits (N, K), made easier to climb.
 
-    through: go straight through what has no gradient (see StraightThrough). scale: divide the logits by it, so that
-    cross-entropy no longer saturates; the decision does not change. smooth: the gradient is the mean over `samples` points
+    through: go straight through what has no gradient; whole, unsaturated, site: how (see StraightThrough). scale: divide the
+    logits by it, so that cross-entropy no longer saturates; the decision does not change. grid: the model is asked about the
+    nearest 8-bit image, for one that treats others differently. smooth: the gradient is the mean over `samples` points
     within ± smooth of each pixel, which finds the slope of a jagged surface; the logits stay those of the image itself.
     apart: for models that draw their noise once per batch, neighboring rows go through the model in separate calls, or the
     draws of an expectation over noise (EOT) would all be the same one.
@@ -32,12 +33,16 @@ class Surface(nn.Module):
         smooth: float = 0.0,
         samples: int = 8,
         apart: bool = False,
+        whole: bool = False,
+        unsaturated: bool = False,
+        site: int | None = None,
+        grid: bool = False,
     ):
         super().__init__()
-        self.apart = apart
-        self.through = through and isinstance(model, nn.Module)
+        self.apart, self.grid = apart, grid
+        self.through = (through or whole or unsaturated or site is not None) and isinstance(model, nn.Module)
         self.scale, self.smooth, self.samples = float(scale), float(smooth), int(samples)
-        self.path = StraightThrough(model) if self.through else model
+        self.path = StraightThrough(model, whole=whole, unsaturated=unsaturated, site=site) if self.through else model
 
     @property
     def copies(self) -> int:
@@ -45,6 +50,7 @@ class Surface(nn.Module):
         return passes_per_image(self.path) * (1 + self.samples * (self.smooth > 0))
 
     def forward(self, images: Tensor) -> Tensor:
+        images = images + (eight_bit(images) - images).detach() if self.grid else images
         given = images.clone() if self.smooth else images  # a model may write into it, and the images are used again
         logits = self._separately(given) if self.apart else self.path(given)
         if self.smooth and torch.is_grad_enabled() and images.requires_grad:
@@ -64,6 +70,11 @@ class Surface(nn.Module):
                 with nullcontext() if keys is None else row_keys(keys[part]):
                     answers.append(self.path(images[part]))
         return torch.stack(answers, dim=1).flatten(0, 1)
+
+
+def eight_bit(images: Tensor) -> Tensor:
+    """The nearest images of whole levels k/255, exactly as an 8-bit file is read."""
+    return (images.detach() * 255).round() / 255
 
 
 def _keyed(model, images: Tensor, keys: Tensor | None, times: int) -> Tensor:

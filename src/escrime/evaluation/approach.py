@@ -1,12 +1,16 @@
 """How an attacker who knows a model comes at it: is it random, where do its gradients fail, and what to climb instead."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
+from ..attacks.straight_through import logit_sites
 from ..attacks.surface import Surface
+from ..errors import EscrimeError
+from ..models.fresh import Fresh
 from ..models.running import check_logits, failure_named, no_trace
 from ..models.twin import Twin
 from ..randomness import row_keys
@@ -14,18 +18,42 @@ from ..threat import check_images
 from .cases import Case
 from .checks.batch import Alone, BatchEffect, batch_effect
 from .checks.gradients import Gradients, measure_gradients, surface_settings
+from .checks.neighborhood import Neighborhood, look_around
+from .checks.state import Memory, memory_of
 from .images import PART, Images, Source
 from .records import BLACK_BOX, WHITE_BOX
-from .scoring import draws_once_per_batch, is_randomized, score
+from .scoring import draws_once_per_batch, score
+from .surfaces import choose_surface
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The ε and norm that a model is looked at with."""
+
+    eps: float
+    norm: str = "linf"
+
+    def per_pixel(self, images: Tensor) -> float:
+        """How far ε moves each color value of an image if it moves all alike."""
+        return self.eps if self.norm == "linf" else self.eps / images[0].numel() ** 0.5
+
+    @classmethod
+    def of(cls, grids: dict[str, Iterable[float]], norms: dict[str, str]) -> "Budget":
+        """The median ε above 0 of the attacks in l_inf, or of all where none is."""
+        norm = "linf" if "linf" in norms.values() or not norms else next(iter(norms.values()))
+        positive = sorted(eps for name, grid in grids.items() if norms[name] == norm for eps in grid if eps > 0)
+        return cls(positive[len(positive) // 2] if positive else 0.04, norm)
 
 
 @dataclass(frozen=True)
 class Approach:
     """classes: K. randomized: repeated forwards disagree. twin: the model and its faster copy, for verdicts. surface: what
     gradient attacks climb; the twin itself where the model's gradients are as they should be. gradients: what was measured,
-    None for a plain callable or where no image is classified right. settings: of the Surface, {} without one. blind: a plain
-    callable that gives no gradients. batch: what company does to its answers, None where noise hides it; where they depend on
-    it, twin and surface show the model every image alone."""
+    None for a plain callable or where no image is classified right. settings: of the Surface, {} without one. blind: it gives
+    no gradients that could be had. others: surfaces that fooled images which the chosen one did not. true: what is climbed
+    has the slopes of the model. around: what the model does close to the images. memory: what it remembers. failure: why it
+    cannot be differentiated. batch: what company does to its predictions, None where noise hides it; where they depend on it,
+    twin and surface show the model every image alone."""
 
     classes: int
     randomized: bool
@@ -34,36 +62,89 @@ class Approach:
     gradients: Gradients | None
     settings: dict
     blind: bool = False
+    others: tuple[Twin, ...] = ()
+    true: bool = True
+    around: Neighborhood = field(default_factory=Neighborhood)
+    memory: Memory = field(default_factory=Memory)
+    failure: str = ""
     batch: BatchEffect | None = None
 
 
-def approach(model, images: Tensor, labels: Tensor, step: float, seed: int) -> Approach:
-    """Look at `model` with a few images (N, C, H, W); step: a small distance per pixel, such as a quarter of ε.
+def approach(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) -> Approach:
+    """Look at `model` with a few images (N, C, H, W), and at what surrounds them within `budget`.
 
     Errors: EscrimeError for a model that returns no logits (N, K).
     """
-    classes, randomized = _classes(model, images[:2]), is_randomized(model, images)
-    batch = None if randomized else batch_effect(model, images, step, seed)
+    classes, reach = _classes(model, images[:2]), budget.per_pixel(images)
+    memory = memory_of(model, images, reach, seed)
+    who = Fresh(model) if memory and memory.copied else model
+    around = look_around(who, images, reach, seed)
+    batch = None if around.randomized else batch_effect(who, images, reach / 4, seed)
     if batch is not None and batch.dependent:
-        model = Alone(model)
-    twin = Twin(model)
-    plain = Approach(classes, randomized, twin, twin, None, {}, batch=batch)
+        who = Alone(who)
+        around = look_around(who, images, reach, seed)
+    twin = Twin(who)
+    plain = Approach(classes, around.randomized, twin, twin, None, {}, around=around, memory=memory, batch=batch)
     if not isinstance(model, nn.Module):
         with torch.enable_grad():  # a clone of the leaf, for a model may write into what it is given
-            answer = model(images[:1].detach().requires_grad_().clone())
-        return replace(plain, blind=not answer.requires_grad)
+            output = model(images[:1].detach().requires_grad_().clone())
+        return replace(plain, blind=not output.requires_grad)
     keys = [(seed, row, "approach") for row in range(len(images))]
     anything, none = torch.zeros_like(labels), labels.new_full(labels.shape, -1)  # labels of no class are refused later
     right = score(twin, images, anything, none, keys).prediction == labels.cpu()
-    if not right.any():
+    if not right.any() or around.ignores:
         return plain
     rows = right.to(images.device)
-    found = measure_gradients(model, images[rows], labels[rows], step, seed)
-    settings = surface_settings(found)
-    if randomized and draws_once_per_batch(model, images[:1]):
+    x, y, found, failure = images[rows], labels[rows], None, ""
+    try:
+        found = measure_gradients(who, x, y, reach / 4, seed)
+    except EscrimeError:
+        raise
+    except Exception as error:  # whatever somebody's model raises when it is differentiated
+        failure = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    settings = surface_settings(found) if found is not None else {"through": True}
+    if around.mode:
+        settings["through"] = True
+    if around.randomized and draws_once_per_batch(who, images[:1]):
         settings["apart"] = True
-    surface = Twin(Surface(model, **settings)) if settings else twin
-    return replace(plain, surface=surface, gradients=found, settings=settings)
+    if around.off_grid:
+        settings["grid"] = True
+    known = replace(plain, gradients=found, failure=failure)
+    if not settings:
+        return replace(known, true=found.true)
+    hidden = found is None or around.mode or around.off_grid or not _only_saturated(found)
+    if not hidden:
+        return _climbing(known, Twin(Surface(who, **settings)), settings, x, y, reach, seed)
+    sites = _sites(who, x) if found is None or found.flat.any() or found.zero.any() or found.saturated.any() else []
+    chosen, others = choose_surface(who, twin, settings, sites, x, y, budget, around.randomized, seed)
+    if chosen is None:
+        return replace(known, settings={}, blind=True, true=False)
+    surfaces = tuple(Twin(Surface(who, **other)) for other in others)
+    return _climbing(replace(known, others=surfaces), Twin(Surface(who, **chosen)), chosen, x, y, reach, seed)
+
+
+def _only_saturated(found: Gradients) -> bool:
+    """Whether the gradient is the model's but for a cross-entropy that saturates, and pixels at the bounds."""
+    gone = found.zero | found.not_finite | found.flat
+    return not found.false and not gone.any()
+
+
+def _climbing(known: Approach, surface: Twin, settings: dict, images, labels, reach: float, seed: int) -> Approach:
+    """The approach over `surface`, with what its gradient is worth."""
+    try:
+        true = "site" not in settings and measure_gradients(surface.model, images, labels, reach / 4, seed).true
+    except Exception:
+        true = False
+    return replace(known, surface=surface, settings=settings, true=true)
+
+
+def _sites(model: nn.Module, images: Tensor) -> list[int]:
+    """The inner logits of a model whose own are flat; see `logit_sites`."""
+    try:
+        with no_trace(model, images.device), row_keys([("sites", row) for row in range(len(images))]):
+            return logit_sites(model, images)
+    except Exception:  # it is only one way in of several
+        return []
 
 
 @torch.no_grad()
@@ -78,13 +159,13 @@ def _classes(model, images: Tensor) -> int:
 class Approaches:
     """The approach to each model, found on a few of the images when it is first asked for."""
 
-    def __init__(self, source: Source, step: float, seed: int):
-        self.source, self.step, self.seed = source, step, seed
+    def __init__(self, source: Source, budget: Budget, seed: int):
+        self.source, self.budget, self.seed = source, budget, seed
         self.known: dict[int, Approach] = {}
 
     def __getitem__(self, model) -> Approach:
         if id(model) not in self.known:
-            found = approach(model, self.images.pixels, self.images.labels, self.step, self.seed)
+            found = approach(model, self.images.pixels, self.images.labels, self.budget, self.seed)
             self.source.check_classes(found.classes)
             self.known[id(model)] = found
         return self.known[id(model)]

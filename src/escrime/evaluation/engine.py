@@ -16,8 +16,9 @@ from ..models.running import no_trace
 from ..models.twin import Twin
 from ..randomness import key, seed_all_generators
 from ..threat import check_images, check_norm, distance, distinct, epsilon, inside, project, to_8_bits
-from .approach import Approaches
+from .approach import Approaches, Budget
 from .cases import Case
+from .eight_bit import on_the_grid
 from .images import Images
 from .records import STRONGER, WORST, frame, unattacked
 from .scoring import Verdict, score
@@ -83,6 +84,12 @@ def evaluate_parts(
                 prey = attacked.surface if isinstance(attack, Attack) else group[0].attacked
                 noise = eot if attacked.randomized else None
                 outcomes, broken = _or_reason(lambda: craft(attack, prey, images, targets, grid, seed, noise))  # noqa: B023
+                if outcomes is not None and attacked.settings.get("grid") and isinstance(attack, Attack):
+                    norm = norm_of(attack)  # the model treats 8-bit images otherwise, and was asked about those
+                    outcomes = [
+                        replace(found, adversarial=on_the_grid(found.adversarial, images.pixels, eps, norm))
+                        for found, eps in zip(outcomes, grid, strict=True)
+                    ]
                 for part in parts:
                     known_as = approaches[part.case.subject.classifier]
                     model, n = known_as.twin, draws if known_as.randomized else 1
@@ -117,10 +124,9 @@ def _untouched(images: Images) -> Outcome:
     return Outcome(images.pixels, nothing, nothing)
 
 
-def step_of(epsilons: dict[str, list[float]]) -> float:
-    """How far from an image its surroundings are probed: a quarter of the median ε that is not 0."""
-    positive = sorted(eps for grid in epsilons.values() for eps in grid if eps > 0)
-    return positive[len(positive) // 2] / 4 if positive else 0.01
+def budget_of(attacks: dict, grids: dict[str, list[float]]) -> Budget:
+    """The ε and norm that models are looked at with before these attacks."""
+    return Budget.of(grids, {label: norm_of(attack) for label, attack in attacks.items()})
 
 
 def _sharing(cases: list[Case], label: str, attack, samples: dict) -> dict[tuple, list[Case]]:

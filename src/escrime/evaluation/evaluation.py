@@ -21,7 +21,7 @@ from .checks.search import Stage
 from .checks.verdict import Verdict, verdicts
 from .comparisons import Comparison, compare, per_class, tradeoff
 from .effort import Effort
-from .engine import check_attacks, check_epsilons, evaluate_parts, step_of
+from .engine import budget_of, check_attacks, check_epsilons, evaluate_parts
 from .images import Images, Source
 from .records import summarize, worst_case_by_subset
 from .stronger import Ground, examination, grounds, stronger_parts
@@ -109,7 +109,7 @@ def evaluate(
                     model.to(device)
     device = device if device is not None else _device_of(cases)
     source = Source(data, device)
-    approaches = Approaches(source, step_of(grids), seed)
+    approaches = Approaches(source, budget_of(attacks, grids), seed)
     cases = as_attacked(cases, approaches)
     never = lambda key: False  # noqa: E731
     reasons: dict[str, str] = {}

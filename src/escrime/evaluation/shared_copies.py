@@ -24,9 +24,8 @@ from ..models.running import Batches, check_logits, existing_device, full_precis
 from ..models.twin import Twin
 from ..randomness import as_keys, derive, row_keys
 from ..threat import epsilon, inside
-from .approach import Approach, Approaches
+from .approach import Approach, Approaches, Budget
 from .choosing import UNDEFENDED, Point
-from .engine import step_of
 from .images import PART, Images, Source
 from .scoring import check_finite
 
@@ -126,7 +125,7 @@ def tuning_parts(
     device = existing_device(device if device is not None else next((p.device for p in model.parameters()), "cpu"))
     model = model.to(device)
     source = Source(data, device)
-    approaches = Approaches(source, step_of({"PGD": [grid.eps]}), seed)
+    approaches = Approaches(source, Budget(grid.eps), seed)
     known: Approach | None = None
     for index, images in enumerate(source()):
         if finished(index):

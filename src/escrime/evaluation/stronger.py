@@ -9,11 +9,12 @@ import torch
 
 from ..attacks import Outcome
 from ..budgets import within
+from ..errors import EscrimeError
 from ..threat import inside
 from .approach import Approach, Approaches
 from .cases import Case
 from .checks.examine import Examination, examine
-from .checks.search import Quarry, Stage
+from .checks.search import Search, Stage, settled
 from .checks.verdict import headline_eps
 from .effort import Effort
 from .engine import Part, records_of
@@ -86,7 +87,7 @@ def examination(ground: Ground, approaches: Approaches, records: pd.DataFrame, e
     left = standing(own, ground.norm, ground.eps, known.randomized)
     images = approaches.source.few(effort.images, seed, set(left.index))
     undefended = case.subject.undefended
-    quarry = Quarry(
+    search = Search(
         twin=approaches[case.subject.classifier].twin,
         surface=known.surface,
         undefended=None if undefended is None else approaches[undefended].surface,
@@ -99,8 +100,10 @@ def examination(ground: Ground, approaches: Approaches, records: pd.DataFrame, e
         effort=effort,
         seed=seed,
         left=torch.tensor([float(left[str(name)]) for name in images.ids]),
+        others=known.others,
+        grid=bool(known.settings.get("grid")),
     )
-    return examine(quarry, known)
+    return examine(search, known)
 
 
 def stronger_parts(
@@ -169,14 +172,20 @@ def _ladder(stages: list[Stage], known: Approach, images: Images, eps: float, no
             break
         at = rows.to(found.device)
         pixels, labels, ids = images.pixels[at], images.labels[at], [images.ids[i] for i in rows.tolist()]
-        (outcome,) = replace(stage.attack, eps=eps).sweep(stage.surface, pixels, labels, [eps], seed=seed, ids=ids)
+        try:
+            (outcome,) = replace(stage.attack, eps=eps).sweep(stage.surface, pixels, labels, [eps], seed=seed, ids=ids)
+        except EscrimeError:
+            raise
+        except Exception:  # noqa: S112  it worked on the sample; on what it fails here the others have their turn
+            continue
         forwards[rows] += outcome.forwards.cpu()
         backwards[rows] += outcome.backwards.cpu()
         keys = [(seed, name, "ladder", stage.name, eps) for name in ids]
-        verdict = score(known.twin, outcome.adversarial, labels, torch.full_like(labels, -1), keys)
-        fell = (verdict.correct < 0.5) & inside(outcome.adversarial, pixels, eps, norm).cpu()
+        grid = bool(known.settings.get("grid"))
+        moved, right = settled(known.twin, outcome.adversarial, pixels, labels, keys, eps, norm, 1, grid)
+        fell = (right < 0.5) & inside(moved, pixels, eps, norm).cpu()
         take = fell if not known.randomized else torch.ones_like(fell)
-        found[at[take.to(at.device)]] = outcome.adversarial[take.to(at.device)]
+        found[at[take.to(at.device)]] = moved[take.to(at.device)]
         stands[rows[fell]] = known.randomized
     return Outcome(found, forwards, backwards)
 

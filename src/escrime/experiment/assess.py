@@ -17,7 +17,7 @@ from ..evaluation.cases import Case, as_cases, as_subjects
 from ..evaluation.checks.data import data_findings
 from ..evaluation.checks.inputs import input_findings
 from ..evaluation.effort import Effort
-from ..evaluation.engine import evaluate_parts, step_of
+from ..evaluation.engine import budget_of, evaluate_parts
 from ..evaluation.images import PART, Images, Source
 from ..models import Loaded, load_model
 from ..models.running import check_logits, failure_named, no_trace
@@ -185,7 +185,7 @@ class Assessment:
 
     def attack(self, name: str) -> None:
         """The attacks, part after part, as far as the budget goes; then the checks."""
-        approaches = Approaches(self.source, step_of(self.grids), self.question.seed)
+        approaches = Approaches(self.source, budget_of(self.attacks, self.grids), self.question.seed)
         cases = as_attacked(self.cases(name), approaches)
         done = self._done()
         parts = -(-len(self.test) // PART) * len(self.attacks) * len(cases)

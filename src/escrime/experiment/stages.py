@@ -11,7 +11,7 @@ from ..evaluation import read_records
 from ..evaluation.approach import Approaches
 from ..evaluation.cases import as_cases
 from ..evaluation.checks.data import data_findings
-from ..evaluation.engine import evaluate_parts, step_of
+from ..evaluation.engine import budget_of, evaluate_parts
 from ..evaluation.flatness import flatness
 from ..evaluation.images import PART, Source
 from ..evaluation.names import defense_name
@@ -118,7 +118,7 @@ def evaluate(run: Run, model: str) -> None:
     draws, eot = (ppa.draws, ppa.eot) if ppa else (1, 1)
     records = run.folder / "records"
     source = Source(run.test, run.device)
-    approaches = Approaches(source, step_of(grids), run.experiment.seed)
+    approaches = Approaches(source, budget_of(attacks, grids), run.experiment.seed)
     work = list(expected(run, model, cases))
     cost = {key: passes.forwards + 3 * passes.gradients for key, passes, _ in work}
     images, parts = {key: count for key, _, count in work}, -(-len(run.test) // PART)

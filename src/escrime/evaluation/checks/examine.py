@@ -2,28 +2,33 @@
 
 from dataclasses import dataclass, replace
 
-import torch
-
 from ...attacks import PGD
+from ...attacks.square import Square
 from ..approach import Approach
 from .finding import Finding
 from .gradients import gradient_findings
+from .neighborhood import neighborhood_findings
 from .search import (
-    Quarry,
+    GRADIENT,
+    Search,
     Stage,
     Trial,
+    best_trial,
     decision_stages,
     gradient_stages,
     longer_stages,
     other_stages,
     smooth_stages,
 )
+from .state import memory_findings
 
 NOTABLE = 0.05  # a share of the images from which a difference counts,
 FEWEST = 3  # and a number of images
 CONVERGED = 0.01  # what doubling the steps may still take off
 JAGGED = 0.3  # a median cosine between neighboring gradients below this says that they change from point to point
 FULL = 0.1  # accuracy that an attack with ε = 1, which allows any image, may leave
+FLAT = 0.05  # share of images with flat scores from which labels alone are tried
+EXACT = {"gradient-saturated"}  # alarms whose cause a surface takes away without a rest
 
 
 @dataclass(frozen=True)
@@ -34,72 +39,112 @@ class Examination:
     stages: list[Stage]
 
 
-def examine(quarry: Quarry, approach: Approach) -> Examination:
-    """Search for what was missed on the quarry, whose `left` is what the evaluation's own attacks left."""
-    n, before = len(quarry.left), quarry.accuracy
-    findings = gradient_findings(approach.gradients, approach.settings) if approach.gradients is not None else []
-    hidden = any(finding.severity == "alarm" for finding in findings)
-    if approach.blind:
-        return _from_outside(quarry, before)
-    if not n or quarry.eps <= 0:
+def examine(search: Search, approach: Approach) -> Examination:
+    """Search for what was missed; `search.left` is what the evaluation's own attacks left."""
+    n, before = len(search.left), search.accuracy
+    findings = neighborhood_findings(approach.around, n) + memory_findings(approach.memory)
+    findings += gradient_findings(approach.gradients) if approach.gradients is not None else []
+    findings += _not_differentiable(approach, n)
+    if approach.around.ignores:
+        return Examination([*findings, *_nothing_to_attack(n)], [])
+    if not n or search.eps <= 0:
         return Examination(findings, [])
-
-    for stage in gradient_stages(quarry, approach.classes):
-        quarry.run(stage)
-    findings.append(_weaker(quarry, before))
-    followed = quarry.accuracy
-    others = [quarry.run(stage) for stage in other_stages(quarry)]
-    findings.append(_without_gradients(quarry, others, followed))
+    hidden = any(finding.severity == "alarm" for finding in findings)
+    if not approach.blind:
+        for stage in gradient_stages(search, approach.classes):
+            search.run(stage)
+        findings.append(_weaker(search, before))
+    followed, flat = search.accuracy, approach.gradients is not None and _share(approach.gradients.flat) > FLAT
+    others = [search.run(stage) for stage in other_stages(search, flat or approach.blind)]
+    if approach.blind:
+        findings.append(_weaker(search, before))
+    else:
+        findings.append(_without_gradients(search, others, followed))
+        if findings[-1].severity == "alarm" and not flat:  # the scores may lead no farther than the gradients
+            for stage in decision_stages(search):
+                search.run(stage)
     hidden |= findings[-1].severity == "alarm"
 
-    turn = approach.gradients.turn.nanmedian() if approach.gradients is not None else torch.tensor(1.0)
-    if not quarry.randomized and (hidden or turn < JAGGED):
-        smooth = [quarry.run(stage) for stage in smooth_stages(quarry)]
-        findings += _jagged(quarry, smooth, float(turn))
-    findings.append(_converged(quarry))
-    findings.append(_unlimited(quarry))
+    turn = float(approach.gradients.turn.nanmedian()) if approach.gradients is not None else 1.0
+    if not search.randomized and not approach.blind and (hidden or turn < JAGGED):
+        findings += _jagged(search, [search.run(stage) for stage in smooth_stages(search)], turn)
+    if not approach.blind:
+        findings.append(_converged(search))
+    around = [_unlimited(search, flat)] if not approach.blind or approach.failure else []
+    findings += around
 
-    missed = before - quarry.accuracy
+    missed = before - search.accuracy
     wrong = any(finding.severity == "alarm" for finding in findings)
-    stages = _useful(quarry) if missed * n >= 1 or wrong or quarry.randomized else []
-    if stages:
-        findings = [replace(f, answered=True) if _answers(quarry, f) else f for f in findings]
-    return Examination(findings, stages)
+    stages = _useful(search) if missed * n >= 1 or wrong or search.randomized else []
+    if not stages:
+        return Examination(findings, stages)
+    gone_around = search.accuracy == 0 or _beats_guessing(search) and all(f.severity == "passed" for f in around)
+    return Examination([_answered(search, approach, f, gone_around) for f in findings], stages)
 
 
-def _answers(quarry: Quarry, finding: Finding) -> bool:
-    """Whether running the stages on every image answers a finding. What has not converged would fall further with more of
-    them, unless nothing is left."""
-    return finding.severity in ("alarm", "warning") and (finding.id != "converged" or quarry.accuracy == 0)
+def _answered(search: Search, approach: Approach, finding: Finding, gone_around: bool) -> Finding:
+    """The finding, answered where running the stages on every image answers it. What has not converged would fall further with
+    more of them, unless nothing is left; an alarm asks for an attack that beats guessing, and with ε = 1 leaves nothing."""
+    if finding.severity not in ("alarm", "warning") or finding.id in ("converged", "black-box") and search.accuracy > 0:
+        return finding
+    if finding.severity == "warning":
+        return replace(finding, answered=True)
+    if finding.id == "stateful":
+        return finding
+    exact = gone_around and approach.true and finding.id in EXACT
+    return replace(finding, answered=gone_around, exact=exact)
 
 
-def _from_outside(quarry: Quarry, before: float) -> Examination:
-    """A black box: what more questions find, and that nobody has seen its gradients."""
-    n = len(quarry.left)
-    unseen = Finding(
-        "black-box",
-        "note",
-        "The model gives no gradients: attacks could only ask it for answers, and who has its weights may do better",
-        {"images": n},
-        "Where the weights are at hand, evaluate the model as a torch module; otherwise say that the attacks were black-box.",
-    )
-    if not n or quarry.eps <= 0:
-        return Examination([unseen], [])
-    for stage in [*other_stages(quarry), *decision_stages(quarry)]:
-        quarry.run(stage)
-    stages = _useful(quarry) if (before - quarry.accuracy) * n >= 1 else []
-    strength = _weaker(quarry, before)
-    return Examination([unseen, replace(strength, answered=bool(stages) and strength.severity != "passed")], stages)
+def _share(rows) -> float:
+    return float(rows.float().mean()) if len(rows) else 0.0
+
+
+def _beats_guessing(search: Search) -> bool:
+    """Whether what was found leaves notably less than a few random points of the ball do."""
+    guessed = search.guesses()
+    return search.accuracy <= guessed - min(NOTABLE, guessed / 2) or search.accuracy == 0
+
+
+def _not_differentiable(approach: Approach, n: int) -> list[Finding]:
+    """A black box, or a module that fails when somebody differentiates it: nobody has seen its gradients."""
+    if approach.failure:
+        around = "by scores and labels alone" if approach.blind else "through a surface that can be differentiated"
+        return [
+            Finding(
+                "gradient-fails",
+                "alarm",
+                f"The model cannot be differentiated ({approach.failure}): it was attacked {around}",
+                {"images": n},
+                "Make the forward pass differentiable: no in-place writes into what requires a gradient, no inner graph kept.",
+            )
+        ]
+    if not approach.blind:
+        return []
+    return [
+        Finding(
+            "black-box",
+            "note",
+            "The model gives no gradients: attacks could only ask it for scores or labels, and who has its weights may do better",
+            {"images": n},
+            "Where the weights are at hand, evaluate the model as a torch module; otherwise say that the attacks were black-box.",
+        )
+    ]
+
+
+def _nothing_to_attack(n: int) -> list[Finding]:
+    """Of a model that ignores its input: no attack can change what it predicts, so there is nothing to look for."""
+    message = f"No attack can find more: the predictions do not depend on the image ({n} images)"
+    return [Finding("attack-strength", "passed", message, {"images": n})]
 
 
 def _notable(gain: float, n: int) -> bool:
     return gain >= NOTABLE and gain * n >= FEWEST - 0.5
 
 
-def _weaker(quarry: Quarry, before: float) -> Finding:
+def _weaker(search: Search, before: float) -> Finding:
     """The attacks that were run against escrime's own."""
-    n, after = len(quarry.left), quarry.accuracy
-    evidence = {"images": n, "eps": quarry.eps, "before": round(before, 4), "after": round(after, 4), **_trials(quarry.trials)}
+    n, after = len(search.left), search.accuracy
+    evidence = {"images": n, "eps": search.eps, "before": round(before, 4), "after": round(after, 4), **_trials(search.trials)}
     if not _notable(before - after, n):
         return Finding(
             "attack-strength",
@@ -110,18 +155,18 @@ def _weaker(quarry: Quarry, before: float) -> Finding:
     return Finding(
         "attack-strength",
         "warning",
-        f"The attacks that were run are too weak: they leave {before:.1%} of {n} images right at ε = {quarry.eps:.4g}, a "
+        f"The attacks that were run are too weak: they leave {before:.1%} of {n} images right at ε = {search.eps:.4g}, a "
         f"stronger one {after:.1%}",
         evidence,
         "Believe the stronger attack's number; run AutoAttack, not single steps alone.",
     )
 
 
-def _without_gradients(quarry: Quarry, others: list[Trial], followed: float) -> Finding:
+def _without_gradients(search: Search, others: list[Trial], followed: float) -> Finding:
     """What ignores the model's gradient must not find more than what follows it."""
-    n, best = len(quarry.left), max(others, key=lambda trial: trial.gain)
+    n, best = len(search.left), max(others, key=lambda trial: trial.gain)
     gain, who = best.gain, best.stage.name
-    evidence = {"images": n, "eps": quarry.eps, "gradient attacks leave": round(followed, 4), **_trials(others)}
+    evidence = {"images": n, "eps": search.eps, "gradient attacks leave": round(followed, 4), **_trials(others)}
     if not _notable(gain, n):
         message = f"Nothing that ignores the gradient (scores, transfer, random points) finds more ({n} images)"
         return Finding("gradient-misleads", "passed", message, evidence)
@@ -134,8 +179,8 @@ def _without_gradients(quarry: Quarry, others: list[Trial], followed: float) -> 
     )
 
 
-def _jagged(quarry: Quarry, trials: list[Trial], turn: float) -> list[Finding]:
-    n, gain = len(quarry.left), sum(trial.gain for trial in trials)
+def _jagged(search: Search, trials: list[Trial], turn: float) -> list[Finding]:
+    n, gain = len(search.left), sum(trial.gain for trial in trials)
     if not _notable(gain, n):
         return []
     return [
@@ -150,27 +195,28 @@ def _jagged(quarry: Quarry, trials: list[Trial], turn: float) -> list[Finding]:
     ]
 
 
-def _converged(quarry: Quarry) -> Finding:
+def _converged(search: Search) -> Finding:
     """Twice the steps (and noise draws) until it changes nothing any more."""
-    n, before, gain, last = len(quarry.left), quarry.accuracy, 0.0, None
-    for last in longer_stages(quarry):
-        gain = quarry.run(last).gain
-        if gain < max(CONVERGED, 0.99 / n):
+    n, before, gain, last = len(search.left), search.accuracy, 0.0, None
+    little = max(CONVERGED, 0.99 / n)
+    for last in longer_stages(search):
+        gain = search.run(last).gain
+        if gain < little:
             break
     if last is None:
         return Finding(
             "converged",
             "note",
             "Whether twice the steps would find more was not tried",
-            {"images": n, "eps": quarry.eps},
+            {"images": n, "eps": search.eps},
             "Give the checks at least one doubling, for which they take the time of their gradient attacks once more.",
         )
-    evidence = {"images": n, "eps": quarry.eps, "before": round(before, 4), "after": round(quarry.accuracy, 4)}
+    evidence = {"images": n, "eps": search.eps, "before": round(before, 4), "after": round(search.accuracy, 4)}
     evidence["last doubling"] = round(gain, 4)
-    evidence |= _trials([trial for trial in quarry.trials if trial.stage.kind == "longer"])
-    if gain < max(CONVERGED, 0.99 / n) or not _notable(gain, n):
-        message = f"Twice the steps{' and noise draws' if quarry.randomized else ''} take {gain:.1%} more off ({last.name})"
-        return Finding("converged", "passed" if gain < max(CONVERGED, 0.99 / n) else "note", message, evidence)
+    evidence |= _trials([trial for trial in search.trials if trial.stage.kind == "longer"])
+    if gain < little:
+        message = f"Twice the steps{' and noise draws' if search.randomized else ''} take {gain:.1%} more off ({last.name})"
+        return Finding("converged", "passed", message, evidence)
     return Finding(
         "converged",
         "warning",
@@ -180,36 +226,52 @@ def _converged(quarry: Quarry) -> Finding:
     )
 
 
-def _unlimited(quarry: Quarry) -> Finding:
-    """With ε = 1 every image is allowed, so nothing may stand."""
-    attack = PGD(1.0, steps=20, early_stop=not quarry.randomized, eot=quarry.effort.eot if quarry.randomized else 1)
-    if quarry.norm == "l2":
-        attack = replace(attack, norm="l2", eps=float(quarry.images[0].numel()) ** 0.5)
-    moved = attack(quarry.surface, quarry.images, quarry.labels, seed=quarry.seed, ids=quarry.ids)
-    stand = float(quarry.judge(moved, "unlimited").mean())
-    evidence = {"images": len(quarry.left), "accuracy at ε = 1": round(stand, 4)}
+def _unlimited(search: Search, flat: bool) -> Finding:
+    """With ε = 1 every image is allowed, so nothing may stand: under the attack that led farthest, or by labels alone where
+    scores are flat."""
+    eps = 1.0 if search.norm == "linf" else float(search.images[0].numel()) ** 0.5
+    best = best_trial(search, GRADIENT)
+    tried = [PGD(eps, steps=20, norm=search.norm, early_stop=not search.randomized)]
+    tried = [replace(a, eot=search.effort.eot) if search.randomized else a for a in tried]
+    surfaces = [best.stage.surface if best is not None else search.surface]
+    if best is None or flat:
+        tried, surfaces = [*tried, Square(eps, queries=100, norm=search.norm)], [*surfaces, search.twin]
+        tried += [replace(stage.attack, eps=eps, queries=200) for stage in decision_stages(search)]
+        surfaces += [search.twin] * (len(tried) - len(surfaces))
+    stand = 1.0
+    for attack, surface in zip(tried, surfaces, strict=True):
+        try:
+            moved = attack(surface, search.images, search.labels, seed=search.seed, ids=search.ids)
+        except Exception:  # noqa: S112  what fails fools nobody
+            continue
+        stand = min(stand, float(search.judge(moved, "unlimited", eps).mean()))
+        if stand <= FULL:
+            break
+    evidence = {"images": len(search.left), "accuracy at ε = 1": round(stand, 4)}
     if stand <= FULL:
         return Finding("full-success", "passed", f"With ε = 1, where any image is allowed, {stand:.1%} stand", evidence)
     return Finding(
         "full-success",
         "alarm",
-        f"With ε = 1 any image is allowed, yet the gradient attack leaves {stand:.1%} right: it does not find what must exist",
+        f"With ε = 1 any image is allowed, yet the attack leaves {stand:.1%} right: it does not find what must exist",
         evidence,
         "The gradients lead nowhere; see the other checks for why.",
     )
 
 
-def _useful(quarry: Quarry) -> list[Stage]:
+def _useful(search: Search) -> list[Stage]:
     """The stages to run on every image: on a deterministic model all that took something, else the best one."""
-    if quarry.randomized:
-        best = min(quarry.trials, key=lambda trial: trial.accuracy)
-        return [best.stage]
-    took = [trial.stage for trial in quarry.trials if trial.gain > 0]
-    kinds = {stage.kind for stage in took}
-    if "scores" not in kinds:
-        took += [trial.stage for trial in quarry.trials if trial.stage.kind == "gradient" and trial.stage not in took]
+    if search.randomized:
+        best = best_trial(search)
+        return [] if best is None else [best.stage]
+    took = [trial.stage for trial in search.trials if trial.gain > 0]
+    if not {"scores", "labels"} & {stage.kind for stage in took}:
+        took += [trial.stage for trial in search.trials if trial.stage.kind == "gradient" and trial.stage not in took]
     return took
 
 
 def _trials(trials: list[Trial]) -> dict:
-    return {f"{trial.stage.name} leaves": round(trial.accuracy, 4) for trial in trials}
+    return {
+        **{f"{trial.stage.name} leaves": round(trial.accuracy, 4) for trial in trials if not trial.failure},
+        **{f"{trial.stage.name} fails": trial.failure for trial in trials if trial.failure},
+    }

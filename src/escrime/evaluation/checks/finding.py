@@ -15,7 +15,8 @@ SEVERITIES = {
 class Finding:
     """id: of the check. severity: of SEVERITIES. message: one line. evidence: the numbers behind it, plain JSON values.
     remedy: what to do about it, "" where nothing is needed. model, defense, threat, norm: what it is about, "" for all of them.
-    answered: a stronger attack has been run because of it, and its number stands."""
+    answered: a stronger attack has been run because of it, and its number stands. exact: its cause was taken away without a
+    rest, so that the number is that of the model and no mere upper bound."""
 
     id: str
     severity: str
@@ -27,6 +28,7 @@ class Finding:
     threat: str = ""
     answered: bool = False
     norm: str = ""
+    exact: bool = False
 
     def __post_init__(self):
         if self.severity not in SEVERITIES:

@@ -1,5 +1,5 @@
-"""Looking for what the attacks of an evaluation missed: other losses, more steps, scores alone, random points, transfer,
-and smoothed gradients, on the same few images and the same ε.
+"""Looking for what the attacks of an evaluation missed: other losses, more steps, scores alone, labels alone, random points,
+transfer, and smoothed gradients, on the same few images and the same ε.
 
 A white-box attack that any of them beats was misled. Carlini et al. (2019), On evaluating adversarial robustness, section
 4.2; Tramèr et al. (2020), On adaptive attacks to adversarial example defenses.
@@ -14,19 +14,25 @@ from torch import Tensor
 from ...attacks import APGD, PGD, RandomPoints, RayS, Square
 from ...attacks.base import Attack
 from ...attacks.surface import Surface
+from ...errors import EscrimeError
 from ...models.twin import Twin
 from ..effort import Effort
+from ..eight_bit import near_the_grid, on_the_grid
 from ..scoring import score
 
 SMOOTH = (0.25, 0.5)  # of ε: how far around a point its slope is averaged
 SMOOTH_SAMPLES = 8
-JUDGES = 64  # fresh noise draws behind the judgment of one answer of a randomized model
+JUDGES = 64  # fresh noise draws behind the judgment of one example on a randomized model
 GIVE_UP = 2.0
+LABEL_QUERIES = 4  # times the queries by scores: a label says less
+GUESSES = 20  # random points per image that an attack has to beat
+FURTHER = 4  # doublings beyond those asked for, while each still takes an image
+GRADIENT = ("gradient", "smooth", "longer")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One attack on one surface. kind: "gradient", "random", "scores", "transfer", "smooth" or "longer"."""
+    """One attack on one surface. kind: "gradient", "random", "scores", "labels", "transfer", "smooth" or "longer"."""
 
     name: str
     kind: str
@@ -36,17 +42,19 @@ class Stage:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a stage did on the sample: the mean accuracy it leaves on its own, and what it takes off the best before it."""
+    """What a stage did on the sample: the mean accuracy it leaves on its own, what it takes off the best before it, and why
+    it failed, "" where it did not."""
 
     stage: Stage
     accuracy: float
     gain: float
+    failure: str = ""
 
 
 @dataclass
-class Quarry:
+class Search:
     """A model under search, with the images (N, C, H, W) it is searched on. `left` (N,): the chance that each is still
-    right under the best attack so far."""
+    right under the best attack so far. grid: it treats 8-bit images otherwise than others."""
 
     twin: Twin
     surface: Twin
@@ -60,99 +68,144 @@ class Quarry:
     effort: Effort
     seed: int
     left: Tensor
+    others: tuple[Twin, ...] = ()
+    grid: bool = False
     trials: list[Trial] = field(default_factory=list)
 
     @property
     def accuracy(self) -> float:
         return float(self.left.mean())
 
-    def judge(self, adversarial: Tensor, purpose: str) -> Tensor:
-        """The share of noise draws, never seen by an attack, in which each image is classified right, (N,)."""
+    def judge(self, adversarial: Tensor, purpose: str, eps: float | None = None) -> Tensor:
+        """The share of noise draws, never seen by an attack, in which each image is classified right, (N,); see `settled`."""
         keys = [(self.seed, name, "search", purpose, self.eps) for name in self.ids]
-        none = self.labels.new_full(self.labels.shape, -1)
-        return score(self.twin, adversarial, self.labels, none, keys, JUDGES if self.randomized else 1).correct.float()
+        draws, eps = JUDGES if self.randomized else 1, self.eps if eps is None else eps
+        return settled(self.twin, adversarial, self.images, self.labels, keys, eps, self.norm, draws, self.grid)[1]
 
     def rows(self) -> Tensor:
         """The images worth attacking, by position: on a deterministic model those that still stand."""
         return (torch.ones_like(self.left) if self.randomized else self.left).nonzero().flatten()
 
     def run(self, stage: Stage) -> Trial:
-        """Run a stage, keep what it found, and say what it was good for."""
+        """Run a stage, keep what it found, and return what it was good for. Whatever the model raises meanwhile is noted."""
         rows = self.rows()
         if not len(rows):
             return self._note(stage, self.left)
         at = rows.to(self.images.device)
         attack = replace(stage.attack, eps=self.eps)
-        moved = self.images.clone()
-        moved[at] = attack(stage.surface, self.images[at], self.labels[at], seed=self.seed, ids=[self.ids[i] for i in rows])
+        moved, ids = self.images.clone(), [self.ids[i] for i in rows]
+        try:
+            moved[at] = attack(stage.surface, self.images[at], self.labels[at], seed=self.seed, ids=ids)
+        except EscrimeError:
+            raise
+        except Exception as error:
+            failure = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            return self._note(stage, self.left, failure)
         after = torch.where(torch.isin(torch.arange(len(self.left)), rows), self.judge(moved, stage.name), self.left)
         return self._note(stage, after)
 
-    def _note(self, stage: Stage, after: Tensor) -> Trial:
+    def _note(self, stage: Stage, after: Tensor, failure: str = "") -> Trial:
         # A minimum of two noisy estimates would be too low: a randomized model takes the better attack as a whole.
         best = after if self.randomized and after.mean() < self.left.mean() else self.left
         best = best if self.randomized else torch.minimum(self.left, after)
-        trial = Trial(stage, float(after.mean()), float(self.left.mean() - best.mean()))
+        trial = Trial(stage, float(after.mean()), float(self.left.mean() - best.mean()), failure)
         self.left = best
         self.trials.append(trial)
         return trial
 
+    def guesses(self) -> float:
+        """The accuracy that a few random points of the ball leave on all images."""
+        attack = RandomPoints(self.eps, draws=GUESSES, norm=self.norm, early_stop=not self.randomized)
+        moved = attack(self.twin, self.images, self.labels, seed=self.seed, ids=self.ids)
+        return float(self.judge(moved, "guesses").mean())
 
-def gradient_stages(quarry: Quarry, classes: int) -> list[Stage]:
-    """The attacks that follow the gradient: two losses, since either can be blind."""
-    effort, norm = quarry.effort, quarry.norm
-    if quarry.randomized:
-        noisy = PGD(quarry.eps, steps=min(effort.steps, 40), norm=norm, early_stop=False, eot=effort.eot)
+
+def settled(
+    twin: Twin, moved: Tensor, images: Tensor, labels: Tensor, keys: list, eps: float, norm: str, draws: int, grid: bool
+) -> tuple[Tensor, Tensor]:
+    """Examples (N, C, H, W) and the share of `draws` (N,) in which the original is right about them. On a deterministic model,
+    or one that treats files otherwise (`grid`), an image that stands is asked about as the 8-bit image next to it too."""
+    none = labels.new_full(labels.shape, -1)
+    found, right = moved.clone(), score(twin, moved, labels, none, keys, draws).correct.float()
+    for rounded in (near_the_grid, on_the_grid)[: (draws == 1) + grid]:
+        rows = (right > 0).nonzero().flatten()
+        if len(rows):
+            at = rows.to(images.device)
+            saved, own = rounded(moved[at], images[at], eps, norm), [keys[row] for row in rows.tolist()]
+            again = score(twin, saved, labels[at], none[at], own, draws).correct.float()
+            better = again < right[rows]
+            found[at[better.to(at.device)]] = saved[better.to(at.device)]
+            right[rows] = torch.minimum(right[rows], again)
+    return found, right
+
+
+def gradient_stages(search: Search, classes: int) -> list[Stage]:
+    """The attacks that follow the gradient: two losses, since either can be blind; the second-best surfaces by one."""
+    effort, norm = search.effort, search.norm
+    if search.randomized:
+        noisy = PGD(search.eps, steps=min(effort.steps, 40), norm=norm, early_stop=False, eot=effort.eot)
         stages = {loss: replace(noisy, loss=loss) for loss in ("ce", "margin")}
-        return [Stage(f"PGD-{loss.upper()}, EOT {effort.eot}", "gradient", a, quarry.surface) for loss, a in stages.items()]
+        return [Stage(f"PGD-{loss.upper()}, EOT {effort.eot}", "gradient", a, search.surface) for loss, a in stages.items()]
     loss, tried = ("dlr" if classes >= 4 else "margin"), min(9, classes - 1)
-    shared = {"eps": quarry.eps, "norm": norm, "steps": effort.steps, "give_up": GIVE_UP}
-    return [
-        Stage("APGD-CE", "gradient", APGD(**shared), quarry.surface),
-        Stage(f"APGD-{loss.upper()}-T", "gradient", APGD(**shared, loss=loss, targets_tried=tried), quarry.surface),
-    ]
+    shared = {"eps": search.eps, "norm": norm, "steps": effort.steps, "give_up": GIVE_UP}
+    stages = [Stage("APGD-CE", "gradient", APGD(**shared), search.surface)]
+    if tried:
+        targeted = APGD(**shared, loss=loss, targets_tried=tried)
+        stages.append(Stage(f"APGD-{loss.upper()}-T", "gradient", targeted, search.surface))
+    for number, surface in enumerate(search.others):
+        attack = PGD(search.eps, steps=effort.steps, norm=norm, loss="margin")
+        stages.append(Stage(f"PGD, surface {number + 2}", "gradient", attack, surface))
+    return stages
 
 
-def other_stages(quarry: Quarry) -> list[Stage]:
-    """The attacks that do not follow the model's gradient: random points, transfer, and scores alone."""
-    effort, norm = quarry.effort, quarry.norm
-    points = RandomPoints(quarry.eps, draws=effort.draws, norm=norm, early_stop=not quarry.randomized)
-    stages = [Stage(f"{effort.draws:,} random points", "random", points, quarry.surface)]
-    if quarry.undefended is not None:
-        attack = PGD(quarry.eps, steps=min(effort.steps, 40), norm=norm, early_stop=False)
-        stages.append(Stage("transfer", "transfer", attack, quarry.undefended))
-    square = Square(quarry.eps, queries=effort.queries, norm=norm)
-    if quarry.randomized:
+def other_stages(search: Search, flat: bool = False) -> list[Stage]:
+    """The attacks that do not follow the model's gradient: random points, transfer, scores alone, and where the scores are
+    `flat`, labels alone."""
+    effort, norm = search.effort, search.norm
+    points = RandomPoints(search.eps, draws=effort.draws, norm=norm, early_stop=not search.randomized)
+    stages = [Stage(f"{effort.draws:,} random points", "random", points, search.twin)]
+    if search.undefended is not None:
+        attack = PGD(search.eps, steps=min(effort.steps, 40), norm=norm, early_stop=False)
+        stages.append(Stage("transfer", "transfer", attack, search.undefended))
+    square = Square(search.eps, queries=effort.queries, norm=norm)
+    if search.randomized:
         square = replace(square.against_noise(effort.eot), queries=max(effort.queries // effort.eot, 1))
-    return [*stages, Stage(f"Square-{square.queries}", "scores", square, quarry.surface)]
+    stages.append(Stage(f"Square-{square.queries}", "scores", square, search.surface if search.grid else search.twin))
+    return stages + (decision_stages(search) if flat else [])
 
 
-def decision_stages(quarry: Quarry) -> list[Stage]:
-    """The attack that needs labels only, for a black box whose scores say nothing."""
-    if quarry.norm != "linf":
+def decision_stages(search: Search) -> list[Stage]:
+    """The attack that needs labels only, for scores that tell nothing."""
+    if search.norm != "linf":
         return []
-    rays = RayS(quarry.eps, queries=quarry.effort.queries, stop_within=not quarry.randomized)
-    return [Stage(f"RayS-{rays.queries}", "scores", rays, quarry.surface)]
+    rays = RayS(search.eps, queries=LABEL_QUERIES * search.effort.queries, stop_within=not search.randomized)
+    return [Stage(f"RayS-{rays.queries}", "labels", rays, search.surface if search.grid else search.twin)]
 
 
-def smooth_stages(quarry: Quarry) -> list[Stage]:
+def smooth_stages(search: Search) -> list[Stage]:
     """The gradient averaged over the neighborhood, for surfaces so jagged that a single one leads nowhere."""
-    model, stages = quarry.surface.model, []
+    model, stages = search.surface.model, []
     for part in SMOOTH:
-        surface = Twin(Surface(model, smooth=part * quarry.eps, samples=SMOOTH_SAMPLES))
-        attack = PGD(quarry.eps, steps=min(quarry.effort.steps, 40), norm=quarry.norm, loss="margin")
+        surface = Twin(Surface(model, smooth=part * search.eps, samples=SMOOTH_SAMPLES))
+        attack = PGD(search.eps, steps=min(search.effort.steps, 40), norm=search.norm, loss="margin")
         stages.append(Stage(f"smoothed gradient, {part:g} ε", "smooth", attack, surface))
     return stages
 
 
-def longer_stages(quarry: Quarry) -> Iterator[Stage]:
+def longer_stages(search: Search) -> Iterator[Stage]:
     """The best gradient attack so far with twice the steps (and noise draws), again and again; ask for the next one while
     the last one gained."""
-    best = min((t for t in quarry.trials if t.stage.kind in ("gradient", "smooth")), key=lambda t: t.accuracy, default=None)
+    best = best_trial(search, GRADIENT)
     if best is None:
         return
     attack = best.stage.attack
-    for _ in range(quarry.effort.doublings):
-        attack = replace(attack, steps=2 * attack.steps, **({"eot": 2 * attack.eot} if quarry.randomized else {}))
-        eot = f", EOT {attack.eot}" if quarry.randomized else ""
+    for _ in range(search.effort.doublings + FURTHER * (search.effort.doublings > 0 and not search.randomized)):
+        attack = replace(attack, steps=2 * attack.steps, **({"eot": 2 * attack.eot} if search.randomized else {}))
+        eot = f", EOT {attack.eot}" if search.randomized else ""
         yield Stage(f"{attack.name} {attack.steps} steps{eot}", "longer", attack, best.stage.surface)
+
+
+def best_trial(search: Search, kinds: tuple[str, ...] | None = None) -> Trial | None:
+    """The trial that left least, of those `kinds`; on a deterministic model, the one that took most."""
+    tried = [t for t in search.trials if not t.failure and (kinds is None or t.stage.kind in kinds)]
+    return min(tried, key=lambda t: (t.accuracy, -t.gain), default=None)

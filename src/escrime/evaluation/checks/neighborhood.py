@@ -1,0 +1,124 @@
+"""What a model does close to the images: is it random there, does it look at its input at all, does it treat 8-bit images
+otherwise than others, and does it predict otherwise when somebody differentiates?
+
+Clean images alone would not tell: noise, or a way out, may wait off the 8-bit grid, where attacks ask and clean images never lie.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ...attacks.surface import eight_bit
+from ...models.running import Batches, check_logits, differentiable, network_batch, no_trace, passes_per_image
+from ...randomness import as_keys, derive, row_keys, uniform_noise
+from .finding import Finding
+
+SAME = 1e-4  # of the largest logit: what two equal predictions may differ by
+JITTER = 0.3 / 255  # moves an image off the 8-bit grid, nearest to which it stays
+LEAPS = 0.25  # of the margin's size: what such a jitter must not change,
+SOME = 0.2  # on this share of the images
+ASKED = 16  # images asked with gradients on and off
+
+
+@dataclass(frozen=True)
+class Neighborhood:
+    """randomized: repeated forwards disagree, at `places`. ignores: the predictions are those of no image. mode: they change
+    while gradients are on, or asked for. off_grid: the share of images whose margin leaps when they leave the 8-bit grid."""
+
+    randomized: bool = False
+    places: tuple[str, ...] = ()
+    ignores: bool = False
+    mode: bool = False
+    off_grid: float = 0.0
+
+
+def look_around(model, images: Tensor, reach: float, seed: int) -> Neighborhood:
+    """Ask `model` about `images` (N, C, H, W) and points around them, `reach` away per pixel. About 16 passes per image."""
+    keys = as_keys([(seed, "neighborhood", row) for row in range(len(images))])
+    corner = (images + reach * uniform_noise(images, 1, derive(keys, 1))[0].sign()).clamp(0, 1)
+    within = (images + reach * uniform_noise(images, 1, derive(keys, 2))[0]).clamp(0, 1)
+    asked = _Asked(model, keys)
+    with torch.no_grad(), no_trace(model, images.device):
+        points = {"the images": images, "corners of the ε-ball": corner, "points inside it": within}
+        noisy = tuple(name for name, x in points.items() if _disagrees(asked, x, 4 if name == "the images" else 2))
+        ignores = _ignores(asked, images, keys)
+        leaps = _off_grid(asked, [images, corner], keys) if not noisy and not ignores else 0.0
+    mode = isinstance(model, nn.Module) and not ignores and _mode(model, images[:ASKED], keys[:ASKED])
+    return Neighborhood(bool(noisy), noisy, ignores, mode, leaps if leaps >= SOME else 0.0)
+
+
+class _Asked:
+    """The model's logits (N, K) for images, the noise of each row drawn from its key."""
+
+    def __init__(self, model, keys: Tensor):
+        self.model, self.keys = model, keys
+
+    def __call__(self, images: Tensor, number: int) -> Tensor:
+        keys = derive(self.keys, number)
+
+        def part(rows: slice) -> Tensor:
+            with row_keys(keys[rows]):
+                return check_logits(self.model(images[rows].clone()), images[rows])  # it may write into what it is given
+
+        return torch.cat(Batches(network_batch(images) // passes_per_image(self.model)).map(part, len(images)))
+
+
+def _disagrees(asked: _Asked, x: Tensor, repeats: int) -> bool:
+    """Whether repeated forwards disagree. All images are asked: a model may be noisy on a few in a hundred only."""
+    first = asked(x, 10)
+    return any(not torch.equal(first, asked(x, 10 + repeat)) for repeat in range(1, repeats))
+
+
+def _ignores(asked: _Asked, images: Tensor, keys: Tensor) -> bool:
+    """Whether entirely different images, under the same noise, get the same logits to the last bit."""
+    first = asked(images, 20)
+    noise = (uniform_noise(images, 1, derive(keys, 3))[0] + 1) / 2
+    others = (images.roll(1, 0), torch.zeros_like(images), 1 - images, noise)
+    return all(torch.equal(first, asked(other, 20)) for other in others)
+
+
+def _off_grid(asked: _Asked, points: list[Tensor], keys: Tensor) -> float:
+    """The share of images whose margin leaps between an 8-bit image and one that rounds to it."""
+    leaps = []
+    for number, x in enumerate(points):
+        on = eight_bit(x)
+        off = (on + JITTER * uniform_noise(x, 1, derive(keys, 30 + number))[0]).clamp(0, 1)
+        one, other = asked(on, 40).float(), asked(off, 40).float()
+        first = one.argmax(1, keepdim=True)
+        margins = [z.gather(1, first)[:, 0] - z.scatter(1, first, float("-inf")).amax(1) for z in (one, other)]
+        size = margins[0].abs().clamp_min(0.05 * one.abs().amax(1))
+        leaps.append(((margins[1] - margins[0]).abs() > LEAPS * size).float().mean())
+    return float(max(leaps))
+
+
+def _mode(model: nn.Module, x: Tensor, keys: Tensor) -> bool:
+    """Whether the logits change with gradients on, or when the input requires one."""
+    outputs = []
+    try:
+        with no_trace(model, x.device), differentiable():
+            for on, asks in ((False, False), (True, False), (True, True)):
+                with torch.set_grad_enabled(on), row_keys(keys):
+                    given = x.detach().clone().requires_grad_() if asks else x.detach().clone()
+                    outputs.append(check_logits(model(given.clone() if asks else given), given).detach())
+    except Exception:  # the measurement of gradients says what fails
+        return False
+    size = outputs[0].abs().amax().clamp_min(1e-6)
+    return any(bool((other - outputs[0]).abs().amax() > SAME * size) for other in outputs[1:])
+
+
+def neighborhood_findings(around: Neighborhood, images: int) -> list[Finding]:
+    """What was seen around the images, but for the noise, of which `randomized` tells."""
+    found = []
+    if around.ignores:
+        message = "The model does not look at its input: entirely different images get the same logits, so nothing can fool it"
+        found.append(Finding("input-ignored", "note", message, {"images": images}))
+    if around.mode:
+        message = "The logits change while gradients are on: who differentiates is shown another function than who asks"
+        remedy = "Look for is_grad_enabled or requires_grad in the model; the adaptive attack here is told that they are off."
+        found.append(Finding("gradient-mode", "alarm", message, {"images": min(images, ASKED)}, remedy))
+    if around.off_grid:
+        message = f"Off the 8-bit grid the margin leaps for {around.off_grid:.0%} of the images: files are treated otherwise"
+        remedy = "Attack with 8-bit images, as the adaptive attack here does: those are what a file holds."
+        found.append(Finding("off-grid", "alarm", message, {"images": images, "share": round(around.off_grid, 4)}, remedy))
+    return found

@@ -1,0 +1,116 @@
+"""Does the model remember what it was asked? Its attributes before and after, and its predictions in two orders.
+
+A classifier is a function of the image. One that counts its calls, or looks a new image up among earlier ones (Li et al.,
+2022, Blacklight), misleads an attack that asks many times, and whoever counts its successes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ...models.fresh import Fresh
+from ...models.running import check_logits, no_trace
+from ...randomness import as_keys, row_keys, uniform_noise
+from .finding import Finding
+
+ASKED = 8  # images
+AGAIN = 24  # times that the first of them are asked before they are asked once more
+SAME = 1e-4  # of the largest logit: what two equal predictions may differ by
+SHOWN = 5  # names in a message
+TORCHS = set(vars(nn.Module())) | {"_forward_hooks_with_kwargs", "_is_full_backward_hook"}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """changed: names of what a forward pass changed in the model. shows: its predictions depend on what was asked before.
+    copied: it could be copied, so that it is judged as it was at the beginning."""
+
+    changed: tuple[str, ...] = ()
+    shows: bool = False
+    copied: bool = True
+
+    def __bool__(self) -> bool:
+        return bool(self.changed) or self.shows
+
+
+@torch.no_grad()
+def memory_of(model, images: Tensor, reach: float, seed: int) -> Memory:
+    """Ask fresh copies of `model` about `images` (N, C, H, W) and their neighbors within `reach` per pixel, in two orders.
+
+    A model that cannot be copied is asked itself, once more about the same images after their neighbors.
+    """
+    x = images[:ASKED]
+    keys = as_keys([(seed, "memory", row) for row in range(len(x))])
+    near = (x + reach * uniform_noise(x, 1, keys)[0].sign()).clamp(0, 1)
+
+    def asked(who, pixels: Tensor) -> Tensor:
+        with row_keys(keys):
+            return check_logits(who(pixels.clone()), pixels)
+
+    with no_trace(model, images.device):
+        try:
+            one, other = Fresh(model).model, Fresh(model).model
+        except Exception:
+            first = asked(model, x)
+            for _ in range(2):
+                asked(model, near)
+            return Memory((), _differ(first, asked(model, x)), copied=False)
+        before = _contents(one)
+        neighbors = asked(one, near)
+        after = _contents(one)
+        changed = tuple(name for name in after if before.get(name) != after[name])
+        for single in x.split(1)[: AGAIN // 3] if len(x) else ():
+            _quietly(other, single)
+        for _ in range(AGAIN):
+            asked(other, x)
+        return Memory(changed, _differ(neighbors, asked(other, near)))
+
+
+def _quietly(model, image: Tensor) -> None:
+    try:
+        model(image.clone())
+    except Exception:  # a network that drops a dimension of 1 cannot be asked alone
+        pass
+
+
+def _differ(one: Tensor, other: Tensor) -> bool:
+    one, other = one.float().nan_to_num(0, 0, 0), other.float().nan_to_num(0, 0, 0)
+    return one.shape != other.shape or bool(((one - other).abs().amax(1) > SAME * one.abs().amax(1).clamp_min(1e-6)).any())
+
+
+def _contents(model) -> dict[str, str]:
+    """Name → what stands for the value, of all that the modules hold beside parameters and layers."""
+    if not isinstance(model, nn.Module):
+        return {name: _digest(value) for name, value in getattr(model, "__dict__", {}).items()}
+    found = {}
+    for path, module in model.named_modules():
+        own = {name: value for name, value in vars(module).items() if name not in TORCHS} | dict(module._buffers)
+        found |= {f"{path}.{name}".lstrip("."): _digest(value) for name, value in own.items() if not callable(value)}
+    return found
+
+
+def _digest(value, depth: int = 3) -> str:
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)} {value.double().sum().item()}" if value.numel() and not value.is_complex() else "empty"
+    if depth and isinstance(value, dict):
+        return f"{len(value)} " + " ".join(_digest(item, depth - 1) for item in list(value.values())[-SHOWN:])
+    if depth and isinstance(value, (list, tuple, set)) or type(value).__name__ == "deque":
+        return f"{len(value)} " + " ".join(_digest(item, depth - 1) for item in list(value)[-SHOWN:])
+    return repr(value)[:200] if isinstance(value, (int, float, str, bool, bytes, type(None))) else type(value).__name__
+
+
+def memory_findings(memory: Memory) -> list[Finding]:
+    """What the memory of a model means for its numbers; [] without one."""
+    if not memory:
+        return []
+    names = f" ({', '.join(memory.changed[:SHOWN])})" if memory.changed else ""
+    how = "It is judged as it was at the beginning, every batch by a fresh copy"
+    if not memory.shows:
+        message = f"A forward pass changes the model{names}, but not what it predicts. {how}"
+        return [Finding("stateful", "note", message, {"changed": list(memory.changed)})]
+    remedy = "Give the classifier without its memory; a record of queries is a matter of the service around it."
+    message = f"The model remembers what it was asked{names}: the same images are predicted otherwise after others"
+    message += f". {how}" if memory.copied else "; it cannot be copied, so every number depends on the order of the questions"
+    evidence = {"changed": list(memory.changed), "judged on fresh copies": memory.copied}
+    return [Finding("stateful", "alarm", message, evidence, remedy, answered=memory.copied)]

@@ -1,0 +1,55 @@
+"""Which surface to climb, where a model hides its gradient: tried by attacks, since nothing else shows what leads somewhere."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..attacks import PGD
+from ..attacks.surface import Surface
+from ..models.twin import Twin
+from ..threat import to_8_bits
+from .scoring import score
+
+TRIED_ON = 24  # images
+STEPS, DRAWS = 15, 4
+WAYS = ({}, {"whole": True}, {"unsaturated": True}, {"whole": True, "unsaturated": True})
+KEPT = 2  # other surfaces to attack as well
+
+
+def choose_surface(
+    model, twin: Twin, settings: dict, sites: list[int], images: Tensor, labels: Tensor, budget, randomized: bool, seed: int
+) -> tuple[dict | None, list[dict]]:
+    """The settings of the Surface whose gradients fool most of `images` (N, C, H, W), as the original judges, and of others
+    that fool images which it does not. (None, []) where no gradient can be had at all.
+
+    settings: what every surface has. sites: of inner logits, see `logit_sites`.
+    """
+    x, y = images[:TRIED_ON], labels[:TRIED_ON]
+    attack = PGD(budget.eps, steps=STEPS, norm=budget.norm, loss="margin", early_stop=not randomized)
+    attack = replace(attack, eot=DRAWS) if randomized else attack
+    ways = [{**way, "site": site} for site in sites[:1] for way in WAYS[:2]] + [dict(way) for way in WAYS]
+    tried: list[tuple[dict, Tensor]] = []
+    for way in ways:
+        own = {**settings, **way}
+        try:
+            moved = attack(Twin(Surface(model, **own)), x, y, seed=seed)
+        except Exception:  # a way that this model does not go
+            continue
+        tried.append((own, stands(twin, moved, x, y, budget.eps, budget.norm, seed, 16 if randomized else 1)))
+        if not tried[-1][1].any():
+            break
+    if not tried:
+        return None, []
+    tried.sort(key=lambda one: float(one[1].mean()))
+    best = tried[0][1]
+    others = [own for own, left in tried[1:] if not randomized and bool((left < best).any())]
+    return tried[0][0], others[:KEPT]
+
+
+def stands(twin: Twin, moved: Tensor, images: Tensor, labels: Tensor, eps, norm: str, seed: int, draws: int = 1) -> Tensor:
+    """The share of draws (N,) in which the original is right about `moved`, or about the 8-bit image next to it within ε
+    where that is less."""
+    none, keys = labels.new_full(labels.shape, -1), [(seed, row, "surfaces") for row in range(len(labels))]
+    saved = to_8_bits(moved, images, eps, norm)
+    return torch.minimum(*(score(twin, z, labels, none, keys, draws).correct.float() for z in (moved, saved)))
