@@ -92,7 +92,7 @@ def headline(run: Run, model: str, eps: float | None, said: Sequence[Verdict] = 
 def kept_text(said: Sequence[Verdict]) -> str:
     """As in: net keeps 12.0% [8.5, 16.6] of 250 images right at ε* = 0.025 in the worst case, with PPA 14.0% [9.1, 20.9] of
     150 (not as it stands). With a space behind; "" without verdicts."""
-    parts = []
+    parts, before = [], ""
     for verdict in said:
         share = f"{percent(verdict.accuracy)} [{100 * verdict.low:.1f}, {100 * verdict.high:.1f}] of {verdict.n}"
         where = f"ε* = {eps_text(verdict.eps)}" + ("" if verdict.norm == "linf" else f" in {verdict.norm}")
