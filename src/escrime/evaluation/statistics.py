@@ -55,10 +55,11 @@ def paired_difference(first, second, confidence: float = 0.95) -> Difference:
 
     That counts on scores of 0 and 1. Averages over the draws of a randomized model correlate in other ways, and the more
     draws the less the interval holds: for them it is the wider, on either side, of this one and the t interval of the
-    differences per image. Their spread holds that of the images and that of the draws. Two more images count in it, one that
-    only the first gets right and one that only the second does, so that it is not empty where none of few images happened
-    to differ. Source: Bonett and Price (2012), Adjusted Wald confidence interval for a difference of binomial proportions
-    based on paired data, there for scores of 0 and 1.
+    differences per image. Their spread holds that of the images and that of the draws. Four more images count in it, two that
+    only the first gets right and two that only the second does, so that it is not empty where none of few images happened
+    to differ, nor too short where few did. Source: Bonett and Price (2012), Adjusted Wald confidence interval for a
+    difference of binomial proportions based on paired data; there two more images, for scores of 0 and 1, which held 93 times
+    in 100 in simulation where one image in twenty differs by much.
     """
     first, second = np.asarray(first, float), np.asarray(second, float)
     both = ~(np.isnan(first) | np.isnan(second))
@@ -74,9 +75,9 @@ def paired_difference(first, second, confidence: float = 0.95) -> Difference:
     reach = [max(x * x - 2 * phi * x * y + y * y, 0.0) ** 0.5 for x, y in (down, up)]
     low, high = a - b - reach[0], a - b + reach[1]
     if not np.isin([first, second], (0, 1)).all():
-        differences = np.append(first - second, (1.0, -1.0))
+        differences = np.append(first - second, (1.0, 1.0, -1.0, -1.0))
         center = float(differences.mean())
-        half = float(t.ppf(0.5 + confidence / 2, n + 1) * differences.std(ddof=1)) / sqrt(n + 2)
+        half = float(t.ppf(0.5 + confidence / 2, n + 3) * differences.std(ddof=1)) / sqrt(n + 4)
         low, high = min(low, center - half), max(high, center + half)
     return Difference(a - b, max(-1.0, low), min(1.0, high), n)
 
