@@ -1,8 +1,8 @@
 """One ε, however it was written: which two are the same, what lies within one, and the 8-bit levels it holds.
 
-An ε is kept as the float that was asked for and is never rounded, so that no attack exceeds its budget by a last bit. 8/255, the
-same with nine digits, and 8 · (1/255) are still one ε: whatever compares, groups or looks up an ε asks here. Nothing here waits
-for torch, since a report does not.
+An ε is kept as the float that was asked for and is never rounded, so that no attack exceeds its budget by a last bit. 8/255,
+the same with nine digits, and 8 · (1/255) are still one ε: whatever compares, groups or looks up an ε asks here. Nothing here
+waits for torch, since a report does not.
 """
 
 from collections.abc import Iterable

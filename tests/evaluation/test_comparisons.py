@@ -7,6 +7,7 @@ from scipy.stats import binomtest
 
 from escrime import FGSM, PGD, EscrimeError, PredictionAveraging, evaluate
 from escrime.evaluation.comparisons import compare, compare_all, per_class, tradeoff
+from escrime.evaluation.crossings import crossings
 from escrime.evaluation.records import COLUMNS, frame, summarize, worst_case
 from escrime.evaluation.statistics import sign_flips, wilson
 
@@ -58,6 +59,22 @@ def test_a_randomized_model_is_not_blamed_for_luck():
         assert records.groupby("image")["correct"].min().mean() < 0.86  # what the plain minimum would say
         assert accuracies(worst_case(records.drop(columns="preliminary")))[0.1] < 0.86  # and choosing by the score itself
     assert np.mean(means) == pytest.approx(0.95, abs=4 * (0.95 * 0.05 / draws / n / 20) ** 0.5)
+
+
+def test_a_worst_case_above_one_of_its_attacks_is_told_with_the_reason():
+    """By luck B's scores lie lower than those of A, which the other draws chose."""
+    chosen = rows([0.5, 0.5], preliminary=[0.25, 0.25], draws=4)
+    records = pd.concat([chosen, rows([0.25, 0.5], preliminary=[0.5, 0.5], attack="B", draws=4)])
+    (found,) = crossings(records, worst_case(records))
+    assert (found.attack, found.told, found.single, found.chance) == ("B", 0.5, 0.375, True)
+    assert "other noise draws" in found.sentence and "50.0%" in found.sentence and "37.5%" in found.sentence
+    # Of a deterministic model only an attack on other images can lie below.
+    fixed = pd.concat([rows([1, 1, 0, 0]), rows([1, 1], attack="B")])
+    (found,) = crossings(fixed, worst_case(fixed))
+    assert not found.chance and found.sentence.endswith("it is of the 2 images that every attack was run on, and A saw 4.")
+    rng = np.random.default_rng(0)
+    plain = pd.concat([rows(rng.random(40) < 0.7, attack=a, eps=e) for a in "AB" for e in (0, 0.05, 0.1)])
+    assert crossings(plain, worst_case(plain)) == []
 
 
 def test_an_equal_choice_is_never_made_by_the_score():

@@ -14,9 +14,12 @@ from torch.utils.data import TensorDataset
 import escrime
 from escrime import DGSM, FGSM, FMN, PGD, AutoAttack, DeepFool, EscrimeError, MajorityVote, PredictionAveraging, WorstCase
 from escrime.evaluation import Subject
+from escrime.evaluation.crossings import crossings
 from escrime.evaluation.engine import carrying
-from escrime.evaluation.records import COLUMNS
+from escrime.evaluation.records import COLUMNS, worst_case
 from escrime.evaluation.statistics import wilson
+from escrime.randomness import noise_keys, uniform_noise
+from escrime.threat import to_8_bits
 
 evaluate = partial(escrime.evaluate, checks=False)  # the checks have tests of their own
 
@@ -164,10 +167,42 @@ def test_survives_8bit_is_measured_on_the_rounded_image(linear, data):
     images, labels = data
     records = evaluate(linear, data, FGSM(0.02)).records
     moved = FGSM(0.02)(linear, images, labels)
-    rounded = linear((moved * 255).round() / 255).argmax(1)
+    rounded = linear(to_8_bits(moved, images, 0.02)).argmax(1)
     fooled = linear(moved).argmax(1) != labels
     assert records["survives_8bit"].tolist() == (fooled & (rounded != labels)).tolist()
     assert 0 < records["survives_8bit"].sum()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_what_is_saved_stays_within_eps(linear, data, norm):
+    """At ε = 0.003 no other 8-bit image lies within ε: what is saved is the clean image, which is right."""
+    images = (data[0] * 255).round() / 255
+    labels = linear(images).argmax(1)
+    records = evaluate(linear, (images, labels), FGSM(0.003, norm=norm)).records
+    moved = FGSM(0.003, norm=norm)(linear, images, labels)
+    assert (records["correct"] == 0).any() or (linear(moved).argmax(1) == labels).all()
+    assert not records["survives_8bit"].any()
+
+
+class Lucky(nn.Module):
+    """Ignores its input and errs 18 times in 100, by noise that belongs to the image."""
+
+    def forward(self, x):
+        chance = uniform_noise(x[:, :1, :1, :1], 1, noise_keys(len(x))).flatten() * 0.5 + 0.5
+        logits = torch.zeros(len(x), 4)
+        logits[:, 0] = 1
+        logits[chance < 0.18, 1] = 2
+        return logits
+
+
+def test_what_ignores_its_input_is_told_the_same_under_every_attack(data):
+    """One set of draws for all: the worst of many attacks is none of luck, and no attack lies below it."""
+    labels = torch.zeros(150, dtype=torch.long)
+    attacks = [FGSM(0.1), PGD(0.1, steps=2), PGD(0.1, steps=3)]
+    found = evaluate(Lucky(), (data[0], labels), attacks, epsilons=[0.02, 0.05, 0.1])
+    table = found.summary()
+    assert table["accuracy"].nunique() == 1 and table["accuracy"][0] == pytest.approx(0.82, abs=0.035)
+    assert crossings(found.records, worst_case(found.records)) == []
 
 
 def test_a_plain_callable_is_an_attack(linear, data):

@@ -111,3 +111,45 @@ def test_the_bootstrap_covers_the_mean_and_is_repeatable():
     half_low, half_high = bootstrap(values, 3, confidence=0.5)
     low, high = bootstrap(values, 3)
     assert low < half_low < half_high < high
+
+
+def population(name: str, n: int, rng) -> tuple[np.ndarray, np.ndarray, float]:
+    """The chances of n images to be right under two randomized models, and the true mean difference."""
+    sure = (rng.random(n) < 0.6) * 0.98 + 0.01
+    if name == "identical":
+        chances = rng.beta(0.5, 0.5, n)
+        return chances, chances, 0.0
+    if name == "rare and big":
+        hit = rng.random(n) < 0.1
+        return sure, np.where(hit, 0.01, sure), 0.1 * 0.6 * 0.98
+    if name == "rare, of half":
+        hit = rng.random(n) < 0.15
+        return np.full(n, 0.7), np.where(hit, 0.2, 0.7), 0.15 * 0.5
+    if name == "many small":
+        chances = rng.uniform(0.3, 1, n)
+        return chances, chances - rng.uniform(0, 0.2, n), 0.1
+    return sure, 0.5 + 0.6 * (sure - 0.5), 0.4 * (0.6 * 0.98 + 0.01 - 0.5)  # "less sure": all go along, by other amounts
+
+
+@pytest.mark.parametrize("n", [20, 100, 1000])
+@pytest.mark.parametrize("name", ["identical", "rare and big", "rare, of half", "many small", "less sure"])
+def test_a_paired_interval_of_averages_covers_the_truth(name, n):
+    """Nineteen times in twenty, up to the chance of 300 trials; Newcombe's alone: .76 for rare and big, n = 20."""
+    rng, held, trials = np.random.default_rng(n), {}, 300
+    for draws in (8, 256):
+        held[draws] = 0
+        for _ in range(trials):
+            first, second, truth = population(name, n, rng)
+            found = paired_difference(rng.binomial(draws, first) / draws, rng.binomial(draws, second) / draws)
+            assert found.low <= found.value <= found.high
+            held[draws] += found.low <= truth <= found.high
+    assert min(held.values()) / trials >= 0.93, held
+
+
+def test_a_paired_interval_of_averages_is_never_empty_nor_beyond_the_possible():
+    for n in (1, 2, 20):
+        found = paired_difference(np.full(n, 0.5), np.full(n, 0.5))
+        assert -1 <= found.low < 0 < found.high <= 1
+    assert paired_difference([1.0, 1.0, 0.5], [0.0, 0.0, 0.0]).high <= 1
+    zeros = np.zeros(100)
+    assert paired_difference(zeros, zeros).high < 0.04, "0 and 1: Newcombe's, as published"

@@ -282,6 +282,21 @@ def test_a_defense_is_shown_by_its_worst_case_beside_the_first_attack(builder, t
     assert tile.numbers[-1].label == "worst case of all attacks (adaptive)"
 
 
+def test_the_largest_sentence_is_the_verdict_s_before_any_single_attack_s(builder, tmp_path):
+    built = builder(20).model("net")
+    for attack, bare, defended in (("FGSM", 0.6, 0.7), ("PGD", 0.1, 0.2)):
+        built.sweep("net", "none", "white-box", attack, {0: 1.0, 0.1: bare})
+        built.sweep("net", "ppa", "adaptive", attack, {0: 1.0, 0.1: defended})
+    folder = built.write(tmp_path / "run")
+    draw_report(folder)
+    said = re.search(r'<p class="sentence">(.*?)</p>', (folder / "report.html").read_text(), re.S)[1]
+    assert said.startswith("net keeps 10.0% [2.8, 30.1] of 20 images right at ε* = 0.1 in the worst case (not as it stands), ")
+    assert "with PPA 20.0%" in said
+    assert said.index("worst case") < said.index("FGSM")
+    titles = [tile.title for tile in headline(read_run(folder), "net", 0.1).tiles]
+    assert titles[1].startswith("worst case") and titles[2].startswith("FGSM")
+
+
 def test_a_model_that_was_attacked_at_another_budget_is_not_called_unattacked(builder, tmp_path):
     built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5})
     run = read_run(built.write(tmp_path / "run"))

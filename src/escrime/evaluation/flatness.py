@@ -34,7 +34,8 @@ def flatness(networks: dict[str, nn.Module], images: Tensor, labels: Tensor, ids
 
     Returns JSON values. `measures`: per measure (see MEASURES) and network the mean over images with a bootstrap 95 %
     interval, and for the others `ratio` to the first network's mean with a paired bootstrap interval (None where the first
-    network's own interval reaches 0) and `p` of Wilcoxon's signed-rank test on the images' values. `surfaces`: at the points
+    network's own interval reaches 0) and `p` of Wilcoxon's signed-rank test on the images' values, not yet corrected for the
+    number of measures and networks. `surfaces`: at the points
     of `axis`, the mean loss around the images (rows: FGSM's direction, columns: a random sign direction, both in units of
     ε) and around the weights (rows: along the gradient in units of ASCENT, columns: a random direction in units of RANDOM).
     Directions among the weights are scaled to each filter's norm, and biases and normalization stay, so that rescaling a

@@ -154,7 +154,9 @@ def worst_case(records: pd.DataFrame) -> pd.DataFrame:
     accuracy never rises with ε and adaptive is never above transfer: exactly for a deterministic model, and up to the
     noise of its draws for a randomized one. The choice is made by `preliminary` (ties: the larger ε, then the threat
     level's own rows, then the order of the attacks) and scored by `correct`, from other draws: chosen and scored by the
-    same ones, every lucky miss would be kept.
+    same ones, every lucky miss would be kept. What is estimated is thus the chance that an image is right under the attack
+    chosen for it, without bias; it may lie above the mean `correct` of a single attack by the luck of the draws, and is not
+    pulled down to it, as the smallest of several such means is too small on average (see `crossings`).
 
     Images: those that the attack which answers the checks was run on, where there is one, else those that every untargeted
     attack of the threat level and norm was run on: an image that only the weak ones have seen would count as robust. ε:

@@ -4,7 +4,7 @@ from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import binom, binomtest, norm
+from scipy.stats import binom, binomtest, norm, t
 
 from ..errors import EscrimeError
 
@@ -52,6 +52,14 @@ def paired_difference(first, second, confidence: float = 0.95) -> Difference:
     Wilson limits of each share, squared and added with the correlation of the pairs, so that the interval is neither
     empty at 0 % and 100 % nor as wide as for two unrelated samples. Source: Newcombe (1998), Improved confidence
     intervals for the difference between binomial proportions based on paired data, method 8.
+
+    That counts on scores of 0 and 1. Averages over the draws of a randomized model correlate in other ways, and the more
+    draws the less the interval holds: for them it is the wider, on either side, of this one and the t interval of the
+    differences per image. Their spread holds that of the images and that of the draws. Four more images count in it, two that
+    only the first gets right and two that only the second does, so that it is not empty where none of few images happened
+    to differ, nor too short where few did. Source: Bonett and Price (2012), Adjusted Wald confidence interval for a
+    difference of binomial proportions based on paired data; there two more images, for scores of 0 and 1, which held 93 times
+    in 100 in simulation where one image in twenty differs by much.
     """
     first, second = np.asarray(first, float), np.asarray(second, float)
     both = ~(np.isnan(first) | np.isnan(second))
@@ -65,7 +73,13 @@ def paired_difference(first, second, confidence: float = 0.95) -> Difference:
     phi = float(((first - a) * (second - b)).mean() / spread) if spread > 1e-12 else 0.0
     down, up = (a - a_low, b_high - b), (a_high - a, b - b_low)
     reach = [max(x * x - 2 * phi * x * y + y * y, 0.0) ** 0.5 for x, y in (down, up)]
-    return Difference(a - b, max(-1.0, a - b - reach[0]), min(1.0, a - b + reach[1]), n)
+    low, high = a - b - reach[0], a - b + reach[1]
+    if not np.isin([first, second], (0, 1)).all():
+        differences = np.append(first - second, (1.0, 1.0, -1.0, -1.0))
+        center = float(differences.mean())
+        half = float(t.ppf(0.5 + confidence / 2, n + 3) * differences.std(ddof=1)) / sqrt(n + 4)
+        low, high = min(low, center - half), max(high, center + half)
+    return Difference(a - b, max(-1.0, low), min(1.0, high), n)
 
 
 def mcnemar(first, second) -> float:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from ..budgets import same
 from ..evaluation.comparisons import per_class
+from ..evaluation.crossings import crossings
 from ..evaluation.records import STRONGER, in_subset, read_records, summarize, worst_case
 from ..evaluation.statistics import wilson
 from ..report.validity import read_verdicts
@@ -45,6 +46,7 @@ def answer(run: Assessment) -> dict:
             for row in classes.head(WEAKEST).to_dict("records")
         ],
         "verdict": {name: verdict[name] for name in ("sentence", "believe")},
+        "notes": [crossing.sentence for crossing in crossings(records, worst)],
         "passes_per_image": float((records["forwards"] + records["backwards"]).groupby(records["image"]).sum().mean()),
         "settings": asdict(run.question),
         "report": str(run.folder / "report.html"),
@@ -72,6 +74,8 @@ def show(run: Assessment, found: dict) -> None:
     say(table)
     weak = ", ".join(f"{row['class']} {row['accuracy']:.0%} of {row['n']}" for row in found["weakest"])
     say(f"Weakest classes at ε = {fraction_text(found['eps'])}: {weak}.")
+    for note in found["notes"]:
+        say(note)
     if found["threat"] != "white-box":
         say(f"Threat model: {found['threat']} only. Gradients were not used; who has them may do better.")
     if found["open"]:

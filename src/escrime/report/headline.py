@@ -1,7 +1,10 @@
 """The first lines of the page: one sentence and four numbers per model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..evaluation.checks.verdict import Verdict
+from ..evaluation.crossings import crossings
 from ..evaluation.names import defense_name
 from ..evaluation.records import UNDEFENDED, WORST, in_subset, worst_case
 from .intervals import Point
@@ -29,12 +32,13 @@ class Tile:
 
 @dataclass(frozen=True)
 class Headline:
-    """What one model's part of the first screen shows."""
+    """What one model's part of the first screen shows; notes: sentences on numbers that seem to contradict each other."""
 
     model: str
     eps: float | None
     sentence: str
     tiles: list[Tile] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def headline_eps(run: Run) -> float | None:
@@ -54,19 +58,20 @@ def headline_eps(run: Run) -> float | None:
     return half[0] if half else min((p for p in points if p.eps > 0), key=lambda p: p.value).eps
 
 
-def headline(run: Run, model: str, eps: float | None) -> Headline:
-    """The sentence and the tiles of one model at `eps`."""
-    bare = first_sweep(run, model)
+def headline(run: Run, model: str, eps: float | None, said: Sequence[Verdict] = ()) -> Headline:
+    """The sentence and the tiles of one model at `eps`; what its verdicts `said` comes first, before any single attack."""
+    bare, kept = first_sweep(run, model), kept_text(said)
     if eps is None or bare is None or not bare.n or bare.at(eps) is None:
         at = f" at ε* = {eps_text(eps)}" if eps is not None and bare is not None and bare.n else ""
-        return Headline(model, None, f"{model} was not attacked{at} without a defense.")
+        return Headline(model, None, f"{kept}{model} was not attacked{at} without a defense.")
     clean, attack = bare.at(0.0), bare.attack
     attacked = bare.at(eps)
     tiles = [Tile("clean images", [Number("undefended", clean)])] if clean else []
-    tiles.append(Tile(f"{attack}, ε*\u00a0=\u00a0{eps_text(eps)}", [Number(f"undefended, {bare.threat}", attacked)]))
+    single = Tile(f"{attack}, ε*\u00a0=\u00a0{eps_text(eps)}", [Number(f"undefended, {bare.threat}", attacked)])
     if (worst := worst_of_all(run, model, eps)) is not None:
         least = Number(f"undefended, {worst[0]}", worst[1])
         tiles.append(Tile(f"worst case of all attacks, ε*\u00a0=\u00a0{eps_text(eps)}", [least]))
+    tiles.append(single)
     worth = []
     for defense in dict.fromkeys(defense for defense, _ in run.defenses(model) if defense != "none"):
         numbers = [number(run, model, defense, threat, bare, eps) for threat in (TRANSFER, ADAPTIVE)]
@@ -78,8 +83,28 @@ def headline(run: Run, model: str, eps: float | None) -> Headline:
     size = eps_text(eps) + ("" if run.norm == "linf" else f" in {run.norm}")
     what = f"One gradient step of ε* = {size} (FGSM)" if attack == "FGSM" else f"{attack} at ε* = {size}"
     sentence = f"{what} takes {model} {before} correct"
-    said = worth_text(worth)
-    return Headline(model, eps, f"{sentence}; {said}." if said else f"{sentence}.", tiles)
+    gains = worth_text(worth)
+    sentence = f"{kept}{sentence}; {gains}." if gains else f"{kept}{sentence}."
+    rows = in_subset(run.records[run.records["model"] == model], run.main_subset)
+    return Headline(model, eps, sentence, tiles, [found.sentence for found in crossings(rows, worst_case(rows))])
+
+
+def kept_text(said: Sequence[Verdict]) -> str:
+    """As in: net keeps 12.0% [8.5, 16.6] of 250 images right at ε* = 0.025 in the worst case, with PPA 14.0% [9.1, 20.9] of
+    150 (not as it stands). With a space behind; "" without verdicts."""
+    parts, before = [], ""
+    for verdict in said:
+        share = f"{percent(verdict.accuracy)} [{100 * verdict.low:.1f}, {100 * verdict.high:.1f}] of {verdict.n}"
+        where = f"ε* = {eps_text(verdict.eps)}" + ("" if verdict.norm == "linf" else f" in {verdict.norm}")
+        defense = "" if verdict.defense == "none" else f"with {defense_name(verdict.defense)} "
+        if not parts:
+            with_it = f" {defense.strip()}" if defense else ""
+            text = f"{verdict.model}{with_it} keeps {share} images right at {where} in the worst case"
+        else:
+            text = f"{defense}{share}" + ("" if where == before else f" at {where}")
+        before = where
+        parts.append(text + ("" if verdict.believe else " (not as it stands)"))
+    return f"{', '.join(parts)}. " if parts else ""
 
 
 def worst_of_all(run: Run, model: str, eps: float, defense: str = "none") -> tuple[str, Point] | None:

@@ -115,9 +115,7 @@ def mark(name: str, sweep: Sweep, colors: dict[str, str], points: list) -> dict:
 def numbers(points: list[Point]) -> list[list]:
     """[ε, percent, low, high, n] of every point that was measured; JSON knows no NaN."""
     return [
-        [p.eps, *(round(100 * share, 3) for share in (p.value, p.low, p.high)), p.n]
-        for p in points
-        if math.isfinite(p.value)
+        [p.eps, *(round(100 * share, 3) for share in (p.value, p.low, p.high)), p.n] for p in points if math.isfinite(p.value)
     ]
 
 

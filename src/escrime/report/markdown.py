@@ -2,6 +2,7 @@
 
 import re
 
+from ..evaluation.crossings import crossings
 from ..evaluation.names import defense_name
 from ..evaluation.records import WORST, in_subset, worst_case
 from .facts import facts
@@ -57,6 +58,9 @@ def accuracies(run: Run, model: str) -> list[str]:
         heads = ["ε", *(f"{defense}, {threat} (n = {n})" for defense, threat, n in shown.columns)]
         rows = [[eps, *map(cell, points)] for eps, points in shown.rows]
         blocks += [f"{inline(shown.attack)}: {inline(shown.measure)}{where} [95 % interval]", table(heads, rows, numbers=True)]
+    for subset in run.subsets:
+        records = in_subset(run.records[run.records["model"] == model], subset)
+        blocks += [inline(found.sentence) for found in crossings(records, worst_case(records))]
     return blocks
 
 

@@ -37,8 +37,9 @@ def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
     )
     environment.filters |= {"percent": percent, "slug": slug, "defense": defense_name, "eps": eps_text, "p": p_text}
     eps = headline_eps(run)
-    heads = [headline(run, model, eps) for model in run.models]
     found = validity(run)
+    judged = verdicts_by_model(run, found, eps)
+    heads = [headline(run, model, eps, judged[model]) for model in run.models]
     return environment.get_template("report.html.j2").render(
         run=run,
         manifest=run.manifest,
@@ -58,7 +59,7 @@ def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
         training=training_rows(run),
         stages=stage_rows(run),
         validity=[shown_finding(finding) for finding in found],
-        verdicts=verdicts_by_model(run, found, eps),
+        verdicts=judged,
         colors=SEVERITIES,
         settings=flat(run.manifest.get("experiment", {})),
     )

@@ -1,5 +1,6 @@
 """C11 and C12: the remarks of the paper's analysis, from the measurements in analysis/MODEL.json."""
 
+from ...evaluation.statistics import holm
 from ..intervals import Point
 from ..words import listing
 from .defenses import HARDENED
@@ -31,7 +32,7 @@ def flatter(evidence: Evidence) -> Finding:
     """C12. The loss rises less after adversarial training: a ratio of mean rises below 1 with its interval."""
     found = evidence.run.analysis(evidence.model).get("C12") or {}
     settings = {"defense": HARDENED}
-    measures = found.get("measures", {})
+    measures = corrected([found.get("measures", {})])[0]
     rise = measures.get("loss_rise", {}).get(HARDENED, {})
     if rise.get("ratio") is None:
         return not_tested("the run did not measure the loss surface before and after adversarial training", **settings)
@@ -57,12 +58,25 @@ def flatter(evidence: Evidence) -> Finding:
             f"{why}, by the rise under FGSM; but steeper by {listing([name.replace('_', ' ') for name in against])}",
         )
     text = f"rise of the loss under FGSM, after / before {point.value:.3g} [{point.low:.3g}, {point.high:.3g}], n = {point.n}"
-    text += f", p = {p:.2g}" if p is not None else ""
+    text += f", p = {p:.2g} (Holm)" if p is not None else ""
     for name, networks in measures.items():
         if {"none", HARDENED} <= set(networks):
             before, after = (networks[state]["mean"] for state in ("none", HARDENED))
             text += f"; mean {name.replace('_', ' ')} {before:.3g} → {after:.3g}"
     return Finding(verdict, text, why, point, **settings)
+
+
+def corrected(analyses: list[dict]) -> list[dict]:
+    """The measures of one or several analyses with every p corrected (Holm) for the number of tests in them all."""
+    rows = [row for measures in analyses for networks in measures.values() for row in networks.values() if "p" in row]
+    sure = iter(holm([row["p"] for row in rows]).tolist())
+    return [
+        {
+            measure: {name: row | ({"p": next(sure)} if "p" in row else {}) for name, row in networks.items()}
+            for measure, networks in measures.items()
+        }
+        for measures in analyses
+    ]
 
 
 def steeper(measures: dict) -> list[str]:
