@@ -5,20 +5,22 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 
 from ..names import defense_name, place
-from ..records import UNDEFENDED, in_subset, subset_names, worst_case
+from ..records import STRONGER, UNDEFENDED, in_subset, subset_names, worst_case
 from ..statistics import share_text, wilson
 from .chance import BEFORE
 from .counting import too_few
 from .finding import Finding
 
+HIDING = {"scores-flat", "off-grid", "stateful", "full-success", "no-full-success", "iterated-weaker", "overfitting"}
+HIDING |= {f"gradient-{what}" for what in ("zero", "saturated", "false", "not-finite", "misleads", "jagged", "mode", "fails")}
 KNOWN = ("adaptive", *UNDEFENDED, "transfer")  # the threat level to quote, where there are several
 
 
 @dataclass(frozen=True)
 class Verdict:
     """accuracy with its 95 % Wilson interval (low, high) over n images, in the worst case over all attacks up to ε; clean:
-    accuracy without attack; believe: a stronger attack was looked for, there is no alarm, and no warning that it has not
-    answered; sentence: all that in words."""
+    accuracy without attack; believe: a stronger attack was looked for, there is no alarm but what was taken away
+    exactly, and no warning that it has not answered; sentence: all that in words."""
 
     model: str
     defense: str
@@ -51,6 +53,8 @@ def verdicts(records: pd.DataFrame, findings: list[Finding], eps: float | None =
 
 def _of_subset(records: pd.DataFrame, findings: list[Finding], eps: float | None, subset: str) -> list[Verdict]:
     table, found = worst_case(records), []
+    ours = records["attack"].astype(str).str.startswith(STRONGER)
+    without = worst_case(records[~ours]) if ours.any() else table
     models = list(dict.fromkeys(table["model"]))
     groups = list(table.groupby(["model", "defense"], sort=False))
     for (model, defense), rows in sorted(groups, key=lambda group: (models.index(group[0][0]), place(group[0][1]))):
@@ -60,7 +64,8 @@ def _of_subset(records: pd.DataFrame, findings: list[Finding], eps: float | None
             last = own[own["eps"] == at]
             case = (model, defense, threat, norm)
             mine = [f for f in findings if all(about in ("", own) for about, own in zip(f.case, case, strict=True))]
-            found.append(_verdict(last, clean_accuracy(records, model, defense, last["image"]), mine, subset))
+            clean = clean_accuracy(records, model, defense, last["image"])
+            found.append(_verdict(last, clean, _asked(without, last, clean), mine, subset))
     return found
 
 
@@ -86,7 +91,7 @@ def clean_accuracy(records: pd.DataFrame, model: str, defense: str, images: pd.S
     return float((rows["clean_prediction"] == rows["label"]).mean())
 
 
-def _verdict(rows: pd.DataFrame, clean: float, findings: list[Finding], subset: str) -> Verdict:
+def _verdict(rows: pd.DataFrame, clean: float, asked: float, findings: list[Finding], subset: str) -> Verdict:
     first, n = rows.iloc[0], len(rows)
     accuracy = float(rows["correct"].mean())
     low, high = wilson(float(rows["correct"].sum()), n)
@@ -104,22 +109,21 @@ def _verdict(rows: pd.DataFrame, clean: float, findings: list[Finding], subset: 
     )
     if first["threat"] == "transfer":
         number += " against an attacker who does not know the defense"
-    if alarms:
-        hidden = all(finding.answered for finding in alarms)
-        what = f"{len(alarms)} alarm{'s' if len(alarms) > 1 else ''} ({', '.join(dict.fromkeys(f.id for f in alarms))})"
-        end = (
-            f"; {what}: this is what is left after attacks that go around it, and no weaker attack's number may be quoted."
-            if hidden
-            else f"; do not believe it: {what}."
-        )
+    exact = bool(alarms) and all(finding.exact for finding in alarms)
+    if alarms and not exact:
+        end = _objection(alarms)
     elif unsure:
         end = f"; that says nothing yet: {', '.join(dict.fromkeys(unsure))}."
     elif open_ones:
         end = f"; it may be lower: {', '.join(dict.fromkeys(finding.id for finding in open_ones))}."
     elif not examined:
         end = "; nobody has looked for a stronger attack."
-    elif answered - {"single-step-only", "targeted-disagrees"}:
-        end = "; the attacks that were asked for left more, and this is the stronger one's number."
+    elif exact:
+        end = f"; {_named(alarms)}: its cause was taken away, and the number has converged."
+    elif left_more(accuracy, asked, n):
+        end = f"; the attacks that were asked for left {share_text(asked)}, and this is the stronger one's number."
+    elif "randomized" in answered:
+        end = "; that is the expectation over its noise, which the attacks knew, and stronger ones found no more."
     elif "targeted-disagrees" in answered:
         end = "; that is the worst case of the attacks that were asked for, the targeted one among them."
     elif answered:
@@ -136,6 +140,32 @@ def _verdict(rows: pd.DataFrame, clean: float, findings: list[Finding], subset: 
         high=high,
         n=n,
         clean=clean,
-        believe=examined and not alarms and not open_ones and not unsure,
+        believe=examined and (exact or not alarms) and not open_ones and not unsure,
         sentence=number + end,
     )
+
+
+def _asked(without: pd.DataFrame, last: pd.DataFrame, clean: float) -> float:
+    """The accuracy that the attacks asked for left of the images of `last`, rows of one verdict; `clean` where they did not
+    run at this ε. without: the worst case over the attacks that were asked for."""
+    same = without["image"].isin(last["image"]) & (without["eps"] == last["eps"].iloc[0])
+    for name in ("model", "defense", "threat", "norm"):
+        same &= without[name] == last[name].iloc[0]
+    return float(without.loc[same, "correct"].mean()) if same.any() else clean
+
+
+def left_more(accuracy: float, asked: float, n: int) -> bool:
+    """Whether the attacks that were asked for left at least one image more than the stronger ones."""
+    return (asked - accuracy) * n >= 0.5
+
+
+def _named(alarms: list[Finding]) -> str:
+    return f"{len(alarms)} alarm{'s' if len(alarms) > 1 else ''} ({', '.join(dict.fromkeys(f.id for f in alarms))})"
+
+
+def _objection(alarms: list[Finding]) -> str:
+    """What alarms make of the number. Attacks that went around what hides a gradient leave an upper bound, and no more."""
+    if all(finding.answered for finding in alarms):
+        return f"; {_named(alarms)}: attacks that go around it left this, an upper bound, for a better one may leave less."
+    unknown = "; it is an upper bound, and nobody knows the rest" if any(f.id in HIDING for f in alarms) else ""
+    return f"; do not believe it: {_named(alarms)}{unknown}."
