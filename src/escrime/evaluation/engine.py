@@ -1,6 +1,7 @@
 """models × attacks × ε → records, in parts that can be saved and never need to be computed twice."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from numbers import Real
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from ..attacks import Attack, Outcome, WorstCase
 from ..attacks.minimum_norm import MinimumNorm
 from ..errors import EscrimeError, nearest
+from ..models.deadline import look, time_left
 from ..models.running import no_trace
 from ..models.twin import Twin
 from ..randomness import key, seed_all_generators
@@ -18,6 +20,7 @@ from ..threat import check_images, check_norm, distance, distinct, epsilon, insi
 from .approach import Approaches
 from .cases import Case
 from .images import Images
+from .pieces import Done, Pieces, nothing_done
 from .records import STRONGER, WORST, frame
 from .scoring import Verdict, score
 
@@ -26,15 +29,18 @@ ROUNDING = 1e-6  # a few units in the last place of a float32 color value
 
 @dataclass(frozen=True)
 class Part:
-    """One piece of work: a case, an attack (by its label) and a slice of the images."""
+    """One piece of work: a case, an attack (by its label) and a slice of the images; `start` where it holds some of the
+    slice's images only, those from this one on (see `pieces`)."""
 
     case: Case
     attack: str
     index: int
+    start: int | None = None
 
     @property
     def key(self) -> str:
-        return "--".join([*self.case.name, self.attack, f"{self.index:05d}"])
+        place = f"{self.index:05d}" if self.start is None else f"{self.index:05d}-{self.start:02d}"
+        return "--".join([*self.case.name, self.attack, place])
 
 
 def evaluate_parts(
@@ -48,43 +54,63 @@ def evaluate_parts(
     draws: int,
     eot: int,
     finished: Callable[[str], bool],
+    done: Done = nothing_done,
     samples: dict[tuple[str, str, str], frozenset] | None = None,
 ) -> Iterator[tuple[Part, pd.DataFrame]]:
-    """Yield (part, records) for every part that is not `finished`. `approaches`: to the models, over the same slices.
+    """Yield (part, records) for every part that is not `finished`, of those of its images that are not `done`. `approaches`: to
+    the models, over the same slices. Under a deadline parts are divided (see `pieces`), all attacks go over one piece before
+    the next begins, and OutOfTime is raised when the time is up.
 
     Adversarial images are crafted once per attacked network and scored on every case that shares it; those of a transfer
     attack apart, where it would not spend all its steps otherwise (see `carrying`). `draws`: fresh noise draws behind each
     verdict on a randomized model; `eot`: draws in each gradient of an adaptive attack on one.
     `samples` maps (defense, threat, attack label) to the ids of the images to use where all of them would cost too much.
     """
-    for index, everything in enumerate(slices()):
-        check_images(everything.pixels)
-        clean: dict[tuple, Verdict] = {}
-        for label, asked_for in attacks.items():
-            for (_, sample, carries), group in _sharing(cases, label, asked_for, samples or {}).items():
-                attack = carrying(asked_for) if carries else asked_for
-                images = everything if sample is None else everything.only(sample)
-                parts = [Part(case, label, index) for case in group]
-                parts = [part for part in parts if len(images.ids) and not finished(part.key)]
-                if not parts:
-                    continue
-                attacked, grid = approaches[group[0].attacked], epsilons[label]
-                targets = _targets(attack, images)
-                # Our own attacks climb the faster copy's surface; a user's attack gets the model it was promised.
-                prey = attacked.surface if isinstance(attack, Attack) else group[0].attacked
-                outcomes = craft(attack, prey, images, targets, grid, seed, eot if attacked.randomized else None)
-                for part in parts:
-                    known_as = approaches[part.case.subject.classifier]
-                    model, n = known_as.twin, draws if known_as.randomized else 1
-                    known = (id(model), sample)
-                    if known not in clean:
-                        keys = [(seed, i, "clean") for i in images.ids]
-                        none = torch.full_like(images.labels, -1)
-                        clean[known] = score(model, images.pixels, images.labels, none, keys, n)
-                    answers = records_of(
-                        part, model, attack, images, targets, outcomes, grid, clean[known], seed, n, known_as.randomized
-                    )
-                    yield part, answers
+    pieces = Pieces()
+    for index, whole in enumerate(slices()):
+        check_images(whole.pixels)
+        for everything in pieces.of(whole):
+            clean: dict[tuple, Verdict] = {}
+            for label, asked_for in attacks.items():
+                for (_, sample, carries), group in _sharing(cases, label, asked_for, samples or {}).items():
+                    attack = carrying(asked_for) if carries else asked_for
+                    names = whole.ids if sample is None else tuple(name for name in whole.ids if name in sample)
+                    images = everything if sample is None else everything.only(sample)
+                    for parts, rest in unfinished([Part(case, label, index) for case in group], names, images, finished, done):
+                        pieces.worked = True
+                        attacked, grid = approaches[group[0].attacked], epsilons[label]
+                        targets = _targets(attack, rest)
+                        # Our own attacks climb the faster copy's surface; a user's attack gets the model it was promised.
+                        prey = attacked.surface if isinstance(attack, Attack) else group[0].attacked
+                        outcomes = craft(attack, prey, rest, targets, grid, seed, eot if attacked.randomized else None)
+                        for part in parts:
+                            known_as = approaches[part.case.subject.classifier]
+                            model, n = known_as.twin, draws if known_as.randomized else 1
+                            known = (id(model), rest.ids)
+                            if known not in clean:
+                                keys = [(seed, i, "clean") for i in rest.ids]
+                                none = torch.full_like(rest.labels, -1)
+                                clean[known] = score(model, rest.pixels, rest.labels, none, keys, n)
+                            answers = records_of(
+                                part, model, attack, rest, targets, outcomes, grid, clean[known], seed, n, known_as.randomized
+                            )
+                            yield part, answers
+
+
+def unfinished(
+    parts: list[Part], whole: tuple, images: Images, finished: Callable[[str], bool], done: Done
+) -> Iterator[tuple[list[Part], Images]]:
+    """(parts, the images that are open in all of them), of a piece `images` of the slice that holds the ids `whole`."""
+    left: dict[frozenset, list[Part]] = {}
+    for part in parts:
+        if not finished(part.key):
+            known = done(part.key)
+            left.setdefault(frozenset(name for name in images.ids if str(name) not in known), []).append(part)
+    for names, some in left.items():
+        if names:
+            rest = images if len(names) == len(images.ids) else images.only(names)
+            start = None if len(names) == len(whole) else whole.index(rest.ids[0])
+            yield [replace(part, start=start) for part in some], rest
 
 
 def step_of(epsilons: dict[str, list[float]]) -> float:
@@ -145,7 +171,7 @@ def craft(attack, model, images: Images, targets: Tensor, epsilons: list[float],
     else:
         unknown = torch.full((len(rows),), float("nan"))
         devices = [pixels.device.index or 0] if pixels.device.type == "cuda" else []
-        with no_trace(model, pixels.device):
+        with no_trace(model, pixels.device), _looking(model):
             seed_all_generators(key("callable", seed, *map(str, ids)), devices)
             found = attack(model, pixels.clone(), labels.clone())  # it may work in place
         found = found.detach() if isinstance(found, Tensor) else found
@@ -159,6 +185,18 @@ def craft(attack, model, images: Images, targets: Tensor, epsilons: list[float],
         )
         outcomes[i] = Outcome(adversarial, forwards, backwards)
     return outcomes
+
+
+@contextmanager
+def _looking(model):
+    """Within the block a deadline is looked at before every call of the model, by whomever."""
+    hooked = time_left() is not None and isinstance(model, torch.nn.Module)
+    handle = model.register_forward_pre_hook(lambda *_: look()) if hooked else None
+    try:
+        yield
+    finally:
+        if handle is not None:
+            handle.remove()
 
 
 def _rounded_into(found: Tensor, images: Tensor, eps: float, norm: str) -> Tensor:

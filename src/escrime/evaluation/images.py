@@ -30,6 +30,11 @@ class Images:
     ids: tuple
     subsets: tuple[str, ...]
 
+    def between(self, start: int, stop: int) -> "Images":
+        """The images from position `start` to before `stop`."""
+        at = slice(start, stop)
+        return Images(self.pixels[at], self.labels[at], self.ids[at], self.subsets[at])
+
     def only(self, ids: frozenset) -> "Images":
         """The images among `ids`."""
         rows = [row for row, name in enumerate(self.ids) if name in ids]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import EscrimeError
+from ..models.deadline import look
 from ..models.running import Batches, network_batch, no_trace, passes_per_image
 from ..models.twin import Twin
 from ..randomness import as_keys, derive, row_keys
@@ -37,6 +38,7 @@ def score(
     def part(rows: slice) -> tuple[Tensor, ...]:
         probabilities, votes = 0.0, 0.0
         for draw in range(draws):
+            look(rows.stop - rows.start if draw else 0)  # the first is told by Batches
             logits = twin.logits(images[rows], derive(hashed[rows], draw))
             chance = logits.float().softmax(dim=1)
             check_finite(logits, keys[rows])
