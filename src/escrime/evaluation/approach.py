@@ -71,8 +71,8 @@ def _classes(model, images: Tensor) -> int:
 class Approaches:
     """The approach to each model, found on a few of the images when it is first asked for."""
 
-    def __init__(self, source: Source, step: float, seed: int):
-        self.source, self.step, self.seed = source, step, seed
+    def __init__(self, source: Source, step: float, seed: int, count: int = PART):
+        self.source, self.step, self.seed, self.count = source, step, seed, count
         self.known: dict[int, Approach] = {}
 
     def __getitem__(self, model) -> Approach:
@@ -84,8 +84,9 @@ class Approaches:
 
     @cached_property
     def images(self) -> Images:
-        """As many as a slice holds, evenly over the classes; always the same, so that a resumed evaluation decides alike."""
-        few = self.source.few(PART, self.seed)
+        """`count` of them, as many as a slice holds unless there is no time for that, evenly over the classes; always the same,
+        so that a resumed evaluation decides alike."""
+        few = self.source.few(self.count, self.seed)
         check_images(few.pixels)
         return few
 

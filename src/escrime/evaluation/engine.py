@@ -20,7 +20,7 @@ from ..threat import check_images, check_norm, distance, distinct, epsilon, insi
 from .approach import Approaches
 from .cases import Case
 from .images import Images
-from .pieces import Done, Pieces, nothing_done
+from .pieces import Begun, Done, Pieces, not_told, nothing_done
 from .records import STRONGER, WORST, frame
 from .scoring import Verdict, score
 
@@ -55,6 +55,7 @@ def evaluate_parts(
     eot: int,
     finished: Callable[[str], bool],
     done: Done = nothing_done,
+    begun: Begun = not_told,
     samples: dict[tuple[str, str, str], frozenset] | None = None,
 ) -> Iterator[tuple[Part, pd.DataFrame]]:
     """Yield (part, records) for every part that is not `finished`, of those of its images that are not `done`. `approaches`: to
@@ -78,6 +79,7 @@ def evaluate_parts(
                     images = everything if sample is None else everything.only(sample)
                     for parts, rest in unfinished([Part(case, label, index) for case in group], names, images, finished, done):
                         pieces.worked = True
+                        begun(label, len(rest.ids) * len(parts))
                         attacked, grid = approaches[group[0].attacked], epsilons[label]
                         targets = _targets(attack, rest)
                         # Our own attacks climb the faster copy's surface; a user's attack gets the model it was promised.

@@ -8,6 +8,7 @@ from .images import PART, Images
 FIRST = 4  # images in the first piece, before anybody knows what one costs
 SHARE = 0.1  # of the time left that a piece may take
 
+Begun = Callable[[str, int], None]  # (what is begun, on how many images), as Meter.begin
 Done = Callable[[str], Collection[str]]  # key of a whole part → ids of its images that earlier pieces hold
 
 
@@ -16,13 +17,18 @@ def nothing_done(key: str) -> Collection[str]:
     return ()
 
 
+def not_told(name: str, images: int) -> None:
+    """Nobody wants to know what is begun."""
+
+
 class Pieces:
     """A slice of images → pieces of it: the slice itself without a deadline, else as many images at a time as take about
-    SHARE of the time that is left. What is recorded of an image does not depend on it (law 3). worked: set by who attacks a
+    SHARE of the time that is left, at most twice as many as before: the next ones may cost more. What is recorded of an image does not depend on it (law 3). worked: set by who attacks a
     piece, where there was anything to do: only then its time says something."""
 
     def __init__(self):
         self.size, self.worked = FIRST, False
+        self.seconds, self.images = 0.0, 0
 
     def of(self, whole: Images) -> Iterator[Images]:
         """The pieces, in order; what is done with one before the next is timed."""
@@ -35,6 +41,7 @@ class Pieces:
             self.worked, began = False, deadline.clock()
             yield piece
             start += len(piece.ids)
-            seconds = (deadline.clock() - began) / len(piece.ids)
-            if self.worked and seconds > 0:
-                self.size = max(1, min(PART, int(SHARE * max(deadline.time_left() or 0.0, 0.0) / seconds)))
+            if self.worked:
+                self.seconds, self.images = self.seconds + deadline.clock() - began, self.images + len(piece.ids)
+                fit = SHARE * max(deadline.time_left() or 0.0, 0.0) * self.images / max(self.seconds, 1e-9)
+                self.size = max(1, min(PART, 2 * self.size, int(fit)))

@@ -17,7 +17,7 @@ from .checks.verdict import headline_eps
 from .effort import Effort
 from .engine import Part, records_of, unfinished
 from .images import Images
-from .pieces import Done, Pieces, nothing_done
+from .pieces import Begun, Done, Pieces, not_told, nothing_done
 from .records import STRONGER, worst_case
 from .scoring import Verdict, score
 
@@ -114,6 +114,7 @@ def stronger_parts(
     draws: int,
     finished: Callable[[str], bool],
     done: Done = nothing_done,
+    begun: Begun = not_told,
     epsilons: list[float] | None = None,
     sample: frozenset | None = None,
 ) -> Iterator[tuple[Part, pd.DataFrame]]:
@@ -132,6 +133,7 @@ def stronger_parts(
         for piece in pieces.of(whole):
             for (own_part,), rest in unfinished([part], whole.ids, piece, finished, done):
                 pieces.worked = True
+                begun(STRONGER, len(rest.ids))
                 mine = own.iloc[np.sort(np.concatenate([places[str(name)] for name in rest.ids]))]
                 yield own_part, _strengthen(own_part, ground, stages, known, rest, mine, epsilons or ground.grid, seed, draws)
 
