@@ -14,11 +14,12 @@ from .cases import Case
 from .checks.finding import Finding
 from .effort import Effort
 from .records import STRONGER
-from .work import Passes
+from .work import Passes, passes_of_check
 
 LEAST, MOST = 0.2, 0.5  # of the budget, kept for the checks
 SAFETY = 1.5  # over what they are expected to take
-FEWEST = 8  # images that an examination looks at, however little time there is
+LOOK = 0.05  # of the budget, for one look at a model before it is attacked
+FEWEST = 8  # images that a look or an examination takes, however little time there is
 PROBED = 0.5  # of a case's time, for its examination; the rest for the stronger attack on every image
 
 
@@ -32,6 +33,19 @@ def seconds_per_pass(model, images: Tensor) -> float:
                 model(images.clone()).sum().item()  # waits for a device that answers later
             seconds = deadline.clock() - began
     return seconds / len(images)
+
+
+def images_for_a_look(budget: float, passes: int, each: float, most: int) -> int:
+    """How many images, at most `most`, a look may take that asks a model `passes` times about each, of `each` seconds."""
+    return most if each <= 0 else max(FEWEST, min(most, int(LOOK * budget / (passes * each))))
+
+
+def passes_of_checks(case: Case, effort: Effort, images: int) -> float:
+    """Network passes, of an examination and of the stronger attack on every image, about."""
+    probing, stronger = passes_of_check(case, effort)
+    return min(effort.images, images) * (probing.forwards + probing.gradients) + images * (
+        stronger.forwards + stronger.gradients
+    )
 
 
 def kept_for_checks(budget: float, expected: float) -> float:

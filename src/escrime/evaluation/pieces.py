@@ -23,8 +23,9 @@ def not_told(name: str, images: int) -> None:
 
 class Pieces:
     """A slice of images → pieces of it: the slice itself without a deadline, else as many images at a time as take about
-    SHARE of the time that is left, at most twice as many as before: the next ones may cost more. What is recorded of an image does not depend on it (law 3). worked: set by who attacks a
-    piece, where there was anything to do: only then its time says something."""
+    SHARE of the time that is left, at most twice as many as before, for the next ones may cost more. What is recorded of an
+    image does not depend on it (law 3). worked: set by who attacks a piece, where there was anything to do: only then its
+    time says something."""
 
     def __init__(self):
         self.size, self.worked = FIRST, False

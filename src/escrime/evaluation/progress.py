@@ -42,7 +42,6 @@ class Meter:
             task.spent, task.seen = task.spent + self.inside, task.seen + self.images
             task.passes = task.spent / task.seen
         self.done, self.images, self.inside = self.done + self.inside, 0.0, 0.0
-        self._tell()
 
     def finish(self) -> None:
         """All is done, or given up."""

@@ -13,7 +13,17 @@ from .. import data
 from ..errors import EscrimeError
 from ..evaluation import read_records
 from ..evaluation.approach import Approaches, as_attacked
-from ..evaluation.budget import budget_findings, judged_by_all, kept_for_checks, seconds_per_pass, LEAST, MOST
+from ..evaluation.budget import (
+    FEWEST,
+    LEAST,
+    MOST,
+    budget_findings,
+    images_for_a_look,
+    judged_by_all,
+    kept_for_checks,
+    passes_of_checks,
+    seconds_per_pass,
+)
 from ..evaluation.cases import Case, as_cases, as_subjects
 from ..evaluation.checks.data import data_findings
 from ..evaluation.checks.inputs import input_findings
@@ -21,7 +31,7 @@ from ..evaluation.effort import Effort
 from ..evaluation.engine import evaluate_parts, step_of
 from ..evaluation.images import PART, Source
 from ..evaluation.progress import Meter
-from ..evaluation.work import about_passes, passes_of_check
+from ..evaluation.work import about_passes
 from ..models import Loaded, load_model
 from ..models.deadline import as_time_allows, clock, deadline, listening, time_left
 from ..models.running import check_logits, failure_named, no_trace
@@ -37,8 +47,6 @@ from .question import ATTACKS, USUAL, Question, short_name
 OF_ITS_SIZE = "give the size it was made for with --size, or mend the model"
 LOOK = 64  # images that tell whether the model was loaded and fed rightly
 EFFORT = Effort(images=64, steps=50, queries=500, draws=200, eot=4, doublings=1)
-LOOKS = 0.05  # of a budget, for each of the two looks at the model before it is attacked
-FEWEST = 8  # images that a look takes
 MORE = 3.0  # times what the checks took, which must be left to go on after them
 KNOWN_BY = 16  # images whose answers tell a model from another
 
@@ -192,17 +200,16 @@ class Assessment:
             for case in as_attacked(self.cases(name), self.approaches):
                 known, scored = self.approaches[case.attacked], self.approaches[case.subject.classifier]
                 found["--".join(case.name)] = {"settings": known.settings, "randomized": [known.randomized, scored.randomized]}
-        for key in (key for key, now in found.items() if (before or {}).get(key, now) != now):
+        for stem in (stem for stem, now in found.items() if (before or {}).get(stem, now) != now):
             self.display.say("note: a longer look at the model asks for other attacks; what was done before is done again.")
-            for path in [*parts_in(self.folder, f"{key}--"), *(self.folder / "checks").glob(f"{escape(key)}--*.json")]:
+            for path in [*parts_in(self.folder, f"{stem}--"), *(self.folder / "checks").glob(f"{escape(stem)}--*.json")]:
                 path.unlink()
         return {"approach": (before or {}) | found}
 
     def affordable(self, most: int, passes: int) -> int:
         """How many images, at most `most`, a look may take that asks the model `passes` times about each."""
-        if self.question.budget is None or self._each <= 0:
-            return most
-        return max(FEWEST, min(most, int(LOOKS * self.question.budget / (passes * self._each))))
+        budget = self.question.budget
+        return most if budget is None else images_for_a_look(budget, passes, self._each, most)
 
     @cached_property
     def _each(self) -> float:
@@ -281,14 +288,8 @@ class Assessment:
                 self.folder.write_records(part.key, frame)
                 if budget is not None:
                     each = (clock() - began) / max(meter.done + meter.inside, 1)
-                    expected = checks or sum(self._passes_of_check(case) for case in cases) * each
+                    expected = checks or each * sum(passes_of_checks(case, EFFORT, len(self.test)) for case in cases)
                     limit.end = began + budget - kept_for_checks(budget, expected)
-
-    def _passes_of_check(self, case: Case) -> float:
-        """Of the images that there are, about."""
-        probing, stronger = passes_of_check(case, EFFORT)
-        images = min(EFFORT.images, len(self.test))
-        return images * (probing.forwards + probing.gradients) + len(self.test) * (stronger.forwards + stronger.gradients)
 
     def _check(self, cases: list[Case], approaches: Approaches) -> int:
         """How many images were judged."""

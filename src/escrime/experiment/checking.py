@@ -2,37 +2,31 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
 from ..evaluation import read_records
-from ..evaluation.budget import affordable, seconds_per_pass
 from ..evaluation.approach import Approaches
 from ..evaluation.cases import Case, as_cases
 from ..evaluation.checks import Finding, from_rows, in_order
 from ..evaluation.checks.records import record_findings
+from ..evaluation.checks.search import Stage
 from ..evaluation.checks.verdict import verdicts
 from ..evaluation.effort import Effort
-from ..evaluation.evaluation import probe
-from ..evaluation.checks.search import Stage
+from ..evaluation.evaluation import EXAMINATION, plan_checks, probe_in_time, stronger_cut
 from ..evaluation.images import PART, Images
 from ..evaluation.names import defense_name
-from ..evaluation.progress import Meter
 from ..evaluation.records import STRONGER, read_part
 from ..evaluation.stronger import Ground, grounds, of_case, stronger_parts
 from ..evaluation.work import Passes, passes_of_check
 from ..files import write_whole
 from ..models import deadline
 from ..models.deadline import OutOfTime
-from ..models.running import passes_per_image
 from .folder import RunFolder
 from .progress import Display
 from .run import Run
-
-PROBE = 8  # images that tell how long one takes
-EXAMINATION = "the search for a stronger attack"
 
 
 def expected_checks(run: Run, model: str) -> Iterator[tuple[str, Passes, int]]:
@@ -83,15 +77,11 @@ def check(
         return
     places.mkdir(exist_ok=True)
     with folder.stage(title), display.meter(title) as meter, deadline.listening(meter):
-        for ground, basis in todo.values():
-            probing, stronger = passes_of_check(ground.case, effort)
-            meter.plan(_examination(ground), min(effort.images, basis["images"]), probing.forwards + probing.gradients)
-            meter.plan(STRONGER, basis["images"] * len(todo), stronger.forwards + stronger.gradients)
+        plan_checks([ground for ground, _ in todo.values()], records, effort, meter)
         for count, (path, (ground, basis)) in enumerate(todo.items()):
             left = deadline.time_left()
             with deadline.deadline(None if left is None else left / (len(todo) - count)) as limit:
-                meter.begin(_examination(ground), min(effort.images, basis["images"]))
-                findings, stages = _probe(ground, approaches, records, effort, seed, basis["images"])
+                findings, stages = probe_in_time(ground, approaches, records, effort, seed, meter)
                 if limit is not None and EXAMINATION in limit.cut and (before := _read(path)) is not None:
                     # An earlier one came farther: it stands, but for what it did not look at.
                     write_whole(path, json.dumps(before | {"cut": limit.cut}, indent=2, ensure_ascii=False) + "\n")
@@ -116,30 +106,16 @@ def check(
                     for part, frame in work:
                         folder.write_records(part.key, frame)
                 except OutOfTime:
-                    faced = own.images()
-                    limit.cut.append(f"the stronger attack on {basis['images'] - faced} of {basis['images']} images")
-                    if not faced:
-                        findings = [replace(finding, answered=False) for finding in findings]
+                    findings = stronger_cut(limit, findings, own.images(), ground, records)
             # Last, for what it stands for is complete when it exists.
-            found = {**basis, "stages": own.stages, "parts": own.keys(), "findings": [finding.as_dict() for finding in findings]}
+            found = {
+                **basis,
+                "stages": own.stages,
+                "parts": own.keys(),
+                "findings": [finding.as_dict() for finding in findings],
+            }
             found |= {"cut": limit.cut} if limit is not None and limit.cut else {}
             write_whole(path, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
-
-
-def _probe(ground: Ground, approaches: Approaches, records: pd.DataFrame, effort: Effort, seed: int, judged: int):
-    """As `probe`, with as much effort as there is time for; what is cut short has found nothing."""
-    with deadline.as_time_allows(EXAMINATION):
-        if deadline.time_left() is not None:
-            deadline.look()
-            passes, _ = passes_of_check(ground.case, effort)
-            each = seconds_per_pass(ground.case.subject.classifier, approaches.images.pixels[:PROBE])
-            effort = affordable(effort, passes, each / passes_per_image(ground.case.subject.classifier), judged)
-        return probe(ground, approaches, records, effort, seed)
-    return [], []
-
-
-def _examination(ground: Ground) -> str:
-    return f"examine {defense_name(ground.case.subject.defense)}" if ground.case.subject.defense != "none" else "examine"
 
 
 def _names(stages: list[Stage]) -> list[str]:
