@@ -19,7 +19,8 @@ from .work import Passes, passes_of_check
 LEAST, MOST = 0.2, 0.5  # of the budget, kept for the checks
 SAFETY = 1.5  # over what they are expected to take
 LOOK = 0.05  # of the budget, for one look at a model before it is attacked
-FEWEST = 8  # images that a look or an examination takes, however little time there is
+LOOKED = 4  # images that a look takes, however little time there is,
+FEWEST = 8  # and an examination
 PROBED = 0.5  # of a case's time, for its examination; the rest for the stronger attack on every image
 
 
@@ -37,7 +38,7 @@ def seconds_per_pass(model, images: Tensor) -> float:
 
 def images_for_a_look(budget: float, passes: int, each: float, most: int) -> int:
     """How many images, at most `most`, a look may take that asks a model `passes` times about each, of `each` seconds."""
-    return most if each <= 0 else max(FEWEST, min(most, int(LOOK * budget / (passes * each))))
+    return most if each <= 0 else max(LOOKED, min(most, int(LOOK * budget / (passes * each))))
 
 
 def passes_of_checks(case: Case, effort: Effort, images: int) -> float:

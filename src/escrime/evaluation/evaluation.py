@@ -16,7 +16,8 @@ from ..randomness import check_seed
 from .approach import Approaches, as_attacked
 from .budget import (
     FEWEST,
-    MOST,
+    LEAST,
+    LOOKED,
     affordable,
     budget_findings,
     images_for_a_look,
@@ -199,12 +200,12 @@ def _look(cases: list[Case], source: Source, within: float | None) -> int:
     """How many images show how the models are approached."""
     if within is None:
         return PART
-    few = source.few(FEWEST, 0).pixels
+    few = source.few(LOOKED, 0).pixels
     with deadline.as_time_allows("the first look"):
         deadline.look()
         models = {id(case.subject.classifier): case.subject.classifier for case in cases}
         return images_for_a_look(within / len(models), 21, max(seconds_per_pass(model, few) for model in models.values()), PART)
-    return FEWEST
+    return LOOKED
 
 
 def _attacked(
@@ -224,7 +225,7 @@ def _attacked(
     """
     frames, began, left = [], deadline.clock(), deadline.time_left()
     meter.begin("look at the model", 1)
-    with deadline.as_time_allows("the attacks"), deadline.deadline(None if left is None else (1 - MOST) * left) as limit:
+    with deadline.as_time_allows("the attacks"), deadline.deadline(None if left is None else (1 - LEAST) * left) as limit:
         cases = as_attacked(cases, approaches)
         count = len(source) * len(cases)
         for label, attack in attacks.items():

@@ -14,9 +14,8 @@ from ..errors import EscrimeError
 from ..evaluation import read_records
 from ..evaluation.approach import Approaches, as_attacked
 from ..evaluation.budget import (
-    FEWEST,
     LEAST,
-    MOST,
+    LOOKED,
     budget_findings,
     images_for_a_look,
     judged_by_all,
@@ -214,7 +213,7 @@ class Assessment:
     @cached_property
     def _each(self) -> float:
         """Seconds that the model takes for an image."""
-        return seconds_per_pass(self.model, self.source.few(FEWEST, self.question.seed).pixels)
+        return seconds_per_pass(self.model, self.source.few(LOOKED, self.question.seed).pixels)
 
     @property
     def look_at(self) -> int:
@@ -269,7 +268,7 @@ class Assessment:
         for label, attack in self.attacks.items():
             finished = sum(len(images_in(self.folder, f"{'--'.join([*case.name, label])}--")) for case in cases)
             meter.plan(label, (len(self.test) * len(cases) - finished) / team.count, about_passes(attack, self.grids[label]))
-        with deadline(None if budget is None else (1 - MOST) * budget) as limit, listening(meter):
+        with deadline(None if budget is None else (1 - LEAST) * budget) as limit, listening(meter):
             began = clock()
             work = evaluate_parts(
                 cases,
