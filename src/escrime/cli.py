@@ -237,7 +237,8 @@ def evaluate(
     from .experiment.aside import prints_aside
     from .experiment.assess import assess
     from .experiment.devices import processes
-    from .experiment.question import Question, seconds
+    from .experiment.question import Question
+    from .models.deadline import seconds
 
     if fail_under is not None and not 0 <= fail_under <= 1:
         raise EscrimeError(f"--fail-under {fail_under:g} is no share of the images; give a number from 0 to 1, such as 0.4.")

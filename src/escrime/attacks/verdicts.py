@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..models.deadline import look
 from ..models.running import Batches, check_logits, network_batch, passes_per_image
 from ..models.twin import Twin
 from ..randomness import derive, row_keys
@@ -33,6 +34,7 @@ def expected(
     def part(at: slice) -> tuple[Tensor, Tensor]:
         total = 0.0
         for draw in range(draws):
+            look(at.stop - at.start if draw else 0)  # the first is told by Batches
             drawn = derive(keys[at], draw)
             if draws == 1:
                 logits = twin.ask(x[at], drawn)

@@ -159,8 +159,8 @@ def _classes(model, images: Tensor) -> int:
 class Approaches:
     """The approach to each model, found on a few of the images when it is first asked for."""
 
-    def __init__(self, source: Source, budget: Budget, seed: int):
-        self.source, self.budget, self.seed = source, budget, seed
+    def __init__(self, source: Source, budget: Budget, seed: int, count: int = PART):
+        self.source, self.budget, self.seed, self.count = source, budget, seed, count
         self.known: dict[int, Approach] = {}
 
     def __getitem__(self, model) -> Approach:
@@ -172,8 +172,9 @@ class Approaches:
 
     @cached_property
     def images(self) -> Images:
-        """As many as a slice holds, evenly over the classes; always the same, so that a resumed evaluation decides alike."""
-        few = self.source.few(PART, self.seed)
+        """`count` of them, as many as a slice holds unless there is no time for that, evenly over the classes; always the same,
+        so that a resumed evaluation decides alike."""
+        few = self.source.few(self.count, self.seed)
         check_images(few.pixels)
         return few
 

@@ -1,6 +1,7 @@
 """models × attacks × ε → records, in parts that can be saved and never need to be computed twice."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from numbers import Real
 
@@ -12,6 +13,7 @@ from ..attacks import Attack, Outcome, WorstCase
 from ..attacks.minimum_norm import MinimumNorm
 from ..budgets import shared_grids
 from ..errors import EscrimeError, NotFinite, nearest
+from ..models.deadline import look, time_left
 from ..models.running import no_trace
 from ..models.twin import Twin
 from ..randomness import key, seed_all_generators
@@ -20,6 +22,7 @@ from .approach import Approaches, Budget
 from .cases import Case
 from .eight_bit import on_the_grid
 from .images import Images
+from .pieces import Begun, Done, Pieces, not_told, nothing_done
 from .records import STRONGER, WORST, frame, unattacked
 from .scoring import Verdict, score
 
@@ -28,11 +31,13 @@ ROUNDING = 1e-6  # a few units in the last place of a float32 color value
 
 @dataclass(frozen=True)
 class Part:
-    """One piece of work: a case, an attack (by its label) and a slice of the images."""
+    """One piece of work: a case, an attack (by its label) and a slice of the images; `start` where it holds some of the
+    slice's images only, those from this one on (see `pieces`)."""
 
     case: Case
     attack: str
     index: int
+    start: int | None = None
 
     @property
     def name(self) -> str:
@@ -41,7 +46,8 @@ class Part:
 
     @property
     def key(self) -> str:
-        return f"{self.name}--{self.index:05d}"
+        place = f"{self.index:05d}" if self.start is None else f"{self.index:05d}-{self.start:02d}"
+        return f"{self.name}--{place}"
 
 
 def evaluate_parts(
@@ -55,10 +61,14 @@ def evaluate_parts(
     draws: int,
     eot: int,
     finished: Callable[[str], bool],
+    done: Done = nothing_done,
+    begun: Begun = not_told,
     samples: dict[tuple[str, str, str], frozenset] | None = None,
     failed: Callable[[Part, str], None] = lambda part, reason: None,
 ) -> Iterator[tuple[Part, pd.DataFrame]]:
-    """Yield (part, records) for every part that is not `finished`. `approaches`: to the models, over the same slices.
+    """Yield (part, records) for every part that is not `finished`, of those of its images that are not `done`. `approaches`: to
+    the models, over the same slices. Under a deadline parts are divided (see `pieces`), all attacks go over one piece before
+    the next begins, and OutOfTime is raised when the time is up.
 
     Adversarial images are crafted once per attacked network and scored on every case that shares it; those of a transfer
     attack apart, where it would not spend all its steps otherwise (see `carrying`). `draws`: fresh noise draws behind each
@@ -67,45 +77,84 @@ def evaluate_parts(
     why; only an EscrimeError, which is about bad input, stops everything.
     `samples` maps (defense, threat, attack label) to the ids of the images to use where all of them would cost too much.
     """
-    for index, everything in enumerate(slices()):
-        check_images(everything.pixels)
-        clean: dict[tuple, Verdict] = {}
-        for label, asked_for in attacks.items():
-            for (_, sample, carries), group in _sharing(cases, label, asked_for, samples or {}).items():
-                attack = carrying(asked_for) if carries else asked_for
-                images = everything if sample is None else everything.only(sample)
-                parts = [Part(case, label, index) for case in group]
-                parts = [part for part in parts if len(images.ids) and not finished(part.key)]
-                if not parts:
-                    continue
-                attacked, grid = approaches[group[0].attacked], epsilons[label]
-                targets = _targets(attack, images)
-                # Our own attacks climb the faster copy's surface; a user's attack gets the model it was promised.
-                prey = attacked.surface if isinstance(attack, Attack) else group[0].attacked
-                noise = eot if attacked.randomized else None
-                outcomes, broken = _or_reason(lambda: craft(attack, prey, images, targets, grid, seed, noise))  # noqa: B023
-                if outcomes is not None and attacked.settings.get("grid") and isinstance(attack, Attack):
-                    norm = norm_of(attack)  # the model treats 8-bit images otherwise, and was asked about those
-                    outcomes = [
-                        replace(found, adversarial=on_the_grid(found.adversarial, images.pixels, eps, norm))
-                        for found, eps in zip(outcomes, grid, strict=True)
-                    ]
-                for part in parts:
-                    known_as = approaches[part.case.subject.classifier]
-                    model, n = known_as.twin, draws if known_as.randomized else 1
-                    known = (id(model), sample)
-                    if known not in clean:
-                        keys = [(seed, i, "clean") for i in images.ids]
-                        none = torch.full_like(images.labels, -1)
-                        clean[known] = score(model, images.pixels, images.labels, none, keys, n)
-                    about, rest = (part, model, attack, images, targets), (grid, clean[known], seed, n, known_as.randomized)
-                    answers, reason = None, broken
-                    if outcomes is not None:
-                        answers, reason = _or_reason(lambda: records_of(*about, outcomes, *rest))  # noqa: B023
-                    if answers is None:
-                        failed(part, reason)
-                        answers = unattacked(records_of(*about, [_untouched(images)] * len(grid), *rest))
-                    yield part, answers
+    pieces, models = Pieces(), _Scored(approaches, seed, draws)
+    for index, whole in enumerate(slices()):
+        check_images(whole.pixels)
+        for everything in pieces.of(whole):
+            models.clean.clear()
+            for label, asked_for in attacks.items():
+                for (_, sample, carries), group in _sharing(cases, label, asked_for, samples or {}).items():
+                    attack = carrying(asked_for) if carries else asked_for
+                    names = whole.ids if sample is None else tuple(name for name in whole.ids if name in sample)
+                    images = everything if sample is None else everything.only(sample)
+                    for parts, rest in unfinished([Part(case, label, index) for case in group], names, images, finished, done):
+                        pieces.worked = True
+                        begun(label, len(rest.ids) * len(parts))
+                        attacked, grid = approaches[group[0].attacked], epsilons[label]
+                        crafted = _crafted(attack, attacked, group[0].attacked, rest, grid, seed, eot)
+                        for part in parts:
+                            table, reason = models.records(part, attack, rest, crafted, grid)
+                            if reason:
+                                failed(part, reason)
+                            yield part, table
+
+
+def _crafted(attack, known, model, images: Images, grid: list[float], seed: int, eot: int) -> tuple[list[Outcome] | None, str]:
+    """(the outcomes at every ε, ""), or (None, why the attack raised on `model`, which `known` is the approach to)."""
+    targets, ours = _targets(attack, images), isinstance(attack, Attack)
+    # Our own attacks climb the faster copy's surface; a user's attack gets the model it was promised.
+    climbed = known.surface if ours else model
+    noise = eot if known.randomized else None
+    outcomes, reason = _or_reason(lambda: craft(attack, climbed, images, targets, grid, seed, noise))
+    if outcomes is not None and ours and known.settings.get("grid"):
+        norm = norm_of(attack)  # the model treats 8-bit images otherwise, and was asked about those
+        outcomes = [
+            replace(found, adversarial=on_the_grid(found.adversarial, images.pixels, eps, norm))
+            for found, eps in zip(outcomes, grid, strict=True)
+        ]
+    return outcomes, reason
+
+
+class _Scored:
+    """What the models predict for what attacks made of one piece of the images; for the clean images they are asked once."""
+
+    def __init__(self, approaches: Approaches, seed: int, draws: int):
+        self.approaches, self.seed, self.draws = approaches, seed, draws
+        self.clean: dict[tuple, Verdict] = {}
+
+    def records(self, part: Part, attack, images: Images, crafted: tuple, grid: list[float]) -> tuple[pd.DataFrame, str]:
+        """(the records of a part, why it could not be attacked or scored, "" where it could)."""
+        known, (outcomes, reason) = self.approaches[part.case.subject.classifier], crafted
+        draws = self.draws if known.randomized else 1
+        if (id(known.twin), images.ids) not in self.clean:
+            keys, none = [(self.seed, i, "clean") for i in images.ids], torch.full_like(images.labels, -1)
+            self.clean[id(known.twin), images.ids] = score(known.twin, images.pixels, images.labels, none, keys, draws)
+        clean = self.clean[id(known.twin), images.ids]
+        about, rest = (part, known.twin, attack, images, _targets(attack, images)), (grid, clean, self.seed, draws)
+        found = None
+        if outcomes is not None:
+            found, reason = _or_reason(lambda: records_of(*about, outcomes, *rest, known.randomized))
+        if found is None:
+            found = unattacked(records_of(*about, [_untouched(images)] * len(grid), *rest, known.randomized))
+        return found, reason
+
+
+def unfinished(
+    parts: list[Part], whole: tuple, images: Images, finished: Callable[[str], bool], done: Done
+) -> Iterator[tuple[list[Part], Images]]:
+    """(parts, the images that are open in all of them), of a piece `images` of the slice that holds the ids `whole`."""
+    left: dict[frozenset, list[Part]] = {}
+    for part in parts:
+        if not finished(part.key):
+            known = done(part.key)
+            left.setdefault(frozenset(name for name in images.ids if str(name) not in known), []).append(part)
+    for names, some in left.items():
+        if names:
+            rest = images if len(names) == len(images.ids) else images.only(names)
+            start = None if len(names) == len(whole) else whole.index(rest.ids[0])
+            yield [replace(part, start=start) for part in some], rest
+
+
 
 
 def _or_reason(work: Callable):
@@ -181,7 +230,7 @@ def craft(attack, model, images: Images, targets: Tensor, epsilons: list[float],
     else:
         unknown = torch.full((len(rows),), float("nan"))
         devices = [pixels.device.index or 0] if pixels.device.type == "cuda" else []
-        with no_trace(model, pixels.device):
+        with no_trace(model, pixels.device), _looking(model):
             seed_all_generators(key("callable", seed, *map(str, ids)), devices)
             found = attack(model, pixels.clone(), labels.clone())  # it may work in place
         found = found.detach() if isinstance(found, Tensor) else found
@@ -195,6 +244,18 @@ def craft(attack, model, images: Images, targets: Tensor, epsilons: list[float],
         )
         outcomes[i] = Outcome(adversarial, forwards, backwards)
     return outcomes
+
+
+@contextmanager
+def _looking(model):
+    """Within the block a deadline is looked at before every call of the model, by whomever."""
+    hooked = time_left() is not None and isinstance(model, torch.nn.Module)
+    handle = model.register_forward_pre_hook(lambda *_: look()) if hooked else None
+    try:
+        yield
+    finally:
+        if handle is not None:
+            handle.remove()
 
 
 def _rounded_into(found: Tensor, images: Tensor, eps: float, norm: str) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..data.sampling import evenly
 from ..errors import EscrimeError
+from ..randomness import key
 from ..threat import check_images, check_labels
 
 PART = 64  # images per part: what a crash can cost
@@ -30,6 +31,11 @@ class Images:
     ids: tuple
     subsets: tuple[str, ...]
 
+    def between(self, start: int, stop: int) -> "Images":
+        """The images from position `start` to before `stop`."""
+        at = slice(start, stop)
+        return Images(self.pixels[at], self.labels[at], self.ids[at], self.subsets[at])
+
     def only(self, ids: frozenset) -> "Images":
         """The images among `ids`."""
         rows = [row for row, name in enumerate(self.ids) if name in ids]
@@ -40,14 +46,22 @@ class Images:
 @dataclass(frozen=True, eq=False)
 class Source:
     """The images of an evaluation on `device`, from an ImageSet or a pair (images, labels); called, it gives them in slices
-    of PART images."""
+    of PART images. mixed: a seed, for an order in which any first part stands for all; None for that of the data."""
 
     data: object
     device: torch.device
+    mixed: int | None = None
 
     def __call__(self) -> Iterator[Images]:
-        for start in range(0, len(self._all[1]), PART):
-            yield self.rows(list(range(start, min(start + PART, len(self._all[1])))))
+        _, labels, ids = self._all
+        order = list(range(len(labels)))
+        if self.mixed is not None:
+            order.sort(key=lambda row: key(self.mixed, "order", ids[row]))
+        for start in range(0, len(order), PART):
+            yield self.rows(order[start : start + PART])
+
+    def __len__(self) -> int:
+        return len(self._all[1])
 
     @cached_property
     def _all(self) -> tuple[Tensor | None, np.ndarray, Sequence]:

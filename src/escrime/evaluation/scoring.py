@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import EscrimeError
+from ..models.deadline import look
 from ..models.running import Batches, network_batch, no_trace, passes_per_image
 from ..models.twin import Twin
 from ..randomness import as_keys, derive, row_keys
@@ -40,6 +41,7 @@ def score(
     def part(rows: slice) -> tuple[Tensor, ...]:
         probabilities, votes = 0.0, 0.0
         for draw in range(draws):
+            look(rows.stop - rows.start if draw else 0)  # the first is told by Batches
             logits = twin.logits(images[rows], derive(hashed[rows], draw), mean=draws > 1)
             valid = logits.isfinite().all(1, keepdim=True)
             chance = torch.where(valid, logits, 0.0).softmax(dim=1) * valid

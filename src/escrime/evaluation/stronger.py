@@ -17,8 +17,9 @@ from .checks.examine import Examination, examine
 from .checks.search import Search, Stage, settled
 from .checks.verdict import headline_eps
 from .effort import Effort
-from .engine import Part, records_of
+from .engine import Part, records_of, unfinished
 from .images import Images
+from .pieces import Begun, Done, Pieces, not_told, nothing_done
 from .records import STRONGER, worst_case
 from .scoring import Verdict, score
 
@@ -116,22 +117,29 @@ def stronger_parts(
     seed: int,
     draws: int,
     finished: Callable[[str], bool],
+    done: Done = nothing_done,
+    begun: Begun = not_told,
     epsilons: list[float] | None = None,
     sample: frozenset | None = None,
 ) -> Iterator[tuple[Part, pd.DataFrame]]:
     """Yield (part, records) of the stages, one after another, on every image that still stands, at every ε of the ground
-    (or `epsilons`), of `sample`, where it is given. An image that has fallen before keeps the row of what felled it."""
+    (or `epsilons`), of `sample`, where it is given. An image that has fallen before keeps the row of what felled it. In pieces
+    under a deadline, as `evaluate_parts`."""
     if not stages:
         return
     case, known = ground.case, approaches[ground.case.subject.classifier]
     own = of_case(records, case)
     places = own.groupby("image", sort=False).indices  # once: a search per part would take time as the square of the images
+    pieces = Pieces()
     for index, images in enumerate(slices()):
-        images = images.only(frozenset(name for name in images.ids if str(name) in places and (not sample or name in sample)))
+        whole = images.only(frozenset(name for name in images.ids if str(name) in places and (not sample or name in sample)))
         part = Part(case, STRONGER if ground.norm == "linf" else f"{STRONGER}-{ground.norm}", index)
-        if len(images.ids) and not finished(part.key):
-            mine = own.iloc[np.sort(np.concatenate([places[str(name)] for name in images.ids]))]
-            yield part, _strengthen(part, ground, stages, known, images, mine, epsilons or ground.grid, seed, draws)
+        for piece in pieces.of(whole):
+            for (own_part,), rest in unfinished([part], whole.ids, piece, finished, done):
+                pieces.worked = True
+                begun(STRONGER, len(rest.ids))
+                mine = own.iloc[np.sort(np.concatenate([places[str(name)] for name in rest.ids]))]
+                yield own_part, _strengthen(own_part, ground, stages, known, rest, mine, epsilons or ground.grid, seed, draws)
 
 
 def _strengthen(

@@ -7,6 +7,8 @@ from .cases import Case
 from .effort import Effort
 
 STANDS = 0.5  # share of the images that the attacks before leave for the checks, about
+EARLY = 0.5  # share of its steps that an attack takes on an image, about
+UNKNOWN = 20.0  # passes of an attack that does not say
 NOISY_STEPS = 40  # the most that a gradient attack on a randomized model begins with
 
 
@@ -30,6 +32,12 @@ def passes_of_case(case: Case, attack, epsilons, *, sharing: int, draws: int, eo
     # Fooled images are scored once more after rounding to 8 bit; about half of them are.
     forwards = scored * (verdicts * (draws if scored > 1 else 1) + len(epsilons) / 2)
     return Passes(forwards, gradients)
+
+
+def about_passes(attack, epsilons) -> float:
+    """Passes per image of an undefended network under an attack, very roughly: progress is measured as soon as it begins."""
+    own = max(getattr(attack, "steps", 0), getattr(attack, "queries", 0))
+    return len(epsilons) * (own * EARLY if own else UNKNOWN) + len(epsilons) + 1
 
 
 def passes_of_check(case: Case, effort: Effort) -> tuple[Passes, Passes]:

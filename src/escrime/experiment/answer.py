@@ -7,6 +7,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from ..budgets import same
+from ..evaluation.budget import judged_by_all, left_open
 from ..evaluation.comparisons import per_class
 from ..evaluation.crossings import crossings
 from ..evaluation.records import STRONGER, in_subset, read_records, summarize, worst_case
@@ -14,6 +15,7 @@ from ..evaluation.statistics import wilson
 from ..report.validity import read_verdicts
 from ..report.words import fraction_text
 from .assess import Assessment
+from .checking import cut_short
 
 WEAKEST = 5  # classes
 
@@ -25,6 +27,7 @@ def answer(run: Assessment) -> dict:
     # A dataset with several ways to count is answered for by its first, which is the verdict's.
     records = in_subset(read_records(run.folder.path), verdict["subset"] or None).assign(subsets=verdict["subset"])
     worst = worst_case(records)
+    records = records[records["image"].isin(judged_by_all(records))]
     clean = records[records["eps"] == 0].drop_duplicates("image")
     table = summarize(pd.concat([records, worst], ignore_index=True))
     names = ("attack", "eps", "n", "accuracy", "low", "high")
@@ -38,6 +41,7 @@ def answer(run: Assessment) -> dict:
         "eps": eps,
         "n": int(clean["image"].nunique()),
         "open": _images(run, verdict["subset"]) - int(clean["image"].nunique()),
+        "left_open": _left_open(run),
         "clean": {"accuracy": float(clean["correct"].mean()), **share(clean)},
         "robust": {name: verdict[name] for name in ("accuracy", "low", "high", "n")},
         "attacks": [{name: row[name] for name in names} for row in table.to_dict("records")],
@@ -51,6 +55,12 @@ def answer(run: Assessment) -> dict:
         "settings": asdict(run.question),
         "report": str(run.folder / "report.html"),
     }
+
+
+def _left_open(run: Assessment) -> dict:
+    """What the time did not suffice for, of the images, the attacks and the checks, as `budget.left_open`."""
+    cut = [what for found in cut_short(run.folder).values() for what in found]
+    return left_open(read_records(run.folder.path), list(run.attacks), len(run.test), cut)
 
 
 def _images(run: Assessment, subset: str) -> int:
@@ -80,6 +90,11 @@ def show(run: Assessment, found: dict) -> None:
         say(f"Threat model: {found['threat']} only. Gradients were not used; who has them may do better.")
     if found["open"]:
         say(f"Left open when the time was up: {found['open']} of {found['n'] + found['open']} images. Run again to go on.")
+    for name, count in found["left_open"]["attacks"].items():
+        if count > found["open"]:
+            say(f"Left open when the time was up: {name} on {count} images.")
+    if found["left_open"]["checks"]:
+        say(f"Cut short when the time was up: {', '.join(found['left_open']['checks'])}. Run again to go on.")
     say(("" if found["verdict"]["believe"] else "NOT AS IT STANDS: ") + found["verdict"]["sentence"])
     say(f"About {found['passes_per_image']:.0f} passes per image. Report: {found['report']}")
 

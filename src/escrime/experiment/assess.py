@@ -1,9 +1,9 @@
 """`escrime evaluate`: how robust a model is as it stands, on images of the user's, in a run folder that can be continued."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cached_property
+from glob import escape
 from pathlib import Path
 
 import torch
@@ -13,19 +13,32 @@ from .. import data
 from ..errors import EscrimeError
 from ..evaluation import read_records
 from ..evaluation.approach import Approaches, as_attacked
+from ..evaluation.budget import (
+    LEAST,
+    LOOKED,
+    budget_findings,
+    images_for_a_look,
+    judged_by_all,
+    kept_for_checks,
+    passes_of_checks,
+    seconds_per_pass,
+)
 from ..evaluation.cases import Case, as_cases, as_subjects
 from ..evaluation.checks.data import data_findings
 from ..evaluation.checks.inputs import input_findings
 from ..evaluation.effort import Effort
 from ..evaluation.engine import budget_of, evaluate_parts
-from ..evaluation.images import PART, Images, Source
+from ..evaluation.images import PART, Source
+from ..evaluation.progress import Meter
+from ..evaluation.work import about_passes
 from ..models import Loaded, load_model
+from ..models.deadline import as_time_allows, clock, deadline, listening, time_left
 from ..models.running import check_logits, failure_named, no_trace
 from ..models.specs.black_box import Asked
 from ..randomness import key, row_keys
 from ..training.identity import weights_digest
 from ..training.processes import Processes
-from .checking import check, finish_checks
+from .checking import check, cut_short, finish_checks, images_in, parts_in
 from .folder import RunFolder, about_images
 from .progress import Display
 from .question import ATTACKS, USUAL, Question, short_name
@@ -33,8 +46,7 @@ from .question import ATTACKS, USUAL, Question, short_name
 OF_ITS_SIZE = "give the size it was made for with --size, or mend the model"
 LOOK = 64  # images that tell whether the model was loaded and fed rightly
 EFFORT = Effort(images=64, steps=50, queries=500, draws=200, eot=4, doublings=1)
-QUICK = Effort(images=24, steps=20, queries=200, draws=50, eot=2, doublings=0)  # within a budget
-FOR_CHECKS = 0.2  # of a budget
+MORE = 3.0  # times what the checks took, which must be left to go on after them
 KNOWN_BY = 16  # images whose answers tell a model from another
 
 
@@ -43,7 +55,6 @@ class Assessment:
 
     def __init__(self, question: Question, folder: RunFolder, display: Display, device: torch.device, team: Processes):
         self.question, self.folder, self.display, self.device, self.team = question, folder, display, device, team
-        self.started = time.monotonic()
 
     train: data.ImageSet | None = None  # images that the model was trained on, where they are known
 
@@ -164,9 +175,54 @@ class Assessment:
                     "give another folder with --out, or delete this one."
                 )
 
+    end: float | None = None  # when the budget is spent
+
+    def begin(self) -> None:
+        """Loaded and read: from here on the time counts."""
+        self.end = None if self.question.budget is None else clock() + self.question.budget
+
+    @property
+    def left(self) -> float | None:
+        return None if self.end is None else self.end - clock()
+
+    @cached_property
+    def approaches(self) -> Approaches:
+        return Approaches(self.source, budget_of(self.attacks, self.grids), self.question.seed, self.look_at)
+
+    def approached(self, name: str, before: dict | None) -> dict:
+        """What a manifest notes where there is or was too little time to look at as many images as usual: how each case was
+        approached. Records that were made by another approach, `before`, are deleted, to be made again."""
+        if before is None and self.look_at == PART:
+            return {}
+        found: dict[str, dict] = {}
+        with deadline(self.left), as_time_allows("the first look"):
+            for case in as_attacked(self.cases(name), self.approaches):
+                known, scored = self.approaches[case.attacked], self.approaches[case.subject.classifier]
+                found["--".join(case.name)] = {"settings": known.settings, "randomized": [known.randomized, scored.randomized]}
+        for stem in (stem for stem, now in found.items() if (before or {}).get(stem, now) != now):
+            self.display.say("note: a longer look at the model asks for other attacks; what was done before is done again.")
+            for path in [*parts_in(self.folder, f"{stem}--"), *(self.folder / "checks").glob(f"{escape(stem)}--*.json")]:
+                path.unlink()
+        return {"approach": (before or {}) | found}
+
+    def affordable(self, most: int, passes: int) -> int:
+        """How many images, at most `most`, a look may take that asks the model `passes` times about each."""
+        budget = self.question.budget
+        return most if budget is None else images_for_a_look(budget, passes, self._each, most)
+
+    @cached_property
+    def _each(self) -> float:
+        """Seconds that the model takes for an image."""
+        return seconds_per_pass(self.model, self.source.few(LOOKED, self.question.seed).pixels)
+
+    @property
+    def look_at(self) -> int:
+        """Images that show how a model is approached."""
+        return self.affordable(PART, 21)
+
     def look(self) -> None:
         """Refuse to spend an hour on a model that was loaded or fed wrongly."""
-        images = self.source.few(LOOK, self.question.seed)
+        images = self.source.few(self.affordable(LOOK, 8), self.question.seed)
         blind = self.threat != "white-box"
         seed, more = self.question.seed, self.source.few_pairs(self.question.seed)
         found = input_findings(self.model, images.pixels, images.labels, False, seed, blind=blind, more=more)
@@ -184,15 +240,37 @@ class Assessment:
         return as_cases(as_subjects({name: self.model}))
 
     def attack(self, name: str) -> None:
-        """The attacks, part after part, as far as the budget goes; then the checks."""
-        approaches = Approaches(self.source, budget_of(self.attacks, self.grids), self.question.seed)
-        cases = as_attacked(self.cases(name), approaches)
-        done = self._done()
-        parts = -(-len(self.test) // PART) * len(self.attacks) * len(cases)
-        with self.folder.stage("Attack") if self.team.first else nullcontext(), self.display.bar("Attack", parts) as advance:
-            advance(len(done), note="")
-            team = self.team
-            settled = lambda stem: stem in done or int(stem.rpartition("--")[2]) % team.count != team.rank  # noqa: E731
+        """The attacks, as far as the budget goes; then the checks."""
+        cases, approaches = self.cases(name), self.approaches
+        with deadline(self.team.told(self.left)):  # of the first process: all have the same time
+            checks, again = None, True
+            while again:
+                with as_time_allows("the attacks"):
+                    cases = as_attacked(cases, approaches)
+                    with self.folder.stage("Attack") if self.team.first else nullcontext():
+                        with self.display.meter("Attack") as meter:
+                            self._attack(cases, approaches, meter, checks)
+                self.team.wait()
+                began = clock()
+                judged = self._check(cases, approaches) if self.team.first else 0
+                checks = (clock() - began) * len(self.test) / max(judged, 1)
+                again = self.team.told(judged < len(self.test) and self._worth_more(clock() - began))
+
+    def _worth_more(self, checked: float) -> bool:
+        """Whether there is time to attack more images and to check once more what took so many seconds to check."""
+        left = time_left()
+        return left is not None and left > max(LEAST * self.question.budget, MORE * checked)
+
+    def _attack(self, cases: list[Case], approaches: Approaches, meter: Meter, checks: float | None) -> None:
+        """Part after part, until the time is up but for what is kept for the checks; `checks`: the seconds they would take on
+        all images, as far as that was measured."""
+        done, team, budget = self._done(), self.team, time_left()
+        settled = lambda key: key in done or int(key.rpartition("--")[2]) % team.count != team.rank  # noqa: E731
+        for label, attack in self.attacks.items():
+            finished = sum(len(images_in(self.folder, f"{'--'.join([*case.name, label])}--")) for case in cases)
+            meter.plan(label, (len(self.test) * len(cases) - finished) / team.count, about_passes(attack, self.grids[label]))
+        with deadline(None if budget is None else (1 - LEAST) * budget) as limit, listening(meter):
+            began = clock()
             work = evaluate_parts(
                 cases,
                 self.source,
@@ -204,43 +282,44 @@ class Assessment:
                 eot=8,
                 finished=settled,
                 failed=lambda part, reason: self.folder.note_failure(part.name, reason),
+                done=lambda key: images_in(self.folder, f"{key}-"),
+                begun=meter.begin,
             )
             for part, frame in work:
                 self.folder.write_records(part.key, frame)
-                advance(note=part.attack)
-                if self._late(part, list(self.attacks)[-1]):
-                    break
-        self.team.wait()
-        if self.team.first:
-            check(
-                self.folder,
-                self.display,
-                "Check",
-                cases,
-                approaches,
-                self._judged_slices,
-                headline=self.question.epsilons[0],
-                effort=QUICK if self.question.budget else EFFORT,
-                seed=self.question.seed,
-                draws=8,
+                if budget is not None:
+                    each = (clock() - began) / max(meter.done + meter.inside, 1)
+                    expected = checks or each * sum(passes_of_checks(case, EFFORT, len(self.test)) for case in cases)
+                    limit.end = began + budget - kept_for_checks(budget, expected)
+
+    def _check(self, cases: list[Case], approaches: Approaches) -> int:
+        """How many images were judged."""
+        if not self._done():
+            raise EscrimeError(
+                f"{self.question.budget:g} s were up before any attack had finished one image; nothing can be said yet. Run "
+                "again with a larger --budget."
             )
-            finish_checks(self.folder, data_findings(self.test, self.train), self.question.epsilons[0])
+        judged = judged_by_all(read_records(self.folder.path))
+        check(
+            self.folder,
+            self.display,
+            "Check",
+            cases,
+            approaches,
+            lambda: (images for images in self.source() if any(str(name) in judged for name in images.ids)),
+            headline=self.question.epsilons[0],
+            effort=EFFORT,
+            seed=self.question.seed,
+            draws=8,
+            among=judged,
+        )
+        records, cut = read_records(self.folder.path), cut_short(self.folder)
+        left = budget_findings(records, cases, list(self.attacks), len(self.test), cut)
+        finish_checks(self.folder, [*data_findings(self.test, self.train), *left], self.question.epsilons[0])
+        return len(judged)
 
     def _done(self) -> set[str]:
         return {path.stem for path in (self.folder / "records").glob("*.parquet")}
-
-    def _late(self, part, last: str) -> bool:
-        """Whether the budget is spent, looked at after the last attack of a part: its images are judged by all of them or
-        by none."""
-        budget = self.question.budget
-        spent = time.monotonic() - self.started
-        return budget is not None and part.attack == last and spent > (1 - FOR_CHECKS) * budget
-
-    def _judged_slices(self) -> Iterator[Images]:
-        names = set(read_records(self.folder.path)["image"])
-        for images in self.source():
-            if str(images.ids[0]) in names:
-                yield images
 
 
 def alike(one, other) -> bool:
@@ -281,15 +360,16 @@ def answer_in_folder(run: Assessment, name: str, command: str) -> None:
         run.team.wait()  # the first process decodes the images, looks at the model, and makes the folder
         run.attack(name)
         return
-    run.attacks, run.test, run.look()
+    run.attacks, run.test, run.begin(), run.look()
     dataset, settings = about_images(run.test, run.train), run.settings()
     model = run.loaded.model
     parameters = sum(p.numel() for p in model.parameters()) if isinstance(model, nn.Module) else None
     facts = {"arch": run.loaded.origin, "parameters": parameters, "stands_for": None, "threat": run.threat}
     with run.folder.lock():
         run.folder.prepare(name, settings, dataset, str(run.device), command, kind="evaluation")
-        run.refuse_another_model(run.folder.manifest["models"].get(name, {}))
-        run.folder.record_model(name, facts | run.identity)
+        old = run.folder.manifest["models"].get(name, {})
+        run.refuse_another_model(old)
+        run.folder.record_model(name, facts | run.identity | run.approached(name, old.get("approach")))
         run.team.wait()
         run.attack(name)
         with run.folder.stage("report"), run.display.bar("Draw the report", None):

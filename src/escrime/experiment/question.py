@@ -85,10 +85,3 @@ def short_name(spec: str) -> str:
     text = text.partition("@")[0] if not text.endswith((".pt2", ".onnx")) else Path(text).stem
     text = Path(text.partition(".py:")[2] or text).name
     return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in text) or "model"
-
-
-def seconds(text: str) -> float:
-    """A time such as 90, 90s, 10min, 2h, in seconds. Errors: ValueError."""
-    units = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
-    number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz ")
-    return float(number) * units[text.strip()[len(number) :].strip() or "s"]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import EscrimeError
 from ..randomness import generators_kept
+from .deadline import look
 
 IMPOSSIBLE = 104.0  # how far below the others a class lies that a model calls impossible: exp(-104) is 0 in float32
 
@@ -222,11 +223,12 @@ class Batches:
     def map(self, call: Callable[[slice], object], rows: int) -> list:
         """[call(rows 0 to limit), call(the next ones), …] over `rows` rows.
 
-        Errors: EscrimeError where a single row does not fit.
+        Errors: EscrimeError where a single row does not fit. OutOfTime before the first call after a `deadline`.
         """
         parts, done = [], 0
         while done < rows:
             part = slice(done, min(done + self.limit, rows))
+            look(part.stop - part.start)
             try:
                 parts.append(call(part))
                 done = part.stop

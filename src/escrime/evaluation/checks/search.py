@@ -15,6 +15,7 @@ from ...attacks import APGD, PGD, RandomPoints, RayS, Square
 from ...attacks.base import Attack
 from ...attacks.surface import Surface
 from ...errors import EscrimeError
+from ...models.deadline import as_time_allows
 from ...models.twin import Twin
 from ..effort import Effort
 from ..eight_bit import near_the_grid, on_the_grid
@@ -94,15 +95,17 @@ class Search:
         at = rows.to(self.images.device)
         attack = replace(stage.attack, eps=self.eps)
         moved, ids = self.images.clone(), [self.ids[i] for i in rows]
-        try:
-            moved[at] = attack(stage.surface, self.images[at], self.labels[at], seed=self.seed, ids=ids)
-        except EscrimeError:
-            raise
-        except Exception as error:
-            failure = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-            return self._note(stage, self.left, failure)
-        after = torch.where(torch.isin(torch.arange(len(self.left)), rows), self.judge(moved, stage.name), self.left)
-        return self._note(stage, after)
+        failure = "there was no time for it"
+        with as_time_allows(stage.name):
+            try:
+                moved[at] = attack(stage.surface, self.images[at], self.labels[at], seed=self.seed, ids=ids)
+                after = self.judge(moved, stage.name)
+                return self._note(stage, torch.where(torch.isin(torch.arange(len(self.left)), rows), after, self.left))
+            except EscrimeError:
+                raise
+            except Exception as error:
+                failure = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        return self._note(stage, self.left, failure)
 
     def _note(self, stage: Stage, after: Tensor, failure: str = "") -> Trial:
         # A minimum of two noisy estimates would be too low: a randomized model takes the better attack as a whole.
@@ -114,10 +117,12 @@ class Search:
         return trial
 
     def guesses(self) -> float:
-        """The accuracy that a few random points of the ball leave on all images."""
+        """The accuracy that a few random points of the ball leave on all images, 0 where there is no time to look."""
         attack = RandomPoints(self.eps, draws=GUESSES, norm=self.norm, early_stop=not self.randomized)
-        moved = attack(self.twin, self.images, self.labels, seed=self.seed, ids=self.ids)
-        return float(self.judge(moved, "guesses").mean())
+        with as_time_allows("random points to compare with"):
+            moved = attack(self.twin, self.images, self.labels, seed=self.seed, ids=self.ids)
+            return float(self.judge(moved, "guesses").mean())
+        return 0.0
 
 
 def settled(

@@ -1,0 +1,108 @@
+"""An evaluation within a given time: what is kept for the checks, what they can afford, and what was left open."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..models import deadline
+from ..models.running import no_trace
+from ..randomness import row_keys
+from .cases import Case
+from .checks.finding import Finding
+from .effort import Effort
+from .records import STRONGER
+from .work import Passes, passes_of_check
+
+LEAST, MOST = 0.2, 0.5  # of the budget, kept for the checks
+SAFETY = 1.5  # over what they are expected to take
+LOOK = 0.05  # of the budget, for one look at a model before it is attacked
+LOOKED = 4  # images that a look takes, however little time there is,
+FEWEST = 8  # and an examination
+PROBED = 0.5  # of a case's time, for its examination; the rest for the stronger attack on every image
+
+
+def seconds_per_pass(model, images: Tensor) -> float:
+    """How long one image takes, asked about in a batch of `images` (N, C, H, W); the second of two batches counts."""
+    seconds = 0.0
+    with torch.no_grad(), no_trace(model, images.device):
+        for _ in range(2):
+            began = deadline.clock()
+            with row_keys([("seconds_per_pass", row) for row in range(len(images))]):
+                model(images.clone()).sum().item()  # waits for a device that answers later
+            seconds = deadline.clock() - began
+    return seconds / len(images)
+
+
+def images_for_a_look(budget: float, passes: int, each: float, most: int) -> int:
+    """How many images, at most `most`, a look may take that asks a model `passes` times about each, of `each` seconds."""
+    return most if each <= 0 else max(LOOKED, min(most, int(LOOK * budget / (passes * each))))
+
+
+def passes_of_checks(case: Case, effort: Effort, images: int) -> float:
+    """Network passes, of an examination and of the stronger attack on every image, about."""
+    probing, stronger = passes_of_check(case, effort)
+    return min(effort.images, images) * (probing.forwards + probing.gradients) + images * (
+        stronger.forwards + stronger.gradients
+    )
+
+
+def kept_for_checks(budget: float, expected: float) -> float:
+    """Seconds of the budget that the attacks must leave, where the checks are expected to take so many."""
+    return min(max(SAFETY * expected, LEAST * budget), MOST * budget)
+
+
+def affordable(effort: Effort, passes: Passes, each: float, judged: int) -> Effort:
+    """The effort with as many images as can be examined in the time left: `passes` per image of `each` seconds. Fewer than
+    asked for (of those `judged`) are noted in the deadline's `cut`."""
+    left, wanted = deadline.time_left(), min(effort.images, judged)
+    if left is None or each <= 0:
+        return effort
+    images = max(FEWEST, int(PROBED * max(left, 0.0) / (each * (passes.forwards + 3 * passes.gradients))))
+    if images >= wanted:
+        return effort
+    deadline.cut(f"the examination of {wanted - images} of {wanted} images")
+    return replace(effort, images=images)
+
+
+def judged_by_all(records: pd.DataFrame) -> frozenset[str]:
+    """The images that every attack, of those that were run on any, has finished in every case; all ids as text."""
+    own = records[~records["attack"].str.startswith(STRONGER)]
+    tried = own[["model", "defense", "threat", "attack", "image"]].drop_duplicates()
+    faced = tried["image"].value_counts()
+    return frozenset(faced.index[faced == len(tried.drop(columns="image").drop_duplicates())])
+
+
+def left_open(records: pd.DataFrame, attacks: Sequence[str], images: int, cut: Sequence[str] = ()) -> dict:
+    """What was not done of one case, whose records these are: {"images": how many of `images` are not judged by all attacks,
+    "attacks": {attack: images it has not finished}, "checks": what was cut short}."""
+    counts = records.groupby("attack")["image"].nunique()
+    missing = {name: images - int(counts.get(name, 0)) for name in attacks}
+    whole = len(judged_by_all(records)) if all(name in counts for name in attacks) else 0
+    return {"images": images - whole, "attacks": {name: n for name, n in missing.items() if n}, "checks": list(cut)}
+
+
+def budget_findings(
+    records: pd.DataFrame, cases: Sequence[Case], attacks: Sequence[str], images: int, cut: dict[tuple, Sequence[str]]
+) -> list[Finding]:
+    """What the time did not suffice for, one finding per case: a note where images are left, which is what the interval is for;
+    a warning where an attack was run on none of them, or a check was cut short (`cut`: name of the case → what). [] for a case
+    of which nothing is left open."""
+    found = []
+    for case in cases:
+        model, defense, threat = case.name
+        own = records[(records["model"] == model) & (records["defense"] == defense) & (records["threat"] == threat)]
+        rest = left_open(own, attacks, images, cut.get(case.name, ()))
+        never = [name for name, n in rest["attacks"].items() if n == images]
+        words = [f"{name} was run on any image" for name in never] + [f"{what} was done" for what in rest["checks"]]
+        if rest["images"] and not never:
+            words.append(f"{rest['images']:,} of {images:,} images were attacked by every attack")
+        if words:
+            about = dict(zip(("model", "defense", "threat"), case.name, strict=True))
+            severity = "warning" if never or rest["checks"] else "note"
+            message = f"The time was up before {'; before '.join(words)}"
+            remedy = "Run again to go on, with more time (the budget) or without a limit."
+            found.append(Finding("budget", severity, message, rest | {"of": images}, remedy, **about))
+    return found

@@ -1,0 +1,107 @@
+"""Time that may be up: looked at before every batch that a model is asked about, so that whatever runs ends within one.
+
+`look` is called wherever a model is about to be asked (`Batches.map`, the scheduler, between noise draws); who wants to know
+how the work goes on listens to it. Results never depend on it: what is not finished is not recorded.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+_now = time.monotonic  # a test has a clock of its own
+
+
+def clock() -> float:
+    """Seconds since some moment."""
+    return _now()
+
+
+class OutOfTime(BaseException):
+    """The time of a `deadline` is up. No Exception: it comes from outside, as KeyboardInterrupt does, and is no failure of a
+    user's model that `except Exception` may take it for. It never leaves the evaluation that set the deadline."""
+
+
+@dataclass
+class Deadline:
+    """end: on `clock`, in seconds. cut: what was left open because of it, in words; see `as_time_allows`."""
+
+    end: float
+    cut: list[str] = field(default_factory=list)
+
+    @property
+    def left(self) -> float:
+        return self.end - clock()
+
+
+_current: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
+_listener: ContextVar[Callable[[int], None] | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def deadline(seconds: float | None):
+    """Within the block, models are asked for that many more seconds, or until an outer deadline if that is sooner; None for
+    no deadline of its own. Yields the Deadline (None without any), whose `end` may be moved."""
+    outer = _current.get()
+    if seconds is None:
+        yield outer
+        return
+    end = clock() + seconds
+    token = _current.set(Deadline(end if outer is None else min(end, outer.end)))
+    try:
+        yield _current.get()
+    finally:
+        _current.reset(token)
+
+
+def time_left() -> float | None:
+    """Seconds until the deadline, below 0 when it has passed; None without one."""
+    limit = _current.get()
+    return None if limit is None else limit.left
+
+
+@contextmanager
+def as_time_allows(what: str):
+    """A block that may be cut short: then `what` is noted in the deadline's `cut`, and the program goes on behind the block.
+    Once the time is up, the first question to a model ends every such block at once."""
+    try:
+        yield
+    except OutOfTime:
+        if (limit := _current.get()) is None:
+            raise
+        limit.cut.append(what)
+
+
+@contextmanager
+def listening(told: Callable[[int], None] | None):
+    """Within the block, told(rows) before a model is asked about so many rows; None for nobody."""
+    token = _listener.set(told)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def look(rows: int = 0) -> None:
+    """Before a model is asked about `rows` images: raise OutOfTime where the time is up."""
+    limit, told = _current.get(), _listener.get()
+    if limit is not None and limit.left <= 0:
+        raise OutOfTime
+    if told is not None and rows:
+        told(rows)
+
+
+def cut(what: str) -> None:
+    """Note `what` as left open, where there is a deadline."""
+    if (limit := _current.get()) is not None:
+        limit.cut.append(what)
+
+
+def seconds(text: str | float) -> float:
+    """A time such as 90, "90s", "10min", "2h", in seconds. Errors: ValueError, KeyError."""
+    if isinstance(text, (int, float)) and not isinstance(text, bool):
+        return float(text)
+    units = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
+    number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz ")
+    return float(number) * units[text.strip()[len(number) :].strip() or "s"]

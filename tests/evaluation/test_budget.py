@@ -1,0 +1,163 @@
+"""An evaluation within a given time: how long it takes, what it keeps, what it says of the rest, and that it is the same."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import escrime
+from escrime import EscrimeError
+from escrime.attacks import FGSM, PGD, AutoAttack, Square
+from escrime.evaluation import Effort
+from escrime.evaluation.progress import Meter
+from escrime.models import deadline as module
+
+KEYS = ["attack", "eps", "image"]
+QUICK = Effort(images=8, steps=4, queries=10, draws=5, eot=1, doublings=0)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only slow models move."""
+    now = [0.0]
+    monkeypatch.setattr(module, "_now", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def slow(clock):
+    """A linear model of four classes that takes a hundredth of a second for each image, and keeps some of them at ε = 0.02."""
+
+    class Slow(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(48, 4)
+
+        def forward(self, x):
+            clock[0] += 0.01 * len(x)
+            return 10 * self.layer(x.flatten(1) - 0.5)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return Slow().eval()
+
+
+@pytest.fixture
+def data(slow, clock):
+    images = torch.rand(150, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        labels = slow(images).argmax(1)
+    order = labels.argsort()  # as a folder is read: one class after the other
+    clock[0] = 0.0
+    return images[order], labels[order]
+
+
+def several():
+    return {"FGSM": FGSM(0.02), "AutoAttack": AutoAttack(0.02), "Square": Square(0.02, queries=200), "PGD": PGD(0.02)}
+
+
+GRIDS = {"FGSM": [0.0, 0.005, 0.01, 0.02]}
+
+
+@pytest.mark.parametrize("budget", [10, pytest.param(40, marks=pytest.mark.slow)])
+def test_a_budget_is_kept(budget, slow, data, clock):
+    found = escrime.evaluate(slow, data, several(), epsilons=GRIDS, budget=budget)
+    assert clock[0] <= 1.2 * budget
+    open_ones = [finding for finding in found.checks if finding.id == "budget"]
+    assert open_ones and open_ones[0].severity == "warning" and not found.verdicts[0].believe
+    assert "budget" in found.verdicts[0].sentence
+
+
+def test_what_there_is_time_for_is_what_there_would_be_without_a_limit(slow, data, clock):
+    """The images that all attacks finished have the rows of an evaluation without a budget, and are a fair sample."""
+    attacks = {"FGSM": FGSM(0.02), "PGD": PGD(0.02, steps=10)}
+    whole = escrime.evaluate(slow, data, attacks, epsilons=GRIDS, checks=False).records
+    part = escrime.evaluate(slow, data, attacks, epsilons=GRIDS, checks=False, budget=12).records
+    kept = part[part["image"].isin(set(part[part["attack"] == "PGD"]["image"]))]
+    assert 16 <= kept["image"].nunique() < 150
+    assert kept.drop_duplicates("image")["label"].nunique() == 4, "not the first class alone"
+    same = whole.merge(kept[KEYS], on=KEYS)
+    one, two = (rows.sort_values(KEYS, ignore_index=True) for rows in (same, kept))
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_with_time_enough_everything_is_done(slow, data, clock):
+    """All of the effort that the checks were given, and no word about a budget."""
+    few = data[0][::5], data[1][::5]
+    attacks = {"FGSM": FGSM(0.02), "PGD": PGD(0.02, steps=10)}
+    usual = escrime.evaluate(slow, few, attacks, checks=QUICK)
+    within = escrime.evaluate(slow, few, attacks, checks=QUICK, budget="10h")
+    one, two = (found.records.sort_values(KEYS, ignore_index=True) for found in (usual, within))
+    pd.testing.assert_frame_equal(one, two)
+    assert [finding.as_dict() for finding in usual.checks] == [finding.as_dict() for finding in within.checks]
+
+
+def test_images_alone_that_were_left_are_a_note(slow, data, clock):
+    found = escrime.evaluate(slow, data, {"PGD": PGD(0.02, steps=40)}, checks=QUICK, budget=30)
+    (budget,) = (finding for finding in found.checks if finding.id == "budget")
+    left = budget.evidence
+    assert budget.severity == "note" and 0 < left["images"] < 150 and not left["checks"] and left["of"] == 150
+    assert left["attacks"] == {"PGD": left["images"]}
+    assert found.verdicts[0].n == 150 - left["images"]
+
+
+def test_an_attack_of_anybody_is_ended_too(slow, data, clock):
+    def endless(model, images, labels):
+        while True:
+            model(images)
+
+    endless.eps = 0.02
+    found = escrime.evaluate(slow, data, {"FGSM": FGSM(0.02), "endless": endless}, checks=QUICK, budget=30)
+    assert clock[0] <= 36 and set(found.records["attack"]) == {"FGSM"}
+    assert "before endless was run on any image" in next(f.message for f in found.checks if f.id == "budget")
+    assert not slow._forward_pre_hooks
+
+
+def test_no_time_for_anything(slow, data):
+    with pytest.raises(EscrimeError, match="time was up before any attack had finished one image.*larger budget"):
+        escrime.evaluate(slow, data, FGSM(0.02), budget=0.001)
+
+
+@pytest.mark.parametrize(
+    "budget, said", [("soon", "is no time"), (0, "leaves no time"), ("-3s", "leaves no time"), ([], "no time")]
+)
+def test_budgets_that_are_none(budget, said, slow, data):
+    with pytest.raises(EscrimeError, match=said):
+        escrime.evaluate(slow, data, FGSM(0.02), budget=budget)
+
+
+def test_progress_moves_inside_parts_and_during_the_checks(slow, data):
+    told = []
+    few = data[0][::5], data[1][::5]
+    attacks = {"FGSM": FGSM(0.02), "PGD": PGD(0.02, steps=10)}
+    escrime.evaluate(slow, few, attacks, checks=QUICK, progress=lambda *now: told.append(now))
+    done = np.array([row[0] for row in told])
+    assert (np.diff(done) >= 0).all() and all(row[0] <= row[1] for row in told) and told[-1][0] == told[-1][1]
+    moves = {note: len({row[0] for row in told if row[2] == note}) for note in ("PGD", "examine")}
+    assert min(moves.values()) > 5
+    assert list(dict.fromkeys(row[2] for row in told))[1:4] == ["FGSM", "PGD", "examine"]
+
+
+def test_no_bar_where_nobody_looks(slow, data, capsys):
+    few = data[0][::10], data[1][::10]
+    escrime.evaluate(slow, few, FGSM(0.02), checks=False)
+    escrime.evaluate(slow, few, FGSM(0.02), checks=False, progress=False)
+    assert capsys.readouterr() == ("", "")
+    escrime.evaluate(slow, few, FGSM(0.02), checks=False, progress=True)
+    out, err = capsys.readouterr()
+    assert out == "" and "Evaluate: done" in err
+
+
+def test_the_total_gets_better_as_the_work_goes_on():
+    told = []
+    meter = Meter(lambda *now: told.append(now))
+    meter.plan("a", 10, 100)
+    meter.begin("a", 5)
+    meter(20)
+    assert told[-1] == (20, 1000, "a")
+    meter.begin("a", 5)
+    assert told[-1] == (20, 40, "a"), "the first five took 4 passes each"
+    meter(30)
+    assert told[-1] == (50, 50, "a")
+    meter.finish()
+    assert told[-1][:2] == (50, 50)
