@@ -73,7 +73,10 @@ def test_a_hidden_gradient_is_found_and_gone_around(linear, few, change, id):
     found = evaluate(model, few, attacks, checks=QUICK)
     assert id in alarms(found) and stands(found, 0.05) <= true + 0.05
     verdict = found.verdicts[0]
-    assert not verdict.believe and id in verdict.sentence
+    assert id in verdict.sentence
+    # Logits that are too far apart are divided, and nothing else is different; what was rounded has only an upper bound.
+    exact = id == "gradient-saturated"
+    assert verdict.believe == exact and ("taken away" if exact else "upper bound") in verdict.sentence
 
 
 def test_a_weak_attack_is_answered_by_a_stronger_one(few, linear):

@@ -1,6 +1,6 @@
 """How an attacker who knows a model comes at it: is it random, where do its gradients fail, and what to climb instead."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -76,13 +76,13 @@ def approach(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) -
     Errors: EscrimeError for a model that returns no logits (N, K).
     """
     classes, reach = _classes(model, images[:2]), budget.per_pixel(images)
-    memory = memory_of(model, images, reach, seed)
+    memory = _tried(lambda: memory_of(model, images, reach, seed), Memory())
     who = Fresh(model) if memory and memory.copied else model
-    around = look_around(who, images, reach, seed)
-    batch = None if around.randomized else batch_effect(who, images, reach / 4, seed)
+    around = _tried(lambda: look_around(who, images, reach, seed), Neighborhood())
+    batch = None if around.randomized else _tried(lambda: batch_effect(who, images, reach / 4, seed), None)
     if batch is not None and batch.dependent:
         who = Alone(who)
-        around = look_around(who, images, reach, seed)
+        around = _tried(lambda: look_around(who, images, reach, seed), Neighborhood())
     twin = Twin(who)
     plain = Approach(classes, around.randomized, twin, twin, None, {}, around=around, memory=memory, batch=batch)
     if not isinstance(model, nn.Module):
@@ -121,6 +121,17 @@ def approach(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) -
         return replace(known, settings={}, blind=True, true=False)
     surfaces = tuple(Twin(Surface(who, **other)) for other in others)
     return _climbing(replace(known, others=surfaces), Twin(Surface(who, **chosen)), chosen, x, y, reach, seed)
+
+
+def _tried(look: Callable, nothing):
+    """What a look at the model finds, `nothing` where the model raises at what it is shown: an attack that meets the same says
+    so (`attack-failed`)."""
+    try:
+        return look()
+    except EscrimeError:
+        raise
+    except Exception:
+        return nothing
 
 
 def _only_saturated(found: Gradients) -> bool:

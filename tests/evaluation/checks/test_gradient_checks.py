@@ -51,7 +51,7 @@ def images():
 def findings(model, images):
     measured = measure_gradients(model, images, model(images).argmax(1), 0.025)
     settings = surface_settings(measured)
-    return settings, {finding.id: finding for finding in gradient_findings(measured, settings)}
+    return settings, {finding.id: finding for finding in gradient_findings(measured)}
 
 
 @pytest.mark.parametrize("only_bounds", [False, True])
