@@ -1,4 +1,4 @@
-"""escrime's verdicts on models whose truth is known: issue 21's bars, one member at a time. `python -m tests.zoo` tells more."""
+"""escrime's verdicts on models whose truth is known: one member, one bar. `python -m tests.zoo` tells more."""
 
 import pytest
 

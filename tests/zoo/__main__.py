@@ -13,13 +13,26 @@ from .member import Kit
 from .members import MEMBERS
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
-HEADINGS = ["model", "family", "kind", "n", "clean", "believed", "accuracy", "truth", "above", "alarms, warnings", "s", "misses"]
+HEADINGS = [
+    "model",
+    "family",
+    "kind",
+    "n",
+    "clean",
+    "believed",
+    "accuracy",
+    "truth",
+    "above",
+    "alarms, warnings",
+    "s",
+    "misses",
+]
 
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.zoo", description="Hold escrime's verdicts against what is true.")
     parser.add_argument("names", nargs="*", help="names of members or families; all without")
-    parser.add_argument("--lines", type=Path, default=Path("zoo.jsonl"), help="finished members; what is there is not run again")
+    parser.add_argument("--lines", type=Path, default=Path("zoo.jsonl"), help="finished members, which are not run again")
     parser.add_argument("--out", type=Path, help="write the table to this file")
     parser.add_argument("--photos", type=Path, help="an unpacked Imagenette; members on photos are left out without it")
     parser.add_argument("--skip-long", action="store_true", help="leave out members that take many minutes")
@@ -37,9 +50,9 @@ def main() -> None:
         raise SystemExit(f"No member or family is called {', '.join(sorted(unknown))}; there are: {', '.join(MEMBERS)}.")
     lines = [json.loads(line) for line in asked.lines.read_text("utf-8").splitlines()] if asked.lines.exists() else []
     finished = {line["name"] for line in lines}
-    for member in MEMBERS.values():
-        wanted = not asked.names or member.name in asked.names or member.family in asked.names
-        if not wanted or member.name in finished or member.photos and not asked.photos or member.long and asked.skip_long:
+    chosen = [member for name in asked.names for member in MEMBERS.values() if name in (member.name, member.family)]
+    for member in dict.fromkeys(chosen) if asked.names else MEMBERS.values():
+        if member.name in finished or member.photos and not asked.photos or member.long and asked.skip_long:
             continue
         line = judged(member, kit)
         with asked.lines.open("a", encoding="utf-8") as file:

@@ -146,12 +146,13 @@ def _output(name, shape, network="lenet", eps=0.12, source="own"):
 
 
 MEMBERS = [
+    _output("logits × 1000", lambda z: 1000 * z, source="Carlini and Wagner, 2017"),
     _output("tanh plateau", lambda z: torch.tanh(60 * between(z))),
     _output("clamp plateau", lambda z: (40 * between(z)).clamp(-1, 1), "conv", 0.14),
     _output("sigmoid plateau", lambda z: torch.sigmoid(80 * between(z)), "conv", 0.14),
     _output("cold softmax", lambda z: F.softmax(z / 0.01, 1), source="Papernot et al., 2016"),
     _output("cold softmax and a floor", lambda z: 0.999 * F.softmax(z / 0.01, 1) + 0.0001),
-    _output("cold softmax and a thousandth", lambda z: F.softmax(between(z) * 200, 1) + 0.001 * torch.sin(50 * z), "conv", 0.14),
+    _output("cold softmax and a ripple", lambda z: F.softmax(between(z) * 200, 1) + 0.001 * torch.sin(50 * z), "conv", 0.14),
     _output("labels by numpy", labels_by_numpy, source="Chen and Gu, 2020"),
     _output("labels by one_hot", lambda z: F.one_hot(z.argmax(1), 10).float(), "conv", 0.14),
     _output("whole logits", lambda z: torch.round(z / 4) + 1e-3 * F.one_hot(z.argmax(1), 10)),

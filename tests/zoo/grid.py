@@ -17,11 +17,11 @@ class Snapped(nn.Module):
     def __init__(self, network: nn.Module, train: Tensor):
         super().__init__()
         self.network = network
-        self.register_buffer("train", train)
+        self.register_buffer("known", train)
 
     def forward(self, images: Tensor) -> Tensor:
-        near = torch.cdist(images.flatten(1), self.train.flatten(1)).argmin(1)
-        return self.network(torch.where(off_grid(images)[:, None, None, None], self.train[near], images))
+        near = torch.cdist(images.flatten(1), self.known.flatten(1)).argmin(1)
+        return self.network(torch.where(off_grid(images)[:, None, None, None], self.known[near], images))
 
 
 class NoisyOffGrid(nn.Module):

@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from escrime.data import load
-from tests.broken_defenses import NETWORKS, TrainSettings, trained
+from tests.broken_defenses import NETWORKS, trained
 
 IMAGES = 120
 
@@ -17,8 +16,8 @@ IMAGES = 120
 @dataclass(frozen=True)
 class Built:
     """model: what is judged. undefended: the network without the defense. known: differentiable functions images → logits
-    that an attacker who knows the model attacks in its place. labels: of the ten digits, those that the model was taught.
-    carried: further ways to examples, each (member's known, images, labels, eps) → images."""
+    that an attacker who knows the model attacks in its place; the undefended network where none is given. relabel: the digits
+    → the classes that the model was taught."""
 
     model: Callable[[Tensor], Tensor]
     undefended: Callable[[Tensor], Tensor]
@@ -30,7 +29,9 @@ class Built:
 class Member:
     """kind: "false" (looks more robust than it is), "honest" (an attack finds what there is), "chance" (its accuracy is
     `known_truth`, whatever the input). alone: the truth is that of images which come one at a time, to a model that has seen
-    nothing before. on_model: label-only attacks on the model itself are part of the truth, for nothing better is known."""
+    nothing before. eight_bits: examples are also tried as 8-bit pictures. on_model: label-only attacks on the model itself
+    are part of the truth, for nothing better is known. naive_fails: a naive PGD leaves much more than the truth, where it
+    runs at all. long: takes many minutes. photos: is judged on photos, not on digits."""
 
     name: str
     family: str
@@ -43,7 +44,7 @@ class Member:
     eight_bits: bool = False
     on_model: bool = False
     known_truth: float | None = None
-    naive_fails: bool = True  # a naive PGD leaves much more than the truth, where it runs at all
+    naive_fails: bool = True
     long: bool = False
     photos: bool = False
 
@@ -56,7 +57,7 @@ class Kit:
     cache: Path | None
     photos: Path | None = None
     weights: Path | None = None
-    recipes: dict = field(default_factory=dict)
+    found: dict = field(default_factory=dict)  # see truth.examples
     _networks: dict[str, nn.Module] = field(default_factory=dict)
 
     def network(self, name: str) -> nn.Module:
@@ -73,16 +74,14 @@ class Kit:
     def train(self) -> tuple[Tensor, Tensor]:
         return load("digits").train.batch(slice(None))
 
-    def judged(self, member: Member, count: int = IMAGES) -> tuple[Tensor, Tensor]:
+    @cached_property
+    def test(self) -> tuple[Tensor, Tensor]:
+        return load("digits").test.batch(list(range(0, 3 * IMAGES, 3)))
+
+    def judged(self, member: Member) -> tuple[Tensor, Tensor]:
         """The images that `member` is judged on, and their digits or classes."""
-        if member.photos:
-            from .photos import photos
+        if not member.photos:
+            return self.test
+        from .photos import photos
 
-            return photos(self.photos)
-        test = load("digits").test
-        return test.batch(list(range(0, 3 * count, 3))[:count])
-
-
-
-
-__all__ = ["Built", "IMAGES", "Kit", "Member", "TrainSettings"]
+        return photos(self.photos)
