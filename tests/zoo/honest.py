@@ -82,10 +82,12 @@ def _is(name, network, eps):
     return Member(name, "honest", "own", eps, lambda kit: Built(kit(network), kit(network)), kind="honest", naive_fails=False)
 
 
-def _made(name, make, eps=0.1):
+def _made(name, make, eps=0.1, inside=None):
+    """inside: the network that a strong attack is run on where `make(kit)` itself is not fit for one."""
+
     def built(kit):
         model = make(kit)
-        return Built(model, model)
+        return Built(model, model if inside is None else kit(inside))
 
     return Member(name, "honest", "own", eps, built, kind="honest", naive_fails=False)
 
@@ -108,7 +110,7 @@ MEMBERS = [
     _made("clamped input", lambda kit: Input(kit("conv"), lambda x: x.clamp(0, 1))),
     _made("normalized inside", lambda kit: Normalized(kit("lenet"))),
     _made("average of three", lambda kit: Average(kit("conv"), kit("second"), kit("third"))),
-    _made("impossible class", lambda kit: Impossible(kit("lenet"))),
-    _made("float64 logits", lambda kit: Doubles(kit("lenet"))),
+    _made("impossible class", lambda kit: Impossible(kit("lenet")), inside="lenet"),
+    _made("float64 logits", lambda kit: Doubles(kit("lenet")), inside="lenet"),
     Member("even or odd", "honest", "own", 0.1, _parity, kind="honest", naive_fails=False),
 ]

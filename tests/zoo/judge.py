@@ -13,7 +13,6 @@ from .truth import truth
 TOO_HIGH = 0.05  # a false model may not be believed more than this above its truth
 WITHIN_REACH = 0.10  # nor left more than this above it when not believed
 EXACT = 0.01  # honest models
-CHANCE = 0.03  # known chances, on both sides: what the draws behind a number leave open
 BARS = {
     "believed": "false models believed more than 5 points above the truth",
     "high": "not believed, but more than 10 points above the truth",
