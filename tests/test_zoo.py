@@ -1,19 +1,23 @@
 """escrime's verdicts on models whose truth is known: one member, one bar. `python -m tests.zoo` tells more."""
 
 import pytest
+import torch
 
-from tests.zoo.judge import BARS, judged
+from tests.zoo.__main__ import table
+from tests.zoo.judge import BARS, judged, misses
 from tests.zoo.member import Kit
 from tests.zoo.members import COUNT, MEMBERS
-from tests.zoo.truth import naive, right, truth
+from tests.zoo.truth import naive, on_grid, right, truth
 
 pytestmark = pytest.mark.timeout(1800)
 
 
 def _marked(members):
+    found = []
     for member in members:
         marks = [pytest.mark.long if member.long else pytest.mark.slow]
-        yield pytest.param(member.name, marks=marks + ([pytest.mark.shared] if member.photos else []))
+        found.append(pytest.param(member.name, marks=marks + ([pytest.mark.shared] if member.photos else [])))
+    return found
 
 
 FALSE = [member for member in MEMBERS.values() if member.kind == "false"]
@@ -36,6 +40,53 @@ def kit(request, digits_kit):
 def test_names_are_unique_and_the_zoo_is_large_enough():
     kinds = [member.kind for member in MEMBERS.values()]
     assert len(MEMBERS) == COUNT and kinds.count("false") >= 40 and kinds.count("honest") >= 16
+
+
+@pytest.mark.parametrize(
+    ("kind", "believe", "accuracy", "failed"),
+    [
+        ("false", True, 0.26, "believed"),
+        ("false", True, 0.25, None),
+        ("false", False, 0.31, "high"),
+        ("false", False, 0.29, None),
+        ("honest", True, 0.21, None),
+        ("honest", True, 0.22, "doubted"),
+        ("honest", False, 0.2, "doubted"),
+        ("chance", True, 0.1, "believed"),
+        ("chance", True, 0.22, None),
+        ("chance", False, 0.05, "high"),
+    ],
+)
+def test_what_a_line_misses(kind, believe, accuracy, failed):
+    line = {"kind": kind, "believe": believe, "accuracy": accuracy, "truth": 0.2, "error": None}
+    assert misses(line) == failed
+    assert misses(line | {"error": "RuntimeError: no"}) == "crash"
+
+
+def test_the_table_tells_of_crashes_and_of_bars():
+    about = {"family": "flat", "kind": "false", "truth": 0.1, "seconds": 3.2}
+    crashed = about | {"name": "one", "error": "RuntimeError: no", "misses": "crash"}
+    numbers = {"n": 120, "clean": 0.9, "believe": True, "accuracy": 0.5, "low": 0.4, "high": 0.6}
+    better = about | numbers | {"name": "two", "error": None, "misses": "believed", "alarms": [], "warnings": ["few-images"]}
+    text = table([crashed, better])
+    assert "RuntimeError: no" in text and "+40.0" in text and "few-images" in text
+    assert "1 (one)" in text and "1 (two)" in text
+
+
+def test_pictures_on_the_grid_stay_within_the_budget():
+    images = torch.arange(256).float().view(1, 1, 16, 16) / 255
+    moved = (images + torch.empty_like(images).uniform_(-0.1, 0.1, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    found = on_grid(moved, images, 0.1)
+    assert (found - images).abs().max() <= 0.1 + 1e-6 and (found * 255 - (found * 255).round()).abs().max() < 1e-4
+    assert (found - moved).abs().max() <= 1 / 255
+
+
+def test_a_known_chance_is_one():
+    """The model behind "errs at random" cannot be fooled within ε: other classes are farther than twice its reach."""
+    kit = Kit(None)
+    images, labels = kit.test
+    distance = torch.cdist(images.flatten(1), images.flatten(1)) + 1e9 * (labels[:, None] == labels)
+    assert distance.min() > 2 * MEMBERS["errs at random"].eps * images[0].numel() ** 0.5
 
 
 @pytest.mark.parametrize("name", _marked(MEMBERS.values()))

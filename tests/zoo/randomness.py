@@ -126,7 +126,7 @@ def _errs(kit):
 MEMBERS = [
     _drawn("one noise for the whole batch", once, "Liu et al., 2018", naive_fails=False),
     _drawn("heavy-tailed noise", heavy, "own", naive_fails=False),
-    _drawn("noise for what is no picture", doubtful, "own", eight_bits=True, naive_fails=False),
+    _drawn("noise for what is no picture", doubtful, "own", eight_bits=True),
     Member("one of three networks", "randomness", "own", 0.14, _one_of, randomized=True, naive_fails=False),
     Member(
         "rare gradient", "randomness", "own", 0.14, lambda kit: Built(RareGradient(kit("conv")), kit("conv")), randomized=False
