@@ -67,7 +67,7 @@ def _photo(name, make, **more):
         model = make(network)
         return Built(model, network, (model,) if more else (network,))
 
-    return Member(name, "photos", "own", 1 / 255, built, photos=True, **more)
+    return Member(name, "photos", "own", 0.002, built, photos=True, long=True, **more)
 
 
 HONEST = {"kind": "honest", "naive_fails": False}
