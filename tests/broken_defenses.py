@@ -276,13 +276,13 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], str, dict, TrainSettings]] = 
 }
 
 
-def trained(name: str, cache: Path | None = None) -> nn.Module:
-    """The network `name` of NETWORKS, trained; read from `cache` where it has been before, with the same recipe.
+def trained(name: str, cache: Path | None = None, recipes: dict = NETWORKS) -> nn.Module:
+    """The network `name` of `recipes`, trained; read from `cache` where it has been before, with the same recipe.
 
     On one thread, whatever the caller uses: the weights depend on the number of threads in their last bits, and so in all.
     """
     with nullcontext() if cache is None else one_at_a_time(Path(cache) / f"{name}.lock"):
-        return _trained(name, cache)
+        return _trained(name, cache, recipes)
 
 
 @contextmanager
@@ -293,8 +293,8 @@ def one_at_a_time(path: Path):
         yield
 
 
-def _trained(name: str, cache: Path | None) -> nn.Module:
-    make, goal, settings, how = NETWORKS[name]
+def _trained(name: str, cache: Path | None, recipes: dict) -> nn.Module:
+    make, goal, settings, how = recipes[name]
     network = make().eval()
     file = None if cache is None else Path(cache) / f"{name}-{key(goal, settings, how.as_dict()):016x}.safetensors"
     if file is not None and file.exists():
