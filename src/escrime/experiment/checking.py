@@ -1,6 +1,5 @@
 """The stage that doubts the numbers: each model examined, the stronger attack that it calls for, and the verdicts."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ import pandas as pd
 from ..evaluation import read_records
 from ..evaluation.approach import Approaches
 from ..evaluation.cases import Case, as_cases
-from ..evaluation.checks import Finding, from_rows, in_order
+from ..evaluation.checks import Finding, in_order, read_findings
 from ..evaluation.checks.records import record_findings
 from ..evaluation.checks.verdict import verdicts
 from ..evaluation.effort import Effort
@@ -19,7 +18,8 @@ from ..evaluation.images import PART, Images
 from ..evaluation.names import defense_name
 from ..evaluation.stronger import Ground, grounds, of_case, stronger_parts
 from ..evaluation.work import Passes, passes_of_check
-from ..files import write_whole
+from ..results.reading import fitting, read_json
+from ..results.schema import Examination
 from .folder import RunFolder
 from .progress import Display
 from .run import Run
@@ -85,7 +85,7 @@ def check(
                 folder.write_records(part.key, frame)
             # Last, for what it stands for is complete when it exists.
             found = {**basis, "parts": parts, "findings": [finding.as_dict() for finding in findings]}
-            write_whole(path, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+            folder.write_json(f"checks/{path.name}", found)
             advance(note=defense_name(ground.case.subject.defense))
 
 
@@ -102,21 +102,18 @@ def _complete(folder: RunFolder, path: Path, basis: dict) -> bool:
     """Whether the case was examined on this basis, and all that the stronger attack wrote because of it is there."""
     if not path.exists():
         return False
-    old = json.loads(path.read_text(encoding="utf-8"))
+    old = read_json(path)
     if isinstance(old, list):  # of an escrime that did not say
         return True
-    looked = all(old["effort"][name] >= wanted for name, wanted in basis["effort"].items())  # a shorter budget loses nothing
+    effort = fitting(old, Examination, path)["effort"]
+    looked = all(effort.get(name, 0) >= wanted for name, wanted in basis["effort"].items())  # a shorter budget loses nothing
     return old["images"] == basis["images"] and looked and all(_rows(folder, key).exists() for key in old["parts"])
-
-
-def _findings(path: Path) -> list[Finding]:
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return from_rows(found if isinstance(found, list) else found["findings"], path.stem.rpartition("--")[2])
 
 
 def finish_checks(folder: RunFolder, about_data: list[Finding], headline: float) -> None:
     """checks.json and verdict.json, from the examinations, what was found `about_data`, and the records."""
-    found = [finding for path in sorted((folder / "checks").glob("*.json")) for finding in _findings(path)]
+    examined = sorted((folder / "checks").glob("*.json"))
+    found = [finding for path in examined for finding in read_findings(path, path.stem.rpartition("--")[2])]
     records = read_records(folder.path)
     findings = in_order([*about_data, *found, *record_findings(records)])
     folder.write_json("checks.json", [finding.as_dict() for finding in findings])

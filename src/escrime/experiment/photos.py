@@ -5,9 +5,11 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from PIL import Image
+from pydantic import Strict, TypeAdapter
 
 from ..data import floats
 from ..data.classes import check_names, places_of
@@ -18,10 +20,13 @@ from ..files import flush, locked, whole, write_whole
 from ..models import Loaded, load_model
 from ..models.running import check_logits, failure_named
 from ..report.figures.photo import draw_photo
+from ..results.layout import check_file
+from ..results.reading import read_text
 from .assess import OF_ITS_SIZE
 from .eight_bits import LEVELS, fool, logits_of, predict, reached, smallest, whole_eps
 
 LINES = "attacks.jsonl"
+ENDINGS = ("-adversarial.png", "-side-by-side.png")  # of the two files of a photo
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,9 @@ class Result:
     before_confidence: float
     after: str
     after_confidence: float
+
+
+LINE = TypeAdapter(Annotated[Result, Strict()])
 
 
 def attack_photos(
@@ -87,7 +95,7 @@ def _attack_all(paths, images, out: Path, model, loaded: Loaded, levels, wanted,
         def note(result: Result, photo=str(path)) -> Result:
             lines[photo] = result
             text = "".join(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in lines.values())
-            write_whole(out / LINES, text)
+            write_whole(out / LINES, text, follow=False)
             return result
 
         result = _attack(path, pixels, name, model, loaded, levels, wanted, out, seed, device, note)
@@ -117,7 +125,7 @@ def _attack(path, pixels, name, model, loaded: Loaded, levels, target, out: Path
     rest = (target, loaded.answers, seed, path.stem)  # not `name`: what else is attacked must not change an image's noise
     found = smallest(*search, *rest) if levels is None else fool(*search, levels, *rest)
     png, picture = (out / file for file in _files_of(name))
-    with whole(png) as new_png, whole(picture) as new_picture:
+    with whole(png, follow=False) as new_png, whole(picture, follow=False) as new_picture:
         written = (found.image[0] * LEVELS).round().byte().cpu().numpy().transpose(1, 2, 0)
         Image.fromarray(written).save(new_png, format="PNG")
         # What counts is what the model says of the file.
@@ -155,9 +163,12 @@ def _files(photos: Sequence[str | Path]) -> Iterator[Path]:
 def _lines(path: Path) -> dict[str, Result]:
     """What earlier calls wrote, by photo. Errors: EscrimeError for a file that is not theirs."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
-        found = [Result(**json.loads(line)) for line in lines if line]
-    except (OSError, ValueError, TypeError) as error:
+        lines = read_text(path).split("\n") if os.path.lexists(path) else []
+        found = [LINE.validate_python(json.loads(line)) for line in lines if line]
+        for name in (name for result in found for name in _pictures(result)):
+            if not name.endswith(ENDINGS):
+                raise ValueError(f"{name!r} is no name of a picture that an attack writes")
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise EscrimeError(
             f"{path} cannot be read as the list of earlier attacks ({type(error).__name__}: {error}); move it away, or choose "
             "another folder with --out."
@@ -171,7 +182,7 @@ def _pictures(result: Result) -> list[str]:
 
 
 def _files_of(name: str) -> tuple[str, str]:
-    return f"{name}-adversarial.png", f"{name}-side-by-side.png"
+    return tuple(name + ending for ending in ENDINGS)
 
 
 def _names(paths: list[Path], lines: dict[str, Result], out: Path) -> list[str]:
@@ -183,13 +194,14 @@ def _names(paths: list[Path], lines: dict[str, Result], out: Path) -> list[str]:
     names = []
     for path in paths:
         before = ours.get(str(path))
-        name = before[0].removesuffix("-adversarial.png") if before else path.stem
+        name = before[0].removesuffix(ENDINGS[0]) if before else path.stem
         number = 1
         while not before and _files_of(name)[0].lower() in taken:
             number += 1
             name = f"{path.stem}-{number}"
         taken.add(_files_of(name)[0].lower())
         for file in _files_of(name):
+            check_file(out / file)
             if (out / file).exists() and file not in known:
                 raise EscrimeError(
                     f"{out / file} exists already and is not of an attack that {out / LINES} tells of; move it away, or choose "
