@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..errors import EscrimeError
 from ..files import whole
-from ..results.rows import COLUMNS, as_frame, check_unique, read_rows
+from ..results.rows import COLUMNS, check_unique, read_all
 from .statistics import wilson
 
 WHITE_BOX, BLACK_BOX = UNDEFENDED = "white-box", "black-box"
@@ -56,7 +56,7 @@ def read_records(folder: Path | str) -> pd.DataFrame:
     parts = sorted(folder.glob("*.parquet"))
     if not parts:
         raise EscrimeError(f"{folder} holds no records (*.parquet); give the folder of a run, such as runs/digits.")
-    records = as_frame([read_rows(part) for part in parts])
+    records = read_all(parts)
     check_unique(records, folder)
     return with_preliminary(records)
 

@@ -15,7 +15,7 @@ from ..evaluation.shared_copies import MEASURED, Grid, halves, slices_in, tuning
 from ..evaluation.tuning import conclude
 from ..files import sweep, write_whole
 from ..results.reading import read_json
-from ..results.rows import as_frame, read_rows
+from ..results.rows import read_all
 from ..results.schema import Tuning
 from ..training.processes import Processes
 from .assess import Assessment
@@ -103,7 +103,7 @@ def _measured(run: Assessment, choosing, grid: Grid) -> pd.DataFrame:
         )
         for index, frame in work:
             write_part(frame, path(index))
-    return as_frame([read_rows(path(index), MEASURED) for index in range(total)])
+    return read_all([path(index) for index in range(total)], MEASURED)
 
 
 def _draw(folder: RunFolder, result: dict) -> None:

@@ -1,6 +1,6 @@
 """The columns of a record and what each may hold: checked for a whole Parquet part at once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,30 +68,19 @@ def read_rows(path: Path, columns: Iterable[str] = COLUMNS) -> pyarrow.Table:
     Errors: EscrimeError that names the file, for one that is damaged or of another program, and the column and row, from 0,
     for a value that no run writes.
     """
-    check_file(path)
+    return _checked(path, _stored(path, list(columns)))
+
+
+def read_all(paths: Sequence[Path], columns: Iterable[str] = COLUMNS) -> pd.DataFrame:
+    """The parts as one DataFrame. Errors: as of `read_rows`."""
     wanted = list(columns)
-    try:
-        metadata = parquet.read_metadata(path)
-        if metadata.num_rows > ROWS:
-            raise ValueError(f"it claims to have {metadata.num_rows:,} rows")
-        there = set(metadata.schema.to_arrow_schema().names)
-        texts = [name for name in wanted if _kind(name) == "string"]
-        # A text that is repeated is stored once: as a dictionary, a small file cannot become a large table.
-        table = parquet.read_table(path, columns=[name for name in wanted if name in there], read_dictionary=texts)
-        table.validate(full=True)
-    except (OSError, ValueError, TypeError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise EscrimeError(f"records {path} cannot be read ({reason}); {REMEDY}.") from error
-    if lacks := [name for name in wanted if name not in table.column_names and name not in OPTIONAL]:
-        raise EscrimeError(f"records {path} lack {shortened(lacks)}: they are of another program or version; {REMEDY}.")
-    names = [name for name in wanted if name in table.column_names]
-    return pyarrow.table({name: _checked(path, name, table[name]) for name in names})
-
-
-def as_frame(tables: list[pyarrow.Table]) -> pd.DataFrame:
-    """The parts as one DataFrame. Joined before pandas sees them: a run has hundreds of small parts."""
+    stored = [_stored(path, wanted) for path in paths]
+    try:  # joined before they are looked at and before pandas sees them: a run has hundreds of small parts
+        table = _checked(paths[0], pyarrow.concat_tables(stored, promote_options="default"))
+    except (EscrimeError, ValueError, TypeError):  # of one of them, or of kinds that cannot be joined: which one?
+        table = pyarrow.concat_tables([_checked(*part) for part in zip(paths, stored)], promote_options="default")
     texts = {ARROW["string"]: pd.StringDtype()}
-    return pyarrow.concat_tables(tables, promote_options="default").to_pandas(types_mapper=texts.get)
+    return table.to_pandas(types_mapper=texts.get)
 
 
 def check_unique(records: pd.DataFrame, folder: Path) -> None:
@@ -119,7 +108,31 @@ def _kind(name: str) -> str:
     return COLUMNS.get(name) or OTHERS[name]
 
 
-def _checked(path: Path, name: str, column: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:
+def _stored(path: Path, wanted: list[str]) -> pyarrow.Table:
+    """The `wanted` columns as they are stored, none of them missing."""
+    check_file(path)
+    texts = [name for name in wanted if _kind(name) == "string"]
+    try:
+        # A text that is repeated is stored once: as a dictionary, a small file cannot become a large table.
+        with parquet.ParquetFile(path, read_dictionary=texts) as file:
+            if file.metadata.num_rows > ROWS:
+                raise ValueError(f"it claims to have {file.metadata.num_rows:,} rows")
+            there = set(file.schema_arrow.names)
+            table = file.read([name for name in wanted if name in there], use_threads=False)
+        table.validate(full=True)
+    except (OSError, ValueError, TypeError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise EscrimeError(f"records {path} cannot be read ({reason}); {REMEDY}.") from error
+    if lacks := [name for name in wanted if name not in table.column_names and name not in OPTIONAL]:
+        raise EscrimeError(f"records {path} lack {shortened(lacks)}: they are of another program or version; {REMEDY}.")
+    return table.select([name for name in wanted if name in table.column_names]).replace_schema_metadata(None)
+
+
+def _checked(path: Path, table: pyarrow.Table) -> pyarrow.Table:
+    return pyarrow.table({name: _column(path, name, table[name]) for name in table.column_names})
+
+
+def _column(path: Path, name: str, column: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:
     """The column in its type. Errors: EscrimeError for another type, a hole, or a value out of range."""
     kind, found = _kind(name), column.type
     is_text = pyarrow.types.is_dictionary(found) and pyarrow.types.is_large_string(_text(found.value_type))
@@ -135,12 +148,12 @@ def _checked(path: Path, name: str, column: pyarrow.ChunkedArray) -> pyarrow.Chu
             raise EscrimeError(f"records {path}: column {name} holds {found} in place of {kind}; {REMEDY}.")
     if column.null_count and name not in OPTIONAL:
         raise _odd(path, name, column.is_null(), "nothing")
-    if kind == "string":
-        _check_texts(path, name, column)
     try:
         column = column.cast(ARROW[kind])
     except (ValueError, OverflowError) as error:
         raise EscrimeError(f"records {path}: column {name} holds what is no {kind} ({error}); {REMEDY}.") from None
+    if kind == "string":
+        _check_texts(path, name, column)
     if name in RANGES:
         low, high = RANGES[name]
         within = pc.and_(pc.greater_equal(column, low), pc.less_equal(column, high))  # NaN is neither
@@ -168,7 +181,7 @@ def _check_texts(path: Path, name: str, column: pyarrow.ChunkedArray) -> None:
             wrong = "an empty name"
         else:
             continue
-        raise _odd(path, name, pc.equal(column.cast(ARROW["string"]), text), wrong)
+        raise _odd(path, name, pc.equal(column, text), wrong)
 
 
 def no_name(text: str) -> str | None:
