@@ -56,6 +56,7 @@ RANGES = {
     "target": (-1, 2**31),
 }
 UNCOUNTED = ("forwards", "backwards")  # NaN for an attack of the user's own, whose passes nobody counts
+HOLES = OPTIONAL + UNCOUNTED
 ROWS = 10_000_000  # of one part: a part of ours has some thousands
 LONGEST, LONGEST_NAME = 4096, 200
 NAMES = ("model", "defense", "attack")  # which are parts of file names and stand in sentences
@@ -120,6 +121,8 @@ def _stored(path: Path, wanted: list[str]) -> pyarrow.Table:
             there = set(file.schema_arrow.names)
             table = file.read([name for name in wanted if name in there], use_threads=False)
         table.validate(full=True)
+    except KeyError as error:  # of `read_dictionary`: a column that is not there, or no text
+        raise EscrimeError(f"records {path} lack {error.args[0].decode()}, or it is no text; {REMEDY}.") from None
     except (OSError, ValueError, TypeError, NotImplementedError) as error:
         reason = " ".join(str(error).split())[:200]
         raise EscrimeError(f"records {path} cannot be read ({reason}); {REMEDY}.") from error
@@ -129,7 +132,13 @@ def _stored(path: Path, wanted: list[str]) -> pyarrow.Table:
 
 
 def _checked(path: Path, table: pyarrow.Table) -> pyarrow.Table:
-    return pyarrow.table({name: _column(path, name, table[name]) for name in table.column_names})
+    """The columns in their types. Errors: EscrimeError for what no run writes."""
+    table = pyarrow.table({name: _column(path, name, table[name]) for name in table.column_names})
+    if "norm" in table.column_names:
+        wide = pc.and_(pc.greater(table["eps"], 1), pc.equal(table["norm"], "linf"))
+        if (row := pc.index(wide, pyarrow.scalar(True)).as_py()) >= 0:
+            raise _odd(path, "eps", wide, f"{table['eps'][row].as_py()!r}, more than the whole color range in linf")
+    return table
 
 
 def _column(path: Path, name: str, column: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:
@@ -143,10 +152,10 @@ def _column(path: Path, name: str, column: pyarrow.ChunkedArray) -> pyarrow.Chun
         "bool": pyarrow.types.is_boolean(found),
     }[kind]
     if not fits:
-        all_holes = pyarrow.types.is_null(found) and name in OPTIONAL
+        all_holes = pyarrow.types.is_null(found) and name in HOLES
         if not all_holes:
             raise EscrimeError(f"records {path}: column {name} holds {found} in place of {kind}; {REMEDY}.")
-    if column.null_count and name not in OPTIONAL:
+    if column.null_count and name not in HOLES:
         raise _odd(path, name, column.is_null(), "nothing")
     try:
         column = column.cast(ARROW[kind])
