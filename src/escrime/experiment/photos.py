@@ -5,11 +5,10 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
 
 import torch
 from PIL import Image
-from pydantic import Strict, TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from ..data import floats
 from ..data.classes import check_names, places_of
@@ -21,7 +20,7 @@ from ..models import Loaded, load_model
 from ..models.running import check_logits, failure_named
 from ..report.figures.photo import draw_photo
 from ..results.layout import check_file
-from ..results.reading import read_text
+from ..results.reading import first_fault, read_text
 from .assess import OF_ITS_SIZE
 from .eight_bits import LEVELS, fool, logits_of, predict, reached, smallest, whole_eps
 
@@ -47,7 +46,7 @@ class Result:
     after_confidence: float
 
 
-LINE = TypeAdapter(Annotated[Result, Strict()])
+LINE = TypeAdapter(Result)
 
 
 def attack_photos(
@@ -164,13 +163,16 @@ def _lines(path: Path) -> dict[str, Result]:
     """What earlier calls wrote, by photo. Errors: EscrimeError for a file that is not theirs."""
     try:
         lines = read_text(path).split("\n") if os.path.lexists(path) else []
-        found = [LINE.validate_python(json.loads(line)) for line in lines if line]
+        found = [LINE.validate_json(line, strict=True) for line in lines if line]
         for name in (name for result in found for name in _pictures(result)):
             if not name.endswith(ENDINGS):
                 raise ValueError(f"{name!r} is no name of a picture that an attack writes")
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except EscrimeError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = first_fault(error) if isinstance(error, ValidationError) else error
         raise EscrimeError(
-            f"{path} cannot be read as the list of earlier attacks ({type(error).__name__}: {error}); move it away, or choose "
+            f"{path} cannot be read as the list of earlier attacks ({reason}); move it away, or choose "
             "another folder with --out."
         ) from None
     return {os.path.abspath(result.photo): result for result in found}

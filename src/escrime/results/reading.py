@@ -39,7 +39,7 @@ def fitting(content, schema: type[BaseModel], path: Path, remedy: str = REBUILT)
     try:
         schema.model_validate(content)
     except ValidationError as error:
-        raise EscrimeError(f"{path} holds what no run writes: {_first(error)}; {remedy}.") from None
+        raise EscrimeError(f"{path} holds what no run writes: {first_fault(error)}; {remedy}.") from None
     return content
 
 
@@ -126,7 +126,7 @@ def _check_text(where: str, text: str) -> None:
         raise ValueError(f"{where or 'it'} holds half of a letter, {text[:40]!a}") from None
 
 
-def _first(error: ValidationError) -> str:
+def first_fault(error: ValidationError) -> str:
     """The first thing that does not fit: field, what is wrong, and the value."""
     found = error.errors(include_url=False, include_context=False)[0]
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in found["loc"]).lstrip(".")
