@@ -16,19 +16,21 @@ LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.partial")  # as mkstemp names it in 
 
 
 @contextmanager
-def whole(path: Path | str):
+def whole(path: Path | str, follow: bool = True):
     """Yield a temporary path beside `path`; when the block ends well it is flushed and takes the place of `path`.
 
     On any error the temporary file is gone and an older file of the same name is untouched. Where `path` is a link, all this
-    is about its target; a device or a pipe gets the content.
+    is about its target; a device or a pipe gets the content. Without `follow`, as for names that the user did not give, the
+    file takes the place of the link, the device or the pipe itself.
     Errors: EscrimeError when the disk is full or the folder cannot be written.
     """
     path = Path(path)
-    if _is_device(path):
+    if follow and _is_device(path):
         with _for_a_device(path) as temporary:
             yield temporary
         return
-    path = Path(os.path.realpath(path))  # the file behind a link, not the link
+    if follow:
+        path = Path(os.path.realpath(path))  # the file behind a link, not the link
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +97,7 @@ def leftovers(path: Path) -> list[Path]:
 def sweep(folder: Path) -> None:
     """Remove all leftovers from `folder` and the folders directly in it; only from a folder of ours that no one writes in."""
     for path in [*folder.glob(".*.partial"), *folder.glob("*/.*.partial")]:
-        if leftover(path):
+        if leftover(path) and not path.is_dir():
             path.unlink(missing_ok=True)
 
 
@@ -107,9 +109,9 @@ def abandoned(path: Path, seconds: float) -> bool:
         return False
 
 
-def write_whole(path: Path | str, content: bytes | str) -> None:
-    """Write bytes or UTF-8 text to `path`, whole or not at all."""
-    with whole(path) as temporary:
+def write_whole(path: Path | str, content: bytes | str, follow: bool = True) -> None:
+    """Write bytes or UTF-8 text to `path`, whole or not at all; follow: as of `whole`."""
+    with whole(path, follow) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
@@ -118,7 +120,7 @@ def locked(folder: Path, remedy: str):
     """Make the folder and refuse a second program in it. Errors: EscrimeError, which ends with the `remedy`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / LOCK, "w")
+        file = _opened_lock(folder / LOCK)
     except OSError as error:
         raise EscrimeError(f"{folder} cannot be written ({error.strerror}); {remedy}.") from None
     with file:
@@ -127,3 +129,11 @@ def locked(folder: Path, remedy: str):
         except OSError:
             raise EscrimeError(f"another escrime run is working in {folder}; wait for it, or {remedy}.") from None
         yield
+
+
+def _opened_lock(path: Path):
+    """The lock file, opened as it is: whoever sent the folder may have made it a link, a pipe, or a file with content."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    if os.path.islink(path) or (os.path.lexists(path) and not os.path.isfile(path)):
+        raise EscrimeError(f"{path} is a link or no file, so it cannot be locked; delete it.")
+    return os.fdopen(os.open(path, flags, 0o666), "r+")

@@ -307,3 +307,13 @@ def test_what_a_library_in_c_prints_is_not_in_the_json(weights, pictures, tmp_pa
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["before"] == "ant"
     assert "at once" in done.stderr and "kept for a while" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["attacks.jsonl", ".lock", "0-adversarial.png", "0-side-by-side.png"])
+def test_a_link_where_it_would_write_is_refused(weights, pictures, tmp_path, name):
+    (tmp_path / "keep").write_text("keep")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).symlink_to(tmp_path / "keep")
+    with pytest.raises(EscrimeError, match=f"{name} is a link"):
+        list(attack_photos([pictures / "ant" / "0.png"], weights, tmp_path / "out", eps=8 / 255, size=8))
+    assert (tmp_path / "keep").read_text() == "keep"

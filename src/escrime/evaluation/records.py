@@ -1,44 +1,17 @@
 """The record: one row per (model, defense, threat level, attack, ε, image). Everything a report says comes from these rows."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow
-from pyarrow import parquet
 
 from ..budgets import unified
-from ..errors import EscrimeError, shortened
+from ..errors import EscrimeError
 from ..files import whole
+from ..results.rows import COLUMNS, check_unique, read_all
 from .statistics import wilson
 
-COLUMNS = {
-    "model": "string",
-    "defense": "string",  # "none", "ppa", "adversarial-training", ...
-    "threat": "string",  # "white-box" ("black-box" without gradients) for an undefended model, else "transfer" or "adaptive"
-    "attack": "string",  # "none" on clean rows
-    "norm": "string",
-    "eps": "float64",
-    "image": "string",
-    "subsets": "string",  # space-joined names, "" when the data has none
-    "label": "int64",
-    "target": "int64",  # -1 for an untargeted attack
-    "clean_prediction": "int64",
-    "clean_confidence": "float64",
-    "prediction": "int64",
-    "confidence": "float64",
-    "correct": "float64",  # expectation over fresh noise for a randomized model
-    "preliminary": "float64",  # `correct` over other draws: attacks are compared by this one, and scored by `correct`
-    "hit": "float64",  # the same for "predicted as the target"
-    "draws": "int64",
-    "distance": "float64",
-    "forwards": "float64",
-    "backwards": "float64",
-    "verified": "bool",
-    "survives_8bit": "bool",
-    "seed": "int64",
-}
 WHITE_BOX, BLACK_BOX = UNDEFENDED = "white-box", "black-box"
 STRONGER = "stronger"  # the attack of rows that answer a validity check
 PRIOR = 4  # noise draws that the average of an attack is worth
@@ -81,35 +54,24 @@ def with_preliminary(records: pd.DataFrame) -> pd.DataFrame:
 
 def write_part(records: pd.DataFrame, path: Path) -> None:
     """Write one Parquet part, whole or not at all."""
-    with whole(path) as temporary:
+    with whole(path, follow=False) as temporary:
         records.to_parquet(temporary, index=False)
 
 
 def read_records(folder: Path | str) -> pd.DataFrame:
-    """All parts of a run folder (or of its `records` folder) as one DataFrame."""
+    """All parts of a run folder (or of its `records` folder) as one DataFrame.
+
+    Errors: EscrimeError for a part that no run writes (see results.rows), and for what is there twice.
+    """
     folder = Path(folder)
     folder = folder / "records" if (folder / "records").is_dir() else folder
     parts = sorted(folder.glob("*.parquet"))
     if not parts:
         raise EscrimeError(f"{folder} holds no records (*.parquet); give the folder of a run, such as runs/digits.")
-    tables = [read_part(part) for part in parts]
-    # Joined before pandas sees them: a run has hundreds of small parts.
-    records = with_preliminary(pyarrow.concat_tables(tables, promote_options="default").to_pandas())
-    return records.assign(eps=unified(records["eps"]))
-
-
-def read_part(path: Path, columns: Iterable[str] = COLUMNS) -> pyarrow.Table:
-    """One Parquet part. Errors: EscrimeError for one that is damaged or lacks one of `columns`."""
-    try:
-        table = parquet.read_table(path)
-    except (OSError, ValueError) as error:
-        raise EscrimeError(f"records {path} cannot be read ({error}); delete that part and run again.") from error
-    # Runs of earlier versions lack `preliminary`.
-    if lacks := [name for name in columns if name not in table.column_names and name != "preliminary"]:
-        raise EscrimeError(
-            f"records {path} lack {shortened(lacks)}: they are of another program or version; delete that part and run again."
-        )
-    return table
+    records = read_all(parts)
+    records = records.assign(eps=unified(records["eps"]))
+    check_unique(records, folder)
+    return with_preliminary(records)
 
 
 def in_subset(records: pd.DataFrame, subset: str | None) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """The stage that doubts the numbers: each model examined, the stronger attack that it calls for, and the verdicts."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ import pandas as pd
 from ..evaluation import read_records
 from ..evaluation.approach import Approaches
 from ..evaluation.cases import Case, as_cases
-from ..evaluation.checks import Finding, from_rows, in_order
+from ..evaluation.checks import Finding, in_order, read_findings
 from ..evaluation.checks.records import record_findings
 from ..evaluation.checks.search import Stage
 from ..evaluation.checks.verdict import verdicts
@@ -18,12 +17,14 @@ from ..evaluation.effort import Effort
 from ..evaluation.evaluation import EXAMINATION, plan_checks, probe_in_time, stronger_cut
 from ..evaluation.images import PART, Images
 from ..evaluation.names import defense_name
-from ..evaluation.records import STRONGER, read_part
+from ..evaluation.records import STRONGER
 from ..evaluation.stronger import Ground, grounds, of_case, stronger_parts
 from ..evaluation.work import Passes, passes_of_check
-from ..files import write_whole
 from ..models import deadline
 from ..models.deadline import OutOfTime
+from ..results.reading import fitting, read_json
+from ..results.rows import read_rows
+from ..results.schema import Examination
 from .folder import RunFolder
 from .progress import Display
 from .run import Run
@@ -84,7 +85,7 @@ def check(
                 findings, stages = probe_in_time(ground, approaches, records, effort, seed, meter)
                 if limit is not None and EXAMINATION in limit.cut and (before := _read(path)) is not None:
                     # An earlier one came farther: it stands, but for what it did not look at.
-                    write_whole(path, json.dumps(before | {"cut": limit.cut}, indent=2, ensure_ascii=False) + "\n")
+                    folder.write_json(f"checks/{path.name}", before | {"cut": limit.cut})
                     continue
                 own = _Written(folder, ground, _names(stages))
                 own.forget_others(path)
@@ -115,7 +116,7 @@ def check(
                 "findings": [finding.as_dict() for finding in findings],
             }
             found |= {"cut": limit.cut} if limit is not None and limit.cut else {}
-            write_whole(path, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+            folder.write_json(f"checks/{path.name}", found)
 
 
 def _names(stages: list[Stage]) -> list[str]:
@@ -159,7 +160,7 @@ def parts_in(folder: RunFolder, prefix: str) -> list[Path]:
 
 def images_in(folder: RunFolder, prefix: str) -> frozenset[str]:
     """The ids of the images in those parts."""
-    return frozenset(name for path in parts_in(folder, prefix) for name in read_part(path, ["image"])["image"].to_pylist())
+    return frozenset(name for path in parts_in(folder, prefix) for name in read_rows(path, ["image"])["image"].to_pylist())
 
 
 def _rows(folder: RunFolder, key: str) -> Path:
@@ -168,8 +169,8 @@ def _rows(folder: RunFolder, key: str) -> Path:
 
 def _read(path: Path) -> dict | None:
     """What an examination wrote; None where there is none, or one of an escrime that did not say what it stands on."""
-    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-    return old if isinstance(old, dict) else None
+    old = read_json(path) if path.exists() else None
+    return fitting(old, Examination, path) if isinstance(old, dict) else None
 
 
 def _basis(ground: Ground, records: pd.DataFrame, effort: Effort) -> dict:
@@ -181,16 +182,12 @@ def _complete(folder: RunFolder, path: Path, basis: dict) -> bool:
     """Whether the case was examined on this basis, and all that the stronger attack wrote because of it is there."""
     if not path.exists():
         return False
-    old = json.loads(path.read_text(encoding="utf-8"))
+    old = read_json(path)
     if isinstance(old, list):  # of an escrime that did not say
         return True
-    looked = all(old["effort"][name] >= wanted for name, wanted in basis["effort"].items()) and not old.get("cut")
+    effort = fitting(old, Examination, path)["effort"]
+    looked = all(effort.get(name, 0) >= wanted for name, wanted in basis["effort"].items()) and not old.get("cut")
     return old["images"] == basis["images"] and looked and all(_rows(folder, key).exists() for key in old["parts"])
-
-
-def _findings(path: Path) -> list[Finding]:
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return from_rows(found if isinstance(found, list) else found["findings"], path.stem.rpartition("--")[2])
 
 
 def cut_short(folder: RunFolder) -> dict[tuple, list[str]]:
@@ -205,7 +202,8 @@ def cut_short(folder: RunFolder) -> dict[tuple, list[str]]:
 
 def finish_checks(folder: RunFolder, about_all: list[Finding], headline: float) -> None:
     """checks.json and verdict.json, from the examinations, what was found `about_all` of it, and the records."""
-    found = [finding for path in sorted((folder / "checks").glob("*.json")) for finding in _findings(path)]
+    examined = sorted((folder / "checks").glob("*.json"))
+    found = [finding for path in examined for finding in read_findings(path, path.stem.rpartition("--")[2])]
     records = read_records(folder.path)
     findings = in_order([*about_all, *found, *record_findings(records, folder.failures)])
     folder.write_json("checks.json", [finding.as_dict() for finding in findings])

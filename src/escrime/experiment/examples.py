@@ -119,9 +119,9 @@ class Examples:
 
     def save(self, folder) -> None:
         """Write the arrays first and the list last: a list that exists is complete."""
-        with whole(folder / f"{self.model}.npz") as path, open(path, "wb") as file:
+        with whole(folder / f"{self.model}.npz", follow=False) as path, open(path, "wb") as file:
             np.savez_compressed(file, **{k: v.detach().cpu().numpy() for k, v in self.arrays.items()})
-        write_whole(folder / f"{self.model}.json", json.dumps(self.items, indent=1))
+        write_whole(folder / f"{self.model}.json", json.dumps(self.items, indent=1), follow=False)
 
 
 def make_examples(folder, model: str, network, ppa, test, records, experiment, target: int, device) -> None:

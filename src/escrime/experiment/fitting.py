@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ..data import ImageSet
+from ..files import write_whole
 from ..models import save_weights
 from ..training import FitResult, TrainSettings, fit
 from .folder import RunFolder
@@ -50,7 +51,7 @@ def fit_in_folder(
             on_batch=went,
             on_epoch=lambda row: advance(0, note=told(row)),
         )
-        result.history.to_csv(folder / "training" / f"{log}.csv", index=False)
+        write_whole(folder / "training" / f"{log}.csv", result.history.to_csv(index=False), follow=False)
         # The last file of the stage: what it stands for is complete when it exists.
         save_weights(network, weights, about)
     return result

@@ -18,19 +18,25 @@ from ..data.listing import check_text
 from ..errors import EscrimeError
 from ..evaluation.records import write_part
 from ..files import LOCK, leftover, locked, sweep, write_whole
+from ..results.layout import SUBFOLDERS, check_inside
+from ..results.reading import read_json
+from ..results.schema import Manifest
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "scipy", "safetensors")
 
 LAP_SECONDS = 10
-SUBFOLDERS = ("records", "checkpoints", "examples", "analysis", "training", "figures")
 
 
 class RunFolder:
-    """runs/NAME/ with manifest.json, records/, checkpoints/, examples/, analysis/, training/ and what the report draws."""
+    """runs/NAME/ with manifest.json, records/, checkpoints/, examples/, analysis/, training/ and what the report draws.
+
+    It may come from anyone: links inside are refused (results.layout) and what is read must fit (results.schema).
+    """
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
         check_text(self.path)
+        check_inside(self.path)
         self._stage: str | None = None
         self._noted = 0.0
 
@@ -39,12 +45,9 @@ class RunFolder:
 
     @property
     def manifest(self) -> dict:
-        try:
-            return json.loads((self / "manifest.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise EscrimeError(f"{self.path} is not a run folder (no manifest.json); `escrime run` makes one.") from None
-        except (OSError, ValueError) as error:
-            raise EscrimeError(f"{self.path}/manifest.json cannot be read ({error}); restore it or start a new run.") from None
+        if not (self / "manifest.json").exists():
+            raise EscrimeError(f"{self.path} is not a run folder (no manifest.json); `escrime run` makes one.")
+        return {"models": {}, "stages": []} | read_json(self / "manifest.json", Manifest)
 
     @property
     def failures(self) -> dict[str, str]:
@@ -57,7 +60,7 @@ class RunFolder:
         write_whole(self / "failures" / f"{name}.txt", reason)
 
     def write_json(self, name: str, content) -> None:
-        write_whole(self / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        write_whole(self / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n", follow=False)
 
     def prepare(self, name: str, settings: dict, dataset: dict, device: str, command: str, kind: str = "experiment") -> None:
         """Make the folder, or check that it belongs to the same experiment on the same data.
@@ -149,6 +152,7 @@ class RunFolder:
 
     def lock(self):
         """Within the block, a second run in the same folder is refused."""
+        check_inside(self.path)
         return locked(self.path, "give another folder with --out")
 
 

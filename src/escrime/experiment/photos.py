@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from pydantic import TypeAdapter, ValidationError
 
 from ..budgets import LEVELS
 from ..data import floats
@@ -19,10 +20,13 @@ from ..files import flush, locked, whole, write_whole
 from ..models import Loaded, load_model
 from ..models.running import check_logits, failure_named
 from ..report.figures.photo import draw_photo
+from ..results.layout import check_file
+from ..results.reading import first_fault, read_text
 from .assess import OF_ITS_SIZE
 from .eight_bits import fool, logits_of, predict, reached, smallest, whole_eps
 
 LINES = "attacks.jsonl"
+ENDINGS = ("-adversarial.png", "-side-by-side.png")  # of the two files of a photo
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,9 @@ class Result:
     before_confidence: float
     after: str
     after_confidence: float
+
+
+LINE = TypeAdapter(Result)
 
 
 def attack_photos(
@@ -90,7 +97,7 @@ def _attack_all(paths, images, out: Path, model, loaded: Loaded, levels, wanted,
         def note(result: Result, photo=str(path)) -> Result:
             lines[photo] = result
             text = "".join(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in lines.values())
-            write_whole(out / LINES, text)
+            write_whole(out / LINES, text, follow=False)
             return result
 
         result = _attack(path, pixels, name, model, loaded, levels, wanted, out, seed, device, note)
@@ -120,7 +127,7 @@ def _attack(path, pixels, name, model, loaded: Loaded, levels, target, out: Path
     rest = (target, loaded.answers, seed, path.stem)  # not `name`: what else is attacked must not change an image's noise
     found = smallest(*search, *rest) if levels is None else fool(*search, levels, *rest)
     png, picture = (out / file for file in _files_of(name))
-    with whole(png) as new_png, whole(picture) as new_picture:
+    with whole(png, follow=False) as new_png, whole(picture, follow=False) as new_picture:
         written = (found.image[0] * LEVELS).round().byte().cpu().numpy().transpose(1, 2, 0)
         Image.fromarray(written).save(new_png, format="PNG")
         # What counts is what the model says of the file.
@@ -158,11 +165,17 @@ def _files(photos: Sequence[str | Path]) -> Iterator[Path]:
 def _lines(path: Path) -> dict[str, Result]:
     """What earlier calls wrote, by photo. Errors: EscrimeError for a file that is not theirs."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
-        found = [Result(**json.loads(line)) for line in lines if line]
-    except (OSError, ValueError, TypeError) as error:
+        lines = read_text(path).split("\n") if os.path.lexists(path) else []
+        found = [LINE.validate_json(line, strict=True) for line in lines if line]
+        for name in (name for result in found for name in _pictures(result)):
+            if not name.endswith(ENDINGS):
+                raise ValueError(f"{name!r} is no name of a picture that an attack writes")
+    except EscrimeError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = first_fault(error) if isinstance(error, ValidationError) else error
         raise EscrimeError(
-            f"{path} cannot be read as the list of earlier attacks ({type(error).__name__}: {error}); move it away, or choose "
+            f"{path} cannot be read as the list of earlier attacks ({reason}); move it away, or choose "
             "another folder with --out."
         ) from None
     return {os.path.abspath(result.photo): result for result in found}
@@ -174,7 +187,7 @@ def _pictures(result: Result) -> list[str]:
 
 
 def _files_of(name: str) -> tuple[str, str]:
-    return f"{name}-adversarial.png", f"{name}-side-by-side.png"
+    return tuple(name + ending for ending in ENDINGS)
 
 
 def _names(paths: list[Path], lines: dict[str, Result], out: Path) -> list[str]:
@@ -186,13 +199,14 @@ def _names(paths: list[Path], lines: dict[str, Result], out: Path) -> list[str]:
     names = []
     for path in paths:
         before = ours.get(str(path))
-        name = before[0].removesuffix("-adversarial.png") if before else path.stem
+        name = before[0].removesuffix(ENDINGS[0]) if before else path.stem
         number = 1
         while not before and _files_of(name)[0].lower() in taken:
             number += 1
             name = f"{path.stem}-{number}"
         taken.add(_files_of(name)[0].lower())
         for file in _files_of(name):
+            check_file(out / file)
             if (out / file).exists() and file not in known:
                 raise EscrimeError(
                     f"{out / file} exists already and is not of an attack that {out / LINES} tells of; move it away, or choose "

@@ -195,5 +195,5 @@ def look_closer(run: Run, model: str, records, target: int) -> None:
                 "C12": flatness(networks, *run.test.batch(few, device=run.device), ids, run.experiment.headline, seed),
             }
             found = {claim: measure for claim, measure in found.items() if measure is not None}
-            write_whole(run.folder / "analysis" / f"{model}.json", json.dumps(found, indent=2))
+            write_whole(run.folder / "analysis" / f"{model}.json", json.dumps(found, indent=2), follow=False)
             advance(note="features and flatness")

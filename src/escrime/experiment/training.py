@@ -242,7 +242,7 @@ class Log(ExitStack):
         writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
         writer.writeheader()
         writer.writerows(rows)
-        write_whole(self.path, text.getvalue())
+        write_whole(self.path, text.getvalue(), follow=False)
 
     def _written(self) -> list[dict]:
         if not self.path.exists():

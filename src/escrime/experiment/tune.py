@@ -1,6 +1,5 @@
 """`escrime tune`: choose ε_max and N of prediction averaging for a model of the user's, in a folder that can be continued."""
 
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -11,10 +10,13 @@ import torch
 from torch import nn
 
 from ..errors import EscrimeError
-from ..evaluation.records import read_part, write_part
+from ..evaluation.records import write_part
 from ..evaluation.shared_copies import MEASURED, Grid, halves, slices_in, tuning_parts
 from ..evaluation.tuning import conclude
 from ..files import sweep, write_whole
+from ..results.reading import read_json
+from ..results.rows import read_all
+from ..results.schema import Tuning
 from ..training.processes import Processes
 from .assess import Assessment
 from .folder import RunFolder, about_images, provenance
@@ -72,7 +74,7 @@ def tune_model(
             found = conclude(run.model, validating, grid, records, seed=question.seed, device=device)
         seconds = {"choose": round(measured - start, 2), "validate": round(time.monotonic() - measured, 2)}
         result = _read(folder) | answer(found, len(choosing), len(validating)) | {"seconds": seconds}
-        write_whole(folder / "tune.csv", csv_of(found.table))
+        write_whole(folder / "tune.csv", csv_of(found.table), follow=False)
         _draw(folder, result)
         folder.write_json(RESULT, result)  # last: with a verdict the folder is finished
     return folder, result
@@ -101,7 +103,7 @@ def _measured(run: Assessment, choosing, grid: Grid) -> pd.DataFrame:
         )
         for index, frame in work:
             write_part(frame, path(index))
-    return pd.concat([read_part(path(index), MEASURED).to_pandas() for index in range(total)], ignore_index=True)
+    return read_all([path(index) for index in range(total)], MEASURED)
 
 
 def _draw(folder: RunFolder, result: dict) -> None:
@@ -109,13 +111,8 @@ def _draw(folder: RunFolder, result: dict) -> None:
 
     with TemporaryDirectory() as temporary:
         for path in draw_pareto(result, Path(temporary)):
-            write_whole(folder / path.name, path.read_bytes())
+            write_whole(folder / path.name, path.read_bytes(), follow=False)
 
 
 def _read(folder: RunFolder) -> dict:
-    try:
-        return json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EscrimeError(
-            f"{folder / RESULT} cannot be read ({error}); restore it, or give another folder with --out."
-        ) from None
+    return read_json(folder / RESULT, Tuning, "restore it, or give another folder with --out")

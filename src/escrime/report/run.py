@@ -1,11 +1,8 @@
 """A run folder, read once: manifest, records as sweeps, examples, analysis, training logs."""
 
-import json
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -13,6 +10,9 @@ import pandas as pd
 from ..errors import EscrimeError, shortened
 from ..evaluation.names import place
 from ..evaluation.records import UNDEFENDED, read_records, shows_chance, subset_names, worst_case
+from ..results.layout import check_inside
+from ..results.reading import REBUILT, load_arrays, read_json, read_log
+from ..results.schema import Analysis, Examples, Manifest
 from .sweep import Sweep, build_sweeps, one_sweep
 
 MAIN_SUBSET = "val"
@@ -41,6 +41,7 @@ class Run:
     records: pd.DataFrame
     sweeps: dict[tuple[str, str, str, str], Sweep] = field(repr=False)
     _worst: dict[tuple[str, str, str], pd.DataFrame] = field(default_factory=dict, repr=False)
+    _examples: dict[str, list[Example]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def models(self) -> list[str]:
@@ -131,24 +132,14 @@ class Run:
 
     def examples(self, model: str, figure: int | str) -> list[Example]:
         """The examples recorded for a figure of the paper, in order; empty when none were."""
-        listing, arrays = self.folder / "examples" / f"{model}.json", self.folder / "examples" / f"{model}.npz"
-        if not (listing.exists() and arrays.exists()):
-            return []
-        with load_arrays(arrays) as stored:
-            found = []
-            for facts in read_json(listing):
-                if facts.get("figure") != figure:
-                    continue
-                suffix = f"_{facts['index']}"
-                images = {name.removesuffix(suffix): stored[name] for name in stored.files if name.endswith(suffix)}
-                if images:
-                    found.append(Example(facts, images))
-            return found
+        if model not in self._examples:  # every figure asks
+            self._examples[model] = read_examples(self.folder / "examples", model)
+        return [example for example in self._examples[model] if example.facts["figure"] == figure]
 
     def analysis(self, model: str) -> dict:
         """What was measured for C11 and C12, or {}."""
         path = self.folder / "analysis" / f"{model}.json"
-        return read_json(path) if path.exists() else {}
+        return read_json(path, Analysis) if path.exists() else {}
 
     def training(self, model: str) -> dict[str, pd.DataFrame]:
         """The training log of each defense of `model`, one row per epoch."""
@@ -156,32 +147,32 @@ class Run:
         for path in sorted((self.folder / "training").glob("*.csv")):
             name, _, defense = path.stem.rpartition("--")
             if name == model:
-                with suppress(pd.errors.EmptyDataError):  # of a training that has no epoch yet
-                    logs[defense] = pd.read_csv(path)
+                if (log := read_log(path)) is not None:
+                    logs[defense] = log
         return dict(sorted(logs.items(), key=lambda item: item[0] != "none"))
 
 
-def read_json(path: Path):
-    """The content of a JSON file of the run folder; a broken one is named."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if path.name == "manifest.json" and not isinstance(content, dict):
-            raise ValueError(f"a {type(content).__name__} where an object should be")
-        return content
-    except (OSError, ValueError) as error:
-        remedy = "delete it and run the experiment again: it will be rebuilt"
-        if path.name == "manifest.json":  # without it the folder is nobody's
-            remedy = "restore it, or run the experiment again in another folder"
-        raise EscrimeError(f"{path} cannot be read ({error}); {remedy}.") from error
+def read_examples(folder: Path, model: str) -> list[Example]:
+    """All examples of a model that have pictures, in order; [] where none were recorded.
 
-
-def load_arrays(path: Path):
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, BadZipFile) as error:
-        raise EscrimeError(
-            f"{path} cannot be read ({error}); delete it and run the experiment again: it will be rebuilt."
-        ) from error
+    Errors: EscrimeError for files that are damaged, and for pictures that do not belong to each other.
+    """
+    listing, arrays = folder / f"{model}.json", folder / f"{model}.npz"
+    if not (listing.exists() and arrays.exists()):
+        return []
+    stored, found = load_arrays(arrays), []
+    for facts in read_json(listing, Examples):
+        suffix = f"_{facts['index']}"
+        images = {name.removesuffix(suffix): array for name, array in stored.items() if name.endswith(suffix)}
+        shapes = {array.shape for name, array in images.items() if name != "slider"}
+        frames = images.get("slider")
+        if len(shapes) > 1 or any(len(shape) != 3 for shape in shapes) or (frames is not None and frames.ndim != 4):
+            raise EscrimeError(f"{arrays}: the pictures of example {facts['index']} are of several shapes; {REBUILT}.")
+        if frames is not None and len(frames) != len(facts.get("epsilons", ())):
+            raise EscrimeError(f"{arrays}: example {facts['index']} has not one picture for each ε; {REBUILT}.")
+        if images:
+            found.append(Example(facts, images))
+    return found
 
 
 def read_run(folder: Path | str) -> Run:
@@ -197,7 +188,14 @@ def read_run(folder: Path | str) -> Run:
     manifest = folder / "manifest.json"
     if not manifest.exists():
         raise EscrimeError(f"{folder} has no manifest.json, so it is not a run folder; give one that `escrime run` wrote.")
+    check_inside(folder)
+    known = read_json(manifest, Manifest)
     records = read_records(folder)
     if records.empty:
         raise EscrimeError(f"the records of {folder} are empty; delete {folder / 'records'} and run the experiment again.")
-    return Run(folder, read_json(manifest), records, build_sweeps(records))
+    if known.get("models") and (others := sorted(set(records["model"]) - set(known["models"]))):
+        raise EscrimeError(
+            f"the records of {folder} are of a model that its manifest.json does not know ({shortened(others)}); restore what "
+            "was there, or run the experiment again in another folder."
+        )
+    return Run(folder, known, records, build_sweeps(records))

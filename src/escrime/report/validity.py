@@ -3,11 +3,14 @@
 from pathlib import Path
 
 from ..errors import EscrimeError
-from ..evaluation.checks import Finding, from_rows, in_order
+from ..evaluation.checks import Finding, in_order, read_findings
 from ..evaluation.checks.records import record_findings
 from ..evaluation.names import defense_name
-from ..evaluation.records import UNDEFENDED
-from .run import Run, read_json
+from ..evaluation.records import UNDEFENDED, read_records
+from ..results.layout import check_inside
+from ..results.reading import read_json
+from ..results.schema import Verdicts
+from .run import Run
 
 CHECKS, VERDICT = "checks.json", "verdict.json"
 
@@ -23,29 +26,31 @@ def stored(run: Run) -> list[Finding]:
     Errors: EscrimeError when the file is not a list of findings.
     """
     path = run.folder / CHECKS
-    if not path.exists():
-        return []
-    try:
-        return from_rows(read_json(path), run.norm)
-    except EscrimeError:
-        raise
-    except (TypeError, AttributeError, ValueError) as error:
-        raise EscrimeError(
-            f"{path} is no list of findings ({error}); delete it and run the experiment again: it will be rebuilt."
-        ) from error
+    return read_findings(path, run.norm) if path.exists() else []
 
 
 def read_verdicts(folder: Path) -> list[dict]:
     """The verdicts that the experiment wrote down, as in evaluation.checks.verdict.Verdict.
 
-    Errors: EscrimeError where it wrote none.
+    Errors: EscrimeError where it wrote none, or where they are not about each model and defense of the records.
     """
+    check_inside(folder)
     path = folder / VERDICT
     if not path.exists():
         raise EscrimeError(
             f"{folder} holds no {VERDICT}: its checks were switched off, or the run is not finished; run it again."
         )
-    return read_json(path)
+    found = read_json(path, Verdicts)
+    records = read_records(folder)
+    attacked = records[records["eps"] > 0]
+    judged = {(verdict.get("model"), verdict.get("defense")) for verdict in found}
+    for model, defense in attacked[["model", "defense"]].drop_duplicates().itertuples(index=False):
+        if (model, defense) not in judged:
+            raise EscrimeError(
+                f"{path} says nothing about {model} with defense {defense}, which the records hold; run it again, "
+                "and it will be written anew."
+            )
+    return found
 
 
 def about(finding: Finding) -> str:

@@ -87,15 +87,14 @@ class Checkpoint:
             return 0, []
         try:
             with safe_open(self.path, framework="pt") as file:
-                content = json.loads((file.metadata() or {})["escrime"])
+                content = _checked(json.loads((file.metadata() or {})["escrime"]))
                 if content["format"] == FORMAT:
                     self._check(content["identity"])
                     tensors = {key: file.get_tensor(key) for key in file.keys()}
-        except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
-            raise EscrimeError(
-                f"{self.path} is not a readable training checkpoint ({type(error).__name__}: {error}); "
-                "delete it to start again."
-            ) from error
+        except EscrimeError:
+            raise
+        except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
+            raise self._damaged(error) from error
         if content["format"] != FORMAT:
             raise EscrimeError(f"{self.path} was written by another version of escrime; delete it to start again.")
         if content["initial"] != self.initial:
@@ -111,6 +110,14 @@ class Checkpoint:
             )
         self.tested_on = self.tested_on or before
         self.initial = content["initial"]
+        try:
+            self._restore(tensors, model, optimizer, average)
+        except (KeyError, RuntimeError, TypeError) as error:  # a tensor that is missing, or of another shape
+            raise self._damaged(error) from error
+        self.epochs = content["epochs"]
+        return self.epochs, content["history"]
+
+    def _restore(self, tensors: dict[str, Tensor], model: nn.Module, optimizer: Optimizer, average: Average | None) -> None:
         overwrite(model, _under("model.", tensors))
         for name, buffer in _unsaved(model):
             buffer.copy_(tensors[f"buffer.{name}"])
@@ -123,8 +130,10 @@ class Checkpoint:
                     optimizer.state[parameter][key] = state.copy_(saved)
         if average is not None:
             average.load(_under("average.", tensors))
-        self.epochs = content["epochs"]
-        return self.epochs, content["history"]
+
+    def _damaged(self, error: Exception) -> EscrimeError:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        return EscrimeError(f"{self.path} is not a readable training checkpoint ({reason}); delete it to start again.")
 
     def _check(self, saved: dict) -> None:
         for key in self.identity | saved:
@@ -135,6 +144,24 @@ class Checkpoint:
                     f"{self.path} belongs to another training run: its {what} is {_short(there)}, "
                     f"here it is {_short(here)}; {ELSEWHERE}."
                 )
+
+
+def _checked(content) -> dict:
+    """What the metadata hold, if it is what `save` writes. Errors: ValueError, KeyError."""
+    if not isinstance(content, dict):
+        raise ValueError(f"a {type(content).__name__} where an object should be")
+    if content["format"] != FORMAT:
+        return content
+    epochs, history = content["epochs"], content["history"]
+    if not (isinstance(content["identity"], dict) and isinstance(content["initial"], str) and isinstance(epochs, int)):
+        raise ValueError("identity, initial or epochs is of another kind")
+    if not isinstance(history, list) or len(history) != epochs or not all(map(_is_record, history)):
+        raise ValueError(f"the history is no list of {epochs} epochs with their numbers")
+    return content
+
+
+def _is_record(row) -> bool:
+    return isinstance(row, dict) and "epoch" in row and all(type(value) in (int, float) for value in row.values())
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:

@@ -2,6 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+
+from ...errors import EscrimeError
+from ...results.reading import REBUILT, fitting, read_json
+from ...results.schema import Examination, Findings
 
 SEVERITIES = {
     "alarm": "the model misleads attacks, or the numbers are wrong: do not believe them as they are",
@@ -59,6 +64,19 @@ def from_rows(rows: list[dict], norm: str) -> list[Finding]:
     known = {field.name for field in fields(Finding)}
     own = [{name: value for name, value in row.items() if name in known} for row in rows]
     return [Finding(**{"norm": norm if row.get("model") else ""} | row) for row in own]
+
+
+def read_findings(path: Path, norm: str) -> list[Finding]:
+    """The findings of checks.json, or of an examination in checks/, whose file says of which `norm`.
+
+    Errors: EscrimeError that names the file and the field where it holds something else.
+    """
+    content = read_json(path)
+    fitting(content, Findings if isinstance(content, list) else Examination, path)
+    try:
+        return from_rows(content if isinstance(content, list) else content["findings"], norm)
+    except (TypeError, ValueError) as error:
+        raise EscrimeError(f"{path} is no list of findings ({error}); {REBUILT}.") from error
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:

@@ -1,0 +1,328 @@
+"""What each JSON file of a run folder may hold: types, ranges, and names that are safe as parts of a path.
+
+Fields that a version of escrime did not write yet have defaults; what a later one adds is let through.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, model_validator
+
+from ..threat import NORMS
+from .rows import SHARE, no_name
+
+LARGEST = 1e12  # of a number that has no unit of its own
+
+
+def _name(text: str) -> str:
+    if text and (reason := no_name(text)):
+        raise ValueError(f"the name {reason}")
+    return text
+
+
+def _norm(text: str) -> str:
+    if text and text not in NORMS:
+        raise ValueError(f"a norm is one of {', '.join(NORMS)}")
+    return text
+
+
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+Measured = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]  # NaN where nothing could be measured
+Share = Annotated[float, Field(ge=SHARE[0], le=SHARE[1], allow_inf_nan=False)]
+Eps = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Class = Annotated[int, Field(ge=0, le=2**31)]
+Target = Annotated[int, Field(ge=-1, le=2**31)]
+Text = Annotated[str, Field(max_length=100_000)]
+Name = Annotated[str, AfterValidator(_name)]  # "" for all of them
+Norm = Annotated[str, AfterValidator(_norm)]
+Figure = int | Text
+
+
+class Stored(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True, protected_namespaces=())
+
+
+class Dataset(Stored):
+    name: Text = ""
+    classes: list[Text | int] = []
+    train: Count = 0
+    test: Count = 0
+    subsets: dict[Text, Count] = {}
+    size: Count | None = None
+    fingerprint: Text | None = None
+    train_fingerprint: Text | None = None
+    left_out: dict[Text, Text] = {}
+
+
+class Model(Stored):
+    arch: Text = ""
+    parameters: Count | None = None
+    stands_for: Text | None = None
+    weights: Text | None = None
+    answers: list[Annotated[list[float], Field(min_length=3, max_length=3)]] | None = None
+
+
+class Hardware(Stored):
+    cpu: Text | None = None
+    cores: Count | None = None
+    memory_gib: Number | None = None
+    device: Text | None = None
+    gpu: Text | None = None
+
+
+class Experiment(Stored):
+    headline_eps: Eps | None = None
+    models: dict[Name, dict[str, Any]] = {}
+
+
+class Stage(Stored):
+    name: Text
+    seconds: Seconds
+
+
+class Manifest(Stored):
+    """manifest.json."""
+
+    name: Text | None = None
+    kind: Text = "experiment"
+    title: Text | None = None
+    created: Text = ""
+    command: Text | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
+    escrime: Text | None = None
+    versions: dict[Text, Text | None] = {}
+    python: Text | None = None
+    commit: Text | None = None
+    hardware: Hardware = Hardware()
+    dataset: Dataset = Dataset()
+    models: dict[Name, Model] = {}
+    experiment: Experiment = Experiment()
+    stages: list[Stage] = []
+
+
+class Finding(Stored):
+    id: Annotated[str, Field(min_length=1, max_length=200)]
+    severity: Text  # of those that evaluation.checks knows
+    message: Text
+    evidence: dict[Text, Any] = {}
+    remedy: Text = ""
+    model: Name = ""
+    defense: Name = ""
+    threat: Text = ""
+    answered: bool = False
+    norm: Norm = ""
+
+
+class Findings(RootModel[list[Finding]]):
+    """checks.json, and a file of checks/ of earlier versions."""
+
+
+class Examination(Stored):
+    """A file of checks/."""
+
+    images: Count
+    effort: dict[Text, Count]
+    parts: list[Annotated[Name, Field(min_length=1)]]
+    findings: list[Finding]
+    stages: list[Text] = []
+    cut: list[Text] = []
+
+
+class Verdict(Stored):
+    """One of verdict.json; earlier versions said less."""
+
+    sentence: Annotated[str, Field(min_length=1, max_length=100_000)]
+    believe: bool
+    model: Name = ""
+    defense: Name = ""
+    threat: Text = ""
+    norm: Norm = ""
+    subset: Text = ""
+    eps: Eps = 0.0
+    accuracy: Share = 0.0
+    low: Share = 0.0
+    high: Share = 0.0
+    clean: Share = 0.0
+    n: Count = 0
+
+
+class Verdicts(RootModel[Annotated[list[Verdict], Field(min_length=1)]]):
+    """verdict.json."""
+
+
+class Answer(Stored):
+    """What a network says of a picture."""
+
+    prediction: Class
+    confidence: Share
+
+
+class Example(Stored):
+    """One item of a file of examples/."""
+
+    figure: Figure
+    index: Count
+    image: Text
+    label: Class
+    attack: Text
+    eps: Eps | None = None
+    defense: Text = "none"
+    threat: Text = "white-box"
+    target: Target = -1
+    original: Answer | None = None
+    adversarial: Answer | None = None
+    perturbation: Answer | None = None
+    copy_: Annotated[Answer | None, Field(alias="copy")] = None
+    verdict: Answer | None = None
+    epsilons: list[Eps] = []
+    predictions: list[Class] = []
+    confidences: list[Share] = []
+
+    @model_validator(mode="after")
+    def _complete(self):
+        if self.figure == "slider":
+            if not len(self.epsilons) == len(self.predictions) == len(self.confidences) > 0:
+                raise ValueError("epsilons, predictions and confidences are not of one length")
+        elif self.eps is None or self.original is None or self.adversarial is None:
+            raise ValueError("eps, original or adversarial is missing")
+        return self
+
+
+class Examples(RootModel[list[Example]]):
+    """A file of examples/."""
+
+
+class Measure(Stored):
+    """C11 of a file of analysis/."""
+
+    measure: Text
+    value: Measured
+    low: Measured
+    high: Measured
+    n: Count
+    reference: Measured | None = None
+
+
+class Mean(Stored):
+    mean: Measured
+    low: Measured | None = None
+    high: Measured | None = None
+    ratio: Measured | None = None
+    ratio_low: Measured | None = None
+    ratio_high: Measured | None = None
+    p: Measured | None = None
+
+    @model_validator(mode="after")
+    def _interval(self):
+        if self.ratio is not None and (self.ratio_low is None or self.ratio_high is None):
+            raise ValueError("a ratio without its interval")
+        return self
+
+
+Heights = dict[Name, list[list[Measured]]]
+
+
+class Surfaces(Stored):
+    images: Annotated[Heights, Field(min_length=1)]
+    weights: Heights
+    axis: Annotated[list[Number], Field(min_length=2, max_length=1000)]
+    n: Count
+
+    @model_validator(mode="after")
+    def _square(self):
+        side = len(self.axis)
+        for kind in (self.images, self.weights):
+            if kind.keys() != self.images.keys():
+                raise ValueError("images and weights are not of the same networks")
+            if any(len(rows) != side or any(len(row) != side for row in rows) for rows in kind.values()):
+                raise ValueError(f"a surface has not {side} rows of {side} heights, as its axis has")
+        return self
+
+
+class Flatness(Stored):
+    """C12 of a file of analysis/."""
+
+    n: Count
+    eps: Eps = 0.0
+    ascent: Number = 0.0
+    random: Number = 0.0
+    measures: dict[Text, dict[Name, Mean]] = {}
+    surfaces: Surfaces | None = None
+
+    @model_validator(mode="after")
+    def _measured(self):
+        for name in ("loss_rise", "weight_ascent") if self.surfaces is not None else ():
+            if any(mean.low is None or mean.high is None for mean in self.measures.get(name, {"": Mean(mean=0.0)}).values()):
+                raise ValueError(f"surfaces without the measure {name} and its intervals")
+        return self
+
+
+class Analysis(Stored):
+    """A file of analysis/."""
+
+    C11: Measure | None = None
+    C12: Flatness | None = None
+
+
+class Point(Stored):
+    eps_max: Eps
+    samples: Count
+
+
+class TuningRow(Point):
+    defense: Name
+    clean: Share
+    clean_low: Share
+    clean_high: Share
+    transfer: Share
+    transfer_low: Share
+    transfer_high: Share
+    adaptive: Share
+    adaptive_low: Share
+    adaptive_high: Share
+    mean: Share
+    front: bool
+    best: bool
+    chosen: bool
+
+
+class Halves(Stored):
+    choosing: Count
+    validating: Count
+
+
+class Passes(Stored):
+    forwards: Number
+    backwards: Number
+    times_as_many_unshared: Number
+
+
+class Grid(Stored):
+    eps: Eps
+    against: Text
+
+
+class Tuning(Stored):
+    """tune.json; without a verdict, of a tuning that is not finished."""
+
+    dataset: Dataset = Dataset()
+    settings: dict[Text, Any] = {}
+    identity: Model = Model()
+    verdict: Text | None = None
+
+    @model_validator(mode="after")
+    def _finished(self):
+        if self.verdict is not None:
+            FinishedTuning.model_validate(self.model_dump(mode="python", by_alias=True))
+        return self
+
+
+class FinishedTuning(Stored):
+    settings: Grid
+    images: Halves
+    rows: list[TuningRow]
+    passes_per_image: Passes
+    seconds: dict[Text, Seconds]
+    notes: list[Text]
+    verdict: Text
