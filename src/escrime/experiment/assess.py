@@ -49,7 +49,7 @@ class Assessment:
 
     @cached_property
     def loaded(self) -> Loaded:
-        return load_model(self.question.model)
+        return load_model(self.question.model, trust=self.question.trust)
 
     @cached_property
     def model(self) -> nn.Module | Callable:

@@ -52,18 +52,19 @@ def attack_photos(
     size: int | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    trust: bool = False,
 ) -> Iterator[Result]:
     """Attack each photo (files, or folders of them) and yield what came of it, after its files are written.
 
     The photo is read as the model sees it: its shorter side resized to the model's size (or `size`), the center cropped; the
     PNG has that size. eps: a fraction of the color range, rounded down to whole gray levels; None looks for the fewest.
-    target: the name or number of the class to reach. What earlier calls left in `out` stays, but a photo attacked again
+    target: the name or number of the class to reach. trust: as in load_model. What earlier calls left in `out` stays, but a photo attacked again
     replaces its own. Errors: EscrimeError for a photo or a model that cannot be read, for an unknown target, and for a file in
     `out` that is not escrime's and would be overwritten, before anything is written.
     """
     out, paths = Path(out), list(dict.fromkeys(Path(os.path.abspath(path)) for path in _files(photos)))
     check_text(out)
-    loaded = load_model(spec)
+    loaded = load_model(spec, trust=trust)
     model = loaded.model.to(device) if isinstance(loaded.model, torch.nn.Module) else loaded.model
     levels = None if eps is None else whole_eps(eps)
     if size is not None and size < 1:

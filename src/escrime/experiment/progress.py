@@ -3,8 +3,9 @@
 import time
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ..terminal import make_console, printable
 
 LINE_EVERY = 60  # seconds between lines where no bar can be drawn
 
@@ -12,15 +13,15 @@ LINE_EVERY = 60  # seconds between lines where no bar can be drawn
 class Display:
     """Bars on a terminal; one line per finished stage elsewhere."""
 
-    def __init__(self, console: Console | None = None, quiet: bool = False):
-        # No markup: rich would take "[checks]", or the name of a file with brackets, for a style.
-        self.console = console or Console(quiet=quiet, highlight=False, markup=False)
+    def __init__(self, console=None, quiet: bool = False):
+        self.console = console or make_console(quiet=quiet)
         if not self.console.is_terminal:
             self.console.width = max(100, self.console.width)
 
     def say(self, text: str = "", whole: bool = False) -> None:
         """Print `text`; a `whole` line is not broken, however wide, as the rows of a table should not be."""
-        self.console.print(text, soft_wrap=whole)
+        text = printable(text) if isinstance(text, str) else text
+        self.console.print(text, soft_wrap=whole, markup=False, emoji=False)
 
     @contextmanager
     def bar(self, title: str, total: float | None):
@@ -37,12 +38,12 @@ class Display:
         )
         live = self.console.is_terminal
         with Progress(*columns, console=self.console, disable=not live) as progress:
-            task = progress.add_task(title, total=total, note="")
+            task = progress.add_task(printable(title), total=total, note="")
             last_note, last_line = "", time.monotonic()
 
             def advance(amount: float = 1, note: str | None = None, done: float | None = None, total: float | None = None):
                 nonlocal last_note, last_line
-                last_note = last_note if note is None else note
+                last_note = last_note if note is None else printable(note)
                 change = {"advance": amount} if done is None else {"completed": done, "total": total}
                 progress.update(task, note=last_note, **change)
                 if not live and time.monotonic() - last_line > LINE_EVERY:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .. import attacks as known
 from ..errors import EscrimeError, nearest
+from ..regular import is_folder
 from ..threat import check_norm, distinct, epsilon
 
 ATTACKS: dict[str, Callable] = {
@@ -32,7 +33,7 @@ class Question:
 
     epsilons: the first is the headline. attacks: names of ATTACKS, () for the usual ones of the threat model `threat`.
     limit: that many images, as many of each class as of any other. budget: seconds in which the strongest answer is wanted,
-    None for all images. anyway: go on although clean accuracy is at chance.
+    None for all images. anyway: go on although clean accuracy is at chance. trust: the model may be a file that runs code as it is read.
     """
 
     model: str
@@ -47,10 +48,11 @@ class Question:
     seed: int = 0
     anyway: bool = False
     skip_unreadable: bool = False
+    trust: bool = False
 
     def __post_init__(self):
         check_norm(self.norm)
-        if Path(self.images).is_dir():  # photos/ and photos are one folder
+        if is_folder(self.images):  # photos/ and photos are one folder
             object.__setattr__(self, "images", os.path.normpath(self.images))
         object.__setattr__(self, "epsilons", tuple(distinct(epsilon(eps, self.norm) for eps in self.epsilons)))
         if not self.epsilons or min(self.epsilons) <= 0:
@@ -67,8 +69,8 @@ class Question:
             raise EscrimeError(f"budget = {self.budget:g} s leaves no time; give more, such as 10min.")
 
     def settings(self) -> dict:
-        """JSON values for the manifest: what a continued evaluation must share. The budget may change."""
-        values = {name: value for name, value in asdict(self).items() if name not in ("budget", "anyway")}
+        """JSON values for the manifest: what a continued evaluation must share. The budget may change, and trust is said each time."""
+        values = {name: value for name, value in asdict(self).items() if name not in ("budget", "anyway", "trust")}
         values |= {"epsilons": list(self.epsilons), "attacks": list(self.attacks), "headline_eps": self.epsilons[0]}
         return {"title": f"{self.model} on {self.images}", **values}
 

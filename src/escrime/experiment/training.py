@@ -58,6 +58,7 @@ class Job:
     std: float | None = None
     seed: int = 0
     teacher: str | None = None
+    trust: bool = False  # the teacher may be a file that runs code
 
     def seen(self, dataset) -> int:
         """Side in pixels of the images the network learns from."""
@@ -128,7 +129,7 @@ def run_training(
     ).to(device)
     teacher = None
     if job.teacher is not None:
-        teacher, right = load_teacher(job.teacher, splits.train, job.seen(splits.train))
+        teacher, right = load_teacher(job.teacher, splits.train, job.seen(splits.train), job.trust)
         display.say(f"Teacher: {right}.")
     if team.count > 1:
         display.say(f"{team.count} processes share every batch of {job.settings.batch_size} images.")

@@ -68,8 +68,9 @@ def from_hugging_face(name: str) -> Loaded:
     except ImportError:
         raise EscrimeError("Hugging Face models need transformers; install it with: pip install 'escrime[hf]'.") from None
     try:
-        network = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True)
-        processor = AutoImageProcessor.from_pretrained(name)
+        # Said aloud: where nothing is said, transformers asks a person at a terminal whether to run the code beside a model.
+        network = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
+        processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # unknown, private, no network, no image classifier
         raise EscrimeError(f"Hugging Face's {name!r} cannot be loaded ({_first_line(error)}); check the name.") from None
     labels = network.config.id2label
