@@ -91,7 +91,7 @@ KINDS = (
 def _check(found: os.stat_result, most: int) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = next((name for test, name in KINDS if test(found.st_mode)), "something else")
-        raise NotRegular(f"it is {kind}, not a regular file")
+        raise (IsADirectoryError if kind == "a folder" else NotRegular)(f"it is {kind}, not a regular file")
     if found.st_size > most:
         raise NotRegular(_too_large(found.st_size, most))
 

@@ -36,7 +36,7 @@ def _escaped(letter: str) -> str:
 
 
 def make_console(**settings):
-    """A rich Console that prints text as it stands: no markup, no emoji codes, no highlighting, nothing for a terminal to obey."""
+    """A rich Console that prints text as it stands: no markup, no emoji codes, no highlighting, nothing to obey."""
     from rich.console import Console
 
     class Plain(Console):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import EscrimeError
+from ..regular import IMAGE, read_regular, reason
 
 DIGEST = 16  # bytes kept of each SHA-256
 
@@ -56,9 +57,9 @@ def hash_files(root: Path, names: Sequence[str]) -> tuple[str, dict[str, str]]:
     def work(rows: range) -> None:
         for row in rows:
             try:
-                digests[row] = digest((root / names[row]).read_bytes())
+                digests[row] = digest(read_regular(root / names[row], IMAGE))
             except OSError as error:
-                failed[names[row]] = error.strerror or str(error)
+                failed[names[row]] = reason(error)
 
     _in_parallel(work, len(names))
     total = sha256()

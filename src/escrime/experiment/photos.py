@@ -17,11 +17,13 @@ from ..errors import EscrimeError, nearest
 from ..files import flush, locked, whole, write_whole
 from ..models import Loaded, load_model
 from ..models.running import check_logits, failure_named
+from ..regular import IMAGE, LINES, check_regular, is_folder, is_regular, read_regular, reason
 from ..report.figures.photo import draw_photo
 from .assess import OF_ITS_SIZE
 from .eight_bits import LEVELS, fool, logits_of, predict, reached, smallest, whole_eps
 
-LINES = "attacks.jsonl"
+LIST = "attacks.jsonl"
+LONGEST_STEM = 200  # bytes; file systems stop at 255
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,10 @@ def attack_photos(
 
     The photo is read as the model sees it: its shorter side resized to the model's size (or `size`), the center cropped; the
     PNG has that size. eps: a fraction of the color range, rounded down to whole gray levels; None looks for the fewest.
-    target: the name or number of the class to reach. trust: as in load_model. What earlier calls left in `out` stays, but a photo attacked again
-    replaces its own. Errors: EscrimeError for a photo or a model that cannot be read, for an unknown target, and for a file in
-    `out` that is not escrime's and would be overwritten, before anything is written.
+    target: the name or number of the class to reach. trust: as in load_model.
+    What earlier calls left in `out` stays, but a photo attacked again replaces its own.
+    Errors: EscrimeError for a photo or a model that cannot be read, for an unknown target, and for a file in `out` that is not
+    escrime's and would be overwritten, before anything is written.
     """
     out, paths = Path(out), list(dict.fromkeys(Path(os.path.abspath(path)) for path in _files(photos)))
     check_text(out)
@@ -74,13 +77,13 @@ def attack_photos(
     count = _count(model, floats(images[0][None], device), spec)
     check_names(loaded.classes, count, spec)
     wanted = None if target is None else _class(target, loaded, count)
-    _names(paths, _lines(out / LINES), out)  # refuses files of others before anything is written
+    _names(paths, _lines(out / LIST), out)  # refuses files of others before anything is written
     with locked(out, "give another folder with --out"):
         yield from _attack_all(paths, images, out, model, loaded, levels, wanted, seed, device)
 
 
 def _attack_all(paths, images, out: Path, model, loaded: Loaded, levels, wanted, seed, device) -> Iterator[Result]:
-    lines = _lines(out / LINES)
+    lines = _lines(out / LIST)
     names = _names(paths, lines, out)
     for path, pixels, name in zip(paths, images, names, strict=True):
         before = lines.get(str(path))
@@ -88,7 +91,7 @@ def _attack_all(paths, images, out: Path, model, loaded: Loaded, levels, wanted,
         def note(result: Result, photo=str(path)) -> Result:
             lines[photo] = result
             text = "".join(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in lines.values())
-            write_whole(out / LINES, text)
+            write_whole(out / LIST, text)
             return result
 
         result = _attack(path, pixels, name, model, loaded, levels, wanted, out, seed, device, note)
@@ -138,27 +141,33 @@ def _files(photos: Sequence[str | Path]) -> Iterator[Path]:
     for photo in map(Path, photos):
         photo = photo.expanduser()
         check_text(photo)
-        if photo.is_dir():
+        if is_folder(photo):
             ignored: dict[str, str] = {}
             inside = sorted(images_in(photo, photo, ignored))
-            ignored |= {name: "a link to nothing, or no file" for name in inside if not (photo / name).is_file()}
+            ignored |= {name: "a link to nothing, or no file" for name in inside if not is_regular(photo / name)}
             inside = [name for name in inside if name not in ignored]
             if not inside:
                 raise EscrimeError(f"the folder {no_images(photo, ignored)}; give photos, or their folder.")
             warn_of_ignored(photo, ignored)
             yield from (photo / name for name in inside)
-        elif photo.is_file():
-            yield photo
         else:
-            raise EscrimeError(f"the photo {photo} does not exist; check the path.")
+            try:
+                check_regular(photo, IMAGE)
+            except FileNotFoundError:
+                raise EscrimeError(f"the photo {photo} does not exist; check the path.") from None
+            except OSError as error:
+                raise EscrimeError(f"the photo {photo} cannot be opened: {reason(error)}; check the path.") from None
+            yield photo
 
 
 def _lines(path: Path) -> dict[str, Result]:
     """What earlier calls wrote, by photo. Errors: EscrimeError for a file that is not theirs."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+        lines = read_regular(path, LINES).decode().split("\n") if os.path.lexists(path) else []
         found = [Result(**json.loads(line)) for line in lines if line]
-    except (OSError, ValueError, TypeError) as error:
+        if any(not isinstance(photo, str) for result in found for photo in (result.photo, *_given(result))):
+            raise ValueError("a file whose name is no text")
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise EscrimeError(
             f"{path} cannot be read as the list of earlier attacks ({type(error).__name__}: {error}); move it away, or choose "
             "another folder with --out."
@@ -168,7 +177,16 @@ def _lines(path: Path) -> dict[str, Result]:
 
 def _pictures(result: Result) -> list[str]:
     """The names of its files."""
-    return [Path(file).name for file in (result.adversarial, result.side_by_side) if file]
+    return [Path(file).name for file in _given(result)]
+
+
+def _given(result: Result) -> list:
+    return [file for file in (result.adversarial, result.side_by_side) if file is not None]
+
+
+def _stem(path: Path) -> str:
+    """The name of a photo as far as names made of it, and what they are called while they are written, can be files."""
+    return path.stem.encode()[:LONGEST_STEM].decode(errors="ignore")
 
 
 def _files_of(name: str) -> tuple[str, str]:
@@ -184,16 +202,16 @@ def _names(paths: list[Path], lines: dict[str, Result], out: Path) -> list[str]:
     names = []
     for path in paths:
         before = ours.get(str(path))
-        name = before[0].removesuffix("-adversarial.png") if before else path.stem
+        name = before[0].removesuffix("-adversarial.png") if before else _stem(path)
         number = 1
         while not before and _files_of(name)[0].lower() in taken:
             number += 1
-            name = f"{path.stem}-{number}"
+            name = f"{_stem(path)}-{number}"
         taken.add(_files_of(name)[0].lower())
         for file in _files_of(name):
             if (out / file).exists() and file not in known:
                 raise EscrimeError(
-                    f"{out / file} exists already and is not of an attack that {out / LINES} tells of; move it away, or choose "
+                    f"{out / file} exists already and is not of an attack that {out / LIST} tells of; move it away, or choose "
                     "another folder with --out."
                 )
         names.append(name)

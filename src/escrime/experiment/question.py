@@ -33,7 +33,8 @@ class Question:
 
     epsilons: the first is the headline. attacks: names of ATTACKS, () for the usual ones of the threat model `threat`.
     limit: that many images, as many of each class as of any other. budget: seconds in which the strongest answer is wanted,
-    None for all images. anyway: go on although clean accuracy is at chance. trust: the model may be a file that runs code as it is read.
+    None for all images. anyway: go on although clean accuracy is at chance. trust: the model may be a file that runs code as
+    it is read.
     """
 
     model: str
@@ -69,7 +70,7 @@ class Question:
             raise EscrimeError(f"budget = {self.budget:g} s leaves no time; give more, such as 10min.")
 
     def settings(self) -> dict:
-        """JSON values for the manifest: what a continued evaluation must share. The budget may change, and trust is said each time."""
+        """JSON values for the manifest: what a continued evaluation must share. The budget may change."""
         values = {name: value for name, value in asdict(self).items() if name not in ("budget", "anyway", "trust")}
         values |= {"epsilons": list(self.epsilons), "attacks": list(self.attacks), "headline_eps": self.epsilons[0]}
         return {"title": f"{self.model} on {self.images}", **values}

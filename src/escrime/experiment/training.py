@@ -261,6 +261,8 @@ def _cell(value, form: str) -> str:
 
 def _number(text: str) -> int | float | str:
     """A number as JSON does not write it, such as .05, 1. and +5; any other text as it is."""
+    if len(text) > 100:  # none: Python reads no integer of 5,000 digits
+        return text
     if re.fullmatch(r"\s*[+-]?[0-9]+\s*", text):
         return int(text)
     return float(text) if re.fullmatch(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", text) else text
@@ -279,6 +281,6 @@ def parse_settings(pairs: list[str], said: dict[str, Any] | None = None) -> dict
             raise EscrimeError(f"{pair!r} says anew what is {name} = {settings[name]!r} already; say it once.")
         try:
             settings[name] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             settings[name] = _number(value)
     return settings

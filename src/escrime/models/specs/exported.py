@@ -23,8 +23,8 @@ def from_program(path: Path, trust: bool = False) -> Loaded:
     existing(path)
     if not trust:
         raise EscrimeError(
-            f"{path} is a program: torch can run code from a .pt2 file as it reads it, and nothing of it was read. If you trust "
-            "whoever made it, add --trust (in Python load_model(..., trust=True)); weights in a .safetensors file hold no code."
+            f"{path} is a program: torch can run code from a .pt2 file as it reads it, and nothing of it was read. If you "
+            "trust whoever made it, add --trust (in Python load_model(..., trust=True)); weights (.safetensors) hold no code."
         )
     _check_archive(path)
     try:
