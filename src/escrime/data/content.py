@@ -64,7 +64,7 @@ def hash_files(root: Path, names: Sequence[str]) -> tuple[str, dict[str, str]]:
     _in_parallel(work, len(names))
     total = sha256()
     for name, content in zip(names, digests, strict=True):
-        total.update(encode(name) + b"\0" + (content or b"cannot be opened"))
+        total.update(encode(name) + b"\0" + (content or f"cannot be opened: {failed[name]}".encode()))
     return total.hexdigest()[: 2 * DIGEST], failed
 
 

@@ -16,7 +16,8 @@ SHIPPED = Path(__file__).parent / "shipped"
 ADVERSARIAL, BOTH = "adversarial-training", "adversarial-training+ppa"  # how the records call the paper's, and both at once
 RESERVED = ("none", "ppa", ADVERSARIAL)
 DEEPEST = 32  # tables within tables, and parts of a key
-DEEP_KEY = re.compile(rf"(?:[^\s.=,{{}}\[\]]+[ \t]*\.[ \t]*){{{DEEPEST}}}")
+# From the start of a word only, and never back: the time grows with the length of the text alone.
+DEEP_KEY = re.compile(rf"(?<![^\s.=,{{}}\[\]])(?:[^\s.=,{{}}\[\]]++[ \t]*+\.[ \t]*+){{{DEEPEST}}}")
 EXPERIMENT = MiB  # bytes
 LONGEST_NAME = 60  # two names, an attack and a suffix make a file name, and file systems stop at 255 bytes
 
