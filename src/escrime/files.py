@@ -38,11 +38,12 @@ def whole(path: Path | str):
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _new_beside(path, 0o600 if path.exists() else 0o666)
+        mode = _mode_of(path)
+        temporary = _new_beside(path, 0o666 if mode is None else 0o600)
         yield temporary
         flush(temporary)
-        if path.exists():
-            os.chmod(temporary, stat.S_IMODE(path.stat().st_mode) & 0o777)
+        if mode is not None:
+            os.chmod(temporary, mode)
         os.replace(temporary, path)
         _flush_folder(path.parent)
     except OSError as error:
@@ -53,6 +54,15 @@ def whole(path: Path | str):
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _mode_of(path: Path) -> int | None:
+    """Who may do what with the file `path`; None where there is no file."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return stat.S_IMODE(found.st_mode) & 0o777 if stat.S_ISREG(found.st_mode) else None
 
 
 def _new_beside(path: Path, mode: int) -> Path:

@@ -7,8 +7,7 @@ from typing import BinaryIO
 
 MiB, GiB = 2**20, 2**30
 IMAGE = 256 * MiB  # as many pixels as are decoded take less, uncompressed, at 8 bits
-TEXT = 16 * MiB  # an experiment, a configuration
-LINES = 256 * MiB  # a list that grows, a line per photo
+TEXT = MiB  # an experiment that a person wrote
 WEIGHTS = 64 * GiB  # and no more than the machine has memory, since a network is read whole
 
 

@@ -17,12 +17,12 @@ from ..errors import EscrimeError, nearest
 from ..files import flush, locked, whole, write_whole
 from ..models import Loaded, load_model
 from ..models.running import check_logits, failure_named
-from ..regular import IMAGE, LINES, check_regular, is_folder, is_regular, read_regular, reason
+from ..regular import IMAGE, check_regular, is_folder, is_regular, reason
 from ..report.figures.photo import draw_photo
 from .assess import OF_ITS_SIZE
 from .eight_bits import LEVELS, fool, logits_of, predict, reached, smallest, whole_eps
 
-LIST = "attacks.jsonl"
+LINES = "attacks.jsonl"
 LONGEST_STEM = 200  # bytes; file systems stop at 255
 
 
@@ -77,13 +77,13 @@ def attack_photos(
     count = _count(model, floats(images[0][None], device), spec)
     check_names(loaded.classes, count, spec)
     wanted = None if target is None else _class(target, loaded, count)
-    _names(paths, _lines(out / LIST), out)  # refuses files of others before anything is written
+    _names(paths, _lines(out / LINES), out)  # refuses files of others before anything is written
     with locked(out, "give another folder with --out"):
         yield from _attack_all(paths, images, out, model, loaded, levels, wanted, seed, device)
 
 
 def _attack_all(paths, images, out: Path, model, loaded: Loaded, levels, wanted, seed, device) -> Iterator[Result]:
-    lines = _lines(out / LIST)
+    lines = _lines(out / LINES)
     names = _names(paths, lines, out)
     for path, pixels, name in zip(paths, images, names, strict=True):
         before = lines.get(str(path))
@@ -91,7 +91,7 @@ def _attack_all(paths, images, out: Path, model, loaded: Loaded, levels, wanted,
         def note(result: Result, photo=str(path)) -> Result:
             lines[photo] = result
             text = "".join(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in lines.values())
-            write_whole(out / LIST, text)
+            write_whole(out / LINES, text)
             return result
 
         result = _attack(path, pixels, name, model, loaded, levels, wanted, out, seed, device, note)
@@ -163,11 +163,9 @@ def _files(photos: Sequence[str | Path]) -> Iterator[Path]:
 def _lines(path: Path) -> dict[str, Result]:
     """What earlier calls wrote, by photo. Errors: EscrimeError for a file that is not theirs."""
     try:
-        lines = read_regular(path, LINES).decode().split("\n") if os.path.lexists(path) else []
+        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
         found = [Result(**json.loads(line)) for line in lines if line]
-        if any(not isinstance(photo, str) for result in found for photo in (result.photo, *_given(result))):
-            raise ValueError("a file whose name is no text")
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise EscrimeError(
             f"{path} cannot be read as the list of earlier attacks ({type(error).__name__}: {error}); move it away, or choose "
             "another folder with --out."
@@ -177,11 +175,7 @@ def _lines(path: Path) -> dict[str, Result]:
 
 def _pictures(result: Result) -> list[str]:
     """The names of its files."""
-    return [Path(file).name for file in _given(result)]
-
-
-def _given(result: Result) -> list:
-    return [file for file in (result.adversarial, result.side_by_side) if file is not None]
+    return [Path(file).name for file in (result.adversarial, result.side_by_side) if file]
 
 
 def _stem(path: Path) -> str:
@@ -211,7 +205,7 @@ def _names(paths: list[Path], lines: dict[str, Result], out: Path) -> list[str]:
         for file in _files_of(name):
             if (out / file).exists() and file not in known:
                 raise EscrimeError(
-                    f"{out / file} exists already and is not of an attack that {out / LIST} tells of; move it away, or choose "
+                    f"{out / file} exists already and is not of an attack that {out / LINES} tells of; move it away, or choose "
                     "another folder with --out."
                 )
         names.append(name)

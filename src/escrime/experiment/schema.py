@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..errors import EscrimeError, nearest
-from ..regular import MiB, read_regular, reason
+from ..regular import TEXT, read_regular, reason
 from ..threat import distinct, epsilon
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -18,7 +18,6 @@ RESERVED = ("none", "ppa", ADVERSARIAL)
 DEEPEST = 32  # tables within tables, and parts of a key
 # From the start of a word only, and never back: the time grows with the length of the text alone.
 DEEP_KEY = re.compile(rf"(?<![^\s.=,{{}}\[\]])(?:[^\s.=,{{}}\[\]]++[ \t]*+\.[ \t]*+){{{DEEPEST}}}")
-EXPERIMENT = MiB  # bytes
 LONGEST_NAME = 60  # two names, an attack and a suffix make a file name, and file systems stop at 255 bytes
 
 Epsilon = Annotated[float, BeforeValidator(lambda value: epsilon(value))]
@@ -256,7 +255,7 @@ def read_experiment(name_or_path: str) -> tuple[str, dict[str, Any]]:
             + nearest(name_or_path, shipped())
         )
     try:
-        text = read_regular(path, EXPERIMENT).decode("utf-8-sig")
+        text = read_regular(path, TEXT).decode("utf-8-sig")
         if DEEP_KEY.search(text):  # the reader takes time that grows with the square of the parts
             raise EscrimeError(f"experiment file {path} has a key of more than {DEEPEST} parts; no setting is called so.")
         raw = tomllib.loads(text)
