@@ -14,7 +14,7 @@ import typer
 
 from . import __version__
 from .errors import EscrimeError
-from .terminal import json_line, json_text, printable
+from .terminal import cut, json_line, json_text, printable
 
 app = typer.Typer(
     name="escrime",
@@ -545,7 +545,7 @@ def main() -> None:
     except EscrimeError as error:
         if debug:
             raise
-        _say(f"error: {error}", err=True)
+        _say(f"error: {cut(error)}", err=True)
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as stopped:  # typer makes the second of the first
         if isinstance(stopped, SystemExit) and stopped.code != 130:
@@ -563,7 +563,7 @@ def main() -> None:
             _say(f"error: nothing more can be written here ({error.strerror}); free some space, and run again.", err=True)
             sys.exit(2)
         _say(
-            f"error: {type(error).__name__}: {error}. This is a defect of escrime or of a model it was given; "
+            f"error: {type(error).__name__}: {cut(error)}. This is a defect of escrime or of a model it was given; "
             f"see the traceback with: {_command()} --debug",
             err=True,
         )

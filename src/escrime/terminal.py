@@ -17,6 +17,12 @@ def printable(text: Any, lines: bool = False) -> str:
     return UNSAFE.sub(lambda found: found[0] if lines and found[0] == "\n" else _escaped(found[0]), str(text))
 
 
+def cut(text: Any, most: int = 2000) -> str:
+    """`text` without its middle where it is longer than anyone reads, as a value in a message may be."""
+    text = str(text)
+    return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 4 :]}"
+
+
 def json_text(value: Any, **settings) -> str:
     """`value` as JSON on several lines, readable in every script, safe on a terminal, and the same value when read again."""
     text = json.dumps(value, indent=2, ensure_ascii=False, **settings)

@@ -217,3 +217,17 @@ def test_a_pdf_is_printed_without_scripts_network_and_where_it_can_in_the_sandbo
     assert any(word.startswith("--proxy-server=") for word in told)
     head = (tmp_path / "page").read_text().partition("<head>")[2].lstrip()
     assert head.startswith("<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'none'; ")
+
+
+def test_a_model_that_a_strangers_run_names_is_not_loaded(small, escrime, tmp_path, monkeypatch):
+    """Neither by a report nor by a comparison, whatever lies there under its name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'ran')!r})\ndef load():\n    pass\n")
+    manifest = json.loads((small / "manifest.json").read_text())
+    manifest["models"]["net_1"]["arch"] = "evil.py:load"
+    manifest["experiment"]["model"] = "evil.py:load"
+    (small / "manifest.json").write_text(json.dumps(manifest))
+    shutil.copy("evil.py", small / "evil.py")
+    for words in (("report", small), ("report", small, "--format", "md"), ("compare", small, small)):
+        assert escrime(*words)[0] in (0, 2)
+    assert not (tmp_path / "ran").exists() and "evil" not in sys.modules
