@@ -72,3 +72,55 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, error):
             temporary.write_text("half")
             raise error
     assert (tmp_path / "a.txt").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are another thing there")
+def test_a_file_keeps_its_mode_and_a_new_one_has_the_users(tmp_path):
+    umask = os.umask(0o027)
+    try:
+        write_whole(tmp_path / "new", "first")
+        assert (tmp_path / "new").stat().st_mode & 0o777 == 0o640
+        (tmp_path / "new").chmod(0o600)
+        with whole(tmp_path / "new") as temporary:
+            temporary.write_text("second")
+            assert temporary.stat().st_mode & 0o777 == 0o600  # nor is a secret to be read while it is written
+        assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600 and (tmp_path / "new").read_text() == "second"
+        (tmp_path / "new").chmod(0o755)
+        write_whole(tmp_path / "new", "third")
+        assert (tmp_path / "new").stat().st_mode & 0o777 == 0o755
+    finally:
+        os.umask(umask)
+
+
+def test_the_folder_is_flushed_after_the_name_is_taken(tmp_path, monkeypatch):
+    done, fsync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: done.append(os.path.isdir(f"/proc/self/fd/{handle}")) or fsync(handle))
+    monkeypatch.setattr(os, "replace", lambda *names: done.append("replaced") or replace(*names))
+    write_whole(tmp_path / "a", "b")
+    assert done == [False, "replaced", True]
+
+
+def test_a_system_without_fcntl_locks_otherwise(tmp_path):
+    """As Windows: importing works, a second program is refused."""
+    code = """
+import subprocess, sys, types
+sys.modules["fcntl"] = None
+held = []
+def locking(number, mode, count):
+    if held:
+        raise OSError("locked")
+    held.append(number)
+sys.modules["msvcrt"] = types.SimpleNamespace(locking=locking, LK_NBLCK=2)
+import escrime.cli, escrime.experiment
+from pathlib import Path
+from escrime.files import locked
+from escrime import EscrimeError
+with locked(Path(sys.argv[1]), "give another folder"):
+    try:
+        with locked(Path(sys.argv[1]), "give another folder"):
+            pass
+    except EscrimeError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "run"], capture_output=True, text=True, timeout=120)
+    assert "another escrime run is working in" in done.stdout, done.stderr

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from .terminal import printable
+
 LINE_EVERY = 60  # seconds between lines where no bar can be drawn
 
 
@@ -24,12 +26,12 @@ def bar(console: Console, title: str, total: float | None):
     )
     live = is_watched(console)
     with Progress(*columns, console=console, disable=not live) as progress:
-        task = progress.add_task(title, total=total, note="")
+        task = progress.add_task(printable(title), total=total, note="")
         last_note, last_line = "", time.monotonic()
 
         def advance(amount: float = 1, note: str | None = None, done: float | None = None, total: float | None = None):
             nonlocal last_note, last_line
-            last_note = last_note if note is None else note
+            last_note = last_note if note is None else printable(note)
             change = {"advance": amount} if done is None else {"completed": done, "total": total}
             progress.update(task, note=last_note, **change)
             if not live and time.monotonic() - last_line > LINE_EVERY:
@@ -48,4 +50,5 @@ def is_watched(console: Console) -> bool:
 
 def say(console: Console, text: str = "", whole: bool = False) -> None:
     """Print `text`; a `whole` line is not broken, however wide, as the rows of a table should not be."""
-    console.print(text, soft_wrap=whole)
+    text = printable(text) if isinstance(text, str) else text
+    console.print(text, soft_wrap=whole, markup=False, emoji=False)

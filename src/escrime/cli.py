@@ -7,12 +7,14 @@ import shlex
 import sys
 import warnings
 from pathlib import Path
+from traceback import format_exception
 from typing import Annotated
 
 import typer
 
 from . import __version__
 from .errors import EscrimeError
+from .terminal import cut, json_line, json_text, printable
 
 app = typer.Typer(
     name="escrime",
@@ -65,9 +67,11 @@ Goals = Annotated[
 Spec = Annotated[
     str,
     typer.Option(
-        metavar="SPEC", help="torchvision:NAME, timm:NAME, hf:ORG/NAME, ARCH@FILE, FILE.py:FUNCTION, FILE.pt2, FILE.onnx."
+        metavar="SPEC",
+        help="torchvision:NAME, timm:NAME, hf:ORG/NAME, ARCH@FILE, FILE.py:FUNCTION, FILE.pt2 (with --trust), FILE.onnx.",
     ),
 ]
+Trust = Annotated[bool, typer.Option("--trust", help="Run the code that a .pt2 file may hold; you know its maker.")]
 
 RUN_EXAMPLES = """Examples:
 
@@ -170,6 +174,7 @@ def train(
     device: Device = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/ARCH-DATA-OBJECTIVE.")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files too.")] = False,
+    trust: Trust = False,
 ) -> None:
     """Train a network, clean or robust, into weights.safetensors and metrics.csv.
 
@@ -184,7 +189,8 @@ def train(
     said = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size}
     chosen = parse_settings(set_ or [], said | {"crop_size": size if train_size else None})
     aim = parse_settings(goal or [], {"name": objective, "eps": eps})
-    job = Job(arch, data, aim, TrainSettings(**chosen), folder, size, train_size, weights, head, seed=seed, teacher=teacher)
+    given = dict(seed=seed, teacher=teacher, trust=trust)
+    job = Job(arch, data, aim, TrainSettings(**chosen), folder, size, train_size, weights, head, **given)
     out = out or Path("runs") / f"{arch}-{data}-{objective}"
     with processes(device) as here:
         run_training(job, out, device=here, command=_command(), tensorboard=tensorboard)
@@ -229,10 +235,9 @@ def evaluate(
     strict: Strict = False,
     skip_unreadable: SkipUnreadable = False,
     anyway: Annotated[bool, typer.Option("--anyway", help="Go on although clean accuracy is at chance.")] = False,
+    trust: Trust = False,
 ) -> None:
     """How robust is this model? Clean and robust accuracy on your images, with intervals, checks and a report."""
-    import json
-
     from .experiment.answer import answer, show
     from .experiment.aside import prints_aside
     from .experiment.assess import assess
@@ -260,6 +265,7 @@ def evaluate(
         anyway,
         skip_unreadable,
         **_normalization(mean, std),
+        trust=trust,
     )
     with prints_aside(json_), processes(device) as here:
         run = assess(question, out, device=here, command=_command(), quiet=json_)
@@ -270,7 +276,7 @@ def evaluate(
         if not json_:
             show(run, found)
     if json_:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        typer.echo(json_text(found))
     if strict:
         _believed(run.folder.path)
     if fail_under is not None and found["robust"]["accuracy"] < fail_under:
@@ -302,9 +308,9 @@ def attack(
     seed: Seed = 0,
     device: Device = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the pictures go.")] = Path("adversarial"),
+    trust: Trust = False,
 ) -> None:
     """Fool a model with photos of yours: adversarial pictures that stay adversarial as files."""
-    import json
     from dataclasses import asdict
 
     from .experiment.aside import prints_aside
@@ -324,11 +330,12 @@ def attack(
             seed=seed,
             device=pick_device(device),
             **_normalization(mean, std),
+            trust=trust,
         ):
-            typer.echo(json.dumps(asdict(result), ensure_ascii=False), file=stdout)
+            typer.echo(json_line(asdict(result)), file=stdout)
             if not result.fooled:
                 reason = "it is the target already" if result.target == result.before else "no change within ε works"
-                typer.echo(f"{result.photo}: still {result.after}; {reason}.", err=True)
+                _say(f"{result.photo}: still {result.after}; {reason}.", err=True)
 
 
 HARDEN_EXAMPLES = """Examples:
@@ -358,6 +365,7 @@ def harden(
     seed: Seed = 0,
     device: Device = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/harden-MODEL.")] = None,
+    trust: Trust = False,
 ) -> None:
     """Make a model more robust by adversarial fine-tuning, and show what that bought: before and after in one report."""
     from .experiment.devices import pick_device
@@ -366,8 +374,8 @@ def harden(
     from .experiment.training import parse_settings
     from .report.validity import read_verdicts
 
-    chosen_normalization = _normalization(mean, std)
-    question = Question(model, data, (eps,), attacks=_split(attack), limit=limit, size=size, seed=seed, **chosen_normalization)
+    rest = {"seed": seed, "trust": trust, **_normalization(mean, std)}
+    question = Question(model, data, (eps,), attacks=_split(attack), limit=limit, size=size, **rest)
     aim = parse_settings(goal or [], {"name": objective, "eps": None if objective == "clean" else eps})
     chosen = parse_settings(set_ or [], {"epochs": epochs})
     run = harden_model(question, out, goal=aim, training=chosen, device=pick_device(device), command=_command())
@@ -408,10 +416,9 @@ def tune(
     json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")] = False,
     skip_unreadable: SkipUnreadable = False,
     anyway: Annotated[bool, typer.Option("--anyway", help="Go on although clean accuracy is at chance.")] = False,
+    trust: Trust = False,
 ) -> None:
     """Choose ε_max and N of prediction averaging (PPA) by clean and attacked accuracy, and validate the choice."""
-    import json
-
     from .evaluation.shared_copies import Grid
     from .experiment.aside import prints_aside
     from .experiment.devices import pick_device
@@ -425,12 +432,12 @@ def tune(
     except ValueError:
         raise EscrimeError(f"--samples {samples!r} is no list of whole numbers; write 2,4,8,16.") from None
     grid = Grid(eps, _split(eps_max), copies, against, steps)
-    rest = {"seed": seed, "anyway": anyway, "skip_unreadable": skip_unreadable, **_normalization(mean, std)}
+    rest = {"seed": seed, "anyway": anyway, "skip_unreadable": skip_unreadable, "trust": trust, **_normalization(mean, std)}
     question = Question(model, data, (eps,), limit=limit, size=size, **rest)
     with prints_aside(json_):
         folder, result = tune_model(question, grid, out, device=pick_device(device), command=_command(), quiet=json_)
     if json_:
-        typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
+        typer.echo(json_text(result))
     else:
         show(Display(), folder, result)
 
@@ -452,7 +459,7 @@ def _believed(folder: Path) -> None:
 
     doubted = [verdict["sentence"] for verdict in read_verdicts(folder) if not verdict["believe"]]
     for sentence in doubted:
-        typer.echo(f"not to be believed: {sentence}", err=True)
+        _say(f"not to be believed: {sentence}", err=True)
     if doubted:
         raise typer.Exit(3)
 
@@ -487,15 +494,15 @@ def report(
     if known_format(format) in ("md", "json"):
         text = report_text(folder, format)
         if out is None:
-            typer.echo(text, nl=False)
+            typer.echo(printable(text, lines=True), nl=False)
         else:
             from .files import write_whole
 
             write_whole(out, text)
-            typer.echo(f"wrote {out}")
+            _say(f"wrote {out}")
     else:
         files = report_files(folder, format, out)
-        typer.echo(f"{len(files)} files drawn; open {files[-1]}")
+        _say(f"{len(files)} files drawn; open {files[-1]}")
     if strict:
         _believed(folder)
 
@@ -523,8 +530,6 @@ def compare(
     json_: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON, and nothing else.")] = False,
 ) -> None:
     """Two models or two versions side by side, image by image: is the second really better?"""
-    import json
-
     from .report.side_by_side import as_json, compare_runs
     from .report.side_by_side_table import show
 
@@ -535,7 +540,7 @@ def compare(
         budgets = tuple(epsilon(word, "l2") for word in _split(eps))
     found = compare_runs(first, second, _split(models), attacks=_split(attack), epsilons=budgets)
     if json_:
-        typer.echo(json.dumps(as_json(found), indent=2, ensure_ascii=False))
+        typer.echo(json_text(as_json(found)))
     else:
         show(found)
 
@@ -554,6 +559,11 @@ def list_() -> None:
             typer.echo(f"  {name:<22} {what}")
 
 
+def _say(text: str, err: bool = False) -> None:
+    """One line on the terminal, whatever the names in it hold."""
+    typer.echo(printable(text), err=err)
+
+
 def _command() -> str:
     """The command as it can be typed again."""
     return shlex.join(["escrime", *sys.argv[1:]])
@@ -569,20 +579,22 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     formats = warnings.formatwarning
     if not debug:  # the sentence, without the line of code that says it
-        warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+        warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(message)}\n"
     if debug:  # accepted anywhere on the line
+        sys.excepthook = lambda *error: typer.echo(printable("".join(format_exception(*error)), lines=True), nl=False, err=True)
         sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word != "--debug")]
     try:
         app()
     except EscrimeError as error:
         if debug:
             raise
-        typer.echo(f"error: {error}", err=True)
+        _say(f"error: {cut(error)}", err=True)
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as stopped:  # typer makes the second of the first
         if isinstance(stopped, SystemExit) and stopped.code != 130:
             raise
-        typer.echo(f"\nstopped; what is finished is kept. Continue with: {_command()}", err=True)
+        typer.echo("", err=True)
+        _say(f"stopped; what is finished is kept. Continue with: {_command()}", err=True)
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -591,10 +603,10 @@ def main() -> None:
         if debug:
             raise
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            typer.echo(f"error: nothing more can be written here ({error.strerror}); free some space, and run again.", err=True)
+            _say(f"error: nothing more can be written here ({error.strerror}); free some space, and run again.", err=True)
             sys.exit(2)
-        typer.echo(
-            f"error: {type(error).__name__}: {error}. This is a defect of escrime or of a model it was given; "
+        _say(
+            f"error: {type(error).__name__}: {cut(error)}. This is a defect of escrime or of a model it was given; "
             f"see the traceback with: {_command()} --debug",
             err=True,
         )

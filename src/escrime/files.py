@@ -1,27 +1,33 @@
 """Files that appear whole or not at all, whatever stops the program."""
 
-import fcntl
 import glob
 import os
 import re
+import secrets
+import stat
 import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows, which locks otherwise
+    fcntl = None
+
 from .errors import EscrimeError
 
 LOCK = ".lock"
-LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.partial")  # as mkstemp names it in `whole`
+LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.partial")  # as `whole` names it
 
 
 @contextmanager
 def whole(path: Path | str, follow: bool = True):
     """Yield a temporary path beside `path`; when the block ends well it is flushed and takes the place of `path`.
 
-    On any error the temporary file is gone and an older file of the same name is untouched. Where `path` is a link, all this
-    is about its target; a device or a pipe gets the content. Without `follow`, as for names that the user did not give, the
-    file takes the place of the link, the device or the pipe itself.
+    On any error the temporary file is gone and an older file of the same name is untouched; what replaces it has its mode.
+    Where `path` is a link, all this is about its target; a device or a pipe gets the content. Without `follow`, as for names
+    that the user did not give, the file takes the place of the link, the device or the pipe itself.
     Errors: EscrimeError when the disk is full or the folder cannot be written.
     """
     path = Path(path)
@@ -34,15 +40,14 @@ def whole(path: Path | str, follow: bool = True):
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-        os.close(handle)
-        temporary = Path(name)
+        mode = _mode_of(path)
+        temporary = _new_beside(path, 0o666 if mode is None else 0o600)
         yield temporary
         flush(temporary)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes it private; a result is an ordinary file
+        if mode is not None:
+            os.chmod(temporary, mode)
         os.replace(temporary, path)
+        _flush_folder(path.parent)
     except OSError as error:
         raise EscrimeError(
             f"{path} could not be written ({error.strerror or error}); free some space or choose another folder. "
@@ -51,6 +56,39 @@ def whole(path: Path | str, follow: bool = True):
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _mode_of(path: Path) -> int | None:
+    """Who may do what with the file `path`; None where there is no file."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return stat.S_IMODE(found.st_mode) & 0o777 if stat.S_ISREG(found.st_mode) else None
+
+
+def _new_beside(path: Path, mode: int) -> Path:
+    """A new empty file beside `path`, of this mode but for the user's umask."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+        try:
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+            return temporary
+        except FileExistsError:
+            continue
+
+
+def _flush_folder(folder: Path) -> None:
+    """Let the disk know the new name too, where a folder can be opened for that."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:  # some network file systems have it at once
+        pass
+    finally:
+        os.close(handle)
 
 
 def flush(path: Path) -> None:
@@ -125,7 +163,7 @@ def locked(folder: Path, remedy: str):
         raise EscrimeError(f"{folder} cannot be written ({error.strerror}); {remedy}.") from None
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
         except OSError:
             raise EscrimeError(f"another escrime run is working in {folder}; wait for it, or {remedy}.") from None
         yield
@@ -137,3 +175,13 @@ def _opened_lock(path: Path):
     if os.path.islink(path) or (os.path.lexists(path) and not os.path.isfile(path)):
         raise EscrimeError(f"{path} is a link or no file, so it cannot be locked; delete it.")
     return os.fdopen(os.open(path, flags, 0o666), "r+")
+
+
+def _lock(file) -> None:
+    """Lock an open file until it is closed. Errors: OSError where another program has locked it."""
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    else:
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)

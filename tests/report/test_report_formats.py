@@ -87,6 +87,8 @@ def test_markdown_tables_are_whole_and_names_are_no_markup(small, escrime, tmp_p
 def test_text_that_looks_like_markup_stays_text():
     assert inline("a|b <i> *x* `c` $5\nnext") == "a\\|b \\<i> \\*x\\* \\`c\\` \\$5 next"
     assert inline("wide_resnet_small _x_") == "wide_resnet_small \\_x\\_"
+    assert inline("![a](http://b.c) www.d.e &lt; R&D x@y") == "!\\[a\\](http\\://b.c) www\\.d.e \\&lt; R&D x\\@y"
+    assert inline("a\x1b[31m\u202eb") == "a\\\\x1b\\[31m\\\\u202eb"
     assert table(["a"], [["b|c"]]).splitlines()[-1] == "| b\\|c |"
 
 
@@ -162,3 +164,70 @@ def test_an_unknown_format_is_one_sentence(words, said, small, escrime):
 def test_a_folder_that_is_no_run_is_named(format, tmp_path):
     with pytest.raises(EscrimeError, match="nowhere"):
         report_text(tmp_path / "nowhere", format)
+
+
+NAMES = [
+    "![x](http://evil.example/a.png)",
+    "[click](javascript:alert(1))",
+    "<img src=x onerror=alert(1)>",
+    "a\x1b]0;owned\x07",
+    "b\u202ec",
+]
+
+
+def test_a_strangers_names_are_no_markup_and_command_no_terminal(builder, escrime, tmp_path):
+    """Whatever a manifest says, in Markdown, in JSON and on the page."""
+    built = builder(40, classes=NAMES).model("net_1")
+    built.sweep("net_1", "none", "white-box", "DGSM", {0: 0.0, 0.1: 0.8})
+    folder = built.write(tmp_path / "run")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest |= {
+        "title": NAMES[1] + "\n# two",
+        "command": "escrime `run`\n\n![x](http://evil.example)",
+        "commit": NAMES[2],
+        "created": NAMES[0],
+    }
+    manifest["hardware"] = {"cpu": "\x9b31m" + NAMES[2], "device": NAMES[0]}
+    manifest["dataset"] |= {"name": NAMES[1], "left_out": {NAMES[0]: NAMES[2] + "\x1b[2J"}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    code, text, _ = escrime("report", folder, "--format", "md")
+    assert code == 0 and not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
+    outside = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", text)
+    assert not re.search(r"(?<!\\)(<\w|\]\(|!\[|(?<!\\):(?=//))", outside), outside
+    assert "\n# two" not in text and text.count("\n# ") == 0
+    code, text, _ = escrime("report", folder, "--format", "json")
+    assert code == 0 and not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
+    assert json.loads(text)["manifest"]["title"] == manifest["title"]
+    assert escrime("report", folder)[0] == 0
+    page = (folder / "report.html").read_text()
+    assert "<img src=x" not in page and not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", page)
+    assert 'href="javascript' not in page and "evil.example" in page
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+def test_a_pdf_is_printed_without_scripts_network_and_where_it_can_in_the_sandbox(user, small, tmp_path, monkeypatch):
+    script = "open(printed + '.told', 'w').write('\\n'.join(sys.argv))\nimport shutil\n"
+    script += f"shutil.copy(printed + '.told', {str(tmp_path / 'told')!r})\nopen({str(tmp_path / 'page')!r}, 'w').write(page)\n"
+    fake_browser(tmp_path, script + "open(printed, 'wb').write(b'%PDF-1.4 page')")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    report_files(small, "pdf")
+    told = (tmp_path / "told").read_text().splitlines()
+    assert ("--no-sandbox" in told) == (user == 0) and "--host-resolver-rules=MAP * ~NOTFOUND" in told
+    assert any(word.startswith("--proxy-server=") for word in told)
+    head = (tmp_path / "page").read_text().partition("<head>")[2].lstrip()
+    assert head.startswith("<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'none'; ")
+
+
+def test_a_model_that_a_strangers_run_names_is_not_loaded(small, escrime, tmp_path, monkeypatch):
+    """Neither by a report nor by a comparison, whatever lies there under its name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'ran')!r})\ndef load():\n    pass\n")
+    manifest = json.loads((small / "manifest.json").read_text())
+    manifest["models"]["net_1"]["arch"] = "evil.py:load"
+    manifest["experiment"]["model"] = "evil.py:load"
+    (small / "manifest.json").write_text(json.dumps(manifest))
+    shutil.copy("evil.py", small / "evil.py")
+    for words in (("report", small), ("report", small, "--format", "md"), ("compare", small, small)):
+        assert escrime(*words)[0] in (0, 2)
+    assert not (tmp_path / "ran").exists() and "evil" not in sys.modules

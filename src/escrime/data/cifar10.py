@@ -11,7 +11,7 @@ from .content import digest, fingerprint
 from .decode import DECODER, to_square
 from .download import download_into
 from .imageset import ImageSet
-from .listing import OPTION, existing_folder
+from .listing import OPTION, check_text, existing_folder
 
 SIDE = 32
 
@@ -59,6 +59,7 @@ def find_cifar10(folder, *, cache=None, download: bool = False) -> Path:
 
     name = CIFAR10.base_folder
     place = Path(folder).expanduser() if folder is not None else cache_folder(cache) / "downloads"
+    check_text(place)
     if place.name == name and place.is_dir():
         return place.parent
     if (place / name).is_dir():

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import EscrimeError
+from ..regular import IMAGE, read_regular, reason
 
 DIGEST = 16  # bytes kept of each SHA-256
 
@@ -56,14 +57,14 @@ def hash_files(root: Path, names: Sequence[str]) -> tuple[str, dict[str, str]]:
     def work(rows: range) -> None:
         for row in rows:
             try:
-                digests[row] = digest((root / names[row]).read_bytes())
+                digests[row] = digest(read_regular(root / names[row], IMAGE))
             except OSError as error:
-                failed[names[row]] = error.strerror or str(error)
+                failed[names[row]] = reason(error)
 
     _in_parallel(work, len(names))
     total = sha256()
     for name, content in zip(names, digests, strict=True):
-        total.update(encode(name) + b"\0" + (content or b"cannot be opened"))
+        total.update(encode(name) + b"\0" + (content or f"cannot be opened: {failed[name]}".encode()))
     return total.hexdigest()[: 2 * DIGEST], failed
 
 

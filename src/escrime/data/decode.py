@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import EscrimeError
+from ..regular import IMAGE, read_regular, reason
 
 DECODER = 2  # part of the cache key: raise it when the same file comes out as other pixels
 MAX_PIXELS = 89_000_000  # 0.27 GB as RGB, where Pillow too begins to suspect a decompression bomb
@@ -29,9 +30,9 @@ def read_image(path: Path | str, size: int) -> np.ndarray:
     Errors: UnreadableImage (an EscrimeError) naming the file and the reason.
     """
     try:
-        data = Path(path).read_bytes()
+        data = read_regular(path, IMAGE)
     except OSError as error:
-        raise UnreadableImage(f"{str(path)!r} cannot be opened: {error.strerror or error}.") from None
+        raise UnreadableImage(f"{str(path)!r} cannot be opened: {reason(error)}.") from None
     return decode_bytes(data, size, str(path))
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..errors import EscrimeError
+from ..regular import IMAGE, read_regular, reason
 from .cache import Decoded, Progress, cached
 from .content import digest, hash_files
 from .decode import DECODER, UnreadableImage, decode_bytes
@@ -19,10 +20,10 @@ def read_files(files: Listing, size: int, *, cache=None, progress: Progress | No
         if name in failed:
             raise UnreadableImage(f"{name!r} cannot be opened: {failed[name]}.")
         try:
-            data = path.read_bytes()
+            data = read_regular(path, IMAGE)
         except OSError as error:  # it could be read a moment ago: nothing to remember in a cache
             raise EscrimeError(
-                f"{str(path)!r} vanished while being read ({error.strerror}); leave the data alone and run again."
+                f"{str(path)!r} vanished while being read ({reason(error)}); leave the data alone and run again."
             ) from None
         return decode_bytes(data, size, name)
 

@@ -13,7 +13,16 @@ import numpy as np
 from ..errors import EscrimeError
 from .cache import cache_folder
 from .download import download_into
-from .listing import OPTION, Listing, check_same_classes, class_folders, existing_folder, list_classes, subfolders
+from .listing import (
+    OPTION,
+    Listing,
+    check_same_classes,
+    check_text,
+    class_folders,
+    existing_folder,
+    list_classes,
+    subfolders,
+)
 
 CLASSES = (
     "tench",
@@ -75,6 +84,7 @@ def find_imagenette(folder, size: int, *, cache=None, download: bool = False) ->
     """
     if folder is not None:
         place = Path(folder).expanduser()
+        check_text(place)
         if not download:
             existing_folder(place)
         root = _inside(place) if place.exists() else None

@@ -12,6 +12,7 @@ from ..errors import EscrimeError, nearest, shortened
 from .decode import EXTENSIONS, OTHER_FORMATS
 
 LAYOUT = "expected DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg, or DIR/CLASS/*.jpg"
+DEEPEST = 50  # folders within folders
 OPTION = "--data DIR (of `escrime train`: --folder DIR)"
 
 
@@ -54,10 +55,18 @@ def existing_folder(folder: Path | str) -> Path:
 
 def subfolders(folder: Path) -> list[str]:
     """The names of the folders in `folder`, sorted, without hidden ones."""
-    names = [entry.name for entry in _entries(folder) if entry.is_dir()]
+    names = [entry.name for entry in _entries(folder) if _is_folder(entry)]
     for name in names:
         check_text(folder / name)
     return names
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    """Whether it is a folder, or a link to one; not where a link leads to itself."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def check_text(path: Path) -> None:
@@ -70,16 +79,19 @@ def check_text(path: Path) -> None:
         raise EscrimeError(
             f"the name '{shown}' is not UTF-8, so no result can name it; it was made on another system, perhaps: rename it."
         ) from None
+    if b"\0" in name:
+        raise EscrimeError(f"the name {str(path)!r} holds a null character, which no file can; check the spelling.")
 
 
 def list_classes(root: Path, below: str, classes: Sequence[str]) -> Listing:
     """All image files of root/below/CLASS, at any depth, in the order of `classes` and then of their names.
 
-    Errors: EscrimeError for a class folder without images.
+    Errors: EscrimeError for a class folder without images, and for one that is a link to a folder above.
     """
     names, labels, ignored = [], [], {}
     for label, name in enumerate(classes):
         left: dict[str, str] = {}
+        _refuse_loop(root, root / below / name)
         found = sorted(images_in(root, root / below / name, left))
         if not found:
             raise EscrimeError(f"the class folder {no_images(root / below / name, left)}; add some or remove it.")
@@ -87,6 +99,14 @@ def list_classes(root: Path, below: str, classes: Sequence[str]) -> Listing:
         names += found
         labels += [label] * len(found)
     return Listing(root, tuple(names), np.array(labels, dtype=np.int64), ignored=ignored)
+
+
+def _refuse_loop(root: Path, folder: Path) -> None:
+    """A class may be a link to a folder elsewhere, but not to one that holds the class itself, and perhaps the whole disk."""
+    if folder.is_symlink() and root.resolve().is_relative_to(folder.resolve()):
+        raise EscrimeError(
+            f"the class folder {str(folder)!r} is a link to a folder that holds {str(root)!r} itself; remove the link."
+        )
 
 
 def warn_of_ignored(root: Path, ignored: dict[str, str], stacklevel: int = 3) -> None:
@@ -138,19 +158,22 @@ def _reasons(ignored: dict[str, str]) -> str:
     return shortened((f"{name}: {reason}" for name, reason in ignored.items()), between="; ")
 
 
-def images_in(root: Path, folder: Path, ignored: dict[str, str]) -> list[str]:
+def images_in(root: Path, folder: Path, ignored: dict[str, str], depth: int = 0) -> list[str]:
     """The names, relative to `root`, of the image files in `folder`, at any depth; pictures that are left out join `ignored`
     with the reason."""
     names = []
     for entry in _entries(folder):
         path, kind = folder / entry.name, Path(entry.name).suffix.lower()
-        if not entry.is_dir() and kind not in EXTENSIONS + OTHER_FORMATS:
+        if not _is_folder(entry) and kind not in EXTENSIONS + OTHER_FORMATS:
             continue
         check_text(path)
         name = path.relative_to(root).as_posix()
         if entry.is_dir(follow_symlinks=False):
-            names += images_in(root, path, ignored)
-        elif entry.is_dir():  # a link to a folder above would never end
+            if depth < DEEPEST:
+                names += images_in(root, path, ignored, depth + 1)
+            else:
+                ignored[name] = f"it lies more than {DEEPEST} folders deep"
+        elif _is_folder(entry):  # a link to a folder above would never end
             ignored[name] = "links to folders are not followed"
         elif kind in OTHER_FORMATS:
             ignored[name] = f"{kind} is a format that is not read here; convert it to PNG, say"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import EscrimeError, nearest, shortened
+from ..regular import is_folder
 from . import imagenette as nette
 from .cache import Decoded, Progress
 from .cifar10 import SIDE as CIFAR10_SIDE
@@ -55,7 +56,7 @@ def load(
     Errors: EscrimeError for an unknown name, a missing or unsuitable folder, unreadable images, a failed download.
     """
     if name not in DATASETS:
-        own = Path(str(name)).is_dir()
+        own = is_folder(str(name))
         advice = f" For a folder of images use 'folder' with --data {name} (of `escrime train`: --data folder --folder {name})."
         hint = advice if own else nearest(name, DATASETS)
         raise EscrimeError(f"dataset {name!r} is unknown; use one of {', '.join(DATASETS)}.{hint}")
@@ -106,7 +107,7 @@ def load_to_judge(
 
     size, cache, download, on_error, progress and errors: as in `load`.
     """
-    if str(source) in DATASETS and not Path(source).is_dir():
+    if str(source) in DATASETS and not is_folder(source):
         rest = dict(cache=cache, download=download, on_error=on_error, progress=progress)
         return load(str(source), split="test", size=size, **rest).test
     classes, files = list_to_judge(source)

@@ -184,11 +184,10 @@ def _shown(progress: bool | Told | None) -> Iterator[Meter | None]:
         return
     console = None
     if progress or progress is None:
-        from rich.console import Console
-
         from .. import bars
+        from ..terminal import make_console
 
-        console = Console(stderr=True, highlight=False, markup=False)
+        console = make_console(stderr=True)
     if console is None or not (progress or bars.is_watched(console)):
         yield None
         return

@@ -60,7 +60,7 @@ class Assessment:
 
     @cached_property
     def loaded(self) -> Loaded:
-        return load_model(self.question.model, self.question.mean, self.question.std)
+        return load_model(self.question.model, self.question.mean, self.question.std, trust=self.question.trust)
 
     @cached_property
     def model(self) -> nn.Module | Callable:

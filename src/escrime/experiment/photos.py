@@ -19,6 +19,7 @@ from ..errors import EscrimeError, nearest
 from ..files import flush, locked, whole, write_whole
 from ..models import Loaded, load_model
 from ..models.running import check_logits, failure_named
+from ..regular import IMAGE, check_regular, is_folder, is_regular, reason
 from ..report.figures.photo import draw_photo
 from ..results.layout import check_file
 from ..results.reading import first_fault, read_text
@@ -27,6 +28,7 @@ from .eight_bits import fool, logits_of, predict, reached, smallest, whole_eps
 
 LINES = "attacks.jsonl"
 ENDINGS = ("-adversarial.png", "-side-by-side.png")  # of the two files of a photo
+LONGEST_STEM = 200  # bytes; file systems stop at 255
 
 
 @dataclass(frozen=True)
@@ -62,18 +64,20 @@ def attack_photos(
     std: tuple[float, ...] | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    trust: bool = False,
 ) -> Iterator[Result]:
     """Attack each photo (files, or folders of them) and yield what came of it, after its files are written.
 
     The photo is read as the model sees it: its shorter side resized to the model's size (or `size`), the center cropped; the
     PNG has that size. eps: a fraction of the color range, rounded down to whole gray levels; None looks for the fewest.
-    target: the name or number of the class to reach. What earlier calls left in `out` stays, but a photo attacked again
-    replaces its own. Errors: EscrimeError for a photo or a model that cannot be read, for an unknown target, and for a file in
-    `out` that is not escrime's and would be overwritten, before anything is written. mean, std: as in load_model.
+    target: the name or number of the class to reach. mean, std, trust: as in load_model.
+    What earlier calls left in `out` stays, but a photo attacked again replaces its own.
+    Errors: EscrimeError for a photo or a model that cannot be read, for an unknown target, and for a file in `out` that is not
+    escrime's and would be overwritten, before anything is written.
     """
     out, paths = Path(out), list(dict.fromkeys(Path(os.path.abspath(path)) for path in _files(photos)))
     check_text(out)
-    loaded = load_model(spec, mean, std)
+    loaded = load_model(spec, mean, std, trust=trust)
     model = loaded.model.to(device) if isinstance(loaded.model, torch.nn.Module) else loaded.model
     levels = None if eps is None else whole_eps(eps)
     if size is not None and size < 1:
@@ -147,19 +151,23 @@ def _files(photos: Sequence[str | Path]) -> Iterator[Path]:
     for photo in map(Path, photos):
         photo = photo.expanduser()
         check_text(photo)
-        if photo.is_dir():
+        if is_folder(photo):
             ignored: dict[str, str] = {}
             inside = sorted(images_in(photo, photo, ignored))
-            ignored |= {name: "a link to nothing, or no file" for name in inside if not (photo / name).is_file()}
+            ignored |= {name: "a link to nothing, or no file" for name in inside if not is_regular(photo / name)}
             inside = [name for name in inside if name not in ignored]
             if not inside:
                 raise EscrimeError(f"the folder {no_images(photo, ignored)}; give photos, or their folder.")
             warn_of_ignored(photo, ignored)
             yield from (photo / name for name in inside)
-        elif photo.is_file():
-            yield photo
         else:
-            raise EscrimeError(f"the photo {photo} does not exist; check the path.")
+            try:
+                check_regular(photo, IMAGE)
+            except FileNotFoundError:
+                raise EscrimeError(f"the photo {photo} does not exist; check the path.") from None
+            except OSError as error:
+                raise EscrimeError(f"the photo {photo} cannot be opened: {reason(error)}; check the path.") from None
+            yield photo
 
 
 def _lines(path: Path) -> dict[str, Result]:
@@ -186,6 +194,11 @@ def _pictures(result: Result) -> list[str]:
     return [Path(file).name for file in (result.adversarial, result.side_by_side) if file]
 
 
+def _stem(path: Path) -> str:
+    """The name of a photo as far as names made of it, and what they are called while they are written, can be files."""
+    return path.stem.encode()[:LONGEST_STEM].decode(errors="ignore")
+
+
 def _files_of(name: str) -> tuple[str, str]:
     return tuple(name + ending for ending in ENDINGS)
 
@@ -199,11 +212,11 @@ def _names(paths: list[Path], lines: dict[str, Result], out: Path) -> list[str]:
     names = []
     for path in paths:
         before = ours.get(str(path))
-        name = before[0].removesuffix(ENDINGS[0]) if before else path.stem
+        name = before[0].removesuffix(ENDINGS[0]) if before else _stem(path)
         number = 1
         while not before and _files_of(name)[0].lower() in taken:
             number += 1
-            name = f"{path.stem}-{number}"
+            name = f"{_stem(path)}-{number}"
         taken.add(_files_of(name)[0].lower())
         for file in _files_of(name):
             check_file(out / file)

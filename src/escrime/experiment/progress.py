@@ -2,18 +2,16 @@
 
 from contextlib import contextmanager
 
-from rich.console import Console
-
 from .. import bars
 from ..evaluation.progress import Meter
+from ..terminal import make_console
 
 
 class Display:
     """Bars on a terminal; one line per finished stage elsewhere."""
 
-    def __init__(self, console: Console | None = None, quiet: bool = False):
-        # No markup: rich would take "[checks]", or the name of a file with brackets, for a style.
-        self.console = console or Console(quiet=quiet, highlight=False, markup=False)
+    def __init__(self, console=None, quiet: bool = False):
+        self.console = console or make_console(quiet=quiet)
         if not self.console.is_terminal:
             self.console.width = max(100, self.console.width)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from .. import attacks as known
 from ..errors import EscrimeError, nearest
 from ..models.specs.normalizing import check_normalization
+from ..regular import is_folder
 from ..threat import check_norm, distinct, epsilon
 
 ATTACKS: dict[str, Callable] = {
@@ -34,7 +35,7 @@ class Question:
     epsilons: the first is the headline. attacks: names of ATTACKS, () for the usual ones of the threat model `threat`.
     limit: that many images, as many of each class as of any other. budget: seconds in which the strongest answer is wanted,
     None for all images. anyway: go on although clean accuracy is at chance. mean, std: the normalization to put in front of the
-    model, or in place of its own; one number or one per channel.
+    model, or in place of its own; one number or one per channel. trust: the model may be a file that runs code as it is read.
     """
 
     model: str
@@ -51,10 +52,11 @@ class Question:
     skip_unreadable: bool = False
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    trust: bool = False
 
     def __post_init__(self):
         check_norm(self.norm)
-        if Path(self.images).is_dir():  # photos/ and photos are one folder
+        if is_folder(self.images):  # photos/ and photos are one folder
             object.__setattr__(self, "images", os.path.normpath(self.images))
         object.__setattr__(self, "epsilons", tuple(distinct(epsilon(eps, self.norm) for eps in self.epsilons)))
         if not self.epsilons or min(self.epsilons) <= 0:
@@ -73,7 +75,7 @@ class Question:
 
     def settings(self) -> dict:
         """JSON values for the manifest: what a continued evaluation must share. The budget may change."""
-        values = {name: value for name, value in asdict(self).items() if name not in ("budget", "anyway")}
+        values = {name: value for name, value in asdict(self).items() if name not in ("budget", "anyway", "trust")}
         values |= {"epsilons": list(self.epsilons), "attacks": list(self.attacks), "headline_eps": self.epsilons[0]}
         values |= {name: list(values[name]) for name in ("mean", "std") if values[name] is not None}
         return {"title": f"{self.model} on {self.images}", **values}

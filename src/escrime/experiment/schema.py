@@ -9,11 +9,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..errors import EscrimeError, nearest
+from ..regular import TEXT, read_regular, reason
 from ..threat import distinct, epsilon
 
 SHIPPED = Path(__file__).parent / "shipped"
 ADVERSARIAL, BOTH = "adversarial-training", "adversarial-training+ppa"  # how the records call the paper's, and both at once
 RESERVED = ("none", "ppa", ADVERSARIAL)
+DEEPEST = 32  # tables within tables, and parts of a key
+# From the start of a word only, and never back: the time grows with the length of the text alone.
+DEEP_KEY = re.compile(rf"(?<![^\s.=,{{}}\[\]])(?:[^\s.=,{{}}\[\]]++[ \t]*+\.[ \t]*+){{{DEEPEST}}}")
 LONGEST_NAME = 60  # two names, an attack and a suffix make a file name, and file systems stop at 255 bytes
 
 Epsilon = Annotated[float, BeforeValidator(lambda value: epsilon(value))]
@@ -251,13 +255,29 @@ def read_experiment(name_or_path: str) -> tuple[str, dict[str, Any]]:
             + nearest(name_or_path, shipped())
         )
     try:
-        return path.stem, tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = read_regular(path, TEXT).decode("utf-8-sig")
+        if DEEP_KEY.search(text):  # the reader takes time that grows with the square of the parts
+            raise EscrimeError(f"experiment file {path} has a key of more than {DEEPEST} parts; no setting is called so.")
+        raw = tomllib.loads(text)
+        if _depth(raw) > DEEPEST:
+            raise RecursionError
+        return path.stem, raw
+    except EscrimeError:
+        raise
+    except RecursionError:
+        raise EscrimeError(f"experiment file {path} is nested more than {DEEPEST} deep; no experiment is.") from None
     except FileNotFoundError:
         raise EscrimeError(f"experiment file {path} does not exist; check the path.") from None
     except OSError as error:
-        raise EscrimeError(f"experiment file {path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise EscrimeError(f"experiment file {path} is not valid TOML: {error}.") from None
+        raise EscrimeError(f"experiment file {path} cannot be read: {reason(error)}.") from None
+    except ValueError as error:  # no TOML, no UTF-8, a number of more digits than Python reads
+        raise EscrimeError(f"experiment file {path} is not valid TOML: {str(error).rstrip('.')}.") from None
+
+
+def _depth(value, deep: int = 0) -> int:
+    """How deep tables and arrays are nested; no further than is refused."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return deep if deep > DEEPEST else max((_depth(each, deep + 1) for each in inside), default=deep)
 
 
 def check_experiment(raw: dict[str, Any], source: str) -> Experiment:
@@ -279,7 +299,11 @@ def check_experiment(raw: dict[str, Any], source: str) -> Experiment:
             message = "this is not a section; give it settings of its own, as [data] has."
         if isinstance(first["input"], dict):  # a whole section: the message names what is wrong in it
             raise EscrimeError(f"{source}: {where + ': ' if where else ''}{message}") from None
-        raise EscrimeError(f"{source}: {where} = {first['input']!r}: {message}") from None
+        raise EscrimeError(f"{source}: {where} = {_cut(repr(first['input']))}: {_cut(message, 1000)}") from None
+
+
+def _cut(text: str, most: int = 200) -> str:
+    return text if len(text) <= most else text[:most] + "…"
 
 
 def _section(location) -> type[BaseModel]:

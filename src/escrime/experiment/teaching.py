@@ -19,14 +19,14 @@ ASKED, FEWEST = 64, 30  # training images that tell whether it knows them; fewer
 CHANCE = 0.01  # how probable so many right answers may be of one that guesses
 
 
-def load_teacher(spec: str, images: ImageSet, side: int) -> tuple[nn.Module, str]:
+def load_teacher(spec: str, images: ImageSet, side: int, trust: bool = False) -> tuple[nn.Module, str]:
     """The network `spec`, one of models.SPECS, with the logits of the classes of `images`, in their order, and how many of some
     of them it gets right at `side` pixels, where the student will see them, in words.
 
-    Errors: EscrimeError for a black box, for what does not take such images, where a class is not among the network's, and
-    for one that knows no more than chance, as a network made for another size may.
+    trust: as in load_model. Errors: EscrimeError for a black box, for what does not take such images, where a class is not
+    among the network's, and for one that knows no more than chance, as a network made for another size may.
     """
-    loaded, what, cpu = load_model(spec), f"teacher {spec}", torch.device("cpu")
+    loaded, what, cpu = load_model(spec, trust=trust), f"teacher {spec}", torch.device("cpu")
     if loaded.answers != "gradients":
         raise EscrimeError(f"{what} gives away {loaded.answers} only; give a network that this library can run.")
     rows = np.unique(np.linspace(0, len(images) - 1, min(ASKED, len(images))).astype(np.int64))

@@ -58,6 +58,7 @@ class Job:
     std: float | None = None
     seed: int = 0
     teacher: str | None = None
+    trust: bool = False  # the teacher may be a file that runs code
 
     def seen(self, dataset) -> int:
         """Side in pixels of the images the network learns from."""
@@ -128,7 +129,7 @@ def run_training(
     ).to(device)
     teacher = None
     if job.teacher is not None:
-        teacher, right = load_teacher(job.teacher, splits.train, job.seen(splits.train))
+        teacher, right = load_teacher(job.teacher, splits.train, job.seen(splits.train), job.trust)
         display.say(f"Teacher: {right}.")
     if team.count > 1:
         display.say(f"{team.count} processes share every batch of {job.settings.batch_size} images.")
@@ -260,6 +261,8 @@ def _cell(value, form: str) -> str:
 
 def _number(text: str) -> int | float | str:
     """A number as JSON does not write it, such as .05, 1. and +5; any other text as it is."""
+    if len(text) > 100:  # none: Python reads no integer of 5,000 digits
+        return text
     if re.fullmatch(r"\s*[+-]?[0-9]+\s*", text):
         return int(text)
     return float(text) if re.fullmatch(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", text) else text
@@ -278,6 +281,6 @@ def parse_settings(pairs: list[str], said: dict[str, Any] | None = None) -> dict
             raise EscrimeError(f"{pair!r} says anew what is {name} = {settings[name]!r} already; say it once.")
         try:
             settings[name] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             settings[name] = _number(value)
     return settings

@@ -85,8 +85,8 @@ def channel_values(name: str, value: Values, channels: int | None = None) -> Ten
     """`value`, one number or one per channel, as float32 (1, C, 1, 1); one number is repeated for `channels`."""
     try:
         tensor = torch.as_tensor(value, dtype=torch.float32).detach().clone().reshape(1, -1, 1, 1)
-    except (TypeError, ValueError, RuntimeError):
-        raise EscrimeError(f"{name} = {value!r} is not a number or a list of numbers, one per channel.") from None
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise EscrimeError(f"{name} = {repr(value)[:60]} is not a number or a list of numbers, one per channel.") from None
     if tensor.numel() == 0 or not tensor.isfinite().all():
         raise EscrimeError(f"{name} = {tensor.flatten().tolist()} must be finite, with one value per channel.")
     if channels is not None and tensor.numel() not in (1, channels):

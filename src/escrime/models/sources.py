@@ -4,6 +4,7 @@ import hashlib
 import re
 import sys
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from ..errors import EscrimeError, shortened
 from .architectures import Architecture, published_weights
-from .weights import read_safetensors
+from .weights import check_plain, read_safetensors, refuse_what_is_no_file
 
 PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
@@ -50,15 +51,27 @@ def read_weights(source: str | Path, arch: Architecture) -> Weights:
 
 
 def _from_file(path: Path, origin: str) -> Weights:
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise EscrimeError(f"weights file {origin} {what}; give 'torchvision', a URL, or a .safetensors, .pt or .pth file.")
+    refuse_what_is_no_file(path, origin, "give 'torchvision', a URL, or a .safetensors, .pt or .pth file")
     if path.suffix == ".safetensors":
         tensors, metadata = read_safetensors(path)
         return Weights(tensors, metadata, origin)
     if path.suffix not in PICKLED:
         raise EscrimeError(f"weights file {origin} ends in {path.suffix!r}; escrime reads .safetensors, .pt and .pth files.")
-    return Weights(_tensors(_unpickled(path, origin), origin), {}, origin)
+    _refuse_compressed(path, origin)
+    tensors = _tensors(_unpickled(path, origin), origin)
+    check_plain(tensors, f"weights file {origin}")
+    return Weights(tensors, {}, origin)
+
+
+def _refuse_compressed(path: Path, origin: str) -> None:
+    """A few bytes can be unpacked into as many as one likes."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = next((entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED), None)
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
+        return  # of torch before 1.6, or damaged: its reader says so
+    if packed is not None:
+        raise EscrimeError(f"weights file {origin} is compressed ({packed}), as torch.save leaves none; save it again.")
 
 
 def _unpickled(path: Path, origin: str):

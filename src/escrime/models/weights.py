@@ -10,11 +10,15 @@ from torch import Tensor, nn
 
 from ..errors import EscrimeError
 from ..files import write_whole
+from ..regular import check_regular, most_weights, reason
 from .matching import check_finite, check_fit, overwrite
 
 # The only entry of the file's metadata, which holds ours as JSON: safetensors keeps text alone, and writes several
 # entries in an order of its own.
 METADATA = "escrime"
+LONGEST_NAME = 1000  # characters of a tensor's name
+PLAIN = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool}
+PLAIN |= {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 
 
 def save_weights(model: nn.Module, path: str | Path, metadata: dict | None = None) -> Path:
@@ -62,16 +66,38 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     """Name → tensor, and the metadata, of a safetensors file."""
     with _open(path) as file:
         try:
-            return {name: file.get_tensor(name) for name in file.keys()}, _metadata(file, path)
-        except SafetensorError as error:
+            tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, _metadata(file, path)
+        except (SafetensorError, RuntimeError, KeyError, TypeError, AttributeError) as error:  # of a type that torch has not
             raise _damaged(path, error) from None
+    check_plain(tensors, f"weights file {path}")
+    return tensors, metadata
+
+
+def check_plain(tensors: dict[str, Tensor], what: str) -> None:
+    """Errors: EscrimeError for tensors that no network is loaded from: compressed, sparse, without values."""
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu" or tensor.dtype not in PLAIN:
+            kind = f"{tensor.layout}, {tensor.dtype}, on {tensor.device}".replace("torch.", "")
+            raise EscrimeError(f"{what} holds {name} as a tensor of another kind ({kind}); save plain float tensors.")
+        if len(name) > LONGEST_NAME:
+            raise EscrimeError(f"{what} holds a tensor with a name of {len(name):,} characters; no network calls one so.")
+
+
+def refuse_what_is_no_file(path: Path, origin, remedy: str) -> None:
+    """Errors: EscrimeError for what is no regular file, or larger than weights that this machine can read."""
+    try:
+        check_regular(path, most_weights())
+    except (FileNotFoundError, NotADirectoryError):
+        raise EscrimeError(f"weights file {origin} does not exist; {remedy}.") from None
+    except IsADirectoryError:
+        raise EscrimeError(f"weights file {origin} is a folder; {remedy}.") from None
+    except OSError as error:
+        raise EscrimeError(f"weights file {origin} cannot be read: {reason(error)}; {remedy}.") from None
 
 
 def _open(path: str | Path):
     path = Path(path).expanduser()
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise EscrimeError(f"weights file {path} {what}; check the path.")
+    refuse_what_is_no_file(path, path, "check the path")
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
@@ -83,15 +109,18 @@ def _metadata(file, path) -> dict:
     if METADATA not in entries:
         return {name: _decoded(text) if name in ("mean", "std") else text for name, text in entries.items()}
     try:
-        return dict(json.loads(entries[METADATA]))
-    except ValueError as error:
+        content = json.loads(entries[METADATA])
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, error) from None
+    if not isinstance(content, dict):
+        raise _damaged(path, f"its metadata is a {type(content).__name__} where an object should be")
+    return content
 
 
 def _decoded(text: str):
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -1,10 +1,10 @@
 """A run's report in the format that is asked for: html, md, json or pdf."""
 
-import json
 from pathlib import Path
 
 from ..errors import EscrimeError, nearest
 from ..files import write_whole
+from ..terminal import json_text
 
 FORMATS = ("html", "md", "json", "pdf")
 
@@ -20,7 +20,7 @@ def report_text(folder: Path | str, format: str) -> str:
         return markdown(run)
     from .facts import facts
 
-    return json.dumps(facts(run), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(facts(run), allow_nan=False) + "\n"
 
 
 def report_files(folder: Path | str, format: str, out: Path | None = None) -> list[Path]:

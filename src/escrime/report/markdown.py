@@ -5,6 +5,7 @@ import re
 from ..evaluation.crossings import crossings
 from ..evaluation.names import defense_name
 from ..evaluation.records import WORST, in_subset, worst_case
+from ..terminal import printable
 from .facts import facts
 from .intervals import Point
 from .run import Run
@@ -17,7 +18,7 @@ from .words import duration, eps_text, p_text
 def markdown(run: Run) -> str:
     """The whole report as text that ends with a line break."""
     found = facts(run)
-    blocks = [f"# {inline(run.manifest.get('title') or run.folder.name)}", *made(found, inline(run.left_out)), *judged(found)]
+    blocks = [f"# {inline(run.manifest.get('title') or run.folder.name)}", *made(found, run.left_out), *judged(found)]
     for model in run.models:
         blocks += [f"## {inline(model)}", *accuracies(run, model), *paired(found, model)]
     blocks += [*claimed(found["claims"]), *checked(run)]
@@ -30,7 +31,7 @@ def made(found: dict, left_out: str) -> list[str]:
     hardware, stages = manifest["hardware"] or {}, manifest["stages"] or []
     versions = {"escrime": manifest["escrime"], **(manifest["versions"] or {})}
     lines = {
-        "command": f"`{manifest['command']}`" if manifest["command"] else "",
+        "command": code(manifest["command"]) if manifest["command"] else "",
         "data": f"{dataset.get('name')}, {dataset.get('test')} test images, {len(dataset.get('classes', []))} classes, "
         f"{dataset.get('size')} px, fingerprint {dataset.get('fingerprint')}{f'; {left_out}' if left_out else ''}",
         "made": f"{manifest['created']}, seed {manifest['seed']}, commit {manifest['commit'] or 'unknown'}",
@@ -38,7 +39,7 @@ def made(found: dict, left_out: str) -> list[str]:
         "on": ", ".join(str(hardware[name]) for name in ("cpu", "gpu", "device") if hardware.get(name)),
         "took": duration(sum(stage["seconds"] for stage in stages)) if stages else "",
     }
-    return ["\n".join(f"- {name}: {text}" for name, text in lines.items() if text)]
+    return ["\n".join(f"- {name}: {text if name == 'command' else inline(text)}" for name, text in lines.items() if text)]
 
 
 def judged(found: dict) -> list[str]:
@@ -146,14 +147,25 @@ def cell(point: Point | None) -> str:
 
 
 def table(heads: list[str], rows: list[list], numbers: bool = False) -> str:
-    """A table of GitHub's Markdown; with `numbers`, all columns but the first are set to the right."""
+    """A table of GitHub's Markdown; with `numbers`, all rows are ours, and all columns but the first are set to the right."""
+    shown = str if numbers else inline
     rules = ["---"] + ["---:" if numbers else "---"] * (len(heads) - 1)
-    lines = [[inline(head) for head in heads], rules, *([inline(value) for value in row] for row in rows)]
+    lines = [[inline(head) for head in heads], rules, *([shown(value) for value in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def inline(value) -> str:
-    """Text on one line in which nothing is markup, so that a class may be named "<b>" or "a|b"."""
-    text = re.sub(r"\s*\n\s*", " ", str(value))
-    text = re.sub(r"([\\`*|<$])", r"\\\1", text)
+    """Text on one line in which nothing is markup, a link or an image, so that a class may be named "<b>", "a|b", "[a](b)"."""
+    text = printable(re.sub(r"\s*\n\s*", " ", str(value)))
+    text = re.sub(r"([\\`*|<$\[\]~])", r"\\\1", text)
+    text = re.sub(r"&(?=#?\w+;)", r"\\&", text)  # no character by its number
+    text = re.sub(r":(?=//)|(?<=www)\.|@(?=\w)", r"\\\g<0>", text, flags=re.I)  # addresses become links by themselves
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
+
+
+def code(value) -> str:
+    """Text as code on one line, between more backticks than it holds anywhere."""
+    text = printable(re.sub(r"\s*\n\s*", " ", str(value)))
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    space = " " if text[:1] == "`" or text[-1:] == "`" else ""
+    return f"{fence}{space}{text}{space}{fence}"

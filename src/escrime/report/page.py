@@ -11,6 +11,7 @@ from ..evaluation.checks import Finding
 from ..evaluation.checks.verdict import Verdict, verdicts
 from ..evaluation.names import defense_name
 from ..evaluation.records import in_subset
+from ..terminal import printable
 from .figures import Drawn
 from .gallery import gallery
 from .headline import headline, headline_eps
@@ -40,7 +41,7 @@ def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
     found = validity(run)
     judged = verdicts_by_model(run, found, eps)
     heads = [headline(run, model, eps, judged[model]) for model in run.models]
-    return environment.get_template("report.html.j2").render(
+    page = environment.get_template("report.html.j2").render(
         run=run,
         manifest=run.manifest,
         dataset=run.manifest.get("dataset", {}),
@@ -63,6 +64,7 @@ def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
         colors=SEVERITIES,
         settings=flat(run.manifest.get("experiment", {})),
     )
+    return printable(page, lines=True)  # names that turn the direction of writing, or are there unseen
 
 
 def attacked(run: Run) -> int:

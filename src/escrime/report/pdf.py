@@ -11,6 +11,17 @@ from ..errors import EscrimeError
 from ..files import whole
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# No script runs and nothing is fetched, whatever the page says: first of all in its head.
+ALONE = (
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'none'; img-src data:; "
+    "style-src 'unsafe-inline'; font-src data:; base-uri 'none'; form-action 'none'\">"
+)
+OFFLINE = (  # a proxy where nobody listens, for every host, this machine too
+    "--proxy-server=http://127.0.0.1:9",
+    "--proxy-bypass-list=<-loopback>",
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--disable-background-networking",
+)
 PATIENCE = 180  # seconds; a page of 20 figures takes five
 
 
@@ -31,10 +42,14 @@ def browser() -> str:
 def print_pdf(page: Path | str, out: Path | str) -> Path:
     """Print an HTML file with all its folded parts open; `out` is written whole or not at all.
 
+    The page may tell of a stranger's run: it is printed without scripts and without a network, in Chromium's sandbox. As root,
+    whom Chromium gives no sandbox, only the first two stand between the page and the machine.
+
     Errors: EscrimeError without Chromium, or when it prints nothing.
     """
     program, out = browser(), Path(out)
     text = re.sub(r"<details(?![^>]*\bopen\b)", "<details open", Path(page).read_text(encoding="utf-8"))
+    text = re.sub(r"<head[^>]*>", lambda head: head[0] + ALONE, text, count=1)
     with whole(out) as temporary:
         # Beside the result and not hidden: a Chromium in a sandbox of its own (snap) sees no other place.
         with tempfile.TemporaryDirectory(dir=out.resolve().parent, prefix="printing-", ignore_cleanup_errors=True) as folder:
@@ -52,8 +67,9 @@ def run_browser(program: str, source: Path, printed: Path, profile: Path) -> str
     command = [program, "--headless", "--disable-gpu", "--no-first-run", f"--user-data-dir={profile}"]
     # The second flag is what older versions call the first.
     command += ["--no-pdf-header-footer", "--print-to-pdf-no-header", f"--print-to-pdf={printed}"]
+    command += OFFLINE
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        command.append("--no-sandbox")  # Chromium refuses to run as root with one, and the page is our own
+        command.append("--no-sandbox")  # Chromium refuses to run as root with one
     try:
         done = subprocess.run([*command, source.as_uri()], capture_output=True, text=True, errors="replace", timeout=PATIENCE)
     except subprocess.TimeoutExpired:

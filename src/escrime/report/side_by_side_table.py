@@ -1,25 +1,26 @@
 """Two runs side by side, as a table in the terminal."""
 
-from rich.console import Console
 from rich.table import Table
 
 from ..evaluation.names import defense_name
+from ..terminal import make_console
 from .side_by_side import CLEAN, Pair, SideBySide, interval, sentence
 from .words import fraction_text, p_text
 
 MARKS = {"better": " ▲", "worse": " ▼"}
 
 
-def show(found: SideBySide, console: Console | None = None) -> None:
+def show(found: SideBySide, console=None) -> None:
     """Print the warnings, a table for each pair of models, and the answer in a sentence."""
-    console = console or Console(highlight=False, markup=False)
+    console = console or make_console()
     for warning in found.warnings:
         console.print(f"Careful: {warning}")
     for models in dict.fromkeys(pair.models for pair in found.pairs):
         mine = [pair for pair in found.pairs if pair.models == models]
         first, second = (f"{folder}: {model}" for folder, model in zip(found.folders, models))
         images = f"{found.subset} images" if found.subset else "images"
-        console.print(f"\nfirst:  {first}\nsecond: {second}\n{found.shared} {images} in common\n")
+        for line in ("", f"first:  {first}", f"second: {second}", f"{found.shared} {images} in common", ""):
+            console.print(line)
         for case in dict.fromkeys((pair.defense, pair.threat) for pair in mine):
             console.print(table([pair for pair in mine if (pair.defense, pair.threat) == case]))
             console.print()

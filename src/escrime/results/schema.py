@@ -112,6 +112,7 @@ class Finding(Stored):
     threat: Text = ""
     answered: bool = False
     norm: Norm = ""
+    exact: bool = False
 
 
 class Findings(RootModel[list[Finding]]):

@@ -7,7 +7,7 @@ from numbers import Integral
 from pathlib import Path
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from ...errors import EscrimeError, nearest
 from ..architectures import architecture, head_names, skeleton
@@ -22,16 +22,16 @@ def from_weights(name: str, file: str) -> Loaded:
     """`name` with the weights in `file`; how many classes they have is read from their output layer."""
     arch = architecture(name)
     weights = read_weights(file, arch)
-    named, _ = align(weights.tensors, skeleton(arch, 10))
-    wanted = head_names(arch, 10)
-    heads = [tensor for tensor_name, tensor in named.items() if tensor_name in wanted and tensor.dim()]
+    shapes, wanted = skeleton(arch, 10), head_names(arch, 10)
+    named, _ = align(weights.tensors, shapes)
+    heads = [t for at, t in named.items() if at in wanted and t.dim() and t.shape[1:] == shapes[at][1:]]
     if not heads:
         raise EscrimeError(f"weights from {file} hold no output layer of {name}; give a whole classifier of that architecture.")
-    count = heads[0].shape[0]
+    count = max(heads, key=Tensor.dim).shape[0]  # of one that has as many rows of weights in the file
     model = build(name, count, weights=file)
     classes = weights.metadata.get("classes")
     known = classes if isinstance(classes, list) and len(classes) == count else None
-    size = weights.metadata.get("size")
+    size = _side(weights.metadata.get("size"))
     wnids = weights.metadata.get("wnids")
     ids = tuple(map(str, wnids)) if isinstance(wnids, list) and len(wnids) == count else None if known else wnids_of(count)
     return Loaded(model, f"{name}@{file}", tuple(map(str, known)) if known else None, ids, size or arch.size)
@@ -98,4 +98,4 @@ def _side(size) -> int | None:
     """The edge length of a square image, from a number or a pair; None for anything else."""
     if isinstance(size, (list, tuple)) and len(size) == 2 and size[0] == size[1]:
         size = size[0]
-    return int(size) if isinstance(size, Integral) and not isinstance(size, bool) else None
+    return int(size) if isinstance(size, Integral) and not isinstance(size, bool) and size > 0 else None

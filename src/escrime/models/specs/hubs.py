@@ -1,10 +1,12 @@
 """Models of torchvision, timm and the Hugging Face hub; normalization, size and class names from their own metadata."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from torch import Tensor, nn
 
 from ...errors import EscrimeError
+from ...regular import check_regular, is_folder, most_weights, reason
 from ..architectures import architecture, published_weights
 from ..normalized import Normalized
 from ..registry import build
@@ -30,7 +32,9 @@ def from_timm(name: str) -> Loaded:
         import timm
     except ImportError:
         raise EscrimeError("timm models need timm; install it with: pip install 'escrime[timm]'.") from None
+    _refuse_odd_files(Path(name.removeprefix("local-dir:")).expanduser())
     try:
+        # Of any source, its own and others' hubs among them, timm reads tensors alone (torch.load with weights_only).
         network = timm.create_model(name, pretrained=True)
     except Exception as error:  # an unknown name, no network, weights of another version
         raise EscrimeError(
@@ -67,19 +71,22 @@ def from_hugging_face(name: str) -> Loaded:
         from transformers import AutoImageProcessor, AutoModelForImageClassification
     except ImportError:
         raise EscrimeError("Hugging Face models need transformers; install it with: pip install 'escrime[hf]'.") from None
+    _refuse_odd_files(Path(name).expanduser())
     try:
-        network = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True)
-        processor = AutoImageProcessor.from_pretrained(name)
+        # Said aloud: where nothing is said, transformers asks a person at a terminal whether to run the code beside a model.
+        network = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
+        processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
+        labels = network.config.id2label
+        classes = tuple(str(labels[i]) for i in range(len(labels)))
+        sizes = [getattr(processor, "crop_size", None), getattr(processor, "size", None)]
+        size = next((side for side in map(_side, [*sizes, network.config.to_dict().get("image_size")]) if side), None)
     except Exception as error:  # unknown, private, no network, no image classifier
         raise EscrimeError(f"Hugging Face's {name!r} cannot be loaded ({_first_line(error)}); check the name.") from None
-    labels = network.config.id2label
-    classes = tuple(labels[i] for i in range(len(labels)))
     named = not all(label == f"LABEL_{i}" for i, label in enumerate(classes))
     mean, std = (getattr(processor, f"image_{what}", None) for what in ("mean", "std"))
     if not getattr(processor, "do_normalize", True) or mean is None:
         mean, std = 0.0, 1.0
     model = Normalized(_Logits(network), mean, std).eval()
-    size = _side(getattr(processor, "crop_size", None)) or _side(processor.size) or network.config.to_dict().get("image_size")
     return Loaded(model, f"hf:{name}", classes if named else None, wnids_of(len(classes)), size)
 
 
@@ -96,8 +103,20 @@ class _Logits(nn.Module):
 
 def _side(size) -> int | None:
     if isinstance(size, Mapping) or hasattr(size, "get"):
-        return size.get("height") or size.get("shortest_edge")
-    return size if isinstance(size, int) else None
+        size = size.get("height") or size.get("shortest_edge")
+    return size if isinstance(size, int) and size > 0 else None
+
+
+def _refuse_odd_files(folder: Path) -> None:
+    """A library opens what lies in a model's folder by its name, and waits for a pipe. Errors: EscrimeError."""
+    if not is_folder(folder):
+        return
+    for path in sorted(folder.iterdir()):
+        try:
+            if not is_folder(path):
+                check_regular(path, most_weights())
+        except OSError as error:
+            raise EscrimeError(f"the model folder {folder} holds {path.name}, but {reason(error)}; remove it.") from None
 
 
 def _first_line(error: Exception) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from ...errors import EscrimeError
+from ...regular import check_regular, most_weights, reason
 
 IMAGENET = 1000
 
@@ -41,7 +42,11 @@ def wnids_of(count: int) -> tuple[str, ...] | None:
 
 
 def existing(path: Path) -> Path:
-    """`path`, if there is such a file."""
-    if not path.is_file():
-        raise EscrimeError(f"model file {path} does not exist; check the path.")
+    """`path`, if there is such a file, and of a size that a model has."""
+    try:
+        check_regular(path, most_weights())
+    except (FileNotFoundError, NotADirectoryError):
+        raise EscrimeError(f"model file {path} does not exist; check the path.") from None
+    except OSError as error:
+        raise EscrimeError(f"model file {path} cannot be read: {reason(error)}; give the file that was saved.") from None
     return path

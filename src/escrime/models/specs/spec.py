@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import EscrimeError, nearest
+from ...regular import is_regular
 from ..architectures import ARCHITECTURES
 from ..normalized import Values
 from .exported import from_onnx, from_program
@@ -19,7 +20,7 @@ SPECS = {
     "hf:ORG/NAME": "an image classifier of the Hugging Face hub, or of a local folder",
     "ARCH@FILE": "an architecture of `escrime list` with weights in a .safetensors, .pt or .pth file",
     "FILE.py:FUNCTION": "a function of yours that returns a torch module, or any callable (a black box)",
-    "FILE.pt2": "a program saved by torch.export",
+    "FILE.pt2": "a program saved by torch.export, which is code: it needs --trust",
     "FILE.onnx": "an ONNX file (a black box: its scores or labels)",
 }
 HUBS: dict[str, Callable[[str], Loaded]] = {
@@ -29,30 +30,32 @@ HUBS: dict[str, Callable[[str], Loaded]] = {
 }
 
 
-def load_model(spec: str, mean: Values | None = None, std: Values | None = None) -> Loaded:
+def load_model(spec: str, mean: Values | None = None, std: Values | None = None, *, trust: bool = False) -> Loaded:
     """The model that `spec` names, one of SPECS, on the CPU in eval mode, taking raw pixels in [0, 1].
 
     mean, std: the normalization of its images, in place of the escrime.Normalized that it begins with or in front of it.
-    Only FILE.py runs code, yours. Errors: EscrimeError for a text of no known kind, a file that is missing, damaged or
-    would run code, a library that is not installed (with the line that installs it), a normalization that is none.
+    Only FILE.py runs code, yours, and FILE.pt2 may, which is why it is read with `trust` alone. Errors: EscrimeError for a text
+    of no known kind, a file that is missing, damaged or would run code, a library that is not installed (with the line that
+    installs it), a normalization that is none.
     """
     check_normalization(mean, std)
-    return renormalized(_load(str(spec)), mean, std)
+    return renormalized(_load(str(spec), trust), mean, std)
 
 
-def _load(spec: str) -> Loaded:
+def _load(spec: str, trust: bool) -> Loaded:
     hub, colon, name = spec.partition(":")
     if colon and hub in HUBS:
         return HUBS[hub](name)
     if match := re.fullmatch(r"(.+\.py):(\w+)", spec):
         return from_function(Path(match[1]).expanduser(), match[2])
     arch, at, file = spec.partition("@")
-    if at and not Path(spec).exists():
+    if at and not is_regular(Path(spec).expanduser()):
         return from_weights(arch, file)
     path = Path(spec).expanduser()
-    for suffix, read in ((".pt2", from_program), (".onnx", from_onnx)):
-        if path.suffix == suffix:
-            return read(path)
+    if path.suffix == ".pt2":
+        return from_program(path, trust)
+    if path.suffix == ".onnx":
+        return from_onnx(path)
     raise EscrimeError(f"model {spec!r} is of no known kind; write one of {', '.join(SPECS)}.{_hint(spec, path)}")
 
 

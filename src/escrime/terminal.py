@@ -1,0 +1,53 @@
+"""Text on its way to a terminal: what names hold is shown, and never obeyed."""
+
+import json
+import re
+from typing import Any
+
+# Control characters, C1 too, line and paragraph separators, marks that turn the direction of writing, what is not seen, and
+# halves of characters that no stream takes.
+UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def printable(text: Any, lines: bool = False) -> str:
+    """`text` with everything that a terminal would obey written as an escape such as \\x1b; `lines`: but for line breaks, which
+    only text of ours may hold."""
+    return UNSAFE.sub(lambda found: found[0] if lines and found[0] == "\n" else _escaped(found[0]), str(text))
+
+
+def cut(text: Any, most: int = 2000) -> str:
+    """`text` without its middle where it is longer than anyone reads, as a value in a message may be."""
+    text = str(text)
+    return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 4 :]}"
+
+
+def json_text(value: Any, **settings) -> str:
+    """`value` as JSON on several lines, readable in every script, safe on a terminal, and the same value when read again."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, **settings)
+    return UNSAFE.sub(lambda found: found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1], text)
+
+
+def json_line(value: Any) -> str:
+    """`value` as JSON on one line, safe as `json_text` is."""
+    return UNSAFE.sub(lambda found: json.dumps(found[0])[1:-1], json.dumps(value, ensure_ascii=False))
+
+
+def _escaped(letter: str) -> str:
+    code = ord(letter)
+    return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(letter) or (
+        f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    )
+
+
+def make_console(**settings):
+    """A rich Console that prints text as it stands: no markup, no emoji codes, no highlighting, nothing to obey."""
+    from rich.console import Console
+
+    class Plain(Console):
+        # Every text passes here: what is printed, the cells and titles of tables.
+        def render_str(self, text, **style):
+            return super().render_str(printable(text), **style)
+
+    return Plain(**{"highlight": False, "markup": False, "emoji": False} | settings)

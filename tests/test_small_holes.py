@@ -1,0 +1,131 @@
+"""Odd values that were called defects of escrime, or hung: one sentence each."""
+
+import json
+import struct
+import time
+
+import pytest
+from PIL import Image
+
+from escrime import EscrimeError, build, load_model
+from escrime.experiment.photos import attack_photos
+from escrime.experiment.schema import check_experiment, read_experiment
+from escrime.experiment.training import parse_settings
+from escrime.models import save_weights
+from escrime.models.weights import read_metadata
+from escrime.threat import epsilon
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1e999999999", "-1e999999999", "1/1e999999999", "9" * 10**6, "1/" + "9" * 10**6, "1e" + "9" * 90, 10**5000, -(10**5000)],
+    ids=map(str, range(8)),
+)
+def test_no_budget_takes_for_ever(text):
+    start = time.monotonic()
+    with pytest.raises(EscrimeError) as said:
+        epsilon(text)
+    assert time.monotonic() - start < 1 and len(str(said.value)) < 300 and "\n" not in str(said.value)
+
+
+def test_budgets_are_what_they_were():
+    assert epsilon("8/255") == 8 / 255 and epsilon(" 0.03 ") == 0.03 and epsilon("1e-3") == 0.001 and epsilon(".5") == 0.5
+    assert epsilon("1e-999999999") == 0 and epsilon("0.1") == float("0.1")
+
+
+def with_metadata(path, metadata):
+    """Weights whose metadata are replaced, whatever they hold."""
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length]) | {"__metadata__": metadata}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
+
+
+DEEP = "[" * 10**5 + "]" * 10**5
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"escrime": text} for text in ("[1]", "7", '"a"', "null", DEEP, "{")] + [{"escrime": 5}, [1]]
+)
+def test_metadata_of_another_type(metadata, tmp_path):
+    save_weights(build("lenet", 3, seed=0), tmp_path / "w.safetensors")
+    with_metadata(tmp_path / "w.safetensors", metadata)
+    for call in (lambda: read_metadata(tmp_path / "w.safetensors"), lambda: load_model(f"lenet@{tmp_path / 'w.safetensors'}")):
+        with pytest.raises(EscrimeError, match="not a complete safetensors file"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"mean": DEEP, "std": "1"}, {"mean": "9" * 5000, "std": "[[1]]"}, {"mean": "1e999", "std": "1"}], ids="abc"
+)
+def test_a_normalization_of_another_type(metadata, tmp_path):
+    save_weights(build("lenet", 3, seed=0).network, tmp_path / "w.safetensors")
+    with_metadata(tmp_path / "w.safetensors", metadata)
+    with pytest.raises(EscrimeError, match="mean = ") as said:
+        load_model(f"lenet@{tmp_path / 'w.safetensors'}")
+    assert len(str(said.value)) < 300
+
+
+@pytest.mark.parametrize("size", ["big", -5, True, [8, 9], 0, None])
+def test_a_size_of_another_type_is_no_size(size, tmp_path):
+    save_weights(build("lenet", 3, seed=0), tmp_path / "w.safetensors", {"size": size, "classes": {"a": 1}})
+    found = load_model(f"lenet@{tmp_path / 'w.safetensors'}")
+    assert found.size == load_model_size() and found.classes is None
+
+
+def load_model_size():
+    from escrime.models import architecture
+
+    return architecture("lenet").size
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "[" * 5000 + "]" * 5000,
+        "a = " + "{b = " * 2000 + "1" + "}" * 2000,
+        ".".join("a" * 300000) + " = 1",
+        "x = {" + ".".join("a" * 300000) + " = 1}",
+        "a = " + "[" * 40 + "]" * 40,
+        "limit = " + "9" * 5000,
+        "a = \x00",
+    ],
+    ids=map(str, range(7)),
+)
+def test_deep_or_endless_toml(text, tmp_path):
+    (tmp_path / "x.toml").write_text(text)
+    start = time.monotonic()
+    with pytest.raises(EscrimeError, match="x.toml") as said:
+        read_experiment(str(tmp_path / "x.toml"))
+    assert time.monotonic() - start < 5 and len(str(said.value)) < 400
+
+
+def test_an_endless_value_is_not_repeated(tmp_path):
+    (tmp_path / "x.toml").write_text(f'title = 5\nheadline_eps = "{"9" * 10**5}"\n')
+    with pytest.raises(EscrimeError) as said:
+        check_experiment(read_experiment(str(tmp_path / "x.toml"))[1], "x.toml")
+    assert len(str(said.value)) < 1500
+
+
+def test_settings_of_any_text():
+    assert parse_settings([f"a={DEEP}", "b=" + "9" * 5000, "c=.5"])["c"] == 0.5
+
+
+@pytest.mark.parametrize("stem", ["x" * 250, "é" * 125, "x" * 220])
+def test_a_photo_with_a_long_name_is_attacked(stem, tmp_path):
+    """Its files have as much of the name as a file may; two such photos do not share them."""
+    save_weights(build("lenet", 3, seed=0), tmp_path / "w.safetensors", {"size": 8})
+    photos = [tmp_path / f"{stem[: len(stem) - cut]}{end}.png" for cut, end in ((0, ""), (1, "y"))]
+    for photo in photos:
+        Image.new("RGB", (8, 8), "gray").save(photo)
+    for _ in range(2):  # and again
+        found = list(attack_photos(photos, f"lenet@{tmp_path / 'w.safetensors'}", tmp_path / "out", eps=1.0))
+        assert [result.photo for result in found] == list(map(str, photos))
+        made = [name for result in found for name in (result.adversarial, result.side_by_side) if name]
+        assert len(set(made)) == len(made) and {path.name for path in (tmp_path / "out").glob("*.png")} == {
+            name.rpartition("/")[2] for name in made
+        }
