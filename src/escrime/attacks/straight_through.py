@@ -47,7 +47,6 @@ SATURATING_IN_PLACE = _named("tanh_", "sigmoid_", "erf_")
 LEAST_SLOPE = 0.1  # of a saturating function, where that is asked for
 FROM_NUMPY = _named("tensor", "as_tensor", "asarray")
 BACKWARD_HOOKS = ("_backward_hooks", "_backward_pre_hooks")  # of a module
-AGREES = 0.9  # share of the images for which inner logits predict what the model predicts
 KEPT = 256  # tensors that went to numpy and may come back
 TO_PYTHON = _named("numpy", "item", "tolist", "__array__", "__float__", "__int__", "__bool__", "__index__", "__format__")
 CASTS = _named("to", "type", "float", "double", "half", "type_as", "bfloat16", "int", "long", "byte", "short", "char", "bool")
@@ -61,12 +60,12 @@ class StraightThrough(nn.Module):
 
     whole: what comes before the first layer with parameters counts as the identity, also where a part of its gradient is
     there. unsaturated: saturating functions (tanh, sigmoid, softmax, a clamp inside the network) keep a least slope.
-    site: the number of the torch call whose result (N·copies, K) stands in for the logits, from `logit_sites`.
+    inner: a table inside the model that stands in for its logits (see inner.py).
     """
 
-    def __init__(self, model: nn.Module, *, whole: bool = False, unsaturated: bool = False, site: int | None = None):
+    def __init__(self, model: nn.Module, *, whole: bool = False, unsaturated: bool = False, inner=None):
         super().__init__()
-        self.model, self.whole, self.unsaturated, self.site = model, whole, unsaturated, site
+        self.model, self.whole, self.unsaturated, self.inner = model, whole, unsaturated, inner
 
     @property
     def copies(self) -> int:
@@ -75,45 +74,34 @@ class StraightThrough(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         if not isinstance(images, Tensor):
             raise TypeError("only tensors go straight through")  # torch.fx traces the model inside instead
-        if self.site is None and not (torch.is_grad_enabled() and images.requires_grad):
+        if self.inner is None and not (torch.is_grad_enabled() and images.requires_grad):
             return self.model(images)
-        through = _Through(images, self.unsaturated, self.site)
+        through = _Through(images, self.unsaturated, None if self.inner is None else self.inner.call)
         with _bridges(self.model, images, self.whole), _forward_code_only(), _gradients_off(through), through:
             logits = self.model(images)
-        if self.site is None:
+        if self.inner is None:
             return logits
         if through.found is None:
-            raise RuntimeError("the model took another way than before, and its inner logits were not met")
-        inner = through.found.float()
-        return inner.unflatten(0, (-1, len(images))).mean(0) if len(inner) > len(images) else inner
+            raise RuntimeError("the model took another way than before, and its inner table was not met")
+        return self.inner.logits(through.found, len(images))
 
 
 @torch.no_grad()
-def logit_sites(model: nn.Module, images: Tensor, limit: int = 4) -> list[int]:
-    """The torch calls of `model` whose result is a table (N·copies, K) that already predicts what the model predicts for
-    nearly all of `images` (N, C, H, W), and tells the images apart: what an attacker differentiates where the logits
-    themselves are flat. The earliest come first, at most `limit`.
-    """
+def tables_of(model: nn.Module, images: Tensor) -> tuple[Tensor, list[tuple[int, Tensor]]]:
+    """The logits of `model` for `images` (N, C, H, W), and every table (rows, D) of floats that one of its torch calls returned
+    on the way, each with the number of that call."""
     through = _Through(images, tables=True)
     with _forward_code_only(), _gradients_off(through), through:
         logits = model(images.clone())
-    predicted, rows, sites = logits.argmax(1), len(images), []
-    for site, table in through.tables:
-        if table.shape[1] != logits.shape[1] or len(table) % rows or not table.isfinite().all():
-            continue
-        table = table.float().unflatten(0, (-1, rows)).mean(0)
-        agrees = (table.argmax(1) == predicted).float().mean() >= AGREES
-        if agrees and len(table.unique(dim=0)) > min(rows, table.shape[1]):
-            sites.append(site)
-    return sites[:limit]
+    return logits, through.tables
 
 
 class _Through(TorchFunctionMode):
     """Every torch call of the model passes here; those without a gradient get one."""
 
-    def __init__(self, images: Tensor, unsaturated: bool = False, site: int | None = None, tables: bool = False):
+    def __init__(self, images: Tensor, unsaturated: bool = False, call: int | None = None, tables: bool = False):
         super().__init__()
-        self.images, self.unsaturated, self.site = images, unsaturated, site
+        self.images, self.unsaturated, self.call = images, unsaturated, call
         self.graded = False  # what the model is told about gradients being on
         self.exported: list[Tensor] = []  # what went to numpy
         self.calls, self.found = 0, None
@@ -123,7 +111,7 @@ class _Through(TorchFunctionMode):
         result = self._called(func, args, kwargs or {})
         if isinstance(result, Tensor) and result.dim() == 2 and result.is_floating_point():
             self.calls += 1
-            if self.calls == self.site:
+            if self.calls == self.call:
                 self.found = result
             if self.tables is not None:
                 self.tables.append((self.calls, Tensor.detach(result).clone()))

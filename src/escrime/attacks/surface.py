@@ -16,7 +16,7 @@ MOST_APART = 64  # calls for one batch; draws of an expectation are adjacent row
 class Surface(nn.Module):
     """The same decisions as `model`, images (N, C, H, W) → logits (N, K), made easier to climb.
 
-    through: go straight through what has no gradient; whole, unsaturated, site: how (see StraightThrough). scale: divide the
+    through: go straight through what has no gradient; whole, unsaturated, inner: how (see StraightThrough). scale: divide the
     logits by it, so that cross-entropy no longer saturates; the decision does not change. grid: the model is asked about the
     nearest 8-bit image, for one that treats others differently. smooth: the gradient is the mean over `samples` points
     within ± smooth of each pixel, which finds the slope of a jagged surface; the logits stay those of the image itself.
@@ -35,14 +35,14 @@ class Surface(nn.Module):
         apart: bool = False,
         whole: bool = False,
         unsaturated: bool = False,
-        site: int | None = None,
+        inner=None,
         grid: bool = False,
     ):
         super().__init__()
         self.apart, self.grid = apart, grid
-        self.through = (through or whole or unsaturated or site is not None) and isinstance(model, nn.Module)
+        self.through = (through or whole or unsaturated or inner is not None) and isinstance(model, nn.Module)
         self.scale, self.smooth, self.samples = float(scale), float(smooth), int(samples)
-        self.path = StraightThrough(model, whole=whole, unsaturated=unsaturated, site=site) if self.through else model
+        self.path = StraightThrough(model, whole=whole, unsaturated=unsaturated, inner=inner) if self.through else model
 
     @property
     def copies(self) -> int:

@@ -7,13 +7,13 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from ..attacks.straight_through import logit_sites
+from ..attacks.inner import Inner, inner_logits, taught_logits
 from ..attacks.surface import Surface
 from ..errors import EscrimeError
 from ..models.fresh import Fresh
 from ..models.running import check_logits, failure_named, no_trace
 from ..models.twin import Twin
-from ..randomness import row_keys
+from ..randomness import as_keys, derive, row_keys, uniform_noise
 from ..threat import check_images
 from .cases import Case
 from .checks.batch import Alone, BatchEffect, batch_effect
@@ -115,8 +115,8 @@ def approach(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) -
     hidden = found is None or around.mode or around.off_grid or not _only_saturated(found)
     if not hidden:
         return _climbing(known, Twin(Surface(who, **settings)), settings, x, y, reach, seed)
-    sites = _sites(who, x) if found is None or found.flat.any() or found.zero.any() or found.saturated.any() else []
-    chosen, others = choose_surface(who, twin, settings, sites, x, y, budget, around.randomized, seed)
+    inside = _inside(who, x, reach, seed) if found is None or (found.flat | found.zero | found.saturated).any() else []
+    chosen, others = choose_surface(who, twin, settings, inside, x, y, budget, around.randomized, seed)
     if chosen is None:
         return replace(known, settings={}, blind=True, true=False)
     surfaces = tuple(Twin(Surface(who, **other)) for other in others)
@@ -143,19 +143,26 @@ def _only_saturated(found: Gradients) -> bool:
 def _climbing(known: Approach, surface: Twin, settings: dict, images, labels, reach: float, seed: int) -> Approach:
     """The approach over `surface`, with what its gradient is worth."""
     try:
-        true = "site" not in settings and measure_gradients(surface.model, images, labels, reach / 4, seed).true
+        true = "inner" not in settings and measure_gradients(surface.model, images, labels, reach / 4, seed).true
     except Exception:
         true = False
     return replace(known, surface=surface, settings=settings, true=true)
 
 
-def _sites(model: nn.Module, images: Tensor) -> list[int]:
-    """The inner logits of a model whose own are flat; see `logit_sites`."""
-    try:
-        with no_trace(model, images.device), row_keys([("sites", row) for row in range(len(images))]):
-            return logit_sites(model, images)
-    except Exception:  # it is only one way in of several
-        return []
+def _inside(model: nn.Module, images: Tensor, reach: float, seed: int) -> list[Inner]:
+    """Inner logits of a model whose own are flat, or a head taught on what is inside; see attacks/inner.py."""
+    keys, found = as_keys([(seed, row, "inside") for row in range(len(images))]), []
+    around = [images] + [
+        (images + factor * reach * uniform_noise(images, 1, derive(keys, number))[0].sign()).clamp(0, 1)
+        for number, factor in enumerate((0.5, 1.0, 2.0, 3.0))
+    ]
+    for look in (lambda: inner_logits(model, images), lambda: taught_logits(model, around)):
+        try:
+            with no_trace(model, images.device), row_keys(keys):
+                found.append(look())
+        except Exception:  # it is only one way in of several
+            continue
+    return [inner for inner in found if inner is not None]
 
 
 @torch.no_grad()

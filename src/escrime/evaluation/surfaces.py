@@ -18,17 +18,17 @@ KEPT = 2  # other surfaces to attack as well
 
 
 def choose_surface(
-    model, twin: Twin, settings: dict, sites: list[int], images: Tensor, labels: Tensor, budget, randomized: bool, seed: int
+    model, twin: Twin, settings: dict, inside: list, images: Tensor, labels: Tensor, budget, randomized: bool, seed: int
 ) -> tuple[dict | None, list[dict]]:
     """The settings of the Surface whose gradients fool most of `images` (N, C, H, W), as the original judges, and of others
     that fool images which it does not. (None, []) where no gradient can be had at all.
 
-    settings: what every surface has. sites: of inner logits, see `logit_sites`.
+    settings: what every surface has. inside: inner logits to climb, see attacks/inner.py.
     """
     x, y = images[:TRIED_ON], labels[:TRIED_ON]
     attack = PGD(budget.eps, steps=STEPS, norm=budget.norm, loss="margin", early_stop=not randomized)
     attack = replace(attack, eot=DRAWS) if randomized else attack
-    ways = [{**way, "site": site} for site in sites[:1] for way in WAYS[:2]] + [dict(way) for way in WAYS]
+    ways = [{**way, "inner": inner} for inner in inside for way in WAYS[:2]] + [dict(way) for way in WAYS]
     tried: list[tuple[dict, Tensor]] = []
     for way in ways:
         own = {**settings, **way}
