@@ -148,7 +148,7 @@ objectives."""
 
 @app.command(epilog=TRAIN_EXAMPLES)
 def train(
-    arch: Annotated[str, typer.Argument(help="The architecture (see `escrime list`).")],
+    arch: Annotated[str, typer.Argument(help="The architecture (see `escrime list`), or timm:NAME.")],
     data: Annotated[str, typer.Option(metavar="NAME", help="The dataset: digits, cifar10, imagenette or folder.")],
     folder: Annotated[Path | None, typer.Option(metavar="DIR", help="Where its images are; download nothing.")] = None,
     size: Annotated[int | None, typer.Option(metavar="PX", help="Edge length of the images.")] = None,
@@ -181,6 +181,7 @@ def train(
     Running again continues: nothing that is finished is computed twice.
     """
     from .experiment.devices import processes
+    from .experiment.question import short_name
     from .experiment.training import Job, parse_settings, run_training
     from .training import TrainSettings
 
@@ -191,7 +192,7 @@ def train(
     aim = parse_settings(goal or [], {"name": objective, "eps": eps})
     given = dict(seed=seed, teacher=teacher, trust=trust)
     job = Job(arch, data, aim, TrainSettings(**chosen), folder, size, train_size, weights, head, **given)
-    out = out or Path("runs") / f"{arch}-{data}-{objective}"
+    out = out or Path("runs") / f"{short_name(arch)}-{data}-{objective}"
     with processes(device) as here:
         run_training(job, out, device=here, command=_command(), tensorboard=tensorboard)
 

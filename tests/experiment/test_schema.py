@@ -163,6 +163,13 @@ def test_another_architecture_joins_by_name():
     assert experiment.models["googlenet"].weights == "torchvision"
 
 
+def test_the_papers_network_as_published_stands_for_it():
+    changes = {"models": "googlenet_bvlc,resnet18", "weights": ["googlenet_bvlc=w.safetensors"]}
+    experiment = check_experiment(apply_changes(read_experiment("imagenette")[1], changes), "imagenette")
+    assert experiment.models["googlenet_bvlc"].stands_for == "googlenet"
+    assert experiment.models["resnet18"].stands_for is None
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -32,6 +32,7 @@ LEFT = {"wide_resnet_small": 3, "googlenet": 2, "inception_v3": 2}
 
 HEAVY = [pytest.param(arch, marks=pytest.mark.slow) for arch in ("wide_resnet50_2", "resnet50", "inception_v3")]
 LIGHT = ["lenet", "wide_resnet_small", "resnet18", "googlenet", "mobilenet_v2", "densenet121", "efficientnet_b0"]
+LIGHT += ["googlenet_bvlc", "googlenet_bvlc_auxiliary"]
 
 
 def test_every_architecture_is_tested_for_folding():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import escrime
@@ -100,6 +101,74 @@ def test_timm(monkeypatch):
     with torch.no_grad():
         assert torch.allclose(found.model(images), network((images - mean) / std), atol=1e-5)
     assert found.size == facts["input_size"][1] and "tench" in found.classes[0] and found.wnids[0] == "n01440764"
+
+
+@pytest.fixture
+def timm():
+    return pytest.importorskip("timm")
+
+
+def test_timm_with_weights_from_a_file(timm, tmp_path):
+    """The classes are counted in the file; the normalization is timm's unless the file says it."""
+    network = timm.create_model("test_resnet", pretrained=False, num_classes=7).eval()
+    save_file(network.state_dict(), tmp_path / "w.safetensors")
+    torch.save(network.state_dict(), tmp_path / "w.pth")
+    facts, pixels = timm.get_pretrained_cfg("test_resnet"), torch.rand(2, 3, 64, 64)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (facts.mean, facts.std))
+    for name in ("w.safetensors", "w.pth"):
+        found = load_model(f"timm:test_resnet@{tmp_path / name}")
+        with torch.no_grad():
+            assert torch.equal(found.model(pixels), network((pixels - mean) / std))
+        assert found.origin == f"timm:test_resnet@{tmp_path / name}" and found.size == facts.input_size[1]
+        assert found.normalization.endswith("from timm")
+    save_file(network.state_dict(), tmp_path / "own.safetensors", {"mean": "0.4", "std": "0.2"})
+    found = load_model(f"timm:test_resnet@{tmp_path / 'own.safetensors'}")
+    assert found.normalization == "mean 0.4, std 0.2, from the file"
+    with torch.no_grad():
+        assert torch.allclose(found.model(pixels), network((pixels - 0.4) / 0.2), atol=1e-5)
+
+
+def test_a_timm_network_with_its_head_cut(timm, tmp_path):
+    """As an experiment builds it: ten of a thousand classes."""
+    network = timm.create_model("test_resnet", pretrained=False).eval()
+    save_file(network.state_dict(), tmp_path / "w.safetensors", {"mean": "0.5", "std": "0.5"})
+    ten = escrime.build(
+        "timm:test_resnet", 10, weights=tmp_path / "w.safetensors", head="slice", class_indices=IMAGENET_INDICES
+    )
+    pixels = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(ten(pixels), network((pixels - 0.5) / 0.5)[:, list(IMAGENET_INDICES)], atol=1e-5)
+    with pytest.raises(EscrimeError, match="timm has no network 'test_resnett'.*Did you mean 'test_resnet'"):
+        escrime.build("timm:test_resnett", 10)
+    save_file({"a": torch.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(EscrimeError, match="hold no output layer of timm:test_resnet"):
+        load_model(f"timm:test_resnet@{tmp_path / 'other.safetensors'}")
+
+
+@pytest.mark.shared
+def test_efficientnet_lite0_is_timms_to_the_last_bit(timm, shared):
+    file = shared / "models" / "efficientnet_lite0-imagenet1k.safetensors"
+    found = load_model(f"timm:tf_efficientnet_lite0@{file}")
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    network.load_state_dict(load_file(file))
+    pixels = torch.rand(2, 3, 224, 224)
+    with torch.no_grad():
+        assert torch.equal(found.model(pixels), network((pixels - 0.5) / 0.5))
+    assert (found.size, found.normalization) == (224, "mean 0.5, std 0.5, from the file")
+    assert found.wnids[217] == "n02102040"
+
+
+def test_torchvision_with_weights_from_a_file(tmp_path):
+    network = escrime.build("mobilenet_v2", 5, seed=1).network
+    save_file(network.state_dict(), tmp_path / "w.safetensors")
+    found, pixels = load_model(f"torchvision:mobilenet_v2@{tmp_path / 'w.safetensors'}"), torch.rand(2, 3, 32, 32)
+    mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    with torch.no_grad():
+        assert torch.allclose(found.model(pixels), network((pixels - mean) / std), atol=1e-6)
+    assert found.origin == f"torchvision:mobilenet_v2@{tmp_path / 'w.safetensors'}"
+    assert found.normalization == "mean 0.485, 0.456, 0.406, std 0.229, 0.224, 0.225, from torchvision"
+    with pytest.raises(EscrimeError, match="nothing.pth does not exist"):
+        load_model("torchvision:mobilenet_v2@nothing.pth")
 
 
 def test_hugging_face_folder(tmp_path):

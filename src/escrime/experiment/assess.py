@@ -355,7 +355,8 @@ def answer_in_folder(run: Assessment, name: str, command: str) -> None:
     """Make or continue the run folder, attack, check, draw the report."""
     from ..report import draw_report
 
-    run.display.say(f"{run.question.model} on {run.question.images}")
+    normalized = f", normalization: {run.loaded.normalization}" if run.loaded.normalization else ""
+    run.display.say(f"{run.question.model} on {run.question.images}{normalized}")
     if not run.team.first:
         run.team.wait()  # the first process decodes the images, looks at the model, and makes the folder
         run.attack(name)

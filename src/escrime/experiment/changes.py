@@ -73,7 +73,7 @@ def _models(known: dict, wanted: str) -> dict:
             from ..models.registry import architecture
 
             try:
-                architecture(name)
+                known_as = architecture(name)
             except EscrimeError:
                 names = [*known, *(a for a in ARCHITECTURES if a not in known)]
                 raise EscrimeError(
@@ -82,6 +82,8 @@ def _models(known: dict, wanted: str) -> dict:
                 ) from None
             first, *others = [model.get("weights", "none") for model in known.values()] or ["none"]  # not checked yet
             chosen[name] = {"arch": name, "weights": first if all(other == first for other in others) else "none"}
+            if known_as.stands_for:
+                chosen[name]["stands_for"] = known_as.stands_for
     if not chosen:
         raise EscrimeError(f"--models {wanted!r} names no model; the experiment has {', '.join(known)}.")
     return chosen

@@ -1,4 +1,4 @@
-"""The networks escrime can build by name: its own small ones and every torchvision classifier."""
+"""The networks escrime can build by name: its own, every torchvision classifier, every timm model."""
 
 import warnings
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from torch import nn
 
 from ..errors import EscrimeError, nearest
 from ..randomness import seed_generators
+from .googlenet_bvlc import MEAN, STD, GoogLeNet
 from .small import LeNet, WideResNetSmall
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -17,6 +18,7 @@ HALF = (0.5, 0.5, 0.5)
 # Every residual block begins as the identity (Goyal et al., 2017, section 5.1): else a Wide ResNet-50-2 from scratch learns
 # nothing in its first epochs.
 RESIDUAL = ("resnet", "resnext", "wide_resnet")
+TIMM = "timm:"
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,10 @@ class Architecture:
 
     `construct(num_classes=K)` returns the bare network with K outputs; `mean` and `std` are the normalization its
     published weights were trained with; `size` is the usual input side in pixels; `head` is the dotted name of the
-    output layer and `auxiliary` the names of the auxiliary classifiers, each with an output layer of its own.
-    `builder` names torchvision's function when its published weights can be asked for.
+    output layer and `auxiliary` the names of the auxiliary classifiers, each with an output layer of its own: where
+    weights have none they begin anew, and where the network has none those of the weights are left out.
+    `builder` names torchvision's function when its published weights can be asked for. `stands_for` is the one of the
+    paper's two networks that this is, as its claims and figures call it.
     """
 
     name: str
@@ -38,10 +42,21 @@ class Architecture:
     std: tuple[float, ...] = IMAGENET_STD
     size: int = 224
     builder: str | None = None
+    stands_for: str | None = None
+
+    @property
+    def library(self) -> str:
+        """Whose numbers `mean`, `std` and `size` are."""
+        return "timm" if self.name.startswith(TIMM) else "escrime" if self.builder is None else "torchvision"
 
 
 def _own(name: str, construct: Callable[..., nn.Module], description: str) -> Architecture:
     return Architecture(name, construct, description, "fc", mean=HALF, std=HALF, size=32)
+
+
+def _published_googlenet(name: str, description: str, auxiliary: bool) -> Architecture:
+    construct, heads = partial(GoogLeNet, auxiliary=auxiliary), ("loss1", "loss2")
+    return Architecture(name, construct, description, "loss3.classifier", heads, MEAN, STD, stands_for="googlenet")
 
 
 def _torchvision(name: str, description: str, head: str | None = None, **fields) -> Architecture:
@@ -82,6 +97,8 @@ ARCHITECTURES: dict[str, Architecture] = {
             auxiliary=("aux1", "aux2"),
             **_INCEPTION,
         ),
+        _published_googlenet("googlenet_bvlc", "GoogLeNet as published, without BatchNorm, 7.0 M parameters", False),
+        _published_googlenet("googlenet_bvlc_auxiliary", "the same with the two auxiliary heads of training, 13.4 M", True),
         _torchvision(
             "inception_v3",
             "Inception v3, 27.2 M parameters and an auxiliary head in training",
@@ -96,12 +113,15 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def architecture(name: str) -> Architecture:
-    """The architecture called `name`: an entry of ARCHITECTURES, or any other torchvision classifier.
+    """The architecture called `name`: an entry of ARCHITECTURES, any other torchvision classifier, or "timm:" and the name
+    of a timm model.
 
     Errors: EscrimeError for an unknown name, with the nearest known one.
     """
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
+    if str(name).startswith(TIMM):
+        return _timm(name)
     others = _models().list_models(module=_models())
     if name in others:
         transforms = published_weights(name, None).transforms()
@@ -110,8 +130,33 @@ def architecture(name: str) -> Architecture:
         return replace(plain, head=head, mean=tuple(transforms.mean), std=tuple(transforms.std), size=transforms.crop_size[0])
     hint = nearest(name, ARCHITECTURES) or nearest(name, others)
     raise EscrimeError(
-        f"architecture {name!r} is unknown; use one of {', '.join(ARCHITECTURES)}, or another torchvision classifier.{hint}"
+        f"architecture {name!r} is unknown; use one of {', '.join(ARCHITECTURES)}, another torchvision classifier, "
+        f"or {TIMM}NAME.{hint}"
     )
+
+
+def _timm(name: str) -> Architecture:
+    """timm's network of that name without its weights; normalization and size are those of its default weights."""
+    timm, short = import_timm(), name.removeprefix(TIMM)
+    facts = timm.get_pretrained_cfg(short) if timm.is_model(short) else None
+    if facts is None:
+        names = timm.list_models()
+        raise EscrimeError(f"timm has no network {short!r}; timm.list_models() names them.{nearest(short, names)}")
+    channels, high, wide = facts.input_size
+    if channels != 3 or high != wide:
+        raise EscrimeError(f"timm's {short!r} takes images of {channels} × {high} × {wide}; escrime gives 3 × N × N.")
+    head = facts.classifier if isinstance(facts.classifier, str) else facts.classifier[0]
+    construct = partial(timm.create_model, short, pretrained=False)
+    return Architecture(name, construct, f"{short} of timm", head, (), facts.mean, facts.std, high)
+
+
+def import_timm():
+    """timm, which is an extra."""
+    try:
+        import timm
+    except ImportError:
+        raise EscrimeError("timm models need timm; install it with: pip install 'escrime[timm]'.") from None
+    return timm
 
 
 def published_weights(builder: str, name: str | None):
@@ -145,7 +190,7 @@ def skeleton(arch: Architecture, classes: int) -> dict[str, torch.Size]:
     try:
         with torch.device("meta"):
             network = construct(arch, classes, 0)
-    except NotImplementedError:  # RegNet computes its widths with tensors, which the meta device cannot do
+    except RuntimeError:  # RegNet computes its widths with tensors, and others read theirs: the meta device cannot
         network = construct(arch, classes, 0)
     return {name: tensor.shape for name, tensor in network.state_dict().items()}
 

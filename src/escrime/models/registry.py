@@ -31,7 +31,7 @@ def build(
 ) -> Normalized:
     """A classifier with `classes` outputs, on the CPU, in eval mode, behind its normalization layer.
 
-    arch: a name of ARCHITECTURES or any other torchvision classifier.
+    arch: a name of ARCHITECTURES, any other torchvision classifier, or "timm:" and the name of a timm model.
     weights: None (random, from `seed`), "torchvision" (the first published ImageNet weights; "torchvision:NAME" for
         others), an http(s) URL with an optional `#sha256=…`, or a .safetensors / .pt / .pth file.
     head: what to do with a pre-trained output layer of another number of classes: "new" puts a fresh one, drawn from
@@ -86,6 +86,8 @@ def _load(network: nn.Module, arch: Architecture, classes: int, weights: Weights
     """Load the weights into `network`; return the normalization that came with them, if any."""
     own = {name: tensor.shape for name, tensor in network.state_dict().items()}
     aligned, normalizer = align(weights.tensors, own)
+    absent = tuple(f"{part}." for part in arch.auxiliary if not any(name.startswith(f"{part}.") for name in own))
+    aligned = {name: tensor for name, tensor in aligned.items() if not name.startswith(absent)}
     tensors = cut_heads(aligned, own, head_names(arch, classes), head, class_indices)
     # Left as drawn from the seed: output layers that were cut away, auxiliary heads that the weights never had.
     fresh = aligned.keys() - tensors.keys()
@@ -96,6 +98,10 @@ def _load(network: nn.Module, arch: Architecture, classes: int, weights: Weights
     check_fit({name: shape for name, shape in own.items() if name not in fresh}, tensors, what, arch.name, arch)
     check_finite(network, tensors, what)
     overwrite(network, tensors)
-    if normalizer is None and {"mean", "std"} <= weights.metadata.keys():
-        normalizer = weights.metadata["mean"], weights.metadata["std"]
-    return normalizer
+    return normalizer or stored_normalization(weights)
+
+
+def stored_normalization(weights: Weights) -> tuple | None:
+    """(mean, std) that the metadata of a file say."""
+    facts = weights.metadata
+    return (facts["mean"], facts["std"]) if {"mean", "std"} <= facts.keys() else None

@@ -12,18 +12,19 @@ from torch import Tensor, nn
 from ...errors import EscrimeError, nearest
 from ..architectures import architecture, head_names, skeleton
 from ..matching import align
-from ..registry import build
+from ..registry import build, stored_normalization
 from ..sources import read_weights
 from .black_box import black_box
-from .loaded import Loaded, existing, wnids_of
+from .loaded import Loaded, existing, normalization, wnids_of
 
 
 def from_weights(name: str, file: str) -> Loaded:
-    """`name` with the weights in `file`; how many classes they have is read from their output layer."""
+    """`name` with the weights in `file`; how many classes they have is read from their output layer, and the normalization
+    where the file says it, else it is that of the architecture."""
     arch = architecture(name)
     weights = read_weights(file, arch)
     shapes, wanted = skeleton(arch, 10), head_names(arch, 10)
-    named, _ = align(weights.tensors, shapes)
+    named, bundled = align(weights.tensors, shapes)
     heads = [t for at, t in named.items() if at in wanted and t.dim() and t.shape[1:] == shapes[at][1:]]
     if not heads:
         raise EscrimeError(f"weights from {file} hold no output layer of {name}; give a whole classifier of that architecture.")
@@ -34,7 +35,15 @@ def from_weights(name: str, file: str) -> Loaded:
     size = _side(weights.metadata.get("size"))
     wnids = weights.metadata.get("wnids")
     ids = tuple(map(str, wnids)) if isinstance(wnids, list) and len(wnids) == count else None if known else wnids_of(count)
-    return Loaded(model, f"{name}@{file}", tuple(map(str, known)) if known else None, ids, size or arch.size)
+    source = "the file" if bundled or stored_normalization(weights) else arch.library
+    return Loaded(
+        model,
+        f"{name}@{file}",
+        tuple(map(str, known)) if known else None,
+        ids,
+        size or arch.size,
+        normalization=normalization(model, source),
+    )
 
 
 def from_function(path: Path, name: str) -> Loaded:

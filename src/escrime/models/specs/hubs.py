@@ -1,37 +1,49 @@
 """Models of torchvision, timm and the Hugging Face hub; normalization, size and class names from their own metadata."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from ...errors import EscrimeError
 from ...regular import check_regular, is_folder, most_weights, reason
-from ..architectures import architecture, published_weights
+from ..architectures import TIMM, architecture, import_timm, published_weights
 from ..normalized import Normalized
 from ..registry import build
-from .loaded import Loaded, wnids_of
+from .files import from_weights
+from .loaded import Loaded, normalization, wnids_of
 
 
 def from_torchvision(text: str) -> Loaded:
-    """NAME or NAME@WEIGHTS, such as resnet50@IMAGENET1K_V2; the first published weights where none are named."""
+    """NAME or NAME@WEIGHTS, such as resnet50@IMAGENET1K_V2 or resnet50@FILE; the first published weights where none are
+    named."""
     name, _, wanted = text.partition("@")
     arch = architecture(name)
+    if arch.builder is not None and Path(wanted).suffix:  # torchvision's own names have no dot
+        return replace(from_weights(name, wanted), origin=f"torchvision:{text}")
     if arch.builder is None:
         raise EscrimeError(f"torchvision has no {name!r}; it is escrime's own: give {name}@FILE.")
     member = published_weights(arch.builder, wanted or None)
     classes = tuple(member.meta["categories"])
     model = build(name, len(classes), weights=f"torchvision:{member.name}")
     size = member.transforms().crop_size[0]
-    return Loaded(model, f"torchvision:{name}@{member.name}", classes, wnids_of(len(classes)), size)
+    return Loaded(
+        model,
+        f"torchvision:{name}@{member.name}",
+        classes,
+        wnids_of(len(classes)),
+        size,
+        normalization=normalization(model, "torchvision"),
+    )
 
 
 def from_timm(name: str) -> Loaded:
-    """A pre-trained timm model, by timm's own name for it."""
-    try:
-        import timm
-    except ImportError:
-        raise EscrimeError("timm models need timm; install it with: pip install 'escrime[timm]'.") from None
+    """A timm model, by timm's own name for it: with its published weights, or as NAME@FILE with those of a file."""
+    timm = import_timm()
+    name, at, file = name.partition("@")
+    if at:
+        return from_weights(TIMM + name, file)
     _refuse_odd_files(Path(name.removeprefix("local-dir:")).expanduser())
     try:
         # Of any source, its own and others' hubs among them, timm reads tensors alone (torch.load with weights_only).
@@ -46,12 +58,14 @@ def from_timm(name: str) -> Loaded:
         raise EscrimeError(f"timm's {name!r} takes images of {channels} × {high} × {wide}; escrime gives 3 × N × N.")
     count = int(facts["num_classes"])
     names = facts.get("label_names")
+    model = Normalized(network, facts["mean"], facts["std"]).eval()
     return Loaded(
-        Normalized(network, facts["mean"], facts["std"]).eval(),
+        model,
         f"timm:{name}",
         tuple(names) if names else _timm_names(network, count),
         wnids_of(count),
         high,
+        normalization=normalization(model, "timm"),
     )
 
 
@@ -87,7 +101,14 @@ def from_hugging_face(name: str) -> Loaded:
     if not getattr(processor, "do_normalize", True) or mean is None:
         mean, std = 0.0, 1.0
     model = Normalized(_Logits(network), mean, std).eval()
-    return Loaded(model, f"hf:{name}", classes if named else None, wnids_of(len(classes)), size)
+    return Loaded(
+        model,
+        f"hf:{name}",
+        classes if named else None,
+        wnids_of(len(classes)),
+        size,
+        normalization=normalization(model, "the image processor"),
+    )
 
 
 class _Logits(nn.Module):

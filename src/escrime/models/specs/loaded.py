@@ -9,6 +9,7 @@ from torch import nn
 
 from ...errors import EscrimeError
 from ...regular import check_regular, most_weights, reason
+from ..normalized import Normalized
 
 IMAGENET = 1000
 
@@ -19,7 +20,7 @@ class Loaded:
 
     origin: the specification. classes: K names, None where nothing says them. wnids: their WordNet ids, where the classes
     are ImageNet's. size: pixels of the square side it expects, None for any. answers: "gradients", or what a black box
-    gives away: "scores" or "labels".
+    gives away: "scores" or "labels". normalization: what a sentence says of it, None where it is the model's own business.
     """
 
     model: nn.Module | Callable
@@ -28,6 +29,7 @@ class Loaded:
     wnids: tuple[str, ...] | None = None
     size: int | None = None
     answers: str = "gradients"
+    normalization: str | None = None
 
 
 @cache
@@ -39,6 +41,12 @@ def imagenet_wnids() -> tuple[str, ...]:
 def wnids_of(count: int) -> tuple[str, ...] | None:
     """The WordNet ids of a model with `count` classes, where those can be ImageNet's thousand."""
     return imagenet_wnids() if count == IMAGENET else None
+
+
+def normalization(model: Normalized, source: str) -> str:
+    """The mean and std of `model` in words, and that they come from `source`."""
+    mean, std = (list(dict.fromkeys(round(v, 4) for v in t.flatten().tolist())) for t in (model.mean, model.std))
+    return f"mean {', '.join(map(str, mean))}, std {', '.join(map(str, std))}, from {source}"
 
 
 def existing(path: Path) -> Path:

@@ -15,8 +15,8 @@ from .loaded import Loaded
 from .normalizing import check_normalization, renormalized
 
 SPECS = {
-    "torchvision:NAME[@WEIGHTS]": "a torchvision classifier with its published weights",
-    "timm:NAME": "a pre-trained model of timm",
+    "torchvision:NAME[@WEIGHTS]": "a torchvision classifier with its published weights, or those of a file",
+    "timm:NAME[@FILE]": "a model of timm with its published weights, or those of a file",
     "hf:ORG/NAME": "an image classifier of the Hugging Face hub, or of a local folder",
     "ARCH@FILE": "an architecture of `escrime list` with weights in a .safetensors, .pt or .pth file",
     "FILE.py:FUNCTION": "a function of yours that returns a torch module, or any callable (a black box)",
