@@ -9,6 +9,11 @@ class NotFinite(EscrimeError):
     """The model returned NaN or infinity: for a call of an attack an error, in an evaluation something to report."""
 
 
+def is_bad_input(error: Exception) -> bool:
+    """Whether the user is to be told of `error` at once: anything else that somebody's model raises is a finding about it."""
+    return isinstance(error, EscrimeError) and not isinstance(error, NotFinite)
+
+
 def shortened(words, most: int = 3, between: str = ", ") -> str:
     """The first `most` of the words, and how many more there are."""
     words = list(map(str, words))

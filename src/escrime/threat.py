@@ -11,10 +11,9 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from .budgets import LEVELS, SAME, same
+from .budgets import LEVELS, NORMS, SAME, same
 from .errors import EscrimeError, nearest
 
-NORMS = ("linf", "l2")
 LONGEST = 100  # characters of an ε
 
 
@@ -52,7 +51,9 @@ def _number(text: str) -> float:
         return float(Fraction(text))
     if not re.fullmatch(r"[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][+-]?\d+)?", text, re.ASCII):
         raise ValueError(text)
-    return float(text)
+    if math.isinf(number := float(text)):
+        raise OverflowError(text)
+    return number
 
 
 def _shown(value) -> str:

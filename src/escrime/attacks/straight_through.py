@@ -35,6 +35,7 @@ STEPS_IN_PLACE = _named(*(f"{name}_" for name in ("round", "floor", "ceil", "tru
 GREATER = _named("gt", "ge", "greater", "greater_equal", "__gt__", "__ge__")
 LESS = _named("lt", "le", "less", "less_equal", "__lt__", "__le__")
 NOT = _named("logical_not", "__invert__", "bitwise_not")
+EXTREMES = {torch.any: torch.amax, torch.all: torch.amin, Tensor.any: Tensor.amax, Tensor.all: Tensor.amin}
 DIVISIONS = _named("floor_divide", "__floordiv__")
 LEAVES = _named("detach", "detach_") | {Tensor.data.__get__}
 MARKS = _named("requires_grad_")
@@ -218,7 +219,7 @@ class _Through(TorchFunctionMode):
             gain = torch.as_tensor(yes, device=soft.device) - torch.as_tensor(no, device=soft.device)
             return result + (soft - soft.detach()) * gain.detach()
         soft = self._companion(func, args, kwargs, soft_args, result)
-        if soft is None or soft.shape != result.shape:
+        if soft is None or soft.shape != result.shape or not soft.is_floating_point():
             return result
         if result.is_floating_point():
             return result + (soft - soft.detach())
@@ -231,10 +232,12 @@ class _Through(TorchFunctionMode):
             return 1 - first
         if func in CASTS:
             return first
+        if func in EXTREMES:
+            func = EXTREMES[func]
         instead = [a if soft is None else soft for a, soft in zip(args, soft_args, strict=True)]
         try:
             return torch.true_divide(*instead[:2]) if func in DIVISIONS else func(*instead, **kwargs)
-        except (RuntimeError, TypeError):  # bit operations: the value before them stands for the one after
+        except (RuntimeError, TypeError, IndexError):  # bit operations: the value before them stands for the one after
             return first
 
 

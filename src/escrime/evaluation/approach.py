@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from ..attacks.inner import Inner, inner_logits, taught_logits
 from ..attacks.surface import Surface
-from ..errors import EscrimeError
+from ..errors import is_bad_input
+from ..models.company import InCompany, fewest
 from ..models.fresh import Fresh
 from ..models.running import check_logits, failure_named, no_trace
 from ..models.twin import Twin
@@ -53,7 +54,7 @@ class Approach:
     no gradients that could be had. others: surfaces that fooled images which the chosen one did not. true: what is climbed
     has the slopes of the model. around: what the model does close to the images. memory: what it remembers. failure: why it
     cannot be differentiated. batch: what company does to its predictions, None where noise hides it; where they depend on it,
-    twin and surface show the model every image alone."""
+    twin and surface show the model every image alone. asked: the model itself, in company where it cannot take one image."""
 
     classes: int
     randomized: bool
@@ -68,6 +69,7 @@ class Approach:
     memory: Memory = field(default_factory=Memory)
     failure: str = ""
     batch: BatchEffect | None = None
+    asked: object = None
 
 
 def approach(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) -> Approach:
@@ -75,16 +77,19 @@ def approach(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) -
 
     Errors: EscrimeError for a model that returns no logits (N, K).
     """
+    fresh = _tried(lambda: Fresh(model), None)  # before it is asked anything that it may remember
+    if (least := fewest(model, images)) > 1:
+        model, fresh = InCompany(model, least), None if fresh is None else Fresh(InCompany(fresh.model, least))
     classes, reach = _classes(model, images[:2]), budget.per_pixel(images)
-    memory = _tried(lambda: memory_of(model, images, reach, seed), Memory())
-    who = Fresh(model) if memory and memory.copied else model
+    memory = _tried(lambda: memory_of(model, fresh, images, reach, seed), Memory())
+    who = fresh if memory and memory.copied else model
     around = _tried(lambda: look_around(who, images, reach, seed), Neighborhood())
     batch = None if around.randomized else _tried(lambda: batch_effect(who, images, reach / 4, seed), None)
     if batch is not None and batch.dependent:
         who = Alone(who)
         around = _tried(lambda: look_around(who, images, reach, seed), Neighborhood())
     twin = Twin(who)
-    plain = Approach(classes, around.randomized, twin, twin, None, {}, around=around, memory=memory, batch=batch)
+    plain = Approach(classes, around.randomized, twin, twin, None, {}, around=around, memory=memory, batch=batch, asked=model)
     if not isinstance(model, nn.Module):
         with torch.enable_grad():  # a clone of the leaf, for a model may write into what it is given
             output = model(images[:1].detach().requires_grad_().clone())
@@ -98,9 +103,9 @@ def approach(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) -
     x, y, found, failure = images[rows], labels[rows], None, ""
     try:
         found = measure_gradients(who, x, y, reach / 4, seed)
-    except EscrimeError:
-        raise
     except Exception as error:  # whatever somebody's model raises when it is differentiated
+        if is_bad_input(error):
+            raise
         failure = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
     settings = surface_settings(found) if found is not None else {"through": True}
     if around.mode:
@@ -118,7 +123,8 @@ def approach(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) -
     inside = _inside(who, x, reach, seed) if found is None or (found.flat | found.zero | found.saturated).any() else []
     chosen, others = choose_surface(who, twin, settings, inside, x, y, budget, around.randomized, seed)
     if chosen is None:
-        return replace(known, settings={}, blind=True, true=False)
+        kept = {name: settings[name] for name in ("grid", "apart") if name in settings}
+        return replace(known, surface=Twin(Surface(who, **kept)), settings=kept, blind=True, true=False)
     surfaces = tuple(Twin(Surface(who, **other)) for other in others)
     return _climbing(replace(known, others=surfaces), Twin(Surface(who, **chosen)), chosen, x, y, reach, seed)
 
@@ -128,9 +134,9 @@ def _tried(look: Callable, nothing):
     so (`attack-failed`)."""
     try:
         return look()
-    except EscrimeError:
-        raise
-    except Exception:
+    except Exception as error:
+        if is_bad_input(error):
+            raise
         return nothing
 
 

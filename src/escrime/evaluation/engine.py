@@ -12,7 +12,7 @@ from torch import Tensor
 from ..attacks import Attack, Outcome, WorstCase
 from ..attacks.minimum_norm import MinimumNorm
 from ..budgets import shared_grids
-from ..errors import EscrimeError, NotFinite, nearest
+from ..errors import EscrimeError, is_bad_input, nearest
 from ..models.deadline import look, time_left
 from ..models.running import no_trace
 from ..models.twin import Twin
@@ -162,7 +162,7 @@ def _or_reason(work: Callable):
     try:
         return work(), ""
     except Exception as error:
-        if isinstance(error, EscrimeError) and not isinstance(error, NotFinite):
+        if is_bad_input(error):
             raise
         name = "" if isinstance(error, EscrimeError) else f"{type(error).__name__}: "
         return None, name + str(error).partition("\n")[0]

@@ -29,6 +29,7 @@ def choose_surface(
     attack = PGD(budget.eps, steps=STEPS, norm=budget.norm, loss="margin", early_stop=not randomized)
     attack = replace(attack, eot=DRAWS) if randomized else attack
     ways = [{**way, "inner": inner} for inner in inside for way in WAYS[:2]] + [dict(way) for way in WAYS]
+    ways.append({"through": False})
     tried: list[tuple[dict, Tensor]] = []
     for way in ways:
         own = {**settings, **way}

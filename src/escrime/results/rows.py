@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from ..errors import EscrimeError, shortened
-from ..threat import NORMS
+from ..budgets import NORMS
 from .layout import check_file
 
 COLUMNS = {

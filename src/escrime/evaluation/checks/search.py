@@ -14,7 +14,7 @@ from torch import Tensor
 from ...attacks import APGD, PGD, RandomPoints, RayS, Square
 from ...attacks.base import Attack
 from ...attacks.surface import Surface
-from ...errors import EscrimeError
+from ...errors import is_bad_input
 from ...models.deadline import as_time_allows
 from ...models.twin import Twin
 from ..effort import Effort
@@ -101,9 +101,9 @@ class Search:
                 moved[at] = attack(stage.surface, self.images[at], self.labels[at], seed=self.seed, ids=ids)
                 after = self.judge(moved, stage.name)
                 return self._note(stage, torch.where(torch.isin(torch.arange(len(self.left)), rows), after, self.left))
-            except EscrimeError:
-                raise
             except Exception as error:
+                if is_bad_input(error):
+                    raise
                 failure = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         return self._note(stage, self.left, failure)
 

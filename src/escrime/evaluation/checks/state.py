@@ -35,10 +35,10 @@ class Memory:
 
 
 @torch.no_grad()
-def memory_of(model, images: Tensor, reach: float, seed: int) -> Memory:
-    """Ask fresh copies of `model` about `images` (N, C, H, W) and their neighbors within `reach` per pixel, in two orders.
-
-    A model that cannot be copied is asked itself, once more about the same images after their neighbors.
+def memory_of(model, fresh: Fresh | None, images: Tensor, reach: float, seed: int) -> Memory:
+    """Ask copies of `model` about `images` (N, C, H, W) and their neighbors within `reach` per pixel, in two orders. fresh: the
+    model as it was at the beginning; None for one that cannot be copied, which is asked itself once more about the same images
+    after their neighbors.
     """
     x = images[:ASKED]
     keys = as_keys([(seed, "memory", row) for row in range(len(x))])
@@ -49,13 +49,12 @@ def memory_of(model, images: Tensor, reach: float, seed: int) -> Memory:
             return check_logits(who(pixels.clone()), pixels)
 
     with no_trace(model, images.device):
-        try:
-            one, other = Fresh(model).model, Fresh(model).model
-        except Exception:
+        if fresh is None:
             first = asked(model, x)
             for _ in range(2):
                 asked(model, near)
             return Memory((), _differ(first, asked(model, x)), copied=False)
+        one, other = Fresh(fresh.model).model, Fresh(fresh.model).model
         before = _contents(one)
         neighbors = asked(one, near)
         after = _contents(one)
@@ -64,7 +63,9 @@ def memory_of(model, images: Tensor, reach: float, seed: int) -> Memory:
             _quietly(other, single)
         for _ in range(AGAIN):
             asked(other, x)
-        return Memory(changed, _differ(neighbors, asked(other, near)))
+        # What is remembered outside of the model, a copy has too.
+        again = asked(Fresh(fresh.model).model, near)
+        return Memory(changed, _differ(neighbors, asked(other, near)), copied=not _differ(neighbors, again))
 
 
 def _quietly(model, image: Tensor) -> None:

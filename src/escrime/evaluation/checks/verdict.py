@@ -113,7 +113,7 @@ def _verdict(rows: pd.DataFrame, clean: float, asked: float, findings: list[Find
     if alarms and not exact:
         end = _objection(alarms)
     elif unsure:
-        end = f"; that says nothing yet: {', '.join(dict.fromkeys(unsure))}."
+        end = f"; that says nothing yet: {', '.join(dict.fromkeys([*unsure, *(f.id for f in open_ones)]))}."
     elif open_ones:
         end = f"; it may be lower: {', '.join(dict.fromkeys(finding.id for finding in open_ones))}."
     elif not examined:

@@ -1,0 +1,43 @@
+"""A model that cannot take a single image, or few: it drops a dimension of 1, or takes statistics over the batch."""
+
+import torch
+from torch import Tensor, nn
+
+from .running import check_logits, no_trace, passes_per_image
+
+MOST = 8  # images that a batch may need
+
+
+class InCompany(nn.Module):
+    """The same classifier, images (N, C, H, W) → logits (N, K): a batch of fewer than `least` images is repeated."""
+
+    def __init__(self, model, least: int):
+        super().__init__()
+        self.model, self.least = model, least
+
+    @property
+    def copies(self) -> int:
+        """Network passes per image."""
+        return passes_per_image(self.model)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if len(images) >= self.least:
+            return self.model(images)
+        times = -(-self.least // max(len(images), 1))
+        return self.model(images.repeat(times, 1, 1, 1))[: len(images)]
+
+
+@torch.no_grad()
+def fewest(model, images: Tensor) -> int:
+    """The smallest batch, 1, 2, 4 or 8, of copies of the first of `images` (N, C, H, W) that `model` takes; 1 where it takes
+    none, for its error to be told."""
+    size = 1
+    while size <= MOST:
+        batch = images[:1].repeat(size, 1, 1, 1)
+        try:
+            with no_trace(model, images.device):
+                check_logits(model(batch), batch)
+            return size
+        except Exception:  # whatever a model raises that was made for batches
+            size *= 2
+    return 1
