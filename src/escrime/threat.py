@@ -11,10 +11,9 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from .budgets import LEVELS, SAME, same
+from .budgets import LEVELS, NORMS, SAME, same
 from .errors import EscrimeError, nearest
 
-NORMS = ("linf", "l2")
 LONGEST = 100  # characters of an ε
 
 
