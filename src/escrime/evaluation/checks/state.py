@@ -6,10 +6,11 @@ A classifier is a function of the image. One that counts its calls, or looks a n
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...models.fresh import Fresh
+from ...models.fresh import GENERATORS, Fresh
 from ...models.running import check_logits, no_trace
 from ...randomness import as_keys, row_keys, uniform_noise
 from .finding import Finding
@@ -38,7 +39,9 @@ class Memory:
 def memory_of(model, images: Tensor, reach: float, seed: int) -> Memory:
     """Ask fresh copies of `model` about `images` (N, C, H, W) and their neighbors within `reach` per pixel, in two orders.
 
-    A model that cannot be copied is asked itself, once more about the same images after their neighbors.
+    Where fresh copies that were asked the same differ in the end, the model is random in a way of its own, and nothing is said
+    of its memory; where they agree with each other, but not with the first of all, what it remembers lies outside of the copies
+    (a global, a closure). A model that cannot be copied is asked itself. About 240 passes.
     """
     x = images[:ASKED]
     keys = as_keys([(seed, "memory", row) for row in range(len(x))])
@@ -50,21 +53,22 @@ def memory_of(model, images: Tensor, reach: float, seed: int) -> Memory:
 
     with no_trace(model, images.device):
         try:
-            one, other = Fresh(model).model, Fresh(model).model
+            one, other, copied = Fresh(model).model, Fresh(model).model, True
         except Exception:
-            first = asked(model, x)
-            for _ in range(2):
-                asked(model, near)
-            return Memory((), _differ(first, asked(model, x)), copied=False)
+            one, other, copied = model, model, False
         before = _contents(one)
-        neighbors = asked(one, near)
+        first = asked(one, near)
         after = _contents(one)
-        changed = tuple(name for name in after if before.get(name) != after[name])
-        for single in x.split(1)[: AGAIN // 3] if len(x) else ():
+        changed = tuple(name for name in {**before, **after} if before.get(name) != after.get(name))
+        for single in x.split(1)[: AGAIN // 3]:
             _quietly(other, single)
         for _ in range(AGAIN):
             asked(other, x)
-        return Memory(changed, _differ(neighbors, asked(other, near)))
+        later = asked(other, near)
+        last, again = (asked(Fresh(model).model if copied else model, near) for _ in range(2))
+    if _differ(last, again):
+        return Memory(changed, False, copied)
+    return Memory(changed, _differ(first, later) or _differ(first, last), copied and not _differ(first, last))
 
 
 def _quietly(model, image: Tensor) -> None:
@@ -86,13 +90,20 @@ def _contents(model) -> dict[str, str]:
     found = {}
     for path, module in model.named_modules():
         own = {name: value for name, value in vars(module).items() if name not in TORCHS} | dict(module._buffers)
-        found |= {f"{path}.{name}".lstrip("."): _digest(value) for name, value in own.items() if not callable(value)}
+        found |= {f"{path}.{name}".lstrip("."): _digest(value) for name, value in own.items() if not _inert(value)}
     return found
+
+
+def _inert(value) -> bool:
+    """Whether the value is no memory: a function, or a generator, whose numbers are chance and not what was asked."""
+    return callable(value) or isinstance(value, GENERATORS)
 
 
 def _digest(value, depth: int = 3) -> str:
     if isinstance(value, Tensor):
         return f"{tuple(value.shape)} {value.double().sum().item()}" if value.numel() and not value.is_complex() else "empty"
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return f"{value.shape} {hash(value.tobytes())}"
     if depth and isinstance(value, dict):
         return f"{len(value)} " + " ".join(_digest(item, depth - 1) for item in list(value.values())[-SHOWN:])
     if depth and isinstance(value, (list, tuple, set)) or type(value).__name__ == "deque":
