@@ -284,3 +284,18 @@ def test_it_looks_at_every_image_alone(network, images):
     few = measure_gradients(model, images[:3], labels[:3], 0.01)
     assert torch.allclose(whole.unexplained[:3], few.unexplained, rtol=0.05)
     assert torch.equal(whole.flat[:3], few.flat) and torch.equal(whole.zero[:3], few.zero)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_logits_of_another_precision_are_measured_as_they_are(network, images, dtype):
+    class Cast(nn.Module):
+        def __init__(self, change):
+            super().__init__()
+            self.change = change
+
+        def forward(self, x):
+            return network(self.change(x)).to(dtype)
+
+    assert list(findings(Cast(lambda x: x), images)[1]) == ["gradients"]
+    if dtype != torch.bfloat16:  # whose steps are too coarse to tell
+        assert "gradient-false" in findings(Cast(halved), images)[1]

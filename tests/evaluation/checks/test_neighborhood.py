@@ -224,3 +224,14 @@ def test_what_is_seen_does_not_hang_on_the_number_of_images(snapping, linear, im
         assert (whole.randomized, whole.mode, whole.ignores, whole.off_grid > 0) == (
             few.randomized, few.mode, few.ignores, few.off_grid > 0,
         )  # fmt: skip
+
+
+def test_who_knows_one_answer_per_image_off_the_grid(linear, images):
+    """The nearest of the images, and its own logits: no random step changes them, and none leaps."""
+
+    def tell(x, z):
+        return torch.where(on_grid(x)[:, None], z, linear(images)[torch.cdist(x.flatten(1), images.flatten(1)).argmin(1)])
+
+    assert look_around(Telling(linear, tell), images, 0.005, seed=0).off_grid > 0.9
+    everywhere = Telling(linear, lambda x, z: linear(images)[torch.cdist(x.flatten(1), images.flatten(1)).argmin(1)])
+    assert look_around(everywhere, images, 0.005, seed=0).off_grid == 0, "it is no matter of the grid"

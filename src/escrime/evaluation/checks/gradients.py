@@ -18,7 +18,9 @@ DIRECTIONS = 4  # random sign directions along which an image is moved
 REACH = 0.002  # how much of the margin one of them may change, so that a smooth model is straight there
 NEARER = (1, 4, 16)  # times nearer, where a kink may lie within that reach: a false gradient is false at every scale
 INWARD = 0.01  # how far from the faces of the box the image is moved to see what they hide
-ROUNDING = 2e-6  # of the largest logit: what a difference of two outputs is off in float32
+ROUNDING = 2e-6  # of the largest logit: what a difference of two outputs is off in float32,
+COARSE = {torch.bfloat16: 4e-3, torch.float16: 5e-4}  # and where the logits are numbers of these
+CLEAR = 30  # times that, from which a difference tells something
 UNEXPLAINED = 0.03  # share of the slopes' variance that a true gradient may leave unexplained (measured: below 0.006)
 LITTLE = 0.05  # share of the images from which a fault counts
 STEEP = 10.0  # a margin that no longer saturates cross-entropy
@@ -113,21 +115,27 @@ def _unexplained(model, x: Tensor, loss, logits: Tensor, step: float, keys: Tens
     with torch.enable_grad():
         _, value, gradient = loss_gradient(model, x, loss, keys)
     gradient, value = finite(gradient), value.detach()
-    size, large = gradient.flatten(1).norm(dim=1), logits.abs().amax(1)
-    reach = REACH * value.abs().clamp_min(0.05 * (1 + large)) / size.clamp_min(1e-30)
+    size, large, rounding = gradient.flatten(1).norm(dim=1), logits.abs().amax(1), _rounding(logits)
+    reach = max(REACH, 2 * CLEAR * rounding) * value.abs().clamp_min(0.05 * (1 + large)) / size.clamp_min(1e-30)
     reach = reach.clamp(step / 256, min(step / 2, INWARD / 2)).reshape(-1, 1, 1, 1)
     least = torch.full_like(value, torch.nan)
     for nearer in NEARER:
-        least = least.fmin(_missed(model, x, loss, gradient, reach / nearer, large, keys))
+        least = least.fmin(_missed(model, x, loss, gradient, reach / nearer, rounding * large.clamp_min(1e-3), keys))
         if not (least > UNEXPLAINED).any():
             break
     return least
 
 
-def _missed(model, x: Tensor, loss, gradient: Tensor, reach: Tensor, large: Tensor, keys: Tensor) -> Tensor:
-    """1 − R² per image (N,) over steps of `reach` (N, 1, 1, 1); NaN where they move the margin by no more than float32 rounds,
-    `large` (N,) being the size of the logits."""
-    off = (ROUNDING * large.clamp_min(1e-3)).double()
+def _rounding(logits: Tensor) -> float:
+    """What part of the largest logit a difference of two is off: those of a model in half precision are float32 here."""
+    coarse = (part for dtype, part in COARSE.items() if torch.equal(logits, logits.to(dtype).float()))
+    return next(coarse, ROUNDING)
+
+
+def _missed(model, x: Tensor, loss, gradient: Tensor, reach: Tensor, off: Tensor, keys: Tensor) -> Tensor:
+    """1 − R² per image (N,) over steps of `reach` (N, 1, 1, 1); NaN where they move the margin by little more than `off` (N,),
+    which a difference is off by rounding."""
+    off = off.double()
     missed, moved, told = torch.zeros_like(off), torch.zeros_like(off), torch.zeros_like(off)
     for direction in range(DIRECTIONS):
         v = uniform_noise(x, 1, derive(keys, 100 + direction))[0].sign()
@@ -138,7 +146,7 @@ def _missed(model, x: Tensor, loss, gradient: Tensor, reach: Tensor, large: Tens
         missed += ((slope - predicted).square() - (3 * off).square()).clamp_min(0)
         told = torch.maximum(told, torch.maximum(slope.abs(), predicted.abs()))
         moved += torch.maximum(slope.square(), predicted.square())
-    return torch.where(told > 30 * off, missed / moved.clamp_min(1e-300), torch.nan).float()
+    return torch.where(told > CLEAR * off, missed / moved.clamp_min(1e-300), torch.nan).float()
 
 
 @torch.no_grad()

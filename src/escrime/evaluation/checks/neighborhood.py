@@ -85,17 +85,22 @@ def _ignores(asked: _Asked, images: Tensor, keys: Tensor) -> bool:
 
 
 def _off_grid(asked: _Asked, points: list[Tensor], keys: Tensor) -> float:
-    """The share of images whose margin leaps between an 8-bit image and one that rounds to it."""
-    leaps = []
+    """The share of images whose margin leaps between an 8-bit image and one that rounds to it, or changes from one of `points`
+    to the other on the grid only: off it such a model may know one answer per image."""
+    leaps, on_grid, off_grid, first = [], [], [], None
     for number, x in enumerate(points):
         on = eight_bit(x)
         off = (on + JITTER * uniform_noise(x, 1, derive(keys, 30 + number))[0]).clamp(0, 1)
-        one, other = asked(on, 40).float(), asked(off, 40).float()
-        first = one.argmax(1, keepdim=True)
+        one, other = asked(on, 40), asked(off, 40)
+        first = one.argmax(1, keepdim=True) if first is None else first
         margins = [z.gather(1, first)[:, 0] - z.scatter(1, first, float("-inf")).amax(1) for z in (one, other)]
         size = margins[0].abs().clamp_min(0.05 * one.abs().amax(1))
-        leaps.append(((margins[1] - margins[0]).abs() > LEAPS * size).float().mean())
-    return float(max(leaps))
+        leaps.append(float(((margins[1] - margins[0]).abs() > LEAPS * size).float().mean()))
+        on_grid.append(margins[0])
+        off_grid.append(margins[1])
+    moved = (on_grid[1] - on_grid[0]).abs() > SAME * size
+    stayed = (off_grid[1] - off_grid[0]).abs() <= SAME / 100 * size
+    return max(*leaps, float((moved & stayed).float().mean()))
 
 
 def _mode(model: nn.Module, x: Tensor, keys: Tensor) -> bool:
