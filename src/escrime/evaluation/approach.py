@@ -75,9 +75,10 @@ def approach(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) -
 
     Errors: EscrimeError for a model that returns no logits (N, K).
     """
+    fresh = _unless_it_raises(lambda: Fresh(model), None)  # before it is asked anything that it may remember
     classes, reach = _classes(model, images[:2]), budget.per_pixel(images)
-    memory = _unless_it_raises(lambda: memory_of(model, images, reach, seed), Memory())
-    who = Fresh(model) if memory and memory.copied else model
+    memory = _unless_it_raises(lambda: memory_of(model, fresh, images, reach, seed), Memory())
+    who = fresh if memory and memory.copied else model
     around = _unless_it_raises(lambda: look_around(who, images, reach, seed), Neighborhood())
     batch = None if around.randomized else _unless_it_raises(lambda: batch_effect(who, images, reach / 4, seed), None)
     if batch is not None and batch.dependent:

@@ -9,7 +9,7 @@ import torch
 
 from ..attacks import Outcome
 from ..budgets import within
-from ..errors import EscrimeError
+from ..errors import EscrimeError, NotFinite
 from ..threat import inside
 from .approach import Approach, Approaches
 from .cases import Case
@@ -182,9 +182,9 @@ def _ladder(stages: list[Stage], known: Approach, images: Images, eps: float, no
         pixels, labels, ids = images.pixels[at], images.labels[at], [images.ids[i] for i in rows.tolist()]
         try:
             (outcome,) = replace(stage.attack, eps=eps).sweep(stage.surface, pixels, labels, [eps], seed=seed, ids=ids)
-        except EscrimeError:
-            raise
-        except Exception:  # noqa: S112  it worked on the sample; on what it fails here the others have their turn
+        except Exception as error:  # it worked on the sample; on what it fails here the others have their turn
+            if isinstance(error, EscrimeError) and not isinstance(error, NotFinite):
+                raise
             continue
         forwards[rows] += outcome.forwards.cpu()
         backwards[rows] += outcome.backwards.cpu()

@@ -8,9 +8,19 @@ import torch
 from torch import nn
 
 from escrime import PGD, Effort, PredictionAveraging, evaluate
-from escrime.evaluation.checks.state import Memory, memory_findings, memory_of
+from escrime.evaluation.checks.state import Memory, memory_findings
+from escrime.evaluation.checks.state import memory_of as look_for_memory
+from escrime.models.fresh import Fresh
 
 REACH = 0.05
+
+
+def memory_of(model, images, reach, seed) -> Memory:
+    try:
+        fresh = Fresh(model)
+    except TypeError:
+        fresh = None
+    return look_for_memory(model, fresh, images, reach, seed)
 
 
 class Remembering(nn.Module):

@@ -6,6 +6,7 @@ A white-box attack that any of them beats was misled. Carlini et al. (2019), On 
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from ...attacks import APGD, PGD, RandomPoints, RayS, Square
 from ...attacks.base import Attack
 from ...attacks.surface import Surface
-from ...errors import EscrimeError
+from ...errors import EscrimeError, NotFinite
 from ...models.deadline import as_time_allows
 from ...models.twin import Twin
 from ..effort import Effort
@@ -101,9 +102,9 @@ class Search:
                 moved[at] = attack(stage.surface, self.images[at], self.labels[at], seed=self.seed, ids=ids)
                 after = self.judge(moved, stage.name)
                 return self._note(stage, torch.where(torch.isin(torch.arange(len(self.left)), rows), after, self.left))
-            except EscrimeError:
-                raise
             except Exception as error:
+                if isinstance(error, EscrimeError) and not isinstance(error, NotFinite):
+                    raise
                 failure = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         return self._note(stage, self.left, failure)
 
@@ -117,9 +118,10 @@ class Search:
         return trial
 
     def guesses(self) -> float:
-        """The accuracy that a few random points of the ball leave on all images, 0 where there is no time to look."""
+        """The accuracy that a few random points of the ball leave on all images, 0 where there is no time to look, or where the
+        model returns no numbers there."""
         attack = RandomPoints(self.eps, draws=GUESSES, norm=self.norm, early_stop=not self.randomized)
-        with as_time_allows("random points to compare with"):
+        with as_time_allows("random points to compare with"), suppress(NotFinite):
             moved = attack(self.twin, self.images, self.labels, seed=self.seed, ids=self.ids)
             return float(self.judge(moved, "guesses").mean())
         return 0.0

@@ -36,12 +36,13 @@ class Memory:
 
 
 @torch.no_grad()
-def memory_of(model, images: Tensor, reach: float, seed: int) -> Memory:
-    """Ask fresh copies of `model` about `images` (N, C, H, W) and their neighbors within `reach` per pixel, in two orders.
+def memory_of(model, fresh: Fresh | None, images: Tensor, reach: float, seed: int) -> Memory:
+    """Ask copies of `model` about `images` (N, C, H, W) and their neighbors within `reach` per pixel, in two orders. fresh: the
+    model as it was at the beginning; None for one that cannot be copied, which is asked itself. About 240 passes.
 
     Where fresh copies that were asked the same differ in the end, the model is random in a way of its own, and nothing is said
     of its memory; where they agree with each other, but not with the first of all, what it remembers lies outside of the copies
-    (a global, a closure). A model that cannot be copied is asked itself. About 240 passes.
+    (a global, a closure).
     """
     x = images[:ASKED]
     keys = as_keys([(seed, "memory", row) for row in range(len(x))])
@@ -52,10 +53,7 @@ def memory_of(model, images: Tensor, reach: float, seed: int) -> Memory:
             return check_logits(who(pixels.clone()), pixels)
 
     with no_trace(model, images.device):
-        try:
-            one, other, copied = Fresh(model).model, Fresh(model).model, True
-        except Exception:
-            one, other, copied = model, model, False
+        one, other, *more = (model if fresh is None else _evaluating(Fresh(fresh.model).model) for _ in range(4))
         before = _contents(one)
         first = asked(one, near)
         after = _contents(one)
@@ -65,10 +63,16 @@ def memory_of(model, images: Tensor, reach: float, seed: int) -> Memory:
         for _ in range(AGAIN):
             asked(other, x)
         later = asked(other, near)
-        last, again = (asked(Fresh(model).model if copied else model, near) for _ in range(2))
+        last, again = (asked(who, near) for who in more)
     if _differ(last, again):
-        return Memory(changed, False, copied)
-    return Memory(changed, _differ(first, later) or _differ(first, last), copied and not _differ(first, last))
+        return Memory(changed, False, fresh is not None)
+    kept = _differ(first, last)
+    return Memory(changed, kept or _differ(first, later), fresh is not None and not kept)
+
+
+def _evaluating(model):
+    """The model in eval mode, as it is judged; a copy may be of a time when it was not."""
+    return model.eval() if isinstance(model, nn.Module) else model
 
 
 def _quietly(model, image: Tensor) -> None:
