@@ -12,6 +12,7 @@ import numpy as np
 SAME = 6e-10  # a little more than rounding to nine digits moves an ε; earlier versions recorded some of them rounded so
 NORMS = ("linf", "l2")
 LEVELS = 255  # of an 8-bit channel, above black
+NORMS = ("linf", "l2")
 
 
 def same(eps, other):

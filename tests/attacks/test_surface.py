@@ -1,12 +1,14 @@
 """A surface answers as its model does, with another slope."""
 
+import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from escrime import FGSM
 from escrime.attacks.gradients import loss_gradient
 from escrime.attacks.losses import ce
-from escrime.attacks.surface import Surface
+from escrime.attacks.surface import Surface, eight_bit
 from escrime.models.twin import Twin
 from escrime.randomness import as_keys
 
@@ -87,3 +89,47 @@ def test_rows_come_back_in_their_order():
 
     images = torch.arange(12.0).reshape(12, 1, 1, 1).expand(12, 1, 1, 2)
     assert torch.equal(Surface(Echo(), apart=True)(images), images.flatten(1))
+
+
+class OnGridOnly(nn.Module):
+    """Looks at images that are exactly what an 8-bit file holds; at any other the slope is turned."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.seen = network, []
+
+    def forward(self, x):
+        levels = torch.arange(256).float() / 255
+        on = torch.isin(x.detach(), levels).flatten(1).all(1, keepdim=True)
+        self.seen.append(on.all().item())
+        logits = self.network(x)
+        return torch.where(on, logits, -logits)
+
+
+def test_the_nearest_8_bit_image_is_that_of_a_file():
+    images = torch.rand(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    files = (images.numpy() * np.float32(255)).round().astype(np.uint8)
+    assert torch.equal(eight_bit(images), torch.from_numpy(files).float() / 255)
+    assert torch.equal(eight_bit(eight_bit(images)), eight_bit(images))
+
+
+@pytest.mark.parametrize("smooth", [0.0, 0.02])
+def test_on_the_grid_it_asks_about_files_to_the_last_bit_and_goes_straight_through(linear, images, smooth):
+    """Also about the neighbors whose slopes are averaged: off the grid this model leads the other way."""
+    model, keys = OnGridOnly(linear), as_keys([("test", row) for row in range(len(images))])
+    first = lambda logits: logits[:, 0]  # noqa: E731
+    said, _, found = loss_gradient(Surface(model, grid=True, smooth=smooth), images, first, keys)
+    assert all(model.seen) and torch.equal(said, linear(eight_bit(images)).detach())
+    _, _, true = loss_gradient(linear, images, first, keys)
+    assert torch.allclose(found, true, atol=1e-5)
+    _, _, naive = loss_gradient(model, images, first, keys)
+    assert torch.allclose(naive, -true, atol=1e-5), "or the case would prove nothing"
+
+
+def test_a_plain_callable_has_no_inside_to_go_through(linear, images):
+    surface = Surface(lambda x: linear(x.round()), through=True, whole=True)
+    assert not surface.through and torch.equal(surface(images), linear(images.round()))
+
+
+def test_it_counts_its_passes(linear):
+    assert [Surface(linear, smooth=smooth, samples=5).copies for smooth in (0, 0.1)] == [1, 6]

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from escrime import APGD, FGSM, PGD, Effort, EscrimeError, PredictionAveraging, evaluate
+from escrime.evaluation.checks.neighborhood import look_around
 from escrime.evaluation.flatness import flatness
-from escrime.evaluation.scoring import is_randomized
 from escrime.models.running import Batches, no_trace, passes_per_image
 
 
@@ -90,7 +90,7 @@ class Apart(InPlace):
 
 def test_a_model_that_writes_into_its_input_is_measured_as_any_other(data):
     images = data[0].clone()
-    assert not is_randomized(InPlace(), images)
+    assert not look_around(InPlace(), images, 0.1, seed=0).randomized
     found = [flatness({"none": model}, images, data[1], range(20), eps=0.1, seed=0) for model in (InPlace(), Apart())]
     assert found[0] == found[1] and torch.equal(images, data[0])
 

@@ -7,13 +7,14 @@ chances that a random layer divides by, saturated functions on request, and code
 The model cannot tell that somebody differentiates: it is told that gradients are off, unless it has switched them on.
 """
 
+import sys
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 from ..models.running import passes_per_image
 
@@ -38,9 +39,10 @@ NOT = _named("logical_not", "__invert__", "bitwise_not")
 EXTREMES = {torch.any: torch.amax, torch.all: torch.amin, Tensor.any: Tensor.amax, Tensor.all: Tensor.amin}
 DIVISIONS = _named("floor_divide", "__floordiv__")
 LEAVES = _named("detach", "detach_") | {Tensor.data.__get__}
-MARKS = _named("requires_grad_")
+REQUIRES_GRAD = Tensor.requires_grad.__get__
+MARKS = _named("requires_grad_") | {Tensor.requires_grad.__set__}
 HOOKS = _named("register_hook", "register_post_accumulate_grad_hook")
-ASKS_FOR_GRADIENTS = {Tensor.requires_grad.__get__: False, Tensor.grad_fn.__get__: None, Tensor.is_leaf.__get__: True}
+ASKS_FOR_GRADIENTS = {REQUIRES_GRAD: False, Tensor.grad_fn.__get__: None, Tensor.is_leaf.__get__: True}
 DERIVATIVES = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
 RETAIN = {torch.autograd.grad: 3, torch.autograd.backward: 2, Tensor.backward: 2}  # where their retain_graph stands
 SATURATING = _named("tanh", "sigmoid", "softmax", "erf", "hardsigmoid", "softsign", "relu6", "logsigmoid", "expit")
@@ -104,6 +106,7 @@ class _Through(TorchFunctionMode):
         super().__init__()
         self.images, self.unsaturated, self.call = images, unsaturated, call
         self.graded = False  # what the model is told about gradients being on
+        self.marked: list[Tensor] = []  # what the model itself wants gradients of, all of it leaves to it
         self.exported: list[Tensor] = []  # what went to numpy
         self.calls, self.found = 0, None
         self.tables: list[tuple[int, Tensor]] | None = [] if tables else None
@@ -126,8 +129,8 @@ class _Through(TorchFunctionMode):
         if isinstance(first, Tensor):
             if func in LEAVES:
                 return first
-            if func in ASKS_FOR_GRADIENTS and first.requires_grad and not self.graded:
-                return ASKS_FOR_GRADIENTS[func]
+            if func in ASKS_FOR_GRADIENTS and first.requires_grad:
+                return self._told(func, first)
             if func in MARKS:
                 return self._marked(first, func, args, kwargs)
             if func in HOOKS and first.requires_grad:
@@ -155,24 +158,38 @@ class _Through(TorchFunctionMode):
             passes = _is_picture(first, self.images) if bounds else func in STEPS_IN_PLACE
             flat = self.unsaturated and (func in SATURATING or func in SATURATING_IN_PLACE or bounds and not passes)
             before = first.clone() if (passes or flat) and _carries(first) else None
-            result = func(*args, **kwargs)
+            in_place = before is not None and flat and (func in SATURATING_IN_PLACE or func in BOUNDS_IN_PLACE)
+            # Elsewhere at first: what such a function has written its gradient needs as it was.
+            result = func(before.clone(), *args[1:], **kwargs) if in_place else func(*args, **kwargs)
             if before is not None and flat:
                 sloped = result + LEAST_SLOPE * (before - before.detach()).nan_to_num()
-                return first.copy_(sloped) if func in SATURATING_IN_PLACE or func in BOUNDS_IN_PLACE else sloped
+                return first.copy_(sloped) if in_place else sloped
             if before is not None:
                 straight = result.detach() + (before - before.detach()).nan_to_num()
                 return straight if func in BOUNDS else first.copy_(straight)
             if func in STEPS and _carries(first):
-                return result + (first - first.detach())
+                return result + (first - first.detach()).nan_to_num()
             if isinstance(result, Tensor):
                 return self._soften(func, args, kwargs, result)
         return result
 
+    def _told(self, func, tensor: Tensor):
+        """What the model is told of a tensor with a gradient: the truth of leaves of its own, and of what it may have made of
+        them with gradients on. That the images have one it cannot know."""
+        if any(tensor is own for own in self.marked):
+            return func == REQUIRES_GRAD or ASKS_FOR_GRADIENTS[func]
+        own = tensor.is_leaf and tensor is not self.images or self.graded and self.marked
+        return func(tensor) if own else ASKS_FOR_GRADIENTS[func]
+
     def _marked(self, tensor: Tensor, func, args: tuple, kwargs: dict) -> Tensor:
         """`requires_grad_`: a picture that carries its gradient already is a leaf to the model, and shows its `.grad`."""
+        self.marked = [own for own in self.marked if own is not tensor]
+        wanted = args[1] if len(args) > 1 else kwargs.get("requires_grad", True)
+        if wanted:
+            self.marked.append(tensor)
         if not tensor.requires_grad:
             return func(*args, **kwargs)
-        if not tensor.is_leaf:
+        if wanted and not tensor.is_leaf:
             tensor.retain_grad()
         return tensor
 
@@ -293,6 +310,27 @@ def _gradients_off(through: "_Through"):
             setattr(owner, name, value)
 
 
+@contextmanager
+def _bound_late(model: nn.Module):
+    """Within the block, what the files of the model's classes took from torch by name (`from torch import is_grad_enabled`) is
+    looked up in torch when it is called."""
+    files = {type(module).__module__ for module in model.modules()}
+    names = {torch.is_grad_enabled: "is_grad_enabled", torch.from_numpy: "from_numpy"}
+    found = []
+    for file in files:
+        if file.partition(".")[0] in ("torch", "escrime") or file not in sys.modules:
+            continue
+        space = vars(sys.modules[file])
+        found += [(space, own, value) for own, value in space.items() if getattr(value, "__hash__", None) and value in names]
+    try:
+        for space, own, value in found:
+            space[own] = lambda *args, name=names[value]: getattr(torch, name)(*args)
+        yield
+    finally:
+        for space, own, value in found:
+            space[own] = value
+
+
 def _imported(through: "_Through", original):
     return lambda array: through.imported(original(array))
 
@@ -342,19 +380,24 @@ def _functions(base: type) -> list[type]:
 
 
 def _recording(cls: type, name: str, original):
-    """`original`, which also notes the inputs, and has the true derivative of the forward code put in place of `backward`."""
+    """`original`, which also notes the inputs, and has the true derivative of the forward code put in place of `backward`: gone
+    straight through like all other code. Only code that torch cannot follow has the `backward` that came with it."""
     apart = name == "setup_context"
     forward = cls.forward if apart else original
 
     def run(context, *args):
         result = original(context, *args)
         inputs = args[0] if apart else args
+        through = next(mode for mode in reversed(_get_current_function_mode_stack()) if isinstance(mode, _Through))
 
-        def backward(_, *gradients):
+        def backward(context, *gradients):
             fresh = [a.detach().requires_grad_(_carries(a)) if isinstance(a, Tensor) else a for a in inputs]
-            with _gradients(True):
+            through.exported = []  # of the pass that is over
+            with _gradients(True), _gradients_off(through), through:
                 outputs = forward(*fresh) if apart else forward(_Idle(), *fresh)
             outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+            if not any(map(_carries, outputs)):
+                return cls.backward(context, *gradients)
             wanted = [a for a in fresh if _carries(a)]
             pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None and _carries(o)]
             found = iter(_vjp(pairs, wanted))
@@ -391,7 +434,8 @@ def _bridges(model: nn.Module, images: Tensor, whole: bool = False):
             return None
         with torch._C.DisableTorchFunction():
             picture = inputs[0]
-            carried = picture.requires_grad
+            own = picture.is_leaf and picture.requires_grad and picture is not images  # a parameter made of the images
+            carried = picture.requires_grad and not own
             if (carried and (not whole or crossed)) or not _is_picture(picture, images):
                 return None
             with _gradients(True):  # here detach means detach
@@ -399,7 +443,7 @@ def _bridges(model: nn.Module, images: Tensor, whole: bool = False):
                 if copies.shape[2:] != picture.shape[2:]:
                     copies = F.interpolate(copies, picture.shape[2:], mode="bilinear", align_corners=False)
                 crossed.append(module)
-                return (picture.detach() + (copies - copies.detach()), *inputs[1:])
+                return ((picture if own else picture.detach()) + (copies - copies.detach()), *inputs[1:])
 
     owners = [module for module in model.modules() if module is not model and any(True for _ in module.parameters())]
     owners += [module for module in model.modules() if module is not model and any(True for _ in module.buffers())]
@@ -409,7 +453,8 @@ def _bridges(model: nn.Module, images: Tensor, whole: bool = False):
         for module, name, hooked in resting:
             if hooked:
                 setattr(module, name, type(hooked)())
-        yield
+        with _bound_late(model):
+            yield
     finally:
         for hook in hooks:
             hook.remove()

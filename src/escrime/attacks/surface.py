@@ -50,16 +50,20 @@ class Surface(nn.Module):
         return passes_per_image(self.path) * (1 + self.samples * (self.smooth > 0))
 
     def forward(self, images: Tensor) -> Tensor:
-        images = images + (eight_bit(images) - images).detach() if self.grid else images
+        images = self._rounded(images)
         given = images.clone() if self.smooth else images  # a model may write into it, and the images are used again
         logits = self._separately(given) if self.apart else self.path(given)
         if self.smooth and torch.is_grad_enabled() and images.requires_grad:
             keys = noise_keys(images)
             noise = self.smooth * uniform_noise(images, self.samples, None if keys is None else derive(keys, 1))
-            around = (images[None] + noise).flatten(0, 1)
+            around = self._rounded((images[None] + noise).flatten(0, 1))
             slope = _keyed(self.path, around, keys, self.samples).unflatten(0, (self.samples, -1)).mean(0)
             logits = logits.detach() + (slope - slope.detach())
         return logits if self.scale == 1 else logits / self.scale
+
+    def _rounded(self, images: Tensor) -> Tensor:
+        """The images, or where the model treats others differently the 8-bit ones next to them, to the last bit."""
+        return eight_bit(images) + (images - images.detach()) if self.grid else images
 
     def _separately(self, images: Tensor) -> Tensor:
         groups = gcd(len(images), MOST_APART)
@@ -74,7 +78,7 @@ class Surface(nn.Module):
 
 def eight_bit(images: Tensor) -> Tensor:
     """The nearest images of whole levels k/255, exactly as an 8-bit file is read."""
-    return (images.detach() * 255).round() / 255
+    return (images.detach() * 255).round().clamp(0, 255) / 255
 
 
 def _keyed(model, images: Tensor, keys: Tensor | None, times: int) -> Tensor:

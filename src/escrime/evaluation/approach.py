@@ -12,7 +12,7 @@ from ..attacks.surface import Surface
 from ..errors import is_bad_input
 from ..models.company import InCompany, fewest
 from ..models.fresh import Fresh
-from ..models.running import check_logits, failure_named, no_trace
+from ..models.running import check_logits, differentiable, failure_named, no_trace, ordinary
 from ..models.twin import Twin
 from ..randomness import as_keys, derive, row_keys, uniform_noise
 from ..threat import check_images
@@ -77,27 +77,25 @@ def approach(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) -
 
     Errors: EscrimeError for a model that returns no logits (N, K).
     """
-    fresh = _tried(lambda: Fresh(model), None)  # before it is asked anything that it may remember
+    fresh = _unless_it_raises(lambda: Fresh(model), None)  # before it is asked anything that it may remember
     if (least := fewest(model, images)) > 1:
         model, fresh = InCompany(model, least), None if fresh is None else Fresh(InCompany(fresh.model, least))
     classes, reach = _classes(model, images[:2]), budget.per_pixel(images)
-    memory = _tried(lambda: memory_of(model, fresh, images, reach, seed), Memory())
+    memory = _unless_it_raises(lambda: memory_of(model, fresh, images, reach, seed), Memory())
     who = fresh if memory and memory.copied else model
-    around = _tried(lambda: look_around(who, images, reach, seed), Neighborhood())
-    batch = None if around.randomized else _tried(lambda: batch_effect(who, images, reach / 4, seed), None)
+    around = _unless_it_raises(lambda: look_around(who, images, reach, seed), Neighborhood())
+    batch = None if around.randomized else _unless_it_raises(lambda: batch_effect(who, images, reach / 4, seed), None)
     if batch is not None and batch.dependent:
         who = Alone(who)
-        around = _tried(lambda: look_around(who, images, reach, seed), Neighborhood())
+        around = _unless_it_raises(lambda: look_around(who, images, reach, seed), Neighborhood())
     twin = Twin(who)
     plain = Approach(classes, around.randomized, twin, twin, None, {}, around=around, memory=memory, batch=batch, asked=model)
     if not isinstance(model, nn.Module):
-        with torch.enable_grad():  # a clone of the leaf, for a model may write into what it is given
-            output = model(images[:1].detach().requires_grad_().clone())
-        return replace(plain, blind=not output.requires_grad)
+        return replace(plain, blind=not _unless_it_raises(lambda: _gives_gradients(model, images[:2]), False))
     keys = [(seed, row, "approach") for row in range(len(images))]
     anything, none = torch.zeros_like(labels), labels.new_full(labels.shape, -1)  # labels of no class are refused later
     right = score(twin, images, anything, none, keys).prediction == labels.cpu()
-    if not right.any() or around.ignores:
+    if not right.any() or around.ignores or classes < 2:
         return plain
     rows = right.to(images.device)
     x, y, found, failure = images[rows], labels[rows], None, ""
@@ -117,7 +115,7 @@ def approach(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) -
     known = replace(plain, gradients=found, failure=failure)
     if not settings:
         return replace(known, true=found.true)
-    hidden = found is None or around.mode or around.off_grid or not _only_saturated(found)
+    hidden = found is None or around.mode or around.off_grid or not _gradient_is_there(found)
     if not hidden:
         return _climbing(known, Twin(Surface(who, **settings)), settings, x, y, reach, seed)
     inside = _inside(who, x, reach, seed) if found is None or (found.flat | found.zero | found.saturated).any() else []
@@ -129,7 +127,7 @@ def approach(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) -
     return _climbing(replace(known, others=surfaces), Twin(Surface(who, **chosen)), chosen, x, y, reach, seed)
 
 
-def _tried(look: Callable, nothing):
+def _unless_it_raises(look: Callable, nothing):
     """What a look at the model finds, `nothing` where the model raises at what it is shown: an attack that meets the same says
     so (`attack-failed`)."""
     try:
@@ -140,10 +138,17 @@ def _tried(look: Callable, nothing):
         return nothing
 
 
-def _only_saturated(found: Gradients) -> bool:
-    """Whether the gradient is the model's but for a cross-entropy that saturates, and pixels at the bounds."""
+def _gradient_is_there(found: Gradients) -> bool:
+    """Whether the margin has the model's gradient everywhere, but for pixels at the bounds; cross-entropy's may saturate."""
     gone = found.zero | found.not_finite | found.flat
     return not found.false and not gone.any()
+
+
+def _gives_gradients(model: Callable, images: Tensor) -> bool:
+    """Whether the logits of a plain callable can be differentiated. It gets a clone of the leaf, for it may write into it."""
+    keys = row_keys([("gives_gradients", row) for row in range(len(images))])
+    with no_trace(model, images.device), differentiable(), torch.enable_grad(), keys:
+        return model(ordinary(images).detach().requires_grad_().clone()).requires_grad
 
 
 def _climbing(known: Approach, surface: Twin, settings: dict, images, labels, reach: float, seed: int) -> Approach:

@@ -69,27 +69,6 @@ def check_finite(logits: Tensor, keys: list[tuple]) -> None:
         )
 
 
-def is_randomized(model: nn.Module, images: Tensor, repeats: int = 4) -> bool:
-    """Whether repeated forwards of the same images disagree: randomness is measured, not taken from a flag.
-
-    All of `images` are asked, because a model may be noisy on a few answers in a hundred only.
-    """
-    first = None
-    with torch.no_grad(), no_trace(model, images.device):
-        for repeat in range(repeats):
-            keys = as_keys([("is_randomized", i, repeat) for i in range(len(images))])
-
-            def part(rows: slice, keys=keys) -> Tensor:
-                with row_keys(keys[rows]):
-                    return model(images[rows].clone())  # a model may write into what it is given
-
-            answers = torch.cat(Batches(network_batch(images) // passes_per_image(model)).map(part, len(images)))
-            if first is not None and not torch.equal(first, answers):
-                return True
-            first = answers
-    return False
-
-
 @torch.no_grad()
 def draws_once_per_batch(model: nn.Module, image: Tensor, copies: int = 8) -> bool:
     """Whether a model that answers at random draws its noise once for a whole batch: copies of `image` (1, C, H, W) then

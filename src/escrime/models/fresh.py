@@ -1,19 +1,27 @@
 """A model without a memory: every batch goes to a copy of it as it was at the beginning."""
 
 import copy
+import random
+from collections.abc import Iterator
 from types import CellType, FunctionType, MethodType
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .running import passes_per_image
 
+GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
+
+FUNCTIONS = (FunctionType, MethodType)
+
 
 class Fresh(nn.Module):
     """The same classifier, images (N, C, H, W) → logits (N, K), for a model that counts or remembers what it is asked.
 
-    Parameters are shared with `model`; all else it holds, buffers too, and what a function has in its closure, is copied for
-    every call. What lies elsewhere (a global, a file) stays as it is.
+    Parameters are shared with `model`, and generators of random numbers, which would else draw the same again in every call;
+    all else it holds, buffers too, and what a function has in its closure, is copied for every call. What lies elsewhere (a
+    global, a file) stays as it is.
     Errors: whatever copy.deepcopy raises, for a model that cannot be copied.
     """
 
@@ -31,23 +39,32 @@ class Fresh(nn.Module):
 
 
 def _copied(model):
-    """A deep copy that shares the parameters, which a forward does not change."""
-    shared = {id(p): p for p in model.parameters()} if isinstance(model, nn.Module) else {}
+    """A deep copy that shares the parameters, which a forward does not change, and the generators."""
     with torch.no_grad():
-        return _copied_function(model, shared) if isinstance(model, (FunctionType, MethodType)) else copy.deepcopy(model, shared)
+        shared = {id(held): held for held in _shared(model)}
+        return _copied_function(model, shared) if isinstance(model, FUNCTIONS) else copy.deepcopy(model, shared)
 
 
 def _copied_function(function, shared: dict):
     """copy.deepcopy takes a function for a constant; its closure, or the object of a method, may be none."""
     if isinstance(function, MethodType):
+        shared |= {id(held): held for held in _shared(function.__self__)}
         return MethodType(function.__func__, copy.deepcopy(function.__self__, shared))
     contents = [cell.cell_contents for cell in function.__closure__ or ()]
     for held in contents:
-        shared |= {id(p): p for p in held.parameters()} if isinstance(held, nn.Module) else {}
+        shared |= {id(part): part for part in _shared(held)}
     cells = tuple(
-        CellType(_copied_function(held, shared) if isinstance(held, (FunctionType, MethodType)) else copy.deepcopy(held, shared))
+        CellType(_copied_function(held, shared) if isinstance(held, FUNCTIONS) else copy.deepcopy(held, shared))
         for held in contents
     )
     made = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, cells)
     made.__kwdefaults__, made.__dict__ = function.__kwdefaults__, dict(function.__dict__)
     return made
+
+
+def _shared(model) -> Iterator:
+    if isinstance(model, GENERATORS):
+        yield model
+    for module in model.modules() if isinstance(model, nn.Module) else [model]:
+        yield from getattr(module, "_parameters", {}).values()
+        yield from (value for value in getattr(module, "__dict__", {}).values() if isinstance(value, GENERATORS))

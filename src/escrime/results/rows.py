@@ -9,8 +9,8 @@ import pyarrow
 import pyarrow.compute as pc
 from pyarrow import parquet
 
-from ..errors import EscrimeError, shortened
 from ..budgets import NORMS
+from ..errors import EscrimeError, shortened
 from .layout import check_file
 
 COLUMNS = {

@@ -1,7 +1,10 @@
 """The checks of a model's gradients: what they notice, and what they leave alone."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from escrime import APGD, FGSM, PGD, Effort, evaluate
@@ -101,3 +104,198 @@ def test_it_measures_the_same_under_inference_mode(network, images):
         found = measure_gradients(network, images.clone(), labels.clone(), 0.025)
     for name, value in vars(expected).items():
         assert torch.equal(value, getattr(found, name)), name
+
+
+class Scaled(nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return self.factor * x
+
+
+class Steep(nn.Module):
+    """Normalization with a small standard deviation, and the bends that come with it."""
+
+    def forward(self, x):
+        return (x - 0.5) / 0.1
+
+
+class Prototypes(nn.Module):
+    """Minus the squared distance to a few images."""
+
+    def __init__(self, classes, pixels):
+        super().__init__()
+        self.images = nn.Parameter(torch.rand(classes, pixels))
+
+    def forward(self, x):
+        return -(x.flatten(1)[:, None] - self.images).square().sum(2)
+
+
+def linear(c, side, k):
+    return nn.Sequential(nn.Flatten(), nn.Linear(c * side * side, k))
+
+
+def dense(c, side, k, between=nn.ReLU, depth=1, last=nn.Identity):
+    inner = [layer for _ in range(depth - 1) for layer in (nn.Linear(48, 48), between())]
+    return nn.Sequential(nn.Flatten(), nn.Linear(c * side * side, 48), between(), *inner, nn.Linear(48, k), last())
+
+
+def pooled(c, side, k):
+    """Max-pooling ties wherever the image is of one color."""
+    conv = nn.Sequential(nn.Conv2d(c, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True))
+    return nn.Sequential(conv, nn.Conv2d(12, 12, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.LazyLinear(k))
+
+
+def normalized(c, side, k):
+    net = nn.Sequential(Steep(), nn.Conv2d(c, 12, 3, padding=1), nn.BatchNorm2d(12), nn.ReLU(), nn.Flatten(), nn.LazyLinear(k))
+    net(torch.rand(32, c, side, side))
+    return net
+
+
+HONEST: dict[str, Callable] = {
+    "linear": linear,
+    "ReLU": dense,
+    "GELU": lambda *size: dense(*size, between=nn.GELU, depth=2),
+    "tanh": lambda *size: dense(*size, between=nn.Tanh, depth=2),
+    "deep": lambda *size: dense(*size, depth=4),
+    "× 30": lambda *size: dense(*size, last=lambda: Scaled(30)),
+    "× 0.001": lambda *size: dense(*size, last=lambda: Scaled(0.001)),
+    "log-softmax": lambda *size: dense(*size, last=lambda: nn.LogSoftmax(1)),
+    "softmax": lambda *size: dense(*size, last=lambda: nn.Softmax(1)),
+    "prototypes": lambda c, side, k: Prototypes(k, c * side * side),
+    "max-pooling": pooled,
+    "steep normalization": normalized,
+}
+PICTURES: dict[str, Callable] = {
+    "8-bit noise": lambda x: (x * 255).round() / 255,
+    "zeros and ones": lambda x: x.round(),
+    "black but for a spot": lambda x: F.pad(x[:, :, :2, :2], [0, x.shape[3] - 2, 0, x.shape[2] - 2]) if x.shape[3] > 2 else x,
+    "nearly one color": lambda x: torch.where(torch.arange(x[0].numel()).view_as(x[0]) == 0, x, torch.full_like(x, 0.5)),
+}
+
+
+@pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES)
+@pytest.mark.parametrize("build", HONEST.values(), ids=HONEST)
+def test_no_honest_network_raises_an_alarm(build, picture):
+    """Of any size, for any number of images, at any ε: what is said of a gradient must not hang on a kink or a tie."""
+    sizes = [(1, 8, 10, 16), (3, 12, 5, 8), (3, 6, 2, 1), (1, 8, 10, 2), (1, 1, 2, 1)]
+    for number, (c, side, k, n) in enumerate(sizes):
+        with torch.random.fork_rng():
+            torch.manual_seed(number)
+            net, x = build(c, side, k).eval(), picture(torch.rand(n, c, side, side))
+        measured = measure_gradients(net, x, net(x).argmax(1), (0.001, 0.008, 0.05)[number % 3], seed=number)
+        alarms = [finding.message for finding in gradient_findings(measured) if finding.severity == "alarm"]
+        assert not alarms, (c, side, k, n)
+
+
+def halved(x):
+    """Half of the pixels have no gradient."""
+    return torch.cat([x[:, :, :2].detach(), x[:, :, 2:]], 2)
+
+
+def brightness_outside(x):
+    """Luma through numpy, chroma in torch."""
+    luma = x.mean(1, keepdim=True)
+    return x - luma + torch.from_numpy(luma.detach().numpy().copy())
+
+
+def one_channel(x):
+    return torch.cat([x[:, :2], x[:, 2:].detach()], 1)
+
+
+def blurred(x):
+    """The value of the image, the gradient of its blur."""
+    blur = F.avg_pool2d(x, 3, 1, 1)
+    return blur + (x - blur).detach()
+
+
+class Projecting(torch.autograd.Function):
+    """A backward that keeps the part of the gradient along one pattern: it is true along itself."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        stripes = torch.ones_like(gradient[:1])
+        stripes[..., ::2] = -1
+        stripes = stripes / stripes.norm()
+        return (gradient * stripes).flatten(1).sum(1).reshape(-1, 1, 1, 1) * stripes
+
+
+LACKING = {
+    "half of the pixels": halved,
+    "brightness": brightness_outside,
+    "a channel": one_channel,
+    "what a blur removes": blurred,
+    "all but a projection": Projecting.apply,
+    "half of the pixels, behind a clamp": lambda x: halved(x.clamp(0, 1)),
+}
+
+
+@pytest.mark.parametrize("count", [40, 2])
+@pytest.mark.parametrize("change", LACKING.values(), ids=LACKING)
+def test_a_gradient_that_lacks_a_component_is_false(network, images, change, count):
+    settings, found = findings(Behind(network, change), images[:count])
+    assert found["gradient-false"].severity == "alarm" and settings["through"]
+    assert found["gradient-false"].evidence["median unexplained"] > 0.05
+
+
+def test_one_image_that_is_not_explained_is_no_false_gradient():
+    measured = measure_gradients(linear(1, 4, 3), torch.rand(30, 1, 4, 4), torch.zeros(30, dtype=torch.long), 0.01)
+    assert not measured.false and measured.true
+    measured.unexplained[0] = 1.0
+    assert not measured.false
+    measured.unexplained[:2] = 1.0
+    assert measured.false
+
+
+def test_logits_that_saturate_cross_entropy_are_told_and_their_gradient_is_true(network, images):
+    settings, found = findings(nn.Sequential(network, Scaled(1000)), images)
+    assert list(found) == ["gradient-saturated"] and settings["scale"] > 10 and "through" not in settings
+
+
+@pytest.mark.parametrize(
+    "flat",
+    [
+        lambda z: F.one_hot(z.argmax(1), 4).float(),
+        lambda z: (z * 1e4).softmax(1),
+        lambda z: torch.tanh(z * 1e4),
+        lambda z: (z * 1e4).clamp(-1, 1),
+    ],
+    ids=["labels", "softmax", "tanh", "clamp"],
+)
+def test_scores_on_a_plateau_are_flat(network, images, flat):
+    class Flat(nn.Module):
+        def forward(self, x):
+            return flat(network(x))
+
+    measured = measure_gradients(Flat(), images, network(images).argmax(1), 0.002)
+    assert measured.flat.float().mean() > 0.5 and not measured.true
+    assert "scores-flat" in {finding.id for finding in gradient_findings(measured)}
+
+
+def test_it_looks_at_every_image_alone(network, images):
+    model, labels = Behind(network, halved), network(images).argmax(1)
+    whole = measure_gradients(model, images, labels, 0.01)
+    few = measure_gradients(model, images[:3], labels[:3], 0.01)
+    assert torch.allclose(whole.unexplained[:3], few.unexplained, rtol=0.05)
+    assert torch.equal(whole.flat[:3], few.flat) and torch.equal(whole.zero[:3], few.zero)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_logits_of_another_precision_are_measured_as_they_are(network, images, dtype):
+    class Cast(nn.Module):
+        def __init__(self, change):
+            super().__init__()
+            self.change = change
+
+        def forward(self, x):
+            return network(self.change(x)).to(dtype)
+
+    assert list(findings(Cast(lambda x: x), images)[1]) == ["gradients"]
+    if dtype != torch.bfloat16:  # whose steps are too coarse to tell
+        assert "gradient-false" in findings(Cast(halved), images)[1]

@@ -9,7 +9,7 @@ from torch import nn
 import escrime
 from escrime.data import load
 from escrime.evaluation.checks.inputs import input_findings
-from escrime.evaluation.scoring import is_randomized
+from escrime.evaluation.checks.neighborhood import look_around
 from escrime.models.architectures import IMAGENET_MEAN as MEAN
 from escrime.models.architectures import IMAGENET_STD as STD
 from escrime.training import TrainSettings, fit, objective
@@ -27,7 +27,7 @@ class Before(nn.Module):
 
 
 def found(model, images, labels, randomized=None) -> dict:
-    randomized = is_randomized(model, images) if randomized is None else randomized
+    randomized = look_around(model, images, 0.01, seed=0).randomized if randomized is None else randomized
     findings = input_findings(model, images, labels, randomized, seed=0)
     json.dumps([finding.as_dict() for finding in findings], allow_nan=False)
     assert len({finding.id for finding in findings}) == len(findings)

@@ -126,9 +126,11 @@ def _not_differentiable(approach: Approach, n: int) -> list[Finding]:
         Finding(
             "black-box",
             "note",
-            "The model gives no gradients: attacks could only ask it for scores or labels, and who has its weights may do better",
+            "The model gives no gradients: attacks could only ask it for scores or labels, and who has its weights may do "
+            "better",
             {"images": n},
-            "Where the weights are at hand, evaluate the model as a torch module; otherwise say that the attacks were black-box.",
+            "Where the weights are at hand, evaluate the model as a torch module; otherwise say that the attacks were "
+            "black-box.",
         )
     ]
 

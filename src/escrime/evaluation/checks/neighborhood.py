@@ -1,7 +1,8 @@
 """What a model does close to the images: is it random there, does it look at its input at all, does it treat 8-bit images
 otherwise than others, and does it predict otherwise when somebody differentiates?
 
-Clean images alone would not tell: noise, or a way out, may wait off the 8-bit grid, where attacks ask and clean images never lie.
+Clean images alone would not tell: noise, or a way out, may wait off the 8-bit grid, where attacks ask and clean images never
+lie.
 """
 
 from dataclasses import dataclass
@@ -67,7 +68,12 @@ class _Asked:
 def _disagrees(asked: _Asked, x: Tensor, repeats: int) -> bool:
     """Whether repeated forwards disagree. All images are asked: a model may be noisy on a few in a hundred only."""
     first = asked(x, 10)
-    return any(not torch.equal(first, asked(x, 10 + repeat)) for repeat in range(1, repeats))
+    return any(not _same(first, asked(x, 10 + repeat)) for repeat in range(1, repeats))
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether logits are the same to the last bit, NaN where the others are NaN."""
+    return one.shape == other.shape and torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
 
 
 def _ignores(asked: _Asked, images: Tensor, keys: Tensor) -> bool:
@@ -79,32 +85,39 @@ def _ignores(asked: _Asked, images: Tensor, keys: Tensor) -> bool:
 
 
 def _off_grid(asked: _Asked, points: list[Tensor], keys: Tensor) -> float:
-    """The share of images whose margin leaps between an 8-bit image and one that rounds to it."""
-    leaps = []
+    """The share of images whose margin leaps between an 8-bit image and one that rounds to it, or changes from one of `points`
+    to the other on the grid only: off it such a model may know one answer per image."""
+    leaps, on_grid, off_grid, first = [], [], [], None
     for number, x in enumerate(points):
         on = eight_bit(x)
         off = (on + JITTER * uniform_noise(x, 1, derive(keys, 30 + number))[0]).clamp(0, 1)
-        one, other = asked(on, 40).float(), asked(off, 40).float()
-        first = one.argmax(1, keepdim=True)
+        one, other = asked(on, 40), asked(off, 40)
+        first = one.argmax(1, keepdim=True) if first is None else first
         margins = [z.gather(1, first)[:, 0] - z.scatter(1, first, float("-inf")).amax(1) for z in (one, other)]
         size = margins[0].abs().clamp_min(0.05 * one.abs().amax(1))
-        leaps.append(((margins[1] - margins[0]).abs() > LEAPS * size).float().mean())
-    return float(max(leaps))
+        leaps.append(float(((margins[1] - margins[0]).abs() > LEAPS * size).float().mean()))
+        on_grid.append(margins[0])
+        off_grid.append(margins[1])
+    moved = (on_grid[1] - on_grid[0]).abs() > SAME * size
+    stayed = (off_grid[1] - off_grid[0]).abs() <= SAME / 100 * size
+    return max(*leaps, float((moved & stayed).float().mean()))
 
 
 def _mode(model: nn.Module, x: Tensor, keys: Tensor) -> bool:
-    """Whether the logits change with gradients on, or when the input requires one."""
+    """Whether the logits change with gradients on, or when the input requires one; of a model that answers the same question
+    differently anyway (noise of its own) nobody can tell."""
     outputs = []
     try:
         with no_trace(model, x.device), differentiable():
-            for on, asks in ((False, False), (True, False), (True, True)):
+            for on, asks in ((False, False), (True, False), (True, True), (False, False)):
                 with torch.set_grad_enabled(on), row_keys(keys):
                     given = x.detach().clone().requires_grad_() if asks else x.detach().clone()
                     outputs.append(check_logits(model(given.clone() if asks else given), given).detach())
     except Exception:  # the measurement of gradients says what fails
         return False
     size = outputs[0].abs().amax().clamp_min(1e-6)
-    return any(bool((other - outputs[0]).abs().amax() > SAME * size) for other in outputs[1:])
+    on, asked_for, again = (bool((other - outputs[0]).abs().amax() > SAME * size) for other in outputs[1:])
+    return (on or asked_for) and not again
 
 
 def neighborhood_findings(around: Neighborhood, images: int) -> list[Finding]:

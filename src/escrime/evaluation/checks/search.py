@@ -6,6 +6,7 @@ A white-box attack that any of them beats was misled. Carlini et al. (2019), On 
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -117,9 +118,10 @@ class Search:
         return trial
 
     def guesses(self) -> float:
-        """The accuracy that a few random points of the ball leave on all images, 0 where there is no time to look."""
+        """The accuracy that a few random points of the ball leave on all images, 0 where there is no time to look, or where the
+        model returns no numbers there."""
         attack = RandomPoints(self.eps, draws=GUESSES, norm=self.norm, early_stop=not self.randomized)
-        with as_time_allows("random points to compare with"):
+        with as_time_allows("random points to compare with"), suppress(NotFinite):
             moved = attack(self.twin, self.images, self.labels, seed=self.seed, ids=self.ids)
             return float(self.judge(moved, "guesses").mean())
         return 0.0

@@ -6,10 +6,11 @@ A classifier is a function of the image. One that counts its calls, or looks a n
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...models.fresh import Fresh
+from ...models.fresh import GENERATORS, Fresh
 from ...models.running import check_logits, no_trace
 from ...randomness import as_keys, row_keys, uniform_noise
 from .finding import Finding
@@ -37,8 +38,11 @@ class Memory:
 @torch.no_grad()
 def memory_of(model, fresh: Fresh | None, images: Tensor, reach: float, seed: int) -> Memory:
     """Ask copies of `model` about `images` (N, C, H, W) and their neighbors within `reach` per pixel, in two orders. fresh: the
-    model as it was at the beginning; None for one that cannot be copied, which is asked itself once more about the same images
-    after their neighbors.
+    model as it was at the beginning; None for one that cannot be copied, which is asked itself. About 240 passes.
+
+    Where fresh copies that were asked the same differ in the end, the model is random in a way of its own, and nothing is said
+    of its memory; where they agree with each other, but not with the first of all, what it remembers lies outside of the copies
+    (a global, a closure).
     """
     x = images[:ASKED]
     keys = as_keys([(seed, "memory", row) for row in range(len(x))])
@@ -49,23 +53,26 @@ def memory_of(model, fresh: Fresh | None, images: Tensor, reach: float, seed: in
             return check_logits(who(pixels.clone()), pixels)
 
     with no_trace(model, images.device):
-        if fresh is None:
-            first = asked(model, x)
-            for _ in range(2):
-                asked(model, near)
-            return Memory((), _differ(first, asked(model, x)), copied=False)
-        one, other = Fresh(fresh.model).model, Fresh(fresh.model).model
+        one, other, *more = (model if fresh is None else _evaluating(Fresh(fresh.model).model) for _ in range(4))
         before = _contents(one)
-        neighbors = asked(one, near)
+        first = asked(one, near)
         after = _contents(one)
-        changed = tuple(name for name in after if before.get(name) != after[name])
-        for single in x.split(1)[: AGAIN // 3] if len(x) else ():
+        changed = tuple(name for name in {**before, **after} if before.get(name) != after.get(name))
+        for single in x.split(1)[: AGAIN // 3]:
             _quietly(other, single)
         for _ in range(AGAIN):
             asked(other, x)
-        # What is remembered outside of the model, a copy has too.
-        again = asked(Fresh(fresh.model).model, near)
-        return Memory(changed, _differ(neighbors, asked(other, near)), copied=not _differ(neighbors, again))
+        later = asked(other, near)
+        last, again = (asked(who, near) for who in more)
+    if _differ(last, again):
+        return Memory(changed, False, fresh is not None)
+    kept = _differ(first, last)
+    return Memory(changed, kept or _differ(first, later), fresh is not None and not kept)
+
+
+def _evaluating(model):
+    """The model in eval mode, as it is judged; a copy may be of a time when it was not."""
+    return model.eval() if isinstance(model, nn.Module) else model
 
 
 def _quietly(model, image: Tensor) -> None:
@@ -87,13 +94,20 @@ def _contents(model) -> dict[str, str]:
     found = {}
     for path, module in model.named_modules():
         own = {name: value for name, value in vars(module).items() if name not in TORCHS} | dict(module._buffers)
-        found |= {f"{path}.{name}".lstrip("."): _digest(value) for name, value in own.items() if not callable(value)}
+        found |= {f"{path}.{name}".lstrip("."): _digest(value) for name, value in own.items() if not _inert(value)}
     return found
+
+
+def _inert(value) -> bool:
+    """Whether the value is no memory: a function, or a generator, whose numbers are chance and not what was asked."""
+    return callable(value) or isinstance(value, GENERATORS)
 
 
 def _digest(value, depth: int = 3) -> str:
     if isinstance(value, Tensor):
         return f"{tuple(value.shape)} {value.double().sum().item()}" if value.numel() and not value.is_complex() else "empty"
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return f"{value.shape} {hash(value.tobytes())}"
     if depth and isinstance(value, dict):
         return f"{len(value)} " + " ".join(_digest(item, depth - 1) for item in list(value.values())[-SHOWN:])
     if depth and isinstance(value, (list, tuple, set)) or type(value).__name__ == "deque":

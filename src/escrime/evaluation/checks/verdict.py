@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
+from ...budgets import same
 from ..names import defense_name, place
 from ..records import STRONGER, UNDEFENDED, in_subset, subset_names, worst_case
 from ..statistics import share_text, wilson
@@ -111,7 +112,7 @@ def _verdict(rows: pd.DataFrame, clean: float, asked: float, findings: list[Find
         number += " against an attacker who does not know the defense"
     exact = bool(alarms) and all(finding.exact for finding in alarms)
     if alarms and not exact:
-        end = _objection(alarms)
+        end = _objection(alarms, accuracy)
     elif unsure:
         end = f"; that says nothing yet: {', '.join(dict.fromkeys([*unsure, *(f.id for f in open_ones)]))}."
     elif open_ones:
@@ -119,7 +120,8 @@ def _verdict(rows: pd.DataFrame, clean: float, asked: float, findings: list[Find
     elif not examined:
         end = "; nobody has looked for a stronger attack."
     elif exact:
-        end = f"; {_named(alarms)}: its cause was taken away, and the number has converged."
+        settled = any(finding.id == "converged" and finding.severity == "passed" for finding in findings)
+        end = f"; {_named(alarms)}: its cause was taken away{', and the number has converged' * settled}."
     elif left_more(accuracy, asked, n):
         end = f"; the attacks that were asked for left {share_text(asked)}, and this is the stronger one's number."
     elif "randomized" in answered:
@@ -148,10 +150,10 @@ def _verdict(rows: pd.DataFrame, clean: float, asked: float, findings: list[Find
 def _asked(without: pd.DataFrame, last: pd.DataFrame, clean: float) -> float:
     """The accuracy that the attacks asked for left of the images of `last`, rows of one verdict; `clean` where they did not
     run at this ε. without: the worst case over the attacks that were asked for."""
-    same = without["image"].isin(last["image"]) & (without["eps"] == last["eps"].iloc[0])
+    own = without["image"].isin(last["image"]) & same(without["eps"], last["eps"].iloc[0])
     for name in ("model", "defense", "threat", "norm"):
-        same &= without[name] == last[name].iloc[0]
-    return float(without.loc[same, "correct"].mean()) if same.any() else clean
+        own &= without[name] == last[name].iloc[0]
+    return float(without.loc[own, "correct"].mean()) if own.any() else clean
 
 
 def left_more(accuracy: float, asked: float, n: int) -> bool:
@@ -163,9 +165,13 @@ def _named(alarms: list[Finding]) -> str:
     return f"{len(alarms)} alarm{'s' if len(alarms) > 1 else ''} ({', '.join(dict.fromkeys(f.id for f in alarms))})"
 
 
-def _objection(alarms: list[Finding]) -> str:
-    """What alarms make of the number. Attacks that went around what hides a gradient leave an upper bound, and no more."""
+def _objection(alarms: list[Finding], accuracy: float) -> str:
+    """What alarms make of the number. Attacks that went around what hides a gradient leave an upper bound, and no more, unless
+    they leave nothing."""
     if all(finding.answered for finding in alarms):
+        if accuracy == 0:
+            return f"; {_named(alarms)}: attacks that go around it left nothing."
         return f"; {_named(alarms)}: attacks that go around it left this, an upper bound, for a better one may leave less."
-    unknown = "; it is an upper bound, and nobody knows the rest" if any(f.id in HIDING for f in alarms) else ""
+    hidden = accuracy > 0 and any(finding.id in HIDING for finding in alarms)
+    unknown = "; it is an upper bound, and nobody knows the rest" if hidden else ""
     return f"; do not believe it: {_named(alarms)}{unknown}."
