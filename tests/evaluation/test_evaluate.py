@@ -205,6 +205,16 @@ def test_what_ignores_its_input_is_told_the_same_under_every_attack(data):
     assert crossings(found.records, worst_case(found.records)) == []
 
 
+def test_no_attack_is_run_on_what_ignores_its_input(data, monkeypatch):
+    """Records are complete, images stay, and AutoAttack's thousands of noise draws are not spent."""
+    passes, ask = [], Lucky.forward
+    monkeypatch.setattr(Lucky, "forward", lambda self, x: passes.append(len(x)) or ask(self, x))
+    found = evaluate(Lucky(), (data[0], torch.zeros(150, dtype=torch.long)), [AutoAttack(0.1), PGD(0.1)], checks=False)
+    rows = found.records
+    assert len(rows) == 300 and rows["verified"].all() and (rows[["distance", "forwards", "backwards"]] == 0).all(axis=None)
+    assert sum(passes) / 150 < 100
+
+
 def test_a_plain_callable_is_an_attack(linear, data):
     def mine(model, images, labels):
         return images

@@ -94,11 +94,9 @@ def logit_sites(model: nn.Module, images: Tensor, limit: int = 4) -> list[int]:
     nearly all of `images` (N, C, H, W), and tells the images apart: what an attacker differentiates where the logits
     themselves are flat. The earliest come first, at most `limit`.
     """
-    through = _Through(images, tables=True)
-    with _forward_code_only(), _gradients_off(through), through:
-        logits = model(images.clone())
+    logits, tables = inner_tables(model, images)
     predicted, rows, sites = logits.argmax(1), len(images), []
-    for site, table in through.tables:
+    for site, table in tables:
         if table.shape[1] != logits.shape[1] or len(table) % rows or not table.isfinite().all():
             continue
         table = table.float().unflatten(0, (-1, rows)).mean(0)
@@ -106,6 +104,16 @@ def logit_sites(model: nn.Module, images: Tensor, limit: int = 4) -> list[int]:
         if agrees and len(table.unique(dim=0)) > min(rows, table.shape[1]):
             sites.append(site)
     return sites[:limit]
+
+
+@torch.no_grad()
+def inner_tables(model: nn.Module, images: Tensor) -> tuple[Tensor, list[tuple[int, Tensor]]]:
+    """The logits (N, K) of `images`, and every table of numbers (two dimensions) on the way to them, with the number of the
+    torch call that made it."""
+    through = _Through(images, tables=True)
+    with _forward_code_only(), _gradients_off(through), through:
+        logits = model(images.clone())
+    return logits, through.tables
 
 
 class _Through(TorchFunctionMode):

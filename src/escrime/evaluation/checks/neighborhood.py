@@ -4,12 +4,16 @@ otherwise than others, and does it predict otherwise when somebody differentiate
 Clean images alone would not tell: noise, or a way out, may wait off the 8-bit grid, where attacks ask and clean images never lie.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
-from ...attacks.surface import eight_bit
+from ...attacks.gradients import loss_gradient
+from ...attacks.straight_through import inner_tables
+from ...attacks.surface import Surface, eight_bit
 from ...models.running import Batches, check_logits, differentiable, network_batch, no_trace, passes_per_image
 from ...randomness import as_keys, derive, row_keys, uniform_noise
 from .finding import Finding
@@ -42,7 +46,7 @@ def look_around(model, images: Tensor, reach: float, seed: int) -> Neighborhood:
     with torch.no_grad(), no_trace(model, images.device):
         points = {"the images": images, "corners of the ε-ball": corner, "points inside it": within}
         noisy = tuple(name for name, x in points.items() if _disagrees(asked, x, 4 if name == "the images" else 2))
-        ignores = _ignores(asked, images, keys)
+        ignores = _ignores(asked, images, [corner, within], keys)
         leaps = _off_grid(asked, [images, corner], keys) if not noisy and not ignores else 0.0
     mode = isinstance(model, nn.Module) and not ignores and _mode(model, images[:ASKED], keys[:ASKED])
     return Neighborhood(bool(noisy), noisy, ignores, mode, leaps if leaps >= SOME else 0.0)
@@ -70,12 +74,59 @@ def _disagrees(asked: _Asked, x: Tensor, repeats: int) -> bool:
     return any(not torch.equal(first, asked(x, 10 + repeat)) for repeat in range(1, repeats))
 
 
-def _ignores(asked: _Asked, images: Tensor, keys: Tensor) -> bool:
-    """Whether entirely different images, under the same noise, get the same logits to the last bit."""
+def _ignores(asked: _Asked, images: Tensor, near: list[Tensor], keys: Tensor) -> bool:
+    """Whether entirely different images, under the same noise, get the same logits to the last bit, and nothing inside leads
+    from an image to the logits. No attack is run on such a model, so what merely saturates (one class, whatever the images
+    here) must not pass. Two passes per image on a model that looks, fourteen and the gradients of a few on one that does not."""
     first = asked(images, 20)
+    if not all(torch.equal(first, asked(other, 20)) for other in chain(_unlike(images, keys), near)):
+        return False
+    model, x, few = asked.model, images[:ASKED], keys[:ASKED]
+    return not isinstance(model, nn.Module) or not (_leads(model, x, few) or _weighs(model, x, few))
+
+
+def _unlike(images: Tensor, keys: Tensor) -> Iterator[Tensor]:
+    """Images as unlike these as can be: others in their place, none, their negatives, noise, shuffled pixels, plain colors."""
     noise = (uniform_noise(images, 1, derive(keys, 3))[0] + 1) / 2
-    others = (images.roll(1, 0), torch.zeros_like(images), 1 - images, noise)
-    return all(torch.equal(first, asked(other, 20)) for other in others)
+    yield images.roll(1, 0)
+    yield torch.zeros_like(images)
+    yield 1 - images
+    yield noise
+    yield noise.round()
+    yield torch.ones_like(images)
+    yield images.flip(2, 3)
+    yield images.flatten(2)[..., noise[0, 0].flatten().argsort()].view_as(images)
+    yield noise[..., :1, :1].expand_as(images)
+    yield (images - images.mean((2, 3), keepdim=True)).sign().add(1).div(2)
+
+
+def _leads(model: nn.Module, x: Tensor, keys: Tensor) -> bool:
+    """Whether the logits change with the image where saturating and hidden functions are gone straight through."""
+    ways = ({"through": True}, {"whole": True, "unsaturated": True})
+    with differentiable(), torch.enable_grad():
+        for surface in (Surface(model, **way) for way in ways):
+            loss = lambda z: (z * torch.arange(1.0, z.shape[1] + 1, device=z.device)).sum(1)  # noqa: E731  not constant for shares
+            try:
+                gradient = loss_gradient(surface, x, loss, keys)[2]
+            except Exception:  # nobody knows, so it is attacked
+                return True
+            if not bool((gradient == 0).all()):
+                return True
+    return False
+
+
+def _weighs(model: nn.Module, x: Tensor, keys: Tensor) -> bool:
+    """Whether numbers for the classes somewhere inside change with the image: scores of which code outside torch makes one
+    constant."""
+    tables = []
+    try:
+        for pixels in (x, 1 - x):
+            with row_keys(keys):
+                logits, found = inner_tables(model, pixels)
+            tables.append([table for _, table in found if table.shape == logits.shape])
+    except Exception:  # nobody knows, so it is attacked
+        return True
+    return len(tables[0]) != len(tables[1]) or not all(map(torch.equal, *tables))
 
 
 def _off_grid(asked: _Asked, points: list[Tensor], keys: Tensor) -> float:
