@@ -158,8 +158,6 @@ def unfinished(
             yield [replace(part, start=start) for part in some], rest
 
 
-
-
 def _or_reason(work: Callable):
     """(what `work` returns, "") or (None, why it raised): a user's model may raise anything at any image."""
     try:
