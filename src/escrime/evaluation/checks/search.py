@@ -26,6 +26,7 @@ SMOOTH_SAMPLES = 8
 JUDGES = 64  # fresh noise draws behind the judgment of one example on a randomized model
 GIVE_UP = 2.0
 LABEL_QUERIES = 4  # times the queries by scores: a label says less
+FEW_POINTS = 100  # random points per image where the gradients are true
 GUESSES = 20  # random points per image that an attack has to beat
 FURTHER = 4  # doublings beyond those asked for, while each still takes an image
 GRADIENT = ("gradient", "smooth", "longer")
@@ -148,7 +149,7 @@ def gradient_stages(search: Search, classes: int) -> list[Stage]:
     """The attacks that follow the gradient: two losses, since either can be blind; the second-best surfaces by one."""
     effort, norm = search.effort, search.norm
     if search.randomized:
-        noisy = PGD(search.eps, steps=min(effort.steps, 40), norm=norm, early_stop=False, eot=effort.eot)
+        noisy = PGD(search.eps, steps=min(effort.steps, 40), norm=norm, early_stop=effort.eot > 1, eot=effort.eot)
         stages = {loss: replace(noisy, loss=loss) for loss in ("ce", "margin")}
         return [Stage(f"PGD-{loss.upper()}, EOT {effort.eot}", "gradient", a, search.surface) for loss, a in stages.items()]
     loss, tried = ("dlr" if classes >= 4 else "margin"), min(9, classes - 1)
@@ -163,16 +164,18 @@ def gradient_stages(search: Search, classes: int) -> list[Stage]:
     return stages
 
 
-def other_stages(search: Search, flat: bool = False) -> list[Stage]:
+def other_stages(search: Search, flat: bool = False, true: bool = False) -> list[Stage]:
     """The attacks that do not follow the model's gradient: random points, transfer, scores alone, and where the scores are
-    `flat`, labels alone."""
+    `flat`, labels alone. Where its gradients are `true`, they have led at least as far as chance could: then a search by scores
+    leaves what it will not reach, and a few random points are asked about, to show a pocket that one in a hundred meets."""
     effort, norm = search.effort, search.norm
-    points = RandomPoints(search.eps, draws=effort.draws, norm=norm, early_stop=not search.randomized)
-    stages = [Stage(f"{effort.draws:,} random points", "random", points, search.twin)]
+    draws = min(effort.draws, FEW_POINTS) if true else effort.draws
+    points = RandomPoints(search.eps, draws=draws, norm=norm, early_stop=not search.randomized)
+    stages = [Stage(f"{draws:,} random points", "random", points, search.twin)]
     if search.undefended is not None:
         attack = PGD(search.eps, steps=min(effort.steps, 40), norm=norm, early_stop=False)
         stages.append(Stage("transfer", "transfer", attack, search.undefended))
-    square = Square(search.eps, queries=effort.queries, norm=norm)
+    square = Square(search.eps, queries=effort.queries, norm=norm, give_up=GIVE_UP if true else None)
     if search.randomized:
         square = replace(square.against_noise(effort.eot), queries=max(effort.queries // effort.eot, 1))
     stages.append(Stage(f"Square-{square.queries}", "scores", square, search.surface if search.grid else search.twin))
