@@ -28,9 +28,9 @@ class AutoAttack(Attack):
     CE, APGD with the targeted DLR loss, FMN and Square all aim at it. eot: noise draws per answer of a randomized model.
     early_stop: an image that has fallen is left alone; False runs every stage on every image and keeps the answer with the
     lowest expected margin. With eot > 1 an image has fallen once CERTAIN fresh draws of one answer succeed, so that at most
-    2 % of all draws are still right; of what has not, the answer with the lowest expected margin is kept. give_up: how soon a stage leaves an image on which success is out of
-    sight (see IterativeAttack); None spends the whole budget on everything that stands, as the original does. With fewer
-    than four classes the margin stands in for DLR.
+    2 % of all draws are still right; of what has not, the answer with the lowest expected margin is kept. give_up: how soon
+    a stage leaves an image on which success is out of sight (see IterativeAttack); None spends the whole budget on everything
+    that stands, as the original does. With fewer than four classes the margin stands in for DLR.
     """
 
     eps: float | str

@@ -65,11 +65,11 @@ class IterativeAttack(Attack):
 
     early_stop: a job leaves as soon as an iterate succeeds. Against noise (eot > 1) an attack that `settles` then leaves once
     all draws of an answer succeed and so do CERTAIN fresh ones of the same iterate, which is looked at whenever its answers
-    have doubled; so at most 2 % of the draws are still right, with 95 % confidence. restarts: how often a job that failed begins again, `runs` in
-    all where an attack takes several to one restart. keep_best:
-    the answer is the best iterate (adversarial before not, then the lowest rank), the start and the last one among them,
-    which takes one more pass; otherwise it is the last iterate. give_up: a job leaves when success is out of sight:
-    when what remains is more than `give_up` times what the coming doublings of its answers would gain, if each gained as
+    have doubled; so at most 2 % of the draws are still right, with 95 % confidence. restarts: how often a job that failed
+    begins again, `runs` in all where an attack takes several to one restart. keep_best: the answer is the best iterate
+    (adversarial before not, then the lowest rank), the start and the last one among them, which takes one more pass;
+    otherwise it is the last iterate. give_up: a job leaves when success is out of sight: when what remains is more than
+    `give_up` times what the coming doublings of its answers would gain, if each gained as
     much as the last one, or as one did on average where that is more; None spends the whole budget. Against noise what
     remains is that of the draw nearest to success: an image stays where any draw of any answer succeeded or nearly did.
     """

@@ -86,7 +86,7 @@ def _disagrees(asked: _Asked, x: Tensor, repeats: int) -> bool:
 def _ignores(asked: _Asked, images: Tensor, near: list[Tensor], keys: Tensor) -> bool:
     """Whether entirely different images, under the same noise, get the same logits to the last bit, and nothing inside leads
     from an image to the logits. No attack is run on such a model, so what merely saturates (one class, whatever the images
-    here) must not pass. One more pass per image of a model that looks; ten, and the gradients of a few, of one that does not."""
+    here) must not pass. One more pass per image of a model that looks; of one that does not ten, and a few gradients."""
     first = asked(images, FIRST)
     if not all(torch.equal(first, asked(other, FIRST)) for other in chain(_unlike(images, keys), near)):
         return False
