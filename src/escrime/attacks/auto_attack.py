@@ -101,7 +101,7 @@ class AutoAttack(Attack):
                 if self.early_stop:
                     fell |= gone  # what the search for the nearest example put back into the ball may still succeed
                 standing[k, rows] &= ~fell
-        success = ~standing if self.early_stop and self.eot == 1 else [None] * len(budgets)
+        success = ~standing if self.early_stop else [None] * len(budgets)
         return [Outcome(*parts) for parts in zip(results, forwards, backwards, success, strict=True)]
 
     def _margin(self, twin, problem: Problem, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
