@@ -375,11 +375,12 @@ def test_an_image_without_a_finite_gradient_stays_and_the_others_move(attack, li
 
 
 @EVERY
-def test_against_noise_no_job_leaves_early(attack):
+def test_against_noise_no_job_leaves_at_a_lucky_draw(attack):
     """One lucky draw is not a success, whatever an attack calls its way to stop at one."""
     prepared = attack.against_noise(3)
     assert prepared.eot >= 3
-    assert not any(getattr(prepared, name, False) for name in ("early_stop", "stop_within", "give_up"))
+    settled = ("early_stop", "give_up") if prepared.settles else ()  # by many fresh draws
+    assert not any(getattr(prepared, name, False) for name in ("early_stop", "stop_within", "give_up") if name not in settled)
 
 
 @EVERY

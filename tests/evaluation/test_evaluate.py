@@ -114,8 +114,12 @@ def test_a_classifier_that_errs_five_percent_of_the_time_scores_95(data):
 
 
 def test_one_lucky_draw_does_not_end_an_attack_on_a_randomized_model(data):
+    class Looks(ErrsAtRandom):  # what ignores its input would not be attacked
+        def forward(self, x):
+            return super().forward(x) + 1e-3 * x.flatten(1)[:, :1]
+
     images, labels = data[0][:40], torch.zeros(40, dtype=torch.long)
-    records = evaluate(ErrsAtRandom(), (images, labels), PGD(0.1, steps=5), eot=2, draws=2).records
+    records = evaluate(Looks(), (images, labels), PGD(0.1, steps=5), eot=2, draws=2, checks=False).records
     assert (records["backwards"] == (5 + 1) * 2).all(), "every step and every noise draw is spent"
 
 
@@ -203,6 +207,16 @@ def test_what_ignores_its_input_is_told_the_same_under_every_attack(data):
     table = found.summary()
     assert table["accuracy"].nunique() == 1 and table["accuracy"][0] == pytest.approx(0.82, abs=0.035)
     assert crossings(found.records, worst_case(found.records)) == []
+
+
+def test_no_attack_is_run_on_what_ignores_its_input(data, monkeypatch):
+    """Records are complete, images stay, and AutoAttack's thousands of noise draws are not spent."""
+    passes, ask = [], Lucky.forward
+    monkeypatch.setattr(Lucky, "forward", lambda self, x: passes.append(len(x)) or ask(self, x))
+    found = evaluate(Lucky(), (data[0], torch.zeros(150, dtype=torch.long)), [AutoAttack(0.1), PGD(0.1)], checks=False)
+    rows = found.records
+    assert len(rows) == 300 and rows["verified"].all() and (rows[["distance", "forwards", "backwards"]] == 0).all(axis=None)
+    assert sum(passes) / 150 < 100
 
 
 def test_a_plain_callable_is_an_attack(linear, data):

@@ -6,13 +6,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..models.running import network_batch, passes_per_image
+from ..randomness import derive
 from .apgd import APGD
 from .base import Attack, Outcome
 from .fmn import FMN
 from .losses import gap
 from .problem import Problem
 from .square import Square
-from .verdicts import clean_logits, expected
+from .verdicts import certain, clean_logits, expected
 
 JUDGES = 16  # fresh noise draws that choose between the stages' answers on a randomized model
 
@@ -24,10 +26,11 @@ class AutoAttack(Attack):
     eps, norm: the budget. steps: of each gradient attack. targets_tried: classes the targeted attack aims at, in the
     order of the clean logits (at most K − 1). queries: of the score-based attack. target: class to reach; then APGD with
     CE, APGD with the targeted DLR loss, FMN and Square all aim at it. eot: noise draws per answer of a randomized model.
-    early_stop: an image that has fallen is left alone; False, for randomized models, runs every stage on every image and
-    keeps the answer with the lowest expected margin. give_up: how soon a stage leaves an image on which success is out of
-    sight (see IterativeAttack); None spends the whole budget on everything that stands, as the original does. With fewer
-    than four classes the margin stands in for DLR.
+    early_stop: an image that has fallen is left alone; False runs every stage on every image and keeps the answer with the
+    lowest expected margin. With eot > 1 an image has fallen once CERTAIN fresh draws of one answer succeed, so that at most
+    2 % of all draws are still right; of what has not, the answer with the lowest expected margin is kept. give_up: how soon
+    a stage leaves an image on which success is out of sight (see IterativeAttack); None spends the whole budget on everything
+    that stands, as the original does. With fewer than four classes the margin stands in for DLR.
     """
 
     eps: float | str
@@ -40,6 +43,8 @@ class AutoAttack(Attack):
     give_up: float | None = 2.0
     eot: int = 1
 
+    settles = True
+
     def __post_init__(self):
         super().__post_init__()
         self.stages(10, targeted=False)  # refuses settings that a stage would refuse
@@ -48,12 +53,14 @@ class AutoAttack(Attack):
         """The attacks, in order, for a model with this many classes."""
         shared = {"eps": self.eps, "norm": self.norm, "eot": self.eot}
         stop = {"early_stop": self.early_stop, "give_up": self.give_up}
+        # The nearest example to the boundary of an average settles nothing.
+        nearest = {} if self.eot > 1 else {"stop_within": self.early_stop, "give_up": self.give_up}
         loss = "dlr" if classes >= 4 else "margin"
         tried = 0 if targeted else min(self.targets_tried, classes - 1)
         return [
             APGD(**shared, **stop, steps=self.steps),
             APGD(**shared, **stop, steps=self.steps, loss=loss, targets_tried=tried),
-            FMN(**shared, steps=self.steps, stop_within=self.early_stop, give_up=self.give_up),
+            FMN(**shared, steps=self.steps, **nearest),
             Square(**shared, **stop, queries=self.queries),
         ]
 
@@ -61,8 +68,8 @@ class AutoAttack(Attack):
         logits, looked = clean_logits(twin, problem, problem.keys(self.name, "clean"), self.eot)
         predicted = logits.argmax(1)
         fallen = (predicted != problem.labels if problem.targets is None else predicted == problem.targets).cpu()
-        # What is wrong from the start has fallen at every ε, as it is.
-        standing = wanted & ~(fallen & self.early_stop)
+        # What is wrong from the start has fallen at every ε, as it is; a few draws do not tell that.
+        standing = wanted & ~(fallen & self.early_stop & (self.eot == 1))
         results = [problem.images.clone() for _ in budgets]
         forwards, backwards = (looked / len(budgets)).repeat(len(budgets), 1), torch.zeros(budgets.shape)
         left = torch.full(budgets.shape, float("inf"), dtype=torch.float32)  # the margin of the answer kept
@@ -78,28 +85,41 @@ class AutoAttack(Attack):
             for k, outcome in enumerate(stage._sweep(twin, part, budgets[:, rows], standing[:, rows])):
                 forwards[k, rows] += outcome.forwards
                 backwards[k, rows] += outcome.backwards
-                fell = outcome.success.cpu() if self.early_stop else torch.zeros(len(rows), dtype=torch.bool)
+                nothing = torch.zeros(len(rows), dtype=torch.bool)
+                fell = outcome.success.cpu() if self.early_stop and outcome.success is not None else nothing
+                fell = fell & (stage.settles or self.eot == 1)
                 still = (standing[k, rows] & ~fell).nonzero().flatten()
                 margins = torch.full((len(rows),), -float("inf"), dtype=torch.float32)
+                gone = nothing.clone()
                 if len(still):
                     at = still.to(problem.images.device)
-                    margins[still], spent = self._margin(twin, part.only(at), outcome.adversarial[at])
+                    margins[still], gone[still], spent = self._margin(twin, part.only(at), outcome.adversarial[at])
                     forwards[k, rows[still]] += spent
                 better = standing[k, rows] & (margins < left[k, rows])
                 results[k][rows[better]] = outcome.adversarial[better]
                 left[k, rows[better]] = margins[better]
                 if self.early_stop:
-                    fell |= margins < 0  # what the search for the nearest example put back into the ball may still succeed
+                    fell |= gone  # what the search for the nearest example put back into the ball may still succeed
                 standing[k, rows] &= ~fell
         success = ~standing if self.early_stop else [None] * len(budgets)
         return [Outcome(*parts) for parts in zip(results, forwards, backwards, success, strict=True)]
 
-    def _margin(self, twin, problem: Problem, x: Tensor) -> tuple[Tensor, Tensor]:
-        """How far (N,) each of x is from success, and the passes (N,) spent: on a randomized model an average over noise
-        that no attack saw."""
+    def _margin(self, twin, problem: Problem, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """How far (N,) each of x is from success, whether (N,) it succeeds, and the passes (N,) spent: on a randomized model an
+        average over noise that no attack saw, and a success that is certain."""
+        judges, keys = JUDGES if self.eot > 1 or not self.early_stop else 1, problem.keys(self.name, "judge")
 
         def value(logits: Tensor, at: slice) -> Tensor:
-            return gap(logits, problem.labels[at], None if problem.targets is None else problem.targets[at])
+            margins = gap(logits, problem.labels[at], None if problem.targets is None else problem.targets[at])
+            return torch.stack([margins, (margins >= 0).float()], dim=1)
 
-        values, spent = expected(twin, x, problem.keys(self.name, "judge"), 1 if self.early_stop else JUDGES, value)
-        return values.float().cpu(), spent
+        values, spent = expected(twin, x, keys, judges, value)
+        values, spent = values.cpu(), spent.cpu()
+        gone = values[:, 1] == 0
+        rows = gone.nonzero().flatten()
+        if self.eot > 1 and self.early_stop and len(rows):
+            some, copies = problem.only(rows.to(x.device)), passes_per_image(twin.model)
+            limit = network_batch(x) // copies
+            gone[rows], more = certain(twin, x[rows.to(x.device)], some, derive(keys[rows], JUDGES), limit)
+            spent[rows] += more * copies
+        return values[:, 0].float(), gone, spent

@@ -43,6 +43,7 @@ class Attack:
     norm: str = "linf"
     target: int | None = None
     eot: int = 1
+    settles = False  # whether, against noise, it leaves an image only once fresh draws make its success certain
 
     def __post_init__(self):
         object.__setattr__(self, "norm", check_norm(self.norm))
@@ -74,9 +75,11 @@ class Attack:
         return {field.name for field in fields(self)} if is_dataclass(self) else set()
 
     def against_noise(self, eot: int) -> "Attack":
-        """The same attack for a randomized model: at least `eot` noise draws per gradient, and no job leaves early,
-        since one lucky draw is not a success."""
-        changes = {"early_stop": False, "give_up": None, "stop_within": False, "eot": max(eot, self.eot)}
+        """The same attack for a randomized model, with at least `eot` noise draws per gradient. One lucky draw is no success:
+        no job leaves early, unless it `settles` what it leaves by fresh draws."""
+        changes = {"stop_within": False, "eot": max(eot, self.eot)}
+        if not (self.settles and changes["eot"] > 1):
+            changes |= {"early_stop": False, "give_up": None}
         if "eot" not in self._own:
             raise EscrimeError(
                 f"{self.name} has no setting eot, how many noise draws of a randomized model are behind each gradient; add the "

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .straight_through import tables_of
+from .straight_through import inner_tables
 
 AGREES = 0.9  # share of the images for which inner logits must predict what the model predicts,
 TAUGHT = 0.7  # and a head that was taught, on images that it did not learn from
@@ -38,7 +38,7 @@ class Inner:
 def inner_logits(model: nn.Module, images: Tensor) -> Inner | None:
     """The earliest table of `model` that predicts what the model predicts for nearly all of `images` (N, C, H, W), and tells
     the images apart; None where there is none."""
-    logits, tables = tables_of(model, images)
+    logits, tables = inner_tables(model, images)
     predicted, rows = logits.argmax(1), len(images)
     for call, table in tables:
         if table.shape[1] != logits.shape[1] or len(table) % rows or not table.isfinite().all():
@@ -55,7 +55,7 @@ def taught_logits(model: nn.Module, points: list[Tensor]) -> Inner | None:
     """A linear head on that table of `model` from which the predicted labels are learned best: on every second image, judged
     on the others. points: the images (N, C, H, W) and what lies around them, in the same order. None where nothing is learned.
     """
-    found = [tables_of(model, x) for x in points]
+    found = [inner_tables(model, x) for x in points]
     rows, classes = len(points[0]), found[0][0].shape[1]
     labels = torch.stack([logits.argmax(1) for logits, _ in found])
     learned = torch.arange(rows) % 2 == 0

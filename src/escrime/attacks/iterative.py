@@ -63,12 +63,15 @@ class IterativeAttack(Attack):
     """An attack that asks the model about `steps` iterates from a start point. A subclass implements start, objective and
     step, and may replace ask, rank, near_enough and remaining; a job whose state says "done" leaves with its next answer.
 
-    early_stop: a job leaves as soon as an iterate succeeds. restarts: how often a job that failed begins again, `runs` in
-    all where an attack takes several to one restart. keep_best:
-    the answer is the best iterate (adversarial before not, then the lowest rank), the start and the last one among them,
-    which takes one more pass; otherwise it is the last iterate. give_up: a job leaves when success is out of sight:
-    when what remains is more than `give_up` times what the coming doublings of its answers would gain, if each gained as
-    much as the last one, or as one did on average where that is more; None spends the whole budget.
+    early_stop: a job leaves as soon as an iterate succeeds. Against noise (eot > 1) an attack that `settles` then leaves once
+    all draws of an answer succeed and so do CERTAIN fresh ones of the same iterate, which is looked at whenever its answers
+    have doubled; so at most 2 % of the draws are still right, with 95 % confidence. restarts: how often a job that failed
+    begins again, `runs` in all where an attack takes several to one restart. keep_best: the answer is the best iterate
+    (adversarial before not, then the lowest rank), the start and the last one among them, which takes one more pass;
+    otherwise it is the last iterate. give_up: a job leaves when success is out of sight: when what remains is more than
+    `give_up` times what the coming doublings of its answers would gain, if each gained as
+    much as the last one, or as one did on average where that is more; None spends the whole budget. Against noise what
+    remains is that of the draw nearest to success: an image stays where any draw of any answer succeeded or nearly did.
     """
 
     steps: int
@@ -76,9 +79,14 @@ class IterativeAttack(Attack):
     early_stop: bool = False
     keep_best: bool = False
     give_up: float | None = None
+    plateaus = False  # whether, against noise, a job also leaves where the average of its answers falls no more
     abreast = 1  # restarts that run side by side, of which the first success ends the others: a fixed number, so that
     # what an image costs does not depend on how full the batch is
     settling = 0.16  # the share of its answers that a job has before it may give up
+
+    @property
+    def settles(self) -> bool:
+        return self.keep_best
 
     @property
     def runs(self) -> int:

@@ -25,6 +25,7 @@ class MinimumNorm(IterativeAttack):
     eps: float | str | None = None
     stop_within: bool = False
     keep_best = True
+    settles = False  # it follows the boundary of an average
 
     @property
     def early_stop(self) -> bool:

@@ -32,6 +32,7 @@ class RandomPoints(IterativeAttack):
     eot: int = 1
 
     keep_best = True
+    settles = False  # each point is asked about once
     steps = 0  # a point is a start, and the next one is another run
     abreast = 16
 

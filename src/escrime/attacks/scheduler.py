@@ -16,11 +16,15 @@ from ..threat import distance
 from .base import Outcome
 from .gradients import draw_keys, finite
 from .iterative import Answer, IterativeAttack, Rows, State
+from .losses import gap
 from .plans import Grid, Job
 from .problem import Problem, check_classes, report_not_finite
-from .verdicts import clean_logits
+from .verdicts import certain, clean_logits
 
 START = -1  # in place of a step number, in the key of a start point's randomness
+FRESH = 1 << 40  # beyond every step number: the draws that settle whether an iterate succeeds
+LITTLE, MANY = 0.05, 1024  # see Stream._idle: a shift of the margin in units of its spread, and the draws that show it
+SETTLED = -1.0  # rank of an iterate whose success is certain, before adversarial (0) and not (1)
 
 
 class Stream:
@@ -45,6 +49,8 @@ class Stream:
         self.looks = attack.keep_best or attack.early_stop
         # An average over noise draws is nobody's verdict: such an answer is for the evaluation to judge.
         self.verifies = self.looks and attack.eot == 1 and not twin.exact
+        self.settles = attack.eot > 1 and attack.early_stop and attack.settles
+        self.gaps: Tensor | None = None  # (N, eot) of the last answers: what each draw lacks to success
         self.checked = False
 
     def run(self) -> list[Outcome]:
@@ -91,6 +97,8 @@ class Stream:
             if self.attack.give_up is not None:
                 far = torch.full((len(fresh),), float("inf"), device=self.device)
                 state = {"done": far < 0} | state | {"remaining": far, "remained": far, "began": far}
+                none = torch.zeros(len(fresh), device=self.device)
+                state |= {"level": far, "falling": none, "spread": none}
             if len(self.jobs):
                 state = {name: torch.cat([self.state[name], value]) for name, value in state.items()}
                 rows = self.rows.each(lambda name, old: torch.cat([old, getattr(rows, name)]))
@@ -108,25 +116,49 @@ class Stream:
         if attack.give_up is not None:
             self._look_ahead(answer)
         success, won, done, logits, asked = self._verify(state["x"], answer, keys)
+        if self.settles and self.gaps is not None:
+            won, asked = self._settled(state["x"])
+            success = success | won
+        elif self.settles:
+            won = torch.zeros_like(won)
         answer = replace(answer, success=success.to(self.device), logits=logits)
         if attack.keep_best:
-            _keep_best(state, torch.stack([(~answer.success).float(), attack.rank(answer, state["x"], rows)], dim=1))
+            order = (~answer.success).float()
+            order = order.masked_fill(won.to(self.device), SETTLED) if self.settles else order
+            _keep_best(state, torch.stack([order, attack.rank(answer, state["x"], rows)], dim=1))
         evaluated = state["x"]
         attack.step(state, answer, rows)
         self.taken += 1
         self._spend(answer, asked)
         leaving = won | done | (self.taken >= attack.queries)
         if attack.abreast > 1 and attack.early_stop:
-            leaving = leaving | self._decided(success & (won | done))
+            leaving = leaving | self._decided(won if self.settles else success & (won | done))
         if leaving.any():
             answers = state["best"] if attack.keep_best else evaluated if self.looks else state["x"]
             self._leave(leaving, success, won, answers)
 
+    def _settled(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Which iterates (N,) succeed for certain, of those all of whose draws did, where the answers have doubled or are the
+        last; and the passes (N,) that took. Their own draws are fresh too, for no step has seen them yet."""
+        had = self.taken + 1
+        due = ((had & (had - 1)) == 0) | (had >= self.attack.queries)
+        rows = ((self.gaps < 0).all(1).cpu() & due).nonzero().flatten()
+        won, spent = torch.zeros(len(x), dtype=torch.bool), torch.zeros(len(x))
+        if len(rows):
+            at = rows.to(self.device)
+            some, keys = self.rows.each(lambda name, value: value[at]), derive(derive(self.keys[rows], FRESH), self.taken[rows])
+            won[rows], spent[rows] = certain(self.twin, x[at], some, keys, self.batches.limit * self.attack.eot)
+        return won, spent
+
     def _look_ahead(self, answer: Answer) -> None:
         """Mark the jobs that give up as done; see IterativeAttack."""
         attack, state, half = self.attack, self.state, self.attack.patience // 2
-        state["remaining"] = torch.minimum(state["remaining"], attack.remaining(answer, state, self.rows).float())
+        remaining = attack.remaining(answer, state, self.rows) if self.gaps is None else self.gaps.amin(1)
+        state["remaining"] = torch.minimum(state["remaining"], remaining.float())
         state["began"] = torch.where(state["began"].isinf(), state["remaining"], state["began"])
+        if self.gaps is not None:
+            state["falling"] = state["falling"] + self.gaps.mean(1)
+            state["spread"] = state["spread"] + self.gaps.var(1)
         had = self.taken + 1
         doublings = (had / half).log2()
         due = (had >= half) & (doublings == doublings.round())
@@ -139,20 +171,45 @@ class Stream:
         if (floor := self.problem.floor) is not None:
             hopeless &= state["remaining"] > floor[self.jobs[:, 0].to(self.device)]
         due, late = due.to(self.device), (had > half).to(self.device)
+        if attack.plateaus and self.gaps is not None:
+            hopeless |= self._idle(had, ahead, due)
         state["done"] = state["done"] | (due & late & hopeless)
         state["remained"] = torch.where(due, state["remaining"], state["remained"])
+
+    def _idle(self, had: Tensor, ahead: Tensor, due: Tensor) -> Tensor:
+        """Which jobs (N,) no longer fall: the margin, averaged over the answers (and their draws) since the last look, is below
+        that of the look before by so little that all coming doublings, each `give_up` times as good, would not shift it by
+        LITTLE of its spread over the noise. For Gaussian noise that is 2 points of the chance to be right."""
+        attack, state, half = self.attack, self.state, self.attack.patience // 2
+        count = torch.where(had > half, had // 2, had).to(self.device)
+        level, spread = state["falling"] / count, (state["spread"] / count).sqrt()
+        idle = attack.give_up * ahead * (state["level"] - level) < LITTLE * spread
+        idle &= count * attack.eot >= MANY  # or the average is chance itself
+        state["level"] = torch.where(due, level, state["level"])
+        state["falling"], state["spread"] = (state[name].masked_fill(due, 0.0) for name in ("falling", "spread"))
+        return idle
 
     def _ask(self, x: Tensor, keys: Tensor) -> Answer:
         """The answers of the copy, in as many batches as memory asks for."""
 
+        noisy = self.attack.eot > 1 and self.attack.settles
+        gaps = torch.full((len(x), self.attack.eot), float("inf"), device=self.device)
+
         def part(at: slice) -> Answer:
             rows = self.rows.each(lambda name, value: value[at])
             labels, aims = (None if t is None else t.repeat_interleave(self.attack.eot) for t in (rows.labels, rows.aims))
-            loss = lambda logits: self.attack.objective(logits, labels, aims)  # noqa: E731
+            goals = None if rows.targets is None else rows.targets.repeat_interleave(self.attack.eot)
+
+            def loss(logits: Tensor) -> Tensor:
+                if noisy:
+                    gaps[at] = gap(logits.detach(), labels, goals).view(-1, self.attack.eot)
+                return self.attack.objective(logits, labels, aims)
+
             answer = self.attack.ask(self._network, x[at], loss, rows, keys[at])
             return answer if answer.gradient is None else replace(answer, gradient=finite(answer.gradient))
 
         answers = self.batches.map(part, len(x))
+        self.gaps = gaps if noisy and bool(gaps.isfinite().all()) else None  # an attack may ask without its objective
         if len(answers) > 1:
             parts = {name: [getattr(answer, name) for answer in answers] for name in vars(answers[0])}
             answers = [Answer(**{name: None if p[0] is None else torch.cat(p) for name, p in parts.items()})]
@@ -203,7 +260,7 @@ class Stream:
         gone = leaving.nonzero().flatten()
         at = gone.to(self.device)
         rank = self.state["rank"][at].cpu() if self.attack.keep_best else None
-        won = success[gone] if rank is None else rank[:, 0] == 0
+        won = success[gone] if rank is None else rank[:, 0] == (SETTLED if self.settles else 0)
         answer = answer[at]
         if self.verifies and (again := won & ~verified[gone]).any():
             rows, those = self.rows.each(lambda name, value: value[at]), again.to(self.device)

@@ -32,7 +32,8 @@ class Square(IterativeAttack):
     `eot` forward passes. restarts: an image that stands after all queries begins again. p_init: share of the pixels that
     the first squares cover; it halves on a schedule scaled to `queries`. loss: "margin" (towards a class: the largest other
     logit − z_target), "ce" or "dlr". target: class to reach. early_stop: stop an image at its first success.
-    give_up: leave when success is out of sight (see IterativeAttack); None asks all queries.
+    give_up: leave when success is out of sight (see IterativeAttack), against noise also where the average margin of the
+    queries falls no more; None asks all queries.
     """
 
     eps: float | str
@@ -46,6 +47,7 @@ class Square(IterativeAttack):
     give_up: float | None = None
     eot: int = 1
 
+    plateaus = True
     keep_best = True  # the point that the search has accepted is state["best"], its loss the last column of state["rank"]
 
     def __post_init__(self):

@@ -90,9 +90,9 @@ class StraightThrough(nn.Module):
 
 
 @torch.no_grad()
-def tables_of(model: nn.Module, images: Tensor) -> tuple[Tensor, list[tuple[int, Tensor]]]:
-    """The logits of `model` for `images` (N, C, H, W), and every table (rows, D) of floats that one of its torch calls returned
-    on the way, each with the number of that call."""
+def inner_tables(model: nn.Module, images: Tensor) -> tuple[Tensor, list[tuple[int, Tensor]]]:
+    """The logits (N, K) of `images`, and every table of numbers (two dimensions) on the way to them, with the number of the
+    torch call that made it."""
     through = _Through(images, tables=True)
     with _forward_code_only(), _gradients_off(through), through:
         logits = model(images.clone())

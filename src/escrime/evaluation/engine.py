@@ -100,7 +100,10 @@ def evaluate_parts(
 
 
 def _crafted(attack, known, model, images: Images, grid: list[float], seed: int, eot: int) -> tuple[list[Outcome] | None, str]:
-    """(the outcomes at every ε, ""), or (None, why the attack raised on `model`, which `known` is the approach to)."""
+    """(the outcomes at every ε, ""), or (None, why the attack raised on `model`, which `known` is the approach to). A model
+    that ignores its input predicts the same whatever is done to it, so nothing is: every image stays, for no passes."""
+    if known.around.ignores:
+        return [_untouched(images)] * len(grid), ""
     targets, ours = _targets(attack, images), isinstance(attack, Attack)
     # Our own attacks climb the faster copy's surface; a user's attack gets the model it was promised.
     climbed = known.surface if ours else model

@@ -24,6 +24,7 @@ from ..evaluation.budget import (
     seconds_per_pass,
 )
 from ..evaluation.cases import Case, as_cases, as_subjects
+from ..evaluation.checks.batch import BatchEffect
 from ..evaluation.checks.data import data_findings
 from ..evaluation.checks.inputs import input_findings
 from ..evaluation.effort import Effort
@@ -225,7 +226,8 @@ class Assessment:
         images = self.source.few(self.affordable(LOOK, 8), self.question.seed)
         blind = self.threat != "white-box"
         seed, more = self.question.seed, self.source.few_pairs(self.question.seed)
-        found = input_findings(self.model, images.pixels, images.labels, False, seed, blind=blind, more=more)
+        nothing = BatchEffect(0, 0, "", 0.0, "")  # what company does is looked at later, once
+        found = input_findings(self.model, images.pixels, images.labels, False, seed, blind=blind, batch=nothing, more=more)
         for finding in found:
             if finding.severity == "alarm" and finding.id in ("near-chance", "one-class", "non-finite", "input-range"):
                 if finding.id != "non-finite" and self.question.anyway:

@@ -57,7 +57,9 @@ def examine(search: Search, approach: Approach) -> Examination:
             search.run(stage)
         findings.append(_weaker(search, before))
     followed, flat = search.accuracy, approach.gradients is not None and _share(approach.gradients.flat) > FLAT
-    others = [search.run(stage) for stage in other_stages(search, flat or approach.blind)]
+    turn = float(approach.gradients.turn.nanmedian()) if approach.gradients is not None else 1.0
+    true = approach.gradients is not None and approach.true and not hidden and turn >= JAGGED
+    others = [search.run(stage) for stage in other_stages(search, flat or approach.blind, true)]
     if approach.blind:
         findings.append(_weaker(search, before))
     else:
@@ -67,7 +69,6 @@ def examine(search: Search, approach: Approach) -> Examination:
                 search.run(stage)
     hidden |= findings[-1].severity == "alarm"
 
-    turn = float(approach.gradients.turn.nanmedian()) if approach.gradients is not None else 1.0
     if not search.randomized and not approach.blind and (hidden or turn < JAGGED):
         findings += _jagged(search, [search.run(stage) for stage in smooth_stages(search)], turn)
     if not approach.blind:
@@ -235,7 +236,7 @@ def _unlimited(search: Search, flat: bool) -> Finding:
     scores are flat."""
     eps = 1.0 if search.norm == "linf" else float(search.images[0].numel()) ** 0.5
     best = best_trial(search, GRADIENT)
-    tried = [PGD(eps, steps=20, norm=search.norm, early_stop=not search.randomized)]
+    tried = [PGD(eps, steps=20, norm=search.norm, early_stop=not search.randomized or search.effort.eot > 1)]
     tried = [replace(a, eot=search.effort.eot) if search.randomized else a for a in tried]
     surfaces = [best.stage.surface if best is not None else search.surface]
     if best is None or flat:

@@ -62,7 +62,7 @@ def measure_gradients(model, images: Tensor, labels: Tensor, step: float, seed: 
 
     All of it under one draw of a randomized model's noise per image. Along random sign directions v the expected square of
     (g·v − slope) is |g − ∇m|²: a gradient that lacks a component (some pixels, a channel, the brightness) cannot hide it, as
-    it can along itself. 18 passes forward, five backward, and up to 16 more forward where something is unexplained.
+    it can along itself. 17 passes forward, five backward, and up to 16 more forward where something is unexplained.
     """
     with differentiable():
         return _measured(model, ordinary(images), ordinary(labels), step, seed)
@@ -74,12 +74,12 @@ def _measured(model, images: Tensor, labels: Tensor, step: float, seed: int) -> 
     def part(at: slice) -> tuple[Tensor, ...]:
         x, y, drawn = images[at], labels[at], keys[at]
         within = x * (1 - 2 * INWARD) + INWARD
-        rival = _logits(model, x, drawn).scatter(1, y[:, None], float("-inf")).argmax(1)
-        single = rival == y  # of one class there is no rival
-        loss = lambda z: margin(z, y, torch.where(single, 0, rival))  # noqa: E731
         with torch.enable_grad():
+            logits, _, shallow = loss_gradient(model, x, lambda z: ce(z, y, None), drawn)
+            rival = logits.scatter(1, y[:, None], float("-inf")).argmax(1)
+            single = rival == y  # of one class there is no rival
+            loss = lambda z: margin(z, y, torch.where(single, 0, rival))  # noqa: E731
             logits, value, gradient = loss_gradient(model, x, loss, drawn)
-            _, _, shallow = loss_gradient(model, x, lambda z: ce(z, y, None), drawn)
             _, _, inside = loss_gradient(model, within, loss, drawn)
         not_finite = ~(gradient.isfinite().flatten(1).all(1) & logits.isfinite().all(1))
         gradient, inside = finite(gradient), finite(inside)

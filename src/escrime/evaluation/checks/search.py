@@ -27,6 +27,7 @@ SMOOTH_SAMPLES = 8
 JUDGES = 64  # fresh noise draws behind the judgment of one example on a randomized model
 GIVE_UP = 2.0
 LABEL_QUERIES = 4  # times the queries by scores: a label says less
+FEW_POINTS = 100  # random points per image where the gradients are true
 GUESSES = 20  # random points per image that an attack has to beat
 FURTHER = 4  # doublings beyond those asked for, while each still takes an image
 GRADIENT = ("gradient", "smooth", "longer")
@@ -56,7 +57,7 @@ class Trial:
 @dataclass
 class Search:
     """A model under search, with the images (N, C, H, W) it is searched on. `left` (N,): the chance that each is still
-    right under the best attack so far. grid: it treats 8-bit images otherwise than others."""
+    right under the best attack so far. grid: it treats 8-bit images otherwise than others. judged: JUDGES draws say so."""
 
     twin: Twin
     surface: Twin
@@ -72,6 +73,7 @@ class Search:
     left: Tensor
     others: tuple[Twin, ...] = ()
     grid: bool = False
+    judged: bool = False
     trials: list[Trial] = field(default_factory=list)
 
     @property
@@ -85,8 +87,10 @@ class Search:
         return settled(self.twin, adversarial, self.images, self.labels, keys, eps, self.norm, draws, self.grid)[1]
 
     def rows(self) -> Tensor:
-        """The images worth attacking, by position: on a deterministic model those that still stand."""
-        return (torch.ones_like(self.left) if self.randomized else self.left).nonzero().flatten()
+        """The images worth attacking, by position: those that still stand, and of a randomized model all whose chance a few
+        draws have estimated. What is right in none of JUDGES draws (with 95 % confidence, in less than 5 % of all) is left:
+        nothing could take more off the estimate."""
+        return (torch.ones_like(self.left) if self.randomized and not self.judged else self.left).nonzero().flatten()
 
     def run(self, stage: Stage) -> Trial:
         """Run a stage, keep what it found, and return what it was good for. Whatever the model raises meanwhile is noted."""
@@ -110,7 +114,8 @@ class Search:
 
     def _note(self, stage: Stage, after: Tensor, failure: str = "") -> Trial:
         # A minimum of two noisy estimates would be too low: a randomized model takes the better attack as a whole.
-        best = after if self.randomized and after.mean() < self.left.mean() else self.left
+        better = self.randomized and bool(after.mean() < self.left.mean())
+        best, self.judged = (after, True) if better else (self.left, self.judged)
         best = best if self.randomized else torch.minimum(self.left, after)
         trial = Trial(stage, float(after.mean()), float(self.left.mean() - best.mean()), failure)
         self.left = best
@@ -150,7 +155,7 @@ def gradient_stages(search: Search, classes: int) -> list[Stage]:
     """The attacks that follow the gradient: two losses, since either can be blind; the second-best surfaces by one."""
     effort, norm = search.effort, search.norm
     if search.randomized:
-        noisy = PGD(search.eps, steps=min(effort.steps, 40), norm=norm, early_stop=False, eot=effort.eot)
+        noisy = PGD(search.eps, steps=min(effort.steps, 40), norm=norm, early_stop=effort.eot > 1, eot=effort.eot)
         stages = {loss: replace(noisy, loss=loss) for loss in ("ce", "margin")}
         return [Stage(f"PGD-{loss.upper()}, EOT {effort.eot}", "gradient", a, search.surface) for loss, a in stages.items()]
     loss, tried = ("dlr" if classes >= 4 else "margin"), min(9, classes - 1)
@@ -165,16 +170,18 @@ def gradient_stages(search: Search, classes: int) -> list[Stage]:
     return stages
 
 
-def other_stages(search: Search, flat: bool = False) -> list[Stage]:
+def other_stages(search: Search, flat: bool = False, true: bool = False) -> list[Stage]:
     """The attacks that do not follow the model's gradient: random points, transfer, scores alone, and where the scores are
-    `flat`, labels alone."""
+    `flat`, labels alone. Where its gradients are `true`, they have led at least as far as chance could: then a search by scores
+    leaves what it will not reach, and a few random points are asked about, to show a pocket that one in a hundred meets."""
     effort, norm = search.effort, search.norm
-    points = RandomPoints(search.eps, draws=effort.draws, norm=norm, early_stop=not search.randomized)
-    stages = [Stage(f"{effort.draws:,} random points", "random", points, search.twin)]
+    draws = min(effort.draws, FEW_POINTS) if true else effort.draws
+    points = RandomPoints(search.eps, draws=draws, norm=norm, early_stop=not search.randomized)
+    stages = [Stage(f"{draws:,} random points", "random", points, search.twin)]
     if search.undefended is not None:
         attack = PGD(search.eps, steps=min(effort.steps, 40), norm=norm, early_stop=False)
         stages.append(Stage("transfer", "transfer", attack, search.undefended))
-    square = Square(search.eps, queries=effort.queries, norm=norm)
+    square = Square(search.eps, queries=effort.queries, norm=norm, give_up=GIVE_UP if true else None)
     if search.randomized:
         square = replace(square.against_noise(effort.eot), queries=max(effort.queries // effort.eot, 1))
     stages.append(Stage(f"Square-{square.queries}", "scores", square, search.surface if search.grid else search.twin))
