@@ -5,7 +5,7 @@ what is made of it. Where no table of the model predicts as it does, one is taug
 substitute that learned the model's labels (Papernot et al., 2017, Practical black-box attacks against machine learning).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +18,14 @@ WIDEST, MOST = 4096, 64  # features of a table, and tables that a head is taught
 RIDGE = 1e-2
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Inner:
     """call: the number of the torch call that returns a table (N·copies, D). weight (D, K), bias (K,): a linear head on it;
     None where the table holds logits already."""
 
     call: int
-    weight: Tensor | None = None
-    bias: Tensor | None = None
+    weight: Tensor | None = field(default=None, repr=False, compare=False)
+    bias: Tensor | None = field(default=None, repr=False, compare=False)
 
     def logits(self, table: Tensor, rows: int) -> Tensor:
         """Logits (N, K) from a table (N·copies, D), means over the copies."""

@@ -28,8 +28,8 @@ def choose_surface(
     x, y = images[:TRIED_ON], labels[:TRIED_ON]
     attack = PGD(budget.eps, steps=STEPS, norm=budget.norm, loss="margin", early_stop=not randomized)
     attack = replace(attack, eot=DRAWS) if randomized else attack
-    ways = [{**way, "inner": inner} for inner in inside for way in WAYS[:2]] + [dict(way) for way in WAYS]
-    ways.append({"through": False})
+    deeper = [{**way, "inner": inner} for inner in inside for way in WAYS[:2]]
+    ways = [WAYS[0], *deeper, *WAYS[1:], {"through": False}]
     tried: list[tuple[dict, Tensor]] = []
     for way in ways:
         own = {**settings, **way}

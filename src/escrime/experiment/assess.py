@@ -199,7 +199,10 @@ class Assessment:
         with deadline(self.left), as_time_allows("the first look"):
             for case in as_attacked(self.cases(name), self.approaches):
                 known, scored = self.approaches[case.attacked], self.approaches[case.subject.classifier]
-                found["--".join(case.name)] = {"settings": known.settings, "randomized": [known.randomized, scored.randomized]}
+                found["--".join(case.name)] = {
+                    "settings": {name: str(value) for name, value in known.settings.items()},
+                    "randomized": [known.randomized, scored.randomized],
+                }
         for stem in (stem for stem, now in found.items() if (before or {}).get(stem, now) != now):
             self.display.say("note: a longer look at the model asks for other attacks; what was done before is done again.")
             for path in [*parts_in(self.folder, f"{stem}--"), *(self.folder / "checks").glob(f"{escape(stem)}--*.json")]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...attacks import APGD, PGD, RandomPoints, RayS, Square
 from ...attacks.base import Attack
 from ...attacks.surface import Surface
-from ...errors import is_bad_input
+from ...errors import NotFinite, is_bad_input
 from ...models.deadline import as_time_allows
 from ...models.twin import Twin
 from ..effort import Effort

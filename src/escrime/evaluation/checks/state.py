@@ -16,7 +16,7 @@ from ...randomness import as_keys, row_keys, uniform_noise
 from .finding import Finding
 
 ASKED = 8  # images
-AGAIN = 24  # times that the first of them are asked before they are asked once more
+AGAIN = 16  # times that the first of them are asked before they are asked once more
 SAME = 1e-4  # of the largest logit: what two equal predictions may differ by
 SHOWN = 5  # names in a message
 TORCHS = set(vars(nn.Module())) | {"_forward_hooks_with_kwargs", "_is_full_backward_hook"}
