@@ -43,11 +43,32 @@ def test_an_honest_model_raises_no_alarm(linear, few):
     assert verdict.believe and "no check objects" in verdict.sentence and f"{verdict.n} images" in verdict.sentence
 
 
-def test_where_a_stronger_attack_found_no_more_none_was_run_on_every_image(linear, few):
-    """On a linear model a single step is the best there is."""
-    found = evaluate(linear, few, FGSM(0.1), checks=QUICK)
-    assert set(found.records["attack"]) == {"FGSM"}
-    assert found.verdicts[0].believe and "tried on some of the images and found no more" in found.verdicts[0].sentence
+@pytest.mark.parametrize("images, asked, told", [(40, {"FGSM"}, "some"), (32, {"FGSM", "stronger"}, "all")])
+def test_where_a_stronger_attack_found_no_more(linear, few, images, asked, told):
+    """On a linear model a single step is the best there is. The few images that were no part of the sample are attacked too."""
+    found = evaluate(linear, few, FGSM(0.1), checks=replace(QUICK, images=images))
+    assert set(found.records["attack"]) == asked
+    assert found.verdicts[0].believe and f"tried on {told} of the images and found no more" in found.verdicts[0].sentence
+
+
+def test_of_many_images_a_sample_speaks_for_the_others(linear, data):
+    assert set(evaluate(linear, data, FGSM(0.1), checks=replace(QUICK, images=30)).records["attack"]) == {"FGSM"}
+
+
+def test_how_far_the_attacks_asked_for_were_from_the_best(linear, few):
+    """Half of ε is a weak attack; a single step on a linear model is the best there is."""
+
+    def half(model, images, labels):
+        return images + (FGSM(0.1)(model, images, labels) - images) / 2
+
+    for attack, severity in ((half, "note"), (FGSM(0.1), "passed")):
+        found = evaluate(linear, few, {"asked": attack}, epsilons=[0.1], checks=QUICK)
+        quality = next(f for f in found.checks if f.id == "attack-quality")
+        assert quality.severity == severity
+        left = found.records.query("attack == 'asked'")["correct"].mean()
+        assert quality.evidence["asked for leave"] == pytest.approx(left, abs=0.15)
+        assert quality.evidence["best leaves"] <= quality.evidence["asked for leave"]
+        assert 0 < quality.evidence["median ε, nearest"] < 0.2
 
 
 @pytest.mark.parametrize("doublings, said", [(0, "note"), (1, "passed")])

@@ -14,7 +14,7 @@ from ..threat import inside
 from .approach import Approach, Approaches
 from .cases import Case
 from .checks.examine import Examination, examine
-from .checks.search import Search, Stage, settled
+from .checks.search import Asked, Search, Stage, settled
 from .checks.verdict import headline_eps
 from .effort import Effort
 from .engine import Part, records_of, unfinished
@@ -101,10 +101,22 @@ def examination(ground: Ground, approaches: Approaches, records: pd.DataFrame, e
         effort=effort,
         seed=seed,
         left=torch.tensor([float(left[str(name)]) for name in images.ids]),
+        asked=_asked_for(own, ground, left, images.ids),
+        total=len(left),
         others=known.others,
         grid=bool(known.settings.get("grid")),
     )
     return examine(search, known)
+
+
+def _asked_for(own: pd.DataFrame, ground: Ground, left: pd.Series, ids: tuple) -> Asked:
+    """What the attacks that were asked for did to the images `ids`, from their rows."""
+    rows = own[(own["norm"] == ground.norm) & own["verified"] & (own["target"] < 0)]
+    fell = rows[rows["correct"] < 0.5].groupby("image")["eps"].min()
+    stood = rows[within(rows["eps"], ground.eps) & (rows["prediction"] == rows["label"])].groupby("image")["confidence"].min()
+    names = [str(name) for name in ids]
+    of = lambda column, other: torch.tensor([float(column.get(name, other)) for name in names])  # noqa: E731
+    return Asked(of(left, 1.0), of(stood, 1.0), of(fell, float("inf")))
 
 
 def stronger_parts(
@@ -190,7 +202,7 @@ def _ladder(stages: list[Stage], known: Approach, images: Images, eps: float, no
         backwards[rows] += outcome.backwards.cpu()
         keys = [(seed, name, "ladder", stage.name, eps) for name in ids]
         grid = bool(known.settings.get("grid"))
-        moved, right = settled(known.twin, outcome.adversarial, pixels, labels, keys, eps, norm, 1, grid)
+        moved, right, _ = settled(known.twin, outcome.adversarial, pixels, labels, keys, eps, norm, 1, grid)
         fell = (right < 0.5) & inside(moved, pixels, eps, norm).cpu()
         take = fell if not known.randomized else torch.ones_like(fell)
         found[at[take.to(at.device)]] = moved[take.to(at.device)]

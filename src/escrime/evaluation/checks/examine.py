@@ -10,6 +10,7 @@ from ..approach import Approach
 from .finding import Finding
 from .gradients import gradient_findings
 from .neighborhood import neighborhood_findings
+from .quality import attack_quality
 from .search import (
     GRADIENT,
     Search,
@@ -29,6 +30,7 @@ FEWEST = 3  # and a number of images
 CONVERGED = 0.01  # what doubling the steps may still take off
 JAGGED = 0.3  # a median cosine between neighboring gradients below this says that they change from point to point
 FULL = 0.1  # accuracy that an attack with ε = 1, which allows any image, may leave
+MANY = 4  # times the images of the examination: up to so many are all attacked by its gradient attacks
 FLAT = 0.05  # share of images with flat scores from which labels alone are tried
 EXACT = {"gradient-saturated"}  # alarms whose cause a surface takes away without a rest
 
@@ -76,10 +78,12 @@ def examine(search: Search, approach: Approach) -> Examination:
     around = [_unlimited(search, flat)] if not approach.blind or approach.failure else []
     findings += around
 
+    findings += attack_quality(search, approach.blind)
     missed = before - search.accuracy
     wrong = any(finding.severity == "alarm" for finding in findings)
-    stages = _useful(search) if missed * n >= 1 or wrong or search.randomized else []
-    if not stages:
+    found_more = missed * n >= 1 or wrong or search.randomized
+    stages = _useful(search) if found_more else _for_the_rest(search)
+    if not found_more or not stages:
         return Examination(findings, stages)
     gone_around = search.accuracy == 0 or _beats_guessing(search) and all(f.severity == "passed" for f in around)
     return Examination([_answered(search, approach, f, gone_around) for f in findings], stages)
@@ -275,6 +279,14 @@ def _useful(search: Search) -> list[Stage]:
     if not {"scores", "labels"} & {stage.kind for stage in took}:
         took += [trial.stage for trial in search.trials if trial.stage.kind == "gradient" and trial.stage not in took]
     return took
+
+
+def _for_the_rest(search: Search) -> list[Stage]:
+    """Where the sample shows nothing more, it may still be one image in twenty of the others: the gradient attacks go over all
+    of them, where they are few enough to cost no more than a few examinations."""
+    if not len(search.left) < search.total <= MANY * len(search.left):
+        return []
+    return [trial.stage for trial in search.trials if trial.stage.kind == "gradient" and not trial.failure]
 
 
 def _trials(trials: list[Trial]) -> dict:

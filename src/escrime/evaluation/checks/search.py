@@ -54,10 +54,21 @@ class Trial:
     failure: str = ""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What the attacks that were asked for left of each image (N,): the chance that it is still right, the least confidence of
+    the model in its label (1 where it fell, or was not seen), and the smallest ε at which it fell (inf where it did not)."""
+
+    left: Tensor
+    sure: Tensor
+    eps: Tensor
+
+
 @dataclass
 class Search:
-    """A model under search, with the images (N, C, H, W) it is searched on. `left` (N,): the chance that each is still
-    right under the best attack so far. grid: it treats 8-bit images otherwise than others. judged: JUDGES draws say so."""
+    """A model under search, with the images (N, C, H, W) it is searched on, a sample of the `total` that were attacked. `left`
+    (N,): the chance that each is still right under the best attack so far. asked: what the attacks asked for left. grid: the
+    model treats 8-bit images otherwise than others. judged: JUDGES draws say so."""
 
     twin: Twin
     surface: Twin
@@ -71,10 +82,15 @@ class Search:
     effort: Effort
     seed: int
     left: Tensor
+    asked: "Asked | None" = None
+    total: int = 0
     others: tuple[Twin, ...] = ()
     grid: bool = False
     judged: bool = False
     trials: list[Trial] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.sure = torch.ones_like(self.left)
 
     @property
     def accuracy(self) -> float:
@@ -83,8 +99,11 @@ class Search:
     def judge(self, adversarial: Tensor, purpose: str, eps: float | None = None) -> Tensor:
         """The share of noise draws, never seen by an attack, in which each image is classified right, (N,); see `settled`."""
         keys = [(self.seed, name, "search", purpose, self.eps) for name in self.ids]
-        draws, eps = JUDGES if self.randomized else 1, self.eps if eps is None else eps
-        return settled(self.twin, adversarial, self.images, self.labels, keys, eps, self.norm, draws, self.grid)[1]
+        draws, within = JUDGES if self.randomized else 1, self.eps if eps is None else eps
+        _, right, sure = settled(self.twin, adversarial, self.images, self.labels, keys, within, self.norm, draws, self.grid)
+        if eps is None:  # an example within the budget: how sure the model is left of an image that stands
+            self.sure = torch.where(right > 0, torch.minimum(self.sure, sure), self.sure)
+        return right
 
     def rows(self) -> Tensor:
         """The images worth attacking, by position: those that still stand, and of a randomized model all whose chance a few
@@ -134,21 +153,24 @@ class Search:
 
 def settled(
     twin: Twin, moved: Tensor, images: Tensor, labels: Tensor, keys: list, eps: float, norm: str, draws: int, grid: bool
-) -> tuple[Tensor, Tensor]:
-    """Examples (N, C, H, W) and the share of `draws` (N,) in which the original is right about them. On a deterministic model,
-    or one that treats files otherwise (`grid`), an image that stands is asked about as the 8-bit image next to it too."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Examples (N, C, H, W), the share of `draws` (N,) in which the original is right about them, and its confidence (N,) in
+    what it predicts. On a deterministic model, or one that treats files otherwise (`grid`), an image that stands is asked about
+    as the 8-bit image next to it too."""
     none = labels.new_full(labels.shape, -1)
-    found, right = moved.clone(), score(twin, moved, labels, none, keys, draws).correct.float()
+    found, first = moved.clone(), score(twin, moved, labels, none, keys, draws)
+    right, sure = first.correct.float(), first.confidence.float()
     for rounded in (near_the_grid, on_the_grid)[: (draws == 1) + grid]:
         rows = (right > 0).nonzero().flatten()
         if len(rows):
             at = rows.to(images.device)
             saved, own = rounded(moved[at], images[at], eps, norm), [keys[row] for row in rows.tolist()]
-            again = score(twin, saved, labels[at], none[at], own, draws).correct.float()
-            better = again < right[rows]
+            again = score(twin, saved, labels[at], none[at], own, draws)
+            better = again.correct.float() < right[rows]
             found[at[better.to(at.device)]] = saved[better.to(at.device)]
-            right[rows] = torch.minimum(right[rows], again)
-    return found, right
+            sure[rows[better]] = again.confidence.float()[better]
+            right[rows] = torch.minimum(right[rows], again.correct.float())
+    return found, right, sure
 
 
 def gradient_stages(search: Search, classes: int) -> list[Stage]:

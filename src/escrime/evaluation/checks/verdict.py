@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
-from ...budgets import same
+from ...budgets import same, within
 from ..names import defense_name, place
 from ..records import STRONGER, UNDEFENDED, in_subset, subset_names, worst_case
 from ..statistics import share_text, wilson
@@ -66,7 +66,8 @@ def _of_subset(records: pd.DataFrame, findings: list[Finding], eps: float | None
             case = (model, defense, threat, norm)
             mine = [f for f in findings if all(about in ("", own) for about, own in zip(f.case, case, strict=True))]
             clean = clean_accuracy(records, model, defense, last["image"])
-            found.append(_verdict(last, clean, _asked(without, last, clean), mine, subset))
+            everywhere = _all_faced(records[ours], last)
+            found.append(_verdict(last, clean, _asked(without, last, clean), everywhere, mine, subset))
     return found
 
 
@@ -92,7 +93,7 @@ def clean_accuracy(records: pd.DataFrame, model: str, defense: str, images: pd.S
     return float((rows["clean_prediction"] == rows["label"]).mean())
 
 
-def _verdict(rows: pd.DataFrame, clean: float, asked: float, findings: list[Finding], subset: str) -> Verdict:
+def _verdict(rows: pd.DataFrame, clean: float, asked: float, everywhere: bool, findings: list[Finding], subset: str) -> Verdict:
     first, n = rows.iloc[0], len(rows)
     accuracy = float(rows["correct"].mean())
     low, high = wilson(float(rows["correct"].sum()), n)
@@ -129,7 +130,7 @@ def _verdict(rows: pd.DataFrame, clean: float, asked: float, findings: list[Find
     elif "targeted-disagrees" in answered:
         end = "; that is the worst case of the attacks that were asked for, the targeted one among them."
     elif answered:
-        end = "; stronger attacks were tried on some of the images and found no more."
+        end = f"; stronger attacks were tried on {'all' if everywhere else 'some'} of the images and found no more."
     else:
         end = ", and no check objects."
     names = ("model", "defense", "threat", "norm")
@@ -154,6 +155,14 @@ def _asked(without: pd.DataFrame, last: pd.DataFrame, clean: float) -> float:
     for name in ("model", "defense", "threat", "norm"):
         own &= without[name] == last[name].iloc[0]
     return float(without.loc[own, "correct"].mean()) if own.any() else clean
+
+
+def _all_faced(stronger: pd.DataFrame, last: pd.DataFrame) -> bool:
+    """Whether rows of the stronger attack tell of every image of `last`, rows of one verdict, at its ε."""
+    same = within(stronger["eps"], float(last["eps"].iloc[0]))
+    for name in ("model", "defense", "norm"):
+        same &= stronger[name] == last[name].iloc[0]
+    return bool(last["image"].isin(stronger.loc[same, "image"]).all())
 
 
 def left_more(accuracy: float, asked: float, n: int) -> bool:
