@@ -35,8 +35,8 @@ def input_findings(
 
     model: any callable to logits (N, K). randomized: whether repeated forwards disagree. blind: the model gives no gradients,
     so that shares or labels will do. batch: what company does to its answers, None to measure it here. more: number → that
-    many (images, labels) of the same set, asked for where these leave open whether another normalization is better. fed: what was
-    found about that before, which is not asked again. About three to fourteen passes per image, one with `fed`.
+    many (images, labels) of the same set, asked for where these leave open whether another normalization is better. fed: what
+    was found about that before, which is not asked again. About three to fourteen passes per image, one with `fed`.
     """
     found = train_mode(model) + repeatability(randomized)
     if not len(images):
