@@ -320,3 +320,17 @@ def test_epsilons_that_agree_to_nine_digits_are_one():
     assert question.epsilons == (8 / 255, 4 / 255)
     with pytest.raises(EscrimeError, match="too small to be told from 0"):
         Question("lenet", "photos", ("1e-10",))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_how_a_model_is_fed_is_looked_at_once(weights, pictures, tmp_path, monkeypatch):
+    """Before the attacks, to refuse what is fed wrongly; the checks after them quote it."""
+    from escrime.evaluation.checks import inputs
+
+    real, looks = inputs.input_range, []
+    monkeypatch.setattr(inputs, "input_range", lambda *given: looks.append(None) or real(*given))
+    run = assess(
+        Question(weights, str(pictures), ("0.05",), attacks=("FGSM",), limit=20), tmp_path / "run", device=CPU, quiet=True
+    )
+    checks = json.loads((run.folder.path / "checks.json").read_text())
+    assert len(looks) == 1 and [check["severity"] for check in checks if check["id"] == "input-range"] == ["passed"]

@@ -18,6 +18,7 @@ from ..randomness import as_keys, derive, row_keys, uniform_noise
 from ..threat import check_images
 from .cases import Case
 from .checks.batch import Alone, BatchEffect, batch_effect
+from .checks.finding import Finding
 from .checks.gradients import Gradients, measure_gradients, surface_settings
 from .checks.neighborhood import Neighborhood, look_around
 from .checks.state import Memory, memory_of
@@ -191,6 +192,7 @@ class Approaches:
     def __init__(self, source: Source, budget: Budget, seed: int, count: int = PART):
         self.source, self.budget, self.seed, self.count = source, budget, seed, count
         self.known: dict[int, Approach] = {}
+        self.fed: dict[int, list[Finding]] = {}  # id of a model → what an earlier look found about how it is fed
 
     def __getitem__(self, model) -> Approach:
         if id(model) not in self.known:

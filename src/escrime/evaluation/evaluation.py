@@ -344,7 +344,9 @@ def probe(
     model, first = ground.case.subject.classifier, approaches.images
     known = approaches[model]
     more, about = approaches.source.few_pairs(seed), {"blind": known.blind, "batch": known.batch}
-    inputs = input_findings(known.asked, first.pixels, first.labels, known.randomized, seed, **about, more=more)
+    inputs = input_findings(
+        known.asked, first.pixels, first.labels, known.randomized, seed, **about, more=more, fed=approaches.fed.get(id(model))
+    )
     inputs += certificate_findings(model, first.pixels)
     examined = examination(ground, approaches, records, effort, seed)
     about = dict(zip(("model", "defense", "threat"), ground.case.name))

@@ -26,6 +26,7 @@ from ..evaluation.budget import (
 from ..evaluation.cases import Case, as_cases, as_subjects
 from ..evaluation.checks.batch import BatchEffect
 from ..evaluation.checks.data import data_findings
+from ..evaluation.checks.finding import Finding
 from ..evaluation.checks.inputs import input_findings
 from ..evaluation.effort import Effort
 from ..evaluation.engine import budget_of, evaluate_parts
@@ -176,6 +177,7 @@ class Assessment:
                     "give another folder with --out, or delete this one."
                 )
 
+    fed: list[Finding] | None = None  # what a look found about how the model is fed, [] where nobody could tell
     end: float | None = None  # when the budget is spent
 
     def begin(self) -> None:
@@ -188,7 +190,10 @@ class Assessment:
 
     @cached_property
     def approaches(self) -> Approaches:
-        return Approaches(self.source, budget_of(self.attacks, self.grids), self.question.seed, self.look_at)
+        found = Approaches(self.source, budget_of(self.attacks, self.grids), self.question.seed, self.look_at)
+        if self.fed is not None:
+            found.fed[id(self.model)] = self.fed
+        return found
 
     def approached(self, name: str, before: dict | None) -> dict:
         """What a manifest notes where there is or was too little time to look at as many images as usual: how each case was
@@ -231,6 +236,7 @@ class Assessment:
         seed, more = self.question.seed, self.source.few_pairs(self.question.seed)
         nothing = BatchEffect(0, 0, "", 0.0, "")  # what company does is looked at later, once
         found = input_findings(self.model, images.pixels, images.labels, False, seed, blind=blind, batch=nothing, more=more)
+        self.fed = [finding for finding in found if finding.id == "input-range"]
         for finding in found:
             if finding.severity == "alarm" and finding.id in ("near-chance", "one-class", "non-finite", "input-range"):
                 if finding.id != "non-finite" and self.question.anyway:

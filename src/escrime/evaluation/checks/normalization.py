@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...models.normalized import Normalized
 from ..statistics import holm, mcnemar
-from .feeding import Feed, identity, measured, numbers, replaced, swapped, usual
+from .feeding import Feed, identity, measured, normalizing, numbers, replaced, swapped, usual
 from .finding import Finding
 
 CERTAIN = 0.001  # p from which another way is better, after correction for the ways and for looking twice
@@ -22,6 +22,8 @@ WITNESS = (
 SUGGESTIVE = 0.05  # p from which more images are asked for
 FIRST, MOST = 16, 256  # images of the first look, which only drops what is worse, and of the last
 LOOKS = 2
+FILLED = (0.1, 0.9)  # of the range of pixels: images that fill a share between these may simply be of low contrast
+ENDS = 0.001  # share of the pixels at either end that does not count for it
 
 Ask = Callable[[Tensor], Tensor]
 More = Callable[[int], tuple[Tensor, Tensor]]
@@ -105,6 +107,8 @@ def input_range(model, images: Tensor, labels: Tensor, logits: Tensor, ask: Ask,
         for name, p, likely in zip(gains, accuracy, likelihood)
         if _clear(gains[name], float(p), float(likely))
     }
+    stretched = _stretched(images) if clear else None
+    better = None if stretched is None else _scored(ask, stretched, images, labels)
     used = f"fed with {found}" if found is not None else "how its pixels are normalized cannot be seen"
     evidence = {
         "images": len(images),
@@ -116,6 +120,13 @@ def input_range(model, images: Tensor, labels: Tensor, logits: Tensor, ask: Ask,
     if not clear:
         message = f"None of {len(looked)} other ways to feed the {len(images)} images is clearly better ({used})"
         return [Finding("input-range", "passed", message, evidence)]
+    if better is not None and _explains(better, now, [answers[name] for name in clear]):
+        message = (
+            f"The {len(images)} images are of low contrast: {better.count} are right stretched over the whole range of pixels, "
+            f"{now.count} as they are ({used}), so that another normalization seems to suit them better"
+        )
+        remedy = "Nothing to mend if such images are what the model will see; otherwise look at how they were made."
+        return [Finding("input-range", "note", message, evidence | {"right stretched": better.count}, remedy)]
     name = max(clear, key=lambda key: (clear[key], answers[key].likelihood.mean()))
     cause, remedy = _explained(model, name, tried[name], found)
     message = f"{clear[name]} of {len(images)} images are right {name}, {now.count} as they are ({used}): {cause}"
@@ -130,6 +141,23 @@ def _clear(found: Gain, accuracy: float, likelihood: float) -> bool:
     if found.share >= CLEARLY and accuracy < CERTAIN:
         return True
     return likelihood < CERTAIN and found.accuracy < WITNESS[0] and found.share >= WITNESS[1]
+
+
+def _stretched(images: Tensor) -> Feed | None:
+    """All images alike, spread over [0, 1]; None where they fill it, or so little of it that they were scaled twice."""
+    values = images.double().flatten().sort().values
+    low, high = (float(values[int(end * (len(values) - 1))]) for end in (ENDS, 1 - ENDS))
+    channels = images.shape[1]
+    return normalizing([low] * channels, [high - low] * channels) if FILLED[0] < high - low < FILLED[1] else None
+
+
+def _explains(stretched: Scores, now: Scores, clear: list[Scores]) -> bool:
+    """Whether stretching the images, fed as they are now, does most of what the ways that are clearly better do: then it is
+    the images that are at odds with the network, and nothing is known against its normalization."""
+    most = max(gain(way, now).share for way in clear)
+    still = [gain(way, stretched) for way in clear]
+    left = any(_clear(rest, LOOKS * rest.accuracy, LOOKS * rest.likelihood) for rest in still)
+    return gain(stretched, now).share >= most / 2 and not left
 
 
 def _scored(ask: Ask, change: Feed, images: Tensor, labels: Tensor) -> Scores | None:
