@@ -21,6 +21,11 @@ def test_wilson_of_an_expected_score_lies_between_its_neighbors():
     assert wilson(7, 10)[0] < low < wilson(8, 10)[0] and wilson(7, 10)[1] < high < wilson(8, 10)[1]
 
 
+@pytest.mark.parametrize("n", [7, 30, 90, 360])
+def test_wilson_ends_exactly_at_nothing_and_at_all(n):
+    assert wilson(0, n)[0] == 0.0 and wilson(n, n)[1] == 1.0
+
+
 def test_wilson_of_nothing_is_unknown():
     assert all(map(math.isnan, wilson(0, 0)))
 

@@ -43,7 +43,8 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, f
     p = successes / n
     center = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * sqrt(max(p * (1 - p), 0.0) / n + z * z / (4 * n * n))
-    return max(0.0, center - half), min(1.0, center + half)
+    # exactly 0 and 1 at the ends, where rounding would leave 3e-17
+    return 0.0 if p <= 0 else max(0.0, center - half), 1.0 if p >= 1 else min(1.0, center + half)
 
 
 def paired_difference(first, second, confidence: float = 0.95) -> Difference:

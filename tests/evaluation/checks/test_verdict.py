@@ -193,3 +193,16 @@ def test_every_number_of_a_sentence_is_one_of_the_verdict():
 def test_the_headline_is_where_half_of_the_clean_accuracy_stands():
     parts = pd.concat([rows("PGD", right, eps=eps) for eps, right in ((0.1, 180), (0.2, 90), (0.3, 10))])
     assert headline_eps(worst_case(parts), parts) == 0.2 and headline_eps(worst_case(parts), parts, 0.28) == 0.3
+
+
+def test_where_nothing_was_right_attacks_left_nothing_is_not_said():
+    """Answered alarms about a model that gets no image right: no attack took anything away."""
+    answered = alarm("gradient-zero", answered=True)
+    nothing, some = (
+        verdict(rows("PGD", 0, wrong=200), findings=[EXAMINED, answered]),
+        verdict(rows("PGD", 0), findings=[EXAMINED, answered]),
+    )
+    assert not nothing.believe and nothing.sentence.endswith(
+        "no image is right without attack, so there was nothing to attack."
+    )
+    assert some.sentence.endswith("attacks that go around it left nothing.")

@@ -113,7 +113,7 @@ def _verdict(rows: pd.DataFrame, clean: float, asked: float, everywhere: bool, f
         number += " against an attacker who does not know the defense"
     exact = bool(alarms) and all(finding.exact for finding in alarms)
     if alarms and not exact:
-        end = _objection(alarms, accuracy)
+        end = _objection(alarms, accuracy, clean)
     elif unsure:
         end = f"; that says nothing yet: {', '.join(dict.fromkeys([*unsure, *(f.id for f in open_ones)]))}."
     elif open_ones:
@@ -174,10 +174,12 @@ def _named(alarms: list[Finding]) -> str:
     return f"{len(alarms)} alarm{'s' if len(alarms) > 1 else ''} ({', '.join(dict.fromkeys(f.id for f in alarms))})"
 
 
-def _objection(alarms: list[Finding], accuracy: float) -> str:
+def _objection(alarms: list[Finding], accuracy: float, clean: float) -> str:
     """What alarms make of the number. Attacks that went around what hides a gradient leave an upper bound, and no more, unless
     they leave nothing."""
     if all(finding.answered for finding in alarms):
+        if clean == 0:
+            return f"; {_named(alarms)}: no image is right without attack, so there was nothing to attack."
         if accuracy == 0:
             return f"; {_named(alarms)}: attacks that go around it left nothing."
         return f"; {_named(alarms)}: attacks that go around it left this, an upper bound, for a better one may leave less."
