@@ -138,3 +138,23 @@ def test_the_same_surface_is_chosen_again(linear, known):
     assert one.settings == other.settings and one.settings["through"] and not one.blind
     moved = [PGD(EPS, steps=5)(found.surface, *known) for found in (one, other)]
     assert torch.equal(*moved)
+
+
+class LiesNearBy(nn.Module):
+    """Where the two largest logits come close, the gradient is that of another network."""
+
+    def __init__(self, network, decoy):
+        super().__init__()
+        self.network, self.decoy = network, decoy
+
+    def forward(self, x):
+        z, w = self.network(x), self.decoy(x)
+        first, second = z.topk(2, 1).values.unbind(1)
+        return torch.where((first - second < 0.3)[:, None], z.detach() + w - w.detach(), z)
+
+
+def test_a_gradient_that_lies_only_where_attacks_end_is_false(linear, known):
+    decoy = type(linear)(torch.randn(4, 48, generator=torch.Generator().manual_seed(9)))
+    found = looked(LiesNearBy(linear, decoy), known)
+    assert found.gradients.false and found.settings["through"]
+    assert not looked(linear, known).settings

@@ -1,12 +1,13 @@
 """How an attacker who knows a model comes at it: is it random, where do its gradients fail, and what to climb instead."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
+from ..attacks import PGD
 from ..attacks.inner import Inner, inner_logits, taught_logits
 from ..attacks.surface import Surface
 from ..errors import is_bad_input
@@ -26,6 +27,8 @@ from .images import PART, Images, Source
 from .records import BLACK_BOX, WHITE_BOX
 from .scoring import draws_once_per_batch, score
 from .surfaces import choose_surface
+
+BESIDE, HALVINGS = 12, 5  # images that are followed to the boundary of their class, and how closely
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,8 @@ def approach(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) -
         if is_bad_input(error):
             raise
         failure = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    if found is not None and found.true and not around.randomized:
+        found = _unless_it_raises(lambda: _beside_the_boundary(found, who, twin, x, y, budget, seed), found)
     settings = surface_settings(found) if found is not None else {"through": True}
     if around.mode:
         settings["through"] = True
@@ -126,6 +131,28 @@ def approach(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) -
         return replace(known, surface=Twin(Surface(who, **kept)), settings=kept, blind=True, true=False)
     surfaces = tuple(Twin(Surface(who, **other)) for other in others)
     return _climbing(replace(known, others=surfaces), Twin(Surface(who, **chosen)), chosen, x, y, reach, seed)
+
+
+def _beside_the_boundary(found: Gradients, model, twin: Twin, images: Tensor, labels: Tensor, budget: Budget, seed: int):
+    """`found`, with what is measured where every attack ends: a gradient may be true at the images and false just before
+    their decisions change. There the measurements count as those of more images, where they object."""
+    x, y = images[:BESIDE], labels[:BESIDE]
+    moved = PGD(budget.eps, steps=4, norm=budget.norm, loss="margin", early_stop=False)(twin, x, y, seed=seed)
+    low, high, none = torch.zeros(len(x)), torch.ones(len(x)), y.new_full(y.shape, -1)
+    for number in range(HALVINGS):
+        middle = (low + high) / 2
+        keys = [(seed, row, "boundary", number) for row in range(len(x))]
+        right = score(twin, _between(x, moved, middle), y, none, keys).correct > 0.5
+        low, high = torch.where(right, middle, low), torch.where(right, high, middle)
+    near = measure_gradients(model, _between(x, moved, low), y, budget.per_pixel(images) / 4, seed)
+    if not near.false:
+        return found
+    return Gradients(*(torch.cat([getattr(one, name.name) for one in (found, near)]) for name in fields(Gradients)))
+
+
+def _between(one: Tensor, other: Tensor, part: Tensor) -> Tensor:
+    """Points (N, C, H, W) that lie `part` (N,) of the way from `one` to `other`."""
+    return one + part.to(one).reshape(-1, 1, 1, 1) * (other - one)
 
 
 def _unless_it_raises(look: Callable, nothing):
