@@ -13,7 +13,7 @@ from escrime.experiment.assess import assess
 from escrime.experiment.question import Question
 from escrime.models import deadline
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("undrawn")]
 
 CPU = torch.device("cpu")
 KEYS = ["attack", "eps", "image"]
