@@ -15,6 +15,11 @@ class NotRegular(OSError):
     """What is no regular file, or a larger one than it may be; the text says which."""
 
 
+def expanded(path: Path | str) -> Path:
+    """`path` with the user's home for a leading ~; a ~ of nobody's stays, for a file may be called that."""
+    return Path(os.path.expanduser(path))
+
+
 def open_regular(path: Path | str, most: int) -> BinaryIO:
     """Open a regular file of at most `most` bytes for reading; links are followed.
 

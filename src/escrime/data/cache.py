@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import EscrimeError
 from ..files import abandoned, leftovers, whole, write_whole
+from ..regular import expanded
 from .content import DIGEST, cores, digest, pixel_digests
 from .decode import UnreadableImage
 
@@ -33,14 +34,14 @@ def cache_folder(cache: Path | str | None = None) -> Path:
     """Where decoded images and downloads live: the argument, else $ESCRIME_CACHE, else the user's cache folder."""
     chosen = cache or os.environ.get("ESCRIME_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        return expanded(chosen)
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
     elif sys.platform == "darwin":
         base = "~/Library/Caches"
     else:
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "escrime"
+    return expanded(base) / "escrime"
 
 
 def cached(

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import EscrimeError
+from ..regular import expanded
 from .cache import Progress, cache_folder, cached
 from .content import digest, fingerprint
 from .decode import DECODER, to_square
@@ -58,7 +59,7 @@ def find_cifar10(folder, *, cache=None, download: bool = False) -> Path:
     from torchvision.datasets import CIFAR10
 
     name = CIFAR10.base_folder
-    place = Path(folder).expanduser() if folder is not None else cache_folder(cache) / "downloads"
+    place = expanded(folder) if folder is not None else cache_folder(cache) / "downloads"
     check_text(place)
     if place.name == name and place.is_dir():
         return place.parent

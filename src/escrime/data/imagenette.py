@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import EscrimeError
+from ..regular import expanded
 from .cache import cache_folder
 from .download import download_into
 from .listing import (
@@ -83,7 +84,7 @@ def find_imagenette(folder, size: int, *, cache=None, download: bool = False) ->
     images are not smaller than `size`. Errors: EscrimeError saying how to provide the images when there are none.
     """
     if folder is not None:
-        place = Path(folder).expanduser()
+        place = expanded(folder)
         check_text(place)
         if not download:
             existing_folder(place)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import EscrimeError, nearest, shortened
+from ..regular import expanded
 from .decode import EXTENSIONS, OTHER_FORMATS
 
 LAYOUT = "expected DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg, or DIR/CLASS/*.jpg"
@@ -38,7 +39,7 @@ class Listing:
 
 def existing_folder(folder: Path | str) -> Path:
     """`folder` as a Path. Errors: EscrimeError when it is missing, a file, empty, or may not be read."""
-    path = Path(folder).expanduser()
+    path = expanded(folder)
     check_text(path)
     try:
         path.stat()

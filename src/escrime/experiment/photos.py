@@ -19,7 +19,7 @@ from ..errors import EscrimeError, nearest
 from ..files import flush, locked, whole, write_whole
 from ..models import Loaded, load_model
 from ..models.running import check_logits, failure_named
-from ..regular import IMAGE, check_regular, is_folder, is_regular, reason
+from ..regular import IMAGE, check_regular, expanded, is_folder, is_regular, reason
 from ..report.figures.photo import draw_photo
 from ..results.layout import check_file
 from ..results.reading import first_fault, read_text
@@ -149,7 +149,7 @@ def _attack(path, pixels, name, model, loaded: Loaded, levels, target, out: Path
 
 def _files(photos: Sequence[str | Path]) -> Iterator[Path]:
     for photo in map(Path, photos):
-        photo = photo.expanduser()
+        photo = expanded(photo)
         check_text(photo)
         if is_folder(photo):
             ignored: dict[str, str] = {}
@@ -231,7 +231,7 @@ def _names(paths: list[Path], lines: dict[str, Result], out: Path) -> list[str]:
 
 def _class(target: str, loaded: Loaded, count: int) -> int:
     """The index of a class by name (any one of its synonyms, whatever the spelling), or by number."""
-    if target.isdecimal() and int(target) < count:
+    if target.isdecimal() and len(target) < 10 and int(target) < count:
         return int(target)
     if places := places_of(loaded.classes or ())(target):
         return places[0]

@@ -263,9 +263,10 @@ def _number(text: str) -> int | float | str:
     """A number as JSON does not write it, such as .05, 1. and +5; any other text as it is."""
     if len(text) > 100:  # none: Python reads no integer of 5,000 digits
         return text
-    if re.fullmatch(r"\s*[+-]?[0-9]+\s*", text):
-        return int(text)
-    return float(text) if re.fullmatch(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", text) else text
+    word = text.strip()  # of all that is space to str, which is more than to int
+    if re.fullmatch(r"[+-]?[0-9]+", word):
+        return int(word)
+    return float(word) if re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", word) else text
 
 
 def parse_settings(pairs: list[str], said: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError, shortened
+from ..regular import expanded
 from .architectures import Architecture, published_weights
 from .weights import check_plain, read_safetensors, refuse_what_is_no_file
 
@@ -47,7 +48,7 @@ def read_weights(source: str | Path, arch: Architecture) -> Weights:
         return _from_url(text)
     if re.match(r"[a-z][a-z0-9+.-]+://", text):
         raise EscrimeError(f"weights {text!r} are not at an http(s) URL; download the file and give its path.")
-    return _from_file(Path(text).expanduser(), text)
+    return _from_file(expanded(text), text)
 
 
 def _from_file(path: Path, origin: str) -> Weights:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import EscrimeError
 from ..files import write_whole
-from ..regular import check_regular, most_weights, reason
+from ..regular import check_regular, expanded, most_weights, reason
 from .matching import check_finite, check_fit, overwrite
 
 # The only entry of the file's metadata, which holds ours as JSON: safetensors keeps text alone, and writes several
@@ -29,7 +29,7 @@ def save_weights(model: nn.Module, path: str | Path, metadata: dict | None = Non
 
     Errors: EscrimeError if metadata is not JSON or the file cannot be written.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     try:
         text = json.dumps(metadata or {}, sort_keys=True)
     except TypeError as error:
@@ -96,7 +96,7 @@ def refuse_what_is_no_file(path: Path, origin, remedy: str) -> None:
 
 
 def _open(path: str | Path):
-    path = Path(path).expanduser()
+    path = expanded(path)
     refuse_what_is_no_file(path, path, "check the path")
     try:
         return safe_open(path, framework="pt")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..files import locked
 from ..models.kernels import Kernels
 from ..randomness import check_seed
+from ..regular import expanded
 from ..threat import epsilon
 from .alarms import PROBED
 from .augment import augment
@@ -129,7 +130,7 @@ def fit(
     team.check(len(kept) // steps)
     keys = image_keys(seed, data.ids)
 
-    folder = None if checkpoint is None else Path(checkpoint).expanduser()
+    folder = None if checkpoint is None else expanded(checkpoint)
     alone = locked(folder, "give another checkpoint folder") if folder is not None and team.first else nullcontext()
     with alone, session(model, device, layout):
         classes = count_classes(model, feed)

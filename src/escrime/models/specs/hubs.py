@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ...errors import EscrimeError
-from ...regular import check_regular, is_folder, most_weights, reason
+from ...regular import check_regular, expanded, is_folder, most_weights, reason
 from ..architectures import TIMM, architecture, import_timm, published_weights
 from ..normalized import Normalized
 from ..registry import build
@@ -44,7 +44,7 @@ def from_timm(name: str) -> Loaded:
     name, at, file = name.partition("@")
     if at:
         return from_weights(TIMM + name, file)
-    _refuse_odd_files(Path(name.removeprefix("local-dir:")).expanduser())
+    _refuse_odd_files(expanded(name.removeprefix("local-dir:")))
     try:
         # Of any source, its own and others' hubs among them, timm reads tensors alone (torch.load with weights_only).
         network = timm.create_model(name, pretrained=True)
@@ -85,7 +85,7 @@ def from_hugging_face(name: str) -> Loaded:
         from transformers import AutoImageProcessor, AutoModelForImageClassification
     except ImportError:
         raise EscrimeError("Hugging Face models need transformers; install it with: pip install 'escrime[hf]'.") from None
-    _refuse_odd_files(Path(name).expanduser())
+    _refuse_odd_files(expanded(name))
     try:
         # Said aloud: where nothing is said, transformers asks a person at a terminal whether to run the code beside a model.
         network = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True, trust_remote_code=False)

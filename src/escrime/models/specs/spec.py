@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import EscrimeError, nearest
-from ...regular import is_regular
+from ...regular import expanded, is_regular
 from ..architectures import ARCHITECTURES
 from ..normalized import Values
 from .exported import from_onnx, from_program
@@ -47,11 +47,11 @@ def _load(spec: str, trust: bool) -> Loaded:
     if colon and hub in HUBS:
         return HUBS[hub](name)
     if match := re.fullmatch(r"(.+\.py):(\w+)", spec):
-        return from_function(Path(match[1]).expanduser(), match[2])
+        return from_function(expanded(match[1]), match[2])
     arch, at, file = spec.partition("@")
-    if at and not is_regular(Path(spec).expanduser()):
+    if at and not is_regular(expanded(spec)):
         return from_weights(arch, file)
-    path = Path(spec).expanduser()
+    path = expanded(spec)
     if path.suffix == ".pt2":
         return from_program(path, trust)
     if path.suffix == ".onnx":
