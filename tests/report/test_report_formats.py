@@ -88,6 +88,8 @@ def test_text_that_looks_like_markup_stays_text():
     assert inline("a|b <i> *x* `c` $5\nnext") == "a\\|b \\<i> \\*x\\* \\`c\\` \\$5 next"
     assert inline("wide_resnet_small _x_") == "wide_resnet_small \\_x\\_"
     assert inline("![a](http://b.c) www.d.e &lt; R&D x@y") == "!\\[a\\](http\\://b.c) www\\.d.e \\&lt; R&D x\\@y"
+    assert inline("0.1 [0.05, 0.21]; lost 5% [-1, +2.5e-3]") == "0.1 [0.05, 0.21]; lost 5% [-1, +2.5e-3]"
+    assert inline("[1, 2]: x, 5 [1, 2](http://x)") == "\\[1, 2\\]: x, 5 \\[1, 2\\](http\\://x)"
     assert inline("a\x1b[31m\u202eb") == "a\\\\x1b\\[31m\\\\u202eb"
     assert table(["a"], [["b|c"]]).splitlines()[-1] == "| b\\|c |"
 

@@ -154,10 +154,14 @@ def table(heads: list[str], rows: list[list], numbers: bool = False) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+INTERVAL = r"(?<=[\w%] )\[[-−+\d.e]+%?, [-−+\d.e]+%?\](?![(\[:])"  # no link: a word before, nothing behind
+
+
 def inline(value) -> str:
-    """Text on one line in which nothing is markup, a link or an image, so that a class may be named "<b>", "a|b", "[a](b)"."""
+    """Text on one line in which nothing is markup, a link or an image, so that a class may be named "<b>", "a|b", "[a](b)".
+    The brackets of an interval stay, for they are read most."""
     text = printable(re.sub(r"\s*\n\s*", " ", str(value)))
-    text = re.sub(r"([\\`*|<$\[\]~])", r"\\\1", text)
+    text = re.sub(rf"({INTERVAL})|([\\`*|<$\[\]~])", lambda found: found[1] or "\\" + found[2], text)
     text = re.sub(r"&(?=#?\w+;)", r"\\&", text)  # no character by its number
     text = re.sub(r":(?=//)|(?<=www)\.|@(?=\w)", r"\\\g<0>", text, flags=re.I)  # addresses become links by themselves
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
