@@ -13,7 +13,7 @@ from escrime.experiment.assess import assess
 from escrime.experiment.question import Question
 from escrime.models import deadline
 
-pytestmark = [pytest.mark.long, pytest.mark.usefixtures("undrawn")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 CPU = torch.device("cpu")
 KEYS = ["attack", "eps", "image"]
@@ -73,7 +73,7 @@ def rows(out):
     return read_records(out).sort_values(KEYS, ignore_index=True).drop(columns="forwards")
 
 
-@pytest.mark.parametrize("budget", [5.0, 20.0])
+@pytest.mark.parametrize("budget", [10.0, 20.0])
 def test_it_is_kept_and_what_is_open_is_said(budget, slow, pictures, tmp_path, clock, capsys):
     began = clock.now
     done = run(slow, pictures, tmp_path / "run", ("FGSM", "AutoAttack", "Square"), budget=budget)
@@ -99,7 +99,7 @@ def test_what_was_left_open_is_done_the_next_time(model, pictures, tmp_path, req
     """In the end the rows, the findings and the verdict are those of an evaluation without a budget."""
     model, times = request.getfixturevalue(model), {}
     run(model, pictures, tmp_path / "whole")
-    for budget in (6.0, 12.0, None, 600.0):
+    for budget in (12.0, 18.0, None, 600.0):
         run(model, pictures, tmp_path / "run", budget=budget)
         now = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run" / "records").glob("*.parquet")}
         own = {name: time for name, time in times.items() if "stronger" not in name}
