@@ -18,7 +18,7 @@ def few_threads():
     torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
-SPREAD = ("test_broken_defenses.py", "test_zoo.py")  # long tests that share trained networks only, which all workers have
+SPREAD = ("test_zoo.py",)  # long tests that share trained networks only, which all workers have
 
 
 @pytest.hookimpl(optionalhook=True)

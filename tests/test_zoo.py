@@ -16,6 +16,7 @@ pytestmark = pytest.mark.timeout(1800)
 IN_CI = {
     *("luma in numpy", "hardened while gradients are on", "backward turns the signs", "hook turns half", "tanh plateau"),
     *("hash codes", "hardened off the grid", "inertia", "purified by autograd", "integer votes", "only in batches"),
+    *("k-winners-take-all", "overfitted FGSM training", "pgd", "linear"),
     *("squared distances from prototypes", "logits × 30", "attentive", "hardened with BatchNorm", "sees nothing", "tanh"),
 }
 

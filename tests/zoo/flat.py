@@ -130,7 +130,7 @@ def _votes(k):
 
 
 def _bits(kit):
-    from .recipes import Bits
+    from .architectures import Bits
 
     sharp = Bits(sharp=True)
     sharp.load_state_dict(kit("bits").state_dict())

@@ -98,6 +98,9 @@ def _parity(kit):
 
 
 MEMBERS = [
+    *(_is(name, name, 0.1) for name in ("lenet", "wide", "conv")),
+    *(_is(name, name, 0.15) for name in ("pgd", "trades", "n-fgsm")),
+    _is("linear", "linear", 0.05),
     *(_is(name, name, 0.1) for name in ("tanh", "gelu", "softplus", "hardswish", "pooled", "normed", "attentive")),
     _is("polynomial kernel", "polynomial", 0.08),
     _is("squared distances from prototypes", "prototypes", 0.1),

@@ -8,7 +8,6 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from escrime.data import load
-from tests.broken_defenses import NETWORKS, trained
 
 IMAGES = 120
 
@@ -61,11 +60,11 @@ class Kit:
     _networks: dict[str, nn.Module] = field(default_factory=dict)
 
     def network(self, name: str) -> nn.Module:
-        """The network `name` of broken_defenses.NETWORKS or of the zoo's own RECIPES, in evaluation mode."""
-        from .recipes import RECIPES
+        """The network `name` of recipes.RECIPES, in evaluation mode."""
+        from .training import trained  # whose recipes are made of what is a member too
 
         if name not in self._networks:
-            self._networks[name] = trained(name, self.cache, RECIPES | NETWORKS).eval().requires_grad_(True)
+            self._networks[name] = trained(name, self.cache).eval().requires_grad_(True)
         return self._networks[name]
 
     __call__ = network

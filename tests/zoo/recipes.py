@@ -1,127 +1,53 @@
-"""Networks of the zoo that tests/broken_defenses.py has not: name → (network before training, goal, its settings, how)."""
+"""Networks that the zoo trains by itself."""
+
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import escrime
-from tests.broken_defenses import ADAM, HARDENED, QUICK, ConvNet, _own
+from escrime.training import TrainSettings
+
+from .architectures import Attentive, Bits, ConvNet, Equilibrium, Normed, Polynomial, Pooled, Prototypes, Sawtooth
+from .published import MedianFiltered, ResizedAndPadded, Thermometer, Winners
+
+QUICK = TrainSettings(epochs=12, learning_rate=0.05, schedule="cosine", batch_size=32)
+LONG = TrainSettings(epochs=80, learning_rate=0.1, schedule="cosine")
+HARDENED = TrainSettings(epochs=30, learning_rate=0.02, schedule="cosine")
+ADAM = TrainSettings(epochs=25, learning_rate=2e-3, schedule="cosine", optimizer="adamw")
+SLOWER = TrainSettings(epochs=20, learning_rate=1e-3, schedule="cosine", optimizer="adamw")
 
 
-class Pooled(nn.Module):
-    """Convolutions with max pooling."""
-
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(),
-            nn.MaxPool2d(2), nn.Flatten(), nn.Linear(256, 10),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
-
-
-class Normed(nn.Module):
-    """A ConvNet with BatchNorm after each convolution."""
-
-    def __init__(self, activation=nn.ReLU):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), activation(),
-            nn.Conv2d(32, 64, 3, stride=2, padding=1), nn.BatchNorm2d(64), activation(), nn.Flatten(), nn.Linear(1024, 10),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
-
-
-class Attentive(nn.Module):
-    """Sixteen patches, LayerNorm and one block of attention."""
-
-    def __init__(self, width: int = 48):
-        super().__init__()
-        self.patches = nn.Conv2d(3, width, 2, stride=2)
-        self.places = nn.Parameter(torch.zeros(1, 16, width))
-        self.block = nn.TransformerEncoderLayer(width, 4, 96, dropout=0.0, batch_first=True, norm_first=True)
-        self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        tokens = self.patches(x).flatten(2).transpose(1, 2) + self.places
-        return self.out(self.norm(self.block(tokens)).mean(1))
-
-
-class Prototypes(nn.Module):
-    """Logits are minus the squared distances of the features from learned prototypes. Snell et al. (2017)."""
-
-    def __init__(self):
-        super().__init__()
-        self.features = ConvNet()
-        self.features.layers[-1] = nn.Linear(128, 16)
-        self.points = nn.Parameter(torch.randn(10, 16))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return -(self.features(x)[:, None] - self.points).square().sum(2)
-
-
-class Polynomial(nn.Module):
-    """A kernel machine without radial functions: a linear layer over all products of two pixels."""
-
-    def __init__(self):
-        super().__init__()
-        self.out = nn.Linear(64 + 64 * 65 // 2, 10)
-        self.register_buffer("rows", torch.triu_indices(64, 64))
-
-    def forward(self, x: Tensor) -> Tensor:
-        flat = x.mean(1).flatten(1)
-        return self.out(torch.cat([flat, flat[:, self.rows[0]] * flat[:, self.rows[1]]], 1))
-
-
-class Sawtooth(nn.Module):
-    """ReLU plus a fine triangle wave: continuous, and its slope says nothing about what lies a step away."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        wave = (torch.remainder(40 * x, 2) - 1).abs()
-        return torch.relu(x) + 0.1 * wave
-
-
-class Equilibrium(nn.Module):
-    """Deep equilibrium (Bai et al., 2019), unrolled: thirty steps to the fixed point of one layer."""
-
-    def __init__(self, width: int = 128):
-        super().__init__()
-        self.read, self.again, self.out = nn.Linear(192, width), nn.Linear(width, width), nn.Linear(width, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        given, z = self.read(x.flatten(1)), 0
-        for _ in range(30):
-            z = 0.5 * z + 0.5 * torch.tanh(given + (self.again(z) if isinstance(z, Tensor) else 0))
-        return self.out(z)
-
-
-class Bits(nn.Module):
-    """Error-correcting output codes: a ConvNet of 24 outputs, whose tanh is compared with each class's code."""
-
-    def __init__(self, sharp: bool = False):
-        super().__init__()
-        self.features, self.sharp = ConvNet(), sharp
-        self.features.layers[-1] = nn.Linear(128, 24)
-        codes = torch.randint(0, 2, (10, 24), generator=torch.Generator().manual_seed(7))
-        self.register_buffer("codes", codes.float() * 2 - 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        bits = self.features(x)
-        return (torch.sign(bits) if self.sharp else torch.tanh(bits)) @ self.codes.T
+def own(make: Callable[[], nn.Module]) -> nn.Module:
+    """A network of ours from a fixed seed; the global random state is not touched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return make()
 
 
 def hardened(make, goal="pgd", **more):
-    return (lambda: _own(make), goal, {"eps": 0.15, "steps": 5, **more}, HARDENED)
+    return (lambda: own(make), goal, {"eps": 0.15, "steps": 5, **more}, HARDENED)
 
 
 def plain(make, how=ADAM):
-    return (lambda: _own(make), "clean", {}, how)
+    return (lambda: own(make), "clean", {}, how)
 
 
-RECIPES = {
+# name → (the network before training, what it minimizes, its settings, how)
+RECIPES: dict[str, tuple[Callable[[], nn.Module], str, dict, TrainSettings]] = {
+    "lenet": (lambda: escrime.build("lenet", 10, seed=0), "clean", {}, QUICK),
+    "wide": (lambda: escrime.build("wide_resnet_small", 10, seed=0), "clean", {}, QUICK),
+    "placed": (lambda: ResizedAndPadded(escrime.build("wide_resnet_small", 10, seed=0), 10, 11, each=True), "clean", {}, QUICK),
+    "conv": (lambda: own(ConvNet), "clean", {}, ADAM),
+    "thermometer": (lambda: own(lambda: Thermometer(ConvNet(24), 8)), "clean", {}, ADAM),
+    "median": (lambda: own(lambda: MedianFiltered(ConvNet())), "clean", {}, ADAM),
+    "large": (lambda: own(lambda: ConvNet(width=64, hidden=512)), "clean", {}, SLOWER),
+    "winners": (lambda: own(lambda: ConvNet(3, lambda: Winners(0.05), 64, 512)), "clean", {}, SLOWER),
+    "fgsm": (lambda: escrime.build("lenet", 10, seed=0), "fgsm-mixed", {"eps": 0.3}, LONG),
+    "pgd": (lambda: escrime.build("lenet", 10, seed=0), "pgd", {"eps": 0.15, "steps": 5}, HARDENED),
+    "trades": (lambda: escrime.build("lenet", 10, seed=0), "trades", {"eps": 0.15, "steps": 5}, HARDENED),
+    "n-fgsm": (lambda: escrime.build("wide_resnet_small", 10, seed=0), "n-fgsm", {"eps": 0.15}, QUICK),
+    "linear": (lambda: own(lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 10))), "clean", {}, ADAM),
     "tanh": plain(lambda: ConvNet(activation=nn.Tanh)),
     "gelu": plain(lambda: ConvNet(activation=nn.GELU)),
     "softplus": plain(lambda: ConvNet(activation=nn.Softplus)),

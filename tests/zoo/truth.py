@@ -104,10 +104,11 @@ def naive(member: Member, kit: Kit) -> float | None:
             for _ in range(20):
                 x.requires_grad_(True)
                 logits = model(x)
+                loss = F.cross_entropy(logits, labels)
+                (gradient,) = torch.autograd.grad(loss, x, allow_unused=True) if logits.requires_grad else (None,)
                 # A model without any gradient gives a naive attack nothing to step by.
-                has = logits.requires_grad
-                gradient = torch.autograd.grad(F.cross_entropy(logits, labels), x)[0] if has else torch.zeros_like(x)
-                x = x.detach() + member.eps / 8 * gradient.nan_to_num().sign()
+                step = torch.zeros_like(x) if gradient is None else gradient.nan_to_num().sign()
+                x = x.detach() + member.eps / 8 * step
                 x = x.sub(images).clamp(-member.eps, member.eps).add(images).clamp(0, 1).detach()
             with torch.no_grad():
                 return float((model(x).argmax(1) == labels).float().mean())

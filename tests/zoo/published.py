@@ -1,16 +1,10 @@
-"""Published defenses that are known to be false, re-created on scikit-learn's digits, beside honest models.
+"""Published defenses that are known to be false, re-created on scikit-learn's digits.
 
-What an evaluation's validity checks must flag (`broken`) or leave alone (`honest`). Every defense maps float images
-(N, 3, 8, 8) in [0, 1] to logits (N, 10) and is as naive as its authors' code: nothing here helps an attack. Most of them
-fell in Athalye, Carlini and Wagner (2018), Obfuscated gradients give a false sense of security.
+Each is as naive as its authors' code: nothing here helps an attack. Most of them fell in Athalye, Carlini and Wagner (2018),
+Obfuscated gradients give a false sense of security.
 """
 
-import fcntl
-from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,12 +14,10 @@ from scipy.ndimage import median_filter
 from torch import Tensor, nn
 
 import escrime
-from escrime.data import load
-from escrime.models import load_weights, save_weights
-from escrime.randomness import generator, key
-from escrime.training import TrainSettings, fit, objective
+from escrime.randomness import generator
 
-# ---- Defenses that hide the gradient ----
+from .architectures import ConvNet
+from .member import Built, Member
 
 
 class Quantized(nn.Module):
@@ -162,9 +154,6 @@ class LyingBackward(nn.Module):
         return self.network(_FlippedBackward.apply(images, self.signs))
 
 
-# ---- Defenses that smooth by noise ----
-
-
 class ResizedAndPadded(nn.Module):
     """Xie et al. (2018), Mitigating adversarial effects through randomization: a random size, then a random place.
 
@@ -227,146 +216,92 @@ class NoisyFeatures(nn.Module):
         return x + self.share * x.detach().std() * torch.randn_like(x)
 
 
-# ---- Networks and their training ----
+class Straight(nn.Module):
+    """What an attacker does who knows `change`: its result is differentiated as if it were the picture itself."""
 
-
-class ConvNet(nn.Module):
-    """Two 3×3 convolutions and a hidden layer, each followed by its own `activation()`; 8×8 inputs of any depth."""
-
-    def __init__(self, channels: int = 3, activation: Callable[[], nn.Module] = nn.ReLU, width: int = 32, hidden: int = 128):
+    def __init__(self, change, network):
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, width, 3, padding=1), activation(),
-            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), activation(),
-            nn.Flatten(), nn.Linear(2 * width * 16, hidden), activation(), nn.Linear(hidden, 10),
-        )  # fmt: skip
+        self.change, self.network = change, network
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images + (self.change(images) - images).detach())
 
 
-def _own(make: Callable[[], nn.Module]) -> nn.Module:
-    """A network of ours from a fixed seed; the global random state is not touched."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return make()
+class SoftThermometer(nn.Module):
+    """Thermometer with a slope around each threshold. Athalye et al. (2018)."""
+
+    def __init__(self, hard: Thermometer, width: float = 0.06):
+        super().__init__()
+        self.hard, self.width = hard, width
+
+    def forward(self, images: Tensor) -> Tensor:
+        far = images[:, :, None] - self.hard.thresholds
+        codes = (far > 0).float() + (torch.sigmoid(far / self.width) - torch.sigmoid(far / self.width).detach())
+        return self.hard.network(codes.flatten(1, 2))
 
 
-QUICK = TrainSettings(epochs=12, learning_rate=0.05, schedule="cosine", batch_size=32)
-LONG = TrainSettings(epochs=80, learning_rate=0.1, schedule="cosine")
-HARDENED = TrainSettings(epochs=30, learning_rate=0.02, schedule="cosine")
-ADAM = TrainSettings(epochs=25, learning_rate=2e-3, schedule="cosine", optimizer="adamw")
-SLOWER = TrainSettings(epochs=20, learning_rate=1e-3, schedule="cosine", optimizer="adamw")
-
-# name → (the network before training, what it minimizes, how)
-NETWORKS: dict[str, tuple[Callable[[], nn.Module], str, dict, TrainSettings]] = {
-    "lenet": (lambda: escrime.build("lenet", 10, seed=0), "clean", {}, QUICK),
-    "wide": (lambda: escrime.build("wide_resnet_small", 10, seed=0), "clean", {}, QUICK),
-    "placed": (lambda: ResizedAndPadded(escrime.build("wide_resnet_small", 10, seed=0), 10, 11, each=True), "clean", {}, QUICK),
-    "conv": (lambda: _own(ConvNet), "clean", {}, ADAM),
-    "thermometer": (lambda: _own(lambda: Thermometer(ConvNet(24), 8)), "clean", {}, ADAM),
-    "median": (lambda: _own(lambda: MedianFiltered(ConvNet())), "clean", {}, ADAM),
-    "large": (lambda: _own(lambda: ConvNet(width=64, hidden=512)), "clean", {}, SLOWER),
-    "winners": (lambda: _own(lambda: ConvNet(3, lambda: Winners(0.05), 64, 512)), "clean", {}, SLOWER),
-    "fgsm": (lambda: escrime.build("lenet", 10, seed=0), "fgsm-mixed", {"eps": 0.3}, LONG),
-    "pgd": (lambda: escrime.build("lenet", 10, seed=0), "pgd", {"eps": 0.15, "steps": 5}, HARDENED),
-    "trades": (lambda: escrime.build("lenet", 10, seed=0), "trades", {"eps": 0.15, "steps": 5}, HARDENED),
-    "n-fgsm": (lambda: escrime.build("wide_resnet_small", 10, seed=0), "n-fgsm", {"eps": 0.15}, QUICK),
-    "linear": (lambda: _own(lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 10))), "clean", {}, ADAM),
-}
-
-
-def trained(name: str, cache: Path | None = None, recipes: dict = NETWORKS) -> nn.Module:
-    """The network `name` of `recipes`, trained; read from `cache` where it has been before, with the same recipe.
-
-    On one thread, whatever the caller uses: the weights depend on the number of threads in their last bits, and so in all.
-    """
-    with nullcontext() if cache is None else one_at_a_time(Path(cache) / f"{name}.lock"):
-        return _trained(name, cache, recipes)
-
-
-@contextmanager
-def one_at_a_time(path: Path):
-    """So that of two pytest workers one trains and the other reads what came of it."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _trained(name: str, cache: Path | None, recipes: dict) -> nn.Module:
-    make, goal, settings, how = recipes[name]
-    network = make().eval()
-    file = None if cache is None else Path(cache) / f"{name}-{key(goal, settings, how.as_dict()):016x}.safetensors"
-    if file is not None and file.exists():
-        return load_weights(network, file)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        fit(network, load("digits").train, objective(goal, **settings), settings=how, seed=0)
-    finally:
-        torch.set_num_threads(threads)
-    network.eval()
-    if file is not None:
-        save_weights(network, file)
-    return network
-
-
-def _with_activation(plain: nn.Module, activation: Callable[[], nn.Module]) -> nn.Module:
+def with_activation(plain: nn.Module, activation) -> nn.Module:
     """The trained ConvNet `plain` with other activations after training."""
     network = ConvNet(activation=activation).eval()
     network.load_state_dict(plain.state_dict())
     return network
 
 
-# ---- What tests ask for ----
+def _false(name, source, eps, make, **more):
+    """make(kit) → the arguments of Built."""
+    return Member(name, "published", source, eps, lambda kit: Built(*make(kit)), **more)
 
 
-@dataclass(frozen=True)
-class Broken:
-    """A false defense. kind: it "hides" its gradients, "smooths" by noise, or is "overfitted" to one step. undefended:
-    the same network without the defense, or its plan trained plainly. eps: where the undefended network is nearly lost,
-    while a naive attack makes the defense look good."""
-
-    name: str
-    source: str
-    kind: str
-    model: nn.Module
-    undefended: nn.Module
-    eps: float
+def _median(kit):
+    model = kit("median")
+    return model, kit("conv"), (Straight(MedianFiltered(nn.Identity()), model.network), kit("conv"))
 
 
-def broken(cache: Path | None = None) -> list[Broken]:
-    """All false defenses, in evaluation mode. Networks are trained on the way, or read from the folder `cache`."""
-    lenet, wide, conv, large, fgsm = (trained(name, cache) for name in ("lenet", "wide", "conv", "large", "fgsm"))
-    median, thermometer, winners, placed = (trained(name, cache) for name in ("median", "thermometer", "winners", "placed"))
-    ppa = escrime.PredictionAveraging(lenet, eps_max=0.3, samples=8)
-    pruned, noisy = (_with_activation(conv, make) for make in (lambda: Pruned(0.4), lambda: NoisyFeatures(0.5)))
-    xie = "Xie et al., 2018"
-    zoo = [
-        Broken("input quantization", "Guo et al., 2018; Xu et al., 2018", "hides", Quantized(lenet, 17), lenet, 0.12),
-        Broken("JPEG compression", "Guo et al., 2018; Das et al., 2017", "hides", Jpeg(lenet), lenet, 0.12),
-        Broken("median filter", "Xu et al., 2018", "hides", median, conv, 0.14),
-        Broken("thermometer encoding", "Buckman et al., 2018", "hides", thermometer, conv, 0.14),
-        Broken("k-winners-take-all", "Xiao et al., 2020", "hides", winners, large, 0.16),
-        Broken("saturated logits", "Papernot et al., 2016", "hides", Saturated(lenet, 100.0), lenet, 0.12),
-        Broken("detached input", "Athalye et al., 2018", "hides", Detached(lenet), lenet, 0.12),
-        Broken("no_grad", "Athalye et al., 2018", "hides", WithoutGrad(wide), wide, 0.1),
-        Broken("lying backward", "Athalye et al., 2018", "hides", LyingBackward(wide), wide, 0.1),
-        Broken("prediction averaging", "Donoghue et al., 2020", "smooths", ppa, lenet, 0.12),
-        Broken("resize-and-pad", xie, "smooths", ResizedAndPadded(placed.network, 10, 11, each=False), wide, 0.1),
-        Broken("resize-and-pad per image", xie, "smooths", placed, wide, 0.1),
-        Broken("input noise", "Liu et al., 2018", "smooths", Noisy(lenet, 0.15), lenet, 0.12),
-        Broken("feature noise", "He et al., 2019", "smooths", noisy, conv, 0.14),
-        Broken("activation pruning", "Dhillon et al., 2018", "smooths", pruned, conv, 0.14),
-        Broken("overfitted FGSM training", "Wong et al., 2020; Kim et al., 2021", "overfitted", fgsm, lenet, 0.2),
-    ]
-    for case in zoo:
-        case.model.eval()
-    return zoo
+def _quantized(kit):
+    lenet = kit("lenet")
+    return Quantized(lenet, 17), lenet, (lenet, Straight(Quantized(nn.Identity(), 17), lenet))
 
 
-def honest(cache: Path | None = None) -> dict[str, tuple[nn.Module, float]]:
-    """name → (model, the ε to judge it at): nothing in them hides or randomizes a gradient."""
-    clean = {name: (trained(name, cache), 0.1) for name in ("lenet", "wide", "conv")}
-    robust = {name: (trained(name, cache), 0.15) for name in ("pgd", "trades", "n-fgsm")}
-    return clean | robust | {"linear": (trained("linear", cache), 0.05)}
+def _jpeg(kit):
+    lenet = kit("lenet")
+    return Jpeg(lenet), lenet, (lenet, Straight(Jpeg(nn.Identity()), lenet))
+
+
+XIE, ATHALYE = "Xie et al., 2018", "Athalye et al., 2018"
+SMOOTHS = {"randomized": True, "naive_fails": False}
+MEMBERS = [
+    _false("input quantization", "Guo et al., 2018; Xu et al., 2018", 0.12, _quantized),
+    _false("JPEG compression", "Guo et al., 2018; Das et al., 2017", 0.12, _jpeg),
+    _false("median filter", "Xu et al., 2018", 0.14, _median),
+    _false(
+        "thermometer encoding", "Buckman et al., 2018", 0.14,
+        lambda kit: (kit("thermometer"), kit("conv"), (SoftThermometer(kit("thermometer")),)),
+    ),
+    _false("k-winners-take-all", "Xiao et al., 2020", 0.16, lambda kit: (kit("winners"), kit("large")), on_model=True),
+    _false("saturated logits", "Papernot et al., 2016", 0.12, lambda kit: (Saturated(kit("lenet"), 100.0), kit("lenet"))),
+    _false("detached input", ATHALYE, 0.12, lambda kit: (Detached(kit("lenet")), kit("lenet"))),
+    _false("no_grad", ATHALYE, 0.1, lambda kit: (WithoutGrad(kit("wide")), kit("wide"))),
+    _false("lying backward", ATHALYE, 0.1, lambda kit: (LyingBackward(kit("wide")), kit("wide"))),
+    _false(
+        "prediction averaging", "Donoghue et al., 2020", 0.12,
+        lambda kit: (escrime.PredictionAveraging(kit("lenet"), eps_max=0.3, samples=8), kit("lenet")), **SMOOTHS,
+    ),
+    _false(
+        "resize-and-pad", XIE, 0.1,
+        lambda kit: (ResizedAndPadded(kit("placed").network, 10, 11, each=False), kit("wide")), **SMOOTHS,
+    ),
+    _false("resize-and-pad per image", XIE, 0.1, lambda kit: (kit("placed"), kit("wide")), **SMOOTHS),
+    _false("input noise", "Liu et al., 2018", 0.12, lambda kit: (Noisy(kit("lenet"), 0.15), kit("lenet")), **SMOOTHS),
+    _false(
+        "feature noise", "He et al., 2019", 0.14,
+        lambda kit: (with_activation(kit("conv"), lambda: NoisyFeatures(0.5)), kit("conv")), **SMOOTHS,
+    ),
+    _false(
+        "activation pruning", "Dhillon et al., 2018", 0.14,
+        lambda kit: (with_activation(kit("conv"), lambda: Pruned(0.4)), kit("conv")), **SMOOTHS,
+    ),
+    _false(
+        "overfitted FGSM training", "Wong et al., 2020; Kim et al., 2021", 0.2,
+        lambda kit: (kit("fgsm"), kit("lenet"), (kit("fgsm"),)), naive_fails=False,
+    ),
+]  # fmt: skip
