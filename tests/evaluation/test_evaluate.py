@@ -324,7 +324,7 @@ def test_what_a_callable_draws_is_fixed_by_the_seed_and_differs_between_slices(l
 )
 def test_input_outside_the_contract_is_one_sentence(linear, data, arguments, said, monkeypatch):
     if "train" in arguments:
-        monkeypatch.setattr("escrime.evaluation.evaluation.evaluate_parts", None)  # refused before anything is run
+        monkeypatch.setattr("escrime.evaluation.pipeline.evaluate_parts", None)  # refused before anything is run
     with pytest.raises(EscrimeError, match=said):
         evaluate(**({"models": linear, "data": data, "attacks": FGSM(0.1)} | arguments))
 

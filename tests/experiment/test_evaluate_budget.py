@@ -122,7 +122,7 @@ def test_with_time_enough_nothing_is_halved(slow, pictures, tmp_path, monkeypatc
 
 
 def test_no_time_for_one_image(slow, pictures, tmp_path):
-    with pytest.raises(EscrimeError, match="before any attack had finished one image.*larger --budget"):
+    with pytest.raises(EscrimeError, match="before any attack had finished one image.*larger budget"):
         run(slow, pictures, tmp_path / "run", budget=1e-6)
     assert not list((tmp_path / "run" / "records").iterdir())
     run(slow, pictures, tmp_path / "run", limit=None, budget=None)

@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 import escrime
 from escrime import EscrimeError
 from escrime.cli import app
+from escrime.distributed import Processes
 from escrime.evaluation import read_records
 from escrime.experiment.assess import assess
 from escrime.experiment.folder import RunFolder
 from escrime.experiment.question import Question, short_name
 from escrime.models import save_weights
 from escrime.models.deadline import seconds
-from escrime.training.processes import Processes
 
 pytestmark = pytest.mark.slow
 

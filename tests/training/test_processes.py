@@ -12,8 +12,8 @@ import torch
 from in_processes import RUNS, train, work
 
 from escrime import EscrimeError
+from escrime.distributed import Processes
 from escrime.models import load_weights
-from escrime.training.processes import Processes
 
 pytestmark = pytest.mark.slow
 

@@ -1,50 +1,33 @@
 """`escrime.evaluate`: the whole evaluation in one call, in memory."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from numbers import Integral
 
 import pandas as pd
 import torch
 
+from ..distributed import Processes
 from ..errors import EscrimeError
 from ..models import deadline
-from ..models.deadline import OutOfTime
-from ..models.running import existing_device, passes_per_image
+from ..models.running import existing_device
 from ..randomness import check_seed
-from .approach import Approaches, as_attacked
-from .budget import (
-    FEWEST,
-    LEAST,
-    LOOKED,
-    affordable,
-    budget_findings,
-    images_for_a_look,
-    judged_by_all,
-    kept_for_checks,
-    passes_of_checks,
-    seconds_per_pass,
-)
+from .approach import Approaches
+from .budget import LOOKED, images_for_a_look, seconds_per_pass
 from .cases import Case, as_cases, as_subjects
-from .checks import Finding, in_order
+from .checks import Finding
 from .checks.data import as_pixels, data_findings, duplicates
-from .checks.inputs import input_findings
-from .checks.provable import certificate_findings
 from .checks.records import record_findings
-from .checks.search import Stage
 from .checks.verdict import Verdict, verdicts
 from .comparisons import Comparison, compare, per_class, tradeoff
 from .effort import Effort
-from .engine import budget_of, check_attacks, check_epsilons, evaluate_parts
-from .images import PART, Images, Source
-from .names import defense_name
+from .engine import budget_of, check_attacks, check_epsilons
+from .images import PART, Source
+from .pipeline import Plan, all_findings, carry_out
 from .progress import Meter, Told
-from .records import STRONGER, summarize, worst_case_by_subset
-from .stronger import Ground, examination, grounds, of_case, stronger_parts
-from .work import about_passes, passes_of_check
-
-EXAMINATION = "the search for a stronger attack"
+from .records import summarize, worst_case_by_subset
+from .store import Memory
 
 
 @dataclass(frozen=True)
@@ -140,27 +123,17 @@ def evaluate(
     source = Source(data, device, None if within is None else seed)
     with _shown(progress) as told, deadline.deadline(within), deadline.listening(told):
         meter = told if told is not None else Meter(lambda done, total, note: None)
+        meter.begin("look at the model", 1)
         approaches = Approaches(source, budget_of(attacks, grids), seed, _look(cases, source, within))
-        reasons: dict[str, str] = {}
-        records, cases = _attacked(cases, source, approaches, attacks, grids, seed, draws, eot, meter, reasons)
-        timed, cut = deadline.time_left() is not None, {}
-        found, extra = [], []
-        if checks:
-            effort = checks if isinstance(checks, Effort) else Effort()
-            alone = train is None and isinstance(data, (tuple, list))  # a pair, which does not tell what classes there are
-            found = duplicates(as_pixels(data)) if alone else data_findings(data, train)
-            judged = records[records["image"].isin(judged_by_all(records))] if timed else records
-            for ground, findings, frames, missed in check_cases(
-                cases, approaches, source, judged, effort, seed=seed, draws=draws, meter=meter
-            ):
-                found += findings
-                extra += frames
-                cut.setdefault(ground.case.name, []).extend(missed)
-        if timed:
-            found += budget_findings(records, cases, list(attacks), len(source), cut)
-    records = pd.concat([records, *extra], ignore_index=True)
-    own = [f for f in record_findings(records, reasons) if checks or f.id in ("attack-failed", "non-finite")]
-    return Evaluation(records, in_order([*found, *own]) if checks else found + own)
+        effort = checks if isinstance(checks, Effort) else Effort() if checks else None
+        plan, store = Plan(cases, approaches, attacks, grids, seed, draws, eot, effort), Memory()
+        left = carry_out(plan, store, Processes(device, alone=True), lambda title: nullcontext(meter))
+    if effort is None:
+        failed = [f for f in record_findings(store.records(), store.failures) if f.id in ("attack-failed", "non-finite")]
+        return Evaluation(store.records(), [*left, *failed])
+    alone = train is None and isinstance(data, (tuple, list))  # a pair, which does not tell what classes there are
+    about_all = duplicates(as_pixels(data)) if alone else data_findings(data, train)
+    return Evaluation(store.records(), all_findings(store, [*about_all, *left]))
 
 
 def _seconds(budget) -> float | None:
@@ -207,151 +180,6 @@ def _look(cases: list[Case], source: Source, within: float | None) -> int:
         models = {id(case.subject.classifier): case.subject.classifier for case in cases}
         return images_for_a_look(within / len(models), 21, max(seconds_per_pass(model, few) for model in models.values()), PART)
     return LOOKED
-
-
-def _attacked(
-    cases: list[Case],
-    source: Source,
-    approaches: Approaches,
-    attacks: dict,
-    grids: dict,
-    seed: int,
-    draws: int,
-    eot: int,
-    meter: Meter,
-    reasons: dict[str, str],
-) -> tuple[pd.DataFrame, list[Case]]:
-    """(the records, the cases as attacked), as far as there is time; the checks' share of a budget is left. Why an attack
-    failed goes into `reasons`.
-
-    Errors: EscrimeError where the time was up before anything was recorded.
-    """
-    frames, began, left = [], deadline.clock(), deadline.time_left()
-    meter.begin("look at the model", 1)
-    with deadline.as_time_allows("the attacks"), deadline.deadline(None if left is None else (1 - LEAST) * left) as limit:
-        cases = as_attacked(cases, approaches)
-        count = len(source) * len(cases)
-        for label, attack in attacks.items():
-            meter.plan(label, count, about_passes(attack, grids[label]))
-        parts = evaluate_parts(
-            cases,
-            source,
-            approaches,
-            attacks,
-            grids,
-            seed=seed,
-            draws=draws,
-            eot=eot,
-            finished=lambda key: False,
-            begun=meter.begin,
-            failed=lambda part, reason: reasons.setdefault(part.name, reason),
-        )
-        started, before = deadline.clock(), meter.done + meter.inside
-        for _, frame in parts:
-            frames.append(frame)
-            if left is not None:
-                each = (deadline.clock() - started) / max(meter.done + meter.inside - before, 1)
-                expected = each * sum(passes_of_checks(case, Effort(), len(source)) for case in cases)
-                limit.end = began + left - kept_for_checks(left, expected)
-    if not frames:
-        raise EscrimeError(
-            "the time was up before any attack had finished one image; nothing can be said yet. Give a larger budget."
-        )
-    return pd.concat(frames, ignore_index=True), cases
-
-
-def check_cases(
-    cases: list[Case],
-    approaches: Approaches,
-    source: Callable[[], Iterator[Images]],
-    records: pd.DataFrame,
-    effort: Effort,
-    *,
-    seed: int,
-    draws: int,
-    meter: Meter,
-) -> Iterator[tuple[Ground, list[Finding], list[pd.DataFrame], list[str]]]:
-    """(what was examined, findings, records of the stronger attack, what the time did not suffice for) of every case that an
-    attacker may know."""
-    todo = grounds(cases, records)
-    plan_checks(todo, records, effort, meter)
-    for count, ground in enumerate(todo):
-        left, frames = deadline.time_left(), []
-        with deadline.deadline(None if left is None else left / (len(todo) - count)) as limit:
-            findings, stages = probe_in_time(ground, approaches, records, effort, seed, meter)
-            parts = stronger_parts(
-                ground,
-                stages,
-                approaches,
-                source,
-                records,
-                seed=seed,
-                draws=draws,
-                finished=lambda key: False,
-                begun=meter.begin,
-            )
-            try:
-                for _, frame in parts:
-                    frames.append(frame)
-            except OutOfTime:
-                findings = stronger_cut(limit, findings, sum(frame["image"].nunique() for frame in frames), ground, records)
-        yield ground, findings, frames, [] if limit is None else limit.cut
-
-
-def plan_checks(todo: list[Ground], records: pd.DataFrame, effort: Effort, meter: Meter) -> None:
-    """Tell the meter what examining these will cost, about."""
-    meter.plan(STRONGER, 0, 1)
-    for ground in todo:
-        images = of_case(records, ground.case)["image"].nunique()
-        probing, stronger = passes_of_check(ground.case, effort)
-        meter.plan(examination_of(ground), min(effort.images, images), probing.forwards + probing.gradients)
-        meter.plan(STRONGER, meter.tasks[STRONGER].images + images, stronger.forwards + stronger.gradients)
-
-
-def examination_of(ground: Ground) -> str:
-    """What the examination of a case is called while it goes on."""
-    defense = ground.case.subject.defense
-    return "examine" if defense == "none" else f"examine {defense_name(defense)}"
-
-
-def stronger_cut(limit: deadline.Deadline, findings: list[Finding], faced: int, ground: Ground, records) -> list[Finding]:
-    """The findings, where the stronger attack had no time for more than `faced` images: they have no answer without any."""
-    images = of_case(records, ground.case)["image"].nunique()
-    limit.cut.append(f"the stronger attack on {images - faced} of {images} images")
-    return findings if faced else [replace(finding, answered=False) for finding in findings]
-
-
-def probe_in_time(
-    ground: Ground, approaches: Approaches, records: pd.DataFrame, effort: Effort, seed: int, meter: Meter
-) -> tuple[list[Finding], list[Stage]]:
-    """As `probe`, on as many images as there is time for; what is cut short by a deadline is noted there."""
-    judged = of_case(records, ground.case)["image"].nunique()
-    meter.begin(examination_of(ground), min(effort.images, judged))
-    with deadline.as_time_allows(EXAMINATION):
-        if deadline.time_left() is not None:
-            deadline.look()
-            model, (passes, _) = ground.case.subject.classifier, passes_of_check(ground.case, effort)
-            each = seconds_per_pass(model, approaches.images.pixels[:FEWEST]) / passes_per_image(model)
-            effort = affordable(effort, passes, each, judged)
-        return probe(ground, approaches, records, effort, seed)
-    return [], []
-
-
-def probe(
-    ground: Ground, approaches: Approaches, records: pd.DataFrame, effort: Effort, seed: int
-) -> tuple[list[Finding], list[Stage]]:
-    """What the checks find about one case, and the attacks it calls for."""
-    model, first = ground.case.subject.classifier, approaches.images
-    known = approaches[model]
-    more, about = approaches.source.few_pairs(seed), {"blind": known.blind, "batch": known.batch}
-    inputs = input_findings(
-        known.asked, first.pixels, first.labels, known.randomized, seed, **about, more=more, fed=approaches.fed.get(id(model))
-    )
-    inputs += certificate_findings(model, first.pixels)
-    examined = examination(ground, approaches, records, effort, seed)
-    about = dict(zip(("model", "defense", "threat"), ground.case.name))
-    found = [finding.of(**about) for finding in inputs]
-    return found + [finding.of(**about, norm=ground.norm) for finding in examined.findings], examined.stages
 
 
 def _device_of(cases) -> torch.device:

@@ -4,17 +4,19 @@ from pathlib import Path
 from typing import Any
 
 from .changes import apply_changes
-from .devices import pick_device
+from .devices import processes
 from .schema import check_experiment, read_experiment
 
 
 def run_experiment(
     source: str, changes: dict[str, Any] | None = None, *, device=None, out=None, command: str = "", quiet: bool = False
 ) -> Path:
-    """Run the experiment `source` (a shipped name or a TOML file) in the folder `out`; return that folder."""
+    """Run the experiment `source` (a shipped name or a TOML file) in the folder `out`; return that folder. The
+    processes of a torchrun share the work."""
     name, raw = read_experiment(source)
     experiment = check_experiment(apply_changes(raw, changes or {}), source)
 
+    from ..distributed import Processes
     from .folder import RunFolder
     from .outcome import show_outcome
     from .plan import announce
@@ -23,11 +25,14 @@ def run_experiment(
     from .stages import run_stages
 
     folder = RunFolder(out or Path("runs") / name)
-    display = Display(quiet=quiet)
-    display.say(experiment.title)
-    run = Run(name, experiment, folder, display, pick_device(device), command)
-    if not quiet:
-        announce(run)
-    run_stages(run)
-    show_outcome(run)
+    with processes(device) as here:
+        team = Processes(here)
+        display = Display(quiet=quiet or not team.first)
+        display.say(experiment.title)
+        run = Run(name, experiment, folder, display, here, team, command)
+        if team.first and not quiet:
+            announce(run)
+        run_stages(run)
+        if team.first:
+            show_outcome(run)
     return folder.path

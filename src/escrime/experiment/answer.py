@@ -10,12 +10,13 @@ from ..budgets import same
 from ..evaluation.budget import judged_by_all, left_open
 from ..evaluation.comparisons import per_class
 from ..evaluation.crossings import crossings
+from ..evaluation.pipeline import open_checks
 from ..evaluation.records import STRONGER, in_subset, read_records, summarize, worst_case
 from ..evaluation.statistics import wilson
 from ..report.validity import read_verdicts
 from ..report.words import fraction_text
 from .assess import Assessment
-from .checking import cut_short
+from .store import FolderStore
 
 WEAKEST = 5  # classes
 
@@ -34,9 +35,9 @@ def answer(run: Assessment) -> dict:
     classes = per_class(worst[same(worst["eps"], eps)]).sort_values(["accuracy", "class"], kind="stable")
     share = lambda rows: dict(zip(("low", "high"), wilson(rows["correct"].sum(), len(rows))))  # noqa: E731
     return {
-        "model": run.loaded.origin,
+        "model": run.candidate.loaded.origin,
         "data": run.question.images,
-        "threat": run.threat,
+        "threat": run.candidate.threat,
         "norm": run.question.norm,
         "eps": eps,
         "n": int(clean["image"].nunique()),
@@ -59,8 +60,8 @@ def answer(run: Assessment) -> dict:
 
 def _left_open(run: Assessment) -> dict:
     """What the time did not suffice for, of the images, the attacks and the checks, as `budget.left_open`."""
-    cut = [what for found in cut_short(run.folder).values() for what in found]
-    return left_open(read_records(run.folder.path), list(run.attacks), len(run.test), cut)
+    cut = [what for found in open_checks(FolderStore(run.folder)).values() for what in found]
+    return left_open(read_records(run.folder.path), list(run.candidate.attacks), len(run.test), cut)
 
 
 def _images(run: Assessment, subset: str) -> int:

@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,6 +21,7 @@ from ..files import LOCK, leftover, locked, sweep, write_whole
 from ..results.layout import SUBFOLDERS, check_inside
 from ..results.reading import read_json
 from ..results.schema import Manifest
+from .progress import Display
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "scipy", "safetensors")
 
@@ -131,6 +132,12 @@ class RunFolder:
             raise
         finally:
             self._stage = None
+
+    @contextmanager
+    def metered(self, title: str, display: Display, noted: bool = True):
+        """A stage with a bar that follows the Meter which is yielded; one that is not `noted` leaves its time to others."""
+        with self.stage(title) if noted else nullcontext(), display.meter(title) as meter:
+            yield meter
 
     def lap(self, least: float = LAP_SECONDS) -> None:
         """Note the seconds of the running stage so far, where the last note is more than `least` seconds ago."""

@@ -8,13 +8,14 @@ from torch import nn
 
 from .. import data
 from ..data.classes import class_facts
+from ..distributed import Processes
 from ..errors import EscrimeError
 from ..evaluation.cases import Case, Subject, as_cases
 from ..models import load_weights
 from ..models.prepare import copied
 from ..training import TrainSettings, objective
-from ..training.processes import Processes
 from .assess import Assessment, answer_in_folder
+from .candidate import Candidate
 from .fitting import fit_in_folder
 from .folder import RunFolder
 from .progress import Display
@@ -26,30 +27,30 @@ HELD = 256  # training images that tell when it overfits
 USUAL = dict(epochs=5, learning_rate=0.01, batch_size=32, schedule="one-cycle", augment="flip", clip_gradient=1.0, keep="best")
 
 
-class Hardening(Assessment):
-    """An assessment of a model and of what `goal` makes of it, trained on the images' own training part."""
+class Hardening:
+    """A candidate, and what the objective `goal` makes of it, trained on the images' own training part."""
 
-    def __init__(self, question: Question, goal: dict, chosen: dict, folder: RunFolder, display: Display, device: torch.device):
-        super().__init__(question, folder, display, device, Processes(device))
-        self.goal, self.chosen = goal, chosen
+    def __init__(self, candidate: Candidate, goal: dict, chosen: dict, folder: RunFolder):
+        self.candidate, self.goal, self.chosen, self.folder = candidate, goal, chosen, folder
         objective(**goal)  # refuses unknown names before anything is read
 
     @cached_property
     def splits(self) -> data.Splits:
-        images = self.question.images
+        candidate = self.candidate
+        images = candidate.question.images
         own = images not in data.DATASETS or Path(images).is_dir()
         name, folder = ("folder", images) if own else (images, None)
-        with self.display.reading() as progress:
-            rest = dict(download=folder is None, on_error=self.on_error, progress=progress)
-            return data.load(name, folder=folder, size=self.size, **rest)
+        with candidate.display.reading() as progress:
+            rest = dict(download=folder is None, on_error=candidate.on_error, progress=progress)
+            return data.load(name, folder=folder, size=candidate.size, **rest)
 
     @cached_property
     def test(self) -> data.ImageSet:
-        return self.to_judge(self.splits.test)
+        return self.candidate.to_judge(self.splits.test)
 
     @cached_property
     def train(self) -> data.ImageSet:
-        return self.with_labels(self.splits.train)
+        return self.candidate.with_labels(self.splits.train)
 
     @cached_property
     def training(self) -> TrainSettings:
@@ -59,37 +60,38 @@ class Hardening(Assessment):
         return TrainSettings(**usual | self.chosen)
 
     def settings(self) -> dict:
-        chosen = self.training.as_dict(taught=False)
-        return super().settings() | {"objective": objective(**self.goal).as_dict(), "training": chosen}
+        return {"objective": objective(**self.goal).as_dict(), "training": self.training.as_dict(taught=False)}
 
     @cached_property
     def hardened(self) -> nn.Module:
         """The model after its fine-tuning, from the folder where that is done."""
-        model, path = copied(self.model), self.folder / WEIGHTS
+        candidate, path = self.candidate, self.folder / WEIGHTS
+        model = copied(candidate.model)
         if path.exists():
             load_weights(model, path).eval()
             return model
         result = fit_in_folder(
             self.folder,
-            self.display,
+            candidate.display,
             f"Harden ({self.goal['name']})",
             model,
             self.train,
             objective(**self.goal),
             self.training,
-            log=f"{short_name(self.question.model)}--{ADVERSARIAL}",
+            log=f"{short_name(candidate.question.model)}--{ADVERSARIAL}",
             weights=path,
-            about=class_facts(self.test) | {"model": self.loaded.origin, "size": self.size},
-            seed=self.question.seed,
-            device=self.device,
+            about=class_facts(self.test) | {"model": candidate.loaded.origin, "size": candidate.size},
+            seed=candidate.question.seed,
+            device=candidate.device,
+            team=Processes(candidate.device, alone=True),
         )
         for warning in result.warnings:
-            self.display.say(f"warning: {warning}")
+            candidate.display.say(f"warning: {warning}")
         return model
 
     def cases(self, name: str) -> list[Case]:
-        before = Subject(name, self.model)
-        return as_cases([before, Subject(name, self.hardened, ADVERSARIAL, self.model)])
+        before = Subject(name, self.candidate.model)
+        return as_cases([before, Subject(name, self.hardened, ADVERSARIAL, self.candidate.model)])
 
 
 def harden(
@@ -101,7 +103,7 @@ def harden(
     device: torch.device,
     command: str = "",
     quiet: bool = False,
-) -> Hardening:
+) -> Assessment:
     """Fine-tune the model of `question` by the objective `goal` (its name and settings) and evaluate it before and after, in
     the folder `out` (by default runs/harden-MODEL), continuing what is there. training: settings of TrainSettings.
 
@@ -109,14 +111,17 @@ def harden(
     """
     name = short_name(question.model)
     folder = RunFolder(out or Path("runs") / f"harden-{name}")
-    run = Hardening(question, goal, training or {}, folder, Display(quiet=quiet), device)
-    if run.loaded.answers != "gradients" or run.threat != "white-box":
+    candidate = Candidate(question, Display(quiet=quiet), device)
+    made = Hardening(candidate, goal, training or {}, folder)
+    if candidate.loaded.answers != "gradients" or candidate.threat != "white-box":
         raise EscrimeError(
             f"{question.model} gives no gradients, so it cannot be trained here; give the model as a torch module."
         )
-    if not any(parameter.requires_grad for parameter in run.loaded.model.parameters()):
+    if not any(parameter.requires_grad for parameter in candidate.loaded.model.parameters()):
         raise EscrimeError(
             f"{question.model} has no parameter to train: an exported program is fixed. Give the network itself."
         )
+    sources = dict(test=lambda: made.test, train=lambda: made.train, cases=made.cases, settings=made.settings)
+    run = Assessment(candidate, folder, Processes(device, alone=True), **sources)
     answer_in_folder(run, name, command)
     return run

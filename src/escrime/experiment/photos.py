@@ -23,7 +23,7 @@ from ..regular import IMAGE, check_regular, expanded, is_folder, is_regular, rea
 from ..report.figures.photo import draw_photo
 from ..results.layout import check_file
 from ..results.reading import first_fault, read_text
-from .assess import OF_ITS_SIZE
+from .candidate import OF_ITS_SIZE
 from .eight_bits import fool, logits_of, predict, reached, smallest, whole_eps
 
 LINES = "attacks.jsonl"

@@ -11,6 +11,7 @@ from .. import data
 from ..attacks import DGSM, FGSM
 from ..budgets import shared_grids
 from ..defenses import PredictionAveraging
+from ..distributed import Processes
 from ..errors import EscrimeError, nearest
 from ..evaluation import Subject
 from ..models import build, load_weights
@@ -28,6 +29,7 @@ class Run:
     folder: RunFolder
     display: Display
     device: torch.device
+    team: Processes
     command: str = ""
 
     @cached_property

@@ -1,6 +1,7 @@
 """The stages of a run, in the paper's order, each skipped where its result already lies in the run folder."""
 
 import json
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -11,36 +12,42 @@ from ..evaluation import read_records
 from ..evaluation.approach import Approaches
 from ..evaluation.cases import as_cases
 from ..evaluation.checks.data import data_findings
-from ..evaluation.engine import budget_of, evaluate_parts
+from ..evaluation.engine import budget_of
 from ..evaluation.flatness import flatness
-from ..evaluation.images import PART, Source
-from ..evaluation.names import defense_name
+from ..evaluation.images import Source
+from ..evaluation.pipeline import Plan, carry_out
 from ..evaluation.work import passes_of_case
 from ..files import write_whole
 from ..training import objective
 from .analysis import a_few, pattern_shows_features
-from .checking import check, finish_checks, sample_of
+from .checking import finish_checks, sample_of
 from .examples import make_examples
 from .fitting import fit_in_folder
 from .run import Run
+from .store import FolderStore
 
 FLATNESS_IMAGES = 64
 
 
 def run_stages(run: Run) -> list[Path]:
-    """Do what is missing and draw the report; return the files drawn."""
+    """Do what is missing and draw the report; return the files drawn. The processes of a team share trainings, attacks and
+    checks; the first one does the rest."""
     from ..report import draw_report
 
-    with run.folder.lock():
-        target = run.target
-        # Weights are loaded before the folder exists, so that a wrong file leaves nothing behind.
-        untrained = {model: run.fresh(model) for model in run.experiment.models if not run.checkpoint(model).exists()}
-        settings = run.experiment.model_dump(mode="json", by_alias=True)
-        run.folder.prepare(run.name, settings, run.dataset(), str(run.device), run.command)
+    with run.folder.lock() if run.team.first else nullcontext():
+        if run.team.first:  # who decodes the images, once per machine that shares the cache
+            target, untrained = run.target, _untrained(run)
+            settings = run.experiment.model_dump(mode="json", by_alias=True)
+            run.folder.prepare(run.name, settings, run.dataset(), str(run.device), run.command)
+        run.team.wait()
+        untrained = untrained if run.team.first else _untrained(run)
+        run.team.wait()  # all have seen what is trained before the first one writes
         for model in run.experiment.models:
             train(run, model, untrained.pop(model, None))
         for model in run.experiment.models:
             evaluate(run, model)
+        if not run.team.first:
+            return []
         if run.experiment.checks.enabled:
             finish_checks(run.folder, data_findings(run.test, run.as_tested()), run.experiment.headline)
         records = read_records(run.folder.path)
@@ -52,6 +59,11 @@ def run_stages(run: Run) -> list[Path]:
             )
 
 
+def _untrained(run: Run) -> dict[str, nn.Module]:
+    """The networks to train. Weights are loaded before the folder exists, so that a wrong file leaves nothing behind."""
+    return {model: run.fresh(model) for model in run.experiment.models if not run.checkpoint(model).exists()}
+
+
 def train(run: Run, model: str, network: nn.Module | None) -> None:
     """Train the untrained `network` (None where that is done), then retrain it adversarially, each once."""
     spec = run.experiment.models[model]
@@ -61,7 +73,8 @@ def train(run: Run, model: str, network: nn.Module | None) -> None:
             "parameters": sum(p.numel() for p in network.parameters()),
             "stands_for": spec.stands_for,
         }
-        run.folder.record_model(model, facts)
+        if run.team.first:
+            run.folder.record_model(model, facts)
         _fit(run, model, "none", network, "clean", run.experiment.train_settings(model), f"Train {model}")
     for name, defense in run.experiment.defenses.trainings.items():
         if not run.checkpoint(model, name).exists():
@@ -92,6 +105,7 @@ def _fit(run: Run, model, defense, network, goal, settings, title) -> None:
         },
         seed=run.experiment.seed,
         device=run.device,
+        team=run.team,
     )
 
 
@@ -112,55 +126,24 @@ def expected(run: Run, model: str, cases=None):
 
 
 def evaluate(run: Run, model: str) -> None:
-    """Attack the network and each defense at every ε; one Parquet part per slice of images."""
-    cases, (attacks, grids) = as_cases(run.subjects(model)), run.attacks()
-    ppa = run.experiment.defenses.ppa
-    draws, eot = (ppa.draws, ppa.eot) if ppa else (1, 1)
-    records = run.folder / "records"
-    source = Source(run.test, run.device)
-    approaches = Approaches(source, budget_of(attacks, grids), run.experiment.seed)
-    work = list(expected(run, model, cases))
-    cost = {key: passes.forwards + 3 * passes.gradients for key, passes, _ in work}
-    images, parts = {key: count for key, _, count in work}, -(-len(run.test) // PART)
-    total = sum(cost[key] * images[key] for key in cost)
-    done = {path.stem for path in records.glob("*.parquet")}
-    title = f"Attack {model}"
-    with run.folder.stage(title), run.display.bar(title, total) as advance:
-        for stem in done:
-            key = tuple(stem.split("--")[:4])
-            advance(cost.get(key, 0) * images.get(key, 0) / parts)
-        for part, frame in evaluate_parts(
-            cases,
-            source,
-            approaches,
-            attacks,
-            grids,
-            seed=run.experiment.seed,
-            draws=draws,
-            eot=eot,
-            finished=done.__contains__,
-            samples=run.samples,
-            failed=lambda part, reason: run.folder.note_failure(part.name, reason),
-        ):
-            run.folder.write_records(part.key, frame)
-            name = part.case.subject.defense
-            defense = "" if name == "none" else f" on {defense_name(name)}, {part.case.threat}"
-            key = (*part.case.name, part.attack)
-            advance(cost[key] * frame["image"].nunique(), note=f"{part.attack}{defense}")
-    if run.experiment.checks.enabled:
-        check(
-            run.folder,
-            run.display,
-            f"Check {model}",
-            cases,
-            approaches,
-            source,
-            headline=run.experiment.headline,
-            effort=run.experiment.checks.effort,
-            seed=run.experiment.seed,
-            draws=draws,
-            sample=partial(sample_of, run),
-        )
+    """Attack the network and each defense at every ε, and check the numbers; one Parquet part per slice of images."""
+    attacks, grids = run.attacks()
+    ppa, spec = run.experiment.defenses.ppa, run.experiment
+    plan = Plan(
+        as_cases(run.subjects(model)),
+        Approaches(Source(run.test, run.device), budget_of(attacks, grids), spec.seed),
+        attacks,
+        grids,
+        seed=spec.seed,
+        draws=ppa.draws if ppa else 1,
+        eot=ppa.eot if ppa else 1,
+        effort=spec.checks.effort if spec.checks.enabled else None,
+        headline=spec.headline,
+        samples=run.samples,
+        sample=partial(sample_of, run),
+    )
+    shown = lambda what: run.folder.metered(f"{what} {model}", run.display, noted=run.team.first)  # noqa: E731
+    carry_out(plan, FolderStore(run.folder), run.team, shown)
 
 
 def look_closer(run: Run, model: str, records, target: int) -> None:

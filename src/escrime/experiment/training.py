@@ -16,11 +16,11 @@ import torch
 
 from .. import __version__, data
 from ..data.classes import class_facts
+from ..distributed import Processes
 from ..errors import EscrimeError
 from ..files import sweep, write_whole
 from ..models import build, save_weights
 from ..training import FitResult, TrainSettings, fit, objective
-from ..training.processes import Processes
 from .folder import RunFolder, hardware
 from .progress import Display
 from .rates import readable
@@ -103,7 +103,7 @@ def run_training(
     """Train `job` in the folder `out` and return it: weights.safetensors, metrics.csv (one row per epoch), training.json
     and the checkpoint to continue from. The same command continues what was interrupted, bit for bit on a CPU.
 
-    Where several processes share the work (see training.processes), only the first writes and speaks. tensorboard: also
+    Where several processes share the work (see escrime.distributed), only the first writes and speaks. tensorboard: also
     write the numbers of metrics.csv to tensorboard/.
     Errors: EscrimeError for unknown names and settings, unusable data, a folder that holds another training.
     """

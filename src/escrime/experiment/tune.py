@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import EscrimeError
+from ..evaluation.images import Source
 from ..evaluation.records import write_part
 from ..evaluation.shared_copies import MEASURED, Grid, halves, slices_in, tuning_parts
 from ..evaluation.tuning import conclude
@@ -17,9 +18,10 @@ from ..files import sweep, write_whole
 from ..results.reading import read_json
 from ..results.rows import read_all
 from ..results.schema import Tuning
-from ..training.processes import Processes
-from .assess import Assessment
+from .candidate import Candidate
+from .first_look import FirstLook
 from .folder import RunFolder, about_images, provenance
+from .identity import identity_of, refuse_another_model
 from .progress import Display
 from .question import Question, short_name
 from .tuned import answer, csv_of
@@ -44,34 +46,43 @@ def tune_model(
     the answer to another question.
     """
     folder = RunFolder(out or Path("runs") / f"tune-{short_name(question.model)}")
-    run = Assessment(question, folder, Display(quiet=quiet), device, Processes(device))
-    run.display.say(f"{question.model} on {question.images}")
-    if run.loaded.answers != "gradients" or not isinstance(run.loaded.model, nn.Module):
+    candidate = Candidate(question, Display(quiet=quiet), device)
+    candidate.display.say(f"{question.model} on {question.images}")
+    if candidate.loaded.answers != "gradients" or not isinstance(candidate.loaded.model, nn.Module):
         raise EscrimeError(
             f"{question.model} gives no gradients, so an attack cannot be adaptive; give the model as a torch module."
         )
-    choosing, validating = halves(run.test, question.seed)
-    identity = {"settings": _settings(question, grid), "dataset": about_images(run.test)}
+    test = candidate.images()
+    source = Source(test, device)
+    choosing, validating = halves(test, question.seed)
+    identity = {"settings": _settings(question, grid), "dataset": about_images(test)}
     if (folder / RESULT).exists():
         old = _read(folder)
         folder.refuse_another(old, identity)
-        run.refuse_another_model(old.get("identity", {}))
+        refuse_another_model(folder, candidate, old.get("identity", {}), identity_of(candidate, source))
         if "verdict" in old:
             return folder, old
     elif folder.strangers():
         raise EscrimeError(f"{folder.path} exists and holds no {RESULT}; give another folder with --out.")
-    run.look()
+    FirstLook(candidate, source).check()
     with folder.lock():
         sweep(folder.path)
         if not (folder / RESULT).exists():
             folder.write_json(
-                RESULT, {"kind": "tuning", **provenance(str(device)), "command": command, **identity, "identity": run.identity}
+                RESULT,
+                {
+                    "kind": "tuning",
+                    **provenance(str(device)),
+                    "command": command,
+                    **identity,
+                    "identity": identity_of(candidate, source),
+                },
             )
         start = time.monotonic()
-        records = _measured(run, choosing, grid)
+        records = _measured(candidate, folder, choosing, grid)
         measured = time.monotonic()
-        with run.display.bar("Validate on the other half", None):
-            found = conclude(run.model, validating, grid, records, seed=question.seed, device=device)
+        with candidate.display.bar("Validate on the other half", None):
+            found = conclude(candidate.model, validating, grid, records, seed=question.seed, device=device)
         seconds = {"choose": round(measured - start, 2), "validate": round(time.monotonic() - measured, 2)}
         result = _read(folder) | answer(found, len(choosing), len(validating)) | {"seconds": seconds}
         write_whole(folder / "tune.csv", csv_of(found.table), follow=False)
@@ -85,19 +96,19 @@ def _settings(question: Question, grid: Grid) -> dict:
     return {name: getattr(question, name) for name in named} | asdict(grid)
 
 
-def _measured(run: Assessment, choosing, grid: Grid) -> pd.DataFrame:
+def _measured(candidate: Candidate, folder: RunFolder, choosing, grid: Grid) -> pd.DataFrame:
     """The records of the choosing half; slices that an earlier command finished are read."""
-    parts, total = run.folder / PARTS, slices_in(choosing)
+    parts, total = folder / PARTS, slices_in(choosing)
     path = lambda index: parts / f"{index:05d}.parquet"  # noqa: E731
     done = [index for index in range(total) if path(index).exists()]
-    with run.display.bar("Choose by shared forwards", total * len(grid.eps_max)) as advance:
+    with candidate.display.bar("Choose by shared forwards", total * len(grid.eps_max)) as advance:
         advance(len(done) * len(grid.eps_max), note="")
         work = tuning_parts(
-            run.model,
+            candidate.model,
             choosing,
             grid,
-            seed=run.question.seed,
-            device=run.device,
+            seed=candidate.question.seed,
+            device=candidate.device,
             finished=lambda index: index in done,
             step=lambda note: advance(note=note),
         )

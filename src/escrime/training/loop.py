@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from ..distributed import Processes
 from ..files import locked
 from ..models.kernels import Kernels
 from ..randomness import check_seed
@@ -31,7 +32,6 @@ from .identity import appearance, identity, weights_digest
 from .monitor import Monitor
 from .objectives import objective as named_objective
 from .probe import accuracies
-from .processes import Processes
 from .schedule import learning_rate
 from .session import own_generators, pick_device, seed_dropout, session, training_mode
 from .settings import TrainSettings

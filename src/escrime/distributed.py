@@ -1,10 +1,11 @@
-"""Training by several processes at once: each takes its part of every batch, gradients are averaged before every step.
+"""Work by several processes at once: evaluations share their parts, trainings their batches.
 
-The batch of a step stays the run's `batch_size`, divided among the processes; so the learning rate needs no rule, and the
-steps are those of one process up to rounding, but for BatchNorm, which normalizes with each process's own part of the batch
-(running statistics are averaged after every epoch), and for mixtures, which are of two images of one part. Which process
-sees an image has no part in the randomness drawn for it. The gradients are averaged here, not by DistributedDataParallel,
-whose hooks do not allow the input gradients that crafting takes.
+In training each process takes its part of every batch, and gradients are averaged before every step. The batch of a step
+stays the run's `batch_size`, divided among the processes; so the learning rate needs no rule, and the steps are those of one
+process up to rounding, but for BatchNorm, which normalizes with each process's own part of the batch (running statistics are
+averaged after every epoch), and for mixtures, which are of two images of one part. Which process sees an image has no part in
+the randomness drawn for it. The gradients are averaged here, not by DistributedDataParallel, whose hooks do not allow the
+input gradients that crafting takes.
 """
 
 from collections.abc import Sequence
@@ -14,14 +15,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ..errors import EscrimeError
+from .errors import EscrimeError
 
 
 class Processes:
-    """The processes of torch.distributed's default group, or this one alone: `rank` (0 writes files) of `count`."""
+    """The processes of torch.distributed's default group, or this one alone: `rank` (0 writes files) of `count`. alone: this
+    one, whatever group there is."""
 
-    def __init__(self, device: torch.device):
-        self.together = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    def __init__(self, device: torch.device, alone: bool = False):
+        self.together = not alone and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
         self.rank, self.count = (dist.get_rank(), dist.get_world_size()) if self.together else (0, 1)
         self.device = device
 
@@ -96,6 +98,13 @@ class Processes:
         dist.broadcast_object_list(box, 0, device=self.device)
         return box[0]
 
+    def all_of(self, value) -> list:
+        """Every process's `value`, which may be any picklable object, in the order of their ranks."""
+        values = [value] * self.count
+        if self.together:
+            dist.all_gather_object(values, value)
+        return values
+
     def wait(self) -> None:
         """Until all processes are here."""
         if self.together:
@@ -103,10 +112,7 @@ class Processes:
 
     def agree(self, value, what: str) -> None:
         """EscrimeError in every process where theirs differ from the first one's."""
-        if not self.together:
-            return
-        values = [None] * self.count
-        dist.all_gather_object(values, value)
+        values = self.all_of(value)
         for rank, other in enumerate(values):
             if other != values[0]:
                 raise EscrimeError(

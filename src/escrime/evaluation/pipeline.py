@@ -1,0 +1,306 @@
+"""The one pipeline of all evaluations: attack in parts, check, attack harder, as far as there is time.
+
+`escrime.evaluate` keeps what it makes in memory, the commands in a run folder (see store.py). Of a team of processes each
+makes its share of the parts; what is examined on a few images, all of them look at alike.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, replace
+
+import pandas as pd
+
+from ..distributed import Processes
+from ..errors import EscrimeError
+from ..models import deadline
+from ..models.deadline import OutOfTime
+from ..models.running import passes_per_image
+from .approach import Approaches, as_attacked
+from .budget import (
+    FEWEST,
+    LEAST,
+    affordable,
+    budget_findings,
+    judged_by_all,
+    kept_for_checks,
+    passes_of_checks,
+    seconds_per_pass,
+)
+from .cases import Case
+from .checks.finding import Finding, in_order
+from .checks.inputs import input_findings
+from .checks.provable import certificate_findings
+from .checks.records import record_findings
+from .checks.search import Stage
+from .effort import Effort
+from .engine import evaluate_parts
+from .images import Images, Source
+from .names import defense_name
+from .progress import Meter
+from .records import STRONGER
+from .store import Examined, Store
+from .stronger import Ground, examination, grounds, of_case, stronger_parts
+from .work import about_passes, passes_of_check
+
+EXAMINATION = "the search for a stronger attack"
+MORE = 3.0  # times what the checks took, which must be left to go on after them
+
+Shown = Callable[[str], AbstractContextManager[Meter]]  # title of a stage → its meter, within a block
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is evaluated. cases: who is attacked, and scored under which threat level. approaches: to their models, over the
+    images. attacks, grids: by label, and the ε of each. draws, eot: see `evaluate_parts`. effort: of the checks, None for
+    none. headline: the ε that the checks are about, by default each norm's own; the stronger attack runs at this one only
+    where it is given. samples: (defense, threat, attack label) → ids of the images for what would cost too much on all;
+    sample: the same for the stronger attack on a case."""
+
+    cases: list[Case]
+    approaches: Approaches
+    attacks: dict
+    grids: dict[str, list[float]]
+    seed: int
+    draws: int
+    eot: int
+    effort: Effort | None
+    headline: float | None = None
+    samples: dict[tuple[str, str, str], frozenset] = field(default_factory=dict)
+    sample: Callable[[Case], frozenset | None] = lambda case: None
+
+    @property
+    def source(self) -> Source:
+        return self.approaches.source
+
+
+def carry_out(plan: Plan, store: Store, team: Processes, shown: Shown) -> list[Finding]:
+    """Do all of the plan that `store` does not hold yet, or what there is time for, and return what that left open. Where the
+    checks leave enough of the time, more images are attacked and checked.
+
+    Errors: EscrimeError where the time was up before anything was recorded.
+    """
+    within, cost = deadline.time_left(), None
+    while True:
+        cases = plan.cases
+        with deadline.as_time_allows("the attacks"), shown("Attack") as meter:
+            cases = as_attacked(cases, plan.approaches)
+            attack(replace(plan, cases=cases), store, team, meter, within, cost)
+        team.wait()
+        if not team.told(bool(store.keys())):
+            raise EscrimeError(
+                "the time was up before any attack had finished one image; nothing can be said yet. Give a larger budget "
+                "(--budget)."
+            )
+        began, total = deadline.clock(), len(plan.source)
+        judged = judged_by_all(store.records()) if within is not None else None
+        if plan.effort is not None:
+            check(replace(plan, cases=cases), store, team, shown, judged)
+        if within is None:
+            return []
+        took = deadline.clock() - began
+        cost, left = took * total / max(len(judged), 1), deadline.time_left()
+        if plan.effort is None or not team.told(len(judged) < total and left > max(LEAST * within, MORE * took)):
+            return budget_findings(store.records(), cases, list(plan.attacks), total, open_checks(store))
+
+
+def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: float | None, cost: float | None) -> None:
+    """Part after part, of a budget (`within`, seconds) until what is kept for the checks; cost: the seconds that they would
+    take on all images, where that was measured."""
+    left, count = deadline.time_left(), len(plan.source) * len(plan.cases)
+    for label, one in plan.attacks.items():
+        finished = sum(len(store.done(f"{'--'.join([*case.name, label])}--")) for case in plan.cases)
+        meter.plan(label, (count - finished) / team.count, about_passes(one, plan.grids[label]))
+    with (
+        deadline.deadline(left if left is None or plan.effort is None else (1 - LEAST) * left) as limit,
+        deadline.listening(meter),
+    ):
+        work = evaluate_parts(
+            plan.cases,
+            plan.source,
+            plan.approaches,
+            plan.attacks,
+            plan.grids,
+            seed=plan.seed,
+            draws=plan.draws,
+            eot=plan.eot,
+            finished=lambda key: not _mine(key, team) or store.finished(key),
+            done=lambda key: store.done(f"{key}-"),
+            begun=meter.begin,
+            samples=plan.samples,
+            failed=lambda part, reason: store.note_failure(part.name, reason),
+        )
+        began, before = deadline.clock(), meter.done + meter.inside
+        for part, rows in work:
+            store.write(part.key, rows)
+            if left is not None and plan.effort is not None:
+                each = (deadline.clock() - began) / max(meter.done + meter.inside - before, 1)
+                total = len(plan.source)
+                expected = cost or each * sum(passes_of_checks(case, plan.effort, total) for case in plan.cases)
+                limit.end = began + left - kept_for_checks(left, expected)
+
+
+def _mine(key: str, team: Processes) -> bool:
+    """Whether a part, or a piece of one, is this process's to make."""
+    return int(key.rpartition("--")[2].partition("-")[0]) % team.count == team.rank
+
+
+def check(plan: Plan, store: Store, team: Processes, shown: Shown, among: frozenset[str] | None) -> None:
+    """Examine every case that is not examined yet, and run the stronger attack that it calls for. A case that was examined
+    when fewer of its images had been attacked, with less effort or in too little time, or that has lost rows since, is
+    examined again. among: the ids (as text) of the images that are judged, None for all that have records.
+
+    Under a deadline each case has its share of the time, and what it does not suffice for is noted with the findings.
+    """
+    records = store.records()
+    records = records if among is None else records[records["image"].isin(among)]
+    todo = [ground for ground in grounds(plan.cases, records, plan.headline) if not _complete(ground, plan, records, store)]
+    if not team.told(len(todo)):
+        return
+    team.wait()  # all have looked before the first one writes
+    with shown("Check") as meter, deadline.listening(meter):
+        plan_checks(todo, records, plan.effort, meter)
+        for count, ground in enumerate(todo):
+            left = deadline.time_left()
+            with deadline.deadline(None if left is None else left / (len(todo) - count)) as limit:
+                _examine(ground, plan, store, team, meter, records, among, limit)
+            team.wait()
+
+
+def _examine(ground: Ground, plan: Plan, store: Store, team: Processes, meter: Meter, records, among, limit) -> None:
+    """Examine one case, and run what that calls for on every image; its findings are written last, for what they stand for is
+    complete when they are there."""
+    case, norm = "--".join(ground.case.name), ground.norm
+    findings, stages = probe_in_time(ground, plan, records, meter)
+    before, names = store.examinations().get((case, norm)), [f"{stage.name}: {stage.attack!r}" for stage in stages]
+    short = limit is not None and EXAMINATION in limit.cut
+    everyone = team.all_of((names, short))
+    if everyone[0][1] and before is not None:  # an earlier one came farther: it stands, but for what it did not look at
+        if team.first:
+            store.note_examination(case, norm, replace(before, cut=limit.cut))
+        return
+    prefix = "--".join([*ground.case.name, STRONGER if norm == "linf" else f"{STRONGER}-{norm}"])
+    if team.first and before is not None and before.stages not in ([], names):
+        for key in store.keys(f"{prefix}--"):  # of other attacks
+            store.forget(key)
+        store.forget_examination(case, norm)
+    team.wait()
+    # Time may have cut the examination short elsewhere: only those who found what the first one did go on with it.
+    agreed = [rank for rank, (theirs, _) in enumerate(everyone) if theirs == names]
+    if names == everyone[0][0]:
+        share = lambda key: int(key.rpartition("--")[2].partition("-")[0]) % len(agreed) == agreed.index(team.rank)  # noqa: E731
+        parts = stronger_parts(
+            ground,
+            stages,
+            plan.approaches,
+            lambda: _judged(plan.source, among),
+            records,
+            seed=plan.seed,
+            draws=plan.draws,
+            finished=lambda key: not share(key) or store.finished(key),
+            done=lambda key: store.done(f"{key}-"),
+            begun=meter.begin,
+            epsilons=None if plan.headline is None else [ground.eps],
+            sample=plan.sample(ground.case),
+        )
+        try:
+            for part, rows in parts:
+                store.write(part.key, rows)
+        except OutOfTime:
+            pass
+    team.wait()
+    if not team.first:
+        return
+    if limit is not None and stages:
+        findings = _if_cut(limit, findings, len(store.done(f"{prefix}--")), ground, plan, records)
+    keys, cut = store.keys(f"{prefix}--"), [] if limit is None else limit.cut
+    store.note_examination(case, norm, Examined(*_basis(ground, plan, records), names, keys, findings, cut))
+
+
+def _judged(source: Source, among: frozenset[str] | None) -> Iterator[Images]:
+    return (images for images in source() if among is None or any(str(name) in among for name in images.ids))
+
+
+def _basis(ground: Ground, plan: Plan, records: pd.DataFrame) -> tuple[int, dict[str, int]]:
+    """What an examination stands on: how many images, and how hard it looks."""
+    return int(of_case(records, ground.case)["image"].nunique()), asdict(plan.effort)
+
+
+def _complete(ground: Ground, plan: Plan, records: pd.DataFrame, store: Store) -> bool:
+    """Whether the case was examined on this basis, and all that the stronger attack wrote because of it is there."""
+    old = store.examinations().get(("--".join(ground.case.name), ground.norm))
+    return old is not None and old.rests_on(*_basis(ground, plan, records)) and all(map(store.finished, old.parts))
+
+
+def open_checks(store: Store) -> dict[tuple, list[str]]:
+    """Name of a case → what its examinations left open when the time was up."""
+    found: dict[tuple, list[str]] = {}
+    for (case, _), old in store.examinations().items():
+        if old.cut:
+            name = tuple(case.split("--"))
+            found[name] = list(dict.fromkeys([*found.get(name, ()), *old.cut]))
+    return found
+
+
+def all_findings(store: Store, about_all: list[Finding]) -> list[Finding]:
+    """What was found `about_all` of an evaluation, in its examinations and in its records, alarms first."""
+    found = [finding for examined in store.examinations().values() for finding in examined.findings]
+    return in_order([*about_all, *found, *record_findings(store.records(), store.failures)])
+
+
+def plan_checks(todo: list[Ground], records: pd.DataFrame, effort: Effort, meter: Meter) -> None:
+    """Tell the meter what examining these will cost, about."""
+    meter.plan(STRONGER, 0, 1)
+    for ground in todo:
+        images = of_case(records, ground.case)["image"].nunique()
+        probing, stronger = passes_of_check(ground.case, effort)
+        meter.plan(_title(ground), min(effort.images, images), probing.forwards + probing.gradients)
+        meter.plan(STRONGER, meter.tasks[STRONGER].images + images, stronger.forwards + stronger.gradients)
+
+
+def _title(ground: Ground) -> str:
+    """What the examination of a case is called while it goes on."""
+    defense = ground.case.subject.defense
+    return "examine" if defense == "none" else f"examine {defense_name(defense)}"
+
+
+def _if_cut(
+    limit: deadline.Deadline, findings: list[Finding], faced: int, ground: Ground, plan: Plan, records
+) -> list[Finding]:
+    """The findings, with what the stronger attack had no time for noted in `limit`: they have no answer without any image."""
+    names, sample = of_case(records, ground.case)["image"].unique(), plan.sample(ground.case)
+    images = len(names) if sample is None else len({str(name) for name in sample} & set(names))
+    if faced >= images:
+        return findings
+    limit.cut.append(f"the stronger attack on {images - faced} of {images} images")
+    return findings if faced else [replace(finding, answered=False) for finding in findings]
+
+
+def probe_in_time(ground: Ground, plan: Plan, records: pd.DataFrame, meter: Meter) -> tuple[list[Finding], list[Stage]]:
+    """As `probe`, on as many images as there is time for; what is cut short by a deadline is noted there."""
+    judged, effort = of_case(records, ground.case)["image"].nunique(), plan.effort
+    meter.begin(_title(ground), min(effort.images, judged))
+    with deadline.as_time_allows(EXAMINATION):
+        if deadline.time_left() is not None:
+            deadline.look()
+            model, (passes, _) = ground.case.subject.classifier, passes_of_check(ground.case, effort)
+            each = seconds_per_pass(model, plan.approaches.images.pixels[:FEWEST]) / passes_per_image(model)
+            effort = affordable(effort, passes, each, judged)
+        return probe(ground, plan.approaches, records, effort, plan.seed)
+    return [], []
+
+
+def probe(
+    ground: Ground, approaches: Approaches, records: pd.DataFrame, effort: Effort, seed: int
+) -> tuple[list[Finding], list[Stage]]:
+    """What the checks find about one case, and the attacks it calls for."""
+    model, first = ground.case.subject.classifier, approaches.images
+    known = approaches[model]
+    more, about = approaches.source.few_pairs(seed), {"blind": known.blind, "batch": known.batch}
+    inputs = input_findings(
+        known.asked, first.pixels, first.labels, known.randomized, seed, **about, more=more, fed=approaches.fed.get(id(model))
+    )
+    inputs += certificate_findings(model, first.pixels)
+    examined = examination(ground, approaches, records, effort, seed)
+    about = dict(zip(("model", "defense", "threat"), ground.case.name))
+    found = [finding.of(**about) for finding in inputs]
+    return found + [finding.of(**about, norm=ground.norm) for finding in examined.findings], examined.stages
