@@ -262,8 +262,11 @@ def test_times_and_names():
 
 
 def test_torchrun_gives_the_rows_of_one_process(weights, pictures, tmp_path):
-    arguments = ["-m", "escrime", "evaluate", "--model", weights, "--data", str(pictures), "--eps", "0.05", "--device", "cpu"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    """Those of the stronger attack too, which a model that hides its gradients calls for."""
+    (tmp_path / "mine.py").write_text(MASKED)
+    arguments = ["-m", "escrime", "evaluate", "--model", f"{tmp_path / 'mine.py'}:Masked", "--data", str(pictures)]
+    arguments += ["--eps", "0.05", "--device", "cpu"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "NETWORK": weights}
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     for name, start in (("one", [sys.executable]), ("two", launch)):
         command = [*start, *arguments, "--attack", "FGSM,PGD", "--out", str(tmp_path / name)]
@@ -272,6 +275,9 @@ def test_torchrun_gives_the_rows_of_one_process(weights, pictures, tmp_path):
     keys = ["attack", "eps", "image"]
     one, two = (read_records(tmp_path / name).sort_values(keys, ignore_index=True) for name in ("one", "two"))
     pd.testing.assert_frame_equal(one, two)
+    assert one[one.attack == "stronger"].image.nunique() == 90
+    written = [json.loads((tmp_path / name / "checks.json").read_text()) for name in ("one", "two")]
+    assert written[0] == written[1]
 
 
 MASKED = """

@@ -1,7 +1,10 @@
 """The run folder: complete, continued without repeating anything, and refused to strangers."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -55,6 +58,23 @@ def test_everything_a_run_folder_holds(finished):
     # C2 and C3 speak of the Wide ResNet alone; this run's network stands for GoogLeNet.
     assert {claim["id"] for claim in claims} == {f"C{i}" for i in range(1, 13)} - {"C2", "C3"}
     assert all({"paper", "measured", "verdict", "low", "high"} <= set(claim) for claim in claims)
+
+
+@pytest.mark.long
+def test_torchrun_gives_the_rows_of_one_process(tiny, tmp_path):
+    """On the same networks: a training that is shared has other roundings."""
+    (tmp_path / "two.toml").write_text(tiny.read_text().replace("limit = 30", "limit = 100"))
+    run_experiment(str(tmp_path / "two.toml"), out=tmp_path / "one", quiet=True, device="cpu")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    for made in [*(tmp_path / "two" / "records").iterdir(), *(tmp_path / "two" / "checks").iterdir()]:
+        made.unlink()
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "escrime", "run"]
+    command = [*launch, str(tmp_path / "two.toml"), "--out", str(tmp_path / "two"), "--device", "cpu"]
+    ran = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=280)
+    assert ran.returncode == 0, ran.stderr
+    keys = ["defense", "threat", "attack", "eps", "image"]
+    one, two = (read_records(tmp_path / name).sort_values(keys, ignore_index=True) for name in ("one", "two"))
+    pd.testing.assert_frame_equal(one, two)
 
 
 def test_the_network_learned_and_was_fooled(finished):
