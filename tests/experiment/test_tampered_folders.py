@@ -14,7 +14,7 @@ from tests.report.conftest import RunBuilder, add_examples, add_slider, add_surf
 from tests.tampering import state, tamper
 
 SECONDS = 60  # the slowest of these commands takes a few
-SMALL, LARGE = 24, 500  # tampered folders for each command
+SMALL, MIDDLE, LARGE = 24, 20, 500  # tampered folders for each command
 
 
 class Hung(BaseException):
@@ -102,16 +102,29 @@ def test_comparisons_with_tampered_folders(recorded, survives):
     assert survives(recorded, range(2000, 2000 + SMALL // 2), "compare", None, recorded) > 0
 
 
+COMMANDS = pytest.mark.parametrize(
+    "words", [("report", None), ("report", None, "--format", "md", "--strict"), ("compare", None, None)]
+)
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(3000)
-@pytest.mark.parametrize("words", [("report", None), ("report", None, "--format", "md", "--strict"), ("compare", None, None)])
+@COMMANDS
+def test_other_tampered_folders(recorded, survives, words, monkeypatch):
+    monkeypatch.setattr("escrime.report.draw.draw_figures", lambda run, folder, *_, **__: folder.mkdir(parents=True) or [])
+    words = (*words[:2], recorded) if words[0] == "compare" else words
+    survives(recorded, range(9000, 9000 + MIDDLE), *words)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(6000)
+@COMMANDS
 def test_many_tampered_folders(recorded, survives, words):
     words = (*words[:2], recorded) if words[0] == "compare" else words
     survives(recorded, range(5000, 5000 + LARGE), *words)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3000)
+@pytest.mark.long
+@pytest.mark.timeout(6000)
 @pytest.mark.usefixtures("quick_checks", "undrawn")
 def test_evaluations_continued_in_tampered_folders(weights, pictures, survives, call, tmp_path):
     words = ("evaluate", "--model", weights, "--data", pictures, "--eps", "8/255", "--attack", "FGSM", "--size", 8)
@@ -120,8 +133,8 @@ def test_evaluations_continued_in_tampered_folders(weights, pictures, survives, 
     survives(tmp_path / "first", range(100), *words, None)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3000)
+@pytest.mark.long
+@pytest.mark.timeout(6000)
 @pytest.mark.usefixtures("undrawn")
 def test_runs_continued_in_tampered_folders(tiny, finished, survives):
     survives(finished, range(60), "run", tiny, "--device", "cpu", "--out", None)

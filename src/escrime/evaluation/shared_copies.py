@@ -61,7 +61,9 @@ class Grid:
         known("samples", _several(self.samples))
         for n in self.samples:
             if isinstance(n, bool) or not isinstance(n, Integral) or n < 1 or enormous(n):
-                raise EscrimeError(f"samples = {shown(n)} is no number of copies; give whole numbers above 0, such as 2,4,8,16.")
+                raise EscrimeError(
+                    f"samples = {shown(n)} is no number of copies; give whole numbers above 0, such as 2,4,8,16."
+                )
         # One copy is the undefended network, which is always measured.
         known("samples", tuple(sorted({int(n) for n in self.samples} - {1})))
         if not self.samples:

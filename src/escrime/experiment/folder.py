@@ -162,7 +162,9 @@ def _reason(path: Path) -> str:
     try:
         return read_text(path)
     except (OSError, ValueError) as error:
-        raise error if isinstance(error, EscrimeError) else EscrimeError(f"{path} cannot be read ({error}); delete it.") from None
+        raise (
+            error if isinstance(error, EscrimeError) else EscrimeError(f"{path} cannot be read ({error}); delete it.")
+        ) from None
 
 
 def about_images(test: ImageSet, train: ImageSet | None = None) -> dict:

@@ -69,7 +69,9 @@ class Question:
                 raise EscrimeError(f"attack {name!r} is unknown; use {', '.join(ATTACKS)}.{nearest(name, ATTACKS)}")
         for name, value, unit in (("limit", self.limit, "images"), ("size", self.size, "pixels")):
             if value is not None and (value < 1 or enormous(value)):
-                raise EscrimeError(f"{name} = {shown(value)} is no number of {unit}; give a whole number above 0, or leave it out.")
+                raise EscrimeError(
+                    f"{name} = {shown(value)} is no number of {unit}; give a whole number above 0, or leave it out."
+                )
         check_normalization(self.mean, self.std)
         if self.budget is not None and not self.budget > 0:
             raise EscrimeError(f"budget = {self.budget:g} s leaves no time; give more, such as 10min.")
