@@ -6,7 +6,6 @@ import struct
 from functools import partial
 
 import pytest
-from conftest import FEW, MANY, MIDDLE, damaged, nasty, tried  # tests/fuzz
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -14,6 +13,7 @@ import escrime
 from escrime.experiment.schema import SHIPPED
 from escrime.models import save_weights
 from escrime.report.markdown import inline
+from tests.fuzz.conftest import FEW, MANY, MIDDLE, damaged, nasty, tried
 
 SIZES = [
     FEW,

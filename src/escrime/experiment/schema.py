@@ -294,7 +294,7 @@ def _enormous(value, where: str = "") -> Iterator[str]:
 def check_experiment(raw: dict[str, Any], source: str) -> Experiment:
     """The typed experiment, or one sentence about the first thing that is wrong in `source`."""
     for found in _enormous(raw):
-        raise EscrimeError(f"{source}: {found}: no setting is 2⁶³ or more; give a smaller number.")
+        raise EscrimeError(f"{source}: {found}: a setting is less than 2⁶³; give a smaller number.")
     try:
         return Experiment.model_validate(raw)
     except ValidationError as error:
