@@ -8,12 +8,17 @@ import pytest
 from PIL import Image
 
 from escrime import EscrimeError, build, load_model
+from escrime.attacks import PGD
+from escrime.evaluation.shared_copies import Grid
 from escrime.experiment.photos import attack_photos
+from escrime.experiment.question import Question
 from escrime.experiment.schema import check_experiment, read_experiment
-from escrime.experiment.training import parse_settings
+from escrime.experiment.training import _told, parse_settings
 from escrime.models import save_weights
+from escrime.models.specs.normalizing import channel_numbers
 from escrime.models.weights import read_metadata
 from escrime.threat import epsilon
+from escrime.training import TrainSettings
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -129,3 +134,48 @@ def test_a_photo_with_a_long_name_is_attacked(stem, tmp_path):
         assert len(set(made)) == len(made) and {path.name for path in (tmp_path / "out").glob("*.png")} == {
             name.rpartition("/")[2] for name in made
         }
+
+
+@pytest.mark.parametrize("text", ["1e999999999", "1e-999999999", "-1e999999999", "9" * 10**5])
+def test_no_mean_takes_for_ever(text):
+    start = time.monotonic()
+    try:
+        assert channel_numbers("--mean", text) == (0.0,)
+    except EscrimeError as error:
+        assert "--mean" in str(error)
+    assert time.monotonic() - start < 1
+
+
+@pytest.mark.parametrize("number", [2**63, 10**400, 16**20000], ids=["2^63", "10^400", "more digits than are printed"])
+def test_no_setting_is_an_enormous_number(number):
+    """A float holds none, or a manifest of it cannot be read again."""
+    raw = read_experiment("digits")[1]
+    raw["training"]["epochs"] = number
+    calls = [
+        lambda: check_experiment(raw, "x.toml"),
+        lambda: TrainSettings(epochs=number),
+        lambda: (
+            TrainSettings(learning_rate=number, schedule="constant") if number > 2**63 else TrainSettings(batch_size=number)
+        ),
+        lambda: Question("m", "d", (0.1,), limit=number),
+        lambda: Grid(0.1, samples=(number,)),
+        lambda: PGD(0.1, steps=number),
+    ]
+    for call in calls:
+        with pytest.raises(EscrimeError) as said:
+            call()
+        assert len(str(said.value)) < 300
+
+
+def test_a_file_may_name_many_tensors_but_not_a_million(tmp_path, monkeypatch):
+    path = save_weights(build("lenet", 3, seed=0), tmp_path / "w.safetensors")
+    monkeypatch.setattr("escrime.models.weights.MOST_TENSORS", 3)
+    with pytest.raises(EscrimeError, match=r"w\.safetensors .* tensors, more than the 3 "):
+        load_model(f"lenet@{path}")
+
+
+def test_facts_of_a_training_that_nobody_can_read_are_none(tmp_path):
+    for content in ("[" * 100_000, '{"settings": ' * 100_000, "[]", "null", "\ud800".encode("utf-8", "surrogatepass")):
+        path = tmp_path / "training.json"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        assert _told(path, ["settings"]) == {}

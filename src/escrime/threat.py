@@ -4,15 +4,14 @@ Images are float32 in [0, 1], shape (N, C, H, W). ε is a fraction of the color 
 """
 
 import math
-import re
 from collections.abc import Iterable
-from fractions import Fraction
 
 import torch
 from torch import Tensor
 
 from .budgets import LEVELS, NORMS, SAME, same
 from .errors import EscrimeError, nearest
+from .numerals import number_of, shown
 
 LONGEST = 100  # characters of an ε
 
@@ -27,11 +26,11 @@ def epsilon(value: float | int | str, norm: str = "linf") -> float:
     if isinstance(value, str) and len(value) > LONGEST:
         raise EscrimeError(f"ε = '{value[:20]}…' is {len(value):,} characters long; write 0.03 or '8/255'.")
     try:
-        number = _number(value.replace(" ", "")) if isinstance(value, str) else float(value)
+        number = number_of(value.replace(" ", "")) if isinstance(value, str) else float(value)
     except ZeroDivisionError:
         raise EscrimeError(f"ε = {value!r} divides by zero; write a fraction of the color range such as '8/255'.") from None
     except OverflowError:
-        raise EscrimeError(f"ε = {_shown(value)} is larger than any number here; write 0.03 or '8/255'.") from None
+        raise EscrimeError(f"ε = {shown(value)} is larger than any number here; write 0.03 or '8/255'.") from None
     except (ValueError, TypeError):
         raise EscrimeError(f"ε = {value!r} is not a number; write 0.03 or '8/255'.") from None
     if not math.isfinite(number):
@@ -43,22 +42,6 @@ def epsilon(value: float | int | str, norm: str = "linf") -> float:
             f"ε = {value!r} is larger than the whole color range [0, 1]; if it counts 8-bit levels, write '{number:g}/255'."
         )
     return number
-
-
-def _number(text: str) -> float:
-    """The number that `text` writes, the nearest there is to it; no power of ten is worked out, which 1e999999999 asks for."""
-    if "/" in text:
-        return float(Fraction(text))
-    if not re.fullmatch(r"[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][+-]?\d+)?", text, re.ASCII):
-        raise ValueError(text)
-    if math.isinf(number := float(text)):
-        raise OverflowError(text)
-    return number
-
-
-def _shown(value) -> str:
-    """A number for a message, or what it is where it has too many digits to be read."""
-    return f"an integer of {value.bit_length():,} bits" if isinstance(value, int) and value.bit_length() > 200 else repr(value)
 
 
 def distinct(epsilons: Iterable[float]) -> list[float]:

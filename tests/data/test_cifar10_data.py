@@ -1,6 +1,7 @@
 """CIFAR-10 through torchvision, with small files in its own format and a server on this machine."""
 
 import hashlib
+import os
 import pickle
 import tarfile
 
@@ -97,3 +98,16 @@ def test_download(batches, web, tmp_path, monkeypatch):
     assert load("cifar10", cache=tmp_path / "c").test.fingerprint == first.test.fingerprint
     with pytest.raises(EscrimeError, match="downloading CIFAR-10 .*HTTP Error 404"):
         load("cifar10", download=True, cache=tmp_path / "other")
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_or_a_device_among_the_files_is_not_read(batches):
+    for number, place in ((1, lambda path: os.mkfifo(path)), (2, lambda path: path.symlink_to("/dev/zero"))):
+        path = batches / f"data_batch_{number}"
+        kept = path.read_bytes()
+        path.unlink()
+        place(path)
+        with pytest.raises(EscrimeError, match="not a regular file"):
+            load("cifar10", folder=batches)
+        path.unlink()
+        path.write_bytes(kept)

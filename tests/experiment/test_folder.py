@@ -122,3 +122,25 @@ def test_another_programs_unfinished_file_is_no_leftover_of_ours(tmp_path):
     with pytest.raises(EscrimeError, match="not a run folder"):
         RunFolder(tmp_path).prepare("r", {"title": "t", "seed": 0}, {}, "cpu", "escrime run r")
     assert (tmp_path / ".film.partial").exists()
+
+
+def test_why_an_attack_failed_is_written_and_read_inside_the_folder(folder, tmp_path):
+    outside = tmp_path / "outside.txt"
+    outside.write_text("keep")
+    folder.note_failure("net--none--white-box--FGSM", "no gradient")
+    assert folder.failures == {"net--none--white-box--FGSM": "no gradient"}
+    place = folder / "failures" / "net--none--white-box--PGD.txt"
+    place.symlink_to(outside)
+    with pytest.raises(EscrimeError, match="is a link"):
+        _ = folder.failures
+    with pytest.raises(EscrimeError, match="is a link"):
+        RunFolder(folder.path)
+    folder.note_failure("net--none--white-box--PGD", "other")
+    assert outside.read_text() == "keep" and place.read_text() == "other"
+    place.write_bytes(b"\xff")
+    with pytest.raises(EscrimeError, match="PGD.txt cannot be read"):
+        _ = folder.failures
+    place.unlink()
+    os.mkfifo(place)
+    with pytest.raises(EscrimeError, match="is a pipe"):
+        RunFolder(folder.path)

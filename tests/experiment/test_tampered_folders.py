@@ -14,7 +14,23 @@ from tests.report.conftest import RunBuilder, add_examples, add_slider, add_surf
 from tests.tampering import state, tamper
 
 SECONDS = 60  # the slowest of these commands takes a few
-SMALL, LARGE = 24, 500  # tampered folders for each command
+SMALL, MIDDLE, LARGE = 24, 20, 500  # tampered folders for each command
+
+
+COMMANDS = pytest.mark.parametrize(
+    "words", [("report", None), ("report", None, "--format", "md", "--strict"), ("compare", None, None)]
+)
+
+
+def with_other(words: tuple, other: Path) -> tuple:
+    """The words of a command; what is compared with the tampered folder is `other`."""
+    return (*words[:2], other) if words[0] == "compare" else words
+
+
+def undrawn_figures(run, folder: Path, *_, **__) -> list:
+    """In place of `draw_figures`, which takes ten times as long as all the rest."""
+    folder.mkdir(parents=True)
+    return []
 
 
 class Hung(BaseException):
@@ -94,7 +110,7 @@ def test_reports_of_tampered_folders(recorded, survives, words):
 
 
 def test_pages_of_tampered_folders(recorded, survives, monkeypatch):
-    monkeypatch.setattr("escrime.report.draw.draw_figures", lambda run, folder, *_, **__: folder.mkdir(parents=True) or [])
+    monkeypatch.setattr("escrime.report.draw.draw_figures", undrawn_figures)
     assert survives(recorded, range(1000, 1000 + SMALL // 2), "report", None) > 0
 
 
@@ -103,15 +119,28 @@ def test_comparisons_with_tampered_folders(recorded, survives):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3000)
-@pytest.mark.parametrize("words", [("report", None), ("report", None, "--format", "md", "--strict"), ("compare", None, None)])
-def test_many_tampered_folders(recorded, survives, words):
-    words = (*words[:2], recorded) if words[0] == "compare" else words
-    survives(recorded, range(5000, 5000 + LARGE), *words)
+@COMMANDS
+def test_other_tampered_folders(recorded, survives, words, monkeypatch):
+    monkeypatch.setattr("escrime.report.draw.draw_figures", undrawn_figures)
+    survives(recorded, range(9000, 9000 + MIDDLE), *with_other(words, recorded))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(3000)
+@COMMANDS
+def test_many_tampered_folders(recorded, survives, words, monkeypatch):
+    monkeypatch.setattr("escrime.report.draw.draw_figures", undrawn_figures)
+    survives(recorded, range(5000, 5000 + LARGE), *with_other(words, recorded))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3000)
+def test_figures_of_tampered_folders(recorded, survives):
+    survives(recorded, range(5000, 5000 + LARGE // 5), "report", None)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(6000)
 @pytest.mark.usefixtures("quick_checks", "undrawn")
 def test_evaluations_continued_in_tampered_folders(weights, pictures, survives, call, tmp_path):
     words = ("evaluate", "--model", weights, "--data", pictures, "--eps", "8/255", "--attack", "FGSM", "--size", 8)
@@ -120,8 +149,8 @@ def test_evaluations_continued_in_tampered_folders(weights, pictures, survives, 
     survives(tmp_path / "first", range(100), *words, None)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3000)
+@pytest.mark.long
+@pytest.mark.timeout(6000)
 @pytest.mark.usefixtures("undrawn")
 def test_runs_continued_in_tampered_folders(tiny, finished, survives):
     survives(finished, range(60), "run", tiny, "--device", "cpu", "--out", None)

@@ -1,7 +1,10 @@
 """What no run writes is refused by file, row and column."""
 
 import numpy as np
+import pandas as pd
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from escrime.errors import EscrimeError
 from escrime.evaluation.records import frame, read_records
@@ -83,3 +86,44 @@ def test_the_odd_part_of_several_is_named(tmp_path):
     rows(image=["d", "e", "f"], correct=[1.0, 7.0, 0.0]).to_parquet(tmp_path / "1.parquet", index=False)
     with pytest.raises(EscrimeError, match="1.parquet, row 1: correct is 7.0"):
         read_records(tmp_path)
+
+
+def test_a_column_that_is_there_twice_is_named(tmp_path):
+    table = pyarrow.Table.from_pandas(rows(), preserve_index=False)
+    parquet.write_table(table.append_column("model", table["eps"]), tmp_path / "0.parquet")
+    with pytest.raises(EscrimeError, match=r"0\.parquet cannot be read \(it has several columns model\)"):
+        read_records(tmp_path)
+
+
+def test_a_name_is_measured_in_the_bytes_of_a_file_name(tmp_path):
+    read_records(written(rows(model="é" * 100), tmp_path))
+    with pytest.raises(EscrimeError, match="model is .* too long for a name"):
+        read_records(written(rows(model="é" * 101), tmp_path))
+
+
+def test_a_small_file_does_not_become_a_large_table(tmp_path, monkeypatch):
+    """A text is stored once for all the rows that hold it."""
+    count = 3000
+    table = rows(image=["x" * 4000] * 3)
+    written(pd.concat([table] * (count // 3), ignore_index=True), tmp_path)
+    assert (tmp_path / "0.parquet").stat().st_size < 100_000
+    monkeypatch.setattr("escrime.results.rows.UNPACKED", 4000 * count)
+    with pytest.raises(EscrimeError, match="unpack to more than"):
+        read_records(tmp_path)
+    monkeypatch.setattr("escrime.results.rows.UNPACKED", 4500 * count)
+    with pytest.raises(EscrimeError, match="twice"):
+        read_records(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "words"),
+    [
+        ("model", [f"m{i}" for i in range(101)], "101 different values of model"),
+        ("eps", [i / 1001 for i in range(1001)], "1,001 different values of eps"),
+        ("subsets", [" ".join(f"s{i}" for i in range(21))], "21 different values of subset"),
+    ],
+)
+def test_records_of_more_than_is_ever_drawn_are_refused(tmp_path, column, values, words):
+    table = pd.concat([rows().iloc[[0]]] * len(values), ignore_index=True)
+    with pytest.raises(EscrimeError, match=words):
+        read_records(written(table.assign(**{column: values}), tmp_path))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..errors import EscrimeError
 from ..models.running import differentiable, no_trace, refuse_inference_tensors
 from ..models.twin import Twin
+from ..numerals import enormous, shown
 from ..threat import check_norm, epsilon
 from .problem import Problem
 
@@ -59,11 +60,11 @@ class Attack:
         if value is None and name in ("target", "give_up"):
             return
         if name in WHOLE:
-            if isinstance(value, bool) or not isinstance(value, Integral):
-                raise EscrimeError(f"{name} = {value!r} is not a whole number; give one, such as 1.")
+            if isinstance(value, bool) or not isinstance(value, Integral) or enormous(value):
+                raise EscrimeError(f"{name} = {shown(value)} is not a whole number below 2⁶³; give one, such as 1.")
             object.__setattr__(self, name, int(value))
-        elif name in REAL and (isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value)):
-            raise EscrimeError(f"{name} = {value!r} is not a finite number; give one, such as 1.")
+        elif name in REAL and (isinstance(value, bool) or not isinstance(value, Real) or not _finite(value)):
+            raise EscrimeError(f"{name} = {shown(value)} is not a finite number; give one, such as 1.")
 
     @property
     def name(self) -> str:
@@ -145,3 +146,7 @@ class Attack:
     def _sweep(self, twin: Twin, problem: Problem, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
         """One Outcome per row of `budgets` (K, N); entries not `wanted` (K, N) may be left as the clean image."""
         raise NotImplementedError
+
+
+def _finite(value: Real) -> bool:
+    return not enormous(value) and math.isfinite(value)

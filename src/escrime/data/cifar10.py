@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import EscrimeError
-from ..regular import expanded
+from ..regular import MiB, check_regular, expanded
 from .cache import Progress, cache_folder, cached
 from .content import digest, fingerprint
 from .decode import DECODER, to_square
@@ -15,6 +15,7 @@ from .imageset import ImageSet
 from .listing import OPTION, check_text, existing_folder
 
 SIDE = 32
+LARGEST = 64 * MiB  # of a file: theirs have 30
 
 
 def read_cifar10(part: str, root: Path) -> ImageSet:
@@ -25,6 +26,7 @@ def read_cifar10(part: str, root: Path) -> ImageSet:
     from torchvision.datasets import CIFAR10
 
     try:
+        _check_regular(root / CIFAR10.base_folder, [name for name, _ in (*CIFAR10.train_list, *CIFAR10.test_list)])
         data = CIFAR10(root, train=part == "train")
     except (RuntimeError, OSError) as error:
         raise EscrimeError(
@@ -34,6 +36,15 @@ def read_cifar10(part: str, root: Path) -> ImageSet:
     images = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
     ids = tuple(f"cifar10/{part}/{row:05d}" for row in range(len(images)))
     return ImageSet("cifar10", images, np.array(data.targets, dtype=np.int64), ids, tuple(data.classes))
+
+
+def _check_regular(folder: Path, names: list[str]) -> None:
+    """Errors: OSError for a pipe or a device among the files, which torchvision would read to no end."""
+    for name in (*names, "batches.meta"):
+        try:
+            check_regular(folder / name, LARGEST)
+        except FileNotFoundError:  # torchvision says so
+            continue
 
 
 def resized(images: ImageSet, size: int, *, cache=None, progress: Progress | None = None) -> ImageSet:

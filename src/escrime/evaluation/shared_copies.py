@@ -22,6 +22,7 @@ from ..defenses import PredictionAveraging
 from ..errors import EscrimeError, nearest
 from ..models.running import Batches, check_logits, existing_device, full_precision, network_batch, no_trace
 from ..models.twin import Twin
+from ..numerals import enormous, shown
 from ..randomness import as_keys, derive, row_keys
 from ..threat import epsilon, inside
 from .approach import Approach, Approaches, Budget
@@ -59,8 +60,10 @@ class Grid:
         known("eps_max", tuple(sorted({epsilon(radius) for radius in _several(self.eps_max)})))
         known("samples", _several(self.samples))
         for n in self.samples:
-            if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
-                raise EscrimeError(f"samples = {n!r} is no number of copies; give whole numbers above 0, such as 2,4,8,16.")
+            if isinstance(n, bool) or not isinstance(n, Integral) or n < 1 or enormous(n):
+                raise EscrimeError(
+                    f"samples = {shown(n)} is no number of copies; give whole numbers above 0, such as 2,4,8,16."
+                )
         # One copy is the undefended network, which is always measured.
         known("samples", tuple(sorted({int(n) for n in self.samples} - {1})))
         if not self.samples:

@@ -19,7 +19,7 @@ from ..errors import EscrimeError
 from ..evaluation.records import write_part
 from ..files import LOCK, leftover, locked, sweep, write_whole
 from ..results.layout import SUBFOLDERS, check_inside
-from ..results.reading import read_json
+from ..results.reading import read_json, read_text
 from ..results.schema import Manifest
 from .progress import Display
 
@@ -53,12 +53,12 @@ class RunFolder:
     @property
     def failures(self) -> dict[str, str]:
         """Why attacks failed, by MODEL--DEFENSE--THREAT--ATTACK."""
-        return {path.stem: path.read_text(encoding="utf-8") for path in (self / "failures").glob("*.txt")}
+        return {path.stem: _reason(path) for path in sorted((self / "failures").glob("*.txt"))}
 
     def note_failure(self, name: str, reason: str) -> None:
         """Keep why an attack failed, which its rows do not tell."""
         (self / "failures").mkdir(exist_ok=True)
-        write_whole(self / "failures" / f"{name}.txt", reason)
+        write_whole(self / "failures" / f"{name}.txt", reason, follow=False)
 
     def write_json(self, name: str, content) -> None:
         write_whole(self / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n", follow=False)
@@ -161,6 +161,17 @@ class RunFolder:
         """Within the block, a second run in the same folder is refused."""
         check_inside(self.path)
         return locked(self.path, "give another folder with --out")
+
+
+def _reason(path: Path) -> str:
+    """Why an attack failed. Errors: EscrimeError for what is no text file, or under a name that no record could hold."""
+    check_text(path)
+    try:
+        return read_text(path)
+    except (OSError, ValueError) as error:
+        raise (
+            error if isinstance(error, EscrimeError) else EscrimeError(f"{path} cannot be read ({error}); delete it.")
+        ) from None
 
 
 def about_images(test: ImageSet, train: ImageSet | None = None) -> dict:

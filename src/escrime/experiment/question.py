@@ -8,6 +8,7 @@ from pathlib import Path
 from .. import attacks as known
 from ..errors import EscrimeError, nearest
 from ..models.specs.normalizing import check_normalization
+from ..numerals import enormous, shown
 from ..regular import is_folder
 from ..threat import check_norm, distinct, epsilon
 
@@ -67,8 +68,10 @@ class Question:
             if name not in ATTACKS:
                 raise EscrimeError(f"attack {name!r} is unknown; use {', '.join(ATTACKS)}.{nearest(name, ATTACKS)}")
         for name, value, unit in (("limit", self.limit, "images"), ("size", self.size, "pixels")):
-            if value is not None and value < 1:
-                raise EscrimeError(f"{name} = {value} is no number of {unit}; give a whole number above 0, or leave it out.")
+            if value is not None and (value < 1 or enormous(value)):
+                raise EscrimeError(
+                    f"{name} = {shown(value)} is no number of {unit}; give a whole number above 0, or leave it out."
+                )
         check_normalization(self.mean, self.std)
         if self.budget is not None and not self.budget > 0:
             raise EscrimeError(f"budget = {self.budget:g} s leaves no time; give more, such as 10min.")

@@ -2,13 +2,14 @@
 
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..errors import EscrimeError, nearest
+from ..numerals import enormous, shown
 from ..regular import TEXT, read_regular, reason
 from ..threat import distinct, epsilon
 
@@ -280,8 +281,20 @@ def _depth(value, deep: int = 0) -> int:
     return deep if deep > DEEPEST else max((_depth(each, deep + 1) for each in inside), default=deep)
 
 
+def _enormous(value, where: str = "") -> Iterator[str]:
+    """The whole numbers in `value` that no setting is as large as, with their names."""
+    if isinstance(value, dict | list):
+        named = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, item in named:
+            yield from _enormous(item, f"{where}.{name}" if where else str(name))
+    elif enormous(value):
+        yield f"{where} = {shown(value)}"
+
+
 def check_experiment(raw: dict[str, Any], source: str) -> Experiment:
     """The typed experiment, or one sentence about the first thing that is wrong in `source`."""
+    for found in _enormous(raw):
+        raise EscrimeError(f"{source}: {found}: a setting is less than 2⁶³; give a smaller number.")
     try:
         return Experiment.model_validate(raw)
     except ValidationError as error:

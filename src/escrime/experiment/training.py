@@ -20,6 +20,7 @@ from ..distributed import Processes
 from ..errors import EscrimeError
 from ..files import sweep, write_whole
 from ..models import build, save_weights
+from ..results.reading import read_json, read_text
 from ..training import FitResult, TrainSettings, fit, objective
 from .folder import RunFolder, hardware
 from .progress import Display
@@ -177,9 +178,9 @@ def run_training(
 def _told(path: Path, names: Iterable[str]) -> dict:
     """What a file of facts says of `names`; {} where there is none that can be read."""
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = read_json(path)
         return {name: facts.get(name) for name in names}
-    except (OSError, ValueError, AttributeError):
+    except (EscrimeError, AttributeError):
         return {}
 
 
@@ -249,8 +250,8 @@ class Log(ExitStack):
         if not self.path.exists():
             return []
         try:
-            with open(self.path, newline="", encoding="utf-8") as file:
-                return [row for row in csv.DictReader(file) if math.isfinite(float(row["epoch"]))]
+            rows = list(csv.DictReader(io.StringIO(read_text(self.path), newline="")))
+            return [row for row in rows if math.isfinite(float(row["epoch"]))]
         except (ValueError, KeyError, TypeError, csv.Error):  # edited by someone; at the end it is written from the checkpoint
             return []
 

@@ -17,6 +17,7 @@ from .matching import check_finite, check_fit, overwrite
 # entries in an order of its own.
 METADATA = "escrime"
 LONGEST_NAME = 1000  # characters of a tensor's name
+MOST_TENSORS = 50_000  # of a file: large language models have some hundreds, and a header of 100 MB can name a million
 PLAIN = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool}
 PLAIN |= {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 
@@ -66,7 +67,9 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     """Name → tensor, and the metadata, of a safetensors file."""
     with _open(path) as file:
         try:
-            tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, _metadata(file, path)
+            if (count := len(names := file.keys())) > MOST_TENSORS:
+                raise _damaged(path, f"it names {count:,} tensors, more than the {MOST_TENSORS:,} that are read here")
+            tensors, metadata = {name: file.get_tensor(name) for name in names}, _metadata(file, path)
         except (SafetensorError, RuntimeError, KeyError, TypeError, AttributeError) as error:  # of a type that torch has not
             raise _damaged(path, error) from None
     check_plain(tensors, f"weights file {path}")

@@ -8,11 +8,11 @@ from ..errors import EscrimeError
 from ..files import LOCK
 
 SUBFOLDERS = ("records", "checkpoints", "examples", "analysis", "training", "figures")
-FOLDERS = (*SUBFOLDERS, "checks", "checkpoint", "parts", "tensorboard")  # those that only some commands make
+FOLDERS = (*SUBFOLDERS, "checks", "failures", "checkpoint", "parts", "tensorboard")  # those that only some commands make
 MARKS = ("manifest.json", "tune.json", "training.json", "metrics.csv", "weights.safetensors")  # which a folder of ours has
 FILES = (*MARKS, LOCK, "checks.json", "verdict.json", "claims.json", "answer.json", "report.html", "report.pdf")
 FILES += ("tune.csv", "pareto.png", "pareto.svg", "attacks.jsonl")
-KINDS = (".json", ".parquet", ".npz", ".csv", ".png", ".svg", ".pdf", ".safetensors")
+KINDS = (".json", ".parquet", ".npz", ".csv", ".txt", ".png", ".svg", ".pdf", ".safetensors")
 
 
 def check_inside(folder: Path) -> None:

@@ -60,7 +60,10 @@ RANGES = {
 UNCOUNTED = ("forwards", "backwards", "distance")
 HOLES = OPTIONAL + UNCOUNTED
 ROWS = 10_000_000  # of one part: a part of ours has some thousands
-LONGEST, LONGEST_NAME = 4096, 200
+UNPACKED = 2 * 2**30  # bytes of all parts, every text in its row: some millions of rows
+MOST = {"model": 100, "defense": 100, "attack": 500, "eps": 1000}  # of each; every one is drawn, and has its row in tables
+MOST_SUBSETS, MOST_CASES = 20, 20_000  # names of subsets; of UNIQUE all but the image
+LONGEST, LONGEST_NAME = 4096, 200  # letters of a text; bytes of a name
 NAMES = ("model", "defense", "attack")  # which are parts of file names and stand in sentences
 REMEDY = "delete that part and run again"
 
@@ -77,7 +80,12 @@ def read_rows(path: Path, columns: Iterable[str] = COLUMNS) -> pyarrow.Table:
 def read_all(paths: Sequence[Path], columns: Iterable[str] = COLUMNS) -> pd.DataFrame:
     """The parts as one DataFrame. Errors: as of `read_rows`."""
     wanted = list(columns)
-    stored = [_stored(path, wanted) for path in paths]
+    stored, size = [], 0
+    for path in paths:
+        stored.append(_stored(path, wanted))
+        size += _unpacked(stored[-1])
+        if size > UNPACKED:
+            raise EscrimeError(f"records {path} and those before it unpack to more than {UNPACKED // 2**30} GiB; {REMEDY}.")
     try:  # joined before they are looked at and before pandas sees them: a run has hundreds of small parts
         table = _checked(paths[0], pyarrow.concat_tables(stored, promote_options="default"))
     except (EscrimeError, ValueError, TypeError):  # of one of them, or of kinds that cannot be joined: which one?
@@ -88,6 +96,7 @@ def read_all(paths: Sequence[Path], columns: Iterable[str] = COLUMNS) -> pd.Data
 
 def check_unique(records: pd.DataFrame, folder: Path) -> None:
     """Errors: EscrimeError where two rows are about the same thing, or an image has two labels."""
+    _check_few(records, folder)
     codes = [pd.factorize(records[name])[0] for name in UNIQUE if name != "eps"]
     key = np.column_stack([*codes, pd.factorize(records["eps"].round(9))[0]])
     doubled = pd.DataFrame(key).duplicated().to_numpy()
@@ -107,6 +116,20 @@ def check_unique(records: pd.DataFrame, folder: Path) -> None:
         )
 
 
+def _check_few(records: pd.DataFrame, folder: Path) -> None:
+    """Errors: EscrimeError for records of so many things that no report of them would ever be finished."""
+    counts = {name: (records[name].nunique(), most) for name, most in MOST.items()}
+    subsets = {name for names in records["subsets"].unique() for name in names.split(" ")}
+    counts["subset"] = len(subsets), MOST_SUBSETS
+    counts["combination of them"] = len(records[[name for name in UNIQUE if name != "image"]].drop_duplicates()), MOST_CASES
+    for what, (count, most) in counts.items():
+        if count > most:
+            raise EscrimeError(
+                f"the records in {folder} are of {count:,} different values of {what}, where {most:,} would be many; keep the "
+                "parts that matter, and run the experiment again."
+            )
+
+
 def _kind(name: str) -> str:
     return COLUMNS.get(name) or OTHERS[name]
 
@@ -120,7 +143,9 @@ def _stored(path: Path, wanted: list[str]) -> pyarrow.Table:
         with parquet.ParquetFile(path, read_dictionary=texts) as file:
             if file.metadata.num_rows > ROWS:
                 raise ValueError(f"it claims to have {file.metadata.num_rows:,} rows")
-            there = set(file.schema_arrow.names)
+            there = file.schema_arrow.names
+            if twice := sorted({name for name in wanted if there.count(name) > 1}):
+                raise ValueError(f"it has several columns {shortened(twice)}")
             table = file.read([name for name in wanted if name in there], use_threads=False)
         table.validate(full=True)
     except KeyError as error:  # of `read_dictionary`: a column that is not there, or no text
@@ -131,6 +156,18 @@ def _stored(path: Path, wanted: list[str]) -> pyarrow.Table:
     if lacks := [name for name in wanted if name not in table.column_names and name not in OPTIONAL]:
         raise EscrimeError(f"records {path} lack {shortened(lacks)}: they are of another program or version; {REMEDY}.")
     return table.select([name for name in wanted if name in table.column_names]).replace_schema_metadata(None)
+
+
+def _unpacked(table: pyarrow.Table) -> int:
+    """The bytes of a table as it is stored, once every text stands in its row: a small file may hold one a million times."""
+    size = 0
+    for column in table.columns:
+        if pyarrow.types.is_dictionary(column.type):
+            lengths = (pc.take(pc.binary_length(part.dictionary), part.indices) for part in column.chunks)
+            size += sum(pc.sum(part).as_py() or 0 for part in lengths)
+        else:
+            size += column.nbytes
+    return size
 
 
 def _checked(path: Path, table: pyarrow.Table) -> pyarrow.Table:
@@ -201,7 +238,7 @@ def no_name(text: str) -> str | None:
         return "is no name"
     if any(letter in "/\\" or not letter.isprintable() for letter in text):
         return "has a letter that no file name of a run has"
-    return "is too long for a name" if len(text) > LONGEST_NAME else None
+    return "is too long for a name" if len(text.encode("utf-8", "replace")) > LONGEST_NAME else None
 
 
 def _text(found: pyarrow.DataType) -> pyarrow.DataType:

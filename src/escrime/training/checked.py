@@ -5,6 +5,7 @@ from dataclasses import fields
 from numbers import Integral, Real
 
 from ..errors import EscrimeError, nearest
+from ..numerals import enormous, shown
 
 
 class Checked:
@@ -35,18 +36,19 @@ def check_choice(what: str, value: str, choices) -> str:
 
 def check_number(what: str, value, *, low: float = 0, high: float = math.inf, above: float | None = None) -> float:
     """Return `value` as a finite float in [low, high], and > `above` where that is given."""
-    bad = isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value)
+    bad = isinstance(value, bool) or not isinstance(value, Real) or enormous(value) or not math.isfinite(value)
     if bad or not low <= value <= high or (above is not None and value <= above):
         bound = f"> {above:g}" if above is not None else f"≥ {low:g}"
         limit = f" and ≤ {high:g}" if math.isfinite(high) else ""
-        raise EscrimeError(f"{what} = {value!r}; give a number {bound}{limit}.")
+        raise EscrimeError(f"{what} = {shown(value)}; give a number {bound}{limit}.")
     return float(value)
 
 
 def check_count(what: str, value, low: int = 1) -> int:
-    """Return `value` as an int if it is a whole number ≥ `low`."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
-        raise EscrimeError(f"{what} = {value!r}; give a whole number ≥ {low}.")
+    """Return `value` as an int if it is a whole number ≥ `low` and below 2⁶³."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < low or enormous(value):
+        limit = " and below 2⁶³" if enormous(value) else ""
+        raise EscrimeError(f"{what} = {shown(value)}; give a whole number ≥ {low}{limit}.")
     return int(value)
 
 

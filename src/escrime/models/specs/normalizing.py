@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from fractions import Fraction
 from math import isfinite
 
 from torch import Tensor, nn
 
 from ...errors import EscrimeError
+from ...numerals import number_of
 from ..normalized import Normalized, channel_values
 from .loaded import Loaded
 
@@ -23,7 +23,7 @@ def channel_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
         return None
     words = [word.strip() for word in text.split(",")]
     try:
-        values = tuple(float(Fraction(word)) for word in words)
+        values = tuple(number_of(word) for word in words)
     except (ValueError, ZeroDivisionError, OverflowError):
         values = ()
     if len(values) not in (1, CHANNELS) or not all(map(isfinite, values)):
