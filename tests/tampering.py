@@ -156,7 +156,9 @@ def column(path: Path, sentinel: Path, rng: Random) -> str:
         cells[rows] = choice
         kinds = [object] if texts else [float] if name not in ("label", "target", "prediction", "draws") else [float, "int64"]
         with np.errstate(invalid="ignore"):
-            table[name] = pd.Series(cells, index=table.index).astype(rng.choice(kinds))
+            chosen = rng.choice(kinds)
+            whole = chosen != "int64" or all(float(cell).is_integer() and abs(cell) < 2**63 for cell in cells)
+            table[name] = pd.Series(cells, index=table.index).astype(chosen if whole else float)
         return f"{name}{'' if rows == slice(None) else rows} = {ascii(choice)[:60]}"
     table.to_parquet(path, index=False)
     return f"{name}, way {what}"
