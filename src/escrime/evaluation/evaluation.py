@@ -36,7 +36,7 @@ from .checks.search import Stage
 from .checks.verdict import Verdict, verdicts
 from .comparisons import Comparison, compare, per_class, tradeoff
 from .effort import Effort
-from .engine import budget_of, check_attacks, check_epsilons, evaluate_parts
+from .engine import budget_of, check_attacks, check_epsilons, evaluate_parts, manners_of
 from .images import PART, Images, Source
 from .names import defense_name
 from .progress import Meter, Told
@@ -159,7 +159,8 @@ def evaluate(
         if timed:
             found += budget_findings(records, cases, list(attacks), len(source), cut)
     records = pd.concat([records, *extra], ignore_index=True)
-    own = [f for f in record_findings(records, reasons) if checks or f.id in ("attack-failed", "non-finite")]
+    in_records = record_findings(records, reasons, manners_of(attacks))
+    own = [f for f in in_records if checks or f.id in ("attack-failed", "non-finite")]
     return Evaluation(records, in_order([*found, *own]) if checks else found + own)
 
 

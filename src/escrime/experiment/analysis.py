@@ -5,7 +5,7 @@ import torch
 from scipy.stats import spearmanr
 from torch.nn.functional import avg_pool2d
 
-from ..attacks import DGSM
+from ..attacks.dgsm import DGSM
 from ..data.sampling import evenly
 from ..evaluation.statistics import bootstrap
 

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from .. import data
+from ..attacks.base import Attack
+from ..attacks.registry import by_name, make, named, sees
 from ..errors import EscrimeError
 from ..evaluation import read_records
 from ..evaluation.approach import Approaches, as_attacked
@@ -29,7 +31,7 @@ from ..evaluation.checks.data import data_findings
 from ..evaluation.checks.finding import Finding
 from ..evaluation.checks.inputs import input_findings
 from ..evaluation.effort import Effort
-from ..evaluation.engine import budget_of, evaluate_parts
+from ..evaluation.engine import budget_of, evaluate_parts, manners_of
 from ..evaluation.images import PART, Source
 from ..evaluation.progress import Meter
 from ..evaluation.work import about_passes
@@ -43,7 +45,7 @@ from ..training.processes import Processes
 from .checking import check, cut_short, finish_checks, images_in, parts_in
 from .folder import RunFolder, about_images
 from .progress import Display
-from .question import ATTACKS, USUAL, Question, short_name
+from .question import USUAL, Question, short_name
 
 OF_ITS_SIZE = "give the size it was made for with --size, or mend the model"
 LOOK = 64  # images that tell whether the model was loaded and fed rightly
@@ -124,17 +126,17 @@ class Assessment:
             return check_logits(self.model(pixels), pixels)
 
     @cached_property
-    def attacks(self) -> dict:
-        kind = {"white-box": "gradients"}.get(self.threat, self.threat)
-        names = self.question.attacks or USUAL[kind]
-        blind = [name for name in names if self.threat != "white-box" and name not in ("Square", "RayS")]
-        if blind:
-            raise EscrimeError(
-                f"attack {blind[0]!r} needs gradients, which threat {self.threat!r} has not; use Square or RayS."
-            )
-        if "RayS" in names and self.question.norm != "linf":
-            raise EscrimeError("RayS works in l_inf only; leave it out or use --norm linf.")
-        return {name: ATTACKS[name](max(self.question.epsilons), norm=self.question.norm) for name in names}
+    def attacks(self) -> dict[str, Attack]:
+        given = {"white-box": "gradients"}.get(self.threat, self.threat)
+        chosen = {name: named(name) for name in self.question.attacks or USUAL[given]}
+        for name, attack in chosen.items():
+            if not sees(attack, given):
+                able = [other for other, kind in by_name().items() if sees(kind, given) and not kind.needs_target]
+                raise EscrimeError(
+                    f"attack {name!r} needs {attack.access}, which threat {self.threat!r} has not; use {' or '.join(able)}."
+                )
+        eps, norm = max(self.question.epsilons), self.question.norm
+        return {name: make(attack, eps, norm, **attack.usual) for name, attack in chosen.items()}
 
     @property
     def grids(self) -> dict[str, list[float]]:
@@ -378,7 +380,7 @@ def answer_in_folder(run: Assessment, name: str, command: str) -> None:
     parameters = sum(p.numel() for p in model.parameters()) if isinstance(model, nn.Module) else None
     facts = {"arch": run.loaded.origin, "parameters": parameters, "stands_for": None, "threat": run.threat}
     with run.folder.lock():
-        run.folder.prepare(name, settings, dataset, str(run.device), command, kind="evaluation")
+        run.folder.prepare(name, settings, dataset, str(run.device), command, "evaluation", manners_of(run.attacks))
         old = run.folder.manifest["models"].get(name, {})
         run.refuse_another_model(old)
         run.folder.record_model(name, facts | run.identity | run.approached(name, old.get("approach")))

@@ -205,6 +205,7 @@ def finish_checks(folder: RunFolder, about_all: list[Finding], headline: float) 
     examined = sorted((folder / "checks").glob("*.json"))
     found = [finding for path in examined for finding in read_findings(path, path.stem.rpartition("--")[2])]
     records = read_records(folder.path)
-    findings = in_order([*about_all, *found, *record_findings(records, folder.failures)])
+    in_records = record_findings(records, folder.failures, folder.manifest.get("attacks"))
+    findings = in_order([*about_all, *found, *in_records])
     folder.write_json("checks.json", [finding.as_dict() for finding in findings])
     folder.write_json("verdict.json", [v.as_dict() for v in verdicts(records, findings, headline)])

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..attacks import APGD, PGD, RayS, Square
+from ..attacks.apgd import APGD
+from ..attacks.pgd import PGD
+from ..attacks.rays import RayS
+from ..attacks.square import Square
 from ..budgets import LEVELS, levels_within
 from ..errors import EscrimeError
 from ..models.running import full_precision, no_trace

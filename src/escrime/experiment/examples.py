@@ -5,7 +5,8 @@ import json
 import numpy as np
 import torch
 
-from ..attacks import DGSM, FGSM
+from ..attacks.dgsm import DGSM
+from ..attacks.fgsm import FGSM
 from ..budgets import same, within
 from ..data import ImageSet
 from ..evaluation.engine import verdict_key

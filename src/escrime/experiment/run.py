@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from .. import data
-from ..attacks import DGSM, FGSM
+from ..attacks.dgsm import DGSM
+from ..attacks.fgsm import FGSM
 from ..budgets import shared_grids
 from ..defenses import PredictionAveraging
 from ..errors import EscrimeError, nearest

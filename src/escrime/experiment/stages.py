@@ -11,7 +11,7 @@ from ..evaluation import read_records
 from ..evaluation.approach import Approaches
 from ..evaluation.cases import as_cases
 from ..evaluation.checks.data import data_findings
-from ..evaluation.engine import budget_of, evaluate_parts
+from ..evaluation.engine import budget_of, evaluate_parts, manners_of
 from ..evaluation.flatness import flatness
 from ..evaluation.images import PART, Source
 from ..evaluation.names import defense_name
@@ -36,7 +36,9 @@ def run_stages(run: Run) -> list[Path]:
         # Weights are loaded before the folder exists, so that a wrong file leaves nothing behind.
         untrained = {model: run.fresh(model) for model in run.experiment.models if not run.checkpoint(model).exists()}
         settings = run.experiment.model_dump(mode="json", by_alias=True)
-        run.folder.prepare(run.name, settings, run.dataset(), str(run.device), run.command)
+        run.folder.prepare(
+            run.name, settings, run.dataset(), str(run.device), run.command, attacks=manners_of(run.attacks()[0])
+        )
         for model in run.experiment.models:
             train(run, model, untrained.pop(model, None))
         for model in run.experiment.models:
