@@ -1,4 +1,4 @@
-"""Every attack by its name: found in this folder, so that one more is one more file, and made from settings that are checked."""
+"""Every attack by its name: found in this folder, so that one more is one more file, and made from checked settings."""
 
 from collections.abc import Iterable
 from dataclasses import fields
@@ -30,25 +30,17 @@ def find_attacks(package: str, folders: Iterable[str]) -> dict[str, type[Attack]
 
 
 def _described(attack: type[Attack]) -> type[Attack]:
-    said = {
-        "norms": bool(attack.norms) and set(attack.norms) <= set(NORMS),
-        "access": attack.access in ACCESS,
-        "kind": attack.kind in get_args(Kind),
-        "paper": bool(attack.paper),
+    needed = {
+        "norms": (bool(attack.norms) and set(attack.norms) <= set(NORMS), f"a tuple of {NORMS}"),
+        "access": (attack.access in ACCESS, f"one of {ACCESS}"),
+        "kind": (attack.kind in get_args(Kind), f"one of {get_args(Kind)}"),
+        "paper": (bool(attack.paper), "authors, year, title and arXiv number in one line"),
     }
-    for name, fine in said.items():
+    for name, (fine, what) in needed.items():
         if not fine:
-            raise TypeError(
-                f"{attack.__module__}.{attack.__name__}.{name} = {getattr(attack, name)!r} does not say what the attack is; give "
-                f"it as escrime.attacks.base.Attack explains, such as {name} = {getattr(_example(), name)!r}."
-            )
+            where = f"{attack.__module__}.{attack.__name__}.{name}"
+            raise TypeError(f"{where} = {getattr(attack, name)!r} does not say what the attack is; give {what} (see Attack).")
     return attack
-
-
-def _example() -> type[Attack]:
-    from .pgd import PGD
-
-    return PGD
 
 
 def first_line(attack: type[Attack]) -> str:
@@ -89,9 +81,8 @@ def make(attack: type[Attack], eps: float | str | None, norm: str | None = None,
     """
     if norm is not None and norm not in attack.norms:
         able = " and ".join({"linf": "l_inf"}.get(other, other) for other in attack.norms)
-        raise EscrimeError(
-            f"{attack.__name__} works in {able} only, not in {norm}; leave it out, or use norm {attack.norms[0]}."
-        )
+        remedy = f"leave it out, or use norm {attack.norms[0]}"
+        raise EscrimeError(f"{attack.__name__} works in {able} only, not in {norm}; {remedy}.")
     known = settings_of(attack)
     if norm is not None and "norm" in known:
         settings = {"norm": norm} | settings

@@ -74,8 +74,8 @@ class RunFolder:
     ) -> None:
         """Make the folder, or check that it belongs to the same experiment on the same data.
 
-        settings: JSON values with `title` and `seed`. kind: "experiment", or "evaluation" of a model as it is. attacks: what each
-        is (Attack.manner), by its label.
+        settings: JSON values with `title` and `seed`. kind: "experiment", or "evaluation" of a model as it is. attacks: what
+        each is (Attack.manner), by its label.
         """
         identity = {"experiment": settings, "dataset": dataset}
         if (self / "manifest.json").exists():
