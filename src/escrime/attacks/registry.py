@@ -103,7 +103,9 @@ def _check_type(name: str, value: Any, kind: Any) -> None:
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
     try:
-        TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
+        TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)).validate_python(
+            value
+        )
     except ValidationError as error:
         message = error.errors()[0]["msg"]
         raise EscrimeError(f"{name} = {value!r}: {message[:1].lower()}{message[1:]}.") from None

@@ -32,13 +32,11 @@ def run_stages(run: Run) -> list[Path]:
     from ..report import draw_report
 
     with run.folder.lock():
-        target = run.target
+        attacks, _ = run.attacks()
         # Weights are loaded before the folder exists, so that a wrong file leaves nothing behind.
         untrained = {model: run.fresh(model) for model in run.experiment.models if not run.checkpoint(model).exists()}
         settings = run.experiment.model_dump(mode="json", by_alias=True)
-        run.folder.prepare(
-            run.name, settings, run.dataset(), str(run.device), run.command, attacks=manners_of(run.attacks()[0])
-        )
+        run.folder.prepare(run.name, settings, run.dataset(), str(run.device), run.command, attacks=manners_of(attacks))
         for model in run.experiment.models:
             train(run, model, untrained.pop(model, None))
         for model in run.experiment.models:
@@ -47,7 +45,7 @@ def run_stages(run: Run) -> list[Path]:
             finish_checks(run.folder, data_findings(run.test, run.as_tested()), run.experiment.headline)
         records = read_records(run.folder.path)
         for model in run.experiment.models:
-            look_closer(run, model, records, target)
+            look_closer(run, model, records)
         with run.folder.stage("report"), run.display.bar("Draw figures and report", None) as advance:
             return draw_report(
                 run.folder.path, progress=lambda done, total: advance(done=done, total=total, note=f"{done} of {total}")
@@ -165,7 +163,7 @@ def evaluate(run: Run, model: str) -> None:
         )
 
 
-def look_closer(run: Run, model: str, records, target: int) -> None:
+def look_closer(run: Run, model: str, records) -> None:
     """Pictures for the figures, and the two measures behind claims C11 and C12."""
     made = {"examples": (f"{model}.json", f"{model}.npz"), "analysis": (f"{model}.json",)}
     todo = [kind for kind, names in made.items() if not all((run.folder / kind / name).exists() for name in names)]
@@ -182,18 +180,20 @@ def look_closer(run: Run, model: str, records, target: int) -> None:
                 subjects.get("ppa"),
                 run.test,
                 records,
-                run.experiment,
-                target,
+                run.attacks()[0],
+                run.experiment.attacks.epsilons,
+                run.experiment.headline,
+                run.experiment.seed,
                 run.device,
             )
             advance(note="pictures")
         if "analysis" in todo:
-            seed, spec = run.experiment.seed, run.experiment.attacks.dgsm
+            seed, dgsm = run.experiment.seed, run.attacks()[0].get("DGSM")
             networks = {name: subjects[name] for name in ("none", *run.experiment.defenses.trainings)}
             few = a_few(run.test, FLATNESS_IMAGES, seed)
             ids = [run.test.ids[row] for row in few]
             found = {
-                "C11": pattern_shows_features(subjects["none"], run.test, target, spec, seed, run.device),
+                "C11": dgsm and pattern_shows_features(subjects["none"], run.test, dgsm, seed, run.device),
                 "C12": flatness(networks, *run.test.batch(few, device=run.device), ids, run.experiment.headline, seed),
             }
             found = {claim: measure for claim, measure in found.items() if measure is not None}
