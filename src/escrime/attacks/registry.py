@@ -2,12 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import fields
-from importlib import import_module
-from inspect import getdoc
-from pkgutil import iter_modules
 from typing import Any, get_args, get_type_hints
 
 from ..budgets import NORMS
+from ..discovery import modules_in
 from ..errors import EscrimeError, nearest
 from .base import Access, Attack, Kind
 
@@ -20,8 +18,7 @@ def find_attacks(package: str, folders: Iterable[str]) -> dict[str, type[Attack]
     Errors: TypeError for a class that does not say what it is, naming the file and what is missing.
     """
     found: dict[str, type[Attack]] = {}
-    for name in sorted(entry.name for entry in iter_modules(folders) if not entry.ispkg):
-        module = import_module(f"{package}.{name}")
+    for module in modules_in(package, folders):
         for what, thing in vars(module).items():
             own = isinstance(thing, type) and issubclass(thing, Attack) and thing.__module__ == module.__name__
             if own and not what.startswith("_") and "__dataclass_fields__" in vars(thing):
@@ -41,11 +38,6 @@ def _described(attack: type[Attack]) -> type[Attack]:
             where = f"{attack.__module__}.{attack.__name__}.{name}"
             raise TypeError(f"{where} = {getattr(attack, name)!r} does not say what the attack is; give {what} (see Attack).")
     return attack
-
-
-def first_line(attack: type[Attack]) -> str:
-    """What it does, in a line."""
-    return (getdoc(attack) or "").partition("\n")[0]
 
 
 def settings_of(attack: type[Attack]) -> dict[str, Any]:
@@ -102,10 +94,9 @@ def _check_type(name: str, value: Any, kind: Any) -> None:
     """EscrimeError for a value of another type: true is no number, and 5.5 no count."""
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+    strict = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
     try:
-        TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)).validate_python(
-            value
-        )
+        TypeAdapter(kind, config=strict).validate_python(value)
     except ValidationError as error:
         message = error.errors()[0]["msg"]
         raise EscrimeError(f"{name} = {value!r}: {message[:1].lower()}{message[1:]}.") from None

@@ -88,8 +88,8 @@ def shorter(run: Run, stages: list[Estimate]) -> list[str]:
         advice.append(f"--limit 50 (the paper's number of test images) instead of {len(run.test)}")
     if training > attacks / 4:
         advice.append("fewer --epochs and --adversarial-epochs")
-    if run.experiment.data.name != "digits":
-        advice.append(f"--size {max(64, run.test.images.shape[-1] // 2)}, about a quarter of the work")
+    if (size := run.test.images.shape[-1]) > 64:
+        advice.append(f"--size {max(64, size // 2)}, about a quarter of the work")
     if sum(s.seconds for s in stages if s.stage.startswith("Check")) > attacks / 4:
         advice.append("smaller numbers in [checks] of the experiment file")
     if len(run.experiment.models) > 1:

@@ -87,7 +87,7 @@ class Run:
     def fresh(self, model: str) -> nn.Module:
         """The network before any training here: random or pre-trained, its output layer cut to the classes."""
         spec, train = self.experiment.models[model], self.splits.train
-        indices = data.IMAGENET_INDICES if train.name == "imagenette" else None
+        indices = data.DATASETS[self.experiment.data.name].imagenet_indices
         head = spec.head if indices is not None else "new"
         return build(
             spec.arch,
