@@ -13,7 +13,6 @@ from .run import Run
 from .stages import expected
 
 LONG = 180  # seconds from which the whole table is shown
-WITH_CLEAN = ("fgsm-mixed", "fgsm-directed", "trades")  # objectives that train on clean and adversarial images together
 TRAINING_PASS = 1.25  # a training step against an input gradient: parameter gradients and the optimizer's step
 
 
@@ -38,7 +37,7 @@ def estimate(run: Run) -> list[Estimate]:
                 epochs = run.experiment.train_settings(model, name).epochs
                 goal = objective(**defense.objective)
                 # An input gradient for each step of crafting, then the step on what the objective sends through training.
-                passes = getattr(goal, "steps", 1) + TRAINING_PASS * (2 if goal.name in WITH_CLEAN else 1)
+                passes = getattr(goal, "steps", 1) + TRAINING_PASS * (2 if goal.adds_clean else 1)
                 about = f"Harden {model} ({goal.name}): {epochs} epochs"
                 stages.append(Estimate(about, epochs * images * rates.gradient * passes))
         stages += [Estimate(f"Attack {model}: {what}", seconds) for what, seconds in _attacks(run, model, attacking) if seconds]
