@@ -304,6 +304,7 @@ def attack(
         str | None, typer.Option(metavar="EPS", help="The budget, such as 4/255; default: the smallest that works.")
     ] = None,
     target: Annotated[str | None, typer.Option(metavar="NAME", help="The class to reach; default: any wrong one.")] = None,
+    attack: Annotated[str, typer.Option(metavar="NAME,...", help="To try one after another; default: PGD and APGD.")] = "",
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
@@ -333,6 +334,7 @@ def attack(
             device=pick_device(device),
             **_normalization(mean, std),
             trust=trust,
+            attacks=_split(attack),
         ):
             typer.echo(json_line(asdict(result)), file=stdout)
             if not result.fooled:
