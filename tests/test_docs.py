@@ -3,6 +3,7 @@
 import importlib
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -57,6 +58,16 @@ def test_each_command_is_one(page):
             command, *rest = words[start + 1 :]
             assert command in commands, f"{name(page)}: {line}"
             commands[command].make_context(command, rest)
+
+
+def test_the_tables_are_those_that_the_code_makes():
+    code = runpy.run_path(str(DOCS / "tables.py"))
+    pages = [ROOT / page for page in code["PAGES"]]
+    holding = [page for page in [*PAGES, ROOT / "README.md"] if "<!-- table: " in page.read_text(encoding="utf-8")]
+    assert sorted(pages) == sorted(holding)
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert text == code["written"](text), f"{name(page)} is not what the code makes; run: python docs/tables.py"
 
 
 def test_the_reference_holds_every_public_name():

@@ -6,18 +6,7 @@ __version__ = "0.1.0"
 
 # Names are imported on first use, so that `escrime --help` does not wait for torch.
 _HOMES = {
-    "APGD": "attacks",
     "Attack": "attacks",
-    "AutoAttack": "attacks",
-    "CarliniWagner": "attacks",
-    "DGSM": "attacks",
-    "DeepFool": "attacks",
-    "FGSM": "attacks",
-    "FMN": "attacks",
-    "PGD": "attacks",
-    "RayS": "attacks",
-    "Square": "attacks",
-    "WorstCase": "attacks",
     "MajorityVote": "defenses",
     "PredictionAveraging": "defenses",
     "Certificate": "evaluation.certificate",
@@ -33,14 +22,22 @@ _HOMES = {
     "load_model": "models",
     "fit": "training",
 }
-__all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module 'escrime' has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    if name == "__all__":
+        return [*_HOMES, *_attacks(), "__version__"]
+    if name[:1].isupper() and name in (attacks := _attacks()):  # no module's name, and so nothing that torch must wait for
+        return attacks[name]
+    raise AttributeError(f"module 'escrime' has no attribute {name!r}")
+
+
+def _attacks() -> dict[str, type]:
+    """Every attack by its name: one that is added is public at once."""
+    return import_module(".attacks", __name__).ATTACKS
 
 
 def __dir__():
-    return sorted([*globals(), *_HOMES])
+    return sorted({*globals(), *_HOMES, *_attacks()})

@@ -149,7 +149,7 @@ objectives."""
 @app.command(epilog=TRAIN_EXAMPLES)
 def train(
     arch: Annotated[str, typer.Argument(help="The architecture (see `escrime list`), or timm:NAME.")],
-    data: Annotated[str, typer.Option(metavar="NAME", help="The dataset: digits, cifar10, imagenette or folder.")],
+    data: Annotated[str, typer.Option(metavar="NAME", help="The dataset (see `escrime list`), such as digits or folder.")],
     folder: Annotated[Path | None, typer.Option(metavar="DIR", help="Where its images are; download nothing.")] = None,
     size: Annotated[int | None, typer.Option(metavar="PX", help="Edge length of the images.")] = None,
     train_size: Annotated[
@@ -215,7 +215,8 @@ def evaluate(
     data: Annotated[str, typer.Option(metavar="DIR", help="A folder of images, CLASS/*.jpg, or a dataset's name.")],
     eps: Annotated[str, typer.Option(metavar="EPS,...", help="The attacker's budget; the first is the headline.")],
     attack: Annotated[
-        str, typer.Option(metavar="NAME,...", help="Default: FGSM and AutoAttack; Square or RayS on a black box.")
+        str,
+        typer.Option(metavar="NAME,...", help="See `escrime list`. Default: FGSM, AutoAttack; on a black box Square or RayS."),
     ] = "",
     norm: Annotated[str, typer.Option(help="linf or l2.")] = "linf",
     threat: Annotated[str | None, typer.Option(help="white-box, scores or labels: what the attacker sees.")] = None,
@@ -303,6 +304,7 @@ def attack(
         str | None, typer.Option(metavar="EPS", help="The budget, such as 4/255; default: the smallest that works.")
     ] = None,
     target: Annotated[str | None, typer.Option(metavar="NAME", help="The class to reach; default: any wrong one.")] = None,
+    attack: Annotated[str, typer.Option(metavar="NAME,...", help="To try one after another; default: PGD and APGD.")] = "",
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
@@ -332,6 +334,7 @@ def attack(
             device=pick_device(device),
             **_normalization(mean, std),
             trust=trust,
+            attacks=_split(attack),
         ):
             typer.echo(json_line(asdict(result)), file=stdout)
             if not result.fooled:
@@ -547,17 +550,19 @@ def compare(
 
 
 @app.command("list")
-def list_() -> None:
+def list_(
+    json_: Annotated[bool, typer.Option("--json", help="Print it as JSON, with all that is known of each.")] = False,
+) -> None:
     """Say what there is: experiments, datasets, architectures, attacks, defenses, training objectives.
 
-    Example:  escrime list
-    """
-    from .experiment.catalog import catalog
+    Behind an attack: its norms, what the model must give away, and what it looks for.
 
-    for title, entries in catalog().items():
-        typer.echo(f"{title}")
-        for name, what in entries.items():
-            typer.echo(f"  {name:<22} {what}")
+    Examples:  escrime list;  escrime list --json | jq .attacks
+    """
+    from .experiment.catalog import as_lines, catalog
+
+    found = catalog()
+    typer.echo(json_text(found) if json_ else "\n".join(as_lines(found)))
 
 
 def _say(text: str, err: bool = False) -> None:

@@ -9,6 +9,7 @@ import torch
 from attack_cases import ATTACKS, DGSM, FGSM, Counted, bound, core, plain, starts_at_random, succeeds
 from torch import nn
 
+import escrime.attacks
 from escrime import APGD, PGD, AutoAttack, DeepFool, EscrimeError, PredictionAveraging, WorstCase, evaluate
 from escrime.attacks.iterative import IterativeAttack
 from escrime.attacks.minimum_norm import MinimumNorm
@@ -32,6 +33,13 @@ def wrong(network):
     images, labels = torch.rand(40, 3, 5, 5, generator=gen), torch.randint(0, 3, (40,), generator=gen)
     network[8].bias.data += network(images).detach().mean(0).neg()
     return images, labels
+
+
+def test_every_attack_has_a_row_for_each_of_its_norms():
+    for name, attack in escrime.attacks.ATTACKS.items():
+        rows = [row for row in ATTACKS if type(row) is attack]
+        assert rows, f"{name} has no row in attack_cases.py"
+        assert {row.norm for row in rows} == set(attack.norms), f"{name} has no row for each of {attack.norms}"
 
 
 @EVERY

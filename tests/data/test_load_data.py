@@ -8,7 +8,7 @@ from escrime.data import DATASETS, load
 
 def test_datasets_are_described_in_a_line():
     assert set(DATASETS) == {"digits", "imagenette", "cifar10", "folder"}
-    assert all(text and "\n" not in text for text in DATASETS.values())
+    assert all(dataset.what and "\n" not in dataset.what for dataset in DATASETS.values())
 
 
 @pytest.mark.parametrize(

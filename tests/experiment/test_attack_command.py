@@ -81,6 +81,16 @@ def test_what_else_is_attacked_does_not_change_a_picture(weights, pictures, tmp_
     assert np.array_equal(alone, both)
 
 
+EPS = ("--eps", "60/255")
+
+
+@pytest.mark.parametrize(("attack", "more"), [("FGSM", ()), ("RandomPoints,Square", EPS), ("DGSM", ("--target", "bee", *EPS))])
+def test_attacks_by_name(attack, more, pictures, weights, tmp_path):
+    result = call(pictures / "cat" / "1.png", "--model", weights, "--out", tmp_path / "out", "--attack", attack, *more)
+    found = json.loads(result.stdout)
+    assert found["fooled"] and says(weights, found["adversarial"]) == found["after"] != "cat"
+
+
 @pytest.mark.parametrize("kind", [pytest.param("scores", marks=pytest.mark.slow), "labels"])
 def test_black_boxes_too(kind, pictures, weights, tmp_path):
     path = weights.partition("@")[2]
@@ -98,6 +108,8 @@ def test_black_boxes_too(kind, pictures, weights, tmp_path):
     result = call(pictures / "cat" / "1.png", "--model", f"{tmp_path}/mine.py:Box", "--out", tmp_path / "out")
     found = json.loads(result.stdout)
     assert found["fooled"] and says(weights, found["adversarial"]) == found["after"] != "cat"
+    with pytest.raises(EscrimeError, match=f"'PGD' needs gradients, and the model gives {kind} only"):
+        call(pictures / "cat" / "1.png", "--model", f"{tmp_path}/mine.py:Box", "--out", tmp_path / "other", "--attack", "PGD")
 
 
 def test_rounding_keeps_the_budget():
@@ -124,6 +136,9 @@ def test_rounding_keeps_the_budget():
         ("good.png", ("--target", "7"), "a number from 0 to 2"),
         ("good.png", ("--model", "lenet@no.safetensors"), "does not exist"),
         ("good.png", ("--size", "0"), "size"),
+        ("good.png", ("--attack", "PDG"), "attack 'PDG' is unknown.* Did you mean 'PGD'"),
+        ("good.png", ("--attack", "DGSM"), "'DGSM' needs a class to reach; name it with --target"),
+        ("good.png", ("--attack", "CarliniWagner"), "CarliniWagner works in l2 only"),
     ],
 )
 def test_wrong_input_writes_nothing(photo, more, said, weights, pictures, tmp_path):

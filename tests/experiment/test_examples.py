@@ -1,13 +1,13 @@
 """The pictures a run keeps: fooled and held images, and a slider of images that fall one after another."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from escrime import DGSM, FGSM
 from escrime.data import ImageSet
 from escrime.experiment.analysis import a_few
 from escrime.experiment.examples import HELD, SLIDES, make_examples
@@ -38,9 +38,9 @@ def made(tmp_path):
         for eps in GRID
         for i, (level, label) in enumerate(zip(levels, labels, strict=True))
     ]  # fmt: skip
-    attacks = SimpleNamespace(fgsm=SimpleNamespace(epsilons=GRID), dgsm=SimpleNamespace(epsilons=GRID, steps=2, step_size=None))
-    experiment = SimpleNamespace(seed=0, headline=0.1, attacks=attacks)
-    make_examples(tmp_path, "net", Brightness(), None, test, pd.DataFrame(rows), experiment, 1, torch.device("cpu"))
+    attacks, grids = {"FGSM": FGSM(0.3), "DGSM": DGSM(0.3, 1, steps=2)}, {"FGSM": GRID, "DGSM": GRID}
+    records = pd.DataFrame(rows)
+    make_examples(tmp_path, "net", Brightness(), None, test, records, attacks, grids, 0.1, 0, torch.device("cpu"))
     return json.loads((tmp_path / "net.json").read_text()), np.load(tmp_path / "net.npz")
 
 

@@ -2,8 +2,10 @@
 
 import pytest
 
-from escrime import EscrimeError
+from escrime import PGD, AutoAttack, CarliniWagner, EscrimeError
+from escrime.attacks.registry import by_name
 from escrime.experiment.changes import apply_changes
+from escrime.experiment.folder import first_difference
 from escrime.experiment.schema import check_experiment, read_experiment, shipped
 
 
@@ -52,6 +54,24 @@ def test_the_paper_is_what_imagenette_runs():
         (("attacks", "fgsm", "epsilons"), [True, False], "ε = True is not a number"),
         (("attacks", "fgsm", "epsilons"), [0, 1e-10], "ε = 1e-10 is too small"),
         (("attacks", "dgsm", "step_size"), float("inf"), "finite"),
+        (("attacks", "dgsm", "steps"), "20", "attacks.dgsm: steps = '20': input should be a valid integer"),
+        (("attacks", "dgsm", "steps"), -1, "steps = -1 is negative"),
+        (("attacks", "dgsm", "norm"), "l2", "DGSM works in l_inf only"),
+        (("attacks", "dgsm"), {"epsilons": [0.1]}, "'attacks.dgsm.target' is missing"),
+        (("attacks", "pgd"), {"epsilons": [0.1], "eps": 0.1}, "unknown key 'attacks.pgd.eps'. Did you mean 'epsilons'"),
+        (("attacks", "pgd"), {"epsilons": [0.1], "loss": "hinge"}, "loss 'hinge' is unknown"),
+        (("attacks", "pgd"), {"epsilons": [0.1], "early_stop": 1}, "early_stop = 1: input should be a valid boolean"),
+        (("attacks", "pgd"), {"epsilons": [0.1], "step_size": "x"}, "ε = 'x' is not a number"),
+        (("attacks", "pgd"), {"steps": 20}, "'attacks.pgd.epsilons' is missing"),
+        (("attacks", "pgd"), 20, "attacks.pgd = 20: this is not a section"),
+        (("attacks", "pdg"), {"epsilons": [0.1]}, "'pdg' is no attack's name"),
+        (("attacks", "mine"), {"attack": "PDG", "epsilons": [0.1]}, "attack 'PDG' is unknown"),
+        (("attacks", "mine"), {"attack": "WorstCase", "epsilons": [0.1]}, "attack 'WorstCase' is unknown"),
+        (("attacks", "pgd"), {"attack": "FMN", "epsilons": [0.1]}, "called like PGD and says that it is FMN"),
+        (("attacks", "FGSM"), {"epsilons": [0.1]}, "two sections of attacks are both FGSM"),
+        (("attacks", "a b"), {"attack": "PGD", "epsilons": [0.1]}, "a section of attacks cannot be called 'a b'"),
+        (("attacks", "stronger-pgd"), {"attack": "PGD", "epsilons": [0.1]}, "begins with 'stronger'"),
+        (("attacks",), {}, "there is no attack"),
         (("models", "lenet", "head"), "foo", "'new' or 'slice'"),
         (("defenses", "adversarial-training", "objective"), {}, "it needs a name"),
         (("models", "lenet"), "lenet", "models.lenet = 'lenet': this is not a section"),
@@ -111,6 +131,48 @@ def test_epsilons_that_the_report_cannot_tell_apart_are_one(raw):
     raw["attacks"]["dgsm"]["epsilons"] = [0.2, 0, "1/5"]
     attacks = check_experiment(raw, "mine.toml").attacks
     assert attacks.fgsm.epsilons == [0, 0.031372549] and attacks.dgsm.epsilons == [0, 0.2]
+
+
+def test_any_attack_with_any_of_its_settings(raw):
+    raw["attacks"] = {
+        "pgd": {"epsilons": ["8/255", 0], "steps": 20, "step_size": "1/255", "target": "3"},
+        "pgd-l2": {"attack": "PGD", "norm": "l2", "epsilons": [2.5], "restarts": 2},
+        "carlini-wagner": {"epsilons": [1.5]},
+        "auto_attack": {"epsilons": [0.1]},
+    }
+    attacks = check_experiment(raw, "mine.toml").attacks
+    built = {label: section.build(3 if section.target else None) for label, section in attacks.by_label.items()}
+    assert built == {
+        "PGD": PGD("8/255", steps=20, step_size="1/255", target=3),
+        "pgd-l2": PGD(2.5, norm="l2", restarts=2),
+        "CarliniWagner": CarliniWagner(1.5),
+        "AutoAttack": AutoAttack(0.1),
+    }
+    assert attacks.epsilons["PGD"] == [0, 8 / 255]
+
+
+def test_every_attack_can_be_named(raw):
+    aimed = lambda kind: {"target": 1} if kind.needs_target else {}  # noqa: E731
+    raw["attacks"] = {name.lower(): {"epsilons": [0.1], **aimed(kind)} for name, kind in by_name().items()}
+    assert list(check_experiment(raw, "mine.toml").attacks.by_label) == list(by_name())
+
+
+def test_a_run_of_an_earlier_version_is_the_same_experiment(raw):
+    """What its manifest holds of the attacks differs in nothing but what is None."""
+    raw["attacks"] = {"fgsm": {"epsilons": [0, 0.1]}, "dgsm": {"epsilons": [0.2], "target": "1", "adaptive_limit": 20}}
+    before = {
+        "fgsm": {"epsilons": [0.0, 0.1], "adaptive_limit": None},
+        "dgsm": {"epsilons": [0.2], "adaptive_limit": 20, "target": "1", "steps": 20, "step_size": None},
+    }
+
+    def now() -> dict:
+        return check_experiment(raw, "mine.toml").model_dump(mode="json", by_alias=True)["attacks"]
+
+    assert first_difference(before, now(), "") is None
+    raw["attacks"]["dgsm"] |= {"steps": 20, "norm": "linf", "attack": "DGSM"}
+    assert first_difference(before, now(), "") is None
+    raw["attacks"]["dgsm"]["eot"] = 2
+    assert first_difference(before, now(), "attacks") == "attacks.dgsm.eot was None, now 2"
 
 
 def test_missing_sections_are_named(raw):

@@ -1,32 +1,19 @@
-"""Attacks: one file per algorithm, and the scheduler that drives the iterative ones."""
+"""Attacks: one file per algorithm, and the scheduler that drives the iterative ones.
 
-from .apgd import APGD
-from .auto_attack import AutoAttack
+ATTACKS holds every attack by its name, and each is a name of this package. They are found in this folder: a new one is one file
+with a frozen dataclass that says what it is (see Attack).
+"""
+
+from typing import Any
+
 from .base import Attack, Outcome
-from .carlini_wagner import CarliniWagner
-from .deepfool import DeepFool
-from .dgsm import DGSM
-from .fgsm import FGSM
-from .fmn import FMN
-from .pgd import PGD
-from .random_points import RandomPoints
-from .rays import RayS
-from .square import Square
-from .worst_case import WorstCase
+from .registry import find_attacks
 
-__all__ = [
-    "APGD",
-    "Attack",
-    "AutoAttack",
-    "CarliniWagner",
-    "DGSM",
-    "DeepFool",
-    "FGSM",
-    "FMN",
-    "Outcome",
-    "PGD",
-    "RandomPoints",
-    "RayS",
-    "Square",
-    "WorstCase",
-]
+ATTACKS: dict[str, type[Attack]] = find_attacks(__name__, __path__)
+globals().update(ATTACKS)
+
+__all__ = ["ATTACKS", "Attack", "Outcome", *ATTACKS]
+
+
+def __getattr__(name: str) -> Any:  # so that a type checker takes the names of ATTACKS for names of this module
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

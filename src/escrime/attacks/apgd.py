@@ -44,6 +44,12 @@ class APGD(IterativeAttack):
     give_up: float | None = None
     eot: int = 1
 
+    norms = ("linf", "l2")
+    access = "gradients"
+    paper = (
+        "Croce and Hein (2020), Reliable evaluation of adversarial robustness with an ensemble of diverse "
+        "parameter-free attacks, arXiv:2003.01690"
+    )
     keep_best = True
     settling = 0.08
 

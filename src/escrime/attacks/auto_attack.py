@@ -43,6 +43,12 @@ class AutoAttack(Attack):
     give_up: float | None = 2.0
     eot: int = 1
 
+    norms = ("linf", "l2")
+    access = "gradients"
+    paper = (
+        "Croce and Hein (2020), Reliable evaluation of adversarial robustness with an ensemble of diverse "
+        "parameter-free attacks, arXiv:2003.01690"
+    )
     settles = True
 
     def __post_init__(self):

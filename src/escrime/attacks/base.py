@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from numbers import Integral, Real
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from ..models.twin import Twin
 from ..numerals import enormous, shown
 from ..threat import check_norm, epsilon
 from .problem import Problem
+
+Access = Literal["labels", "scores", "gradients"]  # from the least that a model gives away to the most
+Kind = Literal["fixed budget", "nearest", "search"]
 
 WHOLE = ("steps", "restarts", "queries", "rounds", "candidates", "draws", "targets_tried", "target", "eot")
 REAL = ("give_up", "momentum", "overshoot", "confidence", "initial_c", "gamma", "p_init", "tolerance")
@@ -38,7 +42,20 @@ class Attack:
     randomized model `eot` is needed.
 
     It implements `_sweep(twin, problem, budgets, wanted)`, which returns one Outcome per ε.
+
+    The class itself says what the attack is, and every list of attacks is made from that (see registry.py). norms: the norms of
+    its budget. access: the least that the model must give away. kind: "fixed budget" where it makes the best example for the ε
+    it is given, "nearest" where it looks for the nearest one whatever ε is, "search" where it looks for the smallest ε at which
+    another attack succeeds. paper: authors, year, title, arXiv number. needs_target: it cannot do without a class to reach.
+    usual: the settings with which `escrime evaluate` runs it by its name, where they are not the defaults.
     """
+
+    norms: ClassVar[tuple[str, ...]] = ()
+    access: ClassVar[Access | None] = None  # not said: then nothing is concluded from how it compares with others
+    kind: ClassVar[Kind] = "fixed budget"
+    paper: ClassVar[str] = ""
+    needs_target: ClassVar[bool] = False
+    usual: ClassVar[dict[str, Any]] = {}
 
     eps: float | tuple[float, ...]
     norm: str = "linf"
@@ -69,6 +86,17 @@ class Attack:
     @property
     def name(self) -> str:
         return type(self).__name__
+
+    @property
+    def manner(self) -> str:
+        """What the checks of records compare it as: "single" for one gradient step, "iterated" for more, "scores" for a search
+        without gradients, "distance" where it looks for the nearest example; "" where it takes no step or does not say."""
+        steps = getattr(self, "steps", 1)
+        if self.access is None or steps < 1:
+            return ""
+        if self.kind == "nearest":
+            return "distance"
+        return "scores" if self.access != "gradients" else "iterated" if steps > 1 else "single"
 
     @property
     def _own(self) -> set[str]:

@@ -38,6 +38,9 @@ class CarliniWagner(MinimumNorm):
     stop_within: bool = False
     eot: int = 1
 
+    norms = ("l2",)
+    access = "gradients"
+    paper = "Carlini and Wagner (2017), Towards evaluating the robustness of neural networks, arXiv:1608.04644"
     norm = "l2"
 
     def __post_init__(self):

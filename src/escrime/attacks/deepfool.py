@@ -34,6 +34,12 @@ class DeepFool(MinimumNorm):
     early_stop: bool = True
     eot: int = 1
 
+    norms = ("linf", "l2")
+    access = "gradients"
+    paper = (
+        "Moosavi-Dezfooli, Fawzi, Frossard (2016), DeepFool: a simple and accurate method to fool deep neural "
+        "networks, arXiv:1511.04599"
+    )
     near_enough = IterativeAttack.near_enough  # the first example is the answer, wherever it lies
 
     def __post_init__(self):

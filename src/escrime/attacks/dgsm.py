@@ -34,6 +34,13 @@ class DGSM(IterativeAttack):
     give_up: float | None = None
     eot: int = 1
 
+    norms = ("linf",)
+    access = "gradients"
+    paper = (
+        "Donoghue, Lines, Pereira (2020), Generating and defending against adversarial examples in vision-optimized "
+        "neural architectures"
+    )
+    needs_target = True
     settling = 0.2
 
     def __post_init__(self):

@@ -28,6 +28,10 @@ class FGSM(Attack):
     target: int | None = None
     eot: int = 1
 
+    norms = ("linf", "l2")
+    access = "gradients"
+    paper = "Goodfellow, Shlens, Szegedy (2015), Explaining and harnessing adversarial examples, arXiv:1412.6572"
+
     def _sweep(self, twin, problem: Problem, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
         images, keys, copies = problem.images, problem.keys(self.name), passes_per_image(twin.model)
         adversarial = [torch.empty_like(images) for _ in budgets]

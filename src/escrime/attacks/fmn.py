@@ -37,6 +37,13 @@ class FMN(MinimumNorm):
     give_up: float | None = None
     eot: int = 1
 
+    norms = ("linf", "l2")
+    access = "gradients"
+    paper = (
+        "Pintor, Roli, Brendel, Biggio (2021), Fast minimum-norm adversarial attacks through adaptive norm "
+        "constraints, arXiv:2102.12827"
+    )
+
     def __post_init__(self):
         super().__post_init__()
         if self.steps < 1:

@@ -24,6 +24,7 @@ class MinimumNorm(IterativeAttack):
 
     eps: float | str | None = None
     stop_within: bool = False
+    kind = "nearest"
     keep_best = True
     settles = False  # it follows the boundary of an average
 

@@ -37,6 +37,12 @@ class PGD(IterativeAttack):
     early_stop: bool = True
     eot: int = 1
 
+    norms = ("linf", "l2")
+    access = "gradients"
+    paper = (
+        "Madry, Makelov, Schmidt, Tsipras, Vladu (2018), Towards deep learning models resistant to adversarial "
+        "attacks, arXiv:1706.06083"
+    )
     keep_best = True
 
     def __post_init__(self):

@@ -31,6 +31,9 @@ class RandomPoints(IterativeAttack):
     early_stop: bool = True
     eot: int = 1
 
+    norms = ("linf", "l2")
+    access = "labels"
+    paper = "Carlini et al. (2019), On evaluating adversarial robustness, section 4.2, arXiv:1902.06705"
     keep_best = True
     settles = False  # each point is asked about once
     steps = 0  # a point is a start, and the next one is another run

@@ -36,6 +36,10 @@ class RayS(MinimumNorm):
     stop_within: bool = False
     eot: int = 1
 
+    norms = ("linf",)
+    access = "labels"
+    paper = "Chen and Gu (2020), RayS: a ray searching method for hard-label adversarial attack, arXiv:2006.12792"
+    usual = {"queries": 2000, "stop_within": True}
     norm = "linf"
 
     def __post_init__(self):

@@ -47,6 +47,12 @@ class Square(IterativeAttack):
     give_up: float | None = None
     eot: int = 1
 
+    norms = ("linf", "l2")
+    access = "scores"
+    paper = (
+        "Andriushchenko, Croce, Flammarion, Hein (2020), Square Attack: a query-efficient black-box adversarial attack "
+        "via random search, arXiv:1912.00049"
+    )
     plateaus = True
     keep_best = True  # the point that the search has accepted is state["best"], its loss the last column of state["rank"]
 

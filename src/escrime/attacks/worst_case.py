@@ -28,6 +28,11 @@ class WorstCase(Attack):
 
     attack: Attack
 
+    norms = ("linf", "l2")
+    access = "labels"  # or what its attack needs
+    kind = "search"
+    paper = "of escrime's own: bisection over ε, since what fools a model within ε fools it within every larger one"
+
     def __post_init__(self):
         if not isinstance(self.attack, Attack):
             raise EscrimeError(f"WorstCase was given {self.attack!r}; give one of escrime's attacks, such as PGD('8/255').")
@@ -36,6 +41,10 @@ class WorstCase(Attack):
     norm = property(lambda self: self.attack.norm)
     target = property(lambda self: self.attack.target)
     eot = property(lambda self: self.attack.eot)
+
+    @property
+    def manner(self) -> str:
+        return self.attack.manner
 
     @property
     def name(self) -> str:

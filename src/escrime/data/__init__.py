@@ -5,18 +5,25 @@
 >>> images, labels = test.limit(50, seed=0).batch(slice(0, 10))
 """
 
+from ..discovery import modules_in
 from .cache import cache_folder
 from .classes import class_places, labels_for
 from .content import overlap
+from .dataset import DATASETS, Dataset, ImageFiles, Options
 from .decode import UnreadableImage, read_image
 from .imagenette import IMAGENET_INDICES, WNIDS
 from .imageset import ImageSet, Splits, floats
-from .load import DATASETS, load, load_to_judge
+from .load import load, load_to_judge
+
+modules_in(__name__, __path__)  # each dataset registers itself: one more is one more file
 
 __all__ = [
     "DATASETS",
+    "Dataset",
     "IMAGENET_INDICES",
+    "ImageFiles",
     "ImageSet",
+    "Options",
     "Splits",
     "UnreadableImage",
     "WNIDS",

@@ -9,13 +9,26 @@ from ..errors import EscrimeError
 from ..regular import MiB, check_regular, expanded
 from .cache import Progress, cache_folder, cached
 from .content import digest, fingerprint
+from .dataset import PARTS, Dataset, Options
 from .decode import DECODER, to_square
 from .download import download_into
-from .imageset import ImageSet
+from .imageset import ImageSet, Splits
 from .listing import OPTION, check_text, existing_folder
 
 SIDE = 32
 LARGEST = 64 * MiB  # of a file: theirs have 30
+
+
+class Cifar10(Dataset):
+    name = "cifar10"
+    what = "CIFAR-10, 60,000 photos of 32×32 in ten classes; a folder or a download"
+    side = SIDE
+
+    def load(self, options: Options) -> Splits:
+        root = find_cifar10(options.folder, cache=options.cache, download=options.download)
+        sets = options.kept([read_cifar10(part, root) for part in PARTS])
+        parts = zip(sets, options.sides, options.shared_progress([len(part) for part in sets]), strict=True)
+        return Splits(*(resized(part, side, cache=options.cache, progress=call) for part, side, call in parts))
 
 
 def read_cifar10(part: str, root: Path) -> ImageSet:

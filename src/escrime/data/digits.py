@@ -7,14 +7,26 @@ ships it: 8×8 pixels with values 0–16.
 import numpy as np
 from PIL import Image
 
+from .dataset import Dataset, Options
 from .decode import to_square
-from .imageset import ImageSet
+from .imageset import ImageSet, Splits
 from .sampling import stratified_split
 
 SIDE = 8
 TEST_IMAGES = 360  # of 1,797, which leaves 1,437 to train on
 SPLIT_SEED = 2020
 CLASSES = tuple("0123456789")
+
+
+class Digits(Dataset):
+    name = "digits"
+    what = "scikit-learn's 1,797 handwritten digits, 8×8, ten classes; built in, nothing to download"
+    side = SIDE
+    folder = "none"
+
+    def load(self, options: Options) -> Splits:
+        train, test = digits(options.train_size)
+        return Splits(*options.kept([train, test if options.train_size == options.size else digits(options.size)[1]]))
 
 
 def digits(size: int = SIDE) -> tuple[ImageSet, ImageSet]:

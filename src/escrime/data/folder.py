@@ -4,6 +4,9 @@ import re
 from pathlib import Path
 
 from ..errors import EscrimeError
+from .dataset import ImageFiles, Options, image_set, report_left_out
+from .files import read_files
+from .imageset import ImageSet
 from .listing import LAYOUT, Listing, check_same_classes, class_folders, existing_folder, list_classes, subfolders
 from .sampling import stratified_split
 
@@ -12,6 +15,24 @@ TEST_SHARE = 0.2
 TRAIN_NAMES = ("train", "training", "train_set", "training_set")
 TEST_NAMES = ("test", "val", "valid", "validation", "testing", "eval", "dev", "holdout")
 TEST_NAMES += ("test_set", "testing_set", "val_set", "validation_set")
+
+
+class Folder(ImageFiles):
+    name = "folder"
+    what = "your own images: DIR/train/CLASS/* and DIR/val/CLASS/*, or DIR/CLASS/*, a fifth of it to test on"
+    folder = "needed"
+
+    def listed(self, options: Options):
+        classes, *listings = list_folder(options.folder)
+        return classes, wordnet_ids(classes), listings
+
+
+def images_to_judge(folder: Path | str, options: Options) -> ImageSet:
+    """The images of `list_to_judge` at the size of `options`."""
+    classes, files = list_to_judge(folder)
+    found = read_files(files, options.size, cache=options.cache, progress=options.progress)
+    report_left_out([found], [files], options.on_error)
+    return image_set(Folder.name, files, found, classes, wordnet_ids(classes))
 
 
 def list_folder(folder: Path | str) -> tuple[tuple[str, ...], Listing, Listing]:

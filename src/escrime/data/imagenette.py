@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import EscrimeError
 from ..regular import expanded
 from .cache import cache_folder
+from .dataset import ImageFiles, Options
 from .download import download_into
 from .listing import (
     OPTION,
@@ -53,6 +54,16 @@ IMAGENET_INDICES = (0, 217, 482, 491, 497, 566, 569, 571, 574, 701)  # of the te
 
 # torchvision's archives by the length of the images' shorter side, smallest first.
 VARIANTS = ((160, "160px", "imagenette2-160"), (320, "320px", "imagenette2-320"), (None, "full", "imagenette2"))
+
+
+class ImagenetteV2(ImageFiles):
+    name = "imagenette"
+    what = "Imagenette v2, 13,394 photos of ten ImageNet classes, the paper's dataset; a folder or a download"
+    imagenet_indices = IMAGENET_INDICES
+
+    def listed(self, options: Options):
+        root = find_imagenette(options.folder, max(options.sides), cache=options.cache, download=options.download)
+        return CLASSES, WNIDS, list_imagenette(root)
 
 
 def list_imagenette(root: Path) -> tuple[Listing, Listing]:

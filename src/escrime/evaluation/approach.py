@@ -7,8 +7,8 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from ..attacks import PGD
 from ..attacks.inner import Inner, inner_logits, taught_logits
+from ..attacks.pgd import PGD
 from ..attacks.surface import Surface
 from ..errors import is_bad_input
 from ..models.company import InCompany, fewest

@@ -9,8 +9,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..attacks import Attack, Outcome, WorstCase
+from ..attacks.base import Attack, Outcome
 from ..attacks.minimum_norm import MinimumNorm
+from ..attacks.worst_case import WorstCase
 from ..budgets import shared_grids
 from ..errors import EscrimeError, is_bad_input, nearest
 from ..models.deadline import look, time_left
@@ -373,6 +374,11 @@ def check_attacks(attacks) -> dict[str, Attack]:
         if taken:
             raise EscrimeError(f"attack {label!r} begins with {taken!r}, as escrime's own rows do; give it another name.")
     return attacks
+
+
+def manners_of(attacks: dict) -> dict[str, str]:
+    """Label → what the attack is (Attack.manner), of those that say so."""
+    return {label: attack.manner for label, attack in attacks.items() if isinstance(attack, Attack)}
 
 
 def check_epsilons(attacks: dict[str, Attack], epsilons) -> dict[str, list[float]]:

@@ -22,7 +22,7 @@ from .checks.records import record_findings
 from .checks.verdict import Verdict, verdicts
 from .comparisons import Comparison, compare, per_class, tradeoff
 from .effort import Effort
-from .engine import budget_of, check_attacks, check_epsilons
+from .engine import budget_of, check_attacks, check_epsilons, manners_of
 from .images import PART, Source
 from .pipeline import Plan, all_findings, carry_out
 from .progress import Meter, Told
@@ -128,12 +128,15 @@ def evaluate(
         effort = checks if isinstance(checks, Effort) else Effort() if checks else None
         plan, store = Plan(cases, approaches, attacks, grids, seed, draws, eot, effort), Memory()
         left = carry_out(plan, store, Processes(device, alone=True), lambda title: nullcontext(meter))
+    manners = manners_of(attacks)
     if effort is None:
-        failed = [f for f in record_findings(store.records(), store.failures) if f.id in ("attack-failed", "non-finite")]
+        failed = [
+            f for f in record_findings(store.records(), store.failures, manners) if f.id in ("attack-failed", "non-finite")
+        ]
         return Evaluation(store.records(), [*left, *failed])
     alone = train is None and isinstance(data, (tuple, list))  # a pair, which does not tell what classes there are
     about_all = duplicates(as_pixels(data)) if alone else data_findings(data, train)
-    return Evaluation(store.records(), all_findings(store, [*about_all, *left]))
+    return Evaluation(store.records(), all_findings(store, [*about_all, *left], manners))
 
 
 def _seconds(budget) -> float | None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from ..attacks import FGSM
+from ..attacks.fgsm import FGSM
 from ..models.prepare import prepare
 from ..models.running import Batches, network_batch, no_trace
 from ..randomness import as_keys, generator, uniform_noise

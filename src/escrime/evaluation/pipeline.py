@@ -241,10 +241,11 @@ def open_checks(store: Store) -> dict[tuple, list[str]]:
     return found
 
 
-def all_findings(store: Store, about_all: list[Finding]) -> list[Finding]:
-    """What was found `about_all` of an evaluation, in its examinations and in its records, alarms first."""
+def all_findings(store: Store, about_all: list[Finding], manners: dict[str, str] | None) -> list[Finding]:
+    """What was found `about_all` of an evaluation, in its examinations and in its records, alarms first. manners: of the
+    attacks, see engine.manners_of."""
     found = [finding for examined in store.examinations().values() for finding in examined.findings]
-    return in_order([*about_all, *found, *record_findings(store.records(), store.failures)])
+    return in_order([*about_all, *found, *record_findings(store.records(), store.failures, manners)])
 
 
 def plan_checks(todo: list[Ground], records: pd.DataFrame, effort: Effort, meter: Meter) -> None:

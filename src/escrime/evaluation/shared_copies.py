@@ -14,7 +14,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..attacks import PGD, Outcome
+from ..attacks.base import Outcome
+from ..attacks.pgd import PGD
 from ..attacks.surface import Surface
 from ..data import ImageSet
 from ..data.sampling import lots

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..attacks import Outcome
+from ..attacks.base import Outcome
 from ..budgets import within
 from ..errors import is_bad_input
 from ..threat import inside

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..attacks import PGD
+from ..attacks.pgd import PGD
 from ..attacks.surface import Surface
 from ..models.twin import Twin
 from ..threat import to_8_bits

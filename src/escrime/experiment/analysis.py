@@ -1,11 +1,13 @@
 """Claim C11 needs more than accuracies: does the pattern of DGSM's perturbation show features of the image?"""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from scipy.stats import spearmanr
 from torch.nn.functional import avg_pool2d
 
-from ..attacks import DGSM
+from ..attacks.dgsm import DGSM
 from ..data.sampling import evenly
 from ..evaluation.statistics import bootstrap
 
@@ -19,20 +21,19 @@ def a_few(test, count: int, seed: int, without: int = -1) -> list[int]:
     return rows[evenly(count, seed, [test.ids[row] for row in rows], test.labels[rows], test.classes)].tolist()
 
 
-def pattern_shows_features(network, test, target: int, spec, seed: int, device) -> dict | None:
+def pattern_shows_features(network, test, dgsm: DGSM, seed: int, device) -> dict | None:
     """C11: rank correlation of |δ| with the image's edges, against the edges of other images.
 
-    δ is DGSM's perturbation at ε = 0.2, |δ| its mean over channels smoothed by 3×3; edges are the gradient magnitude of
+    δ is the perturbation of `dgsm` at ε = 0.2, |δ| its mean over channels smoothed by 3×3; edges are the gradient magnitude of
     the grey image, smoothed alike. `value` is the mean over images of (own correlation − mean correlation with the
     other images), with a bootstrap 95 % interval; `reference` is the mean own correlation. A pattern that ignores the
     image scores 0.
     """
-    rows = a_few(test, IMAGES, seed, without=target)
+    rows = a_few(test, IMAGES, seed, without=dgsm.target)
     if len(rows) < 8:
         return None
     images, labels = test.batch(rows, device=device)
-    attack = DGSM(PATTERN_EPS, target, spec.steps, spec.step_size)
-    delta = attack(network, images, labels, seed=seed, ids=[test.ids[i] for i in rows]) - images
+    delta = replace(dgsm, eps=PATTERN_EPS)(network, images, labels, seed=seed, ids=[test.ids[i] for i in rows]) - images
     patterns = avg_pool2d(delta.abs().mean(1, keepdim=True), 3, 1, 1).flatten(1).cpu().numpy()
     edges = _edges(images).flatten(1).cpu().numpy()
     # Constant maps (a blank image, a fully saturated pattern) have no ranks.

@@ -15,7 +15,7 @@ from ..evaluation.cases import Case, as_cases, as_subjects
 from ..evaluation.checks.data import data_findings
 from ..evaluation.checks.finding import Finding
 from ..evaluation.effort import Effort
-from ..evaluation.engine import budget_of
+from ..evaluation.engine import budget_of, manners_of
 from ..evaluation.images import PART, Source
 from ..evaluation.pipeline import Plan, carry_out
 from ..models.deadline import as_time_allows, clock, deadline
@@ -178,7 +178,9 @@ def answer_in_folder(run: Assessment, name: str, command: str) -> None:
     parameters = sum(p.numel() for p in model.parameters()) if isinstance(model, nn.Module) else None
     facts = {"arch": loaded.origin, "parameters": parameters, "stands_for": None, "threat": run.candidate.threat}
     with run.folder.lock():
-        run.folder.prepare(name, settings, dataset, str(run.candidate.device), command, kind="evaluation")
+        run.folder.prepare(
+            name, settings, dataset, str(run.candidate.device), command, "evaluation", manners_of(run.candidate.attacks)
+        )
         old = run.folder.manifest["models"].get(name, {})
         refuse_another_model(run.folder, run.candidate, old, identity)
         run.folder.record_model(name, facts | identity | run.approached(name, old.get("approach")))

@@ -7,13 +7,15 @@ import torch
 from torch import nn
 
 from .. import data
+from ..attacks.base import Attack
+from ..attacks.registry import by_name, make, named, sees
 from ..errors import EscrimeError
 from ..models import Loaded, load_model
 from ..models.running import check_logits, failure_named
 from ..models.specs.black_box import Asked
 from ..randomness import key
 from .progress import Display
-from .question import ATTACKS, USUAL, Question
+from .question import USUAL, Question
 
 OF_ITS_SIZE = "give the size it was made for with --size, or mend the model"
 
@@ -86,20 +88,15 @@ class Candidate:
             return check_logits(self.model(pixels), pixels)
 
     @cached_property
-    def attacks(self) -> dict:
-        kind = {"white-box": "gradients"}.get(self.threat, self.threat)
-        names = self.question.attacks or USUAL[kind]
-        blind = [name for name in names if self.threat != "white-box" and name not in ("Square", "RayS")]
-        if blind:
-            raise EscrimeError(
-                f"attack {blind[0]!r} needs gradients, which threat {self.threat!r} has not; use Square or RayS."
-            )
-        if "RayS" in names and self.question.norm != "linf":
-            raise EscrimeError("RayS works in l_inf only; leave it out or use --norm linf.")
-        return {name: ATTACKS[name](max(self.question.epsilons), norm=self.question.norm) for name in names}
-
-    @property
-    def grids(self) -> dict[str, list[float]]:
-        """The first attack is also scored at ε = 0."""
-        grid = sorted(self.question.epsilons)
-        return {name: ([0.0, *grid] if at == 0 else grid) for at, name in enumerate(self.attacks)}
+    def attacks(self) -> dict[str, Attack]:
+        """By name, at the largest ε. Errors: EscrimeError for one that needs more than the threat model gives."""
+        given = {"white-box": "gradients"}.get(self.threat, self.threat)
+        chosen = {name: named(name) for name in self.question.attacks or USUAL[given]}
+        for name, attack in chosen.items():
+            if not sees(attack, given):
+                able = [other for other, kind in by_name().items() if sees(kind, given) and not kind.needs_target]
+                raise EscrimeError(
+                    f"attack {name!r} needs {attack.access}, which threat {self.threat!r} has not; use {' or '.join(able)}."
+                )
+        eps, norm = max(self.question.epsilons), self.question.norm
+        return {name: make(attack, eps, norm, **attack.usual) for name, attack in chosen.items()}

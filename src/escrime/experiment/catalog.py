@@ -1,33 +1,61 @@
-"""What there is, for `escrime list`."""
+"""What there is, for `escrime list`; every entry is made from the thing itself."""
 
 import tomllib
+from inspect import getdoc
+from typing import Any
 
 from .schema import shipped
 
+Catalog = dict[str, dict[str, dict[str, Any]]]
+TITLES = {
+    "experiments": "Experiments (escrime run NAME)",
+    "datasets": "Datasets",
+    "architectures": "Architectures",
+    "attacks": "Attacks",
+    "defenses": "Defenses",
+    "objectives": "Training objectives",
+}
 
-def catalog() -> dict[str, dict[str, str]]:
-    """Section → name → one line."""
-    from .. import attacks, defenses
+
+def catalog() -> Catalog:
+    """Section → name → facts, JSON values; "what" of each says in a line what it is."""
+    from .. import defenses
+    from ..attacks import ATTACKS
     from ..data import DATASETS
     from ..models import ARCHITECTURES
     from ..training import OBJECTIVES
 
-    def first_line(thing) -> str:
-        return (thing.__doc__ or "").strip().splitlines()[0]
-
-    def exported(room, base) -> dict[str, str]:
-        classes = {name: getattr(room, name) for name in room.__all__}
-        return {name: first_line(c) for name, c in classes.items() if issubclass(c, base) and c is not base}
-
-    import torch
-
+    titles = {name: tomllib.loads(path.read_text(encoding="utf-8"))["title"] for name, path in shipped().items()}
+    guards = {name: getattr(defenses, name) for name in defenses.__all__}
     return {
-        "Experiments (escrime run NAME)": {
-            n: tomllib.loads(p.read_text(encoding="utf-8"))["title"] for n, p in shipped().items()
+        "experiments": {name: {"what": title} for name, title in titles.items()},
+        "datasets": {name: {"what": dataset.what} for name, dataset in DATASETS.items()},
+        "architectures": {name: {"what": entry.description} for name, entry in ARCHITECTURES.items()},
+        "attacks": {
+            name: {
+                "what": first_line(attack),
+                "norms": list(attack.norms),
+                "access": attack.access,
+                "kind": attack.kind,
+                "paper": attack.paper,
+            }
+            for name, attack in ATTACKS.items()
         },
-        "Datasets": dict(DATASETS),
-        "Architectures": {name: entry.description for name, entry in ARCHITECTURES.items()},
-        "Attacks": exported(attacks, attacks.Attack),
-        "Defenses": exported(defenses, torch.nn.Module),
-        "Training objectives": {name: entry.source for name, entry in OBJECTIVES.items()},
+        "defenses": {name: {"what": first_line(guard)} for name, guard in guards.items() if isinstance(guard, type)},
+        "objectives": {name: {"what": entry.source} for name, entry in OBJECTIVES.items()},
     }
+
+
+def first_line(thing: type) -> str:
+    return (getdoc(thing) or "").partition("\n")[0]
+
+
+def as_lines(found: Catalog) -> list[str]:
+    """The catalog as text; behind an attack its norms and what it needs of the model."""
+    lines = []
+    for section, entries in found.items():
+        lines.append(TITLES[section])
+        for name, entry in entries.items():
+            more = f" [{', '.join(entry['norms'])}; {entry['access']}; {entry['kind']}]" if "norms" in entry else ""
+            lines.append(f"  {name:<22} {entry['what']}{more}")
+    return lines

@@ -26,13 +26,15 @@ def expected_checks(run: Run, model: str) -> Iterator[tuple[str, Passes, int]]:
 
 
 def sample_of(run: Run, case: Case) -> frozenset | None:
-    """The images for attacks that would cost too much on all, as for DGSM; None for all."""
-    return run.samples.get((case.subject.defense, case.threat, "DGSM"))
+    """The images for attacks that would cost too much on all, the fewest that an attack of many steps takes; None for all."""
+    many = [label for label, attack in run.attacks()[0].items() if attack.manner != "single"]
+    found = [run.samples.get((case.subject.defense, case.threat, label)) for label in many]
+    return min((sample for sample in found if sample is not None), key=len, default=None)
 
 
 def finish_checks(folder: RunFolder, about_all: list[Finding], headline: float) -> None:
     """checks.json and verdict.json, from the examinations, what was found `about_all` of it, and the records."""
     store = FolderStore(folder)
-    findings = all_findings(store, about_all)
+    findings = all_findings(store, about_all, folder.manifest.get("attacks"))
     folder.write_json("checks.json", [finding.as_dict() for finding in findings])
     folder.write_json("verdict.json", [v.as_dict() for v in verdicts(store.records(), findings, headline)])

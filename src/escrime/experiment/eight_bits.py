@@ -6,7 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..attacks import APGD, PGD, RayS, Square
+from ..attacks.apgd import APGD
+from ..attacks.base import Attack
+from ..attacks.pgd import PGD
+from ..attacks.rays import RayS
+from ..attacks.registry import make, named, sees, settings_of
+from ..attacks.square import Square
 from ..budgets import LEVELS, levels_within
 from ..errors import EscrimeError
 from ..models.running import full_precision, no_trace
@@ -26,18 +31,50 @@ class Fooled:
     found: bool
 
 
-def fool(model, image: Tensor, label: int, levels: int, target: int | None, answers: str, seed: int, name: str) -> Fooled:
+def fool(
+    model,
+    image: Tensor,
+    label: int,
+    levels: int,
+    target: int | None,
+    answers: str,
+    seed: int,
+    name: str,
+    chosen: tuple[str, ...] = (),
+) -> Fooled:
     """Look for an image within `levels` gray levels of `image` (1, 3, H, W), itself of whole levels, that `model` no longer
-    calls `label` (or calls `target`). answers: "gradients", "scores" or "labels", as of Loaded."""
+    calls `label` (or calls `target`). answers: "gradients", "scores" or "labels", as of Loaded. chosen: names of attacks, ()
+    for the usual ones."""
     truth, eps = torch.tensor([label], device=image.device), levels / LEVELS
     last, classes = image, len(logits_of(model, image)[0])
-    for attack in attempts(eps, target, answers, classes):
+    tried = [beyond(named(each), eps, target) for each in chosen]
+    for attack in tried or attempts(eps, target, answers, classes):
         moved = attack(model, image, truth, seed=seed, ids=[name])
         last = whole_levels(moved, image, levels)
         said = predict(model, last)[0]
         if reached(said, label, target):
             return Fooled(last, levels, said, True)
     return Fooled(last, levels, predict(model, last)[0], False)
+
+
+def beyond(attack: type[Attack], eps: float, target: int | None) -> Attack:
+    """The attack in l_inf, going on past the boundary where it has that setting, so that rounding does not undo it."""
+    known = settings_of(attack)
+    usual = {"early_stop": False, "steps": STEPS, "queries": QUERIES, "target": target}
+    return make(attack, eps, "linf", **{name: value for name, value in usual.items() if name in known})
+
+
+def check_chosen(chosen: tuple[str, ...], answers: str, aimed: bool) -> None:
+    """EscrimeError for an attack that is unknown, works in another norm, or needs what there is not."""
+    for name in chosen:
+        attack = named(name)
+        if not sees(attack, answers):
+            raise EscrimeError(f"attack {name!r} needs {attack.access}, and the model gives {answers} only; leave it out.")
+        if attack.needs_target and not aimed:
+            raise EscrimeError(f"attack {name!r} needs a class to reach; name it with --target.")
+        if aimed and "target" not in settings_of(attack):
+            raise EscrimeError(f"attack {name!r} cannot be aimed at a class; leave out --target, or take another attack.")
+        beyond(attack, 1 / LEVELS, None)
 
 
 def attempts(eps: float, target: int | None, answers: str, classes: int) -> list:
@@ -55,13 +92,22 @@ def attempts(eps: float, target: int | None, answers: str, classes: int) -> list
     return found
 
 
-def smallest(model, image: Tensor, label: int, target: int | None, answers: str, seed: int, name: str) -> Fooled:
+def smallest(
+    model,
+    image: Tensor,
+    label: int,
+    target: int | None,
+    answers: str,
+    seed: int,
+    name: str,
+    chosen: tuple[str, ...] = (),
+) -> Fooled:
     """The fewest levels at which `fool` finds one: doubled until it does, then halved. RayS finds the nearest by itself."""
-    if answers == "labels":
+    if answers == "labels" and not chosen:
         return _nearest(model, image, label, target, seed, name)
     low, high, found = 0, 1, None
     while found is None:
-        tried = fool(model, image, label, high, target, answers, seed, name)
+        tried = fool(model, image, label, high, target, answers, seed, name, chosen)
         if tried.found:
             found = tried
         elif high == LEVELS:
@@ -70,7 +116,7 @@ def smallest(model, image: Tensor, label: int, target: int | None, answers: str,
             low, high = high, min(2 * high, LEVELS)
     while found.levels - low > 1:
         middle = (low + found.levels) // 2
-        tried = fool(model, image, label, middle, target, answers, seed, name)
+        tried = fool(model, image, label, middle, target, answers, seed, name, chosen)
         if tried.found:
             found = tried
         else:

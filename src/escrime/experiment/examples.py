@@ -1,11 +1,13 @@
 """The pictures of a run: a few images per model, chosen from the records and attacked again, for figures 1, 2, 4 and 8."""
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
-from ..attacks import DGSM, FGSM
+from ..attacks.base import Attack
 from ..budgets import same, within
 from ..data import ImageSet
 from ..evaluation.engine import verdict_key
@@ -20,10 +22,10 @@ SLIDES, FEWER, SMALL = 4, 2, 64  # images swept over ε; fewer of those larger t
 class Examples:
     """Collects items for examples/MODEL.json and arrays for examples/MODEL.npz."""
 
-    def __init__(self, model: str, network, test: ImageSet, records, experiment, target: int, device):
+    def __init__(self, model: str, network, test: ImageSet, records, grid: list[float], headline: float, seed: int, device):
         self.model, self.network, self.test, self.device = model, network, test, device
         self.records = records[records["model"] == model]
-        self.experiment, self.target, self.seed = experiment, target, experiment.seed
+        self.grid, self.headline, self.seed = grid, headline, seed
         self.index = {name: i for i, name in enumerate(test.ids)}
         self.items, self.arrays = [], {}
 
@@ -56,8 +58,8 @@ class Examples:
 
     def eps_that_fools(self) -> float:
         """The headline ε, or the nearest one above it that fools an image."""
-        grid = [eps for eps in self.experiment.attacks.fgsm.epsilons if within(self.experiment.headline, eps)]
-        return next((eps for eps in grid if len(self.fooled(eps))), self.experiment.headline)
+        grid = [eps for eps in self.grid if within(self.headline, eps)]
+        return next((eps for eps in grid if len(self.fooled(eps))), self.headline)
 
     def add(self, figure, image: str, attack, *, verdict=None, ppa=None, threat="white-box", defense="none") -> None:
         x, label = self.pixels([image])
@@ -88,11 +90,11 @@ class Examples:
             self.arrays[f"copy_{i}"] = copy[0]
         self.items.append(item)
 
-    def add_slider(self, image: str) -> None:
+    def add_slider(self, image: str, attack: Attack) -> None:
         """One image under FGSM at every ε of the grid."""
         x, label = self.pixels([image])
-        grid = self.experiment.attacks.fgsm.epsilons
-        swept = [o.adversarial for o in FGSM(grid[-1]).sweep(self.network, x, label, grid, seed=self.seed, ids=[image])]
+        grid = self.grid
+        swept = [found.adversarial for found in attack.sweep(self.network, x, label, grid, seed=self.seed, ids=[image])]
         says = [self.says(self.network, adversarial, image) for adversarial in swept]
         i = len(self.items)
         self.items.append(
@@ -124,27 +126,54 @@ class Examples:
         write_whole(folder / f"{self.model}.json", json.dumps(self.items, indent=1), follow=False)
 
 
-def make_examples(folder, model: str, network, ppa, test, records, experiment, target: int, device) -> None:
-    """Choose, attack and save the examples of one model."""
-    examples = Examples(model, network, test, records, experiment, target, device)
-    eps = examples.eps_that_fools()
+def make_examples(
+    folder,
+    model: str,
+    network,
+    ppa,
+    test: ImageSet,
+    records,
+    attacks: dict[str, Any],
+    epsilons: dict[str, list[float]],
+    headline: float,
+    seed: int,
+    device,
+) -> None:
+    """Choose, attack and save the examples of one model: of the paper's two attacks, as far as the run has them."""
+    examples = Examples(model, network, test, records, epsilons.get("FGSM", []), headline, seed, device)
+    if "FGSM" in attacks:
+        _single_steps(examples, attacks["FGSM"], ppa)
+    if "DGSM" in attacks:
+        dgsm = replace(attacks["DGSM"], eps=PATTERN_EPS)
+        others = f"defense == 'none' and clean_prediction == label and label != {dgsm.target}"
+        clean = examples.records.query(others)
+        for image in clean["image"].drop_duplicates()[:1]:
+            examples.add(8, image, dgsm)
+    if "FGSM" in attacks:
+        _held_and_falling(examples, attacks["FGSM"], SLIDES if test.images.shape[-1] <= SMALL else FEWER)
+    examples.save(folder)
+
+
+def _single_steps(examples: Examples, fgsm, ppa) -> None:
+    """Figures 1, 2 and 4: what one step fools, and what prediction averaging saves of it."""
+    fgsm = replace(fgsm, eps=(eps := examples.eps_that_fools()))
     fooled = examples.fooled(eps)
     for image in fooled["image"][:3]:
-        examples.add(1, image, FGSM(eps))
+        examples.add(1, image, fgsm)
     if ppa is not None:
         saved = examples.records.query("defense == 'ppa' and threat == 'transfer' and attack == 'FGSM' and eps == @eps")
         saved = set(saved[saved["correct"] == 1]["image"])
         order = sorted(fooled["image"], key=lambda image: image not in saved)  # stable: those PPA saves come first
         for image in order[:2]:
-            examples.add(2, image, FGSM(eps), ppa=ppa, threat="transfer", defense="ppa")
+            examples.add(2, image, fgsm, ppa=ppa, threat="transfer", defense="ppa")
     for image in fooled["image"][:GALLERY]:
-        examples.add(4, image, FGSM(eps))
-    clean = examples.records.query("defense == 'none' and clean_prediction == label and label != @target")
-    spec = experiment.attacks.dgsm
-    for image in clean["image"].drop_duplicates()[:1]:
-        examples.add(8, image, DGSM(PATTERN_EPS, target, spec.steps, spec.step_size))
+        examples.add(4, image, fgsm)
+
+
+def _held_and_falling(examples: Examples, fgsm, slides: int) -> None:
+    """Images that stay right at the ε that fools others, and a few that fall one after another."""
+    fgsm = replace(fgsm, eps=(eps := examples.eps_that_fools()))
     for image in examples.held(eps)["image"][:HELD]:
-        examples.add("held", image, FGSM(eps))
-    for image in examples.one_after_another(SLIDES if test.images.shape[-1] <= SMALL else FEWER):
-        examples.add_slider(image)
-    examples.save(folder)
+        examples.add("held", image, fgsm)
+    for image in examples.one_after_another(slides):
+        examples.add_slider(image, fgsm)

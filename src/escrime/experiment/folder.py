@@ -63,10 +63,20 @@ class RunFolder:
     def write_json(self, name: str, content) -> None:
         write_whole(self / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n", follow=False)
 
-    def prepare(self, name: str, settings: dict, dataset: dict, device: str, command: str, kind: str = "experiment") -> None:
+    def prepare(
+        self,
+        name: str,
+        settings: dict,
+        dataset: dict,
+        device: str,
+        command: str,
+        kind: str = "experiment",
+        attacks: dict[str, str] | None = None,
+    ) -> None:
         """Make the folder, or check that it belongs to the same experiment on the same data.
 
-        settings: JSON values with `title` and `seed`. kind: "experiment", or "evaluation" of a model as it is.
+        settings: JSON values with `title` and `seed`. kind: "experiment", or "evaluation" of a model as it is. attacks: what
+        each is (Attack.manner), by its label.
         """
         identity = {"experiment": settings, "dataset": dataset}
         if (self / "manifest.json").exists():
@@ -89,6 +99,7 @@ class RunFolder:
                 "command": command,
                 **identity,
                 "models": {},
+                "attacks": attacks or {},
                 "stages": [],
             },
         )

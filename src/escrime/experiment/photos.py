@@ -24,7 +24,7 @@ from ..report.figures.photo import draw_photo
 from ..results.layout import check_file
 from ..results.reading import first_fault, read_text
 from .candidate import OF_ITS_SIZE
-from .eight_bits import fool, logits_of, predict, reached, smallest, whole_eps
+from .eight_bits import check_chosen, fool, logits_of, predict, reached, smallest, whole_eps
 
 LINES = "attacks.jsonl"
 ENDINGS = ("-adversarial.png", "-side-by-side.png")  # of the two files of a photo
@@ -65,12 +65,14 @@ def attack_photos(
     seed: int = 0,
     device: torch.device | str = "cpu",
     trust: bool = False,
+    attacks: tuple[str, ...] = (),
 ) -> Iterator[Result]:
     """Attack each photo (files, or folders of them) and yield what came of it, after its files are written.
 
     The photo is read as the model sees it: its shorter side resized to the model's size (or `size`), the center cropped; the
     PNG has that size. eps: a fraction of the color range, rounded down to whole gray levels; None looks for the fewest.
-    target: the name or number of the class to reach. mean, std, trust: as in load_model.
+    target: the name or number of the class to reach. mean, std, trust: as in load_model. attacks: names of those to try in
+    turn, () for the usual ones.
     What earlier calls left in `out` stays, but a photo attacked again replaces its own.
     Errors: EscrimeError for a photo or a model that cannot be read, for an unknown target, and for a file in `out` that is not
     escrime's and would be overwritten, before anything is written.
@@ -79,6 +81,7 @@ def attack_photos(
     check_text(out)
     loaded = load_model(spec, mean, std, trust=trust)
     model = loaded.model.to(device) if isinstance(loaded.model, torch.nn.Module) else loaded.model
+    check_chosen(attacks, loaded.answers, target is not None)
     levels = None if eps is None else whole_eps(eps)
     if size is not None and size < 1:
         raise EscrimeError(f"size = {size} is no number of pixels; give a whole number above 0, or leave it out.")
@@ -89,10 +92,10 @@ def attack_photos(
     wanted = None if target is None else _class(target, loaded, count)
     _names(paths, _lines(out / LINES), out)  # refuses files of others before anything is written
     with locked(out, "give another folder with --out"):
-        yield from _attack_all(paths, images, out, model, loaded, levels, wanted, seed, device)
+        yield from _attack_all(paths, images, out, model, loaded, levels, wanted, seed, device, attacks)
 
 
-def _attack_all(paths, images, out: Path, model, loaded: Loaded, levels, wanted, seed, device) -> Iterator[Result]:
+def _attack_all(paths, images, out: Path, model, loaded: Loaded, levels, wanted, seed, device, attacks) -> Iterator[Result]:
     lines = _lines(out / LINES)
     names = _names(paths, lines, out)
     for path, pixels, name in zip(paths, images, names, strict=True):
@@ -104,7 +107,7 @@ def _attack_all(paths, images, out: Path, model, loaded: Loaded, levels, wanted,
             write_whole(out / LINES, text, follow=False)
             return result
 
-        result = _attack(path, pixels, name, model, loaded, levels, wanted, out, seed, device, note)
+        result = _attack(path, pixels, name, model, loaded, levels, wanted, out, seed, device, attacks, note)
         if before and result.adversarial is None:  # its pictures of before belong to no line any more
             for picture in _pictures(before):
                 (out / picture).unlink(missing_ok=True)
@@ -118,7 +121,7 @@ def _count(model, image, spec: str) -> int:
         return check_logits(logits_of(model, image), image).shape[1]
 
 
-def _attack(path, pixels, name, model, loaded: Loaded, levels, target, out: Path, seed, device, note) -> Result:
+def _attack(path, pixels, name, model, loaded: Loaded, levels, target, out: Path, seed, device, attacks, note) -> Result:
     image = floats(pixels[None], device)
     before, sure = predict(model, image)
     title = lambda label: loaded.classes[label] if loaded.classes else str(label)  # noqa: E731
@@ -128,7 +131,13 @@ def _attack(path, pixels, name, model, loaded: Loaded, levels, target, out: Path
         about |= {"after": title(before), "after_confidence": sure}
         return note(Result(adversarial=None, side_by_side=None, fooled=False, levels=None, eps=None, **about))
     search = (model, image, before)
-    rest = (target, loaded.answers, seed, path.stem)  # not `name`: what else is attacked must not change an image's noise
+    rest = (
+        target,
+        loaded.answers,
+        seed,
+        path.stem,
+        attacks,
+    )  # not `name`: what else is attacked must not change an image's noise
     found = smallest(*search, *rest) if levels is None else fool(*search, levels, *rest)
     png, picture = (out / file for file in _files_of(name))
     with whole(png, follow=False) as new_png, whole(picture, follow=False) as new_picture:

@@ -13,7 +13,6 @@ from .run import Run
 from .stages import expected
 
 LONG = 180  # seconds from which the whole table is shown
-WITH_CLEAN = ("fgsm-mixed", "fgsm-directed", "trades")  # objectives that train on clean and adversarial images together
 TRAINING_PASS = 1.25  # a training step against an input gradient: parameter gradients and the optimizer's step
 
 
@@ -38,7 +37,7 @@ def estimate(run: Run) -> list[Estimate]:
                 epochs = run.experiment.train_settings(model, name).epochs
                 goal = objective(**defense.objective)
                 # An input gradient for each step of crafting, then the step on what the objective sends through training.
-                passes = getattr(goal, "steps", 1) + TRAINING_PASS * (2 if goal.name in WITH_CLEAN else 1)
+                passes = getattr(goal, "steps", 1) + TRAINING_PASS * (2 if goal.adds_clean else 1)
                 about = f"Harden {model} ({goal.name}): {epochs} epochs"
                 stages.append(Estimate(about, epochs * images * rates.gradient * passes))
         stages += [Estimate(f"Attack {model}: {what}", seconds) for what, seconds in _attacks(run, model, attacking) if seconds]
@@ -88,8 +87,8 @@ def shorter(run: Run, stages: list[Estimate]) -> list[str]:
         advice.append(f"--limit 50 (the paper's number of test images) instead of {len(run.test)}")
     if training > attacks / 4:
         advice.append("fewer --epochs and --adversarial-epochs")
-    if run.experiment.data.name != "digits":
-        advice.append(f"--size {max(64, run.test.images.shape[-1] // 2)}, about a quarter of the work")
+    if (size := run.test.images.shape[-1]) > 64:
+        advice.append(f"--size {max(64, size // 2)}, about a quarter of the work")
     if sum(s.seconds for s in stages if s.stage.startswith("Check")) > attacks / 4:
         advice.append("smaller numbers in [checks] of the experiment file")
     if len(run.experiment.models) > 1:

@@ -1,26 +1,16 @@
 """What `escrime evaluate` is asked: a model, images, threat levels, and how much time there is."""
 
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .. import attacks as known
+from ..attacks.registry import named
 from ..errors import EscrimeError, nearest
 from ..models.specs.normalizing import check_normalization
 from ..numerals import enormous, shown
 from ..regular import is_folder
 from ..threat import check_norm, distinct, epsilon
 
-ATTACKS: dict[str, Callable] = {
-    "FGSM": known.FGSM,
-    "PGD": lambda eps, norm: known.PGD(eps, norm=norm, steps=40, early_stop=True),
-    "APGD": known.APGD,
-    "FMN": known.FMN,
-    "AutoAttack": known.AutoAttack,
-    "Square": known.Square,
-    "RayS": lambda eps, norm: known.RayS(eps, queries=2000, stop_within=True),
-}
 USUAL = {"gradients": ("FGSM", "AutoAttack"), "scores": ("Square",), "labels": ("RayS",)}
 THREATS = {
     "white-box": "the attacker has the model and its gradients",
@@ -33,7 +23,7 @@ THREATS = {
 class Question:
     """What is asked: which model (a specification, see models.SPECS) on which images (a folder, or a dataset's name).
 
-    epsilons: the first is the headline. attacks: names of ATTACKS, () for the usual ones of the threat model `threat`.
+    epsilons: the first is the headline. attacks: names of escrime's, () for the usual ones of the threat model `threat`.
     limit: that many images, as many of each class as of any other. budget: seconds in which the strongest answer is wanted,
     None for all images. anyway: go on although clean accuracy is at chance. mean, std: the normalization to put in front of the
     model, or in place of its own; one number or one per channel. trust: the model may be a file that runs code as it is read.
@@ -65,8 +55,11 @@ class Question:
         if self.threat is not None and self.threat not in THREATS:
             raise EscrimeError(f"threat {self.threat!r} is unknown; use {', '.join(THREATS)}.{nearest(self.threat, THREATS)}")
         for name in self.attacks:
-            if name not in ATTACKS:
-                raise EscrimeError(f"attack {name!r} is unknown; use {', '.join(ATTACKS)}.{nearest(name, ATTACKS)}")
+            if named(name).needs_target:
+                raise EscrimeError(
+                    f"attack {name!r} needs a class to reach, and here every wrong class counts; leave it out, or give it its "
+                    "target in an experiment file."
+                )
         for name, value, unit in (("limit", self.limit, "images"), ("size", self.size, "pixels")):
             if value is not None and (value < 1 or enormous(value)):
                 raise EscrimeError(

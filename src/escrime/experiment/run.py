@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from .. import data
-from ..attacks import DGSM, FGSM
+from ..attacks.base import Attack
 from ..budgets import shared_grids
 from ..defenses import PredictionAveraging
 from ..distributed import Processes
@@ -61,9 +61,14 @@ class Run:
         return self.splits.test.limit(limit, self.experiment.seed, share=False) if limit else self.splits.test
 
     @cached_property
-    def target(self) -> int:
-        """The class index DGSM moves towards."""
-        wanted, classes = self.experiment.attacks.dgsm.target, self.splits.test.classes
+    def targets(self) -> dict[str, int | None]:
+        """The index of the class that each attack moves towards, by label; None for any wrong one."""
+        return {label: self._class(section.target) for label, section in self.experiment.attacks.by_label.items()}
+
+    def _class(self, wanted: str | int | None) -> int | None:
+        classes = self.splits.test.classes
+        if wanted is None:
+            return None
         if str(wanted) in classes:
             return classes.index(str(wanted))
         if isinstance(wanted, int) and 0 <= wanted < len(classes):
@@ -84,7 +89,7 @@ class Run:
     def fresh(self, model: str) -> nn.Module:
         """The network before any training here: random or pre-trained, its output layer cut to the classes."""
         spec, train = self.experiment.models[model], self.splits.train
-        indices = data.IMAGENET_INDICES if train.name == "imagenette" else None
+        indices = data.DATASETS[self.experiment.data.name].imagenet_indices
         head = spec.head if indices is not None else "new"
         return build(
             spec.arch,
@@ -120,14 +125,11 @@ class Run:
             subjects.append(Subject(model, averaged(hardened[ADVERSARIAL]), BOTH, network))
         return subjects
 
-    def attacks(self) -> tuple[dict, dict]:
+    def attacks(self) -> tuple[dict[str, Attack], dict[str, list[float]]]:
         """The attacks by label, and their ε grids."""
-        fgsm, dgsm = self.experiment.attacks.fgsm, self.experiment.attacks.dgsm
-        attacks = {
-            "FGSM": FGSM(max(fgsm.epsilons)),
-            "DGSM": DGSM(max(dgsm.epsilons), self.target, dgsm.steps, dgsm.step_size),
-        }
-        return attacks, shared_grids({"FGSM": fgsm.epsilons, "DGSM": dgsm.epsilons})
+        sections = self.experiment.attacks.by_label
+        attacks = {label: section.build(self.targets[label]) for label, section in sections.items()}
+        return attacks, shared_grids(self.experiment.attacks.epsilons)
 
     @cached_property
     def samples(self) -> dict[tuple[str, str, str], frozenset]:
@@ -135,10 +137,9 @@ class Run:
 
         Stratified by class, at most `adaptive_limit` of every subset.
         """
-        specs = {"FGSM": self.experiment.attacks.fgsm, "DGSM": self.experiment.attacks.dgsm}
         return {
             (defense, "adaptive", label): frozenset(self.test.limit(spec.adaptive_limit, self.experiment.seed, share=False).ids)
-            for label, spec in specs.items()
+            for label, spec in self.experiment.attacks.by_label.items()
             if spec.adaptive_limit
             for defense in ("ppa", BOTH)
         }

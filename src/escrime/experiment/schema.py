@@ -2,16 +2,18 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from ..errors import EscrimeError, nearest
 from ..numerals import enormous, shown
 from ..regular import TEXT, read_regular, reason
-from ..threat import distinct, epsilon
+from ..threat import epsilon
+from .attack_sections import Attacks, explained
+from .section import Section, check_names
 
 SHIPPED = Path(__file__).parent / "shipped"
 ADVERSARIAL, BOTH = "adversarial-training", "adversarial-training+ppa"  # how the records call the paper's, and both at once
@@ -19,34 +21,8 @@ RESERVED = ("none", "ppa", ADVERSARIAL)
 DEEPEST = 32  # tables within tables, and parts of a key
 # From the start of a word only, and never back: the time grows with the length of the text alone.
 DEEP_KEY = re.compile(rf"(?<![^\s.=,{{}}\[\]])(?:[^\s.=,{{}}\[\]]++[ \t]*+\.[ \t]*+){{{DEEPEST}}}")
-LONGEST_NAME = 60  # two names, an attack and a suffix make a file name, and file systems stop at 255 bytes
 
 Epsilon = Annotated[float, BeforeValidator(lambda value: epsilon(value))]
-
-
-def _check_names(what: str, names: Iterable[str], example: str, reserved: tuple[str, ...] = ()) -> None:
-    """Refuse names that do not make file names, each one its own also where case does not count."""
-    spelled: dict[str, str] = {}
-    for name in names:
-        _check_name(what, name, example, reserved)
-        other = spelled.setdefault(name.lower(), name)
-        if other != name:
-            raise ValueError(f"{other!r} and {name!r} would be one file where case does not count; rename one of them.")
-
-
-def _check_name(what: str, name: str, example: str, reserved: tuple[str, ...] = ()) -> None:
-    """Refuse a name that cannot be part of a file name, or could be read as two."""
-    if name in reserved or len(name) > LONGEST_NAME or not re.fullmatch(r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*", name):
-        none_of = f", and none of {', '.join(reserved)}" if reserved else ""
-        raise ValueError(
-            f"a {what} cannot be called {name!r}; use letters, digits, dots, underscores and single hyphens, "
-            f"at most {LONGEST_NAME} in all{none_of}, such as {example}."
-        )
-
-
-class Section(BaseModel):
-    # Strict: true is no number, and 5.5 no count.
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Data(Section):
@@ -123,7 +99,7 @@ class Defenses(Section):
     @field_validator("other_training")
     @classmethod
     def _names(cls, value):
-        _check_names("defense", value, "pgd-training", RESERVED)
+        check_names("defense", value, "pgd-training", RESERVED)
         return value
 
     @model_validator(mode="after")
@@ -137,31 +113,6 @@ class Defenses(Section):
         """Every adversarial training by the name of its defense, the paper's first."""
         paper = {ADVERSARIAL: self.adversarial_training} if self.adversarial_training else {}
         return paper | self.other_training
-
-
-class FGSMSweep(Section):
-    """FGSM at every ε. adaptive_limit: images for adaptive attacks on a randomized defense, which cost most."""
-
-    epsilons: list[Epsilon] = Field(min_length=1)
-    adaptive_limit: int | None = Field(None, ge=1)
-
-    @field_validator("epsilons")
-    @classmethod
-    def _numbers(cls, values):
-        return distinct(sorted(values))
-
-
-class DGSMSweep(FGSMSweep):
-    """DGSM towards `target` (a class name or index) at every ε."""
-
-    target: str | int
-    steps: int = Field(20, ge=1)
-    step_size: float | None = Field(None, gt=0)
-
-
-class Attacks(Section):
-    fgsm: FGSMSweep
-    dgsm: DGSMSweep
 
 
 class Checks(Section):
@@ -198,7 +149,7 @@ class Experiment(Section):
     @field_validator("models")
     @classmethod
     def _names(cls, value):
-        _check_names("model", value, "my-network")
+        check_names("model", value, "my-network")
         return value
 
     @model_validator(mode="after")
@@ -237,8 +188,10 @@ class Experiment(Section):
 
     @property
     def headline(self) -> float:
-        """The FGSM ε of the grid closest to headline_eps, and above 0."""
-        positive = [eps for eps in self.attacks.fgsm.epsilons if eps > 0] or [self.headline_eps]
+        """The ε closest to headline_eps, and above 0, of FGSM's grid, or where FGSM is not run of all."""
+        sections = self.attacks.by_label
+        asked = [sections["FGSM"]] if "FGSM" in sections else sections.values()
+        positive = [eps for section in asked for eps in section.epsilons if eps > 0] or [self.headline_eps]
         return min(positive, key=lambda eps: abs(eps - self.headline_eps))
 
 
@@ -305,6 +258,8 @@ def check_experiment(raw: dict[str, Any], source: str) -> Experiment:
             names = [field.alias or name for name, field in parent.model_fields.items()]
             hint = nearest(key, names) or f" It takes {', '.join(names)}."
             raise EscrimeError(f"{source}: unknown key {where!r}.{hint}") from None
+        if about_attacks := explained(first, source, where):
+            raise about_attacks from None
         if first["type"] == "missing":
             raise EscrimeError(f"{source}: {where!r} is missing; add it.") from None
         message = first["msg"].removeprefix("Value error, ")

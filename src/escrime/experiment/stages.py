@@ -12,7 +12,7 @@ from ..evaluation import read_records
 from ..evaluation.approach import Approaches
 from ..evaluation.cases import as_cases
 from ..evaluation.checks.data import data_findings
-from ..evaluation.engine import budget_of
+from ..evaluation.engine import budget_of, manners_of
 from ..evaluation.flatness import flatness
 from ..evaluation.images import Source
 from ..evaluation.pipeline import Plan, carry_out
@@ -36,9 +36,9 @@ def run_stages(run: Run) -> list[Path]:
 
     with run.folder.lock() if run.team.first else nullcontext():
         if run.team.first:  # who decodes the images, once per machine that shares the cache
-            target, untrained = run.target, _untrained(run)
+            attacks, untrained = run.attacks()[0], _untrained(run)
             settings = run.experiment.model_dump(mode="json", by_alias=True)
-            run.folder.prepare(run.name, settings, run.dataset(), str(run.device), run.command)
+            run.folder.prepare(run.name, settings, run.dataset(), str(run.device), run.command, attacks=manners_of(attacks))
         run.team.wait()
         untrained = untrained if run.team.first else _untrained(run)
         run.team.wait()  # all have seen what is trained before the first one writes
@@ -52,7 +52,7 @@ def run_stages(run: Run) -> list[Path]:
             finish_checks(run.folder, data_findings(run.test, run.as_tested()), run.experiment.headline)
         records = read_records(run.folder.path)
         for model in run.experiment.models:
-            look_closer(run, model, records, target)
+            look_closer(run, model, records)
         with run.folder.stage("report"), run.display.bar("Draw figures and report", None) as advance:
             return draw_report(
                 run.folder.path, progress=lambda done, total: advance(done=done, total=total, note=f"{done} of {total}")
@@ -146,7 +146,7 @@ def evaluate(run: Run, model: str) -> None:
     carry_out(plan, FolderStore(run.folder), run.team, shown)
 
 
-def look_closer(run: Run, model: str, records, target: int) -> None:
+def look_closer(run: Run, model: str, records) -> None:
     """Pictures for the figures, and the two measures behind claims C11 and C12."""
     made = {"examples": (f"{model}.json", f"{model}.npz"), "analysis": (f"{model}.json",)}
     todo = [kind for kind, names in made.items() if not all((run.folder / kind / name).exists() for name in names)]
@@ -163,18 +163,20 @@ def look_closer(run: Run, model: str, records, target: int) -> None:
                 subjects.get("ppa"),
                 run.test,
                 records,
-                run.experiment,
-                target,
+                run.attacks()[0],
+                run.experiment.attacks.epsilons,
+                run.experiment.headline,
+                run.experiment.seed,
                 run.device,
             )
             advance(note="pictures")
         if "analysis" in todo:
-            seed, spec = run.experiment.seed, run.experiment.attacks.dgsm
+            seed, dgsm = run.experiment.seed, run.attacks()[0].get("DGSM")
             networks = {name: subjects[name] for name in ("none", *run.experiment.defenses.trainings)}
             few = a_few(run.test, FLATNESS_IMAGES, seed)
             ids = [run.test.ids[row] for row in few]
             found = {
-                "C11": pattern_shows_features(subjects["none"], run.test, target, spec, seed, run.device),
+                "C11": dgsm and pattern_shows_features(subjects["none"], run.test, dgsm, seed, run.device),
                 "C12": flatness(networks, *run.test.batch(few, device=run.device), ids, run.experiment.headline, seed),
             }
             found = {claim: measure for claim, measure in found.items() if measure is not None}

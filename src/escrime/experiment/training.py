@@ -117,7 +117,7 @@ def run_training(
     team.wait()
     if not team.first:
         splits = _read(job, display)
-    indices = data.IMAGENET_INDICES if job.data == "imagenette" and job.head == "slice" else None
+    indices = data.DATASETS[job.data].imagenet_indices if job.head == "slice" else None
     model = build(
         job.arch,
         len(splits.train.classes),

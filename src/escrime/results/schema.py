@@ -97,6 +97,7 @@ class Manifest(Stored):
     hardware: Hardware = Hardware()
     dataset: Dataset = Dataset()
     models: dict[Name, Model] = {}
+    attacks: dict[Text, Text] = {}  # label → Attack.manner
     experiment: Experiment = Experiment()
     stages: list[Stage] = []
 

@@ -5,11 +5,14 @@
 >>> result.history[["epoch", "loss", "accuracy"]]
 """
 
+from ..discovery import modules_in
 from .context import Context
 from .loop import FitResult, fit
-from .mixing import CutMix, MixUp  # registers them
+from .mixing import CutMix, MixUp
 from .objectives import EPS_DISTRIBUTIONS, OBJECTIVES, Objective, objective
 from .settings import KEEP, ON_OVERFITTING, OPTIMIZERS, PRECISIONS, SCHEDULES, TrainSettings
+
+modules_in(__name__, __path__)  # each objective registers itself: one more is one more file
 
 __all__ = [
     "Context",

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..attacks import FGSM, PGD
+from ..attacks.fgsm import FGSM
+from ..attacks.pgd import PGD
 from ..files import leftovers
 from ..models.running import no_trace
 from ..models.twin import Twin

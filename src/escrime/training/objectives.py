@@ -26,10 +26,12 @@ EPS_DISTRIBUTIONS = {"fixed": "ε for every image", "uniform": "uniform on [0, �
 
 @dataclass(frozen=True, kw_only=True)
 class Objective(Checked):
-    """Base: a subclass with a `name` registers itself. `source` says who proposed it."""
+    """Base: a subclass with a `name` registers itself. `source` says who proposed it. adds_clean: each batch is trained on as
+    it is beside its adversarial images, which is twice the work."""
 
     name: ClassVar[str] = ""
     source: ClassVar[str] = ""
+    adds_clean: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -98,6 +100,7 @@ class FGSMMixed(Adversarial):
     """½ J(x) + ½ J(x'), x' = clip(x + ε·sign ∇_x J(x, y)): FGSM examples added to the batch, half and half."""
 
     name, source = "fgsm-mixed", "the paper; Goodfellow et al., 2015, section 6, α = 0.5"
+    adds_clean = True
 
     def __call__(self, model, images, labels, context):
         adversarial = fgsm(model, images, labels, self.budget(images, context))
@@ -108,6 +111,7 @@ class FGSMDirected(Adversarial):
     """½ J(x, y) + ½ J(x', y), x' = clip(x − ε·sign ∇_x J(x, t)) one step towards a random other class t."""
 
     name, source = "fgsm-directed", "the authors' slides; Kurakin et al., 2017 (one-step target class)"
+    adds_clean = True
 
     def __call__(self, model, images, labels, context):
         adversarial = fgsm(model, images, context.other_classes(labels), -self.budget(images, context))
@@ -167,6 +171,7 @@ class Trades(Stepped):
     """J(x) + β · max over the ε-ball of KL(p(x) ‖ p(x')), by `steps` of 2.5 ε / steps from x + 0.001·N(0, 1)."""
 
     name, source = "trades", "Zhang et al., 2019, algorithm 1 (β = 1/λ)"
+    adds_clean = True
 
     steps: int = 10
     beta: float = 6.0

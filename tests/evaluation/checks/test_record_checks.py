@@ -7,11 +7,13 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from escrime import APGD, DGSM, FGSM, FMN, PGD, AutoAttack, Effort, RandomPoints, RayS, Square, WorstCase, evaluate
+from escrime.attacks import Attack
 from escrime.evaluation import Evaluation
 from escrime.evaluation.checks import Finding, from_rows, in_order
 from escrime.evaluation.checks.counting import images_for
-from escrime.evaluation.checks.curves import kind_of
 from escrime.evaluation.checks.records import record_findings
 from escrime.evaluation.checks.verdict import verdicts
 from escrime.evaluation.records import frame, worst_case
@@ -72,16 +74,44 @@ def test_the_worst_case_is_no_attack_of_its_own():
     assert {i: f.message for i, f in both.items()} == {i: f.message for i, f in found(records).items()}
 
 
+class Theirs(Attack):
+    """An attack of a user's, which does not say what it is."""
+
+    eps = 0.1
+
+
 @pytest.mark.parametrize(
-    ("name", "kind"),
+    ("attack", "manner"),
     [
-        ("FGSM", "single"), ("FGSM-2", "single"), ("N-FGSM", "single"), ("MI-FGSM", "iterated"), ("ifgsm", "iterated"),
-        ("PGD", "iterated"), ("APGD", "iterated"), ("DGSM", "iterated"), ("AutoAttack", "iterated"), ("stronger", "iterated"),
-        ("stronger-l2", "iterated"), ("Square", "scores"), ("FMN", "distance"), ("DeepFool", "distance"), ("theirs", ""),
+        (FGSM(0.1), "single"), (PGD(0.1, steps=1), "single"), (WorstCase(FGSM(0.1)), "single"), (PGD(0.1), "iterated"),
+        (APGD(0.1), "iterated"), (DGSM(0.1), "iterated"), (AutoAttack(0.1), "iterated"), (WorstCase(PGD(0.1)), "iterated"),
+        (Square(0.1), "scores"), (FMN(0.1), "distance"), (RayS(0.1), "distance"), (RandomPoints(0.1), ""), (Theirs(), ""),
     ],
+    ids=repr,
 )  # fmt: skip
-def test_an_attack_is_known_by_its_name(name, kind):
-    assert kind_of(name) == kind
+def test_an_attack_is_what_its_class_and_settings_make_it(attack, manner):
+    assert attack.manner == manner
+
+
+def test_a_label_does_not_decide_what_an_attack_is():
+    parts = pd.concat([attacked("many", {0.1: 0.3}), attacked("PGD", {0.1: 0.5})], ignore_index=True)
+    assert "iterated-weaker" not in {finding.id for finding in record_findings(parts)}
+    known = record_findings(parts, manners={"many": "single", "PGD": "iterated"})
+    assert next(finding for finding in known if finding.id == "iterated-weaker").severity == "alarm"
+    known = record_findings(parts, manners={"many": "iterated", "PGD": "single"})
+    assert not [finding for finding in known if finding.id == "iterated-weaker" and finding.severity == "alarm"]
+
+
+def test_an_evaluation_knows_its_attacks_whatever_they_are_called():
+    """One step called PGD bounds nothing, and 20 steps called mine do."""
+    images, labels = torch.rand(20, 1, 2, 2, generator=torch.Generator().manual_seed(0)), torch.zeros(20, dtype=torch.long)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+
+    def said(attacks) -> str:
+        found = evaluate(model, (images, labels), attacks, checks=Effort(4, 2, 4, 4, 2, 0)).checks
+        return next(finding.severity for finding in found if finding.id == "single-step-only")
+
+    assert said({"PGD": FGSM(0.1)}) == "warning" and said({"FGSM": PGD(0.1, steps=20)}) == "passed"
 
 
 # ---- Many steps against one ----

@@ -22,7 +22,7 @@ def iterated_weaker(curves: list[Curve]) -> list[Finding]:
     """Many steps include the single one. Not under transfer, where single steps often carry over better."""
     tried = []
     for own in by_case([curve for curve in curves if curve.known and not curve.targeted]):
-        for many, one in ((a, b) for a in own for b in own if a.iterated and b.kind == "single"):
+        for many, one in ((a, b) for a in own for b in own if a.iterated and b.manner == "single"):
             tried += [(many, one, eps, *gap(many.at[eps], one.at[eps])) for eps in many.at if eps in one.at]
     if not tried:
         return []
@@ -58,7 +58,7 @@ def accuracy_rises(curves: list[Curve]) -> list[Finding]:
     """A larger ε allows everything that a smaller one does."""
     untargeted = [curve for curve in curves if not curve.targeted and len(curve.at) > 1]
     fired = [(curve, *rise) for curve in untargeted if (rise := largest_rise(curve))]
-    excused = lambda curve: curve.kind == "single" or not curve.known  # noqa: E731
+    excused = lambda curve: curve.manner == "single" or not curve.known  # noqa: E731
 
     def say(rows) -> Finding:
         bad = [row for row in rows if not excused(row[0])]
@@ -142,7 +142,7 @@ def overfitting(curves: list[Curve]) -> list[Finding]:
     """A network that one step barely hurts and many steps break has learned to resist the single step."""
     tried = []
     for own in by_case([c for c in curves if c.known and not c.targeted]):
-        for one, many in ((a, b) for a in own for b in own if a.kind == "single" and b.iterated):
+        for one, many in ((a, b) for a in own for b in own if a.manner == "single" and b.iterated):
             for eps in (eps for eps in one.at if eps in many.at):
                 images = one.at[eps].index.intersection(many.at[eps].index)
                 a, b = one.at[eps].loc[images], many.at[eps].loc[images]

@@ -45,7 +45,7 @@ def only_transfer(curves: list[Curve]) -> list[Finding]:
 
     def covered(curve: Curve) -> bool:
         known = [c for c in curves if c.case == (curve.model, curve.defense, "adaptive", curve.norm)]
-        return any(c.attack == curve.attack or (c.kind in ("iterated", "scores") and not c.targeted) for c in known)
+        return any(c.attack == curve.attack or (c.manner in ("iterated", "scores") and not c.targeted) for c in known)
 
     def say(rows) -> Finding:
         names = list(dict.fromkeys(row[0].attack for row in rows))
@@ -69,7 +69,7 @@ def only_transfer(curves: list[Curve]) -> list[Finding]:
 def single_step_only(curves: list[Curve]) -> list[Finding]:
     """The accuracy that one step leaves is no bound on anything."""
     cases = list(by_case([c for c in curves if c.known]))
-    alone = [(c,) for own in cases if all(c.kind == "single" for c in own) for c in own]
+    alone = [(c,) for own in cases if all(c.manner == "single" for c in own) for c in own]
 
     def say(rows) -> Finding:
         names = list(dict.fromkeys(row[0].attack for row in rows))
@@ -85,6 +85,6 @@ def single_step_only(curves: list[Curve]) -> list[Finding]:
     if not cases:
         return []
     passed = "Every model was attacked by more than single steps"
-    if any(not any(c.kind in ("iterated", "scores", "distance") for c in own) for own in cases):
+    if any(not any(c.manner in ("iterated", "scores", "distance") for c in own) for own in cases):
         return per_case(alone, say)  # an attack of unknown kind: nothing to say of it
     return per_case(alone, say) or [Finding("single-step-only", "passed", passed, {"cases": len(cases)})]

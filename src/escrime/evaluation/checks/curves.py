@@ -1,6 +1,5 @@
 """Records as curves, one per attack and case, and what checks on them share."""
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,18 +14,14 @@ from .finding import Finding
 NOTABLE = 0.05  # a difference of accuracies counts from here,
 FEWEST = 3  # on at least this many images
 
-# What an attack is, by its name, in this order; a name that is none of these is left out of what depends on it.
-KINDS = {
-    "iterated": r"^stronger|auto[-_ ]?attack|\baa\b|pgd|\bbim\b|iterative|[a-z]*i-?fgsm|dgsm",
-    "scores": r"square|\bnes\b|\bspsa\b|simba|hop-?skip|boundary|random search",
-    "distance": r"\bfmn|deep-?fool|carlini|c&w|\bcw\b|\bddn\b|\bfab\b",
-    "single": r"fgsm|\bfgm\b|fast[-_ ]?gradient",
+# What an attack is (Attack.manner), where only its rows tell of it: the labels that escrime's own commands gave in run folders
+# that do not say, and a callable that bears one of these names. Any other is left out of what depends on it.
+UNSAID = {
+    "FGSM": "single",
+    **dict.fromkeys(("DGSM", "PGD", "APGD", "AutoAttack"), "iterated"),
+    "Square": "scores",
+    **dict.fromkeys(("FMN", "RayS"), "distance"),
 }
-
-
-def kind_of(attack: str) -> str:
-    """One of KINDS, or "" for a name that does not tell."""
-    return next((kind for kind, pattern in KINDS.items() if re.search(pattern, attack.lower())), "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +34,7 @@ class Curve:
     norm: str
     attack: str
     targeted: bool
+    manner: str
     at: dict[float, pd.DataFrame]
 
     @property
@@ -50,13 +46,9 @@ class Curve:
         return dict(zip(("model", "defense", "threat", "norm"), self.case))
 
     @property
-    def kind(self) -> str:
-        return kind_of(self.attack)
-
-    @property
     def iterated(self) -> bool:
         """Whether it takes many steps away from the truth, so that no single step should do better."""
-        return self.kind == "iterated" and not self.targeted
+        return self.manner == "iterated" and not self.targeted
 
     @property
     def known(self) -> bool:
@@ -71,14 +63,18 @@ class Curve:
         return float(self.at[eps]["correct"].mean())
 
 
-def read_curves(records: pd.DataFrame) -> list[Curve]:
-    """The attacked rows as curves; the worst case over attacks is derived from them, and is none."""
+def read_curves(records: pd.DataFrame, manners: dict[str, str] | None = None) -> list[Curve]:
+    """The attacked rows as curves; the worst case over attacks is derived from them, and is none. manners: what each attack is,
+    by its label (see Attack.manner)."""
+    manners = UNSAID | (manners or {})
     rows = records[(records["eps"] > 0) & (records["attack"] != "none") & ~records["attack"].str.startswith(WORST)]
     rows = rows.assign(eps=unified(rows["eps"]))
     curves = []
     for key, own in rows.groupby(["model", "defense", "threat", "norm", "attack"], sort=False):
         at = {float(eps): part.drop_duplicates("image").set_index("image") for eps, part in own.groupby("eps")}
-        curves.append(Curve(*map(str, key), bool((own["target"] >= 0).any()), at))
+        label, targeted = str(key[-1]), bool((own["target"] >= 0).any())
+        manner = "iterated" if label.startswith(STRONGER) else manners.get(label, "")
+        curves.append(Curve(*map(str, key), targeted, manner, at))
     return curves
 
 

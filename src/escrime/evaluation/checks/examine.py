@@ -3,7 +3,7 @@
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from ...attacks import PGD
+from ...attacks.pgd import PGD
 from ...attacks.square import Square
 from ...models.deadline import as_time_allows
 from ..approach import Approach

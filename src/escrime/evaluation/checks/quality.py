@@ -2,7 +2,7 @@
 
 import torch
 
-from ...attacks import FMN
+from ...attacks.fmn import FMN
 from ...models.deadline import as_time_allows
 from ...threat import distance
 from .finding import Finding

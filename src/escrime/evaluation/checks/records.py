@@ -12,10 +12,12 @@ CHECKS = [iterated_weaker, accuracy_rises, no_full_success, transfer_stronger, o
 CHECKS += [unverified, lost_in_8_bits, single_step_only]
 
 
-def record_findings(records: pd.DataFrame, reasons: dict[str, str] | None = None) -> list[Finding]:
-    """The findings of all checks that read records alone, one per check and case. reasons: why attacks failed, by
-    MODEL--DEFENSE--THREAT--ATTACK, which rows do not tell."""
-    curves = read_curves(records)
+def record_findings(
+    records: pd.DataFrame, reasons: dict[str, str] | None = None, manners: dict[str, str] | None = None
+) -> list[Finding]:
+    """The findings of all checks that read records alone, one per check and case. What rows do not tell: reasons, why attacks
+    failed, by MODEL--DEFENSE--THREAT--ATTACK; manners, what each attack is, by its label (see Attack.manner)."""
+    curves = read_curves(records, manners)
     if not curves:
         return []
     found = [finding for check in CHECKS for finding in check(curves)] + attack_failed(curves, reasons or {})

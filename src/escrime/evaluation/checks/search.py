@@ -12,8 +12,12 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ...attacks import APGD, PGD, RandomPoints, RayS, Square
+from ...attacks.apgd import APGD
 from ...attacks.base import Attack
+from ...attacks.pgd import PGD
+from ...attacks.random_points import RandomPoints
+from ...attacks.rays import RayS
+from ...attacks.square import Square
 from ...attacks.surface import Surface
 from ...errors import NotFinite, is_bad_input
 from ...models.deadline import as_time_allows

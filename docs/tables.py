@@ -1,0 +1,78 @@
+"""Writes the tables of the README and of these pages that are made from the code: python docs/tables.py
+
+Each stands between two comments, <!-- table: NAME --> and <!-- end of table -->. A test fails where one is not what this makes.
+"""
+
+import re
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+from escrime.attacks import ATTACKS, Attack
+from escrime.data import DATASETS
+from escrime.experiment.catalog import first_line
+from escrime.training import OBJECTIVES
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "docs/reference.md", "docs/how-to/attack.md", "docs/how-to/data.md", "docs/how-to/train.md")
+PLACE = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end of table -->)", re.S)
+
+
+def rows(heads: tuple[str, ...], cells) -> str:
+    lines = [heads, ("---",) * len(heads), *cells]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def attacks() -> str:
+    """What each does, its norms, and what it needs."""
+    cells = [
+        (f"`{call(name, attack)}`", first_line(attack).rstrip("."), ", ".join(attack.norms), str(attack.access), attack.kind)
+        for name, attack in ATTACKS.items()
+    ]
+    return rows(("", "what it does", "norms", "the model gives", "kind"), cells)
+
+
+def call(name: str, attack: type[Attack]) -> str:
+    """The least that makes one."""
+    needed = [
+        field.name for field in fields(attack) if field.default is MISSING or field.name == "target" and attack.needs_target
+    ]
+    return f"{name}({', '.join(needed)})"
+
+
+def papers() -> str:
+    return rows(("", "from"), [(f"`{name}`", attack.paper) for name, attack in ATTACKS.items()])
+
+
+def attack_reference() -> str:
+    """The lines that mkdocstrings makes the reference of."""
+    classes = [f"{attack.__module__}.{name}" for name, attack in ATTACKS.items()]
+    return "".join(f"::: {path}\n" for path in [*classes, "escrime.attacks.base.Attack"])
+
+
+def datasets() -> str:
+    cells = [(f"`{name}`", dataset.what, f"{dataset.side} px") for name, dataset in DATASETS.items()]
+    return rows(("", "what it is", "size, unless another is given"), cells)
+
+
+def objectives() -> str:
+    return rows(("", "from"), [(f"`{name}`", entry.source) for name, entry in OBJECTIVES.items()])
+
+
+TABLES = {
+    "attacks": attacks,
+    "papers": papers,
+    "attack-reference": attack_reference,
+    "datasets": datasets,
+    "objectives": objectives,
+}
+
+
+def written(text: str) -> str:
+    """The text of a page with its tables as they should be."""
+    return PLACE.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]().strip()}\n\n{found[3]}", text)
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        path = ROOT / page
+        path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")

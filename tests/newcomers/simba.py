@@ -1,0 +1,62 @@
+"""SimBA. Guo, Gardner, You, Wilson, Weinberger (2019), Simple black-box adversarial attacks, algorithm 1, in pixel space."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import EscrimeError
+from ..randomness import derive, fractions
+from ..threat import per_image
+from .gradients import loss_only
+from .iterative import Answer, IterativeAttack, Rows, State
+from .losses import gap
+
+
+@dataclass(frozen=True)
+class SimBA(IterativeAttack):
+    """One color value at a time, drawn at random, moves to x ± ε, and stays where the scores get worse for the label.
+
+    eps: the budget. queries: answers asked of the model per image, the image itself among them. target: class to reach.
+    early_stop: stop an image at its first success.
+    """
+
+    eps: float | str
+    queries: int = 1000
+    target: int | None = None
+    early_stop: bool = True
+    eot: int = 1
+
+    norms = ("linf",)
+    access = "scores"
+    paper = "Guo, Gardner, You, Wilson, Weinberger (2019), Simple black-box adversarial attacks, arXiv:1905.07121"
+    keep_best = True  # the point that the search has accepted is state["best"]
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.queries < 1:
+            raise EscrimeError(f"queries = {self.queries} asks nothing; give a whole number from 1, such as 1000.")
+
+    @property
+    def steps(self) -> int:
+        return self.queries - 1
+
+    def start(self, rows: Rows, keys: Tensor) -> State:
+        keys = keys.to(rows.images.device)
+        return {"x": rows.images, "key": keys, "taken": torch.zeros_like(keys)}
+
+    def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
+        return gap(logits, labels, aims)
+
+    def ask(self, model, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Answer:
+        return Answer(*loss_only(model, x, loss, keys, self.eot), gradient=None)
+
+    def step(self, state: State, answer: Answer, rows: Rows) -> None:
+        drawn = fractions(derive(state["key"], state["taken"]), 2)
+        place = (drawn[:, :1] * rows.images[0].numel()).long()
+        sign = 2 * (drawn[:, 1:] < 0.5).to(rows.images) - 1
+        step = torch.zeros_like(rows.images).flatten(1).scatter(1, place, sign).view_as(rows.images)
+        moved = rows.images + per_image(rows.eps, rows.images).float() * step
+        state["x"] = torch.where(step != 0, rows.project(moved), state["best"])
+        state["taken"] = state["taken"] + 1
