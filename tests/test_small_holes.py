@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from escrime import EscrimeError, build, load_model
+from escrime.budgets import epsilon
 from escrime.experiment.photos import attack_photos
 from escrime.experiment.schema import check_experiment, read_experiment
 from escrime.experiment.training import parse_settings
 from escrime.models import save_weights
 from escrime.models.weights import read_metadata
-from escrime.threat import epsilon
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import EscrimeError
 from ..models.running import differentiable, no_trace, refuse_inference_tensors
 from ..models.twin import Twin
-from ..threat import check_norm, epsilon
+from ..norms import Norm, norm
 from .problem import Problem
 
 WHOLE = ("steps", "restarts", "queries", "rounds", "candidates", "draws", "targets_tried", "target", "eot")
@@ -46,7 +46,7 @@ class Attack:
     settles = False  # whether, against noise, it leaves an image only once fresh draws make its success certain
 
     def __post_init__(self):
-        object.__setattr__(self, "norm", check_norm(self.norm))
+        norm(self.norm)  # refuses a name that is none
         object.__setattr__(self, "eps", self._budget(self.eps))
         if type(self).__module__.partition(".")[0] == __name__.partition(".")[0]:  # a user's may mean anything by a name
             for name in self._own:
@@ -68,6 +68,11 @@ class Attack:
     @property
     def name(self) -> str:
         return type(self).__name__
+
+    @property
+    def geometry(self) -> Norm:
+        """What its norm means: distances, projection, the steepest direction; see `norms`."""
+        return norm(self.norm)
 
     @property
     def _own(self) -> set[str]:
@@ -131,8 +136,8 @@ class Attack:
         if hasattr(eps, "tolist"):  # torch's, NumPy's
             eps = eps.flatten().tolist() if eps.ndim else eps.item()
         if isinstance(eps, (list, tuple)):
-            return tuple(epsilon(e, self.norm) for e in eps)
-        return epsilon(eps, self.norm)
+            return tuple(self.geometry.epsilon(e) for e in eps)
+        return self.geometry.epsilon(eps)
 
     def _budgets(self, epsilons: list, images: Tensor) -> Tensor:
         """ε of every sweep step and image, (K, N) float64 on the CPU."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..attacks import PGD, Outcome
 from ..attacks.surface import Surface
+from ..budgets import epsilon
 from ..data import ImageSet
 from ..data.sampling import lots
 from ..defenses import PredictionAveraging
@@ -23,7 +24,6 @@ from ..errors import EscrimeError, nearest
 from ..models.running import Batches, check_logits, existing_device, full_precision, network_batch, no_trace
 from ..models.twin import Twin
 from ..randomness import as_keys, derive, row_keys
-from ..threat import epsilon, inside
 from .approach import Approach, Approaches, Budget
 from .choosing import UNDEFENDED, Point
 from .images import PART, Images, Source
@@ -190,7 +190,7 @@ def _passes(outcome: Outcome) -> tuple[np.ndarray, np.ndarray]:
 def _craft(attack: PGD, prey: Twin, images: Images, eps: float, seed: int) -> Outcome:
     """The attack's outcome; an example that breaks its budget is replaced by the image."""
     (outcome,) = attack.sweep(prey, images.pixels, images.labels, [eps], seed=seed, ids=images.ids)
-    verified = inside(outcome.adversarial, images.pixels, eps)
+    verified = attack.geometry.inside(outcome.adversarial, images.pixels, eps)
     kept = torch.where(verified[:, None, None, None], outcome.adversarial, images.pixels)
     return Outcome(kept, outcome.forwards, outcome.backwards)
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from .. import data
+from ..attacks import RayS
 from ..errors import EscrimeError
 from ..evaluation import read_records
 from ..evaluation.approach import Approaches, as_attacked
@@ -132,7 +133,7 @@ class Assessment:
             raise EscrimeError(
                 f"attack {blind[0]!r} needs gradients, which threat {self.threat!r} has not; use Square or RayS."
             )
-        if "RayS" in names and self.question.norm != "linf":
+        if "RayS" in names and self.question.norm != RayS.norm:
             raise EscrimeError("RayS works in l_inf only; leave it out or use --norm linf.")
         return {name: ATTACKS[name](max(self.question.epsilons), norm=self.question.norm) for name in names}
 

@@ -22,6 +22,7 @@ from ..evaluation.stronger import Ground, grounds, of_case, stronger_parts
 from ..evaluation.work import Passes, passes_of_check
 from ..models import deadline
 from ..models.deadline import OutOfTime
+from ..norms import norm
 from ..results.reading import fitting, read_json
 from ..results.rows import read_rows
 from ..results.schema import Examination
@@ -129,7 +130,7 @@ class _Written:
 
     def __init__(self, folder: RunFolder, ground: Ground, stages: list[str]):
         self.folder, self.stages = folder, stages
-        self.prefix = "--".join([*ground.case.name, STRONGER if ground.norm == "linf" else f"{STRONGER}-{ground.norm}"])
+        self.prefix = "--".join([*ground.case.name, STRONGER + norm(ground.norm).suffix])
 
     def finished(self, key: str) -> bool:
         return _rows(self.folder, key).exists()

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from ..budgets import distinct, epsilon
 from ..errors import EscrimeError, nearest
 from ..regular import TEXT, read_regular, reason
-from ..threat import distinct, epsilon
 
 SHIPPED = Path(__file__).parent / "shipped"
 ADVERSARIAL, BOTH = "adversarial-training", "adversarial-training+ppa"  # how the records call the paper's, and both at once

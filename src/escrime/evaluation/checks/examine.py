@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from ...attacks import PGD
 from ...attacks.square import Square
 from ...models.deadline import as_time_allows
+from ...norms import norm
 from ..approach import Approach
 from .finding import Finding
 from .gradients import gradient_findings
@@ -238,7 +239,7 @@ def _converged(search: Search) -> Finding:
 def _unlimited(search: Search, flat: bool) -> Finding:
     """With ε = 1 every image is allowed, so nothing may stand: under the attack that led farthest, or by labels alone where
     scores are flat."""
-    eps = 1.0 if search.norm == "linf" else float(search.images[0].numel()) ** 0.5
+    eps = norm(search.norm).diameter(search.images)
     best = best_trial(search, GRADIENT)
     tried = [PGD(eps, steps=20, norm=search.norm, early_stop=not search.randomized or search.effort.eot > 1)]
     tried = [replace(a, eot=search.effort.eot) if search.randomized else a for a in tried]

@@ -18,6 +18,7 @@ from ...attacks.surface import Surface
 from ...errors import NotFinite, is_bad_input
 from ...models.deadline import as_time_allows
 from ...models.twin import Twin
+from ...norms import Norm, norm
 from ..effort import Effort
 from ..eight_bit import near_the_grid, on_the_grid
 from ..scoring import score
@@ -100,7 +101,8 @@ class Search:
         """The share of noise draws, never seen by an attack, in which each image is classified right, (N,); see `settled`."""
         keys = [(self.seed, name, "search", purpose, self.eps) for name in self.ids]
         draws, within = JUDGES if self.randomized else 1, self.eps if eps is None else eps
-        _, right, sure = settled(self.twin, adversarial, self.images, self.labels, keys, within, self.norm, draws, self.grid)
+        measure = norm(self.norm)
+        _, right, sure = settled(self.twin, adversarial, self.images, self.labels, keys, within, measure, draws, self.grid)
         if eps is None:  # an example within the budget: how sure the model is left of an image that stands
             self.sure = torch.where(right > 0, torch.minimum(self.sure, sure), self.sure)
         return right
@@ -152,7 +154,7 @@ class Search:
 
 
 def settled(
-    twin: Twin, moved: Tensor, images: Tensor, labels: Tensor, keys: list, eps: float, norm: str, draws: int, grid: bool
+    twin: Twin, moved: Tensor, images: Tensor, labels: Tensor, keys: list, eps: float, norm: Norm, draws: int, grid: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Examples (N, C, H, W), the share of `draws` (N,) in which the original is right about them, and its confidence (N,) in
     what it predicts. On a deterministic model, or one that treats files otherwise (`grid`), an image that stands is asked about
@@ -212,7 +214,7 @@ def other_stages(search: Search, flat: bool = False, true: bool = False) -> list
 
 def decision_stages(search: Search) -> list[Stage]:
     """The attack that needs labels only, for scores that tell nothing."""
-    if search.norm != "linf":
+    if search.norm != RayS.norm:
         return []
     rays = RayS(search.eps, queries=LABEL_QUERIES * search.effort.queries, stop_within=not search.randomized)
     return [Stage(f"RayS-{rays.queries}", "labels", rays, search.surface if search.grid else search.twin)]
