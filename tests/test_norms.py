@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import escrime
-from escrime import APGD, FGSM, FMN, PGD, AutoAttack, DeepFool, Square
+from escrime import APGD, FGSM, FMN, PGD, AutoAttack, DeepFool, Effort, Square
 from escrime.attacks.random_points import RandomPoints
 from escrime.errors import EscrimeError
 from escrime.evaluation.eight_bit import on_the_grid
@@ -181,6 +181,14 @@ def test_the_nearest_example_in_a_new_norm(digits):
     model, images, labels = digits
     half, whole = (NORMS[n].distance(DeepFool(norm=n)(model, images, labels), images) for n in ("l2half", "l2"))
     assert torch.allclose(half, whole / 2, rtol=1e-3)
+
+
+def test_the_checks_go_without_the_attacks_that_have_nothing_for_a_norm(digits):
+    model, images, labels = digits
+    attack, effort = PGD(0.3, steps=1, norm="l2half"), Effort(steps=5, queries=20, draws=10)
+    found = escrime.evaluate({"net": model}, (images, labels), attack, checks=effort, progress=False)
+    own = {finding.id for finding in found.checks if finding.norm == "l2half"}
+    assert {"attack-strength", "full-success", "converged"} <= own
 
 
 def test_an_attack_that_has_nothing_for_a_norm_says_so():

@@ -48,12 +48,14 @@ class Norm:
     """What attacks, records and reports need of a norm. ε is a number, or a tensor (N,) of one per image; δ = x' − x.
 
     name: as users and records write it. per_value: ε bounds every color value by itself, so that it is at most 1 and counts
-    8-bit levels. unit: what ε counts, for the axis of a figure. polytope: the ball has corners, where a function that is
-    nearly linear is largest.
+    8-bit levels. polytope: the ball has corners, where a function that is nearly linear is largest. And for reports: what ε
+    counts, on an axis (unit) and as a sentence (meaning), and what a single step follows (direction).
     """
 
     name: str
     unit: str
+    meaning: str
+    direction = "the gradient"
     per_value = False
     polytope = False
 
@@ -144,6 +146,8 @@ class Linf(Norm):
 
     name = "linf"
     unit = "fraction of the color range"
+    meaning = "How far any pixel may move, as a fraction of the color range from black to white: 0.1 is 25.5 of 255 levels."
+    direction = "the sign of the gradient"
     per_value = True
     polytope = True
 
@@ -205,6 +209,10 @@ class L2(Norm):
 
     name = "l2"
     unit = "l2 distance, colors from 0 to 1"
+    meaning = (
+        "How far the whole image may move in l2, the root of the summed squares of the changes of all pixels, colors counted "
+        "from 0 to 1."
+    )
 
     def diameter(self, images: Tensor) -> float:
         return math.sqrt(images.shape[1:].numel())

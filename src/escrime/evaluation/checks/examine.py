@@ -4,7 +4,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ...attacks import PGD
-from ...attacks.square import Square
+from ...attacks.square import PROPOSALS, Square
 from ...models.deadline import as_time_allows
 from ...norms import norm
 from ..approach import Approach
@@ -245,7 +245,7 @@ def _unlimited(search: Search, flat: bool) -> Finding:
     tried = [replace(a, eot=search.effort.eot) if search.randomized else a for a in tried]
     surfaces = [best.stage.surface if best is not None else search.surface]
     if best is None or flat:
-        tried, surfaces = [*tried, Square(eps, queries=100, norm=search.norm)], [*surfaces, search.twin]
+        tried += [Square(eps, queries=100, norm=search.norm)] if search.norm in PROPOSALS else []
         tried += [replace(stage.attack, eps=eps, queries=200) for stage in decision_stages(search)]
         surfaces += [search.twin] * (len(tried) - len(surfaces))
     left: list[float] = []

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...attacks import APGD, PGD, RandomPoints, RayS, Square
 from ...attacks.base import Attack
+from ...attacks.square import PROPOSALS
 from ...attacks.surface import Surface
 from ...errors import NotFinite, is_bad_input
 from ...models.deadline import as_time_allows
@@ -205,11 +206,18 @@ def other_stages(search: Search, flat: bool = False, true: bool = False) -> list
     if search.undefended is not None:
         attack = PGD(search.eps, steps=min(effort.steps, 40), norm=norm, early_stop=False)
         stages.append(Stage("transfer", "transfer", attack, search.undefended))
-    square = Square(search.eps, queries=effort.queries, norm=norm, give_up=GIVE_UP if true else None)
+    return stages + score_stages(search, true) + (decision_stages(search) if flat else [])
+
+
+def score_stages(search: Search, true: bool) -> list[Stage]:
+    """The attack that needs scores only, in the norms that it has proposals for."""
+    effort = search.effort
+    if search.norm not in PROPOSALS:
+        return []
+    square = Square(search.eps, queries=effort.queries, norm=search.norm, give_up=GIVE_UP if true else None)
     if search.randomized:
         square = replace(square.against_noise(effort.eot), queries=max(effort.queries // effort.eot, 1))
-    stages.append(Stage(f"Square-{square.queries}", "scores", square, search.surface if search.grid else search.twin))
-    return stages + (decision_stages(search) if flat else [])
+    return [Stage(f"Square-{square.queries}", "scores", square, search.surface if search.grid else search.twin)]
 
 
 def decision_stages(search: Search) -> list[Stage]:
