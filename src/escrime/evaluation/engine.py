@@ -111,9 +111,9 @@ def _crafted(attack, known, model, images: Images, grid: list[float], seed: int,
     noise = eot if known.randomized else None
     outcomes, reason = _or_reason(lambda: craft(attack, climbed, images, targets, grid, seed, noise))
     if outcomes is not None and ours and known.settings.get("grid"):
-        measure = norm_of(attack)  # the model treats 8-bit images otherwise, and was asked about those
+        geometry = norm_of(attack)  # the model treats 8-bit images otherwise, and was asked about those
         outcomes = [
-            replace(found, adversarial=on_the_grid(found.adversarial, images.pixels, eps, measure))
+            replace(found, adversarial=on_the_grid(found.adversarial, images.pixels, eps, geometry))
             for found, eps in zip(outcomes, grid, strict=True)
         ]
     return outcomes, reason
@@ -260,7 +260,7 @@ def _looking(model):
             handle.remove()
 
 
-def _rounded_into(found: Tensor, images: Tensor, eps: float, measure: Norm) -> Tensor:
+def _rounded_into(found: Tensor, images: Tensor, eps: float, geometry: Norm) -> Tensor:
     """Other libraries keep ε up to the rounding of float32: what is beyond it by no more is put back. What is farther out
     stays there, for the verification to see."""
     if not isinstance(found, Tensor):
@@ -272,7 +272,7 @@ def _rounded_into(found: Tensor, images: Tensor, eps: float, measure: Norm) -> T
             f"the attack returned {found.dtype} of shape {tuple(found.shape)} for images of shape {tuple(images.shape)}; "
             "an attack(model, images, labels) returns float32 images of the same shape."
         )
-    inner = measure.project(found, images, eps)
+    inner = geometry.project(found, images, eps)
     close = (inner - found).flatten(1).abs().amax(1) <= ROUNDING
     return torch.where(close[:, None, None, None], inner, found)
 
@@ -281,10 +281,10 @@ def records_of(
     part, model: Twin, attack, images: Images, targets, outcomes, epsilons, clean, seed, draws, randomized
 ) -> pd.DataFrame:
     """Verify and score the outcomes of one part."""
-    measure = norm_of(attack)
+    geometry = norm_of(attack)
     blocks = []
     for eps, outcome in zip(epsilons, outcomes, strict=True):
-        verified = measure.inside(outcome.adversarial, images.pixels, eps)
+        verified = geometry.inside(outcome.adversarial, images.pixels, eps)
         # What breaks its budget is not counted: the image stands as it was.
         adversarial = torch.where(verified[:, None, None, None], outcome.adversarial, images.pixels)
         keys = [verdict_key(seed, i) for i in images.ids]
@@ -299,7 +299,7 @@ def records_of(
         survives = torch.zeros(len(fooled), dtype=torch.bool)
         rows = (fooled & (eps > 0)).nonzero().flatten()
         if len(rows):
-            rounded = measure.to_8_bits(adversarial[rows], images.pixels[rows], eps)
+            rounded = geometry.to_8_bits(adversarial[rows], images.pixels[rows], eps)
             again = score(model, rounded, images.labels[rows], targets[rows], [keys[i] for i in rows.tolist()], 1)
             goal = targets[rows].cpu()
             survives[rows] = torch.where(goal >= 0, again.prediction == goal, again.prediction != images.labels[rows].cpu())
@@ -309,7 +309,7 @@ def records_of(
                 "defense": part.case.subject.defense,
                 "threat": part.case.threat,
                 "attack": part.attack,
-                "norm": measure.name,
+                "norm": geometry.name,
                 "eps": eps,
                 "image": [str(i) for i in images.ids],
                 "subsets": list(images.subsets),
@@ -323,7 +323,7 @@ def records_of(
                 "preliminary": preliminary.double().numpy(),
                 "hit": verdict.hit.double().numpy(),
                 "draws": draws,
-                "distance": measure.distance(adversarial, images.pixels).cpu().numpy(),
+                "distance": geometry.distance(adversarial, images.pixels).cpu().numpy(),
                 "forwards": outcome.forwards.double().numpy(),
                 "backwards": outcome.backwards.double().numpy(),
                 "verified": verified.cpu().numpy(),

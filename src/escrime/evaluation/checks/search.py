@@ -102,8 +102,8 @@ class Search:
         """The share of noise draws, never seen by an attack, in which each image is classified right, (N,); see `settled`."""
         keys = [(self.seed, name, "search", purpose, self.eps) for name in self.ids]
         draws, within = JUDGES if self.randomized else 1, self.eps if eps is None else eps
-        measure = norm(self.norm)
-        _, right, sure = settled(self.twin, adversarial, self.images, self.labels, keys, within, measure, draws, self.grid)
+        geometry = norm(self.norm)
+        _, right, sure = settled(self.twin, adversarial, self.images, self.labels, keys, within, geometry, draws, self.grid)
         if eps is None:  # an example within the budget: how sure the model is left of an image that stands
             self.sure = torch.where(right > 0, torch.minimum(self.sure, sure), self.sure)
         return right
