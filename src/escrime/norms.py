@@ -200,7 +200,8 @@ class Linf(Norm):
 
 def _length(delta: Tensor) -> Tensor:
     """The l2 norm of the last three dimensions."""
-    return delta.flatten(-3).norm(dim=-1)
+    length: Tensor = delta.flatten(-3).norm(dim=-1)
+    return length
 
 
 @register
@@ -241,7 +242,8 @@ class L2(Norm):
     def random_point(self, image: Tensor, eps: Tensor, generator: torch.Generator) -> Tensor:
         direction = image.new_empty(image.shape).normal_(generator=generator)
         radius = image.new_empty(()).uniform_(generator=generator) ** (1 / direction.numel())
-        return eps * (direction * (radius / direction.norm()))
+        inner: Tensor = direction * (radius / direction.norm())  # a point of the ball of radius 1
+        return eps * inner
 
     def steepest(self, gradient: Tensor) -> Tensor:
         return gradient / _length(gradient).clamp_min(1e-30).reshape(-1, 1, 1, 1)
