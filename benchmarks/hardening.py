@@ -35,12 +35,12 @@ import pandas as pd
 import torch
 
 import escrime
+from escrime.budgets import epsilon
 from escrime.data import IMAGENET_INDICES, load
 from escrime.experiment.teaching import load_teacher
 from escrime.experiment.training import parse_settings
 from escrime.files import write_whole
 from escrime.models import load_weights, save_weights
-from escrime.threat import epsilon
 from escrime.training import TrainSettings, fit, objective
 
 from .output import describe

@@ -9,6 +9,7 @@ from PIL import Image
 
 from escrime import EscrimeError, build, load_model
 from escrime.attacks import PGD
+from escrime.budgets import epsilon
 from escrime.evaluation.shared_copies import Grid
 from escrime.experiment.photos import attack_photos
 from escrime.experiment.question import Question
@@ -17,7 +18,6 @@ from escrime.experiment.training import _told, parse_settings
 from escrime.models import save_weights
 from escrime.models.specs.normalizing import channel_numbers
 from escrime.models.weights import read_metadata
-from escrime.threat import epsilon
 from escrime.training import TrainSettings
 
 pytestmark = pytest.mark.timeout(60)

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import math
 import os
 import shlex
 import sys
@@ -13,7 +14,9 @@ from typing import Annotated
 import typer
 
 from . import __version__
+from .budgets import epsilon
 from .errors import EscrimeError
+from .norms import DEFAULT, NORMS
 from .terminal import cut, json_line, json_text, printable
 
 app = typer.Typer(
@@ -218,7 +221,7 @@ def evaluate(
         str,
         typer.Option(metavar="NAME,...", help="See `escrime list`. Default: FGSM, AutoAttack; on a black box Square or RayS."),
     ] = "",
-    norm: Annotated[str, typer.Option(help="linf or l2.")] = "linf",
+    norm: Annotated[str, typer.Option(help=f"{' or '.join(NORMS)}.")] = DEFAULT,
     threat: Annotated[str | None, typer.Option(help="white-box, scores or labels: what the attacker sees.")] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", help="That many images, as many of each class.")] = None,
     size: Size = None,
@@ -319,7 +322,6 @@ def attack(
     from .experiment.aside import prints_aside
     from .experiment.devices import pick_device
     from .experiment.photos import attack_photos
-    from .threat import epsilon
 
     budget = None if eps is None else epsilon(eps)
     with prints_aside() as stdout:
@@ -539,9 +541,7 @@ def compare(
 
     budgets: tuple[float, ...] = ()
     if eps:
-        from .threat import epsilon
-
-        budgets = tuple(epsilon(word, "l2") for word in _split(eps))
+        budgets = tuple(epsilon(word, math.inf) for word in _split(eps))
     found = compare_runs(first, second, _split(models), attacks=_split(attack), epsilons=budgets)
     if json_:
         typer.echo(json_text(as_json(found)))

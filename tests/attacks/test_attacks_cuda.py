@@ -11,7 +11,7 @@ from escrime.attacks import RandomPoints
 from escrime.attacks.surface import Surface
 from escrime.models.running import full_precision
 from escrime.models.twin import Twin
-from escrime.threat import inside
+from escrime.norms import NORMS
 
 if not torch.cuda.is_available():
     pytest.skip("torch sees no CUDA GPU here", allow_module_level=True)
@@ -33,7 +33,7 @@ def test_as_on_the_cpu(attack, network, many):
     there = copy.deepcopy(network).cuda()
     moved = attack(there, images.cuda(), labels.cuda(), seed=3)
     assert moved.device.type == "cuda" and moved.dtype == torch.float32
-    assert inside(moved, images.cuda(), bound(attack, images), attack.norm).all()
+    assert NORMS[attack.norm].inside(moved, images.cuda(), bound(attack, images)).all()
     here = attack(network, images, labels, seed=3)
     with full_precision(torch.device("cuda")):  # what lies just over the boundary is, in TensorFloat-32, on either side
         fallen = [succeeds(net, x, y, attack).cpu() for net, x, y in ((there, moved, labels.cuda()), (network, here, labels))]
@@ -82,7 +82,7 @@ def test_defenses_and_surfaces(network, many):
     for model in (PredictionAveraging(network, eps_max=0.1, samples=4), Surface(network, through=True, smooth=0.01)):
         for attack in (FGSM(0.1), PGD(0.1, steps=5, eot=2)):
             moved = attack(model, images, labels, seed=1)
-            assert inside(moved, images, 0.1).all()
+            assert NORMS["linf"].inside(moved, images, 0.1).all()
             assert (network(moved).argmax(1) != labels).float().mean() > 0.3
 
 

@@ -5,7 +5,7 @@ import torch
 from attack_cases import Counted, Linear, Rowwise, grey, labels_of, plain
 
 from escrime import APGD, FMN, AutoAttack, EscrimeError, PredictionAveraging, Square
-from escrime.threat import distance, inside
+from escrime.norms import NORMS
 
 FAST = {"steps": 10, "queries": 40, "targets_tried": 3}
 NAMES = ["APGD-CE", "APGD-DLR-T", "FMN", "Square"]
@@ -59,7 +59,7 @@ def test_several_epsilons_stand_on_their_own(watched, mixed):
         assert after.sum() == (before & ~success).sum()
     for eps, outcome in zip(grid, outcomes):
         alone = AutoAttack(eps, **FAST).sweep(model, images, labels, [eps])[0]
-        assert torch.equal(outcome.success, alone.success) and inside(outcome.adversarial, images, eps).all()
+        assert torch.equal(outcome.success, alone.success) and NORMS["linf"].inside(outcome.adversarial, images, eps).all()
     fallen = torch.stack([o.success for o in outcomes])
     assert fallen[0].sum() < fallen[-1].sum()
 
@@ -85,7 +85,7 @@ def test_what_never_falls_keeps_an_answer_at_the_edge_of_the_ball():
     model, images = Linear(), grey(10, spread=0.5)
     labels, eps = labels_of(model, images), 1e-4
     outcome = AutoAttack(eps, **FAST).sweep(model, images, labels, [eps])[0]
-    away = distance(outcome.adversarial, images)
+    away = NORMS["linf"].distance(outcome.adversarial, images)
     assert (~outcome.success).any() and (away[~outcome.success] > 0.9 * eps).all()
 
 

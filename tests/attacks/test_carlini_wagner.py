@@ -6,7 +6,7 @@ from attack_cases import Linear, grey, labels_of, plain
 
 from escrime import CarliniWagner, EscrimeError
 from escrime.attacks.losses import margin
-from escrime.threat import distance
+from escrime.norms import NORMS
 
 FAST = {"steps": 60, "rounds": 4, "initial_c": 1.0}
 
@@ -27,7 +27,7 @@ def test_confidence_asks_for_a_margin(model, images):
     farther = 2.0 / float((model.weight[1] - model.weight[0]).detach().norm())
     outcome = CarliniWagner(confidence=2.0, steps=150, rounds=5, initial_c=1.0).sweep(model, images, labels, [None])[0]
     assert outcome.success.all() and (margin(model(outcome.adversarial).detach(), labels, None) <= -2.0 + 1e-3).all()
-    away = distance(outcome.adversarial, images, "l2")
+    away = NORMS["l2"].distance(outcome.adversarial, images)
     assert (away <= (model.reach(images, "l2") + farther) * 1.05).all()
 
 
@@ -37,7 +37,7 @@ def test_more_rounds_find_nearer_examples(model, images):
     found = {}
     for rounds in (1, 4):
         attack = CarliniWagner(steps=40, rounds=rounds, initial_c=30.0, step_size=0.03)
-        found[rounds] = distance(attack(model, images, labels), images, "l2") / exact
+        found[rounds] = NORMS["l2"].distance(attack(model, images, labels), images) / exact
     assert found[4].mean() < found[1].mean() and (found[4] <= found[1]).all()
 
 

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from escrime import FGSM
-from escrime.threat import distance, inside
+from escrime.norms import NORMS
 
 
 def test_formula(network, images, labels):
@@ -32,8 +32,8 @@ def test_two_class_linear_model_reaches_the_known_optimum(linear, images):
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_box_ball_and_full_budget(network, images, labels, norm):
     moved = FGSM(0.1, norm=norm)(network, images, labels)
-    assert inside(moved, images, 0.1, norm).all()
-    assert distance(moved, images, norm).max() > 0.09
+    assert NORMS[norm].inside(moved, images, 0.1).all()
+    assert NORMS[norm].distance(moved, images).max() > 0.09
 
 
 def test_targeted_raises_the_target(linear, images):

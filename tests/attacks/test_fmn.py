@@ -5,10 +5,9 @@ import torch
 from attack_cases import Counted, Linear, grey, labels_of, plain
 
 from escrime import FMN, EscrimeError
-from escrime.attacks.fmn import _clip
-from escrime.threat import distance
+from escrime.norms import NORMS
 
-NORMS = pytest.mark.parametrize("norm", ["linf", "l2"])
+BOTH_NORMS = pytest.mark.parametrize("norm", ["linf", "l2"])
 
 
 @pytest.fixture
@@ -16,23 +15,23 @@ def model():
     return Linear(2)
 
 
-@NORMS
+@BOTH_NORMS
 def test_one_search_answers_every_epsilon(model, norm):
     """The sweep costs what one ε costs, each ε bears its share, and an image falls at ε exactly if its example is within."""
     images = grey(20, spread=0.5)
     labels, exact = labels_of(model, images), model.reach(images, norm)
     grid = exact.quantile(torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64)).tolist()
     counted, attack = Counted(model), FMN(steps=40, norm=norm)
-    nearest = distance(attack(model, images, labels), images, norm)
+    nearest = NORMS[norm].distance(attack(model, images, labels), images)
     outcomes = attack.sweep(plain(counted), images, labels, grid)
     assert counted.tally.forwards == 20 * 41
     for eps, outcome in zip(grid, outcomes):
         assert torch.equal(outcome.success, nearest <= eps) and 0 < outcome.success.sum() < 20
-        assert torch.allclose(distance(outcome.adversarial, images, norm), nearest.clamp_max(eps), rtol=1e-4)
+        assert torch.allclose(NORMS[norm].distance(outcome.adversarial, images), nearest.clamp_max(eps), rtol=1e-4)
         assert torch.equal(outcome.forwards, torch.full((20,), 41 / 3))
 
 
-@NORMS
+@BOTH_NORMS
 def test_stop_within_leaves_at_the_first_example_that_is_near_enough(model, norm):
     images = grey(20, spread=0.5)
     labels, exact = labels_of(model, images), model.reach(images, norm)
@@ -42,7 +41,7 @@ def test_stop_within_leaves_at_the_first_example_that_is_near_enough(model, norm
     assert torch.equal(full.success, early.success) and 0 < early.success.sum() < 20
     assert (early.forwards[early.success] < 60).all() and (early.forwards[~early.success] == 101).all()
     assert (full.forwards == 101).all()
-    nearest = [distance(o.adversarial, images, norm)[early.success] for o in (full, early)]
+    nearest = [NORMS[norm].distance(o.adversarial, images)[early.success] for o in (full, early)]
     assert (nearest[0] <= nearest[1]).all(), "it gives up the rest of the search"
 
 
@@ -55,7 +54,7 @@ def test_stop_within_means_the_smallest_epsilon_of_a_sweep(model):
     assert [o.success.all().item() for o in outcomes] == [True, True, False]
 
 
-@NORMS
+@BOTH_NORMS
 def test_an_example_that_the_box_makes_farther_is_found(norm):
     """Half of the pixels are at the face they would have to cross: only the others can move."""
     model = Linear(2)
@@ -65,16 +64,16 @@ def test_an_example_that_the_box_makes_farther_is_found(norm):
     outcome = FMN(norm=norm).sweep(model, images, torch.tensor([0]), [None])[0]
     free = (model.weight[1] - model.weight[0]).detach().reshape(3, 5, 5)[:, :, 1::2].flatten()
     exact = 3 / float(free.norm(p=1 if norm == "linf" else 2))
-    assert outcome.success.all() and float(distance(outcome.adversarial, images, norm)) == pytest.approx(exact, rel=0.02)
+    assert outcome.success.all() and float(NORMS[norm].distance(outcome.adversarial, images)) == pytest.approx(exact, rel=0.02)
 
 
-@NORMS
+@BOTH_NORMS
 def test_clip_never_lengthens(norm):
     delta = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
     radius = torch.tensor([0.1, 1.0, 1e9], dtype=torch.float64)
-    before, after = (distance(d, torch.zeros_like(d), norm) for d in (delta, _clip(delta, radius, norm)))
+    before, after = (NORMS[norm].distance(d, torch.zeros_like(d)) for d in (delta, NORMS[norm].clip(delta, radius)))
     assert torch.allclose(after, torch.minimum(before, radius), rtol=1e-6)
-    assert torch.equal(_clip(delta, radius, norm)[2], delta[2])
+    assert torch.equal(NORMS[norm].clip(delta, radius)[2], delta[2])
 
 
 def test_a_model_without_gradient_leaves_it_at_the_image():

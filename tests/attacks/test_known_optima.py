@@ -7,9 +7,9 @@ import torch
 from attack_cases import Ball, Linear, grey, labels_of, plain
 
 from escrime import APGD, DGSM, FGSM, FMN, PGD, AutoAttack, CarliniWagner, DeepFool, Square, WorstCase
-from escrime.threat import distance
+from escrime.norms import NORMS
 
-NORMS = pytest.mark.parametrize("norm", ["linf", "l2"])
+BOTH_NORMS = pytest.mark.parametrize("norm", ["linf", "l2"])
 SEARCH = {"steps": 40, "queries": 60, "targets_tried": 3}
 MINIMUM_NORM = [
     (FMN(steps=100), 2, 0.01),
@@ -33,7 +33,7 @@ def fallen(attack, model, images, labels, eps):
     return labels_of(model, replace(attack, eps=eps.tolist())(model, images, labels)) != labels
 
 
-@NORMS
+@BOTH_NORMS
 @pytest.mark.parametrize(
     ("attack", "classes"),
     [
@@ -56,7 +56,7 @@ def test_with_a_budget(attack, classes, norm):
     assert not fallen(attack, model, images, labels, exact * 0.99).any()
 
 
-@NORMS
+@BOTH_NORMS
 def test_with_a_budget_from_a_random_start(norm):
     """The steps of PGD, 2.5 ε in all, turn a random direction in l2 to within a few percent of the best one."""
     model, images, labels = linear(2)
@@ -73,7 +73,7 @@ def test_dgsm():
         assert ((labels_of(model, moved) != labels) == (factor > 1)).all()
 
 
-@NORMS
+@BOTH_NORMS
 def test_the_worst_case_curve_is_exact_to_the_grid(norm):
     """Of a grid around the exact distance an image falls from the first ε above it."""
     model, images, labels = linear(2)
@@ -86,7 +86,7 @@ def test_the_worst_case_curve_is_exact_to_the_grid(norm):
 def test_nearest_example_of_a_linear_model(attack, classes, slack):
     model, images, labels = linear(classes)
     exact, outcome = model.reach(images, attack.norm), attack.sweep(model, images, labels, [None])[0]
-    found = distance(outcome.adversarial, images, attack.norm)
+    found = NORMS[attack.norm].distance(outcome.adversarial, images)
     assert outcome.success.all() and (labels_of(model, outcome.adversarial) != labels).all()
     assert (found >= exact * (1 - 1e-4)).all() and (found <= exact * (1 + slack)).all()
 
@@ -95,7 +95,7 @@ def test_nearest_example_of_a_linear_model(attack, classes, slack):
 def test_nearest_example_of_a_target(attack, classes, slack):
     model, images, labels = linear(2)
     exact, outcome = model.reach(images, attack.norm), attack.sweep(model, images, labels, [None], targets=1 - labels)[0]
-    found = distance(outcome.adversarial, images, attack.norm)
+    found = NORMS[attack.norm].distance(outcome.adversarial, images)
     assert outcome.success.all() and (labels_of(model, outcome.adversarial) != labels).all()
     assert (found >= exact * (1 - 1e-4)).all() and (found <= exact * (1 + slack)).all()
 
@@ -116,7 +116,7 @@ def test_nearest_example_of_a_curved_boundary(attack, inside):
     most = (radius**2 - away**2) / (2 * away) if inside and isinstance(attack, DeepFool) else exact
     assert (labels == int(inside)).all()
     outcome = attack.sweep(model, images, labels, [None])[0]
-    found = distance(outcome.adversarial, images, "l2")
+    found = NORMS["l2"].distance(outcome.adversarial, images)
     assert outcome.success.all() and (labels_of(model, outcome.adversarial) != labels).all()
     assert (found >= exact - 1e-5).all() and (found <= most * 1.03).all()
 

@@ -14,7 +14,7 @@ from escrime import APGD, PGD, AutoAttack, DeepFool, EscrimeError, PredictionAve
 from escrime.attacks.iterative import IterativeAttack
 from escrime.attacks.minimum_norm import MinimumNorm
 from escrime.models.twin import Twin
-from escrime.threat import inside
+from escrime.norms import NORMS
 
 EVERY = pytest.mark.parametrize("attack", ATTACKS, ids=repr)
 MIXED = (0.0, 0.003, 0.01, 0.03, 0.05, 0.08, 0.1, 0.2, 0.3)  # one ε per image
@@ -44,7 +44,7 @@ def test_every_attack_has_a_row_for_each_of_its_norms():
 
 @EVERY
 def test_box_and_ball_to_the_last_bit(attack, network, images, labels):
-    assert inside(attack(network, images, labels), images, bound(attack, images), attack.norm).all()
+    assert NORMS[attack.norm].inside(attack(network, images, labels), images, bound(attack, images)).all()
 
 
 @EVERY
@@ -53,10 +53,10 @@ def test_box_and_ball_in_a_sweep_and_per_image(attack, network, images, labels):
     if isinstance(attack, WorstCase):
         sweep = [0.0, [e / 2 for e in MIXED], MIXED, 0.3]  # it needs the same order for every image
     for eps, outcome in zip(sweep, attack.sweep(network, images, labels, sweep), strict=True):
-        assert inside(outcome.adversarial, images, core(attack)._budget(eps), attack.norm).all(), eps
+        assert NORMS[attack.norm].inside(outcome.adversarial, images, core(attack)._budget(eps)).all(), eps
     own = replace(core(attack), eps=MIXED)
     own = WorstCase(own) if isinstance(attack, WorstCase) else own
-    assert own.eps == MIXED and inside(own(network, images, labels), images, MIXED, attack.norm).all()
+    assert own.eps == MIXED and NORMS[attack.norm].inside(own(network, images, labels), images, MIXED).all()
     with pytest.raises(EscrimeError, match="9 values for 8 images"):
         own(network, images[:8], labels[:8])
 
@@ -216,7 +216,7 @@ class Noisy(Own):
 
 def test_an_attack_of_a_users_in_the_worst_case_and_against_noise(network, images, labels):
     first, last = WorstCase(Own(0.1)).sweep(network, images, labels, [0.02, 0.3])
-    assert (last.success >= first.success).all() and inside(last.adversarial, images, 0.3).all()
+    assert (last.success >= first.success).all() and NORMS["linf"].inside(last.adversarial, images, 0.3).all()
     averaged = PredictionAveraging(network, 0.1, 2)
     found = evaluate(averaged, (images, labels), Noisy(0.1), checks=False, eot=3).records
     assert found.query("threat == 'adaptive'")["backwards"].eq(5 * 3 * 2).all()
@@ -249,7 +249,7 @@ def test_settings_of_a_users_attack_may_be_called_as_ours_are(network, images, l
         tolerance: float | None = None
         candidates: tuple = ("a", "b")
 
-    assert inside(Theirs(0.1)(network, images, labels), images, 0.1).all()
+    assert NORMS["linf"].inside(Theirs(0.1)(network, images, labels), images, 0.1).all()
 
 
 def test_settings_as_numpy_counts_and_fractions_have_them():
@@ -316,7 +316,7 @@ def test_a_default_type_of_the_users_changes_nothing(attack, network, images, la
         again = attack(network, images, labels)
     finally:
         torch.set_default_dtype(torch.float32)
-    assert again.dtype == torch.float32 and inside(again, images, bound(attack, images), attack.norm).all()
+    assert again.dtype == torch.float32 and NORMS[attack.norm].inside(again, images, bound(attack, images)).all()
     assert torch.allclose(again, moved, atol=1e-5) or not isinstance(attack, FGSM)
 
 
@@ -362,7 +362,7 @@ def test_logits_of_any_float_type_will_do(attack, dtype, linear, images, labels)
         def forward(self, x):
             return linear(x).to(dtype)
 
-    assert inside(attack(Cast(), images, labels), images, bound(attack, images), attack.norm).all()
+    assert NORMS[attack.norm].inside(attack(Cast(), images, labels), images, bound(attack, images)).all()
 
 
 @EVERY
@@ -377,7 +377,7 @@ def test_an_image_without_a_finite_gradient_stays_and_the_others_move(attack, li
             return logits
 
     moved = attack(Broken(), images, labels)
-    assert inside(moved, images, bound(attack, images), attack.norm).all() and not torch.equal(moved, images)
+    assert NORMS[attack.norm].inside(moved, images, bound(attack, images)).all() and not torch.equal(moved, images)
     if isinstance(attack, FGSM):
         assert torch.equal(moved[3], images[3])
 

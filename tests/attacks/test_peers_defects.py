@@ -9,7 +9,7 @@ from torch import nn
 
 from escrime import APGD, DGSM, FGSM, FMN, PGD, AutoAttack, CarliniWagner, DeepFool, EscrimeError, Square, WorstCase
 from escrime.attacks.losses import next_classes
-from escrime.threat import distance, project
+from escrime.norms import NORMS
 
 GRADIENT = [
     FGSM(0.1),
@@ -56,7 +56,7 @@ def test_the_best_of_several_attacks_is_not_the_clean_image(attack, model, easy)
     """secml-torch's minimum over attacks starts from distance 0 of the clean image, which nothing beats."""
     images, labels = easy
     moved = attack(model, images, labels)
-    assert (labels_of(model, moved) != labels).all() and (distance(moved, images) > 0).all()
+    assert (labels_of(model, moved) != labels).all() and (NORMS["linf"].distance(moved, images) > 0).all()
 
 
 @pytest.mark.parametrize("attack", GRADIENT, ids=repr)
@@ -73,7 +73,7 @@ def test_projection_in_l2_never_lengthens():
     images = torch.full((2, 3, 4, 4), 0.5)
     delta = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     delta = delta / delta.flatten(1).norm(dim=1)[:, None, None, None] * torch.tensor([0.1, 1.5])[:, None, None, None]
-    short, long = distance(project(images + delta, images, 1.0, "l2"), images, "l2")
+    short, long = NORMS["l2"].distance(NORMS["l2"].project(images + delta, images, 1.0), images)
     assert short == pytest.approx(0.1, abs=1e-6) and long == pytest.approx(1, abs=1e-5)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from escrime import APGD, PGD, EscrimeError
-from escrime.threat import distance, inside
+from escrime.norms import NORMS
 
 
 def labels_of(model, images):
@@ -57,7 +57,7 @@ def test_one_step_is_an_attack(attack, linear, images):
     """The last iterate counts (a library that returns the iterate before its last step returns the clean image here)."""
     labels = labels_of(linear, images)
     moved = attack(linear, images, labels)
-    assert (distance(moved, images) > 0).all()
+    assert (NORMS["linf"].distance(moved, images) > 0).all()
     assert (linear(moved).argmax(1) != labels).sum() > (linear(images).argmax(1) != labels).sum()
 
 
@@ -76,7 +76,7 @@ def test_never_worse_than_the_start(attack, network, images):
     from escrime.attacks.steps import random_start
     from escrime.randomness import as_keys, derive
 
-    rows = Rows(images, labels, None, None, torch.full((9,), 0.1, dtype=torch.float64), "linf")
+    rows = Rows(images, labels, None, None, torch.full((9,), 0.1, dtype=torch.float64), NORMS["linf"])
     keys = as_keys([(0, i, full.name, 0.1, 0) for i in range(9)])
     start = random_start(rows, derive(keys, START))
     moved = full(network, images, labels)
@@ -145,10 +145,10 @@ def test_random_starts_fill_the_ball(images, norm):
     from escrime.randomness import as_keys
 
     inner = torch.full((200, 1, 4, 4), 0.5)
-    rows = Rows(inner, None, None, None, torch.full((200,), 0.2, dtype=torch.float64), norm)
+    rows = Rows(inner, None, None, None, torch.full((200,), 0.2, dtype=torch.float64), NORMS[norm])
     starts = random_start(rows, as_keys([(0, i) for i in range(200)]))
-    assert inside(starts, inner, 0.2, norm).all()
-    radii = distance(starts, inner, norm) / 0.2
+    assert NORMS[norm].inside(starts, inner, 0.2).all()
+    radii = NORMS[norm].distance(starts, inner) / 0.2
     assert radii.min() > 0.5 and radii.max() > 0.98, "uniform points of 16 dimensions lie near the surface"
 
 

@@ -5,7 +5,7 @@ import torch
 from attack_cases import Counted, Linear, grey, labels_of, plain
 
 from escrime import EscrimeError, RayS
-from escrime.threat import distance
+from escrime.norms import NORMS
 
 
 def decisions(model):
@@ -21,7 +21,7 @@ def test_decisions_alone_lead_to_the_boundary():
     for queries in (50, 400, 2000):
         moved = RayS(queries=queries, tolerance=1e-4)(decisions(model), images, labels)
         assert (labels_of(model, moved) != labels).all()
-        ratios.append((distance(moved, images) / exact).median())
+        ratios.append((NORMS["linf"].distance(moved, images) / exact).median())
     assert ratios[0] > ratios[1] > ratios[2] and 1 <= ratios[2] < 1.02, ratios
 
 
@@ -36,7 +36,7 @@ def test_every_iterate_lies_on_a_ray_and_halves_the_search():
     assert torch.allclose(far, torch.tensor([0.5, 0.25, 0.125, 0.0625, 0.09375, 0.078125, 0.0859375]), atol=1e-6)
     for x in asked[1:]:
         assert torch.allclose(x.abs(), x.abs().max().expand(16), atol=1e-6)
-    assert float(distance(moved, image)) == pytest.approx(0.08, abs=0.011)
+    assert float(NORMS["linf"].distance(moved, image)) == pytest.approx(0.08, abs=0.011)
 
 
 def test_a_flip_is_kept_only_where_it_stays_adversarial():
@@ -44,7 +44,7 @@ def test_a_flip_is_kept_only_where_it_stays_adversarial():
     model = lambda x: torch.stack([x[:, 0, 2, 1] - 0.3, 0.3 - x[:, 0, 2, 1]], dim=1)  # noqa: E731
     image, label = torch.full((1, 1, 4, 4), 0.5), torch.tensor([0])
     moved = RayS(queries=100)(model, image, label)
-    assert moved[0, 0, 2, 1] <= 0.3 and float(distance(moved, image)) == pytest.approx(0.2, abs=0.002)
+    assert moved[0, 0, 2, 1] <= 0.3 and float(NORMS["linf"].distance(moved, image)) == pytest.approx(0.2, abs=0.002)
 
 
 def test_it_stops_at_what_was_asked_and_counts_what_it_spent():
@@ -53,7 +53,7 @@ def test_it_stops_at_what_was_asked_and_counts_what_it_spent():
     exact = model.reach(images, "linf")
     counted = Counted(model)
     outcome = RayS(3 * float(exact.max()), queries=3000, stop_within=True).sweep(plain(counted), images, labels, [3 * exact])[0]
-    assert outcome.success.all() and (distance(outcome.adversarial, images) <= 3 * exact).all()
+    assert outcome.success.all() and (NORMS["linf"].distance(outcome.adversarial, images) <= 3 * exact).all()
     assert outcome.forwards.sum() == counted.tally.forwards and counted.tally.backwards == 0
     assert outcome.forwards.max() < 1500 < 3000
     fixed = RayS(queries=200).sweep(plain(model), images, labels, [None])[0]

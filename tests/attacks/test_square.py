@@ -8,8 +8,8 @@ from escrime import PGD, EscrimeError
 from escrime.attacks.iterative import Rows
 from escrime.attacks.square import HALVINGS, Square, _place, _side_of_proposal, bump, scheduled_sides
 from escrime.attacks.verdicts import CERTAIN
+from escrime.norms import NORMS
 from escrime.randomness import as_keys
-from escrime.threat import distance, inside
 
 
 class Rowwise(nn.Module):
@@ -35,7 +35,7 @@ def grey(count, shape=(3, 5, 5), seed=1):
 
 def rows_of(images, eps, norm):
     n = len(images)
-    return Rows(images, torch.zeros(n, dtype=torch.long), None, None, torch.full((n,), eps, dtype=torch.float64), norm)
+    return Rows(images, torch.zeros(n, dtype=torch.long), None, None, torch.full((n,), eps, dtype=torch.float64), NORMS[norm])
 
 
 def boundary(linear, images, labels, norm):
@@ -189,7 +189,7 @@ def test_l2_keeps_its_norm_and_moves_it_between_two_windows(shape):
         state["best"] = state["x"]
         attack.step(state, None, rows)
         for x in (state["best"], state["x"]):
-            assert inside(x, images, eps, "l2").all() and (distance(x, images, "l2") > 0.999 * eps).all()
+            assert NORMS["l2"].inside(x, images, eps).all() and (NORMS["l2"].distance(x, images) > 0.999 * eps).all()
         changed = ((state["x"] - state["best"]).abs() > 1e-5).any(1).flatten(1).sum(1)
         assert (changed <= 2 * side**2).all() and (changed > 0).float().mean() > 0.4
 
@@ -200,7 +200,8 @@ def test_l2_uses_what_the_box_took():
     model = Rowwise((3, 10, 10), 2)
     labels = labels_of(model, images)
     reach = [
-        distance(Square(1.0, queries=q, norm="l2", early_stop=False)(model, images, labels), images, "l2") for q in (1, 60)
+        NORMS["l2"].distance(Square(1.0, queries=q, norm="l2", early_stop=False)(model, images, labels), images)
+        for q in (1, 60)
     ]
     assert (reach[1] <= 1).all() and reach[0].mean() < 0.8 and reach[1].mean() > reach[0].mean() + 0.05
 
@@ -234,7 +235,7 @@ def test_restarts_touch_only_survivors(linear):
 def test_any_image_shape(shape, norm):
     model, images = Rowwise(shape), torch.rand(4, *shape, generator=torch.Generator().manual_seed(0))
     moved = Square(0.3, queries=30, norm=norm, early_stop=False)(model, images, labels_of(model, images))
-    assert inside(moved, images, 0.3, norm).all() and (moved != images).flatten(1).any(1).all()
+    assert NORMS[norm].inside(moved, images, 0.3).all() and (moved != images).flatten(1).any(1).all()
 
 
 def test_no_budget_leaves_the_image(linear):

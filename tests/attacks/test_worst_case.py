@@ -5,7 +5,7 @@ import torch
 
 from escrime import APGD, DGSM, FGSM, PGD, EscrimeError, WorstCase
 from escrime.attacks.plans import Bisection
-from escrime.threat import inside
+from escrime.norms import NORMS
 
 GRID = [0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12]
 
@@ -28,7 +28,7 @@ def test_never_above_the_full_grid_and_never_rising(linear, images, attack):
     assert all((later | ~earlier).all() for earlier, later in zip(curve, curve[1:])), "and stays fallen"
     assert curve[0].sum() < curve[-1].sum(), "the grid of this test must make a difference"
     for eps, outcome, found in zip(GRID, worst, curve):
-        assert inside(outcome.adversarial, images, eps).all() and torch.equal(outcome.success, found)
+        assert NORMS["linf"].inside(outcome.adversarial, images, eps).all() and torch.equal(outcome.success, found)
 
 
 def test_costs_the_logarithm_of_the_grid(linear, images):
@@ -47,7 +47,9 @@ def test_an_order_of_the_grid_other_than_ascending_is_kept(linear, images):
     attack, mixed = WorstCase(PGD(0.1, steps=10)), [0.08, 0.005, 0.03]
     for eps, outcome in zip(mixed, attack.sweep(linear, images, labels, mixed)):
         again = attack.sweep(linear, images, labels, sorted(mixed))[sorted(mixed).index(eps)]
-        assert torch.equal(outcome.adversarial, again.adversarial) and inside(outcome.adversarial, images, eps).all()
+        assert (
+            torch.equal(outcome.adversarial, again.adversarial) and NORMS["linf"].inside(outcome.adversarial, images, eps).all()
+        )
 
 
 def test_halving_finds_every_boundary():

@@ -7,15 +7,15 @@ import torch
 from torch import nn
 
 from escrime import FGSM, PGD, Effort, evaluate
-from escrime.budgets import SAME, levels_within, same, shared_grids, unified, within
+from escrime.budgets import SAME, epsilon, levels_within, same, shared_grids, unified, within
 from escrime.evaluation.cases import Case, Subject
 from escrime.evaluation.checks.curves import read_curves
 from escrime.evaluation.comparisons import compare, compare_all, tradeoff
 from escrime.evaluation.engine import Part, check_epsilons
 from escrime.evaluation.records import summarize, worst_case
 from escrime.evaluation.stronger import Ground, _felled, standing
+from escrime.norms import NORMS
 from escrime.report.sweep import build_sweeps
-from escrime.threat import epsilon, to_8_bits
 from tests.evaluation.test_comparisons import rows
 
 WRITTEN = [f"{k}/{of}" for of in (255, 256, 1000) for k in range(1, of, 1 if of < 1000 else 4)]
@@ -109,7 +109,7 @@ def test_a_picture_keeps_eps(norm, on_grid):
     images = (images * 255).round() / 255 if on_grid else images
     for eps in (0.003, 1 / 255, 0.0061, 8 / 255, 0.2) if norm == "linf" else (0.003, 0.01, 0.05, 0.3, 2.0):
         moved = images + eps * (2 * torch.rand(images.shape, generator=drawn) - 1).sign() * (1 if norm == "linf" else 108**-0.5)
-        found = to_8_bits(moved.clamp(0, 1), images, eps, norm).double()
+        found = NORMS[norm].to_8_bits(moved.clamp(0, 1), images, eps).double()
         levels, clean = (found * 255).round(), (images.double() * 255).round()
         assert (found * 255 - levels).abs().max() < 1e-4 and 0 <= levels.min() and levels.max() <= 255
         away = (levels / 255 - images.double()).flatten(1)
@@ -126,4 +126,4 @@ def test_a_picture_keeps_eps(norm, on_grid):
 def test_a_budget_below_one_level_saves_the_clean_image():
     images = torch.full((1, 3, 2, 2), 100 / 255)
     for norm in ("linf", "l2"):
-        assert torch.equal(to_8_bits(images + 0.003 * (norm == "linf"), images, 0.003, norm), images)
+        assert torch.equal(NORMS[norm].to_8_bits(images + 0.003 * (norm == "linf"), images, 0.003), images)

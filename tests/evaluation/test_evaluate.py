@@ -18,8 +18,8 @@ from escrime.evaluation.crossings import crossings
 from escrime.evaluation.engine import carrying
 from escrime.evaluation.records import COLUMNS, worst_case
 from escrime.evaluation.statistics import wilson
+from escrime.norms import NORMS
 from escrime.randomness import noise_keys, uniform_noise
-from escrime.threat import to_8_bits
 
 evaluate = partial(escrime.evaluate, checks=False)  # the checks have tests of their own
 
@@ -171,7 +171,7 @@ def test_survives_8bit_is_measured_on_the_rounded_image(linear, data):
     images, labels = data
     records = evaluate(linear, data, FGSM(0.02)).records
     moved = FGSM(0.02)(linear, images, labels)
-    rounded = linear(to_8_bits(moved, images, 0.02)).argmax(1)
+    rounded = linear(NORMS["linf"].to_8_bits(moved, images, 0.02)).argmax(1)
     fooled = linear(moved).argmax(1) != labels
     assert records["survives_8bit"].tolist() == (fooled & (rounded != labels)).tolist()
     assert 0 < records["survives_8bit"].sum()

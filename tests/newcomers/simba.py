@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
+from ..norms import per_image
 from ..randomness import derive, fractions
-from ..threat import per_image
 from .gradients import loss_only
 from .iterative import Answer, IterativeAttack, Rows, State
 from .losses import gap

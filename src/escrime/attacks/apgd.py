@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
-from ..threat import per_image
+from ..norms import per_image
 from .iterative import Answer, IterativeAttack, Rows, State
 from .losses import LOSSES, check_loss, next_classes
 from .pgd import check_steps
 from .problem import Problem
-from .steps import random_start, steepest
+from .steps import random_start
 
 MOMENTUM = 0.75  # α of the paper: weight of the new step against the last one
 PROGRESS = 0.75  # ρ: share of steps since the last checkpoint that must have improved the loss
@@ -137,7 +137,7 @@ class APGD(IterativeAttack):
         x = torch.where(wide(halve), state["lowest_at"], state["x"])
         gradient = torch.where(wide(halve), state["lowest_gradient"], answer.gradient)
         size = per_image(2 * rows.eps * 0.5 ** state["halvings"].double(), x).float()
-        z = rows.project(x - size * steepest(gradient, self.norm))
+        z = rows.project(x - size * self.geometry.steepest(gradient))
         eased = x + MOMENTUM * (z - x) + (1 - MOMENTUM) * (x - state["previous"])
         new = torch.where(wide(began), rows.project(eased), z)
         state["previous"], state["x"] = x, new

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from ..errors import EscrimeError
 from ..models.running import differentiable, no_trace, refuse_inference_tensors
 from ..models.twin import Twin
+from ..norms import Norm, norm
 from ..numerals import enormous, shown
-from ..threat import check_norm, epsilon
 from .problem import Problem
 
 Access = Literal["labels", "scores", "gradients"]  # from the least that a model gives away to the most
@@ -64,7 +64,7 @@ class Attack:
     settles = False  # whether, against noise, it leaves an image only once fresh draws make its success certain
 
     def __post_init__(self):
-        object.__setattr__(self, "norm", check_norm(self.norm))
+        norm(self.norm)  # refuses a name that is none
         object.__setattr__(self, "eps", self._budget(self.eps))
         if type(self).__module__.partition(".")[0] == __name__.partition(".")[0]:  # a user's may mean anything by a name
             for name in self._own:
@@ -86,6 +86,11 @@ class Attack:
     @property
     def name(self) -> str:
         return type(self).__name__
+
+    @property
+    def geometry(self) -> Norm:
+        """What its norm means: distances, projection, the steepest direction; see `norms`."""
+        return norm(self.norm)
 
     @property
     def manner(self) -> str:
@@ -160,8 +165,8 @@ class Attack:
         if hasattr(eps, "tolist"):  # torch's, NumPy's
             eps = eps.flatten().tolist() if eps.ndim else eps.item()
         if isinstance(eps, (list, tuple)):
-            return tuple(epsilon(e, self.norm) for e in eps)
-        return epsilon(eps, self.norm)
+            return tuple(self.geometry.epsilon(e) for e in eps)
+        return self.geometry.epsilon(eps)
 
     def _budgets(self, epsilons: list, images: Tensor) -> Tensor:
         """ε of every sweep step and image, (K, N) float64 on the CPU."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
-from ..threat import per_image
+from ..norms import per_image
 from .gradients import logit_gradients
 from .iterative import Answer, IterativeAttack, Rows, State
 from .minimum_norm import MinimumNorm
@@ -73,12 +73,11 @@ class DeepFool(MinimumNorm):
         values = answer.logits.gather(1, answer.classes)
         f = (values[:, :1] - values[:, 1:]).clamp_min(0)  # how far above each other class the label lies
         w = answer.gradient[:, 1:] - answer.gradient[:, :1]
-        size = w.flatten(2).norm(p=1 if self.norm == "linf" else 2, dim=2).clamp_min(1e-30)
+        size = self.geometry.dual(w).clamp_min(1e-30)
         nearest = (f / size).argmin(1, keepdim=True)
         pick = nearest[:, :, None, None, None].expand(-1, -1, *w.shape[2:])
         w, size, f = w.gather(1, pick).squeeze(1), size.gather(1, nearest).squeeze(1), f.gather(1, nearest).squeeze(1)
         # A boundary that is reached exactly is not crossed: the small constant carries over it.
         length = (1 + self.overshoot) * (f / size) + 1e-6
         length = length.float().clamp_max(torch.finfo(torch.float32).max)  # infinite, it is NaN where w is 0
-        direction = w.sign() if self.norm == "linf" else w / per_image(size, w).float()
-        state["x"] = (state["x"] + per_image(length, w).float() * direction).clamp(0, 1)
+        state["x"] = (state["x"] + per_image(length, w).float() * self.geometry.steepest(w)).clamp(0, 1)

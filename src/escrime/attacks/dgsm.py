@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
-from ..threat import per_image
+from ..norms import per_image
 from .iterative import Answer, IterativeAttack, Rows, State
 from .pgd import check_step_size
 from .problem import Problem

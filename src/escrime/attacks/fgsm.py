@@ -7,11 +7,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ..models.running import Batches, network_batch, passes_per_image
-from ..threat import per_image, project
+from ..norms import per_image
 from .base import Attack, Outcome
 from .gradients import finite, loss_gradient
 from .problem import Problem, check_classes, report_not_finite
-from .steps import steepest
 
 
 @dataclass(frozen=True)
@@ -37,10 +36,10 @@ class FGSM(Attack):
         adversarial = [torch.empty_like(images) for _ in budgets]
 
         def part(at: slice) -> None:
-            direction = steepest(self._gradient(twin, problem, at, keys[at]), self.norm)
+            direction = self.geometry.steepest(self._gradient(twin, problem, at, keys[at]))
             for moved, eps in zip(adversarial, budgets[:, at]):
                 step = per_image(eps, images[at]).float() * direction
-                moved[at] = project(images[at] + step, images[at], eps, self.norm)
+                moved[at] = self.geometry.project(images[at] + step, images[at], eps)
 
         Batches(network_batch(images) // (copies * self.eot)).map(part, len(images))
         # The gradient serves every ε, so its cost is shared among them.

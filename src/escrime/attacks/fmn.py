@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
-from ..threat import per_image
+from ..norms import per_image
 from .iterative import Answer, Rows, State
 from .minimum_norm import MinimumNorm
 
@@ -63,21 +63,13 @@ class FMN(MinimumNorm):
         gamma = GAMMA_LAST + (self.gamma - GAMMA_LAST) * decay
         away = self.note(state, answer, rows)
         flat = answer.gradient.flatten(1)
-        dual = flat.abs().sum(1) if self.norm == "linf" else flat.norm(dim=1)
-        linear = away + answer.loss.abs() / dual.clamp_min(1e-30)  # where the boundary of a linear model would be
+        # Where the boundary of a linear model would be.
+        linear = away + answer.loss.abs() / self.geometry.dual(answer.gradient).clamp_min(1e-30)
         # Both reach a little beyond: clipped to the box, a step to the boundary itself may end just before it for ever.
         grown = torch.where(state["nearest"].isinf(), linear, state["radius"]) * (1 + gamma)
         shrunk = torch.minimum(state["radius"] * (1 - gamma), state["nearest"])
         state["radius"] = radius = torch.where(answer.success, shrunk, grown)
         direction = answer.gradient / per_image(flat.norm(dim=1).clamp_min(1e-30), rows.images).float()
         delta = state["x"] - per_image(alpha, rows.images).float() * direction - rows.images
-        state["x"] = (rows.images + _clip(delta, radius, self.norm)).clamp(0, 1)
+        state["x"] = (rows.images + self.geometry.clip(delta, radius)).clamp(0, 1)
         state["step"] = state["step"] + 1
-
-
-def _clip(delta: Tensor, radius: Tensor, norm: str) -> Tensor:
-    """The nearest δ (N, C, H, W) with norm up to `radius` (N,)."""
-    radius = per_image(radius, delta).float()
-    if norm == "linf":
-        return torch.minimum(torch.maximum(delta, -radius), radius)
-    return delta * (radius / per_image(delta.flatten(1).norm(dim=1).clamp_min(1e-30), delta)).clamp_max(1).float()

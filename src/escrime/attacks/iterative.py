@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..threat import linf_bounds, project_l2
+from ..norms import Norm
 from .base import Attack, Outcome
 from .gradients import loss_gradient
 from .losses import gap
@@ -19,26 +19,26 @@ State = dict[str, Tensor]  # per-job tensors, first dimension the job; "x" holds
 @dataclass(frozen=True)
 class Rows:
     """The jobs in the batch: the original images (N, C, H, W), labels (N,), the class to reach and the class to move
-    towards (N,) or None, ε (N,) float64, and in l_inf the box (N, C, H, W) that iterates must stay in."""
+    towards (N,) or None, ε (N,) float64, and where ball ∩ [0, 1] is a box its bounds (N, C, H, W)."""
 
     images: Tensor
     labels: Tensor
     targets: Tensor | None
     aims: Tensor | None
     eps: Tensor
-    norm: str
+    geometry: Norm
     lower: Tensor | None = None
     upper: Tensor | None = None
 
     def __post_init__(self):
-        if self.norm == "linf" and self.lower is None:
-            for name, bound in zip(("lower", "upper"), linf_bounds(self.images, self.eps), strict=True):
+        if self.lower is None and (box := self.geometry.box(self.images, self.eps)) is not None:  # once, not at every step
+            for name, bound in zip(("lower", "upper"), box, strict=True):
                 object.__setattr__(self, name, bound)
 
     def project(self, x: Tensor) -> Tensor:
         """The nearest points of ball ∩ box, kept to the last bit."""
-        if self.norm == "l2":
-            return project_l2(x, self.images, self.eps)
+        if self.lower is None:
+            return self.geometry.project(x, self.images, self.eps)
         return torch.minimum(torch.maximum(x, self.lower), self.upper)
 
     def each(self, change: Callable[[str, Tensor], Tensor]) -> "Rows":

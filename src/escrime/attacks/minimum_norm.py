@@ -5,7 +5,6 @@ import math
 import torch
 from torch import Tensor
 
-from ..threat import distance, project
 from .base import Outcome
 from .iterative import Answer, IterativeAttack, Rows, State
 from .losses import gap
@@ -37,11 +36,11 @@ class MinimumNorm(IterativeAttack):
 
     def rank(self, answer: Answer, x: Tensor, rows: Rows) -> Tensor:
         """Of adversarial iterates the nearest is best, of others the one closest to success."""
-        away = distance(x, rows.images, self.norm).float()
+        away = self.geometry.distance(x, rows.images).float()
         return torch.where(answer.success, away, answer.loss.float())
 
     def near_enough(self, x: Tensor, rows: Rows) -> Tensor:
-        return distance(x, rows.images, self.norm) <= rows.eps
+        return self.geometry.distance(x, rows.images) <= rows.eps
 
     def remaining(self, answer: Answer, state: State, rows: Rows) -> Tensor:
         """As of the answer before: whether this one succeeds is not verified yet."""
@@ -49,7 +48,7 @@ class MinimumNorm(IterativeAttack):
 
     def note(self, state: State, answer: Answer, rows: Rows) -> Tensor:
         """Note in the state how near (N,) the nearest adversarial iterate is; return the distance (N,) of the present one."""
-        away = distance(state["x"], rows.images, self.norm)
+        away = self.geometry.distance(state["x"], rows.images)
         state["nearest"] = torch.where(answer.success, torch.minimum(state["nearest"], away), state["nearest"])
         state["done"] = state["done"] | (state["nearest"] == 0)  # nothing is nearer than the image itself
         return away
@@ -63,19 +62,18 @@ class MinimumNorm(IterativeAttack):
         return None if eps is None else super()._budget(eps)
 
     def _budgets(self, epsilons: list, images: Tensor) -> Tensor:
-        anywhere = 1.0 if self.norm == "linf" else math.sqrt(images[0].numel()) if len(images) else 1.0
-        return super()._budgets([anywhere if eps is None else eps for eps in epsilons], images)
+        return super()._budgets([self.geometry.diameter(images) if eps is None else eps for eps in epsilons], images)
 
     def _sweep(self, twin, problem: Problem, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
         smallest = budgets.masked_fill(~wanted, math.inf).amin(0)
         smallest = torch.where(smallest.isinf(), budgets.amax(0), smallest)[None]
         found = Stream(self, twin, problem, smallest, Grid(wanted.any(0)[None], 1)).run()[0]
-        away = distance(found.adversarial, problem.images, self.norm).cpu()
+        away = self.geometry.distance(found.adversarial, problem.images).cpu()
         share = len(budgets)
         outcomes = []
         for eps in budgets:
             near = (away <= eps).to(problem.images.device)[:, None, None, None]
-            clipped = project(found.adversarial, problem.images, eps, self.norm)
+            clipped = self.geometry.project(found.adversarial, problem.images, eps)
             moved = torch.where(near, found.adversarial, clipped)
             outcomes.append(Outcome(moved, found.forwards / share, found.backwards / share, found.success & (away <= eps)))
         return outcomes

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
-from ..threat import epsilon, per_image
+from ..norms import per_image
 from .iterative import Answer, IterativeAttack, Rows, State
 from .losses import LOSSES, check_loss
-from .steps import random_start, steepest
+from .steps import random_start
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class PGD(IterativeAttack):
         falling = rows.eps * (1 + torch.cos(math.pi * state["taken"] / self.steps)) / 2
         a = falling if self.step_size is None else torch.full_like(rows.eps, float(self.step_size))
         state["taken"] = state["taken"] + 1
-        moved = state["x"] - per_image(a, rows.images).float() * steepest(gradient, self.norm)
+        moved = state["x"] - per_image(a, rows.images).float() * self.geometry.steepest(gradient)
         state["x"] = rows.project(moved)
 
 
@@ -85,6 +85,6 @@ def check_step_size(attack, default: str) -> None:
     """Refuse a step size that is no distance above 0; it may be written as "1/255"."""
     size = getattr(attack, "step_size", None)
     if size is not None:
-        if not epsilon(size, attack.norm) > 0:
+        if not attack.geometry.epsilon(size) > 0:
             raise EscrimeError(f"step_size = {size!r} must be positive; leave it out for {default}.")
-        object.__setattr__(attack, "step_size", epsilon(size, attack.norm))
+        object.__setattr__(attack, "step_size", attack.geometry.epsilon(size))

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..checks import check_images, check_labels
 from ..errors import EscrimeError, NotFinite
 from ..models.running import ordinary
 from ..randomness import as_keys, check_seed
-from ..threat import check_images, check_labels
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
+from ..norms import per_image
 from ..randomness import derive, fractions
-from ..threat import per_image
 from .gradients import loss_only
 from .iterative import Answer, IterativeAttack, Rows, State
 from .losses import gap
@@ -50,11 +50,11 @@ class RandomPoints(IterativeAttack):
 
     def start(self, rows: Rows, keys: Tensor) -> State:
         x = random_start(rows, keys)
-        if self.norm == "linf":
+        if self.geometry.polytope:
             keys = keys.to(x.device)
             corner = fractions(derive(keys, 1), 1).reshape(-1, 1, 1, 1) < 0.5
-            eps = per_image(rows.eps, x).float()
-            x = torch.where(corner, rows.project(rows.images + eps * (x - rows.images).sign()), x)
+            outwards = per_image(rows.eps, x).float() * self.geometry.steepest(x - rows.images)
+            x = torch.where(corner, rows.project(rows.images + outwards), x)
         return {"x": x}
 
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
-from ..threat import per_image
+from ..norms import per_image
 from .gradients import loss_only
 from .iterative import Answer, Rows, State
 from .minimum_norm import MinimumNorm

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
-from ..budgets import NORMS
 from ..discovery import modules_in
 from ..errors import EscrimeError, nearest
+from ..norms import NORMS
 from .base import Access, Attack, Kind
 
 ACCESS: tuple[str, ...] = get_args(Access)

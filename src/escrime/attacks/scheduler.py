@@ -12,7 +12,6 @@ from torch import Tensor
 from ..models.running import Batches, check_logits, network_batch, passes_per_image
 from ..models.twin import Twin
 from ..randomness import as_keys, derive
-from ..threat import distance
 from .base import Outcome
 from .gradients import draw_keys, finite
 from .iterative import Answer, IterativeAttack, Rows, State
@@ -269,7 +268,7 @@ class Stream:
             won[again] = self.attack.succeeded(logits, rows.labels[those], aims).cpu()
             place = (self.jobs[gone[again], 1], self.jobs[gone[again], 0])
             self.forwards.index_put_(place, torch.ones(len(place[0])), accumulate=True)
-        away = distance(answer, self.rows.images[at], self.attack.norm).cpu()
+        away = self.attack.geometry.distance(answer, self.rows.images[at]).cpu()
         for n, numbers in enumerate(self.jobs[gone].tolist()):
             job = Job(*numbers)
             place = (job.eps, job.image)
@@ -301,7 +300,7 @@ class Stream:
         budget, image = self.budgets[eps, image].to(self.device), image.to(self.device)
         aims = None if self.aims is None else self.aims[restart.to(self.device), image]
         targets = None if problem.targets is None else problem.targets[image]
-        return Rows(problem.images[image], problem.labels[image], targets, aims, budget, self.attack.norm)
+        return Rows(problem.images[image], problem.labels[image], targets, aims, budget, self.attack.geometry)
 
 
 def _keep_best(state: State, rank: Tensor) -> None:

@@ -5,13 +5,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
+from ..norms import per_image
 from ..randomness import derive, fractions
-from ..threat import per_image
 from .gradients import loss_only
 from .iterative import Answer, IterativeAttack, Rows, State
 from .losses import LOSSES, check_loss, gap
@@ -59,6 +60,8 @@ class Square(IterativeAttack):
     def __post_init__(self):
         super().__post_init__()
         check_loss(self.loss)
+        if self.norm not in PROPOSALS:
+            raise EscrimeError(f"Square has no proposals in {self.norm}; use one of {', '.join(PROPOSALS)}.")
         if self.queries < 1:
             raise EscrimeError(
                 f"queries = {self.queries!r}: the start alone takes one, so give a whole number from 1, such as 5000."
@@ -80,8 +83,7 @@ class Square(IterativeAttack):
 
     def start(self, rows: Rows, keys: Tensor) -> State:
         keys = keys.to(rows.images.device)
-        x = _stripes(rows, keys) if self.norm == "linf" else _tiles(rows, keys)
-        return {"x": x, "key": keys, "proposals": torch.zeros_like(keys)}
+        return {"x": PROPOSALS[self.norm].start(rows, keys), "key": keys, "proposals": torch.zeros_like(keys)}
 
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
         return (gap if self.loss == "margin" else LOSSES[self.loss])(logits, labels, aims)
@@ -94,10 +96,7 @@ class Square(IterativeAttack):
         sides = scheduled_sides(self.p_init, self.norm, height, width)
         side = _side_of_proposal(self.queries, sides, i.device)[i]
         keys = derive(state["key"], i)
-        if self.norm == "linf":
-            state["x"] = _paint(rows, state["best"], side, keys)
-        else:
-            state["x"] = _move(rows, state["best"], side, keys, _all_bumps(sides, i.device))
+        state["x"] = PROPOSALS[self.norm].change(rows, state["best"], side, keys, sides)
         state["proposals"] = i + 1
 
 
@@ -107,7 +106,7 @@ def scheduled_sides(p_init: float, norm: str, height: int, width: int) -> tuple[
     It is at least 1 and fits into the image; in l2 it is odd and at least 3, so that a bump has a center.
     """
     sides = [round(math.sqrt(p_init / 2**k * height * width)) for k in range(len(HALVINGS) + 1)]
-    if norm == "l2":
+    if PROPOSALS[norm].centered:
         sides = [max(side, 3) // 2 * 2 + 1 for side in sides]
     return tuple(min(max(side, 1), height, width) for side in sides)
 
@@ -139,7 +138,7 @@ def _stripes(rows: Rows, keys: Tensor) -> Tensor:
     return torch.where(up, rows.upper, rows.lower)
 
 
-def _paint(rows: Rows, best: Tensor, side: Tensor, keys: Tensor) -> Tensor:
+def _paint(rows: Rows, best: Tensor, side: Tensor, keys: Tensor, sides: tuple[int, ...]) -> Tensor:
     """Algorithm 2: one square of `best` becomes x ± ε, the sign drawn for every channel."""
     n, channels, height, width = best.shape
     numbers = fractions(keys, channels + 2)
@@ -188,13 +187,13 @@ def _tiles(rows: Rows, keys: Tensor) -> Tensor:
     return _at_radius(rows, delta)
 
 
-def _move(rows: Rows, best: Tensor, side: Tensor, keys: Tensor, bumps: tuple[Tensor, Tensor]) -> Tensor:
+def _move(rows: Rows, best: Tensor, side: Tensor, keys: Tensor, sides: tuple[int, ...]) -> Tensor:
     """Algorithm 3: a bump is added to window 1, which takes over the norm of window 2 and what is left of ε."""
     _, channels, height, width = best.shape
     numbers = fractions(keys, channels + 5)
     window, down, right = _place(numbers[:, :2], side, height, width)
     both = window | _place(numbers[:, 2:4], side, height, width)[0]
-    values, begins = bumps
+    values, begins = _all_bumps(sides, side.device)
     turned = numbers[:, 4:5] < 0.5
     row, column = down * torch.where(turned, 1, side[:, None]), right * torch.where(turned, side[:, None], 1)
     entry = begins[side][:, None, None] + row[:, :, None] + column[:, None, :]
@@ -221,3 +220,15 @@ def _at_radius(rows: Rows, delta: Tensor) -> Tensor:
     """x + δ with δ (N, C, H, W) scaled to the norm ε, in the box."""
     size = delta.square().sum((1, 2, 3), keepdim=True).sqrt()
     return (rows.images + delta * (_radius(rows) / size.clamp_min(1e-30))).clamp(0, 1)
+
+
+class Proposals(NamedTuple):
+    """How the search starts and what it tries in one norm. start: (rows, keys) → x (N, C, H, W). change: (rows, the accepted
+    points, side of the square (N,), keys, all sides there will be) → x. centered: the square needs a pixel in its middle."""
+
+    start: Callable[[Rows, Tensor], Tensor]
+    change: Callable[[Rows, Tensor, Tensor, Tensor, tuple[int, ...]], Tensor]
+    centered: bool
+
+
+PROPOSALS = {"linf": Proposals(_stripes, _paint, centered=False), "l2": Proposals(_tiles, _move, centered=True)}

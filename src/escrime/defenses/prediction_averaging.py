@@ -5,10 +5,10 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
+from ..budgets import epsilon
 from ..errors import EscrimeError
 from ..models.running import check_logits, passes_per_image
 from ..randomness import copied_keys, noise_keys, uniform_noise
-from ..threat import epsilon
 
 
 class PredictionAveraging(nn.Module):

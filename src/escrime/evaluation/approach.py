@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from ..attacks.inner import Inner, inner_logits, taught_logits
 from ..attacks.pgd import PGD
 from ..attacks.surface import Surface
+from ..checks import check_images
 from ..errors import is_bad_input
 from ..models.company import InCompany, fewest
 from ..models.fresh import Fresh
 from ..models.running import check_logits, differentiable, failure_named, no_trace, ordinary
 from ..models.twin import Twin
+from ..norms import DEFAULT, norm
 from ..randomness import as_keys, derive, row_keys, uniform_noise
-from ..threat import check_images
 from .cases import Case
 from .checks.batch import Alone, BatchEffect, batch_effect
 from .checks.finding import Finding
@@ -36,16 +37,16 @@ class Budget:
     """The ε and norm that a model is looked at with."""
 
     eps: float
-    norm: str = "linf"
+    norm: str = DEFAULT
 
     def per_pixel(self, images: Tensor) -> float:
         """How far ε moves each color value of an image if it moves all alike."""
-        return self.eps if self.norm == "linf" else self.eps / images[0].numel() ** 0.5
+        return self.eps / norm(self.norm).diameter(images)
 
     @classmethod
     def of(cls, grids: dict[str, Iterable[float]], norms: dict[str, str]) -> "Budget":
         """The median ε above 0 of the attacks in l_inf, or of all where none is."""
-        norm = "linf" if "linf" in norms.values() or not norms else next(iter(norms.values()))
+        norm = DEFAULT if DEFAULT in norms.values() or not norms else next(iter(norms.values()))
         positive = sorted(eps for name, grid in grids.items() if norms[name] == norm for eps in grid if eps > 0)
         return cls(positive[len(positive) // 2] if positive else 0.04, norm)
 

@@ -12,7 +12,7 @@ The l1 radius does not depend on d. The l_inf radius falls like 1/d: on images o
 """
 
 from dataclasses import dataclass
-from math import isfinite, log2
+from math import inf, isfinite, log2
 from numbers import Integral, Real
 
 import numpy as np
@@ -21,14 +21,16 @@ import torch
 from scipy.stats import beta, binomtest
 from torch import Tensor, nn
 
+from ..budgets import epsilon
+from ..checks import check_images, check_labels
 from ..defenses import MajorityVote
 from ..errors import EscrimeError
 from ..models.running import Batches, check_logits, network_batch, no_trace, passes_per_image
 from ..randomness import as_keys, derive, row_keys, uniform_noise
-from ..threat import check_images, check_labels, epsilon
 from .statistics import wilson
 
 ABSTAIN = -1
+LARGEST = {"l1": inf, "linf": 1.0}  # radius of the norms that the certificate is for
 BLOCK = 16  # draws of one image that share a key: part of what is drawn, so not a setting
 
 
@@ -53,14 +55,14 @@ class Certificate:
 
         Counted are the images that are predicted correctly at every perturbation with ‖δ‖ ≤ radius. norm: "l1" or "linf".
         """
-        if norm not in ("l1", "linf"):
-            raise EscrimeError(f"norm {norm!r} has no certificate here; use 'l1' or 'linf'.")
+        if norm not in LARGEST:
+            raise EscrimeError(f"norm {norm!r} has no certificate here; use {' or '.join(map(repr, LARGEST))}.")
         if "correct" not in self.table:
             raise EscrimeError("certified accuracy needs the labels; give them to certify.")
         right, reach = self.table["correct"].to_numpy(), self.table[f"{norm}_radius"].to_numpy()
         rows, n = [], len(right)
         for radius in np.atleast_1d(radii).tolist():
-            radius = epsilon(radius, norm) if isinstance(radius, str) else radius
+            radius = epsilon(radius, LARGEST[norm]) if isinstance(radius, str) else radius
             if not radius >= 0:
                 raise EscrimeError(f"radius = {radius!r} is no distance; give numbers ≥ 0.")
             count = int((right & (reach > radius)).sum())
@@ -75,7 +77,7 @@ class Certificate:
         )
         if not kept.any():
             return said + "."
-        l1, linf = (float(self.table.loc[kept, f"{norm}_radius"].median()) for norm in ("l1", "linf"))
+        l1, linf = (float(self.table.loc[kept, f"{norm}_radius"].median()) for norm in LARGEST)
         best = float(self.table["linf_radius"].max())
         if 255 * best < 1:
             worth = f"at most {255 * best:.2g}/255, less than one gray level: as a certificate, nothing"

@@ -3,13 +3,14 @@
 A column is (model, defense, threat level), such as ("lenet", "ppa", "adaptive"), or the same with its attack as a fourth.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from ..budgets import same
+from ..budgets import epsilon, same
 from ..errors import EscrimeError, nearest, shortened
 from .records import KEYS, WORST
 from .statistics import holm, mcnemar, paired_difference, sign_flips, wilson
@@ -174,9 +175,7 @@ def _at(records: pd.DataFrame, eps: float) -> pd.Series:
 
 def _eps(eps: float | str) -> float:
     if isinstance(eps, str):
-        from ..threat import epsilon  # waits for torch, which numbers need not
-
-        return epsilon(eps, "l2")
+        return epsilon(eps, math.inf)  # of whatever norm the records are
     return float(eps)
 
 

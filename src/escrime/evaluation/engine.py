@@ -12,13 +12,14 @@ from torch import Tensor
 from ..attacks.base import Attack, Outcome
 from ..attacks.minimum_norm import MinimumNorm
 from ..attacks.worst_case import WorstCase
-from ..budgets import shared_grids
+from ..budgets import distinct, shared_grids
+from ..checks import check_images
 from ..errors import EscrimeError, is_bad_input, nearest
 from ..models.deadline import look, time_left
 from ..models.running import no_trace
 from ..models.twin import Twin
+from ..norms import DEFAULT, Norm, norm
 from ..randomness import key, seed_all_generators
-from ..threat import check_images, check_norm, distance, distinct, epsilon, inside, project, to_8_bits
 from .approach import Approaches, Budget
 from .cases import Case
 from .eight_bit import on_the_grid
@@ -111,9 +112,9 @@ def _crafted(attack, known, model, images: Images, grid: list[float], seed: int,
     noise = eot if known.randomized else None
     outcomes, reason = _or_reason(lambda: craft(attack, climbed, images, targets, grid, seed, noise))
     if outcomes is not None and ours and known.settings.get("grid"):
-        norm = norm_of(attack)  # the model treats 8-bit images otherwise, and was asked about those
+        geometry = norm_of(attack)  # the model treats 8-bit images otherwise, and was asked about those
         outcomes = [
-            replace(found, adversarial=on_the_grid(found.adversarial, images.pixels, eps, norm))
+            replace(found, adversarial=on_the_grid(found.adversarial, images.pixels, eps, geometry))
             for found, eps in zip(outcomes, grid, strict=True)
         ]
     return outcomes, reason
@@ -177,7 +178,7 @@ def _untouched(images: Images) -> Outcome:
 
 def budget_of(attacks: dict, grids: dict[str, list[float]]) -> Budget:
     """The ε and norm that models are looked at with before these attacks."""
-    return Budget.of(grids, {label: norm_of(attack) for label, attack in attacks.items()})
+    return Budget.of(grids, {label: norm_of(attack).name for label, attack in attacks.items()})
 
 
 def _sharing(cases: list[Case], label: str, attack, samples: dict) -> dict[tuple, list[Case]]:
@@ -260,7 +261,7 @@ def _looking(model):
             handle.remove()
 
 
-def _rounded_into(found: Tensor, images: Tensor, eps: float, norm: str) -> Tensor:
+def _rounded_into(found: Tensor, images: Tensor, eps: float, geometry: Norm) -> Tensor:
     """Other libraries keep ε up to the rounding of float32: what is beyond it by no more is put back. What is farther out
     stays there, for the verification to see."""
     if not isinstance(found, Tensor):
@@ -272,7 +273,7 @@ def _rounded_into(found: Tensor, images: Tensor, eps: float, norm: str) -> Tenso
             f"the attack returned {found.dtype} of shape {tuple(found.shape)} for images of shape {tuple(images.shape)}; "
             "an attack(model, images, labels) returns float32 images of the same shape."
         )
-    inner = project(found, images, eps, norm)
+    inner = geometry.project(found, images, eps)
     close = (inner - found).flatten(1).abs().amax(1) <= ROUNDING
     return torch.where(close[:, None, None, None], inner, found)
 
@@ -281,10 +282,10 @@ def records_of(
     part, model: Twin, attack, images: Images, targets, outcomes, epsilons, clean, seed, draws, randomized
 ) -> pd.DataFrame:
     """Verify and score the outcomes of one part."""
-    norm = norm_of(attack)
+    geometry = norm_of(attack)
     blocks = []
     for eps, outcome in zip(epsilons, outcomes, strict=True):
-        verified = inside(outcome.adversarial, images.pixels, eps, norm)
+        verified = geometry.inside(outcome.adversarial, images.pixels, eps)
         # What breaks its budget is not counted: the image stands as it was.
         adversarial = torch.where(verified[:, None, None, None], outcome.adversarial, images.pixels)
         keys = [verdict_key(seed, i) for i in images.ids]
@@ -299,7 +300,7 @@ def records_of(
         survives = torch.zeros(len(fooled), dtype=torch.bool)
         rows = (fooled & (eps > 0)).nonzero().flatten()
         if len(rows):
-            rounded = to_8_bits(adversarial[rows], images.pixels[rows], eps, norm)
+            rounded = geometry.to_8_bits(adversarial[rows], images.pixels[rows], eps)
             again = score(model, rounded, images.labels[rows], targets[rows], [keys[i] for i in rows.tolist()], 1)
             goal = targets[rows].cpu()
             survives[rows] = torch.where(goal >= 0, again.prediction == goal, again.prediction != images.labels[rows].cpu())
@@ -309,7 +310,7 @@ def records_of(
                 "defense": part.case.subject.defense,
                 "threat": part.case.threat,
                 "attack": part.attack,
-                "norm": norm,
+                "norm": geometry.name,
                 "eps": eps,
                 "image": [str(i) for i in images.ids],
                 "subsets": list(images.subsets),
@@ -323,7 +324,7 @@ def records_of(
                 "preliminary": preliminary.double().numpy(),
                 "hit": verdict.hit.double().numpy(),
                 "draws": draws,
-                "distance": distance(adversarial, images.pixels, norm).cpu().numpy(),
+                "distance": geometry.distance(adversarial, images.pixels).cpu().numpy(),
                 "forwards": outcome.forwards.double().numpy(),
                 "backwards": outcome.backwards.double().numpy(),
                 "verified": verified.cpu().numpy(),
@@ -345,9 +346,9 @@ def _targets(attack, images: Images) -> Tensor:
     return torch.full_like(images.labels, -1 if target is None else target)
 
 
-def norm_of(attack) -> str:
+def norm_of(attack) -> Norm:
     """The norm of an attack's ε, l_inf where it names none; other libraries write "Linf" and "L2"."""
-    return check_norm(str(getattr(attack, "norm", "linf")).lower())
+    return norm(str(getattr(attack, "norm", DEFAULT)).lower())
 
 
 def check_attacks(attacks) -> dict[str, Attack]:
@@ -404,7 +405,7 @@ def check_epsilons(attacks: dict[str, Attack], epsilons) -> dict[str, list[float
                     "call the attack itself."
                 )
             grid = [attack.eps]
-        grids[label] = grid = distinct(epsilon(e, norm_of(attack)) for e in grid)
+        grids[label] = grid = distinct(norm_of(attack).epsilon(e) for e in grid)
         if not grid:
             raise EscrimeError(f"epsilons for attack {label!r} are an empty list; give at least one ε, such as '8/255'.")
         if not isinstance(attack, Attack) and len(grid) != 1:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import check_images, check_labels
 from ..data.sampling import evenly
 from ..errors import EscrimeError
 from ..randomness import key
-from ..threat import check_images, check_labels
 
 PART = 64  # images per part: what a crash can cost
 

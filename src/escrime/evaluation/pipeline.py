@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 import pandas as pd
 
+from .. import norms
 from ..distributed import Processes
 from ..errors import EscrimeError
 from ..models import deadline
@@ -178,7 +179,7 @@ def _examine(ground: Ground, plan: Plan, store: Store, team: Processes, meter: M
         if team.first:
             store.note_examination(case, norm, replace(before, cut=limit.cut))
         return
-    prefix = "--".join([*ground.case.name, STRONGER if norm == "linf" else f"{STRONGER}-{norm}"])
+    prefix = "--".join([*ground.case.name, STRONGER + norms.norm(norm).suffix])
     if team.first and before is not None and before.stages not in ([], names):
         for key in store.keys(f"{prefix}--"):  # of other attacks
             store.forget(key)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..attacks.base import Outcome
 from ..attacks.pgd import PGD
 from ..attacks.surface import Surface
+from ..budgets import epsilon
 from ..data import ImageSet
 from ..data.sampling import lots
 from ..defenses import PredictionAveraging
@@ -25,7 +26,6 @@ from ..models.running import Batches, check_logits, existing_device, full_precis
 from ..models.twin import Twin
 from ..numerals import enormous, shown
 from ..randomness import as_keys, derive, row_keys
-from ..threat import epsilon, inside
 from .approach import Approach, Approaches, Budget
 from .choosing import UNDEFENDED, Point
 from .images import PART, Images, Source
@@ -194,7 +194,7 @@ def _passes(outcome: Outcome) -> tuple[np.ndarray, np.ndarray]:
 def _craft(attack: PGD, prey: Twin, images: Images, eps: float, seed: int) -> Outcome:
     """The attack's outcome; an example that breaks its budget is replaced by the image."""
     (outcome,) = attack.sweep(prey, images.pixels, images.labels, [eps], seed=seed, ids=images.ids)
-    verified = inside(outcome.adversarial, images.pixels, eps)
+    verified = attack.geometry.inside(outcome.adversarial, images.pixels, eps)
     kept = torch.where(verified[:, None, None, None], outcome.adversarial, images.pixels)
     return Outcome(kept, outcome.forwards, outcome.backwards)
 

@@ -10,7 +10,7 @@ import torch
 from ..attacks.base import Outcome
 from ..budgets import within
 from ..errors import is_bad_input
-from ..threat import inside
+from ..norms import Norm, norm
 from .approach import Approach, Approaches
 from .cases import Case
 from .checks.examine import Examination, examine
@@ -39,11 +39,11 @@ def grounds(cases: list[Case], records: pd.DataFrame, eps: float | None = None) 
     found = []
     for case in (case for case in cases if case.threat != "transfer"):
         own = worst_case(of_case(records, case))
-        for norm in own["norm"].unique():
-            rows = own[(own["norm"] == norm) & (own["threat"] == case.threat) & (own["eps"] > 0)]
+        for name in own["norm"].unique():
+            rows = own[(own["norm"] == name) & (own["threat"] == case.threat) & (own["eps"] > 0)]
             if len(rows):
                 grid = sorted(float(e) for e in rows["eps"].unique())
-                found.append(Ground(case, norm, grid, headline_eps(rows, records, eps)))
+                found.append(Ground(case, name, grid, headline_eps(rows, records, eps)))
     return found
 
 
@@ -145,7 +145,7 @@ def stronger_parts(
     pieces = Pieces()
     for index, images in enumerate(slices()):
         whole = images.only(frozenset(name for name in images.ids if str(name) in places and (not sample or name in sample)))
-        part = Part(case, STRONGER if ground.norm == "linf" else f"{STRONGER}-{ground.norm}", index)
+        part = Part(case, STRONGER + norm(ground.norm).suffix, index)
         for piece in pieces.of(whole):
             for (own_part,), rest in unfinished([part], whole.ids, piece, finished, done):
                 pieces.worked = True
@@ -169,7 +169,7 @@ def _strengthen(
         parts = []
         if alive.any():
             target = images.only(frozenset(name for name, stands in zip(images.ids, alive.tolist()) if stands))
-            outcome = _ladder(stages, known, target, eps, ground.norm, seed)
+            outcome = _ladder(stages, known, target, eps, norm(ground.norm), seed)
             none = torch.full_like(target.labels, -1)
             theirs = Verdict(*(column[alive] for column in vars(clean).values()))
             attack = replace(stages[0].attack, eps=eps)
@@ -182,7 +182,7 @@ def _strengthen(
     return pd.concat(frames, ignore_index=True)
 
 
-def _ladder(stages: list[Stage], known: Approach, images: Images, eps: float, norm: str, seed: int) -> Outcome:
+def _ladder(stages: list[Stage], known: Approach, images: Images, eps: float, norm: Norm, seed: int) -> Outcome:
     """Each stage on what the ones before it left standing."""
     found, n = images.pixels.clone(), len(images.ids)
     forwards, backwards, stands = torch.zeros(n), torch.zeros(n), torch.ones(n, dtype=torch.bool)
@@ -203,7 +203,7 @@ def _ladder(stages: list[Stage], known: Approach, images: Images, eps: float, no
         keys = [(seed, name, "ladder", stage.name, eps) for name in ids]
         grid = bool(known.settings.get("grid"))
         moved, right, _ = settled(known.twin, outcome.adversarial, pixels, labels, keys, eps, norm, 1, grid)
-        fell = (right < 0.5) & inside(moved, pixels, eps, norm).cpu()
+        fell = (right < 0.5) & norm.inside(moved, pixels, eps).cpu()
         take = fell if not known.randomized else torch.ones_like(fell)
         found[at[take.to(at.device)]] = moved[take.to(at.device)]
         stands[rows[fell]] = known.randomized

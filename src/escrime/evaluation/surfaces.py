@@ -8,7 +8,7 @@ from torch import Tensor
 from ..attacks.pgd import PGD
 from ..attacks.surface import Surface
 from ..models.twin import Twin
-from ..threat import to_8_bits
+from ..norms import Norm, norm
 from .scoring import score
 
 TRIED_ON = 24  # images
@@ -37,7 +37,7 @@ def choose_surface(
             moved = attack(Twin(Surface(model, **own)), x, y, seed=seed)
         except Exception:  # a way that this model does not go
             continue
-        tried.append((own, stands(twin, moved, x, y, budget.eps, budget.norm, seed, 16 if randomized else 1)))
+        tried.append((own, stands(twin, moved, x, y, budget.eps, norm(budget.norm), seed, 16 if randomized else 1)))
         if not tried[-1][1].any():
             break
     if not tried:
@@ -48,9 +48,9 @@ def choose_surface(
     return tried[0][0], others[:KEPT]
 
 
-def stands(twin: Twin, moved: Tensor, images: Tensor, labels: Tensor, eps, norm: str, seed: int, draws: int = 1) -> Tensor:
+def stands(twin: Twin, moved: Tensor, images: Tensor, labels: Tensor, eps, norm: Norm, seed: int, draws: int = 1) -> Tensor:
     """The share of draws (N,) in which the original is right about `moved`, or about the 8-bit image next to it within ε
     where that is less."""
     none, keys = labels.new_full(labels.shape, -1), [(seed, row, "surfaces") for row in range(len(labels))]
-    saved = to_8_bits(moved, images, eps, norm)
+    saved = norm.to_8_bits(moved, images, eps)
     return torch.minimum(*(score(twin, z, labels, none, keys, draws).correct.float() for z in (moved, saved)))

@@ -7,9 +7,10 @@ from pydantic_core import PydanticCustomError
 
 from ..attacks.base import Attack
 from ..attacks.registry import by_name, make, named, settings_of
+from ..budgets import distinct
 from ..errors import EscrimeError, nearest
 from ..evaluation.records import STRONGER
-from ..threat import distinct, epsilon
+from ..norms import norm
 from .section import Section, check_names
 
 UNKNOWN, MISSING = "unknown_setting", "missing_setting"  # errors about a key that no field of a section stands for
@@ -39,8 +40,8 @@ class AttackSection(Section):
     def _numbers(cls, values, info):
         if "attack" not in info.data:
             return values
-        norm = info.data.get("norm") or named(info.data["attack"]).norm
-        return distinct(sorted(epsilon(value, norm) for value in values))
+        own = norm(info.data.get("norm") or named(info.data["attack"]).norm)
+        return distinct(sorted(own.epsilon(value) for value in values))
 
     @model_validator(mode="after")
     def _makes_one(self):

@@ -15,7 +15,7 @@ from ..attacks.square import Square
 from ..budgets import LEVELS, levels_within
 from ..errors import EscrimeError
 from ..models.running import full_precision, no_trace
-from ..threat import to_8_bits
+from ..norms import norm
 
 STEPS, QUERIES = 50, 1000
 
@@ -139,7 +139,7 @@ def _nearest(model, image: Tensor, label: int, target: int | None, seed: int, na
 
 def whole_levels(moved: Tensor, image: Tensor, levels: int) -> Tensor:
     """The nearest image to `moved` of whole levels within `levels` of `image`."""
-    return to_8_bits(moved, image, levels / LEVELS)
+    return norm("linf").to_8_bits(moved, image, levels / LEVELS)
 
 
 def whole_eps(eps: float) -> int:

@@ -5,11 +5,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..attacks.registry import named
+from ..budgets import distinct
 from ..errors import EscrimeError, nearest
 from ..models.specs.normalizing import check_normalization
+from ..norms import DEFAULT, norm
 from ..numerals import enormous, shown
 from ..regular import is_folder
-from ..threat import check_norm, distinct, epsilon
 
 USUAL = {"gradients": ("FGSM", "AutoAttack"), "scores": ("Square",), "labels": ("RayS",)}
 THREATS = {
@@ -32,7 +33,7 @@ class Question:
     model: str
     images: str
     epsilons: tuple[float, ...]
-    norm: str = "linf"
+    norm: str = DEFAULT
     threat: str | None = None
     attacks: tuple[str, ...] = ()
     limit: int | None = None
@@ -46,10 +47,10 @@ class Question:
     trust: bool = False
 
     def __post_init__(self):
-        check_norm(self.norm)
+        norm(self.norm)  # refuses a name that is none
         if is_folder(self.images):  # photos/ and photos are one folder
             object.__setattr__(self, "images", os.path.normpath(self.images))
-        object.__setattr__(self, "epsilons", tuple(distinct(epsilon(eps, self.norm) for eps in self.epsilons)))
+        object.__setattr__(self, "epsilons", tuple(distinct(norm(self.norm).epsilon(eps) for eps in self.epsilons)))
         if not self.epsilons or min(self.epsilons) <= 0:
             raise EscrimeError(f"eps = {list(self.epsilons)}: give at least one ε above 0, such as 4/255.")
         if self.threat is not None and self.threat not in THREATS:

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from ..budgets import epsilon
 from ..errors import EscrimeError, nearest
 from ..numerals import enormous, shown
 from ..regular import TEXT, read_regular, reason
-from ..threat import epsilon
 from .attack_sections import Attacks, explained
 from .section import Section, check_names
 

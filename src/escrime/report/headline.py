@@ -7,6 +7,7 @@ from ..evaluation.checks.verdict import Verdict
 from ..evaluation.crossings import crossings
 from ..evaluation.names import defense_name
 from ..evaluation.records import UNDEFENDED, WORST, in_subset, worst_case
+from ..norms import norm
 from .intervals import Point
 from .run import Run
 from .sweep import Sweep, one_sweep
@@ -80,7 +81,7 @@ def headline(run: Run, model: str, eps: float | None, said: Sequence[Verdict] = 
         tiles.append(Tile(f"{defense_name(defense)} under {attack}, ε*\u00a0=\u00a0{eps_text(eps)}", numbers))
         worth.append((defense_name(defense), *(n.gain for n in numbers[:2])))
     before = f"from {percent(clean.value)} to {percent(attacked.value)}" if clean else f"to {percent(attacked.value)}"
-    size = eps_text(eps) + ("" if run.norm == "linf" else f" in {run.norm}")
+    size = eps_text(eps) + norm(run.norm).in_words
     what = f"One gradient step of ε* = {size} (FGSM)" if attack == "FGSM" else f"{attack} at ε* = {size}"
     sentence = f"{what} takes {model} {before} correct"
     gains = worth_text(worth)
@@ -95,7 +96,7 @@ def kept_text(said: Sequence[Verdict]) -> str:
     parts, before = [], ""
     for verdict in said:
         share = f"{percent(verdict.accuracy)} [{100 * verdict.low:.1f}, {100 * verdict.high:.1f}] of {verdict.n}"
-        where = f"ε* = {eps_text(verdict.eps)}" + ("" if verdict.norm == "linf" else f" in {verdict.norm}")
+        where = f"ε* = {eps_text(verdict.eps)}{norm(verdict.norm).in_words}"
         defense = "" if verdict.defense == "none" else f"with {defense_name(verdict.defense)} "
         if not parts:
             with_it = f" {defense.strip()}" if defense else ""

@@ -4,6 +4,7 @@ import math
 from itertools import cycle
 
 from ..evaluation.names import defense_name
+from ..norms import norm
 from .intervals import Point
 from .paper_points import IMAGES, paper_points
 from .run import Run
@@ -20,7 +21,10 @@ def chart(run: Run, model: str, eps: float | None = None) -> dict | None:
     """What one model's chart shows, opened at `eps`, ready for JSON; None where nothing was swept over at least two ε."""
     views = [view for subset in run.subsets for view in side_by_side(run, model, subset)]
     views += [view for attack in run.attacks(model) for subset in run.subsets for view in views_of(run, model, attack, subset)]
-    return {"model": model, "eps": eps, "norm": run.norm, "axis": eps_axis(run.norm), "views": views} if views else None
+    if not views:
+        return None
+    words = {"norm": run.norm, "levels": norm(run.norm).per_value, "axis": eps_axis(run.norm)}
+    return {"model": model, "eps": eps, **words, "views": views}
 
 
 def side_by_side(run: Run, model: str, subset: str | None) -> list[dict]:

@@ -11,6 +11,7 @@ from ..evaluation.checks import Finding
 from ..evaluation.checks.verdict import Verdict, verdicts
 from ..evaluation.names import defense_name
 from ..evaluation.records import in_subset
+from ..norms import norm
 from ..terminal import printable
 from .figures import Drawn
 from .gallery import gallery
@@ -51,7 +52,7 @@ def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
         claims=claim_groups(claims),
         overview=overview(run, claims),
         threats=THREATS,
-        norm=run.norm,
+        norm=norm(run.norm),
         networks=NETWORKS,
         attacked=attacked(run),
         trust=trust(found),

@@ -10,6 +10,7 @@ import pandas as pd
 from ..errors import EscrimeError, shortened
 from ..evaluation.names import place
 from ..evaluation.records import UNDEFENDED, read_records, shows_chance, subset_names, worst_case
+from ..norms import DEFAULT
 from ..results.layout import check_inside
 from ..results.reading import REBUILT, load_arrays, read_json, read_log
 from ..results.schema import Analysis, Examples, Manifest
@@ -60,7 +61,7 @@ class Run:
     def norm(self) -> str:
         """The norm that ε is measured in; l_inf where there are several."""
         norms = set(self.records["norm"].unique())
-        return norms.pop() if len(norms) == 1 else "linf"
+        return norms.pop() if len(norms) == 1 else DEFAULT
 
     @property
     def main_subset(self) -> str | None:

@@ -3,6 +3,7 @@
 from rich.table import Table
 
 from ..evaluation.names import defense_name
+from ..norms import DEFAULT
 from ..terminal import make_console
 from .side_by_side import CLEAN, Pair, SideBySide, interval, sentence
 from .words import fraction_text, p_text
@@ -47,7 +48,7 @@ def table(pairs: list[Pair]) -> Table:
 
 def row(pair: Pair) -> list[str]:
     c = pair.comparison
-    norm = f", {pair.norm}" if pair.norm not in ("", "linf") and pair.norm not in pair.attack else ""
+    norm = f", {pair.norm}" if pair.norm not in ("", DEFAULT) and pair.norm not in pair.attack else ""
     eps = "" if pair.attack == CLEAN else fraction_text(c.eps, pair.norm)
     shares = [share(accuracy, c.n) for accuracy in (c.accuracy_second, c.accuracy_first)]
     gain = f"{100 * c.difference:+.1f} [{100 * c.low:+.0f}, {100 * c.high:+.0f}]".replace("-", "−")

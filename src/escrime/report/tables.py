@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .. import norms
 from ..budgets import same
 from ..evaluation.comparisons import Comparison, compare, per_class
 from ..evaluation.names import defense_name, place
@@ -47,7 +48,9 @@ def accuracy_tables(run: Run, model: str) -> list[Table]:
     return tables
 
 
-def one_table(attack: str, subset: str | None, measure: str, sweeps: list[Sweep], score: str, norm: str = "linf") -> Table:
+def one_table(
+    attack: str, subset: str | None, measure: str, sweeps: list[Sweep], score: str, norm: str = norms.DEFAULT
+) -> Table:
     grid = sorted({float(eps) for sweep in sweeps for eps in sweep.eps})
     counts = [{point.n for point in sweep.points(score)} for sweep in sweeps]
     columns = [
@@ -60,7 +63,7 @@ def one_table(attack: str, subset: str | None, measure: str, sweeps: list[Sweep]
 
 def budget_text(eps: float, norm: str) -> str:
     """ε, in l_inf in 8-bit levels too: "0.025 (6.38/255)"; else with its norm: "0.6 in l2"."""
-    unit = f" ({eps * 255:.3g}/255)" if norm == "linf" else f" in {norm}"
+    unit = f" ({eps * 255:.3g}/255)" if norms.norm(norm).per_value else f" in {norm}"
     return eps_text(eps) + (unit if eps else "")
 
 

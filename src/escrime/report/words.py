@@ -4,6 +4,7 @@ import math
 import re
 from hashlib import sha256
 
+from .. import norms
 from ..budgets import LEVELS, same
 from ..evaluation.statistics import share_text
 
@@ -38,13 +39,13 @@ def eps_text(eps: float) -> str:
 
 def eps_axis(norm: str) -> str:
     """What an axis of ε counts."""
-    return "ε* (fraction of the color range)" if norm == "linf" else f"ε* ({norm} distance, colors from 0 to 1)"
+    return f"ε* ({norms.norm(norm).unit})"
 
 
-def fraction_text(eps: float, norm: str = "linf") -> str:
+def fraction_text(eps: float, norm: str = norms.DEFAULT) -> str:
     """0.015686274 → "4/255", where that is a whole number of gray levels and the number no short one; 0.1 → "0.1". Other
     norms have no gray levels."""
-    if norm != "linf":
+    if not norms.norm(norm).per_value:
         return eps_text(eps)
     levels = LEVELS * eps
     short = same(eps, round(eps, 4))

@@ -9,8 +9,8 @@ import pyarrow
 import pyarrow.compute as pc
 from pyarrow import parquet
 
-from ..budgets import NORMS
 from ..errors import EscrimeError, shortened
+from ..norms import NORMS
 from .layout import check_file
 
 COLUMNS = {
@@ -174,9 +174,10 @@ def _checked(path: Path, table: pyarrow.Table) -> pyarrow.Table:
     """The columns in their types. Errors: EscrimeError for what no run writes."""
     table = pyarrow.table({name: _column(path, name, table[name]) for name in table.column_names})
     if "norm" in table.column_names:
-        wide = pc.and_(pc.greater(table["eps"], 1), pc.equal(table["norm"], "linf"))
-        if (row := pc.index(wide, pyarrow.scalar(True)).as_py()) >= 0:
-            raise _odd(path, "eps", wide, f"{table['eps'][row].as_py()!r}, more than the whole color range in linf")
+        for known in NORMS.values():
+            wide = pc.and_(pc.greater(table["eps"], known.largest), pc.equal(table["norm"], known.name))
+            if (row := pc.index(wide, pyarrow.scalar(True)).as_py()) >= 0:
+                raise _odd(path, "eps", wide, f"{table['eps'][row].as_py()!r}, more than the whole color range in {known.name}")
     return table
 
 

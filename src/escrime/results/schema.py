@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, model_validator
 
-from ..budgets import NORMS
+from ..norms import NORMS
 from .rows import SHARE, no_name
 
 LARGEST = 1e12  # of a number that has no unit of its own

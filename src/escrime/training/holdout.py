@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from ..budgets import epsilon
 from ..data.sampling import evenly, stratified_split
 from ..errors import EscrimeError
 from ..randomness import key
-from ..threat import epsilon
 from .settings import TrainSettings
 
 

@@ -13,12 +13,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from ..budgets import epsilon
 from ..distributed import Processes
 from ..files import locked
 from ..models.kernels import Kernels
 from ..randomness import check_seed
 from ..regular import expanded
-from ..threat import epsilon
 from .alarms import PROBED
 from .augment import augment
 from .averaging import Average

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..budgets import epsilon
 from ..errors import EscrimeError
-from ..threat import epsilon
 from .checked import Checked, check_choice, check_count, check_number
 from .context import Context
 from .crafting import at_least_float32, climb, cross_entropy_sum, evaluation_mode, fgsm, input_gradient, step

@@ -7,13 +7,14 @@ Sources: Carlini et al. (2019), On evaluating adversarial robustness, section 4 
 import numpy as np
 import pandas as pd
 
+from ...norms import norm
 from ...overfitting import resists_one_step_only
 from ..statistics import Difference, holm
 from .curves import FEWEST, NOTABLE, Curve, by_case, gap, has_stronger, per_case
 from .finding import Finding
 
 SURE = 0.01  # p from which a contradiction is one, corrected for the number of comparisons
-GRAY = 0.5  # the ε in l_inf from which every image may become the same gray,
+GRAY = 0.5  # the share of the color range from which every image may become the same gray,
 LEFT = 0.1  # and what an attack may leave there;
 LEFT_OF_ANY = 0.05  # at ε = 1, where any image is allowed
 
@@ -102,7 +103,7 @@ def largest_rise(curve: Curve) -> tuple[float, float, Difference] | None:
 
 def no_full_success(curves: list[Curve]) -> list[Finding]:
     """Within ε = 0.5 in l_inf every image can be turned to gray, and within 1 into any other image."""
-    far = [c for c in curves if c.iterated and c.known and c.norm == "linf" and max(c.at) >= GRAY]
+    far = [c for c in curves if c.iterated and c.known and max(c.at) >= GRAY * norm(c.norm).largest]
 
     def stands(curve: Curve) -> bool:
         rows = curve.at[max(curve.at)]

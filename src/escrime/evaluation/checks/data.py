@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from ...checks import check_images
 from ...data.content import overlap, pixel_digests
 from ...errors import EscrimeError, shortened
-from ...threat import check_images
 from ..images import check_set
 from .finding import Finding
 

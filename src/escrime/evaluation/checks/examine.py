@@ -4,8 +4,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ...attacks.pgd import PGD
-from ...attacks.square import Square
+from ...attacks.square import PROPOSALS, Square
 from ...models.deadline import as_time_allows
+from ...norms import norm
 from ..approach import Approach
 from .finding import Finding
 from .gradients import gradient_findings
@@ -238,13 +239,13 @@ def _converged(search: Search) -> Finding:
 def _unlimited(search: Search, flat: bool) -> Finding:
     """With ε = 1 every image is allowed, so nothing may stand: under the attack that led farthest, or by labels alone where
     scores are flat."""
-    eps = 1.0 if search.norm == "linf" else float(search.images[0].numel()) ** 0.5
+    eps = norm(search.norm).diameter(search.images)
     best = best_trial(search, GRADIENT)
     tried = [PGD(eps, steps=20, norm=search.norm, early_stop=not search.randomized or search.effort.eot > 1)]
     tried = [replace(a, eot=search.effort.eot) if search.randomized else a for a in tried]
     surfaces = [best.stage.surface if best is not None else search.surface]
     if best is None or flat:
-        tried, surfaces = [*tried, Square(eps, queries=100, norm=search.norm)], [*surfaces, search.twin]
+        tried += [Square(eps, queries=100, norm=search.norm)] if search.norm in PROPOSALS else []
         tried += [replace(stage.attack, eps=eps, queries=200) for stage in decision_stages(search)]
         surfaces += [search.twin] * (len(tried) - len(surfaces))
     left: list[float] = []

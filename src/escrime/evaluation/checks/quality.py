@@ -4,7 +4,7 @@ import torch
 
 from ...attacks.fmn import FMN
 from ...models.deadline import as_time_allows
-from ...threat import distance
+from ...norms import norm
 from .finding import Finding
 from .search import Search
 
@@ -46,8 +46,8 @@ def _nearest(search: Search) -> dict:
             moved = FMN(norm=search.norm, steps=STEPS)(
                 search.surface, search.images, search.labels, seed=search.seed, ids=search.ids
             )
-            away = distance(moved, search.images, search.norm).cpu()
-            far = 1.0 if search.norm == "linf" else float(search.images[0].numel()) ** 0.5
+            away = norm(search.norm).distance(moved, search.images).cpu()
+            far = norm(search.norm).diameter(search.images)
             fooled = search.judge(moved, "nearest", far) < 0.5
         except Exception:  # noqa: BLE001  one more number, and no verdict hangs on it
             return {}

@@ -17,11 +17,12 @@ from ...attacks.base import Attack
 from ...attacks.pgd import PGD
 from ...attacks.random_points import RandomPoints
 from ...attacks.rays import RayS
-from ...attacks.square import Square
+from ...attacks.square import PROPOSALS, Square
 from ...attacks.surface import Surface
 from ...errors import NotFinite, is_bad_input
 from ...models.deadline import as_time_allows
 from ...models.twin import Twin
+from ...norms import Norm, norm
 from ..effort import Effort
 from ..eight_bit import near_the_grid, on_the_grid
 from ..scoring import score
@@ -104,7 +105,8 @@ class Search:
         """The share of noise draws, never seen by an attack, in which each image is classified right, (N,); see `settled`."""
         keys = [(self.seed, name, "search", purpose, self.eps) for name in self.ids]
         draws, within = JUDGES if self.randomized else 1, self.eps if eps is None else eps
-        _, right, sure = settled(self.twin, adversarial, self.images, self.labels, keys, within, self.norm, draws, self.grid)
+        geometry = norm(self.norm)
+        _, right, sure = settled(self.twin, adversarial, self.images, self.labels, keys, within, geometry, draws, self.grid)
         if eps is None:  # an example within the budget: how sure the model is left of an image that stands
             self.sure = torch.where(right > 0, torch.minimum(self.sure, sure), self.sure)
         return right
@@ -156,7 +158,7 @@ class Search:
 
 
 def settled(
-    twin: Twin, moved: Tensor, images: Tensor, labels: Tensor, keys: list, eps: float, norm: str, draws: int, grid: bool
+    twin: Twin, moved: Tensor, images: Tensor, labels: Tensor, keys: list, eps: float, norm: Norm, draws: int, grid: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Examples (N, C, H, W), the share of `draws` (N,) in which the original is right about them, and its confidence (N,) in
     what it predicts. On a deterministic model, or one that treats files otherwise (`grid`), an image that stands is asked about
@@ -207,16 +209,23 @@ def other_stages(search: Search, flat: bool = False, true: bool = False) -> list
     if search.undefended is not None:
         attack = PGD(search.eps, steps=min(effort.steps, 40), norm=norm, early_stop=False)
         stages.append(Stage("transfer", "transfer", attack, search.undefended))
-    square = Square(search.eps, queries=effort.queries, norm=norm, give_up=GIVE_UP if true else None)
+    return stages + score_stages(search, true) + (decision_stages(search) if flat else [])
+
+
+def score_stages(search: Search, true: bool) -> list[Stage]:
+    """The attack that needs scores only, in the norms that it has proposals for."""
+    effort = search.effort
+    if search.norm not in PROPOSALS:
+        return []
+    square = Square(search.eps, queries=effort.queries, norm=search.norm, give_up=GIVE_UP if true else None)
     if search.randomized:
         square = replace(square.against_noise(effort.eot), queries=max(effort.queries // effort.eot, 1))
-    stages.append(Stage(f"Square-{square.queries}", "scores", square, search.surface if search.grid else search.twin))
-    return stages + (decision_stages(search) if flat else [])
+    return [Stage(f"Square-{square.queries}", "scores", square, search.surface if search.grid else search.twin)]
 
 
 def decision_stages(search: Search) -> list[Stage]:
     """The attack that needs labels only, for scores that tell nothing."""
-    if search.norm != "linf":
+    if search.norm != RayS.norm:
         return []
     rays = RayS(search.eps, queries=LABEL_QUERIES * search.effort.queries, stop_within=not search.randomized)
     return [Stage(f"RayS-{rays.queries}", "labels", rays, search.surface if search.grid else search.twin)]

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 
 from ...budgets import same, within
+from ...norms import norm
 from ..names import defense_name, place
 from ..records import STRONGER, UNDEFENDED, in_subset, subset_names, worst_case
 from ..statistics import share_text, wilson
@@ -60,10 +61,10 @@ def _of_subset(records: pd.DataFrame, findings: list[Finding], eps: float | None
     groups = list(table.groupby(["model", "defense"], sort=False))
     for (model, defense), rows in sorted(groups, key=lambda group: (models.index(group[0][0]), place(group[0][1]))):
         threat = next(level for level in KNOWN if (rows["threat"] == level).any())
-        for norm, own in rows[(rows["threat"] == threat) & (rows["eps"] > 0)].groupby("norm", sort=False):
+        for name, own in rows[(rows["threat"] == threat) & (rows["eps"] > 0)].groupby("norm", sort=False):
             at = headline_eps(own, records, eps)
             last = own[own["eps"] == at]
-            case = (model, defense, threat, norm)
+            case = (model, defense, threat, name)
             mine = [f for f in findings if all(about in ("", own) for about, own in zip(f.case, case, strict=True))]
             clean = clean_accuracy(records, model, defense, last["image"])
             everywhere = _all_faced(records[ours], last)
@@ -104,10 +105,9 @@ def _verdict(rows: pd.DataFrame, clean: float, asked: float, everywhere: bool, f
     answered = {finding.id for finding in findings if finding.severity == "warning" and finding.answered}
     examined = any(finding.id == "attack-strength" for finding in findings)
     who = first["model"] if first["defense"] == "none" else f"{first['model']} with {defense_name(first['defense'])}"
-    norm = "" if first["norm"] == "linf" else f" in {first['norm']}"
     number = (
         f"{who} keeps {share_text(accuracy)} of {n} {f'{subset} ' if subset else ''}images right at ε = {first['eps']:.4g}"
-        f"{norm} (95 % interval {low:.1%} to {high:.1%}; {share_text(clean)} without attack)"
+        f"{norm(first['norm']).in_words} (95 % interval {low:.1%} to {high:.1%}; {share_text(clean)} without attack)"
     )
     if first["threat"] == "transfer":
         number += " against an attacker who does not know the defense"

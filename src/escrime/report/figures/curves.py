@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ...evaluation.names import defense_name
+from ...norms import DEFAULT
 from ..paper_points import IMAGES, paper_points
 from ..sweep import Sweep
 from ..words import eps_axis
@@ -107,7 +108,7 @@ def _margin(last_eps: float) -> float:
     return last_eps * 0.03 or 0.01
 
 
-def frame_axes(axes: Axes, last_eps: float, *, norm: str = "linf", xlabel: str | None = None, ylabel: str = "") -> None:
+def frame_axes(axes: Axes, last_eps: float, *, norm: str = DEFAULT, xlabel: str | None = None, ylabel: str = "") -> None:
     """Percent from 0 to 100 against ε* from 0, with room for the outer markers."""
     margin = _margin(last_eps)
     axes.set_xlim(-margin, last_eps + margin)

@@ -239,7 +239,7 @@ class Chart {
     const { top, bottom, height } = this.frame, x = this.x(this.eps);
     this.cursor.replaceChildren();
     const levels = (this.eps * 255).toPrecision(3).replace(/\.?0+$/, "");
-    const unit = this.data.norm === "linf" ? ` (${levels}/255)` : ` in ${this.data.norm}`;
+    const unit = this.data.levels ? ` (${levels}/255)` : ` in ${this.data.norm}`;
     const table = make("table", {}, make("caption", {}, `${this.view.title} at ε* = ${epsText(this.eps)}${unit}`));
     const head = ["", this.view.measure.replace("% ", ""), "95% interval", "n"].map(text => make("th", { scope: "col" }, text));
     const rows = make("tbody");

@@ -1,0 +1,266 @@
+"""What every norm promises, the two that there are to the last bit, and that a new one is one class."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import escrime
+from escrime import APGD, FGSM, FMN, PGD, AutoAttack, DeepFool, Effort, Square
+from escrime.attacks.random_points import RandomPoints
+from escrime.errors import EscrimeError
+from escrime.evaluation.eight_bit import on_the_grid
+from escrime.norms import DEFAULT, NORMS, norm, register
+from escrime.norms import L2 as Euclidean
+from escrime.report.words import eps_axis, fraction_text
+from escrime.results.rows import read_rows
+
+LINF, L2 = norm("linf"), norm("l2")
+EVERY = pytest.mark.parametrize("name", [*NORMS, "l2half"])
+
+
+class L2Half(Euclidean):
+    """Half the l2 norm, so that every ε is half as long: all that a new norm has to say."""
+
+    name = "l2half"
+    unit = "half the l2 distance"
+
+    def diameter(self, images):
+        return super().diameter(images) / 2
+
+    def distance(self, candidates, images):
+        return super().distance(candidates, images) / 2
+
+    def project(self, candidates, images, eps):
+        return super().project(candidates, images, 2 * eps)
+
+    def clip(self, delta, radius):
+        return super().clip(delta, 2 * radius)
+
+    def random_point(self, image, eps, generator):
+        return super().random_point(image, 2 * eps, generator)
+
+    def steepest(self, gradient):
+        return 2 * super().steepest(gradient)
+
+    def dual(self, gradient):
+        return 2 * super().dual(gradient)
+
+    def to_8_bits(self, candidates, images, eps):
+        return super().to_8_bits(candidates, images, 2 * eps)
+
+
+@pytest.fixture(autouse=True)
+def half():
+    register(L2Half)
+    yield
+    del NORMS["l2half"]
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """A small network, and images of it that are not all robust."""
+    gen = torch.Generator().manual_seed(0)
+    images, weight = torch.rand(12, 1, 8, 8, generator=gen), torch.randn(10, 64, generator=gen)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    model[1].load_state_dict({"weight": weight, "bias": torch.zeros(10)})
+    return model, images, model(images).argmax(1)
+
+
+def points(seed=0):
+    """Images (N, C, H, W) away from the faces of the box, and gradients of their size."""
+    gen = torch.Generator().manual_seed(seed)
+    shape = (16, 3, 5, 5)
+    return 0.3 + 0.4 * torch.rand(shape, generator=gen), torch.randn(shape, generator=gen)
+
+
+def test_an_unknown_name_is_refused_in_one_sentence():
+    for name in ("l3", "", None, 2, ["l2"]):
+        with pytest.raises(EscrimeError, match="is unknown; use one of linf, l2"):
+            norm(name)
+    with pytest.raises(EscrimeError, match="Did you mean 'linf'"):
+        PGD(0.1, norm="l_inf")
+
+
+@EVERY
+def test_the_projection_stays_and_changes_nothing_inside(name):
+    own, (x, step) = norm(name), points()
+    for eps in (0.02, torch.linspace(0.01, 0.1, len(x), dtype=torch.float64)):
+        moved = own.project(x + step, x, eps)
+        assert own.inside(moved, x, eps).all() and torch.equal(own.project(moved, x, eps), moved)
+        assert (own.distance(moved, x) > 0.99 * torch.as_tensor(eps)).all(), "and as far as the budget goes"
+    assert not own.inside((x + step).clamp(0, 1), x, 0.02).any()
+    assert not own.inside(torch.full_like(x, float("nan")), x, 1.0).any()
+
+
+@EVERY
+def test_the_steepest_step_has_length_one_and_gains_the_dual_norm(name):
+    own, (x, gradient) = norm(name), points()
+    step = own.steepest(gradient)
+    assert torch.allclose(own.distance(step, torch.zeros_like(x)), torch.ones(len(x)).double(), atol=1e-6)
+    gain = (step * gradient).flatten(1).sum(1)
+    assert torch.allclose(gain, own.dual(gradient), rtol=1e-5)
+    assert torch.allclose(
+        own.dual(torch.stack([gradient, 2 * gradient], dim=1)), gain[:, None] * torch.tensor([1, 2]), rtol=1e-5
+    )
+    for other in points(1)[1], points(2)[1]:  # no step of length one gains more
+        other = other / own.distance(other, torch.zeros_like(x)).float().reshape(-1, 1, 1, 1)
+        assert ((other * gradient).flatten(1).sum(1) < gain).all()
+    assert own.steepest(torch.zeros_like(gradient)).abs().max() == 0, "where there is no slope there is no step, and no NaN"
+
+
+@EVERY
+def test_random_points_fill_the_ball(name):
+    own, x = norm(name), points()[0]
+    source, eps = torch.Generator().manual_seed(0), torch.tensor(0.1)
+    delta = torch.stack([own.random_point(x[0], eps, source) for _ in range(100)])
+    away = own.distance(delta, torch.zeros_like(delta))
+    assert (away <= 0.1 * (1 + 1e-6)).all() and away.median() > 0.09, "most of a ball of many dimensions is near its surface"
+    assert delta.mean().abs() < 0.01
+
+
+@EVERY
+def test_a_clip_goes_no_farther_and_leaves_what_is_inside(name):
+    own, (x, delta) = norm(name), points()
+    away = own.distance(delta, torch.zeros_like(x))
+    assert (own.distance(own.clip(delta, away / 2), torch.zeros_like(x)) <= away / 2 * (1 + 1e-6)).all()
+    assert torch.equal(own.clip(delta, away * 2), delta)
+
+
+@EVERY
+def test_the_diameter_goes_from_black_to_white(name):
+    own, white = norm(name), torch.ones(2, 3, 5, 5)
+    assert float(own.distance(white, torch.zeros_like(white))[0]) == pytest.approx(own.diameter(white))
+    assert own.largest == 1 or own.epsilon("8") == 8
+    assert own.diameter(white[:0]) == own.diameter(white)
+
+
+@EVERY
+def test_a_file_keeps_the_budget(name):
+    own, (x, step) = norm(name), points()
+    x = (255 * x).round() / 255
+    for eps in (4 / 255, 0.1):
+        found = on_the_grid(own.project(x + step, x, eps), x, eps, own)
+        assert own.inside(found, x, eps).all() and (found != x).any()
+        assert torch.equal((255 * found).round() / 255, found)
+
+
+def test_words_of_a_norm():
+    assert [norm(name).in_words for name in NORMS] == ["", " in l2", " in l2half"]
+    assert [norm(name).suffix for name in NORMS] == ["", "-l2", "-l2half"]
+    assert eps_axis(DEFAULT) == "ε* (fraction of the color range)" and eps_axis("l2half") == "ε* (half the l2 distance)"
+    assert fraction_text(4 / 255) == "4/255" and fraction_text(4 / 255, "l2half") == "0.015686"
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [FGSM(0.3), PGD(0.3, steps=8, momentum=0.5, random_start=False), FMN(0.3, steps=20), FMN(steps=20)],
+    ids=["FGSM", "PGD", "FMN", "FMN-any"],
+)
+def test_an_attack_in_a_new_norm_is_that_in_the_norm_it_stands_for(digits, attack):
+    """Half of every distance is half of ε, and halving rounds nothing."""
+    model, images, labels = digits
+    moved = replace(attack, norm="l2half")(model, images, labels)
+    same = replace(attack, norm="l2", eps=None if attack.eps is None else 2 * attack.eps)
+    assert torch.equal(moved, same(model, images, labels)) and not torch.equal(moved, images)
+
+
+@pytest.mark.parametrize("attack", [PGD(0.3, steps=5), APGD(0.3, steps=5), RandomPoints(0.3, draws=8)], ids=lambda a: a.name)
+def test_random_starts_in_a_new_norm_use_its_ball(digits, attack):
+    model, images, labels = digits
+    moved = replace(attack, norm="l2half", early_stop=False)(model, images, labels)
+    away = norm("l2half").distance(moved, images)
+    assert (away <= 0.3).all() and away.median() > 0.2, "the box takes some of it"
+    assert (model(moved).argmax(1) != labels).any()
+
+
+def test_the_nearest_example_in_a_new_norm(digits):
+    model, images, labels = digits
+    half, whole = (NORMS[n].distance(DeepFool(norm=n)(model, images, labels), images) for n in ("l2half", "l2"))
+    assert torch.allclose(half, whole / 2, rtol=1e-3)
+
+
+def test_the_checks_go_without_the_attacks_that_have_nothing_for_a_norm(digits):
+    model, images, labels = digits
+    attack, effort = PGD(0.3, steps=1, norm="l2half"), Effort(steps=5, queries=20, draws=10)
+    found = escrime.evaluate({"net": model}, (images, labels), attack, checks=effort, progress=False)
+    own = {finding.id for finding in found.checks if finding.norm == "l2half"}
+    assert {"attack-strength", "full-success", "converged"} <= own
+
+
+def test_an_attack_that_has_nothing_for_a_norm_says_so():
+    for make in (Square, AutoAttack):
+        with pytest.raises(EscrimeError, match="Square .* l2half; use one of linf, l2"):
+            make(0.3, norm="l2half")
+
+
+def test_records_are_measured_and_read_in_a_new_norm(digits, tmp_path):
+    model, images, labels = digits
+    found = escrime.evaluate(
+        {"net": model}, (images, labels), PGD(0.3, steps=5, norm="l2half"), epsilons=[0.1, 1.5], checks=False
+    )
+    attacked = found.records[found.records["attack"] == "PGD"]
+    away = attacked["distance"].to_numpy()
+    assert set(attacked["norm"]) == {"l2half"} and (away <= attacked["eps"]).all() and away.max() > 1
+    assert attacked["verified"].all() and " in l2half" in found.verdicts[0].sentence
+    found.records.to_parquet(tmp_path / "part.parquet")
+    assert read_rows(tmp_path / "part.parquet").num_rows == len(found.records)
+    found.records.assign(norm="linf").to_parquet(tmp_path / "part.parquet")
+    with pytest.raises(EscrimeError, match="eps is 1.5, more than the whole color range in linf"):
+        read_rows(tmp_path / "part.parquet")
+
+
+def test_a_report_does_not_wait_for_torch():
+    code = "import sys, escrime.norms, escrime.results.rows; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("eps", [0.001, 0.025, 8 / 255, 0.3, 1e-8])
+def test_the_box_of_linf_is_exact_and_as_large_as_float32_allows(eps):
+    x = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    lower, upper = LINF.box(x, eps)
+    for bound, outwards in ((lower, -1.0), (upper, 2.0)):
+        assert ((bound.double() - x.double()).abs() <= eps).all()
+        further = torch.nextafter(bound, torch.tensor(outwards))
+        inside_box = (further >= 0) & (further <= 1)
+        assert ((further.double() - x.double()).abs() > eps)[inside_box].all()
+
+
+def test_naive_addition_would_break_the_bound():
+    """Why there is a box: x + ε in float32 steps outside the ball for some pixels."""
+    x = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    naive = (x + 0.025).clamp(0, 1)
+    assert not LINF.inside(naive, x, 0.025).all()
+    assert LINF.inside(LINF.project(naive, x, 0.025), x, 0.025).all()
+
+
+@pytest.mark.parametrize("eps", [0.01, 0.5, 2.0])
+def test_l2_projection_stays_in_ball_and_box_and_keeps_what_is_inside(eps):
+    gen = torch.Generator().manual_seed(1)
+    x = torch.rand(16, 3, 8, 8, generator=gen)
+    far = x + torch.randn(x.shape, generator=gen)
+    projected = L2.project(far, x, eps)
+    assert L2.inside(projected, x, eps).all()
+    near = (x + 1e-5 * torch.randn(x.shape, generator=gen)).clamp(0, 1)
+    assert torch.equal(L2.project(near, x, 0.5), near)
+    interior = torch.full_like(x, 0.5)
+    outwards = interior + 10 * eps * torch.randn(x.shape, generator=gen).sign()
+    assert L2.distance(L2.project(outwards, interior, eps), interior).max() <= eps
+
+
+def test_per_image_epsilon():
+    x = torch.full((2, 1, 2, 2), 0.5)
+    moved = LINF.project(torch.ones_like(x), x, torch.tensor([0.1, 0.2]))
+    assert torch.allclose(LINF.distance(moved, x), torch.tensor([0.1, 0.2], dtype=torch.float64), atol=1e-7)
+
+
+def test_l2_is_kept_to_the_last_bit_for_thousands_of_images():
+    """Some dark images in a hundred exceeded ε by 10⁻⁹ where the difference was taken, and rounded, in float32."""
+    draw = torch.Generator().manual_seed(0)
+    images = torch.rand(4000, 3, 4, 4, generator=draw) ** 4
+    moved = L2.project(images + 0.5 * torch.randn(images.shape, generator=draw), images, 0.5)
+    assert L2.inside(moved, images, 0.5).all()
+    assert (L2.distance(moved, images) > 0.499).float().mean() > 0.99
