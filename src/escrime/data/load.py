@@ -62,7 +62,7 @@ def load(
         raise EscrimeError(f"dataset {name!r} is unknown; use one of {', '.join(DATASETS)}.{hint}")
     for what, value, choices in (("split", split, (None, *PARTS)), ("on_error", on_error, ("raise", "skip"))):
         if value not in choices:
-            raise EscrimeError(f"{what} = {value!r} is unknown; use one of {choices}.{nearest(value, choices)}")
+            raise EscrimeError(f"{what} = {value!r} is unknown; use one of {choices}.{nearest(str(value), choices)}")
     size = _pixels("size", SIZES[name] if size is None else size, SIZES[name])
     sides = (size if train_size is None else _pixels("train_size", train_size, size), size)
     if name == "digits" and folder is not None:
@@ -80,13 +80,16 @@ def load(
         calls = _shared_progress(progress, [len(part) for part in sets])
         parts = zip(sets, sides, calls, strict=True)
         return Splits(*(resized(part, side, cache=cache, progress=call) for part, side, call in parts))
+    classes: tuple[str, ...]
+    wnids: tuple[str, ...] | None
     if name == "imagenette":
         root = nette.find_imagenette(folder, max(sides), cache=cache, download=download)
-        listings, classes, wnids = nette.list_imagenette(root), nette.CLASSES, nette.WNIDS
+        (train_files, test_files), classes, wnids = nette.list_imagenette(root), nette.CLASSES, nette.WNIDS
     else:
-        classes, *listings = list_folder(folder)
+        assert folder is not None  # refused above
+        classes, train_files, test_files = list_folder(folder)
         wnids = wordnet_ids(classes)
-    kept = _wanted(split, listings)
+    kept = _wanted(split, [train_files, test_files])
     calls = _shared_progress(progress, [len(files.names) for files in kept])
     parts = zip(kept, sides, calls, strict=True)
     decoded = [read_files(files, side, cache=cache, progress=call) for files, side, call in parts]
@@ -98,7 +101,7 @@ def load_to_judge(
     source: Path | str,
     size: int,
     *,
-    cache=None,
+    cache: Path | str | None = None,
     download: bool = False,
     on_error: str = "raise",
     progress: Progress | None = None,
@@ -108,15 +111,15 @@ def load_to_judge(
     size, cache, download, on_error, progress and errors: as in `load`.
     """
     if str(source) in DATASETS and not is_folder(source):
-        rest = dict(cache=cache, download=download, on_error=on_error, progress=progress)
-        return load(str(source), split="test", size=size, **rest).test
+        found = load(str(source), split="test", size=size, cache=cache, download=download, on_error=on_error, progress=progress)
+        return found.test
     classes, files = list_to_judge(source)
-    found = read_files(files, size, cache=cache, progress=progress)
-    _report_left_out([found], [files], on_error)
-    return _image_set("folder", files, found, classes, wordnet_ids(classes))
+    decoded = read_files(files, size, cache=cache, progress=progress)
+    _report_left_out([decoded], [files], on_error)
+    return _image_set("folder", files, decoded, classes, wordnet_ids(classes))
 
 
-def _image_set(name: str, files: Listing, found: Decoded, classes, wnids) -> ImageSet:
+def _image_set(name: str, files: Listing, found: Decoded, classes: tuple[str, ...], wnids: tuple[str, ...] | None) -> ImageSet:
     keep = np.array([file not in found.skipped for file in files.names], dtype=bool)
     files = files.select(keep)
     absent = [classes[label] for label in set(range(len(classes))) - set(files.labels.tolist())]
@@ -127,8 +130,8 @@ def _image_set(name: str, files: Listing, found: Decoded, classes, wnids) -> Ima
     return ImageSet(name, found.images, files.labels, files.names, classes, files.subsets, mark, wnids, left_out)
 
 
-def _pixels(what: str, value, example: int) -> int:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value <= 0:
+def _pixels(what: str, value: int, example: int) -> int:
+    if not isinstance(value, (int, Integral)) or isinstance(value, bool) or value <= 0:
         raise EscrimeError(f"{what} = {value!r} is no number of pixels; give a whole number above 0, such as {example}.")
     if value * value > MAX_PIXELS:
         most = math.isqrt(MAX_PIXELS)
@@ -163,4 +166,8 @@ def _shared_progress(progress: Progress | None, counts: list[int]) -> list[Progr
     if progress is None:
         return [None] * len(counts)
     starts = np.cumsum([0, *counts]).tolist()
-    return [lambda done, _, start=start: progress(start + done, starts[-1]) for start in starts[:-1]]
+
+    def from_start(start: int) -> Progress:
+        return lambda done, _: progress(start + done, starts[-1])
+
+    return [from_start(start) for start in starts[:-1]]

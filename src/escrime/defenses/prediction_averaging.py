@@ -26,7 +26,7 @@ class PredictionAveraging(nn.Module):
 
     def __init__(self, model: nn.Module, eps_max: float | str, samples: int, average: str = "exponentials"):
         super().__init__()
-        if isinstance(samples, bool) or not isinstance(samples, Integral) or samples < 1:
+        if isinstance(samples, bool) or not isinstance(samples, (int, Integral)) or samples < 1:
             raise EscrimeError(f"samples = {samples!r}: PPA averages over a whole number of copies, at least one.")
         if average not in ("exponentials", "probabilities"):
             raise EscrimeError(f"average = {average!r} is unknown; use 'exponentials' (the paper's) or 'probabilities'.")

@@ -36,7 +36,7 @@ class MajorityVote(nn.Module):
 
     def __init__(self, model: nn.Module, eps_max: float | str, samples: int):
         super().__init__()
-        if isinstance(samples, bool) or not isinstance(samples, Integral) or samples < 1:
+        if isinstance(samples, bool) or not isinstance(samples, (int, Integral)) or samples < 1:
             raise EscrimeError(f"samples = {samples!r}: a vote needs a whole number of copies, at least one.")
         self.undefended = model
         self.eps_max = epsilon(eps_max)

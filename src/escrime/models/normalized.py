@@ -1,6 +1,7 @@
 """A classifier that takes raw pixels: normalization is its first layer, logits are all it returns."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,11 +37,10 @@ class Normalized(nn.Module):
                 f"mean = {mean.flatten().tolist()} lies outside the pixel range [0, 1]; "
                 "if it is on the 0–255 scale, divide mean and std by 255."
             )
-        mean, std = (tensor.clone() for tensor in torch.broadcast_tensors(mean, std))
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
+        for name, tensor in zip(("mean", "std"), torch.broadcast_tensors(mean, std)):
+            self.register_buffer(name, tensor.clone())
 
-    def forward(self, images: Tensor, auxiliary: bool = False):
+    def forward(self, images: Tensor, auxiliary: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Logits (N, K); with `auxiliary=True` the pair (logits, list of auxiliary logits)."""
         logits, others = _split(self.network((images - self.mean) / self.std))
         return (logits, others) if auxiliary else logits
@@ -72,7 +72,7 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
-def _split(output) -> tuple[Tensor, list[Tensor]]:
+def _split(output: Any) -> tuple[Tensor, list[Tensor]]:
     """Logits and auxiliary logits from a network's output: a tensor, or torchvision's GoogLeNet / Inception tuple."""
     if not isinstance(output, tuple):
         return output, []

@@ -52,14 +52,14 @@ def build(
     stored = None
     if weights is not None:
         stored = _load(network, known, classes, read_weights(weights, known), head, class_indices)
-    mean, std = (mean, std) if mean is not None else stored or (known.mean, known.std)
+    given = (mean, std) if mean is not None and std is not None else stored or (known.mean, known.std)
     # One value per channel, even where one number was given: the shape is part of every saved checkpoint.
     channels = len(known.mean)
-    mean, std = channel_values("mean", mean, channels), channel_values("std", std, channels)
-    return Normalized(network, mean, std).eval()
+    values = [channel_values(name, value, channels) for name, value in zip(("mean", "std"), given)]
+    return Normalized(network, *values).eval()
 
 
-def _check(classes, head, class_indices) -> tuple[int, tuple[int, ...] | None]:
+def _check(classes: int, head: str, class_indices: Sequence[int] | None) -> tuple[int, tuple[int, ...] | None]:
     """The arguments of `build` in plain types, or one sentence on what is wrong with them."""
     if isinstance(classes, bool) or not hasattr(classes, "__index__") or classes < 2:
         raise EscrimeError(
@@ -82,7 +82,9 @@ def _check(classes, head, class_indices) -> tuple[int, tuple[int, ...] | None]:
     return int(classes), indices
 
 
-def _load(network: nn.Module, arch: Architecture, classes: int, weights: Weights, head: str, class_indices) -> tuple | None:
+def _load(
+    network: nn.Module, arch: Architecture, classes: int, weights: Weights, head: str, class_indices: Sequence[int] | None
+) -> tuple | None:
     """Load the weights into `network`; return the normalization that came with them, if any."""
     own = {name: tensor.shape for name, tensor in network.state_dict().items()}
     aligned, normalizer = align(weights.tensors, own)
