@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from ..data import ImageSet
 from ..files import locked
 from ..models.kernels import Kernels
 from ..randomness import check_seed
@@ -23,7 +24,7 @@ from .augment import augment
 from .averaging import Average
 from .best import BEST
 from .checkpoint import LAST, Checkpoint
-from .context import Context, Tally
+from .context import Context, LossFunction, Tally
 from .draws import Draws, image_keys
 from .feed import Feed, epoch_order, steps_per_epoch
 from .holdout import hold_back, probed_eps
@@ -39,8 +40,7 @@ from .setup import check, check_loss, count_classes, explained, last_good, make_
 from .teacher import Teacher
 from .watch import LossWatch, finite_names
 
-COLUMNS = ("epoch", "loss", "accuracy", "adversarial_accuracy", "learning_rate", "seconds", "images_per_second")
-COLUMNS += PROBED
+COLUMNS = ("epoch", "loss", "accuracy", "adversarial_accuracy", "learning_rate", "seconds", "images_per_second", *PROBED)
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class FitResult:
 @torch.inference_mode(False)
 def fit(
     model: nn.Module,
-    data,
-    objective="clean",
+    data: ImageSet,
+    objective: str | LossFunction = "clean",
     *,
     settings: TrainSettings | None = None,
     checkpoint: Path | str | None = None,
@@ -83,7 +83,7 @@ def fit(
     device: torch.device | str | None = None,
     on_batch: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[dict], None] | None = None,
-    evaluate_on=None,
+    evaluate_on: ImageSet | None = None,
     evaluate_eps: float | str | None = None,
     same_start: bool = False,
     teacher: nn.Module | None = None,

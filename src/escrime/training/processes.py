@@ -8,6 +8,7 @@ whose hooks do not allow the input gradients that crafting takes.
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..errors import EscrimeError
+
+Value = TypeVar("Value")
 
 
 class Processes:
@@ -56,7 +59,7 @@ class Processes:
         for parameter in reached:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        self.average([parameter.grad for parameter in reached])
+        self.average([parameter.grad for parameter in reached if parameter.grad is not None])
 
     @torch.no_grad()
     def average(self, tensors: Sequence[Tensor]) -> None:
@@ -88,7 +91,7 @@ class Processes:
                 dist.broadcast(value, 0)
                 tensor.copy_(value)
 
-    def told(self, value):
+    def told(self, value: Value) -> Value:
         """The first process's `value`, which may be any picklable object."""
         if not self.together:
             return value
@@ -101,11 +104,11 @@ class Processes:
         if self.together:
             dist.barrier()
 
-    def agree(self, value, what: str) -> None:
+    def agree(self, value: object, what: str) -> None:
         """EscrimeError in every process where theirs differ from the first one's."""
         if not self.together:
             return
-        values = [None] * self.count
+        values: list[object] = [None] * self.count
         dist.all_gather_object(values, value)
         for rank, other in enumerate(values):
             if other != values[0]:
