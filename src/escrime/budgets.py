@@ -6,6 +6,7 @@ waits for torch, since a report does not.
 """
 
 from collections.abc import Iterable
+from typing import Any, overload
 
 import numpy as np
 
@@ -15,12 +16,20 @@ LEVELS = 255  # of an 8-bit channel, above black
 NORMS = ("linf", "l2")
 
 
-def same(eps, other):
+@overload
+def same(eps: float, other: float) -> bool: ...
+@overload
+def same(eps: Any, other: Any) -> Any: ...
+def same(eps: Any, other: Any) -> Any:
     """Whether two ε are one and the same; numbers, arrays or columns."""
     return abs(eps - other) <= SAME
 
 
-def within(eps, limit):
+@overload
+def within(eps: float, limit: float) -> bool: ...
+@overload
+def within(eps: Any, limit: Any) -> Any: ...
+def within(eps: Any, limit: Any) -> Any:
     """Whether ε is no larger than `limit`: what was measured at `eps` is allowed there; numbers, arrays or columns."""
     return eps <= limit + SAME
 
