@@ -14,11 +14,16 @@ Values = float | Sequence[float] | Tensor
 class Normalized(nn.Module):
     """`network` behind `(images - mean) / std`: images float32 (N, C, H, W) in [0, 1] → logits (N, K).
 
-    `mean` and `std` are one number or one per channel, on the [0, 1] scale; they are kept as buffers (1, C, 1, 1).
     GoogLeNet and Inception return a tuple with auxiliary logits in training mode; here `forward` always returns the
     logits alone. Ask `logits_and_auxiliary` for the others.
 
-    Errors: EscrimeError if mean or std is not finite, a std is not positive, or they are on the 0–255 scale.
+    Args:
+        network: The classifier of normalized images, (N, C, H, W) → logits (N, K).
+        mean: One number or one per channel, on the [0, 1] scale; kept as a buffer (1, C, 1, 1).
+        std: The same, positive.
+
+    Raises:
+        EscrimeError: If mean or std is not finite, a std is not positive, or they are on the 0–255 scale.
     """
 
     mean: Tensor
@@ -41,7 +46,15 @@ class Normalized(nn.Module):
             self.register_buffer(name, tensor.clone())
 
     def forward(self, images: Tensor, auxiliary: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """Logits (N, K); with `auxiliary=True` the pair (logits, list of auxiliary logits)."""
+        """The logits of raw pixels.
+
+        Args:
+            images: float32 (N, C, H, W) in [0, 1].
+            auxiliary: Whether those of the auxiliary heads are wanted too.
+
+        Returns:
+            Logits (N, K); with `auxiliary=True` the pair (logits, list of auxiliary logits).
+        """
         logits, others = _split(self.network((images - self.mean) / self.std))
         return (logits, others) if auxiliary else logits
 

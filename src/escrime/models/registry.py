@@ -31,17 +31,29 @@ def build(
 ) -> Normalized:
     """A classifier with `classes` outputs, on the CPU, in eval mode, behind its normalization layer.
 
-    arch: a name of ARCHITECTURES, any other torchvision classifier, or "timm:" and the name of a timm model.
-    weights: None (random, from `seed`), "torchvision" (the first published ImageNet weights; "torchvision:NAME" for
-        others), an http(s) URL with an optional `#sha256=…`, or a .safetensors / .pt / .pth file.
-    head: what to do with a pre-trained output layer of another number of classes: "new" puts a fresh one, drawn from
-        `seed`; "slice" keeps its rows `class_indices`. Auxiliary heads (GoogLeNet) are cut the same way, and are fresh
-        where the weights have none. Without weights there is nothing to cut.
-    mean, std: the normalization the weights were trained with. Otherwise it comes from a normalization layer stored
-        with the weights, from the metadata of a .safetensors file, or from the architecture.
+    The global random state is not touched.
 
-    The global random state is not touched. Errors: EscrimeError for an unknown name, weights that cannot be read
-    (an unsafe pickle among them), or weights that do not fit.
+    Args:
+        arch: A name of ARCHITECTURES, any other torchvision classifier, or "timm:" and the name of a timm model.
+        classes: K, the number of classes, at least 2.
+        weights: None (random, from `seed`), "torchvision" (the first published ImageNet weights; "torchvision:NAME" for
+            others), an http(s) URL with an optional `#sha256=…`, or a .safetensors / .pt / .pth file.
+        head: What to do with a pre-trained output layer of another number of classes: "new" puts a fresh one, drawn from
+            `seed`; "slice" keeps its rows `class_indices`. Auxiliary heads (GoogLeNet) are cut the same way, and are fresh
+            where the weights have none. Without weights there is nothing to cut.
+        class_indices: The rows that head="slice" keeps, one per class.
+        seed: Of the weights that are drawn.
+        mean: With `std`, the normalization the weights were trained with, one number or one per channel. Otherwise it comes
+            from a normalization layer stored with the weights, from the metadata of a .safetensors file, or from the
+            architecture.
+        std: See `mean`; both or neither.
+
+    Returns:
+        The network behind its normalization, images float32 (N, C, H, W) in [0, 1] → logits (N, classes).
+
+    Raises:
+        EscrimeError: For an unknown name, weights that cannot be read (an unsafe pickle among them), or weights that do not
+            fit.
     """
     known = architecture(arch)
     classes, class_indices = _check(classes, head, class_indices)
