@@ -18,6 +18,7 @@ from escrime.cli import app
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
+OUTSIDE = [ROOT / f"{page}.md" for page in ("README", "CONTRIBUTING", "CHANGELOG", "SECURITY")]
 FENCE = re.compile(r"^```(\w*)[ \t]*([^\n]*)\n(.*?)^```", re.M | re.S)
 name = lambda path: str(path.relative_to(ROOT))  # noqa: E731
 
@@ -32,7 +33,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", head.lower()).strip()) for head in heads}
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=name)
+@pytest.mark.parametrize("page", [*PAGES, *OUTSIDE], ids=name)
 def test_each_relative_link_exists(page):
     for link in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text(encoding="utf-8"))):
         if re.match(r"[a-z]+:", link):
@@ -43,7 +44,7 @@ def test_each_relative_link_exists(page):
         assert not anchor or anchor in anchors(target), f"{name(page)} links to {link}, a heading that does not exist"
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=name)
+@pytest.mark.parametrize("page", [*PAGES, *OUTSIDE], ids=name)
 def test_each_command_is_one(page):
     """Each `escrime` line is parsed by the command line itself, without running it: a renamed option fails here."""
     commands = typer.main.get_command(app).commands

@@ -1,6 +1,7 @@
 """escrime: how easily an image classifier can be fooled, what hardening it buys, and whether that can be believed."""
 
 from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -24,7 +25,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     if name == "__all__":
@@ -39,5 +40,5 @@ def _attacks() -> dict[str, type]:
     return import_module(".attacks", __name__).ATTACKS
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES, *_attacks()})

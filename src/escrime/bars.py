@@ -1,6 +1,7 @@
 """A bar with a time estimate on a terminal or in a notebook, plain lines where nobody is watching."""
 
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -12,7 +13,7 @@ LINE_EVERY = 60  # seconds between lines where no bar can be drawn
 
 
 @contextmanager
-def bar(console: Console, title: str, total: float | None):
+def bar(console: Console, title: str, total: float | None) -> Iterator[Callable[..., None]]:
     """Within the block, call the yielded advance(amount) or advance(done=..., total=...) as work is done."""
     columns = (
         SpinnerColumn(),
@@ -29,11 +30,13 @@ def bar(console: Console, title: str, total: float | None):
         task = progress.add_task(printable(title), total=total, note="")
         last_note, last_line = "", time.monotonic()
 
-        def advance(amount: float = 1, note: str | None = None, done: float | None = None, total: float | None = None):
+        def advance(amount: float = 1, note: str | None = None, done: float | None = None, total: float | None = None) -> None:
             nonlocal last_note, last_line
             last_note = last_note if note is None else printable(note)
-            change = {"advance": amount} if done is None else {"completed": done, "total": total}
-            progress.update(task, note=last_note, **change)
+            if done is None:
+                progress.update(task, advance=amount, note=last_note)
+            else:
+                progress.update(task, completed=done, total=total, note=last_note)
             if not live and time.monotonic() - last_line > LINE_EVERY:
                 last_line = time.monotonic()
                 say(console, f"{title}: {progress.tasks[0].percentage:.0f} %{', ' + last_note if last_note else ''}")

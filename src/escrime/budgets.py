@@ -7,7 +7,7 @@ waits for torch, since a report does not.
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 from .errors import EscrimeError
 from .numerals import number_of, shown
@@ -63,12 +63,20 @@ def distinct(epsilons: Iterable[float]) -> list[float]:
     return kept
 
 
-def same(eps, other):
+@overload
+def same(eps: float, other: float) -> bool: ...
+@overload
+def same(eps: Any, other: Any) -> Any: ...
+def same(eps: Any, other: Any) -> Any:
     """Whether two ε are one and the same; numbers, arrays or columns."""
     return abs(eps - other) <= SAME
 
 
-def within(eps, limit):
+@overload
+def within(eps: float, limit: float) -> bool: ...
+@overload
+def within(eps: Any, limit: Any) -> Any: ...
+def within(eps: Any, limit: Any) -> Any:
     """Whether ε is no larger than `limit`: what was measured at `eps` is allowed there; numbers, arrays or columns."""
     return eps <= limit + SAME
 

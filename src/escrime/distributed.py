@@ -9,6 +9,7 @@ input gradients that crafting takes.
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from .errors import EscrimeError
+
+Value = TypeVar("Value")
 
 
 class Processes:
@@ -58,7 +61,7 @@ class Processes:
         for parameter in reached:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        self.average([parameter.grad for parameter in reached])
+        self.average([parameter.grad for parameter in reached if parameter.grad is not None])
 
     @torch.no_grad()
     def average(self, tensors: Sequence[Tensor]) -> None:
@@ -90,7 +93,7 @@ class Processes:
                 dist.broadcast(value, 0)
                 tensor.copy_(value)
 
-    def told(self, value):
+    def told(self, value: Value) -> Value:
         """The first process's `value`, which may be any picklable object."""
         if not self.together:
             return value
@@ -98,7 +101,7 @@ class Processes:
         dist.broadcast_object_list(box, 0, device=self.device)
         return box[0]
 
-    def all_of(self, value) -> list:
+    def all_of(self, value: Value) -> list[Value]:
         """Every process's `value`, which may be any picklable object, in the order of their ranks."""
         values = [value] * self.count
         if self.together:
@@ -110,7 +113,7 @@ class Processes:
         if self.together:
             dist.barrier()
 
-    def agree(self, value, what: str) -> None:
+    def agree(self, value: object, what: str) -> None:
         """EscrimeError in every process where theirs differ from the first one's."""
         values = self.all_of(value)
         for rank, other in enumerate(values):

@@ -1,5 +1,7 @@
 """The one exception a user is meant to read: a sentence that names the value, the likely cause and the remedy."""
 
+from collections.abc import Iterable
+
 
 class EscrimeError(ValueError):
     """Bad input or an unusable environment. The command line prints the message and exits with code 2."""
@@ -14,14 +16,14 @@ def is_bad_input(error: Exception) -> bool:
     return isinstance(error, EscrimeError) and not isinstance(error, NotFinite)
 
 
-def shortened(words, most: int = 3, between: str = ", ") -> str:
+def shortened(words: Iterable[object], most: int = 3, between: str = ", ") -> str:
     """The first `most` of the words, and how many more there are."""
-    words = list(map(str, words))
-    rest = f"{between.rstrip().rstrip(',')} and {len(words) - most:,} more" if len(words) > most else ""
-    return between.join(words[:most]) + rest
+    texts = list(map(str, words))
+    rest = f"{between.rstrip().rstrip(',')} and {len(texts) - most:,} more" if len(texts) > most else ""
+    return between.join(texts[:most]) + rest
 
 
-def nearest(word: str, choices) -> str:
+def nearest(word: str, choices: Iterable[object]) -> str:
     """Return " Did you mean 'x'?" for the choice closest to `word`, or an empty string when none is close."""
     from difflib import get_close_matches
 

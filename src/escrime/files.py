@@ -7,13 +7,15 @@ import secrets
 import stat
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 try:
     import fcntl
 except ImportError:  # Windows, which locks otherwise
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 from .errors import EscrimeError
 
@@ -22,7 +24,7 @@ LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.partial")  # as `whole` names it
 
 
 @contextmanager
-def whole(path: Path | str, follow: bool = True):
+def whole(path: Path | str, follow: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends well it is flushed and takes the place of `path`.
 
     On any error the temporary file is gone and an older file of the same name is untouched; what replaces it has its mode.
@@ -32,8 +34,8 @@ def whole(path: Path | str, follow: bool = True):
     """
     path = Path(path)
     if follow and _is_device(path):
-        with _for_a_device(path) as temporary:
-            yield temporary
+        with _for_a_device(path) as stand_in:
+            yield stand_in
         return
     if follow:
         path = Path(os.path.realpath(path))  # the file behind a link, not the link
@@ -108,7 +110,7 @@ def _is_device(path: Path) -> bool:
 
 
 @contextmanager
-def _for_a_device(path: Path):
+def _for_a_device(path: Path) -> Iterator[Path]:
     """Yield a temporary file, whose content is then written to the device or pipe `path`."""
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / "content"
@@ -154,7 +156,7 @@ def write_whole(path: Path | str, content: bytes | str, follow: bool = True) -> 
 
 
 @contextmanager
-def locked(folder: Path, remedy: str):
+def locked(folder: Path, remedy: str) -> Iterator[None]:
     """Make the folder and refuse a second program in it. Errors: EscrimeError, which ends with the `remedy`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -169,7 +171,7 @@ def locked(folder: Path, remedy: str):
         yield
 
 
-def _opened_lock(path: Path):
+def _opened_lock(path: Path) -> TextIO:
     """The lock file, opened as it is: whoever sent the folder may have made it a link, a pipe, or a file with content."""
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     if os.path.islink(path) or (os.path.lexists(path) and not os.path.isfile(path)):
@@ -177,7 +179,7 @@ def _opened_lock(path: Path):
     return os.fdopen(os.open(path, flags, 0o666), "r+")
 
 
-def _lock(file) -> None:
+def _lock(file: TextIO) -> None:
     """Lock an open file until it is closed. Errors: OSError where another program has locked it."""
     if fcntl is not None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,11 +7,12 @@ evaluation sets them with `row_keys(...)`. Outside such a block the module uses 
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from hashlib import blake2b
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,22 +25,22 @@ _given: ContextVar[int] = ContextVar("escrime_row_keys_given", default=0)  # key
 _idle: ContextVar[bool] = ContextVar("escrime_generators_idle", default=False)
 
 
-def check_seed(seed) -> int:
+def check_seed(seed: object) -> int:
     """Return `seed` if records can hold it: a whole number from 0 below 2⁶³."""
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**63:
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**63:
         raise EscrimeError(
             f"seed = {seed!r} is not a whole number from 0 to 9223372036854775807 (2⁶³ − 1); give one, such as 0."
         )
     return int(seed)
 
 
-def key(*parts) -> int:
+def key(*parts: Any) -> int:
     """The 63-bit key of `parts`, a sequence of integers, floats and strings; a number of numpy or torch counts as Python's."""
     plain = (part.item() if getattr(part, "ndim", None) == 0 else part for part in parts)
     return _number("\x1f".join(map(repr, plain)).encode())
 
 
-def generator(*parts, device: torch.device | str = "cpu") -> torch.Generator:
+def generator(*parts: Any, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator seeded by the key of `parts`."""
     return torch.Generator(device=device).manual_seed(key(*parts))
 
@@ -75,7 +76,7 @@ def _number(text: bytes) -> int:
 
 
 @contextmanager
-def row_keys(keys: Tensor | Sequence[tuple]):
+def row_keys(keys: Tensor | Sequence[tuple]) -> Iterator[None]:
     """Within the block, row i of the batch given to a randomized module draws its noise from `keys[i]`.
 
     A module that draws from a global generator instead (torch's, numpy's or Python's) gets it seeded from all keys of the
@@ -95,7 +96,7 @@ def row_keys(keys: Tensor | Sequence[tuple]):
 
 
 @contextmanager
-def copied_keys(copies: int, keys: Tensor | None = None):
+def copied_keys(copies: int, keys: Tensor | None = None) -> Iterator[None]:
     """Within the block, a module that gives another one its batch `copies` times, the whole batch again and again, gives
     it keys as well: one for each copy of each row, from the `keys` (N,) that `noise_keys` gave it, by default those of
     `row_keys`. Outside `row_keys` nothing happens."""
@@ -115,7 +116,7 @@ def _copied(keys: Tensor, copies: int) -> Tensor:
 
 
 @contextmanager
-def generators_kept():
+def generators_kept() -> Iterator[None]:
     """Put numpy's and Python's global generators back after the block; nothing that draws from them is in the midst of it.
 
     So a `row_keys` directly within need not: reading and writing numpy's state at every forward pass would take longer than
@@ -133,7 +134,7 @@ def generators_kept():
 
 
 @contextmanager
-def states_kept():
+def states_kept() -> Iterator[None]:
     """Put numpy's and Python's global generators back after the block, whoever draws from them."""
     before = np.random.get_state(), random.getstate()
     try:

@@ -2,7 +2,11 @@
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
 
 # Control characters, C1 too, line and paragraph separators, marks that turn the direction of writing, what is not seen, and
 # halves of characters that no stream takes.
@@ -23,7 +27,7 @@ def cut(text: Any, most: int = 2000) -> str:
     return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 4 :]}"
 
 
-def json_text(value: Any, **settings) -> str:
+def json_text(value: Any, **settings: Any) -> str:
     """`value` as JSON on several lines, readable in every script, safe on a terminal, and the same value when read again."""
     text = json.dumps(value, indent=2, ensure_ascii=False, **settings)
     return UNSAFE.sub(lambda found: found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1], text)
@@ -41,13 +45,13 @@ def _escaped(letter: str) -> str:
     )
 
 
-def make_console(**settings):
+def make_console(**settings: Any) -> "Console":
     """A rich Console that prints text as it stands: no markup, no emoji codes, no highlighting, nothing to obey."""
     from rich.console import Console
 
     class Plain(Console):
         # Every text passes here: what is printed, the cells and titles of tables.
-        def render_str(self, text, **style):
+        def render_str(self, text: str, **style: Any) -> "Text":
             return super().render_str(printable(text), **style)
 
     return Plain(**{"highlight": False, "markup": False, "emoji": False} | settings)

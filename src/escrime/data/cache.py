@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -112,13 +112,13 @@ def _make_room(folder: Path, need: int) -> None:
         )
 
 
-def _write(path: Path, names: Sequence[str], make, size: int, progress: Progress | None) -> None:
+def _write(path: Path, names: Sequence[str], make: Callable[[str], np.ndarray], size: int, progress: Progress | None) -> None:
     def work(name: str) -> tuple[np.ndarray, bytes] | str:
         try:
             image = make(name)
         except UnreadableImage as error:
             return str(error)
-        return image, digest(image)
+        return image, digest(image.data)
 
     digests, skipped = bytearray(), {}
     pool = ThreadPoolExecutor(cores())  # threads: Pillow decodes and resizes without the interpreter lock
@@ -143,7 +143,7 @@ def _write(path: Path, names: Sequence[str], make, size: int, progress: Progress
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _write_header(file, count: int, size: int) -> None:
+def _write_header(file: BinaryIO, count: int, size: int) -> None:
     # numpy pads the header so that the first axis can change without moving the data.
     header = {"descr": "|u1", "fortran_order": False, "shape": (count, 3, size, size)}
     np.lib.format.write_array_header_1_0(file, header)

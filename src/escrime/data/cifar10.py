@@ -60,7 +60,7 @@ def _check_regular(folder: Path, names: list[str]) -> None:
             continue
 
 
-def resized(images: ImageSet, size: int, *, cache=None, progress: Progress | None = None) -> ImageSet:
+def resized(images: ImageSet, size: int, *, cache: Path | str | None = None, progress: Progress | None = None) -> ImageSet:
     """The same set at size × size pixels, from the cache when it was resized before; itself when it has that size."""
     if images.images.shape[2:] == (size, size):
         return images
@@ -75,7 +75,7 @@ def resized(images: ImageSet, size: int, *, cache=None, progress: Progress | Non
     return ImageSet(images.name, pixels, images.labels, images.ids, images.classes, fingerprint=mark)
 
 
-def find_cifar10(folder, *, cache=None, download: bool = False) -> Path:
+def find_cifar10(folder: Path | str | None, *, cache: Path | str | None = None, download: bool = False) -> Path:
     """The folder that holds cifar-10-batches-py: `folder`, its parent, or the cache's downloads.
 
     Errors: EscrimeError saying how to provide the images when there are none.

@@ -66,7 +66,9 @@ def check_names(names: Sequence[str] | None, count: int, model: str) -> None:
         )
 
 
-def _looked_up(keys: Sequence[str], places_in: Callable[[str], list[int]], data: ImageSet, names, model: str) -> list[int]:
+def _looked_up(
+    keys: Sequence[str], places_in: Callable[[str], list[int]], data: ImageSet, names: Sequence[str], model: str
+) -> list[int]:
     found = [places_in(key) for key in keys]
     for name, places in zip(data.classes, found, strict=True):
         if not places:

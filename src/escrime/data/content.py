@@ -5,11 +5,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import EscrimeError
 from ..regular import IMAGE, read_regular, reason
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+    from .imageset import ImageSet
 
 DIGEST = 16  # bytes kept of each SHA-256
 
@@ -19,8 +25,8 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def digest(data) -> bytes:
-    """The first 16 bytes of the SHA-256 of `data`, bytes or a C-contiguous array."""
+def digest(data: "ReadableBuffer") -> bytes:
+    """The first 16 bytes of the SHA-256 of `data`, bytes or the memory of a C-contiguous array."""
     return sha256(data).digest()[:DIGEST]
 
 
@@ -30,13 +36,15 @@ def pixel_digests(images: np.ndarray) -> np.ndarray:
 
     def work(rows: range) -> None:
         for row in rows:
-            digests[row] = np.frombuffer(digest(np.ascontiguousarray(images[row])), dtype=np.uint8)
+            digests[row] = np.frombuffer(digest(np.ascontiguousarray(images[row]).data), dtype=np.uint8)
 
     _in_parallel(work, len(images))
     return digests
 
 
-def fingerprint(digests: np.ndarray, shape: Sequence[int], labels, ids: Sequence[str], classes: Sequence[str]) -> str:
+def fingerprint(
+    digests: np.ndarray, shape: Sequence[int], labels: np.ndarray, ids: Sequence[str], classes: Sequence[str]
+) -> str:
     """32 hex digits for a set of images: its pixels, labels, ids and class names, in whatever order."""
     total = sha256(repr((tuple(int(length) for length in shape), tuple(classes))).encode())
     for row in sorted(range(len(ids)), key=ids.__getitem__):
@@ -68,7 +76,7 @@ def hash_files(root: Path, names: Sequence[str]) -> tuple[str, dict[str, str]]:
     return total.hexdigest()[: 2 * DIGEST], failed
 
 
-def overlap(train, test) -> tuple[str, ...]:
+def overlap(train: "ImageSet", test: "ImageSet") -> tuple[str, ...]:
     """The ids of the test images whose pixels also occur in train, in the order of `test`.
 
     An exact comparison: a copy that was compressed or resized differently is another image to it.

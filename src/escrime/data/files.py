@@ -1,5 +1,7 @@
 """Listed image files → decoded images, through the cache."""
 
+from pathlib import Path
+
 import numpy as np
 
 from ..errors import EscrimeError
@@ -10,7 +12,7 @@ from .decode import DECODER, UnreadableImage, decode_bytes
 from .listing import Listing
 
 
-def read_files(files: Listing, size: int, *, cache=None, progress: Progress | None = None) -> Decoded:
+def read_files(files: Listing, size: int, *, cache: Path | str | None = None, progress: Progress | None = None) -> Decoded:
     """The decoded images of a listing, from the cache when the same files were decoded before."""
     content, failed = hash_files(files.root, files.names)
     key = digest(repr((DECODER, size, content)).encode()).hex()

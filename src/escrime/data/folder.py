@@ -13,8 +13,8 @@ from .sampling import stratified_split
 SPLIT_SEED = 2020
 TEST_SHARE = 0.2
 TRAIN_NAMES = ("train", "training", "train_set", "training_set")
-TEST_NAMES = ("test", "val", "valid", "validation", "testing", "eval", "dev", "holdout")
-TEST_NAMES += ("test_set", "testing_set", "val_set", "validation_set")
+_SHORT = ("test", "val", "valid", "validation", "testing", "eval", "dev", "holdout")
+TEST_NAMES = (*_SHORT, "test_set", "testing_set", "val_set", "validation_set")
 
 
 class Folder(ImageFiles):
@@ -70,12 +70,12 @@ def list_to_judge(folder: Path | str) -> tuple[tuple[str, ...], Listing]:
     root = existing_folder(folder)
     parts = _parts(root)
     if (train := _part(root, parts, TRAIN_NAMES)) and subfolders(root / train):
-        classes, _, test = list_folder(root)
-        return classes, test
+        classes, _, files = list_folder(root)
+        return classes, files
     if (test := _part(root, parts, TEST_NAMES)) and set(parts) <= set(TEST_NAMES):
         root = root / test
-    classes = class_folders(root)
-    return tuple(classes), list_classes(root, "", classes)
+    names = class_folders(root)
+    return tuple(names), list_classes(root, "", names)
 
 
 def _parts(root: Path) -> dict[str, str]:

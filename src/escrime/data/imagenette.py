@@ -88,7 +88,7 @@ def list_imagenette(root: Path) -> tuple[Listing, Listing]:
     return files.select(~unseen), Listing(root, names, labels, subsets, val.ignored)
 
 
-def find_imagenette(folder, size: int, *, cache=None, download: bool = False) -> Path:
+def find_imagenette(folder: Path | str | None, size: int, *, cache: Path | str | None = None, download: bool = False) -> Path:
     """The folder that holds train and val: `folder`, its one imagenette2* subfolder, or a download.
 
     A download goes into `folder`, or into the cache when none is given, and takes torchvision's smallest archive whose

@@ -1,7 +1,7 @@
 """A labeled set of images in memory or on disk, the one form in which every dataset reaches the other rooms."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 
@@ -12,6 +12,8 @@ from torch import Tensor
 from ..errors import EscrimeError
 from .content import fingerprint, pixel_digests
 from .sampling import evenly
+
+Indices = slice | np.ndarray | Sequence[int]  # numbers, or a mask of bools
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +37,7 @@ class ImageSet:
     wnids: tuple[str, ...] | None = None
     left_out: dict[str, str] = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         count = len(self.ids)
         if not isinstance(self.images, np.ndarray):
             kind = type(self.images).__name__
@@ -85,7 +87,7 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def select(self, indices) -> "ImageSet":
+    def select(self, indices: Indices) -> "ImageSet":
         """The images at `indices` (integers, a slice or a bool mask (N,)), copied into memory."""
         if not isinstance(indices, slice):
             indices = np.asarray(indices)
@@ -117,11 +119,11 @@ class ImageSet:
         each subset on its own, so that its sample stands for it: up to `n` images per subset to run.
         Errors: EscrimeError when n is not a whole number above 0.
         """
-        if not isinstance(n, Integral) or isinstance(n, bool) or n <= 0:
+        if not isinstance(n, (int, Integral)) or isinstance(n, bool) or n <= 0:
             raise EscrimeError(f"limit = {n!r} is no number of images; give a whole number above 0, or leave it out.")
-        serves = sum(mask.astype(np.int64) for mask in self.subsets.values()) if share and self.subsets else None
+        serves = np.stack(list(self.subsets.values())).astype(np.int64).sum(axis=0) if share and self.subsets else None
         samples = {}
-        for name, mask in (self.subsets or {None: np.ones(len(self), dtype=bool)}).items():
+        for name, mask in (self.subsets or {"": np.ones(len(self), dtype=bool)}).items():
             rows = np.flatnonzero(mask)
             prefer = None if serves is None else serves[rows]
             part = evenly(n, seed, [self.ids[row] for row in rows], self.labels[rows], self.classes, prefer)
@@ -129,7 +131,7 @@ class ImageSet:
         chosen = np.logical_or.reduce(list(samples.values()))
         return replace(self.select(chosen), subsets={name: samples[name][chosen] for name in self.subsets})
 
-    def batch(self, indices, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    def batch(self, indices: Indices, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """Images float32 (n, 3, H, W) in [0, 1] and labels int64 (n,) on `device`, for integers, a slice or a mask."""
         pixels = np.array(self.images[indices])  # a copy: torch wants memory that it may write
         return floats(pixels, device), torch.from_numpy(np.array(self.labels[indices])).to(device)

@@ -89,7 +89,9 @@ def list_classes(root: Path, below: str, classes: Sequence[str]) -> Listing:
 
     Errors: EscrimeError for a class folder without images, and for one that is a link to a folder above.
     """
-    names, labels, ignored = [], [], {}
+    names: list[str] = []
+    labels: list[int] = []
+    ignored: dict[str, str] = {}
     for label, name in enumerate(classes):
         left: dict[str, str] = {}
         _refuse_loop(root, root / below / name)

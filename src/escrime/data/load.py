@@ -43,7 +43,7 @@ def load(
         raise EscrimeError(f"dataset {name!r} is unknown; use one of {', '.join(DATASETS)}.{hint}")
     for what, value, choices in (("split", split, (None, *PARTS)), ("on_error", on_error, ("raise", "skip"))):
         if value not in choices:
-            raise EscrimeError(f"{what} = {value!r} is unknown; use one of {choices}.{nearest(value, choices)}")
+            raise EscrimeError(f"{what} = {value!r} is unknown; use one of {choices}.{nearest(str(value), choices)}")
     dataset = DATASETS[name]
     size = _pixels("size", dataset.side if size is None else size, dataset.side)
     sides = (size if train_size is None else _pixels("train_size", train_size, size), size)
@@ -59,7 +59,7 @@ def load_to_judge(
     source: Path | str,
     size: int,
     *,
-    cache=None,
+    cache: Path | str | None = None,
     download: bool = False,
     on_error: str = "raise",
     progress: Progress | None = None,
@@ -69,13 +69,13 @@ def load_to_judge(
     size, cache, download, on_error, progress and errors: as in `load`.
     """
     if str(source) in DATASETS and not is_folder(source):
-        rest = dict(cache=cache, download=download, on_error=on_error, progress=progress)
-        return load(str(source), split="test", size=size, **rest).test
+        found = load(str(source), split="test", size=size, cache=cache, download=download, on_error=on_error, progress=progress)
+        return found.test
     return images_to_judge(source, Options("test", size, size, source, cache, download, on_error, progress))
 
 
-def _pixels(what: str, value, example: int) -> int:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value <= 0:
+def _pixels(what: str, value: int, example: int) -> int:
+    if not isinstance(value, (int, Integral)) or isinstance(value, bool) or value <= 0:
         raise EscrimeError(f"{what} = {value!r} is no number of pixels; give a whole number above 0, such as {example}.")
     if value * value > MAX_PIXELS:
         most = math.isqrt(MAX_PIXELS)

@@ -16,7 +16,14 @@ def lots(seed: int, names: Sequence[str]) -> np.ndarray:
     return np.fromiter(draws, dtype=np.uint64, count=len(names))
 
 
-def evenly(count: int, seed: int, ids: Sequence[str], labels: np.ndarray, classes: Sequence | None = None, prefer=None):
+def evenly(
+    count: int,
+    seed: int,
+    ids: Sequence[str],
+    labels: np.ndarray,
+    classes: Sequence[object] | None = None,
+    prefer: np.ndarray | None = None,
+) -> np.ndarray:
     """The indices of `count` images (all, if there are fewer), one class after the other in turn, ascending.
 
     Within a class, images with the largest `prefer` (N,) come first, then the order of the lots. When `count` is no
@@ -32,7 +39,9 @@ def evenly(count: int, seed: int, ids: Sequence[str], labels: np.ndarray, classe
     return np.sort(np.lexsort((class_lots[labels], turn))[:count])
 
 
-def stratified_split(count: int, seed: int, ids: Sequence[str], labels: np.ndarray, classes: Sequence[str]):
+def stratified_split(
+    count: int, seed: int, ids: Sequence[str], labels: np.ndarray, classes: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
     """The indices (train, test) of a split with `count` test images, each class in proportion, at least one of each.
 
     Errors: EscrimeError when a class has a single image, or `count` cannot give every class one on either side.

@@ -17,16 +17,24 @@ class PredictionAveraging(nn.Module):
     P(k|x) = Σᵢ e^{z_k(x+δᵢ)} / Σⱼ Σᵢ e^{z_j(x+δᵢ)} = softmax(logsumexpᵢ z(x+δᵢ)), δ₁ = 0 and δ₂..δ_N uniform in the l_inf
     ball of radius ε_max. The output is logsumexpᵢ z, shape (N_images, K), which can be differentiated.
 
-    model: the classifier to defend. eps_max: noise radius as a fraction of the color range. samples: N, copies including
-    the clean one. average: "exponentials" is the formula above, in which a copy with large logits dominates;
-    "probabilities" is the mean of the softmaxes, for comparison. Copies are not clipped to [0, 1], as in the formula.
+    Copies are not clipped to [0, 1], as in the formula. Source: Donoghue, Lines, Pereira (2020), the paper's defense 3.
+
+    Args:
+        model: The classifier to defend, images float32 (N, C, H, W) in [0, 1] → logits (N, K).
+        eps_max: Noise radius as a fraction of the color range, a number or a text such as "8/255".
+        samples: N, the copies, including the clean one.
+        average: "exponentials" is the formula above, in which a copy with large logits dominates; "probabilities" is the
+            mean of the softmaxes, for comparison.
+
+    Raises:
+        EscrimeError: For `samples` below 1 or no whole number, an unknown `average`, an `eps_max` that is no ε.
     """
 
     defense = "ppa"
 
     def __init__(self, model: nn.Module, eps_max: float | str, samples: int, average: str = "exponentials"):
         super().__init__()
-        if isinstance(samples, bool) or not isinstance(samples, Integral) or samples < 1:
+        if isinstance(samples, bool) or not isinstance(samples, (int, Integral)) or samples < 1:
             raise EscrimeError(f"samples = {samples!r}: PPA averages over a whole number of copies, at least one.")
         if average not in ("exponentials", "probabilities"):
             raise EscrimeError(f"average = {average!r} is unknown; use 'exponentials' (the paper's) or 'probabilities'.")
@@ -41,14 +49,27 @@ class PredictionAveraging(nn.Module):
         return self.samples * passes_per_image(self.undefended)
 
     def noisy_copies(self, images: Tensor, keys: Tensor | None = None) -> Tensor:
-        """The copies x + δᵢ, shape (samples, N, C, H, W), the first one clean.
+        """The copies x + δᵢ, the first one clean.
 
-        keys (N,): of the images, by default what `noise_keys` says.
+        Args:
+            images: (N, C, H, W).
+            keys: Of the images, (N,), by default what `noise_keys` says.
+
+        Returns:
+            The copies, shape (samples, N, C, H, W).
         """
         noise = uniform_noise(images, self.samples - 1, noise_keys(images) if keys is None else keys)
         return torch.cat([images[None], images[None] + self.eps_max * noise])
 
     def forward(self, images: Tensor) -> Tensor:
+        """The averaged logits.
+
+        Args:
+            images: float32 (N, C, H, W) in [0, 1].
+
+        Returns:
+            logsumexpᵢ z, shape (N, K); of the log-softmaxes for average="probabilities".
+        """
         keys = noise_keys(images)
         copies = self.noisy_copies(images, keys).flatten(0, 1)
         with copied_keys(self.samples, keys):

@@ -29,14 +29,22 @@ class MajorityVote(nn.Module):
     Bengio, Léonard and Courville, 2013, Estimating or propagating gradients through stochastic neurons): an adaptive
     attack is not stopped by the staircase.
 
-    model: the classifier to defend. eps_max: noise radius as a fraction of the color range. samples: N, the copies.
+    Sources: Cao and Gong (2017) for the vote over uniform noise; Cohen, Rosenfeld and Kolter (2019) for what it proves.
+
+    Args:
+        model: The classifier to defend, images float32 (N, C, H, W) in [0, 1] → logits (N, K).
+        eps_max: Noise radius as a fraction of the color range, a number or a text such as "8/255".
+        samples: N, the copies.
+
+    Raises:
+        EscrimeError: For `samples` below 1 or no whole number, and an `eps_max` that is no ε.
     """
 
     defense = "vote"
 
     def __init__(self, model: nn.Module, eps_max: float | str, samples: int):
         super().__init__()
-        if isinstance(samples, bool) or not isinstance(samples, Integral) or samples < 1:
+        if isinstance(samples, bool) or not isinstance(samples, (int, Integral)) or samples < 1:
             raise EscrimeError(f"samples = {samples!r}: a vote needs a whole number of copies, at least one.")
         self.undefended = model
         self.eps_max = epsilon(eps_max)
@@ -48,13 +56,26 @@ class MajorityVote(nn.Module):
         return self.samples * passes_per_image(self.undefended)
 
     def noisy_copies(self, images: Tensor, keys: Tensor | None = None) -> Tensor:
-        """The copies x + δᵢ, shape (samples, N, C, H, W), none of them clean.
+        """The copies x + δᵢ, none of them clean.
 
-        keys (N,): of the images, by default what `noise_keys` says.
+        Args:
+            images: (N, C, H, W).
+            keys: Of the images, (N,), by default what `noise_keys` says.
+
+        Returns:
+            The copies, shape (samples, N, C, H, W).
         """
         return images[None] + self.eps_max * uniform_noise(images, self.samples, noise_keys(images) if keys is None else keys)
 
     def forward(self, images: Tensor) -> Tensor:
+        """The log of the smoothed vote shares.
+
+        Args:
+            images: float32 (N, C, H, W) in [0, 1].
+
+        Returns:
+            z, shape (N, K), of which softmax(z) are the shares.
+        """
         keys = noise_keys(images)
         copies = self.noisy_copies(images, keys).flatten(0, 1)
         with copied_keys(self.samples, keys):

@@ -4,6 +4,8 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from types import ModuleType
+from typing import Any
 
 import torch
 from torch import nn
@@ -59,18 +61,18 @@ def _published_googlenet(name: str, description: str, auxiliary: bool) -> Archit
     return Architecture(name, construct, description, "loss3.classifier", heads, MEAN, STD, stands_for="googlenet")
 
 
-def _torchvision(name: str, description: str, head: str | None = None, **fields) -> Architecture:
+def _torchvision(name: str, description: str, head: str | None = None, **fields: Any) -> Architecture:
     options = fields.pop("options", {})
     return Architecture(name, partial(_build, name, **options), description, head, builder=name, **fields)
 
 
-def _build(builder: str, **options) -> nn.Module:
+def _build(builder: str, **options: Any) -> nn.Module:
     if builder.startswith(RESIDUAL):
         options["zero_init_residual"] = True
     return _models().get_model_builder(builder)(weights=None, **options)
 
 
-def _models():
+def _models() -> ModuleType:
     """torchvision.models, imported where it is needed: it takes longer than torch itself, and digits never asks."""
     from torchvision import models
 
@@ -150,7 +152,7 @@ def _timm(name: str) -> Architecture:
     return Architecture(name, construct, f"{short} of timm", head, (), facts.mean, facts.std, high)
 
 
-def import_timm():
+def import_timm() -> ModuleType:
     """timm, which is an extra."""
     try:
         import timm
@@ -159,7 +161,7 @@ def import_timm():
     return timm
 
 
-def published_weights(builder: str, name: str | None):
+def published_weights(builder: str, name: str | None) -> Any:
     """torchvision's weights enum member `name` for a network, by default the first published ones.
 
     IMAGENET1K_V1 is what the paper used in 2020; V2 was trained with another recipe (label smoothing, mixup), which

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from .running import check_logits, no_trace, passes_per_image
+from .running import Classifier, check_logits, no_trace, passes_per_image
 
 MOST = 8  # images that a batch may need
 
@@ -11,7 +11,7 @@ MOST = 8  # images that a batch may need
 class InCompany(nn.Module):
     """The same classifier, images (N, C, H, W) → logits (N, K): a batch of fewer than `least` images is repeated."""
 
-    def __init__(self, model, least: int):
+    def __init__(self, model: Classifier, least: int):
         super().__init__()
         self.model, self.least = model, least
 
@@ -28,7 +28,7 @@ class InCompany(nn.Module):
 
 
 @torch.no_grad()
-def fewest(model, images: Tensor) -> int:
+def fewest(model: Classifier, images: Tensor) -> int:
     """The smallest batch, 1, 2, 4 or 8, of copies of the first of `images` (N, C, H, W) that `model` takes; 1 where it takes
     none, for its error to be told."""
     size = 1

@@ -5,7 +5,7 @@ how the work goes on listens to it. Results never depend on it: what is not fini
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ _listener: ContextVar[Callable[[int], None] | None] = ContextVar("listener", def
 
 
 @contextmanager
-def deadline(seconds: float | None):
+def deadline(seconds: float | None) -> Iterator[Deadline | None]:
     """Within the block, models are asked for that many more seconds, or until an outer deadline if that is sooner; None for
     no deadline of its own. Yields the Deadline (None without any), whose `end` may be moved."""
     outer = _current.get()
@@ -62,7 +62,7 @@ def time_left() -> float | None:
 
 
 @contextmanager
-def as_time_allows(what: str):
+def as_time_allows(what: str) -> Iterator[None]:
     """A block that may be cut short: then `what` is noted in the deadline's `cut`, and the program goes on behind the block.
     Once the time is up, the first question to a model ends every such block at once."""
     try:
@@ -74,7 +74,7 @@ def as_time_allows(what: str):
 
 
 @contextmanager
-def listening(told: Callable[[int], None] | None):
+def listening(told: Callable[[int], None] | None) -> Iterator[None]:
     """Within the block, told(rows) before a model is asked about so many rows; None for nobody."""
     token = _listener.set(told)
     try:
@@ -100,7 +100,9 @@ def cut(what: str) -> None:
 
 def seconds(text: str | float) -> float:
     """A time such as 90, "90s", "10min", "2h", in seconds. Errors: ValueError, KeyError."""
-    if isinstance(text, (int, float)) and not isinstance(text, bool):
+    if isinstance(text, bool):
+        raise ValueError(f"{text} is no time")
+    if isinstance(text, (int, float)):
         return float(text)
     units = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
     number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz ")

@@ -2,7 +2,9 @@
 be traced as a whole kept its function. No pass is spent where nothing is in doubt."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,19 +50,19 @@ def never_called(model: nn.Module) -> Doubt | None:
 
 
 class _FirstCall:
-    def forward(self, images: Tensor, **more):
+    def forward(self, images: Tensor, **more: Any) -> Any:
         here = type(self)
         self.__class__ = here.__bases__[1]
         try:
-            return _settle(self, images, more)
+            return _settle(cast(nn.Module, self), images, more)
         except BaseException:  # such as for want of memory: the next call is the first
             self.__class__ = here
             raise
 
 
-def _settle(model: nn.Module, images: Tensor, more: dict):
+def _settle(model: nn.Module, images: Tensor, more: dict[str, Any]) -> Any:
     doubt, spare = vars(model)["_doubt"], images.clone()  # a model may write into what it is given
-    uses = Counter()
+    uses: Counter[nn.Module] = Counter()
     try:
         said = _watched(model, doubt, uses, images, more)
     except Exception as error:
@@ -85,9 +87,9 @@ def _settle(model: nn.Module, images: Tensor, more: dict):
     return said
 
 
-def _watched(model: nn.Module, doubt: Doubt | None, uses: Counter, images: Tensor, more: dict):
+def _watched(model: nn.Module, doubt: Doubt | None, uses: Counter[nn.Module], images: Tensor, more: dict[str, Any]) -> Any:
     """The model's answer; `uses` counts the calls of what was folded."""
-    modules = {module for pair in doubt.folded for module in pair} if doubt is not None else ()
+    modules: Collection[nn.Module] = {module for pair in doubt.folded for module in pair} if doubt is not None else ()
     uses.clear()
     hooks = [module.register_forward_hook(lambda module, *_: uses.update([module])) for module in modules]
     try:
@@ -97,7 +99,7 @@ def _watched(model: nn.Module, doubt: Doubt | None, uses: Counter, images: Tenso
             hook.remove()
 
 
-def _same(said, right) -> bool:
+def _same(said: object, right: object) -> bool:
     if not (isinstance(said, Tensor) and isinstance(right, Tensor) and said.shape == right.shape):
         return False
     return said.numel() == 0 or bool((said - right).abs().max() <= SAME * right.abs().max())

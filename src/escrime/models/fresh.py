@@ -4,16 +4,18 @@ import copy
 import random
 from collections.abc import Iterator
 from types import CellType, FunctionType, MethodType
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .running import passes_per_image
+from .running import Classifier, passes_per_image
 
 GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
 
 FUNCTIONS = (FunctionType, MethodType)
+Held = TypeVar("Held")
 
 
 class Fresh(nn.Module):
@@ -25,7 +27,7 @@ class Fresh(nn.Module):
     Errors: whatever copy.deepcopy raises, for a model that cannot be copied.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: Classifier):
         super().__init__()
         self.model = _copied(model)
 
@@ -38,14 +40,14 @@ class Fresh(nn.Module):
         return _copied(self.model)(images)
 
 
-def _copied(model):
+def _copied(model: Held) -> Held:
     """A deep copy that shares the parameters, which a forward does not change, and the generators."""
     with torch.no_grad():
         shared = {id(held): held for held in _shared(model)}
         return _copied_function(model, shared) if isinstance(model, FUNCTIONS) else copy.deepcopy(model, shared)
 
 
-def _copied_function(function, shared: dict):
+def _copied_function(function: Any, shared: dict) -> Any:
     """copy.deepcopy takes a function for a constant; its closure, or the object of a method, may be none."""
     if isinstance(function, MethodType):
         shared |= {id(held): held for held in _shared(function.__self__)}
@@ -62,7 +64,7 @@ def _copied_function(function, shared: dict):
     return made
 
 
-def _shared(model) -> Iterator:
+def _shared(model: object) -> Iterator:
     if isinstance(model, GENERATORS):
         yield model
     for module in model.modules() if isinstance(model, nn.Module) else [model]:

@@ -4,6 +4,8 @@ Source: Szegedy et al., "Going deeper with convolutions" (2015), table 1; layer 
 for its slash. torchvision's `googlenet` is another network: BatchNorm, and 3×3 convolutions in place of 5×5.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
@@ -32,6 +34,16 @@ class GoogLeNet(nn.Module):
     those of the first), in torchvision's order.
     """
 
+    inception_3a: "Inception"
+    inception_3b: "Inception"
+    inception_4a: "Inception"
+    inception_4b: "Inception"
+    inception_4c: "Inception"
+    inception_4d: "Inception"
+    inception_4e: "Inception"
+    inception_5a: "Inception"
+    inception_5b: "Inception"
+
     def __init__(self, num_classes: int = 1000, auxiliary: bool = False):
         super().__init__()
         self.conv1 = _layers({"7x7_s2": nn.Conv2d(3, 64, 7, stride=2, padding=3)})
@@ -48,7 +60,7 @@ class GoogLeNet(nn.Module):
         self.auxiliary = auxiliary
         _initialize(self)
 
-    def forward(self, images: Tensor):
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
         x = images.flip(1)  # the filters are those of BGR
         x = local_response_norm(_pool(F.relu(self.conv1["7x7_s2"](x))))
         x = F.relu(self.conv2["3x3"](F.relu(self.conv2["3x3_reduce"](x))))
@@ -111,13 +123,13 @@ def local_response_norm(x: Tensor) -> Tensor:
 
 class _LocalResponseNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         base, scale = _response(x)
         ctx.save_for_backward(x, base, scale)
         return x * scale
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         x, base, scale = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is asked for, which goes through these too
             base, scale = _response(x)
@@ -152,4 +164,5 @@ def _initialize(network: nn.Module) -> None:
     for name, layer in network.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear")
+            assert layer.bias is not None
             nn.init.constant_(layer.bias, 0.0 if name.endswith("classifier") else 0.2)

@@ -8,11 +8,12 @@ Only the order of arithmetic changes. On a GPU nothing of this was measured; in 
 an output of its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from .prepare import all_modules, appearances, hooked, pairs, trace
 from .products import convolve, worthwhile
@@ -24,7 +25,9 @@ class Kernels:
     """The faster way through `model`; where its forward cannot be traced, only its weight gradients are faster."""
 
     def __init__(self, model: nn.Module):
-        self.layers, self.groups, self.norms = [], [], {}
+        self.layers: list[nn.Conv2d] = []
+        self.groups: list[list[nn.Conv2d]] = []
+        self.norms: dict[nn.Conv2d, _BatchNorm] = {}
         modules = all_modules(model)
         if any(compiled(module) for module in modules.values()):
             return  # its graphs would be compiled anew at every change of a forward
@@ -35,7 +38,7 @@ class Kernels:
             self.groups = siblings(model, training)
         if evaluation is not None:
             for layer, norm in ((modules[a], modules[b]) for a, b in pairs(model, evaluation, appearances(model))):
-                if plain(layer) and not hooked(norm) and "forward" not in vars(norm):
+                if plain(layer) and isinstance(norm, _BatchNorm) and not hooked(norm) and "forward" not in vars(norm):
                     self.norms[layer] = norm
 
     @contextmanager
@@ -47,7 +50,7 @@ class Kernels:
             for group in self.groups:
                 shared = Together(group, self._kernel, _convolve)
                 for place, layer in enumerate(group):
-                    layer.forward = partial(shared.output, place)
+                    layer.forward = partial(shared.output, place)  # type: ignore[method-assign]
             for layer, norm in self.norms.items():
                 _replace(after, norm, partial(self._after, layer, norm))
             yield
@@ -56,17 +59,18 @@ class Kernels:
     def _run(self, layer: nn.Conv2d, input: Tensor) -> Tensor:
         return _convolve(layer, input, self._kernel(layer))
 
-    def _after(self, layer: nn.Conv2d, norm: nn.Module, input: Tensor) -> Tensor:
+    def _after(self, layer: nn.Conv2d, norm: _BatchNorm, input: Tensor) -> Tensor:
         return input if self._folds(layer, norm) else type(norm).forward(norm, input)
 
-    def _folds(self, layer: nn.Conv2d, norm: nn.Module | None) -> bool:
+    def _folds(self, layer: nn.Conv2d, norm: _BatchNorm) -> bool:
         # A frozen BatchNorm alone is not enough: the pairs are those of the model in evaluation mode.
-        return norm is not None and not norm.training and not layer.training
+        return not norm.training and not layer.training
 
     def _kernel(self, layer: nn.Conv2d) -> Kernel:
         weight, bias, norm = layer.weight, layer.bias, self.norms.get(layer)
-        if not self._folds(layer, norm):
+        if norm is None or not self._folds(layer, norm):
             return weight, bias
+        assert norm.running_mean is not None and norm.running_var is not None  # as `pairs` found
         scale = (norm.running_var + norm.eps).rsqrt()
         scale = scale if norm.weight is None else scale * norm.weight
         shift = (-norm.running_mean if bias is None else bias - norm.running_mean) * scale
@@ -97,6 +101,6 @@ def _convolve(layer: nn.Conv2d, x: Tensor, kernel: Kernel) -> Tensor:
     return layer._conv_forward(x, weight, bias)
 
 
-def _replace(after: ExitStack, module: nn.Module, forward) -> None:
+def _replace(after: ExitStack, module: nn.Module, forward: Callable[..., Tensor]) -> None:
     module.forward = forward
     after.callback(delattr, module, "forward")

@@ -19,7 +19,7 @@ def align(tensors: Mapping[str, Tensor], expected: Shapes) -> tuple[dict[str, Te
     A prefix such as `module.`, `model.`, `network.`, `1.` or several of them is removed: the one that makes the most
     names match. Whatever else the file holds keeps its name, so that `check_fit` can report it.
     """
-    prefixes = Counter()
+    prefixes: Counter[str] = Counter()
     for name in tensors:
         for start in [0, *(i + 1 for i, letter in enumerate(name) if letter == ".")]:
             if name[start:] in expected:
@@ -84,7 +84,7 @@ def check_fit(expected: Shapes, tensors: Mapping[str, Tensor], what: str, model:
         return
     text = "; ".join(f"{shortened(names)} {kind}" for kind, names in faults.items() if names)
     guess = likely_architecture(tensors) if arch is not None else None
-    hint = f" They look like weights of {guess!r}." if guess and guess != arch.name else ""
+    hint = f" They look like weights of {guess!r}." if arch is not None and guess and guess != arch.name else ""
     raise EscrimeError(f"{what} do not fit {model}: {text}.{hint}")
 
 

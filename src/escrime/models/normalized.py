@@ -1,6 +1,7 @@
 """A classifier that takes raw pixels: normalization is its first layer, logits are all it returns."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +14,16 @@ Values = float | Sequence[float] | Tensor
 class Normalized(nn.Module):
     """`network` behind `(images - mean) / std`: images float32 (N, C, H, W) in [0, 1] → logits (N, K).
 
-    `mean` and `std` are one number or one per channel, on the [0, 1] scale; they are kept as buffers (1, C, 1, 1).
     GoogLeNet and Inception return a tuple with auxiliary logits in training mode; here `forward` always returns the
     logits alone. Ask `logits_and_auxiliary` for the others.
 
-    Errors: EscrimeError if mean or std is not finite, a std is not positive, or they are on the 0–255 scale.
+    Args:
+        network: The classifier of normalized images, (N, C, H, W) → logits (N, K).
+        mean: One number or one per channel, on the [0, 1] scale; kept as a buffer (1, C, 1, 1).
+        std: The same, positive.
+
+    Raises:
+        EscrimeError: If mean or std is not finite, a std is not positive, or they are on the 0–255 scale.
     """
 
     mean: Tensor
@@ -36,12 +42,19 @@ class Normalized(nn.Module):
                 f"mean = {mean.flatten().tolist()} lies outside the pixel range [0, 1]; "
                 "if it is on the 0–255 scale, divide mean and std by 255."
             )
-        mean, std = (tensor.clone() for tensor in torch.broadcast_tensors(mean, std))
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
+        for name, tensor in zip(("mean", "std"), torch.broadcast_tensors(mean, std)):
+            self.register_buffer(name, tensor.clone())
 
-    def forward(self, images: Tensor, auxiliary: bool = False):
-        """Logits (N, K); with `auxiliary=True` the pair (logits, list of auxiliary logits)."""
+    def forward(self, images: Tensor, auxiliary: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """The logits of raw pixels.
+
+        Args:
+            images: float32 (N, C, H, W) in [0, 1].
+            auxiliary: Whether those of the auxiliary heads are wanted too.
+
+        Returns:
+            Logits (N, K); with `auxiliary=True` the pair (logits, list of auxiliary logits).
+        """
         logits, others = _split(self.network((images - self.mean) / self.std))
         return (logits, others) if auxiliary else logits
 
@@ -72,7 +85,7 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
-def _split(output) -> tuple[Tensor, list[Tensor]]:
+def _split(output: Any) -> tuple[Tensor, list[Tensor]]:
     """Logits and auxiliary logits from a network's output: a tensor, or torchvision's GoogLeNet / Inception tuple."""
     if not isinstance(output, tuple):
         return output, []

@@ -4,10 +4,13 @@ import copy
 import random
 from collections import Counter
 from inspect import Parameter, signature
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ..errors import EscrimeError
@@ -97,14 +100,17 @@ def _fold(model: nn.Module, uses: Counter, graph: fx.Graph | None) -> list[tuple
     """
     if graph is None:
         return [pair for child in model.children() for pair in _fold(child, uses, trace(child, root=False))]
-    folded = []
+    folded: list[tuple[nn.Module, nn.Module]] = []
     for layer_name, norm_name in pairs(model, graph, uses):
         layer, norm = model.get_submodule(layer_name), model.get_submodule(norm_name)
+        assert isinstance(layer, _ConvNd) and isinstance(norm, _BatchNorm)  # as `pairs` found
         if norm.training:  # a model's own train() may keep it so
             continue
         # In float64, so that folding rounds each weight once.
-        values = (layer.bias, norm.running_mean, norm.running_var, norm.weight, norm.bias)
-        bias, mean, variance, scale, shift = (None if value is None else value.double() for value in values)
+        assert norm.running_mean is not None and norm.running_var is not None
+        mean, variance = norm.running_mean.double(), norm.running_var.double()
+        values = (layer.bias, norm.weight, norm.bias)
+        bias, scale, shift = (None if value is None else value.double() for value in values)
         fused = fuse_conv_bn_weights(layer.weight.double(), bias, mean, variance, norm.eps, scale, shift)
         layer.weight, layer.bias = (nn.Parameter(value.to(layer.weight.dtype), requires_grad=False) for value in fused)
         # The same module, which the model's own code may look at (isinstance, num_features) or hold in a list of its own.
@@ -129,6 +135,7 @@ def pairs(model: nn.Module, graph: fx.Graph, uses: Counter) -> list[tuple[str, s
         source = node.args[0] if node.op == "call_module" and node.args else None
         if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) > 1:
             continue
+        assert isinstance(source.target, str)  # as that of every call of a module
         layer, norm = modules[source.target], modules[node.target]
         # Without running statistics BatchNorm uses those of the batch, even in eval mode.
         foldable = (type(layer), type(norm)) in PAIRS and norm.running_mean is not None
@@ -145,7 +152,7 @@ class Folded:
 
 
 class _Tracer(fx.Tracer):
-    def create_node(self, *args, **kwargs) -> fx.Node:
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(*args, **kwargs)
         node.meta["graded"] = torch.is_grad_enabled()
         return node

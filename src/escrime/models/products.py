@@ -4,6 +4,9 @@ With AVX2 and no AVX-512, oneDNN's weight gradient in channels-last memory reach
 over the positions of the kernel of matrix products, of the output's gradient and the shifted input, is faster in large layers.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -37,17 +40,17 @@ def worthwhile(x: Tensor, weight: Tensor) -> bool:
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(x, weight, bias):
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return conv2d(x, weight, bias, padding=_padding(weight))
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
         x, weight, bias = inputs
         ctx.save_for_backward(x, weight)
         ctx.has_bias = bias is not None
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         asked = list(ctx.needs_input_grad)
         # A gradient of the gradient is asked for: that of products is not written here.
@@ -72,7 +75,7 @@ def _padding(weight: Tensor) -> list[int]:
     return [size // 2 for size in weight.shape[2:]]
 
 
-def weight_gradient(x: Tensor, gradient: Tensor, kernel: tuple[int, int]) -> Tensor:
+def weight_gradient(x: Tensor, gradient: Tensor, kernel: Sequence[int]) -> Tensor:
     """∂L/∂weight (O, C, h, w) of `convolve`, from x (N, C, H, W) and ∂L/∂output (N, O, H, W)."""
     (count, channels, high, wide), outputs = x.shape, gradient.shape[1]
     if tuple(kernel) == (1, 1):

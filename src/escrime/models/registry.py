@@ -31,17 +31,29 @@ def build(
 ) -> Normalized:
     """A classifier with `classes` outputs, on the CPU, in eval mode, behind its normalization layer.
 
-    arch: a name of ARCHITECTURES, any other torchvision classifier, or "timm:" and the name of a timm model.
-    weights: None (random, from `seed`), "torchvision" (the first published ImageNet weights; "torchvision:NAME" for
-        others), an http(s) URL with an optional `#sha256=…`, or a .safetensors / .pt / .pth file.
-    head: what to do with a pre-trained output layer of another number of classes: "new" puts a fresh one, drawn from
-        `seed`; "slice" keeps its rows `class_indices`. Auxiliary heads (GoogLeNet) are cut the same way, and are fresh
-        where the weights have none. Without weights there is nothing to cut.
-    mean, std: the normalization the weights were trained with. Otherwise it comes from a normalization layer stored
-        with the weights, from the metadata of a .safetensors file, or from the architecture.
+    The global random state is not touched.
 
-    The global random state is not touched. Errors: EscrimeError for an unknown name, weights that cannot be read
-    (an unsafe pickle among them), or weights that do not fit.
+    Args:
+        arch: A name of ARCHITECTURES, any other torchvision classifier, or "timm:" and the name of a timm model.
+        classes: K, the number of classes, at least 2.
+        weights: None (random, from `seed`), "torchvision" (the first published ImageNet weights; "torchvision:NAME" for
+            others), an http(s) URL with an optional `#sha256=…`, or a .safetensors / .pt / .pth file.
+        head: What to do with a pre-trained output layer of another number of classes: "new" puts a fresh one, drawn from
+            `seed`; "slice" keeps its rows `class_indices`. Auxiliary heads (GoogLeNet) are cut the same way, and are fresh
+            where the weights have none. Without weights there is nothing to cut.
+        class_indices: The rows that head="slice" keeps, one per class.
+        seed: Of the weights that are drawn.
+        mean: With `std`, the normalization the weights were trained with, one number or one per channel. Otherwise it comes
+            from a normalization layer stored with the weights, from the metadata of a .safetensors file, or from the
+            architecture.
+        std: See `mean`; both or neither.
+
+    Returns:
+        The network behind its normalization, images float32 (N, C, H, W) in [0, 1] → logits (N, classes).
+
+    Raises:
+        EscrimeError: For an unknown name, weights that cannot be read (an unsafe pickle among them), or weights that do not
+            fit.
     """
     known = architecture(arch)
     classes, class_indices = _check(classes, head, class_indices)
@@ -52,14 +64,14 @@ def build(
     stored = None
     if weights is not None:
         stored = _load(network, known, classes, read_weights(weights, known), head, class_indices)
-    mean, std = (mean, std) if mean is not None else stored or (known.mean, known.std)
+    given = (mean, std) if mean is not None and std is not None else stored or (known.mean, known.std)
     # One value per channel, even where one number was given: the shape is part of every saved checkpoint.
     channels = len(known.mean)
-    mean, std = channel_values("mean", mean, channels), channel_values("std", std, channels)
-    return Normalized(network, mean, std).eval()
+    values = [channel_values(name, value, channels) for name, value in zip(("mean", "std"), given)]
+    return Normalized(network, *values).eval()
 
 
-def _check(classes, head, class_indices) -> tuple[int, tuple[int, ...] | None]:
+def _check(classes: int, head: str, class_indices: Sequence[int] | None) -> tuple[int, tuple[int, ...] | None]:
     """The arguments of `build` in plain types, or one sentence on what is wrong with them."""
     if isinstance(classes, bool) or not hasattr(classes, "__index__") or classes < 2:
         raise EscrimeError(
@@ -82,7 +94,9 @@ def _check(classes, head, class_indices) -> tuple[int, tuple[int, ...] | None]:
     return int(classes), indices
 
 
-def _load(network: nn.Module, arch: Architecture, classes: int, weights: Weights, head: str, class_indices) -> tuple | None:
+def _load(
+    network: nn.Module, arch: Architecture, classes: int, weights: Weights, head: str, class_indices: Sequence[int] | None
+) -> tuple | None:
     """Load the weights into `network`; return the normalization that came with them, if any."""
     own = {name: tensor.shape for name, tensor in network.state_dict().items()}
     aligned, normalizer = align(weights.tensors, own)

@@ -1,7 +1,7 @@
 """Running someone's classifier: without leaving a trace, in batches that fit, and again in halves where they do not."""
 
-from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from numbers import Integral
 
 import torch
@@ -11,11 +11,12 @@ from ..errors import EscrimeError
 from ..randomness import generators_kept
 from .deadline import look
 
+Classifier = Callable[[Tensor], Tensor]  # images (N, C, H, W) → logits (N, K): an nn.Module, or any callable as a black box
 IMPOSSIBLE = 104.0  # how far below the others a class lies that a model calls impossible: exp(-104) is 0 in float32
 
 
 @contextmanager
-def modes_kept(model: nn.Module):
+def modes_kept(model: nn.Module) -> Iterator[None]:
     """Put the train/eval mode of every submodule back after the block."""
     modes = [(module, module.training) for module in model.modules()]
     try:
@@ -26,7 +27,7 @@ def modes_kept(model: nn.Module):
 
 
 @contextmanager
-def buffers_kept(model: nn.Module):
+def buffers_kept(model: nn.Module) -> Iterator[None]:
     """Put every dense buffer back after the block, as it was: a model may count its answers, or adapt its statistics to them.
 
     Left as they are: a cache that was made or grew in the block, for the model may remember that it is there; buffers of
@@ -58,7 +59,7 @@ def _dense(buffer: Tensor) -> bool:
 
 
 @contextmanager
-def no_trace(model: nn.Module, device: torch.device):
+def no_trace(model: Classifier, device: torch.device) -> Iterator[None]:
     """Run the model in eval mode with frozen parameters; afterwards everything is as it was.
 
     Restores the train/eval mode of every submodule, every requires_grad, every buffer and the global random state (torch's,
@@ -66,18 +67,18 @@ def no_trace(model: nn.Module, device: torch.device):
     only. An autocast of the caller's does not reach inside: its 8 bits would depend on the batch, and be no verdict.
     Errors: EscrimeError for a model made under torch.inference_mode(), whose parameters could not be set free again.
     """
-    known = isinstance(model, nn.Module)  # a plain callable has no state of its own that an attack could change
-    if known and not torch.is_inference_mode_enabled():
-        refuse_inference_tensors(model)
+    module = model if isinstance(model, nn.Module) else None  # a plain callable has no state of its own to change
+    if module is not None and not torch.is_inference_mode_enabled():
+        refuse_inference_tensors(module)
     plain = torch.autocast(device.type, enabled=False)
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), generators_kept(), plain:
-        with _frozen(model) if known else nullcontext():
+        with nullcontext() if module is None else _frozen(module):
             yield
 
 
 @contextmanager
-def _frozen(model: nn.Module):
+def _frozen(model: nn.Module) -> Iterator[None]:
     """The model in eval mode, its parameters frozen; afterwards modes, buffers and parameters are as they were."""
     frozen = [p for p in model.parameters() if p.requires_grad]
     with modes_kept(model), buffers_kept(model):
@@ -100,7 +101,7 @@ def existing_device(device: torch.device | str) -> torch.device:
         raise EscrimeError(f"device {str(device)!r} cannot be used here ({reason}); try 'cpu'.") from None
 
 
-def differentiable():
+def differentiable() -> AbstractContextManager[object]:
     """A block in which gradients can be had, even where the caller is under torch.inference_mode(): enable_grad does not
     lift that, and what is computed under it has no gradient, without a word."""
     return torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
@@ -122,7 +123,7 @@ def refuse_inference_tensors(model: nn.Module) -> None:
 
 
 @contextmanager
-def full_precision(device: torch.device):
+def full_precision(device: torch.device) -> Iterator[None]:
     """Within the block a GPU computes float32 in float32: by default its convolutions use TensorFloat-32, whose mantissa
     has 10 bits, which may speed up an attack but is not what a verdict rests on."""
     if device.type != "cuda":
@@ -152,7 +153,7 @@ def _precision_switches() -> tuple[tuple, str, object]:
     """(torch's switches for convolutions and products on a GPU, the attribute, its value in full precision)."""
     convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
     if hasattr(products, "fp32_precision"):  # from torch 2.9 on
-        return (convolutions.conv, products), "fp32_precision", "ieee"
+        return (convolutions.conv, products), "fp32_precision", "ieee"  # type: ignore[attr-defined]  # made when it is imported
     return (convolutions, products), "allow_tf32", False
 
 
@@ -188,7 +189,7 @@ def finite_below(logits: Tensor) -> Tensor:
 
 
 @contextmanager
-def failure_named(fails: str, remedy: str):
+def failure_named(fails: str, remedy: str) -> Iterator[None]:
     """Within the block, whatever is raised by a model that was made for other images becomes one sentence, from `fails`, which
     says who fails on what, to the `remedy`."""
     try:
@@ -200,7 +201,7 @@ def failure_named(fails: str, remedy: str):
         raise EscrimeError(f"{fails} ({type(error).__name__}: {reason}); {remedy}.") from error
 
 
-def passes_per_image(model) -> int:
+def passes_per_image(model: object) -> int:
     """How many passes of the network one image costs: a defense that averages over copies says so in `copies`."""
     copies = getattr(model, "copies", 1)
     return int(copies) if isinstance(copies, Integral) else 1  # a model may call something else by that name

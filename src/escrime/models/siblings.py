@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, fx, nn
@@ -12,7 +13,7 @@ from .prepare import all_modules, hooked
 Kernel = tuple[Tensor, Tensor | None]  # weight and bias
 
 
-def plain(layer: nn.Module) -> bool:
+def plain(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
     """Whether all that `layer` does is a convolution: a subclass, or a parametrized layer, may do more, and a hook must see
     its layer's own input and output."""
     return type(layer) is nn.Conv2d and not hooked(layer) and "forward" not in vars(layer)
@@ -24,7 +25,7 @@ def siblings(model: nn.Module, graph: fx.Graph) -> list[list[nn.Conv2d]]:
     modules = all_modules(model)
     called = [node for node in graph.nodes if node.op == "call_module"]
     calls = Counter(id(modules[node.target]) for node in called)
-    groups = defaultdict(list)
+    groups: defaultdict[tuple, list[nn.Conv2d]] = defaultdict(list)
     for node in called:
         layer = modules[node.target]
         if plain(layer) and layer.groups == 1 and calls[id(layer)] == 1 and len(node.args) == 1 and not node.kwargs:
@@ -44,7 +45,9 @@ class Together:
 
     def __init__(self, layers: list[nn.Conv2d], kernel: Callable, convolve: Callable):
         self.layers, self.kernel, self.convolve = layers, kernel, convolve
-        self.input, self.state, self.waiting = None, None, {}
+        self.input: Tensor | None = None
+        self.state: tuple | None = None
+        self.waiting: dict[int, Tensor] = {}
 
     def output(self, place: int, input: Tensor) -> Tensor:
         """What layer number `place` makes of `input`, the name that nn.Conv2d gives it."""
@@ -82,5 +85,4 @@ def _joined(kernels: list[Kernel]) -> Kernel:
     if all(bias is None for bias in biases):
         return torch.cat(weights), None
     # BatchNorm may have been folded into some of the layers only.
-    biases = [weight.new_zeros(len(weight)) if bias is None else bias for weight, bias in kernels]
-    return torch.cat(weights), torch.cat(biases)
+    return torch.cat(weights), torch.cat([weight.new_zeros(len(weight)) if bias is None else bias for weight, bias in kernels])

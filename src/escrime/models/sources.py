@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 from urllib.parse import urldefrag, urlparse
 
 import torch
@@ -20,8 +21,8 @@ from .architectures import Architecture, published_weights
 from .weights import check_plain, read_safetensors, refuse_what_is_no_file
 
 PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".tar")
-NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
-NESTED += ("model_ema", "state_dict_ema", "ema", "params_ema", "params")
+_AVERAGES = ("model_ema", "state_dict_ema", "ema", "params_ema", "params")
+NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights", *_AVERAGES)
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _refuse_compressed(path: Path, origin: str) -> None:
         raise EscrimeError(f"weights file {origin} is compressed ({packed}), as torch.save leaves none; save it again.")
 
 
-def _unpickled(path: Path, origin: str):
+def _unpickled(path: Path, origin: str) -> Any:
     """The content of a torch file, read by the restricted unpickler that builds tensors and plain containers only."""
     try:
         with warnings.catch_warnings():
@@ -109,7 +110,7 @@ def _globals(path: Path, message: str) -> list[str]:
     return sorted(names) or re.findall(r"GLOBAL (\w+(?:\.\w+)+)", message)
 
 
-def _tensors(content, origin: str) -> dict[str, Tensor]:
+def _tensors(content: object, origin: str) -> dict[str, Tensor]:
     """The state dict in a checkpoint: the content itself, or what it holds under a usual key."""
     for key in NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -128,7 +129,7 @@ def _tensors(content, origin: str) -> dict[str, Tensor]:
     return named
 
 
-def _named(content) -> dict[str, Tensor]:
+def _named(content: object) -> dict[str, Tensor]:
     return {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
 
 

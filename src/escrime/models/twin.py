@@ -7,7 +7,7 @@ from ..errors import EscrimeError
 from ..randomness import row_keys
 from .first_call import SAME
 from .prepare import prepare
-from .running import check_logits, full_precision, rounds
+from .running import Classifier, check_logits, full_precision, rounds
 
 SAFETY = 10  # an answer stands on the copy when its logit margin is this many times the measured gap
 PROBE = 8  # answers compared before the gap counts as measured
@@ -33,7 +33,9 @@ class Twin:
     takes a minute and pays on long GPU runs. Give a Twin to an attack in place of the model.
     """
 
-    def __init__(self, model, copy=None, *, precision: str = "float32", compiled: bool = False):
+    def __init__(
+        self, model: Classifier, copy: Classifier | None = None, *, precision: str = "float32", compiled: bool = False
+    ):
         if precision not in PRECISIONS:
             raise EscrimeError(f"precision {precision!r} is unknown; use one of {', '.join(PRECISIONS)}.")
         self.model, self.gap, self.compared, self.wrong = model, 0.0, 0, False
@@ -159,7 +161,7 @@ def close(logits: Tensor) -> Tensor:
     return (margins(logits) < CLOSE * logits.abs().amax(1)).cpu()
 
 
-def _autocast(copy):
+def _autocast(copy: Classifier) -> Classifier:
     """`copy` in bfloat16, its logits in float32."""
 
     def classify(images: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -86,7 +87,7 @@ def check_plain(tensors: dict[str, Tensor], what: str) -> None:
             raise EscrimeError(f"{what} holds a tensor with a name of {len(name):,} characters; no network calls one so.")
 
 
-def refuse_what_is_no_file(path: Path, origin, remedy: str) -> None:
+def refuse_what_is_no_file(path: Path, origin: object, remedy: str) -> None:
     """Errors: EscrimeError for what is no regular file, or larger than weights that this machine can read."""
     try:
         check_regular(path, most_weights())
@@ -98,7 +99,7 @@ def refuse_what_is_no_file(path: Path, origin, remedy: str) -> None:
         raise EscrimeError(f"weights file {origin} cannot be read: {reason(error)}; {remedy}.") from None
 
 
-def _open(path: str | Path):
+def _open(path: str | Path) -> safe_open:
     path = expanded(path)
     refuse_what_is_no_file(path, path, "check the path")
     try:
@@ -107,7 +108,7 @@ def _open(path: str | Path):
         raise _damaged(path, error) from None
 
 
-def _metadata(file, path) -> dict:
+def _metadata(file: safe_open, path: str | Path) -> dict:
     entries = dict(file.metadata() or {})
     if METADATA not in entries:
         return {name: _decoded(text) if name in ("mean", "std") else text for name, text in entries.items()}
@@ -120,12 +121,12 @@ def _metadata(file, path) -> dict:
     return content
 
 
-def _decoded(text: str):
+def _decoded(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
 
 
-def _damaged(path, error) -> EscrimeError:
+def _damaged(path: str | Path, error: object) -> EscrimeError:
     return EscrimeError(f"weights file {path} is not a complete safetensors file ({error}); fetch or write it again.")

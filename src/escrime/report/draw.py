@@ -29,7 +29,7 @@ def draw_report(folder: Path | str, progress: Callable[[int, int], None] | None 
     run = read_run(folder)
     total, done = len(run.models) * len(FIGURES) + 2, 0
 
-    def step(_=None):
+    def step(_: object = None) -> None:
         nonlocal done
         done += 1
         if progress:

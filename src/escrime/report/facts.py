@@ -1,6 +1,7 @@
 """A run as one document: what `escrime report --format json` prints, and what the Markdown is made from."""
 
 import math
+from typing import Any
 
 import pandas as pd
 
@@ -12,8 +13,8 @@ from .run import Run
 from .tables import paired_tests
 from .validity import validity
 
-MANIFEST = ("name", "kind", "title", "created", "command", "seed", "escrime", "versions", "python", "commit", "hardware")
-MANIFEST += ("dataset", "models", "experiment", "stages")
+_ABOUT = ("name", "kind", "title", "created", "command", "seed", "escrime", "versions", "python", "commit", "hardware")
+MANIFEST = (*_ABOUT, "dataset", "models", "experiment", "stages")
 
 
 def facts(run: Run) -> dict:
@@ -66,7 +67,7 @@ def tests(run: Run, model: str, eps: float | None) -> list[dict]:
     return rows
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """The value with JSON's own types only: numpy's numbers as Python's, NaN as null."""
     if isinstance(value, dict):
         return {str(name): plain(item) for name, item in value.items()}

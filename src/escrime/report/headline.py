@@ -62,11 +62,10 @@ def headline_eps(run: Run) -> float | None:
 def headline(run: Run, model: str, eps: float | None, said: Sequence[Verdict] = ()) -> Headline:
     """The sentence and the tiles of one model at `eps`; what its verdicts `said` comes first, before any single attack."""
     bare, kept = first_sweep(run, model), kept_text(said)
-    if eps is None or bare is None or not bare.n or bare.at(eps) is None:
+    if eps is None or bare is None or not bare.n or (attacked := bare.at(eps)) is None:
         at = f" at ε* = {eps_text(eps)}" if eps is not None and bare is not None and bare.n else ""
         return Headline(model, None, f"{kept}{model} was not attacked{at} without a defense.")
     clean, attack = bare.at(0.0), bare.attack
-    attacked = bare.at(eps)
     tiles = [Tile("clean images", [Number("undefended", clean)])] if clean else []
     single = Tile(f"{attack}, ε*\u00a0=\u00a0{eps_text(eps)}", [Number(f"undefended, {bare.threat}", attacked)])
     if (worst := worst_of_all(run, model, eps)) is not None:
@@ -76,10 +75,10 @@ def headline(run: Run, model: str, eps: float | None, said: Sequence[Verdict] = 
     worth = []
     for defense in dict.fromkeys(defense for defense, _ in run.defenses(model) if defense != "none"):
         numbers = [number(run, model, defense, threat, bare, eps) for threat in (TRANSFER, ADAPTIVE)]
-        if worst is not None and (least := worst_of_all(run, model, eps, defense)) is not None:
-            numbers.append(Number(f"worst case of all attacks ({least[0]})", least[1]))
+        if worst is not None and (lowest := worst_of_all(run, model, eps, defense)) is not None:
+            numbers.append(Number(f"worst case of all attacks ({lowest[0]})", lowest[1]))
         tiles.append(Tile(f"{defense_name(defense)} under {attack}, ε*\u00a0=\u00a0{eps_text(eps)}", numbers))
-        worth.append((defense_name(defense), *(n.gain for n in numbers[:2])))
+        worth.append((defense_name(defense), numbers[0].gain, numbers[1].gain))
     before = f"from {percent(clean.value)} to {percent(attacked.value)}" if clean else f"to {percent(attacked.value)}"
     size = eps_text(eps) + norm(run.norm).in_words
     what = f"One gradient step of ε* = {size} (FGSM)" if attack == "FGSM" else f"{attack} at ε* = {size}"
@@ -93,7 +92,8 @@ def headline(run: Run, model: str, eps: float | None, said: Sequence[Verdict] = 
 def kept_text(said: Sequence[Verdict]) -> str:
     """As in: net keeps 12.0% [8.5, 16.6] of 250 images right at ε* = 0.025 in the worst case, with PPA 14.0% [9.1, 20.9] of
     150 (not as it stands). With a space behind; "" without verdicts."""
-    parts, before = [], ""
+    parts: list[str] = []
+    before = ""
     for verdict in said:
         share = f"{percent(verdict.accuracy)} [{100 * verdict.low:.1f}, {100 * verdict.high:.1f}] of {verdict.n}"
         where = f"ε* = {eps_text(verdict.eps)}{norm(verdict.norm).in_words}"
@@ -115,6 +115,8 @@ def worst_of_all(run: Run, model: str, eps: float, defense: str = "none") -> tup
     rows = worst_case(rows[(rows["model"] == model) & (rows["defense"] == defense)])
     levels = UNDEFENDED if defense == "none" else (ADAPTIVE, TRANSFER)
     threat = next((level for level in levels if (rows["threat"] == level).any()), None)
+    if threat is None:
+        return None
     rows = rows[rows["threat"] == threat]
     if rows["by"].nunique() < 2 or rows["attack"].nunique() > 1:
         return None
@@ -133,7 +135,7 @@ def number(run: Run, model: str, defense: str, threat: str, bare: Sweep, eps: fl
     label = {TRANSFER: "attacker ignores it", ADAPTIVE: "attacker knows it"}[threat]
     sweep = run.sweep(model, defense, threat, bare.attack, run.main_subset)
     point = sweep.at(eps) if sweep is not None and sweep.n else None
-    return Number(f"{label} ({threat})", point, sweep.against(bare, eps) if point else None)
+    return Number(f"{label} ({threat})", point, sweep.against(bare, eps) if sweep is not None and point else None)
 
 
 def worth_text(gains: list[tuple[str, Point | None, Point | None]]) -> str:
@@ -145,7 +147,7 @@ def worth_text(gains: list[tuple[str, Point | None, Point | None]]) -> str:
         elif ignored:
             said.append(f"{name} is worth {signed(ignored, ' points')} against an attacker who ignores it")
             told_apart = known and not (unclear(ignored) and unclear(known))
-            but = "but" if told_apart and known.value < ignored.value else "and"
+            but = "but" if known and told_apart and known.value < ignored.value else "and"
             said[-1] += f" {but} {signed(known)} against one who knows it" if known else " (one who knows it: not measured)"
             spelled = spelled or known is not None
         elif known:

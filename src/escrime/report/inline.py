@@ -16,7 +16,9 @@ def inline_svg(path: Path, prefix: str, label: str) -> str:
     text = path.read_text(encoding="utf-8")
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style .*?</style>", "", text, flags=re.S)
-    width, height = (float(value) for value in re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups())
+    box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)
+    assert box is not None  # matplotlib writes one
+    width, height = map(float, box.groups())
     body = text[text.index(">") + 1 : text.rindex("</svg>")]
     # The page has a heading of its own over each figure.
     top = HEADLINE_POINTS if f'<g id="{HEADLINE}">' in body else 0

@@ -31,8 +31,8 @@ def side_by_side(run: Run, model: str, subset: str | None) -> list[dict]:
     """All attacks in one view where there is one network and no defense to compare: what `escrime evaluate` asks."""
     if len(run.defenses(model)) != 1:
         return []
-    sweeps = [run.sweep(model, *run.defenses(model)[0], attack, subset) for attack in run.attacks(model)]
-    sweeps = [sweep for sweep in sweeps if sweep is not None and sweep.n and len(sweep.eps) > 1]
+    found = [run.sweep(model, *run.defenses(model)[0], attack, subset) for attack in run.attacks(model)]
+    sweeps = [sweep for sweep in found if sweep is not None and sweep.n and len(sweep.eps) > 1]
     if len(sweeps) < 2:
         return []
     curves = [
@@ -47,8 +47,8 @@ def side_by_side(run: Run, model: str, subset: str | None) -> list[dict]:
 
 def views_of(run: Run, model: str, attack: str, subset: str | None) -> list[dict]:
     """One view per score of an attack: % correct and, for a targeted one, first % called the target."""
-    sweeps = [run.sweep(model, defense, threat, attack, subset) for defense, threat in run.defenses(model)]
-    sweeps = [sweep for sweep in sweeps if sweep is not None and sweep.n]
+    found = [run.sweep(model, defense, threat, attack, subset) for defense, threat in run.defenses(model)]
+    sweeps = [sweep for sweep in found if sweep is not None and sweep.n]
     if not sweeps or max(len(sweep.eps) for sweep in sweeps) < 2:
         return []
     where, colors = f", {subset} images" if subset else "", shades(run)

@@ -157,7 +157,7 @@ def table(heads: list[str], rows: list[list], numbers: bool = False) -> str:
 INTERVAL = r"(?<=[\w%] )\[[-−+\d.e]+%?, [-−+\d.e]+%?\](?![(\[:])"  # no link: a word before, nothing behind
 
 
-def inline(value) -> str:
+def inline(value: object) -> str:
     """Text on one line in which nothing is markup, a link or an image, so that a class may be named "<b>", "a|b", "[a](b)".
     The brackets of an interval stay, for they are read most."""
     text = printable(re.sub(r"\s*\n\s*", " ", str(value)))
@@ -167,7 +167,7 @@ def inline(value) -> str:
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
 
 
-def code(value) -> str:
+def code(value: object) -> str:
     """Text as code on one line, between more backticks than it holds anywhere."""
     text = printable(re.sub(r"\s*\n\s*", " ", str(value)))
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))

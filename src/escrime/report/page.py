@@ -15,7 +15,7 @@ from ..norms import norm
 from ..terminal import printable
 from .figures import Drawn
 from .gallery import gallery
-from .headline import headline, headline_eps
+from .headline import Headline, headline, headline_eps
 from .inline import inline_svg
 from .interactive import chart, description
 from .run import Run
@@ -92,7 +92,7 @@ def verdicts_by_model(run: Run, findings: list[Finding], eps: float | None) -> d
     return {model: [verdict for verdict in said if verdict.model == model] for model in run.models}
 
 
-def model_section(run: Run, head, drawn: list[Drawn]) -> dict:
+def model_section(run: Run, head: Headline, drawn: list[Drawn]) -> dict:
     """One model's figures and tables; figures that could not be drawn are named with the reason."""
     model = head.model
     mine = [figure for figure in drawn if figure.model == model]
@@ -120,6 +120,7 @@ def model_section(run: Run, head, drawn: list[Drawn]) -> dict:
 
 def shown(figure: Drawn) -> dict:
     name = f"{figure.name}-{slug(figure.model)}"
+    assert figure.svg is not None  # it was drawn
     svg = inline_svg(figure.svg, name.replace(".", "-"), figure.alt)
     return {
         "id": name,
@@ -131,7 +132,7 @@ def shown(figure: Drawn) -> dict:
     }
 
 
-def shown_finding(finding) -> dict:
+def shown_finding(finding: Finding) -> dict:
     """A finding of the validity checks as the page shows it."""
     return {
         "severity": finding.severity,
@@ -186,6 +187,6 @@ def flat(settings: dict, prefix: str = "") -> list[tuple[str, str]]:
     return rows
 
 
-def plain(value) -> str:
+def plain(value: object) -> str:
     """A number with as many digits as anyone reads; anything else as it is."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)

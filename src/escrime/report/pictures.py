@@ -2,6 +2,7 @@
 
 import base64
 import io
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -36,12 +37,12 @@ def written(kind: str, file: bytes) -> str:
 def smaller(uri: str) -> str:
     """A PNG's data URI, as `data_uri` would write its pixels; one with holes as it is."""
     with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as picture:
-        if max(picture.size) < SHARP_BELOW or picture.convert("RGBA").getextrema()[3][0] < 255:
+        if max(picture.size) < SHARP_BELOW or np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
             return uri
         return min(uri, data_uri(np.asarray(picture.convert("RGB"))), key=len)
 
 
-def encoded(picture: Image.Image, format: str, **settings) -> bytes:
+def encoded(picture: Image.Image, format: str, **settings: Any) -> bytes:
     file = io.BytesIO()
     picture.save(file, format, **settings)
     return file.getvalue()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ class Example:
     facts: dict
     images: dict[str, np.ndarray]
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         try:
             return self.__dict__["facts"][name]
         except KeyError:
@@ -89,7 +90,7 @@ class Run:
     def arch(self, model: str) -> str:
         return self.manifest.get("models", {}).get(model, {}).get("arch", model)
 
-    def sweep(self, model, defense, threat, attack, subset: str | None = None) -> Sweep | None:
+    def sweep(self, model: str, defense: str, threat: str, attack: str, subset: str | None = None) -> Sweep | None:
         """The sweep of one attack on one defended model over the images of `subset`, or None when it was not run."""
         sweep = self.sweeps.get((model, defense, threat, attack))
         return sweep.within(subset) if sweep is not None else None

@@ -1,5 +1,6 @@
 """Two runs, or two models, on the images both have: accuracies, paired differences, and whether they can be told apart."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,8 @@ ALPHA = 0.05
 CLEAN = "clean"
 NEEDED = ["model", "defense", "threat", "attack", "eps", "image", "correct"]  # of a record, to compare it
 SETTINGS = ("attacks", "norm", "threat", "defenses", "checks")  # of a manifest's experiment, where both state them
+
+Row = tuple[tuple[str, str], str, str, str, str, Comparison]  # (models, defense, threat, attack, norm, comparison)
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,9 @@ def with_worst(records: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([clean, *attacked], ignore_index=True).reindex(columns=columns)
 
 
-def compared(tables, models: tuple[str, str], attacks, epsilons) -> list[tuple]:
+def compared(
+    tables: Sequence[pd.DataFrame], models: tuple[str, str], attacks: tuple[str, ...], epsilons: tuple[float, ...]
+) -> list[Row]:
     """Every group of rows that both sides have, as (models, defense, threat, attack, norm, comparison)."""
     keys = ["defense", "threat", "attack", "norm"]
     sides = [dict(iter(t[t["model"] == name].groupby(keys, sort=False))) for t, name in zip(tables, models)]
@@ -148,13 +153,15 @@ def compared(tables, models: tuple[str, str], attacks, epsilons) -> list[tuple]:
     return found
 
 
-def rank(key: tuple[str, str, str, str]):
+def rank(key: tuple[str, str, str, str]) -> tuple[bool | str, ...]:
     """Clean images first, the worst case last, undefended before defended, transfer before adaptive."""
     defense, threat, attack, norm = key
     return defense != "none", defense, threat == "adaptive", threat, attack != CLEAN, attack.startswith(WORST), attack, norm
 
 
-def nothing_common(folders, tables, attacks, epsilons) -> str:
+def nothing_common(
+    folders: tuple[Path | str, Path | str], tables: Sequence[pd.DataFrame], attacks: Sequence[str], epsilons: Sequence[float]
+) -> str:
     """Why there is no row to compare."""
     asked = listing([*(f"attack {name!r}" for name in attacks), *(f"ε = {fraction_text(eps)}" for eps in epsilons)])
     known, labels = [], []
@@ -172,11 +179,11 @@ def nothing_common(folders, tables, attacks, epsilons) -> str:
     return f"{folders[0]} and {folders[1]} have {what} in common: {'; '.join(known)}.{hint}"
 
 
-def unique(words) -> str:
+def unique(words: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(words))
 
 
-def warnings(runs: tuple[Run, Run], tables, pairs) -> list[str]:
+def warnings(runs: tuple[Run, Run], tables: Sequence[pd.DataFrame], pairs: Sequence[tuple[str, str]]) -> list[str]:
     """What makes the two sides less alike than their names say."""
     said = []
     about = [run.manifest.get("dataset", {}) for run in runs]

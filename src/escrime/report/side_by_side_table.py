@@ -1,5 +1,6 @@
 """Two runs side by side, as a table in the terminal."""
 
+from rich.console import Console
 from rich.table import Table
 
 from ..evaluation.names import defense_name
@@ -11,7 +12,7 @@ from .words import fraction_text, p_text
 MARKS = {"better": " ▲", "worse": " ▼"}
 
 
-def show(found: SideBySide, console=None) -> None:
+def show(found: SideBySide, console: Console | None = None) -> None:
     """Print the warnings, a table for each pair of models, and the answer in a sentence."""
     console = console or make_console()
     for warning in found.warnings:

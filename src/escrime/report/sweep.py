@@ -76,6 +76,12 @@ class Sweep:
         position = self.index(eps)
         return self.point(position, score) if same(self.eps[position], eps) else None
 
+    def measured(self, eps: float, score: str = "correct") -> Point:
+        """The point at `eps`, one of those of this sweep."""
+        point = self.at(eps, score)
+        assert point is not None, f"{eps} is no ε of this sweep"
+        return point
+
     def change(self, start: int, end: int, score: str = "correct") -> Point:
         """score at `end` minus score at `start`, on the same images, with its interval."""
         scores = getattr(self, score)

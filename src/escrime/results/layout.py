@@ -10,8 +10,8 @@ from ..files import LOCK
 SUBFOLDERS = ("records", "checkpoints", "examples", "analysis", "training", "figures")
 FOLDERS = (*SUBFOLDERS, "checks", "failures", "checkpoint", "parts", "tensorboard")  # those that only some commands make
 MARKS = ("manifest.json", "tune.json", "training.json", "metrics.csv", "weights.safetensors")  # which a folder of ours has
-FILES = (*MARKS, LOCK, "checks.json", "verdict.json", "claims.json", "answer.json", "report.html", "report.pdf")
-FILES += ("tune.csv", "pareto.png", "pareto.svg", "attacks.jsonl")
+RESULTS = ("checks.json", "verdict.json", "claims.json", "answer.json", "report.html", "report.pdf")
+FILES = (*MARKS, LOCK, *RESULTS, "tune.csv", "pareto.png", "pareto.svg", "attacks.jsonl")
 KINDS = (".json", ".parquet", ".npz", ".csv", ".txt", ".png", ".svg", ".pdf", ".safetensors")
 
 
@@ -59,13 +59,13 @@ def _check_below(folder: str) -> None:
                 open_ones.append(entry.path)
 
 
-def _check(entry: os.DirEntry, is_file: bool) -> None:
+def _check(entry: os.DirEntry[str], is_file: bool) -> None:
     """Errors: EscrimeError for an entry that is neither a file nor a folder, and for a folder that should be a file."""
     if is_file or not entry.is_dir(follow_symlinks=False):
         check_file(Path(entry.path))
 
 
-def _entries(folder: Path | str) -> list[os.DirEntry]:
+def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
     """What is in `folder`, sorted; nothing where it is none."""
     try:
         with os.scandir(folder) as entries:

@@ -3,7 +3,9 @@
 import json
 import math
 import zipfile
+import zlib
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +21,7 @@ REBUILT = "delete it and run the experiment again: it will be rebuilt"
 NEEDED = "restore it, or run the experiment again in another folder"  # the manifest: without it the folder is nobody's
 
 
-def read_json(path: Path, schema: type[BaseModel] | None = None, remedy: str | None = None):
+def read_json(path: Path, schema: type[BaseModel] | None = None, remedy: str | None = None) -> Any:
     """The content of a JSON file of the run folder as it is, after a look at whether it fits the `schema`.
 
     Errors: EscrimeError that names the file and the field.
@@ -34,7 +36,7 @@ def read_json(path: Path, schema: type[BaseModel] | None = None, remedy: str | N
     return content if schema is None else fitting(content, schema, path, remedy)
 
 
-def fitting(content, schema: type[BaseModel], path: Path, remedy: str = REBUILT):
+def fitting(content: Any, schema: type[BaseModel], path: Path, remedy: str = REBUILT) -> Any:
     """The `content` of the file `path`, if it fits the `schema`. Errors: EscrimeError that names the file and the field."""
     try:
         schema.model_validate(content)
@@ -67,7 +69,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
                 with packed.open(member) as file:
                     arrays[name] = _picture(name, file, member.file_size)
             return arrays
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zipfile.zlib.error) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
         raise EscrimeError(f"{path} cannot be read ({error}); {REBUILT}.") from error
 
 
@@ -88,7 +90,7 @@ def read_log(path: Path) -> pd.DataFrame | None:
     return log
 
 
-def _parsed(path: Path):
+def _parsed(path: Path) -> Any:
     try:
         content = json.loads(read_text(path))
     except RecursionError:
@@ -97,7 +99,7 @@ def _parsed(path: Path):
     return content
 
 
-def _check_plain(content) -> None:
+def _check_plain(content: Any) -> None:
     """Errors: ValueError for what nothing of ours writes and much stumbles over, wherever it stands."""
     level = [("", content)]
     for _ in range(DEEPEST):
@@ -138,7 +140,7 @@ def first_fault(error: ValidationError) -> str:
     return f"{where[:120] + ': ' if where else ''}{what}{shown}"
 
 
-def _picture(name: str, file, size: int) -> np.ndarray:
+def _picture(name: str, file: IO[bytes], size: int) -> np.ndarray:
     """One array of floats (3, H, W) or (E, 3, H, W). Errors: ValueError for anything else."""
     version = np.lib.format.read_magic(file)
     header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)

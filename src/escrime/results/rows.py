@@ -251,6 +251,6 @@ def _shown(text: str) -> str:
     return ascii(text) if len(text) < 60 else ascii(text[:57]) + "..."
 
 
-def _odd(path: Path, name: str, where, what: str) -> EscrimeError:
+def _odd(path: Path, name: str, where: pyarrow.ChunkedArray, what: str) -> EscrimeError:
     row = pc.index(where, pyarrow.scalar(True)).as_py()
     return EscrimeError(f"records {path}, row {row}: {name} is {what}; {REMEDY}.")

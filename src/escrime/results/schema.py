@@ -3,7 +3,7 @@
 Fields that a version of escrime did not write yet have defaults; what a later one adds is let through.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, model_validator
 
@@ -182,7 +182,7 @@ class Example(Stored):
     confidences: list[Share] = []
 
     @model_validator(mode="after")
-    def _complete(self):
+    def _complete(self) -> Self:
         if self.figure == "slider":
             if not len(self.epsilons) == len(self.predictions) == len(self.confidences) > 0:
                 raise ValueError("epsilons, predictions and confidences are not of one length")
@@ -216,7 +216,7 @@ class Mean(Stored):
     p: Measured | None = None
 
     @model_validator(mode="after")
-    def _interval(self):
+    def _interval(self) -> Self:
         if self.ratio is not None and (self.ratio_low is None or self.ratio_high is None):
             raise ValueError("a ratio without its interval")
         return self
@@ -232,7 +232,7 @@ class Surfaces(Stored):
     n: Count
 
     @model_validator(mode="after")
-    def _square(self):
+    def _square(self) -> Self:
         side = len(self.axis)
         for kind in (self.images, self.weights):
             if kind.keys() != self.images.keys():
@@ -253,7 +253,7 @@ class Flatness(Stored):
     surfaces: Surfaces | None = None
 
     @model_validator(mode="after")
-    def _measured(self):
+    def _measured(self) -> Self:
         for name in ("loss_rise", "weight_ascent") if self.surfaces is not None else ():
             if any(mean.low is None or mean.high is None for mean in self.measures.get(name, {"": Mean(mean=0.0)}).values()):
                 raise ValueError(f"surfaces without the measure {name} and its intervals")
@@ -314,7 +314,7 @@ class Tuning(Stored):
     verdict: Text | None = None
 
     @model_validator(mode="after")
-    def _finished(self):
+    def _finished(self) -> Self:
         if self.verdict is not None:
             FinishedTuning.model_validate(self.model_dump(mode="python", by_alias=True))
         return self

@@ -55,7 +55,9 @@ def sentences(
     end, since only then robust overfitting is a fact."""
     found = overfitted(history, commonest)
     if found is not None:
-        best = history[best_epoch(history[: found - 1], commonest) - 1]
+        before = best_epoch(history[: found - 1], commonest)
+        assert before is not None  # an epoch from which the accuracy fell
+        best = history[before - 1]
         now = history[found - 1]
         outcome = f"training stopped and the model holds the weights of epoch {best['epoch']}"
         if settings.on_overfitting == "warn":
@@ -67,7 +69,9 @@ def sentences(
         ]
     if not history or not finished:
         return []
-    best, last = history[best_epoch(history, commonest) - 1], history[-1]
+    number = best_epoch(history, commonest)
+    assert number is not None
+    best, last = history[number - 1], history[-1]
     if _signed(last):
         return [
             f"the model resists the single step only: after epoch {last['epoch']}, {last['probe_fgsm']:.1%} of {images} "

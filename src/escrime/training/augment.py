@@ -5,6 +5,7 @@ It runs on the raw uint8 batch, before the conversion to float: a quarter of the
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .checked import check_choice
+
+if TYPE_CHECKING:
+    from .settings import TrainSettings
 
 AUGMENTATIONS = {
     "none": "the images as they are (the paper)",
@@ -29,13 +33,13 @@ def parse_augment(text: str) -> tuple[str, ...]:
     return tuple(name for name in ("resized-crop", "crop", "flip") if name in chosen)
 
 
-def augment(images: Tensor, draw: Callable[[str], np.ndarray], settings) -> Tensor:
+def augment(images: Tensor, draw: Callable[[str], np.ndarray], settings: "TrainSettings") -> Tensor:
     """Apply the augmentations of `settings`, a TrainSettings, to uint8 `images` (N, C, H, W); `draw(purpose)` gives N
     fractions."""
     names, side = parse_augment(settings.augment), settings.crop_size or images.shape[-1]
     if "resized-crop" in names:
-        fractions = (draw(f"resized-{part}") for part in ("area", "aspect", "row", "column"))
-        images = resized_crop(images, *fractions, settings.crop_area, side)
+        areas, aspects, rows, columns = (draw(f"resized-{part}") for part in ("area", "aspect", "row", "column"))
+        images = resized_crop(images, areas, aspects, rows, columns, settings.crop_area, side)
     if "crop" in names:
         images = crop(images, draw("crop-row"), draw("crop-column"), settings.crop_padding)
     if "flip" in names:

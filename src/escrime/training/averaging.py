@@ -1,5 +1,6 @@
 """An exponential moving average of the weights (Polyak and Juditsky, 1992) that soon forgets the start."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 
@@ -39,7 +40,7 @@ class Average:
             shadow.copy_(kept)
 
     @contextmanager
-    def in_place(self):
+    def in_place(self) -> Iterator[None]:
         """Within the block the model holds the average."""
         self.swap()
         try:

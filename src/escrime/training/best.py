@@ -8,7 +8,7 @@ whose file is complete.
 import json
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import EscrimeError
 from ..files import whole
@@ -28,7 +28,8 @@ class Best:
 
     def __init__(self, path: Path | None, identity: dict | None):
         self.path, self.identity = path, identity
-        self.epoch, self.weights = 0, {}
+        self.epoch = 0
+        self.weights: dict[str, Tensor] = {}
         self.unsaved = False
 
     def take(self, model: nn.Module, epoch: int) -> None:
@@ -46,6 +47,7 @@ class Best:
 
     def load(self, epoch: int) -> None:
         """Read the file, which must be of this run's epoch `epoch`."""
+        assert self.path is not None  # only a run with a checkpoint is continued
         try:
             weights, content = read_safetensors(self.path)
             if content.get("epoch") != epoch or content.get("identity") != self.identity:

@@ -146,7 +146,7 @@ class Checkpoint:
                 )
 
 
-def _checked(content) -> dict:
+def _checked(content: object) -> dict:
     """What the metadata hold, if it is what `save` writes. Errors: ValueError, KeyError."""
     if not isinstance(content, dict):
         raise ValueError(f"a {type(content).__name__} where an object should be")
@@ -160,7 +160,7 @@ def _checked(content) -> dict:
     return content
 
 
-def _is_record(row) -> bool:
+def _is_record(row: object) -> bool:
     return isinstance(row, dict) and "epoch" in row and all(type(value) in (int, float) for value in row.values())
 
 
@@ -188,6 +188,6 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
 
 
-def _short(value) -> str:
+def _short(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 40 else text[:37] + "…"

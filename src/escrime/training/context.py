@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 import torch
@@ -60,7 +61,7 @@ class Context:
     _answers: Tensor | None = field(default=None, init=False, repr=False)
 
     @classmethod
-    def of(cls, ids: Sequence[str], *, classes: int, seed: int = 0, epoch: int = 0, label_smoothing: float = 0.0):
+    def of(cls, ids: Sequence[str], *, classes: int, seed: int = 0, epoch: int = 0, label_smoothing: float = 0.0) -> Self:
         """A context for a batch of images named `ids`: objectives can be called without `fit`."""
         return cls(np.arange(len(ids)), Draws(image_keys(seed, ids), epoch), classes, label_smoothing)
 
@@ -113,10 +114,11 @@ class Context:
 
     def _term(self, logits: Tensor, labels: Tensor, taught: Tensor | None) -> Tensor:
         own = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        return own if taught is None else self.teacher.loss(taught, logits, own)
+        return own if taught is None or self.teacher is None else self.teacher.loss(taught, logits, own)
 
     def _taught(self, count: int) -> Tensor:
         """The teacher's logits for `count` answers."""
+        assert self.teacher is not None and self._shown is not None  # `fit` shows every batch
         times, rest = divmod(count, len(self._shown))
         if rest:
             raise EscrimeError(
@@ -126,3 +128,6 @@ class Context:
         if self._answers is None:  # here, so that an objective that compares with labels alone costs no teacher
             self._answers = self.teacher.logits(self._shown)
         return self._answers.repeat(times, 1)
+
+
+LossFunction = Callable[[nn.Module, Tensor, Tensor, Context], Tensor]  # (model, images, labels, context) → scalar loss

@@ -6,7 +6,7 @@ pass of the loss, which runs in training mode. Gradients are taken of the input 
 computed nor written.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -17,7 +17,7 @@ from ..models.running import modes_kept
 
 
 @contextmanager
-def evaluation_mode(model: nn.Module):
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Within the block every submodule is in evaluation mode; after it each has its own mode back."""
     with modes_kept(model):
         for module in model.modules():  # not model.eval(), which a model of the user's may have rewritten
@@ -54,7 +54,15 @@ def fgsm(model: nn.Module, images: Tensor, labels: Tensor, eps: float | Tensor) 
         return step(images, input_gradient(model, images, cross_entropy_sum(labels)), eps)
 
 
-def climb(model, images: Tensor, start: Tensor, loss, eps: float | Tensor, size: float | Tensor, steps: int) -> Tensor:
+def climb(
+    model: nn.Module,
+    images: Tensor,
+    start: Tensor,
+    loss: Callable[[Tensor], Tensor],
+    eps: float | Tensor,
+    size: float | Tensor,
+    steps: int,
+) -> Tensor:
     """`steps` sign steps of `size` from `start`, each put back into the l_inf ball of ε around `images` ∩ the box."""
     low, high = (images - eps).clamp_(min=0), (images + eps).clamp_(max=1)
     current = start

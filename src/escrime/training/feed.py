@@ -22,7 +22,7 @@ class Feed:
     side: of the square images that the model sees, where that is not their own (see crop_size of TrainSettings).
     """
 
-    def __init__(self, data, device: torch.device, what: str = "training data", side: int | None = None):
+    def __init__(self, data: ImageSet, device: torch.device, what: str = "training data", side: int | None = None):
         if not isinstance(data, ImageSet):
             raise EscrimeError(
                 f"the {what} are a {type(data).__name__}; give an ImageSet such as escrime.data.load('digits').train."
@@ -33,7 +33,7 @@ class Feed:
         self.layout = torch.contiguous_format
         # A tensor on the device divides exactly; by a Python number, a GPU would multiply with a rounded 1/255.
         self._full = torch.tensor(255.0, device=device)
-        self._resident = None
+        self._resident: Tensor | None = None
         if device.type == "cuda" and data.images.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
             self._resident = torch.from_numpy(np.array(data.images)).to(device)
 

@@ -3,19 +3,20 @@
 import numpy as np
 
 from ..budgets import epsilon
+from ..data.imageset import ImageSet
 from ..data.sampling import evenly, stratified_split
 from ..errors import EscrimeError
 from ..randomness import key
 from .settings import TrainSettings
 
 
-def probed_eps(objective, settings: TrainSettings) -> float | None:
+def probed_eps(objective: object, settings: TrainSettings) -> float | None:
     """The ε at which a run is probed: that of its objective; None where nothing is probed (no ε, or probe_images = 0)."""
     eps = getattr(objective, "eps", None)
     return None if eps is None or settings.probe_images == 0 else epsilon(eps)
 
 
-def hold_back(data, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def hold_back(data: ImageSet, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The rows (trained on, held back) of `data`, an ImageSet, both ascending; `count` images are held back.
 
     Each class gives in proportion to its size, or one image where there are more classes than `count`; a class of one

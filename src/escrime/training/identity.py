@@ -7,11 +7,14 @@ from hashlib import blake2b
 import torch
 from torch import nn
 
+from ..data.imageset import ImageSet
 from .holdout import probed_eps
 from .settings import TrainSettings
 
 
-def identity(model: nn.Module, data, objective, settings: TrainSettings, seed: int, teacher: str | None = None) -> dict:
+def identity(
+    model: nn.Module, data: ImageSet, objective: object, settings: TrainSettings, seed: int, teacher: str | None = None
+) -> dict:
     """What makes two runs the same run, as a flat dict of JSON values. teacher: the `appearance` of one.
 
     Which weights are kept and whether an alarm stops the run are not part of it: they change no epoch.
@@ -49,7 +52,7 @@ def appearance(model: nn.Module) -> str:
     return _hash([weights_digest(model), parts])
 
 
-def _described(objective) -> dict:
+def _described(objective: object) -> dict:
     """Name and settings of a callable that is no Objective."""
     if isinstance(objective, partial):
         inner = _described(objective.func)
@@ -61,7 +64,7 @@ def _described(objective) -> dict:
     return {"name": f"{kind.__module__}.{kind.__qualname__}"} | settings
 
 
-def _hash(value) -> str:
+def _hash(value: object) -> str:
     return blake2b(repr(value).encode(), digest_size=8).hexdigest()
 
 

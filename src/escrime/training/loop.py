@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..budgets import epsilon
+from ..data import ImageSet
 from ..distributed import Processes
 from ..files import locked
 from ..models.kernels import Kernels
@@ -24,7 +25,7 @@ from .augment import augment
 from .averaging import Average
 from .best import BEST
 from .checkpoint import LAST, Checkpoint
-from .context import Context, Tally
+from .context import Context, LossFunction, Tally
 from .draws import Draws, image_keys
 from .feed import Feed, epoch_order, steps_per_epoch
 from .holdout import hold_back, probed_eps
@@ -39,8 +40,7 @@ from .setup import check, check_loss, count_classes, explained, last_good, make_
 from .teacher import Teacher
 from .watch import LossWatch, finite_names
 
-COLUMNS = ("epoch", "loss", "accuracy", "adversarial_accuracy", "learning_rate", "seconds", "images_per_second")
-COLUMNS += PROBED
+COLUMNS = ("epoch", "loss", "accuracy", "adversarial_accuracy", "learning_rate", "seconds", "images_per_second", *PROBED)
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class FitResult:
 @torch.inference_mode(False)
 def fit(
     model: nn.Module,
-    data,
-    objective="clean",
+    data: ImageSet,
+    objective: str | LossFunction = "clean",
     *,
     settings: TrainSettings | None = None,
     checkpoint: Path | str | None = None,
@@ -83,32 +83,47 @@ def fit(
     device: torch.device | str | None = None,
     on_batch: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[dict], None] | None = None,
-    evaluate_on=None,
+    evaluate_on: ImageSet | None = None,
     evaluate_eps: float | str | None = None,
     same_start: bool = False,
     teacher: nn.Module | None = None,
 ) -> FitResult:
-    """Train `model` in place on `data` (an ImageSet) to minimize `objective`.
+    """Train `model` in place on `data` to minimize `objective`.
 
-    objective: a name ("clean", "fgsm-mixed", …), an Objective, or any callable (model, images, labels, context) → loss.
-    settings: a TrainSettings; the default is the paper's. checkpoint: a folder; after each epoch everything needed to
-    continue is written there (less often where writing takes over a second and a tenth of the time), and a run found there
-    is continued: on a CPU the final weights are bit for bit those of an uninterrupted run. seed: of the order of images,
-    augmentation, crafting noise and dropout (not of the initial weights: those are the model's). device: where to train;
-    None is where the model is. on_batch(done, total) is called after each step, on_epoch(record) after each epoch.
-    evaluate_on: an ImageSet on which clean and FGSM accuracy (at `evaluate_eps`, default the objective's ε, else 8/255) are
-    measured after each epoch. With `probe_images` in the settings, an objective with an ε holds back images and watches for
-    overfitting on them: see TrainSettings and FitResult. same_start: refuse a checkpoint that started from other weights
-    than the model's; else its weights are used, with a warning. teacher: a network with the same classes whose answers for
-    the training images the objective compares with beside their labels; see `teacher_weight` and `temperature` of
-    TrainSettings. It is copied, and stays as it was.
+    With `probe_images` in the settings, an objective with an ε holds back images and watches for overfitting on them: see
+    TrainSettings and FitResult.
 
     Where torch.distributed is set up, as under torchrun, the processes share every batch: `batch_size` is that of all of
     them together (see processes.py). The first one probes, evaluates and writes; every one returns the same weights, but
     `best_weights` only the first.
 
     Global random generators, gradient mode and memory format are afterwards as they were; gradients are None.
-    Errors: EscrimeError for unusable input, a checkpoint of another run, a loss that diverges, a disk that is full.
+
+    Args:
+        model: The network, images float32 (N, C, H, W) in [0, 1] → logits (N, K).
+        data: The training images, an ImageSet.
+        objective: A name ("clean", "fgsm-mixed", …), an Objective, or any callable (model, images, labels, context) → loss.
+        settings: A TrainSettings; the default is the paper's.
+        checkpoint: A folder; after each epoch everything needed to continue is written there (less often where writing takes
+            over a second and a tenth of the time), and a run found there is continued: on a CPU the final weights are bit
+            for bit those of an uninterrupted run.
+        seed: Of the order of images, augmentation, crafting noise and dropout (not of the initial weights: those are the
+            model's).
+        device: Where to train; None is where the model is.
+        on_batch: on_batch(done, total) is called after each step.
+        on_epoch: on_epoch(record) is called after each epoch.
+        evaluate_on: An ImageSet on which clean and FGSM accuracy are measured after each epoch.
+        evaluate_eps: The ε of that FGSM, by default the objective's, else 8/255.
+        same_start: Refuse a checkpoint that started from other weights than the model's; else its weights are used, with a
+            warning.
+        teacher: A network with the same classes whose outputs for the training images the objective compares with beside
+            their labels; see `teacher_weight` and `temperature` of TrainSettings. It is copied, and stays as it was.
+
+    Returns:
+        The model, the history of its epochs and the best weights, as a FitResult.
+
+    Raises:
+        EscrimeError: For unusable input, a checkpoint of another run, a loss that diverges, a disk that is full.
     """
     objective = named_objective(objective) if isinstance(objective, str) else objective
     settings = TrainSettings() if settings is None else settings

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from scipy.special import betaincinv
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..models import logits_and_auxiliary
 from .checked import check_number
+from .context import Context
 from .objectives import Objective
 
 
@@ -23,11 +24,11 @@ class Mixing(Objective):
     alpha: float = 1.0
     probability: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self._put(check_number, "alpha", above=0)
         self._put(check_number, "probability", high=1)
 
-    def __call__(self, model, images, labels, context):
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, context: Context) -> Tensor:
         share = betaincinv(self.alpha, self.alpha, context.draws.fractions("mix-share", context.rows))
         share[context.draws.fractions("mix-at-all", context.rows) >= self.probability] = 1
         own = self.own(images, torch.from_numpy(share).to(images.device, images.dtype), context)
@@ -38,7 +39,7 @@ class Mixing(Objective):
         logits, auxiliary = logits_and_auxiliary(model, mixed)
         return context.cross_entropy(logits, list(auxiliary), share * exact + (1 - share) * exact.roll(-1, 0))
 
-    def own(self, images: Tensor, share: Tensor, context) -> Tensor:
+    def own(self, images: Tensor, share: Tensor, context: Context) -> Tensor:
         """How much of each pixel is the image's own, (N, 1, 1, 1) or (N, 1, H, W), in [0, 1]; `share` (N,) is λ."""
         raise NotImplementedError
 
@@ -48,7 +49,7 @@ class MixUp(Mixing):
 
     name, source = "mixup", "Zhang et al., 2018, mixup: beyond empirical risk minimization"
 
-    def own(self, images, share, context):
+    def own(self, images: Tensor, share: Tensor, context: Context) -> Tensor:
         return share.view(-1, 1, 1, 1)
 
 
@@ -58,7 +59,7 @@ class CutMix(Mixing):
 
     name, source = "cutmix", "Yun et al., 2019, CutMix, section 3.1"
 
-    def own(self, images, share, context):
+    def own(self, images: Tensor, share: Tensor, context: Context) -> Tensor:
         inside = []
         for side, purpose in zip(images.shape[2:], ("mix-row", "mix-column")):
             center = context.fractions(purpose, images)[:, None] * side

@@ -8,7 +8,7 @@ together, so BatchNorm normalizes with their common statistics and updates its r
 
 import math
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +33,7 @@ class Objective(Checked):
     source: ClassVar[str] = ""
     adds_clean: ClassVar[bool] = False
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "name" in cls.__dict__:
             OBJECTIVES[cls.name] = cls
@@ -53,15 +53,15 @@ class Adversarial(Objective):
     eps: float | str = 8 / 255
     eps_distribution: str = "fixed"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self._put(lambda _, value: epsilon(value), "eps")
         check_choice("eps_distribution", self.eps_distribution, EPS_DISTRIBUTIONS)
 
     def budget(self, images: Tensor, context: Context) -> Tensor:
         """This batch's ε per image, (N, 1, 1, 1)."""
         if self.eps_distribution == "fixed":
-            return images.new_full((len(images), 1, 1, 1), self.eps)
-        return (self.eps * context.fractions("eps", images)).view(-1, 1, 1, 1)
+            return images.new_full((len(images), 1, 1, 1), float(self.eps))  # a number since __post_init__
+        return (float(self.eps) * context.fractions("eps", images)).view(-1, 1, 1, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class Stepped(Adversarial):
 
     step_size: float | str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.step_size is not None:
             self._put(lambda _, value: epsilon(value), "step_size")
@@ -80,7 +80,8 @@ class Stepped(Adversarial):
         """The step per image, (N, 1, 1, 1); `default` is the source's rule as a multiple of ε."""
         if self.step_size is None:
             return default * budget
-        return budget * (self.step_size / self.eps) if self.eps > 0 else torch.zeros_like(budget)
+        step_size, eps = float(self.step_size), float(self.eps)
+        return budget * (step_size / eps) if eps > 0 else torch.zeros_like(budget)
 
 
 def _both(clean: Tensor, adversarial: Tensor) -> Tensor:
@@ -92,7 +93,7 @@ class Clean(Objective):
 
     name, source = "clean", "the paper's base models"
 
-    def __call__(self, model, images, labels, context):
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, context: Context) -> Tensor:
         return context.loss(model, images, labels, clean=len(images))
 
 
@@ -102,7 +103,7 @@ class FGSMMixed(Adversarial):
     name, source = "fgsm-mixed", "the paper; Goodfellow et al., 2015, section 6, α = 0.5"
     adds_clean = True
 
-    def __call__(self, model, images, labels, context):
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, context: Context) -> Tensor:
         adversarial = fgsm(model, images, labels, self.budget(images, context))
         return context.loss(model, _both(images, adversarial), _both(labels, labels), clean=len(images))
 
@@ -113,7 +114,7 @@ class FGSMDirected(Adversarial):
     name, source = "fgsm-directed", "the authors' slides; Kurakin et al., 2017 (one-step target class)"
     adds_clean = True
 
-    def __call__(self, model, images, labels, context):
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, context: Context) -> Tensor:
         adversarial = fgsm(model, images, context.other_classes(labels), -self.budget(images, context))
         return context.loss(model, _both(images, adversarial), _both(labels, labels), clean=len(images))
 
@@ -123,7 +124,7 @@ class FGSMRandomStart(Stepped):
 
     name, source = "fgsm-rs", "Wong, Rice and Kolter, 2020, Fast is better than free, algorithm 3"
 
-    def __call__(self, model, images, labels, context):
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, context: Context) -> Tensor:
         eps = self.budget(images, context)
         start = (images + eps * context.noise("start", images)).clamp_(0, 1)
         with evaluation_mode(model):
@@ -137,7 +138,7 @@ class NFGSM(Stepped):
 
     name, source = "n-fgsm", "de Jorge et al., 2022, Make some noise (k = 2, α = ε)"
 
-    def __call__(self, model, images, labels, context):
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, context: Context) -> Tensor:
         eps = self.budget(images, context)
         noisy = (images + 2 * eps * context.noise("start", images)).clamp_(0, 1)
         with evaluation_mode(model):
@@ -153,11 +154,11 @@ class PGDTraining(Stepped):
 
     steps: int = 7
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         self._put(check_count, "steps")
 
-    def __call__(self, model, images, labels, context):
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, context: Context) -> Tensor:
         eps = self.budget(images, context)
         start = (images + eps * context.noise("start", images)).clamp_(0, 1)
         with evaluation_mode(model):
@@ -176,12 +177,12 @@ class Trades(Stepped):
     steps: int = 10
     beta: float = 6.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         self._put(check_count, "steps")
         self._put(check_number, "beta")
 
-    def __call__(self, model, images, labels, context):
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, context: Context) -> Tensor:
         eps = self.budget(images, context)
         normal = torch.erfinv(context.noise("start", images) * (1 - 1e-6)) * math.sqrt(2)
         with evaluation_mode(model):
@@ -202,7 +203,7 @@ def divergence(clean: Tensor, adversarial: Tensor, reduction: str) -> Tensor:
     return F.kl_div(adversarial, clean, reduction=reduction, log_target=True)
 
 
-def objective(name: str, **settings) -> Objective:
+def objective(name: str, **settings: Any) -> Objective:
     """The objective called `name` with `settings`, e.g. objective("fgsm-mixed", eps="8/255").
 
     Errors: EscrimeError for an unknown name or setting (with the nearest valid one) and for impossible values.

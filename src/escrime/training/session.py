@@ -1,5 +1,6 @@
 """What training borrows and gives back: the device, the global random generators, the memory format."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 
@@ -17,7 +18,7 @@ def pick_device(model: nn.Module, device: torch.device | str | None) -> torch.de
 
 
 @contextmanager
-def session(model: nn.Module, device: torch.device, layout: torch.memory_format):
+def session(model: nn.Module, device: torch.device, layout: torch.memory_format) -> Iterator[None]:
     """The model on the device in the memory format `layout`; afterwards in evaluation mode, all else as it was."""
     model.to(device)
     tensors = [tensor for tensor in chain(model.parameters(), model.buffers()) if tensor.dim() == 4]
@@ -36,7 +37,7 @@ def session(model: nn.Module, device: torch.device, layout: torch.memory_format)
 
 
 @contextmanager
-def own_generators(device: torch.device):
+def own_generators(device: torch.device) -> Iterator[None]:
     """Within the block the global generators of torch (on the CPU and the device), numpy and Python may be drawn from;
     afterwards they are as they were."""
     with torch.random.fork_rng(devices=[device.index] if device.type == "cuda" else []), states_kept():

@@ -88,7 +88,7 @@ class TrainSettings(Checked):
     on_overfitting: str = "stop"
     keep: str = "last"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self._put(check_count, "epochs", "batch_size")
         self._put(check_number, "learning_rate", "decay", above=0)
         self._put(check_number, "weight_decay")

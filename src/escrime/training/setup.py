@@ -1,11 +1,12 @@
 """What `fit` needs before and beside its loop: checks of what it was given, the number of classes, the optimizer."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]  # missing in torch's stub
 
 from ..errors import EscrimeError
 from ..models.first_call import in_format
@@ -13,13 +14,14 @@ from ..models.prepare import copied
 from ..models.running import failure_named, out_of_memory, refuse_inference_tensors
 from .averaging import Average
 from .checkpoint import Checkpoint
+from .context import LossFunction
 from .feed import Feed
 from .session import own_generators
 from .settings import OF_TEACHERS, TrainSettings
 from .teacher import Teacher
 
 
-def check(model, objective, settings) -> None:
+def check(model: nn.Module, objective: LossFunction, settings: TrainSettings) -> None:
     """EscrimeError for what cannot be trained."""
     if not isinstance(model, nn.Module):
         raise EscrimeError(f"the model is a {type(model).__name__}; give a torch.nn.Module that returns logits.")
@@ -74,10 +76,11 @@ def count_classes(model: nn.Module, feed: Feed) -> int:
 
 def make_optimizer(parameters: list[nn.Parameter], settings: TrainSettings, device: torch.device) -> torch.optim.Optimizer:
     """SGD or AdamW, fused where the device has that."""
-    shared = dict(lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=device.type in ("cpu", "cuda"))
+    rate, decay, fused = settings.learning_rate, settings.weight_decay, device.type in ("cpu", "cuda")
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, **shared)
-    return torch.optim.SGD(parameters, momentum=settings.momentum, nesterov=settings.nesterov, **shared)
+        return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=fused)
+    momentum, nesterov = settings.momentum, settings.nesterov
+    return torch.optim.SGD(parameters, lr=rate, weight_decay=decay, momentum=momentum, nesterov=nesterov, fused=fused)
 
 
 def statistics(model: nn.Module, average: Average | None) -> list[Tensor]:
@@ -87,7 +90,7 @@ def statistics(model: nn.Module, average: Average | None) -> list[Tensor]:
     return [buffers[name] for name in names] + ([average.shadow[name] for name in names] if average is not None else [])
 
 
-def check_loss(loss, objective) -> None:
+def check_loss(loss: object, objective: object) -> None:
     """EscrimeError for what cannot be minimized."""
     if isinstance(loss, Tensor) and loss.dim() == 0 and loss.requires_grad:
         return
@@ -98,7 +101,7 @@ def check_loss(loss, objective) -> None:
 
 
 @contextmanager
-def explained(settings: TrainSettings, last_good: str):
+def explained(settings: TrainSettings, last_good: str) -> Iterator[None]:
     """Within the block, what a batch of this size cannot do is said in one sentence."""
     try:
         yield

@@ -14,7 +14,7 @@ from contextlib import nullcontext
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]  # missing in torch's stub
 
 from ..errors import EscrimeError
 from ..models import prepare
@@ -31,7 +31,7 @@ class Teacher:
     Errors: EscrimeError for a network that does not take the images, has other classes or answers with NaN.
     """
 
-    def __init__(self, model, images: Tensor, classes: int, weight: float, temperature: float):
+    def __init__(self, model: nn.Module, images: Tensor, classes: int, weight: float, temperature: float):
         if not isinstance(model, nn.Module):
             raise EscrimeError(f"the teacher is a {type(model).__name__}; give a torch.nn.Module that returns logits.")
         if any(isinstance(p, UninitializedTensorMixin) or p.is_meta for p in [*model.parameters(), *model.buffers()]):

@@ -36,7 +36,7 @@ class BlackBox:
         return torch.from_numpy(self._checked(self.ask(images.contiguous().numpy()), len(images)))
 
     @staticmethod
-    def _checked(answers, rows: int) -> np.ndarray:
+    def _checked(answers: object, rows: int) -> np.ndarray:
         answers = answers.detach().cpu().numpy() if isinstance(answers, Tensor) else np.asarray(answers)
         labels = answers.ndim == 1 and answers.dtype.kind in "iu"
         if len(answers) != rows or not (labels or (answers.ndim == 2 and answers.dtype.kind == "f")):

@@ -53,6 +53,7 @@ def from_function(path: Path, name: str) -> Loaded:
     """
     folder = str(path.parent.resolve())
     spec = spec_from_file_location(f"escrime_model_{path.stem}_{sha256(folder.encode()).hexdigest()[:8]}", existing(path))
+    assert spec is not None and spec.loader is not None  # the name ends in .py
     module = module_from_spec(spec)
     sys.path.insert(0, folder)  # its own imports, as when it is run
     sys.modules[spec.name] = module  # where a dataclass looks for the types that it names
@@ -90,7 +91,7 @@ def from_function(path: Path, name: str) -> Loaded:
     return black_box(model, f"{path}:{name}", classes, size)
 
 
-def _names(classes) -> tuple[str, ...] | None:
+def _names(classes: object) -> tuple[str, ...] | None:
     """Class names in order: of a list, an array, a dict of index → name, or one of name → index as ImageFolder has; None for
     anything else, which a model may call so."""
     if isinstance(classes, dict) and classes:
@@ -103,8 +104,8 @@ def _names(classes) -> tuple[str, ...] | None:
     return tuple(map(str, classes)) if isinstance(classes, (list, tuple)) else None
 
 
-def _side(size) -> int | None:
+def _side(size: object) -> int | None:
     """The edge length of a square image, from a number or a pair; None for anything else."""
     if isinstance(size, (list, tuple)) and len(size) == 2 and size[0] == size[1]:
         size = size[0]
-    return int(size) if isinstance(size, Integral) and not isinstance(size, bool) and size > 0 else None
+    return int(size) if isinstance(size, Integral) and not isinstance(size, bool) and int(size) > 0 else None

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -100,6 +101,10 @@ def from_hugging_face(name: str) -> Loaded:
     mean, std = (getattr(processor, f"image_{what}", None) for what in ("mean", "std"))
     if not getattr(processor, "do_normalize", True) or mean is None:
         mean, std = 0.0, 1.0
+    if std is None:
+        raise EscrimeError(
+            f"Hugging Face's {name!r} has a mean and no standard deviation; repair its preprocessor_config.json."
+        )
     model = Normalized(_Logits(network), mean, std).eval()
     return Loaded(
         model,
@@ -122,7 +127,7 @@ class _Logits(nn.Module):
         return self.classifier(pixel_values=images).logits
 
 
-def _side(size) -> int | None:
+def _side(size: Any) -> int | None:
     if isinstance(size, Mapping) or hasattr(size, "get"):
         size = size.get("height") or size.get("shortest_edge")
     return size if isinstance(size, int) and size > 0 else None

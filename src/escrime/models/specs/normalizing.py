@@ -1,6 +1,5 @@
 """Another normalization for a loaded model: what --mean and --std set."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from math import isfinite
 
@@ -8,7 +7,8 @@ from torch import Tensor, nn
 
 from ...errors import EscrimeError
 from ...numerals import number_of
-from ..normalized import Normalized, channel_values
+from ..normalized import Normalized, Values, channel_values
+from ..running import Classifier
 from .loaded import Loaded
 
 CHANNELS = 3
@@ -33,23 +33,23 @@ def channel_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
     return values
 
 
-def check_normalization(mean, std) -> None:
+def check_normalization(mean: Values | None, std: Values | None) -> None:
     """Errors: EscrimeError for a mean without a std or the reverse, and for what escrime.Normalized refuses."""
     if (mean is None) != (std is None):
         given, missing = ("--mean", "--std") if std is None else ("--std", "--mean")
         raise EscrimeError(f"{given} without {missing}: they describe one normalization, so give both or neither.")
-    if mean is not None:
+    if mean is not None and std is not None:
         Normalized(nn.Identity(), mean, std)
 
 
-def renormalized(loaded: Loaded, mean, std) -> Loaded:
+def renormalized(loaded: Loaded, mean: Values | None, std: Values | None) -> Loaded:
     """The model behind `(images - mean) / std`, in place of the escrime.Normalized that it begins with, if it does; as it is
     where both are None.
 
     Errors: EscrimeError as check_normalization.
     """
     check_normalization(mean, std)
-    if mean is None:
+    if mean is None or std is None:
         return loaded
     model = loaded.model
     if not isinstance(model, nn.Module):
@@ -64,7 +64,7 @@ def renormalized(loaded: Loaded, mean, std) -> Loaded:
 class _Before:
     """A black box behind a normalization."""
 
-    def __init__(self, ask: Callable[[Tensor], Tensor], mean, std):
+    def __init__(self, ask: Classifier, mean: Values, std: Values):
         self.ask, self.mean, self.std = ask, channel_values("mean", mean), channel_values("std", std)
 
     def __call__(self, images: Tensor) -> Tensor:

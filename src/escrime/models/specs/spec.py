@@ -31,12 +31,23 @@ HUBS: dict[str, Callable[[str], Loaded]] = {
 
 
 def load_model(spec: str, mean: Values | None = None, std: Values | None = None, *, trust: bool = False) -> Loaded:
-    """The model that `spec` names, one of SPECS, on the CPU in eval mode, taking raw pixels in [0, 1].
+    """The model that `spec` names.
 
-    mean, std: the normalization of its images, in place of the escrime.Normalized that it begins with or in front of it.
-    Only FILE.py runs code, yours, and FILE.pt2 may, which is why it is read with `trust` alone. Errors: EscrimeError for a text
-    of no known kind, a file that is missing, damaged or would run code, a library that is not installed (with the line that
-    installs it), a normalization that is none.
+    Only FILE.py runs code, yours, and FILE.pt2 may, which is why it is read with `trust` alone.
+
+    Args:
+        spec: One of the kinds in `escrime.models.SPECS`, such as "torchvision:resnet50" or "mine.py:load".
+        mean: With `std`, the normalization of its images, one number or one per channel on the [0, 1] scale, in place of the
+            escrime.Normalized that it begins with or in front of it.
+        std: See `mean`; both or neither.
+        trust: Whether a FILE.pt2 may run what it holds.
+
+    Returns:
+        What was loaded, with the classifier as `model`, on the CPU in eval mode, taking raw pixels in [0, 1].
+
+    Raises:
+        EscrimeError: For a text of no known kind, a file that is missing, damaged or would run code, a library that is not
+            installed (with the line that installs it), a normalization that is none.
     """
     check_normalization(mean, std)
     return renormalized(_load(str(spec), trust), mean, std)

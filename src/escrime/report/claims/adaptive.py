@@ -45,7 +45,7 @@ def adaptive(evidence: Evidence, defense: str, attack: str, score: str = "correc
         state = HOLDS if kept is not None and kept.low > 0 else NO_GAIN
     else:
         state, eps = HOLDS, worst.eps
-    there, before = known.at(eps, score), ignored.at(eps, score)
+    there, before = known.measured(eps, score), ignored.measured(eps, score)
     alone = bare.at(eps, score) if bare is not None and bare.n else None
     what = "correct" if score == "correct" else "called the target"
     compared = f"{percent(before.value)} under transfer" + (f", {percent(alone.value)} undefended" if alone else "")

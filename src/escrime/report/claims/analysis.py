@@ -1,20 +1,22 @@
 """C11 and C12: the remarks of the paper's analysis, from the measurements in analysis/MODEL.json."""
 
+from math import nan
+
 from ...evaluation.statistics import holm
 from ..intervals import Point
 from ..words import listing
 from .defenses import HARDENED
 from .evidence import Claim, Evidence, Version
-from .verdicts import NOT_REPRODUCED, PARTLY, REPRODUCED, Finding, not_tested
+from .verdicts import NOT_REPRODUCED, PARTLY, REPRODUCED, Finding, Setting, not_tested
 
 
 def image_features(evidence: Evidence) -> Finding:
     """C11. The pattern follows its own image's edges more than other images' edges: an interval above 0."""
     found = evidence.run.analysis(evidence.model).get("C11")
-    settings = {"attack": "DGSM"}
+    settings: Setting = {"attack": "DGSM"}
     if not found or found.get("value") is None:
         return not_tested("the run did not measure the pattern of DGSM's perturbations", **settings)
-    point = Point(found.get("eps"), found["value"], found["low"], found["high"], found["n"])
+    point = Point(nan if found.get("eps") is None else found["eps"], found["value"], found["low"], found["high"], found["n"])
     if point.low > 0:
         verdict, why = REPRODUCED, "the whole interval lies above 0, what a pattern that ignores the image would score"
     elif point.high < 0:
@@ -31,12 +33,12 @@ def image_features(evidence: Evidence) -> Finding:
 def flatter(evidence: Evidence) -> Finding:
     """C12. The loss rises less after adversarial training: a ratio of mean rises below 1 with its interval."""
     found = evidence.run.analysis(evidence.model).get("C12") or {}
-    settings = {"defense": HARDENED}
+    settings: Setting = {"defense": HARDENED}
     measures = corrected([found.get("measures", {})])[0]
     rise = measures.get("loss_rise", {}).get(HARDENED, {})
     if rise.get("ratio") is None:
         return not_tested("the run did not measure the loss surface before and after adversarial training", **settings)
-    point = Point(None, rise["ratio"], rise["ratio_low"], rise["ratio_high"], found["n"])
+    point = Point(nan, rise["ratio"], rise["ratio_low"], rise["ratio_high"], found["n"])
     p = rise.get("p")
     if p is not None and p > 0.05 and not point.low <= 1 <= point.high:
         # A few images with almost no gradient before or after can carry the ratio far from 1.

@@ -3,8 +3,10 @@
 import numpy as np
 
 from ...budgets import within
+from ..intervals import Point
+from ..sweep import Sweep
 from ..words import eps_text, percent
-from .evidence import Claim, Evidence, Version
+from .evidence import Claim, Evidence, Place, Version
 from .verdicts import (
     NOT_REPRODUCED,
     PARTLY,
@@ -58,8 +60,8 @@ def fgsm_drop(evidence: Evidence) -> Finding:
     return Finding(part.verdict, drop_text(sweep, place.eps, drop), with_note(part.why, place), drop, attack="FGSM")
 
 
-def drop_text(sweep, eps: float, drop) -> str:
-    there = sweep.at(eps)
+def drop_text(sweep: Sweep, eps: float, drop: Point) -> str:
+    there = sweep.measured(eps)
     return (
         f"{percent(sweep.point(0).value)} clean, {there.text} at ε* = {eps_text(eps)}: a loss of "
         f"{100 * drop.value:.1f} points "
@@ -67,7 +69,7 @@ def drop_text(sweep, eps: float, drop) -> str:
     )
 
 
-def with_note(why: str, place) -> str:
+def with_note(why: str, place: Place) -> str:
     return f"{why}; {place.note}" if place.note and not place.scaled else why
 
 
@@ -102,7 +104,7 @@ def googlenet_fgsm(evidence: Evidence) -> Finding:
     near, far = evidence.place(sweep, 0.025), evidence.place(sweep, 0.3)
     if near is None or far is None:
         return not_tested("the run has no ε* comparable with the paper's 0.025 and 0.3", attack="FGSM")
-    drop, last = -sweep.change(0, sweep.index(near.eps)), sweep.at(far.eps)
+    drop, last = -sweep.change(0, sweep.index(near.eps)), sweep.measured(far.eps)
     first = about(drop, 0.73, "73 points")
     part = combine(first, about(last, 0.20, "20%") if last.value > 0.2 else Part(REPRODUCED, "20% is reached"))
     part = capped(part, near.note) if near.scaled else part

@@ -1,8 +1,11 @@
 """C6–C10: what PPA and adversarial training buy, as the paper attacked them, beside the attack that knows them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ...budgets import within
+from ..intervals import Point
 from ..words import eps_text, percent
 from .adaptive import adaptive, beside, only_ignored
 from .evidence import Claim, Evidence, Version
@@ -12,6 +15,7 @@ from .verdicts import (
     REPRODUCED,
     Finding,
     Part,
+    Setting,
     about,
     above,
     below,
@@ -28,14 +32,14 @@ ONE_OF_FIFTY = 0.02  # the paper's resolution: one of its 50 images
 
 def ppa_fgsm(evidence: Evidence) -> Finding:
     """C6. At the smallest ε at most half of the undefended loss is left, and the decline keeps to a straight line."""
-    settings = {"attack": "FGSM", "defense": PPA, "threat": "transfer"}
+    settings: Setting = {"attack": "FGSM", "defense": PPA, "threat": "transfer"}
     bare, averaged = evidence.sweep("FGSM"), evidence.sweep("FGSM", PPA, "transfer")
     if bare is None or averaged is None:
         return not_tested("no FGSM sweep of PPA (transfer) beside the undefended network", **settings)
     place = evidence.place(averaged, 0.025)
     if place is None or bare.at(place.eps) is None:
         return not_tested("the run has no ε* comparable with the paper's 0.025", **settings)
-    position, here = averaged.index(place.eps), averaged.at(place.eps)
+    position, here = averaged.index(place.eps), averaged.measured(place.eps)
     loss_bare, loss = -bare.change(0, bare.index(place.eps)), -averaged.change(0, position)
     gain = averaged.against(bare, place.eps)
     bend = distance_from_line(averaged.eps, [point.value for point in averaged.points()])
@@ -46,7 +50,7 @@ def ppa_fgsm(evidence: Evidence) -> Finding:
     )
     known = adaptive(evidence, PPA, "FGSM")
     text = (
-        f"transfer: {here.text} at ε* = {eps_text(place.eps)} against {percent(bare.at(place.eps).value)} undefended, "
+        f"transfer: {here.text} at ε* = {eps_text(place.eps)} against {percent(bare.measured(place.eps).value)} undefended, "
         f"n = {here.n}; {beside(known, PPA)}"
     )
     if loss_bare.value < SUDDEN:
@@ -66,16 +70,16 @@ def ppa_fgsm(evidence: Evidence) -> Finding:
     return Finding(part.verdict, text, only_ignored(part, known), here, adaptive=known, **settings)
 
 
-def distance_from_line(eps, values) -> float:
+def distance_from_line(eps: np.ndarray, values: Sequence[float]) -> float:
     """The largest distance of a point from the least-squares line, as a fraction."""
-    eps, values = np.asarray(eps), np.asarray(values)
-    slope, start = np.polyfit(eps, values, 1)
-    return float(np.abs(values - (start + slope * eps)).max())
+    heights = np.asarray(values)
+    slope, start = np.polyfit(eps, heights, 1)
+    return float(np.abs(heights - (start + slope * eps)).max())
 
 
 def worst_of_dgsm(evidence: Evidence, defense: str, allowed: float, what: str, score: str) -> Finding:
     """C7 and C10: what DGSM gains at its best ε, in images called the target (score "hit") or lost ("correct")."""
-    settings = {"attack": "DGSM", "defense": defense, "threat": "transfer"}
+    settings: Setting = {"attack": "DGSM", "defense": defense, "threat": "transfer"}
     sweep = evidence.sweep("DGSM", defense, "transfer")
     if sweep is None:
         return not_tested("no DGSM sweep of the defended network (transfer) on these images", **settings)
@@ -96,11 +100,13 @@ def worst_of_dgsm(evidence: Evidence, defense: str, allowed: float, what: str, s
 
 def clean_cost(evidence: Evidence, accuracy: float) -> Finding:
     """C8. Retraining costs clean accuracy, and leaves the paper's number."""
-    settings = {"defense": HARDENED, "threat": "white-box"}
+    settings: Setting = {"defense": HARDENED, "threat": "white-box"}
     before, after = evidence.clean(), evidence.clean(HARDENED)
     if before is None or after is None:
         return not_tested("no adversarially trained network was scored on clean images", **settings)
     change, point = after.against(before, 0.0), after.point(0)
+    if change is None:
+        return not_tested("the two networks were not scored on the same clean images", **settings)
     text = f"{point.text} after retraining, {percent(before.point(0).value)} before ({change.points}), n = {change.n}"
     if change.value >= 0:
         why = "retraining costs no clean accuracy here"
@@ -115,14 +121,17 @@ def clean_cost(evidence: Evidence, accuracy: float) -> Finding:
 
 def hardened_fgsm(evidence: Evidence, paper_eps: float, stays: bool) -> Finding:
     """C9. Wide ResNet is not below 30 % up to ε* = 0.1; GoogLeNet is, at 0.05. Judged under both threat levels."""
-    settings = {"attack": "FGSM", "defense": HARDENED, "threat": "transfer, adaptive"}
-    parts, texts, first = [], [], None
+    settings: Setting = {"attack": "FGSM", "defense": HARDENED, "threat": "transfer, adaptive"}
+    parts, texts = [], []
+    first: Point | None = None
     for threat in ("transfer", "adaptive"):
         sweep = evidence.sweep("FGSM", HARDENED, threat)
         place = evidence.place(sweep, paper_eps) if sweep is not None else None
-        if place is None:
+        if sweep is None or place is None:
             continue
-        reach = [point for point in sweep.points()[1:] if within(point.eps, place.eps)] if stays else [sweep.at(place.eps)]
+        reach = (
+            [point for point in sweep.points()[1:] if within(point.eps, place.eps)] if stays else [sweep.measured(place.eps)]
+        )
         worst = min(reach, key=lambda point: point.value)
         part = above(worst, 0.3, "30%") if stays else below(worst, 0.3, "30%")
         part = capped(part, place.note) if place.scaled else part

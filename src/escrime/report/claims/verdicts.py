@@ -1,6 +1,7 @@
 """From a measured interval to a verdict. A verdict is the whole interval's, never the point estimate's alone."""
 
 from dataclasses import asdict, dataclass, field
+from typing import TypedDict, Unpack
 
 from ..intervals import Point
 
@@ -32,6 +33,14 @@ class Adaptive:
     text: str
 
 
+class Setting(TypedDict, total=False):
+    """Which rows a finding is about."""
+
+    attack: str
+    defense: str
+    threat: str
+
+
 @dataclass(frozen=True)
 class Finding:
     """What one model shows about one claim."""
@@ -49,7 +58,7 @@ class Finding:
     def as_row(self) -> dict:
         point = self.point
         numbers = {key: finite(getattr(point, key)) if point else None for key in ("value", "low", "high")}
-        eps = self.eps if self.eps is not None else point.eps if point else None
+        eps = self.eps if self.eps is not None else finite(point.eps) if point else None
         return {
             "measured": self.measured,
             **numbers,
@@ -68,7 +77,7 @@ def finite(number: float) -> float | None:
     return float(number) if number == number else None
 
 
-def not_tested(why: str, **settings) -> Finding:
+def not_tested(why: str, **settings: Unpack[Setting]) -> Finding:
     return Finding(NOT_TESTED, why=why, **settings)
 
 

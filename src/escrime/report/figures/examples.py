@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ..pictures import SHARP_BELOW
 from ..run import Example, Run
@@ -50,7 +51,7 @@ def scaled(example: Example) -> tuple[np.ndarray, float]:
     return 0.5 + factor * delta, factor
 
 
-def panels(rows: int, columns: int, width: float, title: str, right: float = 0.1):
+def panels(rows: int, columns: int, width: float, title: str, right: float = 0.1) -> tuple[Figure, np.ndarray]:
     """A grid of square panels under a title, each with a line above and up to two lines below; lengths in inches."""
     gap, above, below = 0.14, 0.26, 0.44
     side = (width - 0.1 - right - gap * (columns - 1)) / columns

@@ -1,6 +1,7 @@
 """The trade-off of a tuned defense: clean accuracy against accuracy under attack, one line per ε_max."""
 
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -42,7 +43,7 @@ def draw_pareto(result: dict, folder: Path) -> tuple[Path, Path]:
         return save(figure, folder, "pareto")
 
 
-_RING = {"markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 1.6}
+_RING: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 1.6}
 
 
 def _place(row: dict, name: str = "attacked") -> tuple[float, float]:

@@ -1,9 +1,11 @@
 """The look of every figure: colors that survive color blindness and a dark page, saved as PNG (150 dpi) and SVG."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import matplotlib.style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -33,7 +35,7 @@ HEADLINE, HEADLINE_POINTS = "headline", 23
 MARKERS = {"white-box": "o", "black-box": "X", "transfer": "s", "adaptive": "D"}
 
 # "seaborn-v0_8-whitegrid" ships with matplotlib, so seaborn itself (a second of imports) is not needed for its look.
-STYLE = [
+STYLE: list[str | dict[str, Any]] = [
     "seaborn-v0_8-whitegrid",
     {
         "font.family": "DejaVu Sans",
@@ -80,7 +82,7 @@ _PDF = ContextVar("pdf", default=False)
 
 
 @contextmanager
-def styled(pdf: bool = False):
+def styled(pdf: bool = False) -> Iterator[None]:
     """Draw inside this: matplotlib's settings outside stay as they are. pdf: `save` writes a PDF too."""
     token = _PDF.set(pdf)
     try:

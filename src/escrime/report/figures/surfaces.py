@@ -50,8 +50,8 @@ def loss_surfaces(run: Run, model: str, folder: Path) -> Drawn:
         f"fools and in a random one ({scale}, at random {100 * found['random']:.0f} %, of each filter's norm). "
         f"{numbers(found)}"
     )
-    heights = [f"{title(name)} rises to {np.max(surfaces['images'][name]):.2g}" for name in names]
-    drawn.alt = f"Loss surfaces around images, of one height per row: {listing(heights)}."
+    rises = [f"{title(name)} rises to {np.max(surfaces['images'][name]):.2g}" for name in names]
+    drawn.alt = f"Loss surfaces around images, of one height per row: {listing(rises)}."
     return drawn
 
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from matplotlib.axes import Axes
+
 from ...evaluation.names import defense_name
 from ..interactive import shades
 from ..intervals import Point
@@ -34,7 +36,7 @@ def fgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
     curves.draw_envelope(top, envelope)
     for subset in run.subsets[1:]:
         other = run.undefended(model, "FGSM", subset)
-        if other.n:
+        if other is not None and other.n:
             curves.draw_curve(top, other, label=f"undefended, {subset} images", faint=True)
     overlay = curves.draw_paper(top, run.stands_for(model), "FGSM", "none", sweep.eps[-1])
     curves.draw_confidence(bottom, sweep)
@@ -69,7 +71,7 @@ def dgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
     curves.draw_curve(axes, sweep, "hit")
     for subset in run.subsets[1:]:
         other = run.undefended(model, "DGSM", subset)
-        if other.n:
+        if other is not None and other.n:
             curves.draw_curve(axes, other, "hit", label=f"undefended, {subset} images", faint=True)
     overlay = curves.draw_paper(axes, run.stands_for(model), "DGSM", "none", sweep.eps[-1])
     floor = draw_floor(axes, sweep)
@@ -94,8 +96,8 @@ def defended(run: Run, model: str, folder: Path, name: str, attack: str) -> Draw
     defense = DEFENDED[name]
     stem = name if attack == "FGSM" else f"{name}-{attack.lower()}"
     drawn = Drawn(stem, model, f"{model} with {defense_name(defense)} under {attack}", wide=True)
-    pairs = [(t, run.sweep(model, defense, t, attack, run.main_subset)) for t in ("transfer", "adaptive")]
-    pairs = [(threat, sweep) for threat, sweep in pairs if sweep is not None and sweep.n]
+    known = [(t, run.sweep(model, defense, t, attack, run.main_subset)) for t in ("transfer", "adaptive")]
+    pairs = [(threat, sweep) for threat, sweep in known if sweep is not None and sweep.n]
     if not pairs:
         drawn.skipped = f"no {attack} sweep of {defense_name(defense)} is recorded"
         return drawn
@@ -174,7 +176,9 @@ LINES = ("-", "-.", ":")
 TITLES = {"transfer": "transfer: the attack ignores the defense", "adaptive": "adaptive: the attack knows the defense"}
 
 
-def defended_words(run: Run, model: str, defense: str, attack: str, pairs, worst: str, overlay: bool) -> tuple[str, str]:
+def defended_words(
+    run: Run, model: str, defense: str, attack: str, pairs: list[tuple[str, Sweep]], worst: str, overlay: bool
+) -> tuple[str, str]:
     """Caption and alternative text of a defended sweep, threat by threat."""
     tell = fall_text if attack == "FGSM" else rise_text
     seen = listing([f"under the {threat} attack, {tell(sweep)} (n = {curves.count_text(sweep)})" for threat, sweep in pairs])
@@ -202,7 +206,7 @@ def envelope_note(run: Run, pairs: list[tuple[Sweep, Sweep]]) -> str:
         f"who may take {smaller}, so it never rises{but}."
     )
     gaps = [(gap, eps, sweep) for sweep, worst in pairs for gap, eps in gaps_between(sweep, worst)]
-    gap, eps, sweep = max(gaps, key=lambda found: found[0], default=(0.0, 0.0, None))
+    gap, eps, sweep = max(gaps, key=lambda found: found[0], default=(0.0, 0.0, pairs[0][0]))
     if gap > 0:
         causes = ["a single step overshoots"]
         if sweep.defense == "adversarial-training":
@@ -224,7 +228,7 @@ def gaps_between(sweep: Sweep, envelope: Sweep) -> list[tuple[float, float]]:
     return [(gap.value, eps) for gap, eps in found if gap is not None and gap.n]
 
 
-def draw_floor(axes, sweep: Sweep) -> str:
+def draw_floor(axes: Axes, sweep: Sweep) -> str:
     """A dotted line at the share called the target before any attack, and a sentence; nothing without clean images."""
     if sweep.eps[0] != 0:
         return ""

@@ -1,0 +1,34 @@
+"""Public names tell what they take: the reference makes its tables from `Args:`, a type checker reads annotations."""
+
+import inspect
+import re
+from importlib.resources import files
+
+import pytest
+
+import escrime
+
+LATER = ("escrime.attacks", "escrime.evaluation")  # rooms whose docstrings have no sections yet; the list only shrinks
+PUBLIC = [name for name in escrime.__all__ if name != "__version__"]
+NAMES = [name for name in PUBLIC if not getattr(escrime, name).__module__.startswith(LATER)]
+
+
+def told(docstring: str) -> list[str]:
+    """The names under `Args:`."""
+    section = re.search(r"^Args:\n((?:    .*\n?|\n)*)", inspect.cleandoc(docstring) + "\n", re.M)
+    return re.findall(r"^    (\w+): \S", section[1], re.M) if section else []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_argument_of_a_public_name_is_told_and_annotated(name):
+    public = getattr(escrime, name)
+    if inspect.isclass(public) and issubclass(public, Exception):
+        return
+    made = public.__init__ if inspect.isclass(public) else public
+    arguments = {key: value for key, value in inspect.signature(made).parameters.items() if key != "self"}
+    assert told(public.__doc__) == list(arguments), name
+    assert all(value.annotation is not value.empty for value in arguments.values()), name
+
+
+def test_types_are_shipped():
+    assert (files("escrime") / "py.typed").is_file()
