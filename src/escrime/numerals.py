@@ -3,6 +3,7 @@
 import math
 import re
 from fractions import Fraction
+from typing import TypeGuard
 
 BOUND = 2**63  # of a whole number in a setting: what records, files of a run, and sums of floats hold
 
@@ -19,11 +20,11 @@ def number_of(text: str) -> float:
     return number
 
 
-def shown(value) -> str:
+def shown(value: object) -> str:
     """A value for a message; an integer with too many digits to be read as what it is."""
     return f"an integer of {value.bit_length():,} bits" if enormous(value) and value.bit_length() > 200 else repr(value)
 
 
-def enormous(value) -> bool:
+def enormous(value: object) -> TypeGuard[int]:
     """Whether it is a whole number beyond BOUND."""
     return isinstance(value, int) and abs(value) >= BOUND

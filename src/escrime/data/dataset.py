@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
@@ -48,7 +48,14 @@ class Options:
         if progress is None:
             return [None] * len(counts)
         starts = np.cumsum([0, *counts]).tolist()
-        return [lambda done, _, start=start: progress(start + done, starts[-1]) for start in starts[:-1]]
+
+        def from_start(start: int) -> Progress:
+            return lambda done, _: progress(start + done, starts[-1])
+
+        return [from_start(start) for start in starts[:-1]]
+
+
+Listed = tuple[tuple[str, ...], tuple[str, ...] | None, Sequence[Listing]]  # classes, WordNet ids, train and test
 
 
 class Dataset:
@@ -65,7 +72,7 @@ class Dataset:
     folder: ClassVar[Place] = "optional"
     imagenet_indices: ClassVar[tuple[int, ...] | None] = None
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "name" in cls.__dict__:
             DATASETS[cls.name] = cls()
@@ -81,7 +88,7 @@ class Dataset:
 class ImageFiles(Dataset):
     """Base of those that are files of pictures: a subclass says which."""
 
-    def listed(self, options: Options) -> tuple[tuple[str, ...], tuple[str, ...] | None, Sequence[Listing]]:
+    def listed(self, options: Options) -> Listed:
         """(classes, their WordNet ids or None, the listings of train and test)."""
         raise NotImplementedError
 
@@ -96,7 +103,7 @@ class ImageFiles(Dataset):
         return Splits(*(image_set(self.name, files, found, classes, wnids) for files, found in pairs))
 
 
-def image_set(name: str, files: Listing, found: Decoded, classes, wnids) -> ImageSet:
+def image_set(name: str, files: Listing, found: Decoded, classes: tuple[str, ...], wnids: tuple[str, ...] | None) -> ImageSet:
     """What could be read of the files. Errors: EscrimeError where no image of a class can."""
     keep = np.array([file not in found.skipped for file in files.names], dtype=bool)
     files = files.select(keep)

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from ..errors import EscrimeError
-from .dataset import ImageFiles, Options, image_set, report_left_out
+from .dataset import ImageFiles, Listed, Options, image_set, report_left_out
 from .files import read_files
 from .imageset import ImageSet
 from .listing import LAYOUT, Listing, check_same_classes, class_folders, existing_folder, list_classes, subfolders
@@ -22,7 +22,8 @@ class Folder(ImageFiles):
     what = "your own images: DIR/train/CLASS/* and DIR/val/CLASS/*, or DIR/CLASS/*, a fifth of it to test on"
     folder = "needed"
 
-    def listed(self, options: Options):
+    def listed(self, options: Options) -> Listed:
+        assert options.folder is not None  # `load` refuses that: folder = "needed"
         classes, *listings = list_folder(options.folder)
         return classes, wordnet_ids(classes), listings
 

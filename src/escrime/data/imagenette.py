@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import EscrimeError
 from ..regular import expanded
 from .cache import cache_folder
-from .dataset import ImageFiles, Options
+from .dataset import ImageFiles, Listed, Options
 from .download import download_into
 from .listing import (
     OPTION,
@@ -61,7 +61,7 @@ class ImagenetteV2(ImageFiles):
     what = "Imagenette v2, 13,394 photos of ten ImageNet classes, the paper's dataset; a folder or a download"
     imagenet_indices = IMAGENET_INDICES
 
-    def listed(self, options: Options):
+    def listed(self, options: Options) -> Listed:
         root = find_imagenette(options.folder, max(options.sides), cache=options.cache, download=options.download)
         return CLASSES, WNIDS, list_imagenette(root)
 
