@@ -9,7 +9,7 @@ from pathlib import Path
 
 from escrime.attacks import ATTACKS, Attack
 from escrime.data import DATASETS
-from escrime.experiment.catalog import first_line
+from escrime.experiment.catalog import catalog, in_words
 from escrime.training import OBJECTIVES
 
 ROOT = Path(__file__).parents[1]
@@ -25,8 +25,8 @@ def rows(heads: tuple[str, ...], cells) -> str:
 def attacks() -> str:
     """What each does, its norms, and what it needs."""
     cells = [
-        (f"`{call(name, attack)}`", first_line(attack).rstrip("."), ", ".join(attack.norms), str(attack.access), attack.kind)
-        for name, attack in ATTACKS.items()
+        (f"`{call(name, ATTACKS[name])}`", entry["what"].rstrip("."), *in_words(entry))
+        for name, entry in catalog()["attacks"].items()
     ]
     return rows(("", "what it does", "norms", "the model gives", "kind"), cells)
 

@@ -50,12 +50,18 @@ def first_line(thing: type) -> str:
     return (getdoc(thing) or "").partition("\n")[0]
 
 
+def in_words(attack: dict[str, Any]) -> tuple[str, str, str]:
+    """Norms, what the model must give away, and kind of an attack of the catalog; WorstCase needs what its attack does."""
+    own = attack["kind"] != "search"
+    return ", ".join(attack["norms"]), attack["access"] if own else "what its attack needs", attack["kind"]
+
+
 def as_lines(found: Catalog) -> list[str]:
     """The catalog as text; behind an attack its norms and what it needs of the model."""
     lines = []
     for section, entries in found.items():
         lines.append(TITLES[section])
         for name, entry in entries.items():
-            more = f" [{', '.join(entry['norms'])}; {entry['access']}; {entry['kind']}]" if "norms" in entry else ""
+            more = f" [{'; '.join(in_words(entry))}]" if "norms" in entry else ""
             lines.append(f"  {name:<22} {entry['what']}{more}")
     return lines
