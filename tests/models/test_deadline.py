@@ -75,6 +75,8 @@ def test_who_listens_is_told_how_many_images_are_asked_about():
 
 def test_times_in_words():
     assert [seconds(text) for text in ("90", "90s", "10min", "2h", "1.5 m", 7)] == [90, 90, 600, 7200, 90, 7]
+    with pytest.raises(ValueError):
+        seconds(True)
 
 
 def test_every_attack_looks_at_it(clock):

@@ -254,3 +254,14 @@ def test_flatter_under_fgsm_only_is_partly(builder, tmp_path):
     assert row["verdict"] == "partly" and "but steeper by weight ascent" in row["why"]
     measures["weight_ascent"] = after({"mean": 1.0}, 1.4, 1.3, 1.5, p=0.2)
     assert rows_of(built, tmp_path / "again")["C12", "wrn", None]["verdict"] == "reproduced"
+
+
+def test_clean_accuracies_on_other_images_are_not_compared(builder, tmp_path):
+    """C8 asks what retraining costs on the same images; where there are none, nothing was tested."""
+    built = builder(40).model("wrn", "wide_resnet50_2")
+    built.sweep("wrn", "none", "white-box", "FGSM", {0: 1.0, 0.025: 0.5})
+    built.sweep("wrn", "adversarial-training", "transfer", "FGSM", {0: 0.9, 0.025: 0.8})
+    for part in built.parts[2:]:
+        part["image"] = [f"other/{name}" for name in part["image"]]
+    found = rows_of(built, tmp_path)["C8", "wrn", None]
+    assert found["verdict"] == "not tested" and "same clean images" in found["why"]
