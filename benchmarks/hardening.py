@@ -36,9 +36,9 @@ import torch
 
 import escrime
 from escrime.budgets import epsilon
+from escrime.commands.train.teacher import load_teacher
+from escrime.commands.train.train import parse_settings
 from escrime.data import IMAGENET_INDICES, load
-from escrime.experiment.teaching import load_teacher
-from escrime.experiment.training import parse_settings
 from escrime.files import write_whole
 from escrime.models import load_weights, save_weights
 from escrime.training import TrainSettings, fit, objective
@@ -190,7 +190,7 @@ def judged(model, test, options) -> dict:
     result = {}
     for label, rows in records.groupby(["attack", "eps"]):
         name = "clean" if label[1] == 0 else label[0]
-        result[name] = [float(rows.correct.mean()), *escrime.evaluation.statistics.wilson(rows.correct.sum(), len(rows))]
+        result[name] = [float(rows.correct.mean()), *escrime.results.statistics.wilson(rows.correct.sum(), len(rows))]
         result[f"{name} passes"] = float(rows.forwards.mean() + rows.backwards.mean())
     return result | {"n": len(test), "seconds": round(time.monotonic() - begin)}
 

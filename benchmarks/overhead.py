@@ -7,8 +7,8 @@ from torch.nn.functional import cross_entropy
 
 import escrime
 from escrime.models import prepare
+from escrime.models.fast.twin import Twin
 from escrime.models.running import network_batch
-from escrime.models.twin import Twin
 
 from .models import Setting, Subject
 from .passes import Timed

@@ -12,7 +12,7 @@ from .work import Work
 
 def paper_grid(attack: str) -> tuple[float, ...]:
     """The ε of the paper's "fgsm" or "dgsm" sweep, as the shipped experiment has them."""
-    text = (files("escrime.experiment") / "shipped" / "imagenette.toml").read_text("utf-8")
+    text = (files("escrime.commands.run") / "shipped" / "imagenette.toml").read_text("utf-8")
     return tuple(float(eps) for eps in tomllib.loads(text)["attacks"][attack]["epsilons"])
 
 

@@ -18,9 +18,9 @@ import torch
 
 import escrime
 from escrime.data import IMAGENET_INDICES, load
-from escrime.evaluation.comparisons import compare
-from escrime.evaluation.statistics import wilson
 from escrime.files import write_whole
+from escrime.results.comparisons import compare
+from escrime.results.statistics import wilson
 
 SETTINGS = "8:0.03,8:0.3,8:0.1,2:0.1,32:0.1"
 AVERAGES = ("exponentials", "probabilities")

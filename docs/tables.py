@@ -8,8 +8,8 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 
 from escrime.attacks import ATTACKS, Attack
+from escrime.commands.catalog import catalog, in_words
 from escrime.data import DATASETS
-from escrime.experiment.catalog import catalog, in_words
 from escrime.training import OBJECTIVES
 
 ROOT = Path(__file__).parents[1]
@@ -46,7 +46,7 @@ def papers() -> str:
 def attack_reference() -> str:
     """The lines that mkdocstrings makes the reference of."""
     classes = [f"{attack.__module__}.{name}" for name, attack in ATTACKS.items()]
-    return "".join(f"::: {path}\n" for path in [*classes, "escrime.attacks.base.Attack"])
+    return "".join(f"::: {path}\n" for path in [*classes, "escrime.attacks.core.base.Attack"])
 
 
 def datasets() -> str:

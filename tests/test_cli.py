@@ -116,7 +116,7 @@ def test_debug_shows_the_traceback_and_without_it_the_process_ends_with_2(tmp_pa
 
 
 def test_an_unknown_target_is_refused_before_any_work(escrime, tmp_path):
-    from escrime.experiment.schema import shipped
+    from escrime.commands.run.schema import shipped
 
     text = shipped()["digits"].read_text().replace('target = "1"', 'target = "eleven"')
     (tmp_path / "mine.toml").write_text(text)
@@ -135,9 +135,9 @@ def test_json_stands_alone_on_stdout_whatever_the_work_prints(command, escrime, 
         print("loading weights")
         return run if command == "evaluate" else (Path("."), found)
 
-    monkeypatch.setattr("escrime.experiment.assess.assess", work)
-    monkeypatch.setattr("escrime.experiment.answer.answer", lambda _: found)
-    monkeypatch.setattr("escrime.experiment.tune.tune_model", work)
+    monkeypatch.setattr("escrime.commands.evaluate.assessment.assess", work)
+    monkeypatch.setattr("escrime.commands.evaluate.result.answer", lambda _: found)
+    monkeypatch.setattr("escrime.commands.tune.tune.tune_model", work)
     done = escrime(command, "--model", "m.py:load", "--data", "digits", "--eps", "0.1", "--device", "cpu", "--json")
     assert done.returncode == 0 and json.loads(done.out) == found and "loading weights" in done.err
 

@@ -111,7 +111,7 @@ def locking(number, mode, count):
         raise OSError("locked")
     held.append(number)
 sys.modules["msvcrt"] = types.SimpleNamespace(locking=locking, LK_NBLCK=2)
-import escrime.cli, escrime.experiment
+import escrime.cli, escrime.commands.run
 from pathlib import Path
 from escrime.files import locked
 from escrime import EscrimeError

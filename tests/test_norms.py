@@ -12,7 +12,7 @@ import escrime
 from escrime import APGD, FGSM, FMN, PGD, AutoAttack, DeepFool, Effort, Square
 from escrime.attacks.random_points import RandomPoints
 from escrime.errors import EscrimeError
-from escrime.evaluation.eight_bit import on_the_grid
+from escrime.evaluation.quantized import on_the_grid
 from escrime.norms import DEFAULT, NORMS, norm, register
 from escrime.norms import L2 as Euclidean
 from escrime.report.words import eps_axis, fraction_text

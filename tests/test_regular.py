@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from escrime import EscrimeError, build, load_model
+from escrime.commands.attack.photos import attack_photos
+from escrime.commands.run.schema import read_experiment
 from escrime.data import load
-from escrime.experiment.photos import attack_photos
-from escrime.experiment.schema import read_experiment
 from escrime.models import save_weights
 from escrime.regular import check_regular, is_regular, open_regular, read_regular
 

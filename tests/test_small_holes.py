@@ -10,14 +10,14 @@ from PIL import Image
 from escrime import EscrimeError, build, load_model
 from escrime.attacks import PGD
 from escrime.budgets import epsilon
+from escrime.commands.attack.photos import attack_photos
+from escrime.commands.evaluate.request import Question
+from escrime.commands.run.schema import check_experiment, read_experiment
+from escrime.commands.train.train import _told, parse_settings
 from escrime.evaluation.shared_copies import Grid
-from escrime.experiment.photos import attack_photos
-from escrime.experiment.question import Question
-from escrime.experiment.schema import check_experiment, read_experiment
-from escrime.experiment.training import _told, parse_settings
 from escrime.models import save_weights
-from escrime.models.specs.normalizing import channel_numbers
-from escrime.models.weights import read_metadata
+from escrime.models.loading.normalizing import channel_numbers
+from escrime.models.loading.weights import read_metadata
 from escrime.training import TrainSettings
 
 pytestmark = pytest.mark.timeout(60)
@@ -169,7 +169,7 @@ def test_no_setting_is_an_enormous_number(number):
 
 def test_a_file_may_name_many_tensors_but_not_a_million(tmp_path, monkeypatch):
     path = save_weights(build("lenet", 3, seed=0), tmp_path / "w.safetensors")
-    monkeypatch.setattr("escrime.models.weights.MOST_TENSORS", 3)
+    monkeypatch.setattr("escrime.models.loading.weights.MOST_TENSORS", 3)
     with pytest.raises(EscrimeError, match=r"w\.safetensors .* tensors, more than the 3 "):
         load_model(f"lenet@{path}")
 

@@ -10,7 +10,7 @@ import pytest
 from rich.table import Table
 
 from escrime import EscrimeError, cli
-from escrime.experiment.progress import Display
+from escrime.commands.shared.display import Display
 from escrime.terminal import json_line, json_text, make_console, printable
 
 NASTY = "a\x1b]0;owned\x07b\x1b[2J\x9b31m\r\n\u202ec\u2066d\u2028e\x00[red]f[/red][link=x]g:skull:"

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from escrime.evaluation.names import defense_name
-from escrime.evaluation.statistics import wilson
 from escrime.report.figures.curves import frame_axes, legend_above
 from escrime.report.figures.style import COLORS, INK, MARKERS, MUTED, SPARE_COLORS, headline, new_figure, save, styled
 from escrime.report.paper_points import IMAGES, POINTS
+from escrime.results.names import defense_name
+from escrime.results.statistics import wilson
 
 SHADES = COLORS | {"adversarial-training+ppa": SPARE_COLORS[0]}
 RECIPES = dict(zip(("fgsm-mixed", "n-fgsm", "pgd", "trades"), (COLORS["adversarial-training"], *SPARE_COLORS)))

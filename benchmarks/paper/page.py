@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-from escrime.evaluation.names import defense_name
-from escrime.experiment.schema import ADVERSARIAL
+from escrime.commands.run.schema import ADVERSARIAL
 from escrime.files import write_whole
 from escrime.report.markdown import inline, table
 from escrime.report.paper_points import POINTS
 from escrime.report.words import duration, eps_text
+from escrime.results.names import defense_name
 
 from . import figures, questions
 from .questions import DIGITS, NETWORKS

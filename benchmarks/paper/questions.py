@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from escrime.evaluation.names import defense_name
 from escrime.report.claims.analysis import corrected, steeper
 from escrime.report.figures.style import styled
 from escrime.report.figures.surfaces import loss_surfaces
 from escrime.report.markdown import table
 from escrime.report.words import eps_text, listing, p_text
+from escrime.results.names import defense_name
 
 from . import figures
 

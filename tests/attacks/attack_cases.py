@@ -7,7 +7,7 @@ from torch import nn
 
 from escrime import APGD, DGSM, FGSM, FMN, PGD, AutoAttack, CarliniWagner, DeepFool, Square, WorstCase
 from escrime.attacks import RandomPoints, RayS
-from escrime.attacks.minimum_norm import MinimumNorm
+from escrime.attacks.core.minimum_norm import MinimumNorm
 
 CW = {"steps": 8, "rounds": 2, "initial_c": 1.0, "step_size": 0.05}
 AUTO = {"steps": 4, "queries": 12, "targets_tried": 2}

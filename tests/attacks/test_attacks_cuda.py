@@ -8,9 +8,9 @@ from attack_cases import ATTACKS, bound, succeeds
 
 from escrime import FGSM, FMN, PGD, AutoAttack, DeepFool, PredictionAveraging
 from escrime.attacks import RandomPoints
-from escrime.attacks.surface import Surface
+from escrime.attacks.adaptive.surrogate import Surface
+from escrime.models.fast.twin import Twin
 from escrime.models.running import full_precision
-from escrime.models.twin import Twin
 from escrime.norms import NORMS
 
 if not torch.cuda.is_available():

@@ -5,7 +5,7 @@ import torch
 from attack_cases import Linear, grey, labels_of, plain
 
 from escrime import CarliniWagner, EscrimeError
-from escrime.attacks.losses import margin
+from escrime.attacks.core.losses import margin
 from escrime.norms import NORMS
 
 FAST = {"steps": 60, "rounds": 4, "initial_c": 1.0}

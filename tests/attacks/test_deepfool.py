@@ -6,7 +6,7 @@ from attack_cases import Counted, Linear, grey, labels_of, plain
 from torch import nn
 
 from escrime import DeepFool, EscrimeError
-from escrime.models.twin import Twin
+from escrime.models.fast.twin import Twin
 from escrime.norms import NORMS
 
 BOTH_NORMS = pytest.mark.parametrize("norm", ["linf", "l2"])

@@ -8,9 +8,9 @@ from attack_cases import Linear, grey, labels_of
 from torch import nn
 
 from escrime import APGD, DGSM, FMN, PGD, AutoAttack, Square
-from escrime.attacks.problem import Problem
+from escrime.attacks.core.inputs import Problem
 from escrime.evaluation.engine import carrying
-from escrime.models.twin import Twin
+from escrime.models.fast.twin import Twin
 
 ATTACKS = [
     APGD(0.1, give_up=2.0),

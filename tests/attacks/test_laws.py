@@ -11,9 +11,9 @@ from torch import nn
 
 import escrime.attacks
 from escrime import APGD, PGD, AutoAttack, DeepFool, EscrimeError, PredictionAveraging, WorstCase, evaluate
-from escrime.attacks.iterative import IterativeAttack
-from escrime.attacks.minimum_norm import MinimumNorm
-from escrime.models.twin import Twin
+from escrime.attacks.core.iterative import IterativeAttack
+from escrime.attacks.core.minimum_norm import MinimumNorm
+from escrime.models.fast.twin import Twin
 from escrime.norms import NORMS
 
 EVERY = pytest.mark.parametrize("attack", ATTACKS, ids=repr)

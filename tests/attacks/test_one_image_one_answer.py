@@ -7,8 +7,9 @@ import torch
 from attack_cases import ATTACKS, Rowwise, plain
 
 from escrime import FMN, PGD, AutoAttack, PredictionAveraging, Square
-from escrime.attacks import fgsm, scheduler
-from escrime.models.twin import Twin
+from escrime.attacks import fgsm
+from escrime.attacks.core import scheduler
+from escrime.models.fast.twin import Twin
 
 EVERY = pytest.mark.parametrize("attack", ATTACKS, ids=repr)
 COUNT = 72

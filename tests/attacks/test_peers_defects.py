@@ -8,7 +8,7 @@ from attack_cases import AUTO, CW, Counted, Linear, Rowwise, grey, labels_of, pl
 from torch import nn
 
 from escrime import APGD, DGSM, FGSM, FMN, PGD, AutoAttack, CarliniWagner, DeepFool, EscrimeError, Square, WorstCase
-from escrime.attacks.losses import next_classes
+from escrime.attacks.core.losses import next_classes
 from escrime.norms import NORMS
 
 GRADIENT = [

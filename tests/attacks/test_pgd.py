@@ -66,14 +66,14 @@ def test_never_worse_than_the_start(attack, network, images):
     """Steps far too large overshoot; the best iterate is kept, and the random start is one of them."""
     from dataclasses import replace
 
-    from escrime.attacks.losses import ce
+    from escrime.attacks.core.losses import ce
 
     network.eval()
     labels = labels_of(network, images)
     full = replace(attack, early_stop=False)
-    from escrime.attacks.iterative import Rows
-    from escrime.attacks.scheduler import START
-    from escrime.attacks.steps import random_start
+    from escrime.attacks.core.iterative import Rows
+    from escrime.attacks.core.scheduler import START
+    from escrime.attacks.core.steps import random_start
     from escrime.randomness import as_keys, derive
 
     rows = Rows(images, labels, None, None, torch.full((9,), 0.1, dtype=torch.float64), NORMS["linf"])
@@ -140,8 +140,8 @@ def test_apgd_halves_its_step_where_pgd_oscillates():
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_random_starts_fill_the_ball(images, norm):
-    from escrime.attacks.iterative import Rows
-    from escrime.attacks.steps import random_start
+    from escrime.attacks.core.iterative import Rows
+    from escrime.attacks.core.steps import random_start
     from escrime.randomness import as_keys
 
     inner = torch.full((200, 1, 4, 4), 0.5)
@@ -153,7 +153,7 @@ def test_random_starts_fill_the_ball(images, norm):
 
 
 def test_dlr_does_not_change_with_the_scale_of_the_logits(images):
-    from escrime.attacks.losses import dlr
+    from escrime.attacks.core.losses import dlr
 
     logits = torch.randn(20, 6, generator=torch.Generator().manual_seed(0)) * 3
     labels = torch.arange(20) % 6

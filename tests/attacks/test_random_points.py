@@ -7,7 +7,7 @@ from torch import nn
 
 from escrime import EscrimeError
 from escrime.attacks import RandomPoints
-from escrime.models.twin import Twin
+from escrime.models.fast.twin import Twin
 
 
 class Beyond(nn.Module):

@@ -4,11 +4,11 @@ import pytest
 
 from escrime import PGD, AutoAttack, CarliniWagner, EscrimeError, Square
 from escrime.attacks import ATTACKS
-from escrime.attacks.registry import by_name, find_attacks, make, named, sees
+from escrime.attacks.core.registry import by_name, find_attacks, make, named, sees
 
 FILE = """
 from dataclasses import dataclass
-from escrime.attacks.base import Attack
+from escrime.attacks.core.base import Attack
 
 class Base(Attack):
     pass

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from escrime import APGD, DGSM, FGSM, PGD, EscrimeError, WorstCase
-from escrime.attacks.plans import Bisection
+from escrime.attacks.core.jobs import Bisection
 from escrime.norms import NORMS
 
 GRID = [0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from escrime import EscrimeError
+from escrime.commands.shared.folder import about_images
 from escrime.data import load, load_to_judge
-from escrime.experiment.folder import about_images
 
 
 def go(folder, **options):

@@ -8,14 +8,15 @@ from torch import nn
 
 from escrime import FGSM, PGD, Effort, evaluate
 from escrime.budgets import SAME, epsilon, levels_within, same, shared_grids, unified, within
-from escrime.evaluation.cases import Case, Subject
-from escrime.evaluation.checks.curves import read_curves
-from escrime.evaluation.comparisons import compare, compare_all, tradeoff
-from escrime.evaluation.engine import Part, check_epsilons
-from escrime.evaluation.records import summarize, worst_case
+from escrime.evaluation.engine import Part
+from escrime.evaluation.requests import check_epsilons
 from escrime.evaluation.stronger import Ground, _felled, standing
+from escrime.evaluation.subjects import Case, Subject
 from escrime.norms import NORMS
 from escrime.report.sweep import build_sweeps
+from escrime.results.checks.curves import read_curves
+from escrime.results.comparisons import compare, compare_all, tradeoff
+from escrime.results.records import summarize, worst_case
 from tests.evaluation.test_comparisons import rows
 
 WRITTEN = [f"{k}/{of}" for of in (255, 256, 1000) for k in range(1, of, 1 if of < 1000 else 4)]

@@ -12,10 +12,10 @@ from escrime import EscrimeError, MajorityVote, certify
 from escrime.data import load
 from escrime.evaluation import certificate
 from escrime.evaluation.certificate import ABSTAIN, clopper_pearson, l1_radius, linf_radius, predict
-from escrime.evaluation.statistics import wilson
 from escrime.models import build
 from escrime.models.running import network_batch
 from escrime.randomness import as_keys, row_keys
+from escrime.results.statistics import wilson
 from escrime.training import TrainSettings, fit
 
 EPS = 0.25

@@ -6,10 +6,10 @@ import pytest
 from scipy.stats import binomtest
 
 from escrime import FGSM, PGD, EscrimeError, PredictionAveraging, evaluate
-from escrime.evaluation.comparisons import compare, compare_all, per_class, tradeoff
-from escrime.evaluation.crossings import crossings
-from escrime.evaluation.records import COLUMNS, frame, summarize, worst_case
-from escrime.evaluation.statistics import sign_flips, wilson
+from escrime.results.comparisons import compare, compare_all, per_class, tradeoff
+from escrime.results.crossings import crossings
+from escrime.results.records import COLUMNS, frame, summarize, worst_case
+from escrime.results.statistics import sign_flips, wilson
 
 
 def rows(correct, *, case=("m", "none", "white-box"), attack="A", eps=0.1, norm="linf", preliminary=None, **more):

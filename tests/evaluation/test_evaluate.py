@@ -14,12 +14,12 @@ from torch.utils.data import TensorDataset
 import escrime
 from escrime import DGSM, FGSM, FMN, PGD, AutoAttack, DeepFool, EscrimeError, MajorityVote, PredictionAveraging, WorstCase
 from escrime.evaluation import Subject
-from escrime.evaluation.crossings import crossings
 from escrime.evaluation.engine import carrying
-from escrime.evaluation.records import COLUMNS, worst_case
-from escrime.evaluation.statistics import wilson
 from escrime.norms import NORMS
 from escrime.randomness import noise_keys, uniform_noise
+from escrime.results.crossings import crossings
+from escrime.results.records import COLUMNS, worst_case
+from escrime.results.statistics import wilson
 
 evaluate = partial(escrime.evaluate, checks=False)  # the checks have tests of their own
 

@@ -3,7 +3,7 @@
 import pytest
 
 from escrime import FGSM, EscrimeError, evaluate
-from escrime.evaluation.records import read_records, summarize, write_part
+from escrime.results.records import read_records, summarize, write_part
 
 
 def test_parts_come_back_equal(linear, data, tmp_path):

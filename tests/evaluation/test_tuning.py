@@ -9,11 +9,11 @@ from torch import nn
 import escrime
 from escrime import PGD, EscrimeError, PredictionAveraging
 from escrime.data import ImageSet
-from escrime.evaluation.choosing import UNDEFENDED, choose, pareto_front, scores_by_point
 from escrime.evaluation.scoring import score
 from escrime.evaluation.shared_copies import Grid, halves, prefix_scores, tuning_parts
-from escrime.models.twin import Twin
+from escrime.models.fast.twin import Twin
 from escrime.randomness import row_keys
+from escrime.results.choosing import UNDEFENDED, choose, pareto_front, scores_by_point
 
 QUICK = dict(eps_max=(0.05, 0.4), steps=3, draws=3)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import escrime
-from escrime.experiment.schema import SHIPPED
+from escrime.commands.run.schema import SHIPPED
 from escrime.models import save_weights
 from escrime.report.markdown import inline
 from tests.fuzz.conftest import FEW, MANY, MIDDLE, damaged, nasty, tried
@@ -55,7 +55,7 @@ def ready(place, network):
 @pytest.fixture
 def undrawn(monkeypatch):
     """No picture of both side by side, which takes longer than all the rest."""
-    monkeypatch.setattr("escrime.experiment.photos.draw_photo", lambda path, *_: path.write_bytes(b"drawn"))
+    monkeypatch.setattr("escrime.commands.attack.photos.draw_photo", lambda path, *_: path.write_bytes(b"drawn"))
 
 
 MODEL = ("--model", "lenet@w.safetensors", "--device", "cpu", "--out", "out")
@@ -181,7 +181,7 @@ def test_class_names(examples, ready, network, monkeypatch):
 def test_experiments(examples, ready, monkeypatch):
     """The shipped experiment with a value replaced, a line moved, bytes changed; nothing of it is run."""
     for part in ("plan.announce", "stages.run_stages", "outcome.show_outcome"):
-        monkeypatch.setattr(f"escrime.experiment.{part}", lambda run: None)
+        monkeypatch.setattr(f"escrime.commands.run.{part}", lambda run: None)
     text = (SHIPPED / "digits.toml").read_text(encoding="utf-8")
     lines = text.splitlines()
     assigned = [row for row, line in enumerate(lines) if "=" in line and not line.startswith("#")]

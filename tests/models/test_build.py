@@ -11,7 +11,7 @@ from torch import nn
 
 from escrime.errors import EscrimeError
 from escrime.models import ARCHITECTURES, Normalized, architecture, build, logits_and_auxiliary, save_weights
-from escrime.models.matching import align
+from escrime.models.loading.matching import align
 
 
 def state(model: nn.Module, prefix: str = "") -> dict[str, torch.Tensor]:

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
+from escrime.models.fast.twin import Twin
 from escrime.models.fresh import Fresh
-from escrime.models.twin import Twin
 from escrime.randomness import as_keys
 
 

@@ -8,8 +8,8 @@ from safetensors.torch import load_file, save_file
 from escrime import EscrimeError, load_model
 from escrime.data import IMAGENET_INDICES
 from escrime.models import build, load_weights, logits_and_auxiliary, numerical_gap, prepare, save_weights
+from escrime.models.fast.prepare import trace
 from escrime.models.googlenet_bvlc import local_response_norm
-from escrime.models.prepare import trace
 
 
 @pytest.fixture(scope="module")

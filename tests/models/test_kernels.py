@@ -11,7 +11,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.checkpoint import checkpoint
 
 import escrime
-from escrime.models.kernels import Kernels
+from escrime.models.fast.kernels import Kernels
 
 
 class Branches(nn.Module):

@@ -5,9 +5,9 @@ import torch
 
 import escrime
 from escrime import EscrimeError, load_model
-from escrime.experiment.question import Question
+from escrime.commands.evaluate.request import Question
 from escrime.models import save_weights
-from escrime.models.specs.normalizing import channel_numbers
+from escrime.models.loading.normalizing import channel_numbers
 
 SOURCE = """
 import torch
@@ -42,8 +42,8 @@ def test_it_goes_in_front_of_what_has_none(tmp_path):
 
 
 def test_a_black_box_gets_it_too():
-    from escrime.models.specs.loaded import Loaded
-    from escrime.models.specs.normalizing import renormalized
+    from escrime.models.loading.loaded import Loaded
+    from escrime.models.loading.normalizing import renormalized
 
     box = renormalized(Loaded(lambda x: x.mean((2, 3)), "box", answers="scores"), 0.5, 0.5)
     images = torch.rand(3, 3, 8, 8)

@@ -9,7 +9,7 @@ from torch import nn
 
 from escrime.errors import EscrimeError
 from escrime.models import ARCHITECTURES, Normalized, build, logits_and_auxiliary, numerical_gap, prepare
-from escrime.models.prepare import Folded
+from escrime.models.fast.prepare import Folded
 
 
 def norms(model: nn.Module) -> int:

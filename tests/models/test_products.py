@@ -9,9 +9,9 @@ from torch.autograd import forward_ad
 from torch.func import functional_call, grad, jvp, vmap
 from torch.nn.functional import conv2d
 
-from escrime.models import products
-from escrime.models.kernels import Kernels
-from escrime.models.products import convolve, weight_gradient, worthwhile
+from escrime.models.fast import weight_gradient as products
+from escrime.models.fast.kernels import Kernels
+from escrime.models.fast.weight_gradient import convolve, weight_gradient, worthwhile
 
 
 def drawn(*shape, layout=torch.channels_last):

@@ -10,7 +10,7 @@ import escrime
 from escrime import EscrimeError, load_model
 from escrime.data import IMAGENET_INDICES, WNIDS, ImageSet, labels_for
 from escrime.models import save_weights
-from escrime.models.specs.loaded import imagenet_wnids
+from escrime.models.loading.loaded import imagenet_wnids
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from torch import nn
 
 from escrime import APGD, DGSM, FGSM, FMN, PGD, EscrimeError, evaluate
 from escrime.evaluation.scoring import score
-from escrime.models.twin import CLOSE, SAFETY, Twin
+from escrime.models.fast.twin import CLOSE, SAFETY, Twin
 from escrime.randomness import as_keys
 
 
@@ -152,7 +152,7 @@ def test_only_claimed_rows_are_settled(linear, data):
 
 def test_records_do_not_depend_on_the_copy(linear, data, monkeypatch):
     fast = evaluate(linear, data, FGSM(0.05), checks=False).records
-    monkeypatch.setattr("escrime.models.twin.prepare", copy.deepcopy)
+    monkeypatch.setattr("escrime.models.fast.twin.prepare", copy.deepcopy)
     assert evaluate(linear, data, FGSM(0.05), checks=False).records["prediction"].equals(fast["prediction"])
 
 
@@ -256,6 +256,6 @@ def test_what_a_small_batch_makes_coarse_is_no_success(linear, data):
 
 
 def test_where_a_gpu_rounds_verdicts_cost_one_pass_of_the_original(linear, data, monkeypatch):
-    monkeypatch.setattr("escrime.models.twin.rounds", lambda device: True)
+    monkeypatch.setattr("escrime.models.fast.twin.rounds", lambda device: True)
     twin = Twin(linear, lambda x: pytest.fail("the copy is not asked"))
     assert torch.allclose(twin.logits(data[0], keys(150)), linear(data[0]), atol=1e-5)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from escrime.models.fast.twin import Twin
 from escrime.models.running import full_precision
-from escrime.models.twin import Twin
 
 if not torch.cuda.is_available():
     pytest.skip("torch sees no CUDA GPU here", allow_module_level=True)

@@ -9,9 +9,9 @@ from torch import Tensor
 from ..errors import EscrimeError
 from ..norms import per_image
 from ..randomness import derive, fractions
-from .gradients import loss_only
-from .iterative import Answer, IterativeAttack, Rows, State
-from .losses import gap
+from .core.gradients import loss_only
+from .core.iterative import Answer, IterativeAttack, Rows, State
+from .core.losses import gap
 
 
 @dataclass(frozen=True)

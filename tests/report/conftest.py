@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from escrime import cli
-from escrime.evaluation.records import frame
 from escrime.report import draw_report
 from escrime.report.paper_points import POINTS
+from escrime.results.records import frame
 
 CLASSES = ["tench", "English springer", "cassette player", "chain saw", "church"]
 TARGET = 1

@@ -9,11 +9,11 @@ import sys
 import pytest
 
 from escrime.errors import EscrimeError
-from escrime.evaluation.statistics import wilson
 from escrime.report import pdf, read_run
 from escrime.report.facts import facts, plain
 from escrime.report.formats import report_files, report_text
 from escrime.report.markdown import inline, table
+from escrime.results.statistics import wilson
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from escrime.evaluation.statistics import wilson
 from escrime.report import draw_report, read_run
 from escrime.report.figures import style
 from escrime.report.gallery import LARGEST, embedded, gallery
 from escrime.report.interactive import PAPER, SHADES, SPARE_SHADES, WORST, chart, description, shades
 from escrime.report.page import TEMPLATES
 from escrime.report.paper_points import paper_points
+from escrime.results.statistics import wilson
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 

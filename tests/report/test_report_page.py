@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import escrime.report
-from escrime.evaluation.statistics import wilson
 from escrime.report import draw_report, read_run
 from escrime.report.headline import headline
 from escrime.report.markdown import markdown
 from escrime.report.page import flat
 from escrime.report.tables import class_table
 from escrime.report.words import fraction_text, percent
+from escrime.results.statistics import wilson
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 

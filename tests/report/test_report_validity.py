@@ -6,9 +6,9 @@ import re
 import pytest
 
 from escrime.errors import EscrimeError
-from escrime.evaluation.checks import SEVERITIES, Finding
 from escrime.report import draw_report, read_run
 from escrime.report.validity import validity
+from escrime.results.findings import SEVERITIES, Finding
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from escrime.errors import EscrimeError
-from escrime.evaluation.statistics import holm, mcnemar, paired_difference, wilson
 from escrime.report.side_by_side import CLEAN, as_json, compare_runs, sentence
 from escrime.report.side_by_side_table import row
+from escrime.results.statistics import holm, mcnemar, paired_difference, wilson
 
 
 def one(builder, folder, model="net", shares=None, n=40, **changes):

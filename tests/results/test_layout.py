@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from escrime.commands.shared.folder import RunFolder
 from escrime.errors import EscrimeError
-from escrime.experiment.folder import RunFolder
 from escrime.files import locked, whole
 from escrime.results.layout import check_file, check_inside
 

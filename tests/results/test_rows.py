@@ -7,7 +7,7 @@ import pytest
 from pyarrow import parquet
 
 from escrime.errors import EscrimeError
-from escrime.evaluation.records import frame, read_records
+from escrime.results.records import frame, read_records
 
 
 def rows(**changed):

@@ -3,7 +3,7 @@
 import pytest
 
 from escrime.training import TrainSettings
-from escrime.training.alarms import best_epoch, overfitted, sentences
+from escrime.training.overfitting.alarms import best_epoch, overfitted, sentences
 
 CHANCE = 0.1
 

@@ -8,8 +8,8 @@ from escrime.data import ImageSet
 from escrime.errors import EscrimeError
 from escrime.training import TrainSettings
 from escrime.training.augment import ASPECTS, augment, crop, parse_augment, resized_crop
-from escrime.training.draws import Draws, image_keys
-from escrime.training.feed import Feed
+from escrime.training.loader import Feed
+from escrime.training.noise import Draws, image_keys
 
 IDS = [f"image/{row}" for row in range(400)]
 

@@ -12,7 +12,7 @@ from torch import nn
 from escrime.errors import EscrimeError
 from escrime.models import build
 from escrime.training import FitResult, TrainSettings, fit, objective
-from escrime.training.feed import Feed
+from escrime.training.loader import Feed
 
 FAST = TrainSettings(epochs=2, batch_size=8)
 

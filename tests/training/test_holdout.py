@@ -5,7 +5,7 @@ import pytest
 
 from escrime.errors import EscrimeError
 from escrime.training import TrainSettings, fit, objective
-from escrime.training.holdout import hold_back
+from escrime.training.overfitting.holdout import hold_back
 
 
 class Spy:

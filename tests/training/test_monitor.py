@@ -11,9 +11,9 @@ from escrime.errors import EscrimeError
 from escrime.models import load_weights
 from escrime.training import TrainSettings, fit, objective
 from escrime.training import checkpoint as checkpoint_module
-from escrime.training import monitor as monitor_module
-from escrime.training.feed import Feed
-from escrime.training.holdout import hold_back
+from escrime.training.loader import Feed
+from escrime.training.overfitting import monitor as monitor_module
+from escrime.training.overfitting.holdout import hold_back
 
 EPS = 0.1
 GOOD, BETTER, RUINED = (0.9, 0.6, 0.4), (0.9, 0.65, 0.5), (0.95, 0.9, 0.02)

@@ -10,7 +10,7 @@ from escrime.data import ImageSet, load
 from escrime.models import build
 from escrime.training import TrainSettings, fit, objective
 from escrime.training.crafting import fgsm
-from escrime.training.holdout import hold_back
+from escrime.training.overfitting.holdout import hold_back
 
 EPS = 0.25
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from escrime import PredictionAveraging
 from escrime.errors import EscrimeError
-from escrime.models.first_call import SAME
+from escrime.models.fast.first_call import SAME
 from escrime.training import Context, TrainSettings, fit, objective
 from escrime.training.teacher import Teacher
 

@@ -7,7 +7,7 @@ import torch
 import escrime
 from escrime.data import ImageSet
 from escrime.training import OBJECTIVES, TrainSettings, fit, objective
-from escrime.training.feed import Feed
+from escrime.training.loader import Feed
 
 if not torch.cuda.is_available():
     pytest.skip("torch sees no CUDA GPU here", allow_module_level=True)
@@ -48,7 +48,7 @@ def test_images_are_resident_and_exact(easy):
 
 def test_the_same_views_as_on_the_cpu(easy):
     from escrime.training.augment import augment
-    from escrime.training.draws import Draws, image_keys
+    from escrime.training.noise import Draws, image_keys
 
     draws, rows = Draws(image_keys(0, easy.ids), 1), np.arange(256)
     images = torch.from_numpy(easy.images)

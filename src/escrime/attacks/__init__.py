@@ -6,8 +6,8 @@ with a frozen dataclass that says what it is (see Attack).
 
 from typing import Any
 
-from .base import Attack, Outcome
-from .registry import find_attacks
+from .core.base import Attack, Outcome
+from .core.registry import find_attacks
 
 ATTACKS: dict[str, type[Attack]] = find_attacks(__name__, __path__)
 globals().update(ATTACKS)

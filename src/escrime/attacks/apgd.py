@@ -8,11 +8,11 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from ..norms import per_image
-from .iterative import Answer, IterativeAttack, Rows, State
-from .losses import LOSSES, check_loss, next_classes
+from .core.inputs import Problem
+from .core.iterative import Answer, IterativeAttack, Rows, State
+from .core.losses import LOSSES, check_loss, next_classes
+from .core.steps import random_start
 from .pgd import check_steps
-from .problem import Problem
-from .steps import random_start
 
 MOMENTUM = 0.75  # α of the paper: weight of the new step against the last one
 PROGRESS = 0.75  # ρ: share of steps since the last checkpoint that must have improved the loss

@@ -9,12 +9,12 @@ from torch import Tensor
 from ..models.running import network_batch, passes_per_image
 from ..randomness import derive
 from .apgd import APGD
-from .base import Attack, Outcome
+from .core.base import Attack, Outcome
+from .core.inputs import Problem
+from .core.losses import gap
+from .core.verdicts import certain, clean_logits, expected
 from .fmn import FMN
-from .losses import gap
-from .problem import Problem
 from .square import Square
-from .verdicts import certain, clean_logits, expected
 
 JUDGES = 16  # fresh noise draws that choose between the stages' answers on a randomized model
 

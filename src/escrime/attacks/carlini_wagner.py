@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from ..norms import per_image
-from .iterative import Answer, Rows, State
-from .losses import gap
-from .minimum_norm import MinimumNorm
+from .core.iterative import Answer, Rows, State
+from .core.losses import gap
+from .core.minimum_norm import MinimumNorm
 
 BETA1, BETA2 = 0.9, 0.999  # of Adam
 INSIDE = 1 - 1e-6  # how close to the box's faces w starts: at the faces themselves it would be infinite

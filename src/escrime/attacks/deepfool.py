@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from ..norms import per_image
-from .gradients import logit_gradients
-from .iterative import Answer, IterativeAttack, Rows, State
-from .minimum_norm import MinimumNorm
+from .core.gradients import logit_gradients
+from .core.iterative import Answer, IterativeAttack, Rows, State
+from .core.minimum_norm import MinimumNorm
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from ..norms import per_image
-from .iterative import Answer, IterativeAttack, Rows, State
+from .core.inputs import Problem
+from .core.iterative import Answer, IterativeAttack, Rows, State
 from .pgd import check_step_size
-from .problem import Problem
 
 
 @dataclass(frozen=True)

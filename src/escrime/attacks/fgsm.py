@@ -8,9 +8,9 @@ from torch.nn.functional import cross_entropy
 
 from ..models.running import Batches, network_batch, passes_per_image
 from ..norms import per_image
-from .base import Attack, Outcome
-from .gradients import finite, loss_gradient
-from .problem import Problem, check_classes, report_not_finite
+from .core.base import Attack, Outcome
+from .core.gradients import finite, loss_gradient
+from .core.inputs import Problem, check_classes, report_not_finite
 
 
 @dataclass(frozen=True)

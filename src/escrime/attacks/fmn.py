@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from ..norms import per_image
-from .iterative import Answer, Rows, State
-from .minimum_norm import MinimumNorm
+from .core.iterative import Answer, Rows, State
+from .core.minimum_norm import MinimumNorm
 
 GAMMA_LAST = 0.001  # γ_K
 

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from ..norms import per_image
-from .iterative import Answer, IterativeAttack, Rows, State
-from .losses import LOSSES, check_loss
-from .steps import random_start
+from .core.iterative import Answer, IterativeAttack, Rows, State
+from .core.losses import LOSSES, check_loss
+from .core.steps import random_start
 
 
 @dataclass(frozen=True)

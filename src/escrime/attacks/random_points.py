@@ -10,10 +10,10 @@ from torch import Tensor
 from ..errors import EscrimeError
 from ..norms import per_image
 from ..randomness import derive, fractions
-from .gradients import loss_only
-from .iterative import Answer, IterativeAttack, Rows, State
-from .losses import gap
-from .steps import random_start
+from .core.gradients import loss_only
+from .core.iterative import Answer, IterativeAttack, Rows, State
+from .core.losses import gap
+from .core.steps import random_start
 
 
 @dataclass(frozen=True)

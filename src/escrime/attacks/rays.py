@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from ..norms import per_image
-from .gradients import loss_only
-from .iterative import Answer, Rows, State
-from .minimum_norm import MinimumNorm
+from .core.gradients import loss_only
+from .core.iterative import Answer, Rows, State
+from .core.minimum_norm import MinimumNorm
 
 IMAGE, AHEAD = -2, -1  # in place of a block: the image itself is asked about, the first direction with nothing flipped
 FARTHEST = 1.0  # from here on every pixel is at its bound

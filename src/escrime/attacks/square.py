@@ -13,9 +13,9 @@ from torch import Tensor
 from ..errors import EscrimeError
 from ..norms import per_image
 from ..randomness import derive, fractions
-from .gradients import loss_only
-from .iterative import Answer, IterativeAttack, Rows, State
-from .losses import LOSSES, check_loss, gap
+from .core.gradients import loss_only
+from .core.iterative import Answer, IterativeAttack, Rows, State
+from .core.losses import LOSSES, check_loss, gap
 
 # After how many of 10 000 proposals the share p of changed pixels halves (the authors' code; the text leaves out 500).
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
-from .base import Attack, Outcome
-from .iterative import IterativeAttack
-from .minimum_norm import MinimumNorm
-from .plans import Bisection
-from .problem import Problem
-from .scheduler import Stream
-from .verdicts import expected
+from .core.base import Attack, Outcome
+from .core.inputs import Problem
+from .core.iterative import IterativeAttack
+from .core.jobs import Bisection
+from .core.minimum_norm import MinimumNorm
+from .core.scheduler import Stream
+from .core.verdicts import expected
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,20 @@ from importlib import import_module
 
 # On first use: the report reads records and statistics without waiting for torch.
 _HOMES = {
-    "Comparison": "comparisons",
+    "Comparison": ".results.comparisons",
     "Effort": "effort",
     "Evaluation": "evaluation",
-    "Finding": "checks",
-    "Subject": "cases",
-    "Verdict": "checks.verdict",
-    "compare": "comparisons",
-    "compare_all": "comparisons",
+    "Finding": ".results.findings",
+    "Subject": "subjects",
+    "Verdict": ".results.verdicts",
+    "compare": ".results.comparisons",
+    "compare_all": ".results.comparisons",
     "evaluate": "evaluation",
-    "per_class": "comparisons",
-    "read_records": "records",
-    "summarize": "records",
-    "tradeoff": "comparisons",
-    "worst_case": "records",
+    "per_class": ".results.comparisons",
+    "read_records": ".results.records",
+    "summarize": ".results.records",
+    "tradeoff": ".results.comparisons",
+    "worst_case": ".results.records",
 }
 __all__ = list(_HOMES)
 

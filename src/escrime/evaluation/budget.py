@@ -10,10 +10,10 @@ from torch import Tensor
 from ..models import deadline
 from ..models.running import no_trace
 from ..randomness import row_keys
-from .cases import Case
-from .checks.finding import Finding
+from ..results.findings import Finding
+from ..results.records import STRONGER
 from .effort import Effort
-from .records import STRONGER
+from .subjects import Case
 from .work import Passes, passes_of_check
 
 LEAST, MOST = 0.2, 0.5  # of the budget, kept for the checks

@@ -27,7 +27,7 @@ from ..defenses import MajorityVote
 from ..errors import EscrimeError
 from ..models.running import Batches, check_logits, network_batch, no_trace, passes_per_image
 from ..randomness import as_keys, derive, row_keys, uniform_noise
-from .statistics import wilson
+from ..results.statistics import wilson
 
 ABSTAIN = -1
 LARGEST = {"l1": inf, "linf": 1.0}  # radius of the norms that the certificate is for

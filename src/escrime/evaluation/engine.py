@@ -3,30 +3,29 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
-from numbers import Real
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from ..attacks.base import Attack, Outcome
-from ..attacks.minimum_norm import MinimumNorm
+from ..attacks.core.base import Attack, Outcome
+from ..attacks.core.minimum_norm import MinimumNorm
 from ..attacks.worst_case import WorstCase
-from ..budgets import distinct, shared_grids
 from ..checks import check_images
-from ..errors import EscrimeError, is_bad_input, nearest
+from ..errors import EscrimeError, is_bad_input
 from ..models.deadline import look, time_left
+from ..models.fast.twin import Twin
 from ..models.running import no_trace
-from ..models.twin import Twin
-from ..norms import DEFAULT, Norm, norm
+from ..norms import Norm
 from ..randomness import key, seed_all_generators
-from .approach import Approaches, Budget
-from .cases import Case
-from .eight_bit import on_the_grid
+from ..results.records import frame, unattacked
 from .images import Images
 from .pieces import Begun, Done, Pieces, not_told, nothing_done
-from .records import STRONGER, WORST, frame, unattacked
+from .profile import Approaches
+from .quantized import on_the_grid
+from .requests import norm_of
 from .scoring import Verdict, score
+from .subjects import Case
 
 ROUNDING = 1e-6  # a few units in the last place of a float32 color value
 
@@ -174,11 +173,6 @@ def _or_reason(work: Callable):
 def _untouched(images: Images) -> Outcome:
     nothing = torch.zeros(len(images.labels))
     return Outcome(images.pixels, nothing, nothing)
-
-
-def budget_of(attacks: dict, grids: dict[str, list[float]]) -> Budget:
-    """The ε and norm that models are looked at with before these attacks."""
-    return Budget.of(grids, {label: norm_of(attack).name for label, attack in attacks.items()})
 
 
 def _sharing(cases: list[Case], label: str, attack, samples: dict) -> dict[tuple, list[Case]]:
@@ -344,77 +338,3 @@ def verdict_key(seed: int, image) -> tuple:
 def _targets(attack, images: Images) -> Tensor:
     target = getattr(attack, "target", None)
     return torch.full_like(images.labels, -1 if target is None else target)
-
-
-def norm_of(attack) -> Norm:
-    """The norm of an attack's ε, l_inf where it names none; other libraries write "Linf" and "L2"."""
-    return norm(str(getattr(attack, "norm", DEFAULT)).lower())
-
-
-def check_attacks(attacks) -> dict[str, Attack]:
-    """A dict of label → attack from an attack, a list of attacks or a dict."""
-    if callable(attacks):
-        attacks = [attacks]
-    if isinstance(attacks, (list, tuple)):
-        named = {}
-        for attack in attacks:
-            base = getattr(attack, "__name__", None) or getattr(attack, "name", type(attack).__name__)
-            label, k = base, 2
-            while label in named:
-                label, k = f"{base}-{k}", k + 1
-            named[label] = attack
-        attacks = named
-    if not isinstance(attacks, dict) or not attacks or not all(callable(a) for a in attacks.values()):
-        raise EscrimeError("attacks must be an attack, a list of attacks or a dict of name → attack, such as FGSM('8/255').")
-    attacks = {str(label): attack for label, attack in attacks.items()}
-    for label, attack in attacks.items():
-        if isinstance(attack, type):
-            raise EscrimeError(f"attack {label!r} is a class; make an attack of it, such as {attack.__name__}(0.03).")
-        norm_of(attack)
-        taken = next((name for name in (STRONGER, WORST) if label.startswith(name)), None)
-        if taken:
-            raise EscrimeError(f"attack {label!r} begins with {taken!r}, as escrime's own rows do; give it another name.")
-    return attacks
-
-
-def manners_of(attacks: dict) -> dict[str, str]:
-    """Label → what the attack is (Attack.manner), of those that say so."""
-    return {label: attack.manner for label, attack in attacks.items() if isinstance(attack, Attack)}
-
-
-def check_epsilons(attacks: dict[str, Attack], epsilons) -> dict[str, list[float]]:
-    """The ε grid of every attack, each ε once: its own ε when `epsilons` is None, one ε or list for all, or a dict of
-    label → ε or list."""
-    if not isinstance(epsilons, dict):
-        epsilons = dict.fromkeys(attacks, _as_list(epsilons))
-    epsilons = {str(label): given for label, given in epsilons.items()}
-    for label in epsilons:
-        if label not in attacks:
-            raise EscrimeError(
-                f"epsilons name {label!r}, which is none of the attacks ({', '.join(attacks)})." + nearest(label, attacks)
-            )
-    grids = {}
-    for label, attack in attacks.items():
-        grid = _as_list(epsilons.get(label))
-        if grid is None:
-            if getattr(attack, "eps", None) is None:
-                raise EscrimeError(f"attack {label!r} has no eps of its own; give epsilons=[...] so that it can be verified.")
-            if isinstance(attack.eps, tuple):
-                raise EscrimeError(
-                    f"attack {label!r} has one eps per image; records compare images at the same ε, so give one number, or "
-                    "call the attack itself."
-                )
-            grid = [attack.eps]
-        grids[label] = grid = distinct(norm_of(attack).epsilon(e) for e in grid)
-        if not grid:
-            raise EscrimeError(f"epsilons for attack {label!r} are an empty list; give at least one ε, such as '8/255'.")
-        if not isinstance(attack, Attack) and len(grid) != 1:
-            raise EscrimeError(f"attack {label!r} is a plain callable with one ε; give exactly one, or one entry per ε.")
-    return shared_grids(grids)
-
-
-def _as_list(epsilons) -> list | None:
-    if epsilons is None:
-        return None
-    single = isinstance(epsilons, (str, Real)) or getattr(epsilons, "ndim", 1) == 0
-    return [epsilons] if single else list(epsilons)

@@ -13,21 +13,21 @@ from ..errors import EscrimeError
 from ..models import deadline
 from ..models.running import existing_device
 from ..randomness import check_seed
-from .approach import Approaches
+from ..results.checks.records import record_findings
+from ..results.comparisons import Comparison, compare, per_class, tradeoff
+from ..results.findings import Finding
+from ..results.records import summarize, worst_case_by_subset
+from ..results.verdicts import Verdict, verdicts
 from .budget import LOOKED, images_for_a_look, seconds_per_pass
-from .cases import Case, as_cases, as_subjects
-from .checks import Finding
 from .checks.data import as_pixels, data_findings, duplicates
-from .checks.records import record_findings
-from .checks.verdict import Verdict, verdicts
-from .comparisons import Comparison, compare, per_class, tradeoff
 from .effort import Effort
-from .engine import budget_of, check_attacks, check_epsilons, manners_of
 from .images import PART, Source
 from .pipeline import Plan, all_findings, carry_out
+from .profile import Approaches
 from .progress import Meter, Told
-from .records import summarize, worst_case_by_subset
+from .requests import budget_of, check_attacks, check_epsilons, manners_of
 from .store import Memory
+from .subjects import Case, as_cases, as_subjects
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from ..attacks.fgsm import FGSM
-from ..models.prepare import prepare
+from ..models.fast.prepare import prepare
 from ..models.running import Batches, network_batch, no_trace
 from ..randomness import as_keys, generator, uniform_noise
-from .statistics import bootstrap
+from ..results.statistics import bootstrap
 
 ASCENT, RANDOM = 0.02, 0.5  # lengths of a weight perturbation, along the gradient and at random, in norms of each filter
 DIRECTIONS = 8  # random weight perturbations averaged over

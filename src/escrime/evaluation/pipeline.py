@@ -16,7 +16,10 @@ from ..errors import EscrimeError
 from ..models import deadline
 from ..models.deadline import OutOfTime
 from ..models.running import passes_per_image
-from .approach import Approaches, as_attacked
+from ..results.checks.records import record_findings
+from ..results.findings import Finding, in_order
+from ..results.names import defense_name
+from ..results.records import STRONGER
 from .budget import (
     FEWEST,
     LEAST,
@@ -27,20 +30,17 @@ from .budget import (
     passes_of_checks,
     seconds_per_pass,
 )
-from .cases import Case
-from .checks.finding import Finding, in_order
 from .checks.inputs import input_findings
 from .checks.provable import certificate_findings
-from .checks.records import record_findings
 from .checks.search import Stage
 from .effort import Effort
 from .engine import evaluate_parts
 from .images import Images, Source
-from .names import defense_name
+from .profile import Approaches, as_attacked
 from .progress import Meter
-from .records import STRONGER
 from .store import Examined, Store
 from .stronger import Ground, examination, grounds, of_case, stronger_parts
+from .subjects import Case
 from .work import about_passes, passes_of_check
 
 EXAMINATION = "the search for a stronger attack"

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from ..errors import EscrimeError
 from ..models.deadline import look
+from ..models.fast.twin import Twin
 from ..models.running import Batches, network_batch, no_trace, passes_per_image
-from ..models.twin import Twin
 from ..randomness import as_keys, derive, row_keys
 
 NO_CLASS = -1  # the prediction of a model that returns NaN or infinity

@@ -14,21 +14,21 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..attacks.base import Outcome
+from ..attacks.adaptive.surrogate import Surface
+from ..attacks.core.base import Outcome
 from ..attacks.pgd import PGD
-from ..attacks.surface import Surface
 from ..budgets import epsilon
 from ..data import ImageSet
 from ..data.sampling import lots
 from ..defenses import PredictionAveraging
 from ..errors import EscrimeError, nearest
+from ..models.fast.twin import Twin
 from ..models.running import Batches, check_logits, existing_device, full_precision, network_batch, no_trace
-from ..models.twin import Twin
 from ..numerals import enormous, shown
 from ..randomness import as_keys, derive, row_keys
-from .approach import Approach, Approaches, Budget
-from .choosing import UNDEFENDED, Point
+from ..results.choosing import UNDEFENDED, Point
 from .images import PART, Images, Source
+from .profile import Approach, Approaches, Budget
 from .scoring import check_finite
 
 FEWEST = 20  # images in all: half of them choose

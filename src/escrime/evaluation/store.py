@@ -6,7 +6,7 @@ from typing import Protocol
 
 import pandas as pd
 
-from .checks.finding import Finding
+from ..results.findings import Finding
 
 
 @dataclass(frozen=True)

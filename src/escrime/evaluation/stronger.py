@@ -7,21 +7,21 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..attacks.base import Outcome
+from ..attacks.core.base import Outcome
 from ..budgets import within
 from ..errors import is_bad_input
 from ..norms import Norm, norm
-from .approach import Approach, Approaches
-from .cases import Case
+from ..results.records import STRONGER, worst_case
+from ..results.verdicts import headline_eps
 from .checks.examine import Examination, examine
 from .checks.search import Asked, Search, Stage, settled
-from .checks.verdict import headline_eps
 from .effort import Effort
 from .engine import Part, records_of, unfinished
 from .images import Images
 from .pieces import Begun, Done, Pieces, not_told, nothing_done
-from .records import STRONGER, worst_case
+from .profile import Approach, Approaches
 from .scoring import Verdict, score
+from .subjects import Case
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ..attacks.adaptive.surrogate import Surface
 from ..attacks.pgd import PGD
-from ..attacks.surface import Surface
-from ..models.twin import Twin
+from ..models.fast.twin import Twin
 from ..norms import Norm, norm
 from .scoring import score
 

@@ -10,10 +10,10 @@ from torch import nn
 from ..budgets import same
 from ..data import ImageSet
 from ..defenses import PredictionAveraging
-from .cases import Subject
-from .choosing import UNDEFENDED, Choice, attacked, choose, objective, paired, scores_by_point, share, table_of
+from ..results.choosing import UNDEFENDED, Choice, attacked, choose, objective, paired, scores_by_point, share, table_of
 from .evaluation import Evaluation, evaluate
 from .shared_copies import Grid, halves, tuning_parts
+from .subjects import Subject
 
 SIGNIFICANT = 0.05
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from ..models.running import passes_per_image
-from .cases import Case
 from .effort import Effort
+from .subjects import Case
 
 STANDS = 0.5  # share of the images that the attacks before leave for the checks, about
 EARLY = 0.5  # share of its steps that an attack takes on an image, about

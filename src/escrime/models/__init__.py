@@ -1,12 +1,12 @@
 """Classifiers: build by name, load and save weights, make the fast frozen copies that attacks run."""
 
 from .architectures import ARCHITECTURES, Architecture, architecture
+from .fast.prepare import numerical_gap, prepare
+from .loading import SPECS, Loaded, load_model
+from .loading.weights import load_weights, read_metadata, save_weights
 from .normalized import Normalized, logits_and_auxiliary
-from .prepare import numerical_gap, prepare
 from .registry import build
 from .small import LeNet, WideResNetSmall
-from .specs import SPECS, Loaded, load_model
-from .weights import load_weights, read_metadata, save_weights
 
 __all__ = [
     "ARCHITECTURES",

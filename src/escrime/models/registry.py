@@ -9,9 +9,9 @@ from torch import nn
 from ..errors import EscrimeError, nearest
 from ..randomness import check_seed
 from .architectures import ARCHITECTURES, Architecture, architecture, construct, head_names
-from .matching import align, check_finite, check_fit, cut_heads, overwrite
+from .loading.matching import align, check_finite, check_fit, cut_heads, overwrite
+from .loading.sources import Weights, read_weights
 from .normalized import Normalized, channel_values
-from .sources import Weights, read_weights
 
 __all__ = ["ARCHITECTURES", "Architecture", "architecture", "build"]
 

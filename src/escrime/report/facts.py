@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..evaluation.checks.verdict import verdicts
-from ..evaluation.records import summarize, worst_case_by_subset
+from ..results.records import summarize, worst_case_by_subset
+from ..results.verdicts import verdicts
 from .claims import judge
 from .headline import headline_eps
 from .run import Run

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..evaluation.checks.verdict import Verdict
-from ..evaluation.crossings import crossings
-from ..evaluation.names import defense_name
-from ..evaluation.records import UNDEFENDED, WORST, in_subset, worst_case
 from ..norms import norm
+from ..results.crossings import crossings
+from ..results.names import defense_name
+from ..results.records import UNDEFENDED, WORST, in_subset, worst_case
+from ..results.verdicts import Verdict
 from .intervals import Point
 from .run import Run
 from .sweep import Sweep, one_sweep

@@ -3,8 +3,8 @@
 import math
 from itertools import cycle
 
-from ..evaluation.names import defense_name
 from ..norms import norm
+from ..results.names import defense_name
 from .intervals import Point
 from .paper_points import IMAGES, paper_points
 from .run import Run

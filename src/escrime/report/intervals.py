@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..evaluation.statistics import paired_difference, wilson
+from ..results.statistics import paired_difference, wilson
 from .words import percent, points_text
 
 

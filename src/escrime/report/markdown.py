@@ -2,9 +2,9 @@
 
 import re
 
-from ..evaluation.crossings import crossings
-from ..evaluation.names import defense_name
-from ..evaluation.records import WORST, in_subset, worst_case
+from ..results.crossings import crossings
+from ..results.names import defense_name
+from ..results.records import WORST, in_subset, worst_case
 from ..terminal import printable
 from .facts import facts
 from .intervals import Point

@@ -7,11 +7,11 @@ from pathlib import Path
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 from markupsafe import Markup
 
-from ..evaluation.checks import Finding
-from ..evaluation.checks.verdict import Verdict, verdicts
-from ..evaluation.names import defense_name
-from ..evaluation.records import in_subset
 from ..norms import norm
+from ..results.findings import Finding
+from ..results.names import defense_name
+from ..results.records import in_subset
+from ..results.verdicts import Verdict, verdicts
 from ..terminal import printable
 from .figures import Drawn
 from .gallery import gallery

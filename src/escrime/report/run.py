@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from ..errors import EscrimeError, shortened
-from ..evaluation.names import place
-from ..evaluation.records import UNDEFENDED, read_records, shows_chance, subset_names, worst_case
 from ..norms import DEFAULT
 from ..results.layout import check_inside
+from ..results.names import place
 from ..results.reading import REBUILT, load_arrays, read_json, read_log
+from ..results.records import UNDEFENDED, read_records, shows_chance, subset_names, worst_case
 from ..results.schema import Analysis, Examples, Manifest
 from .sweep import Sweep, build_sweeps, one_sweep
 

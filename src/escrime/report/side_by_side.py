@@ -9,9 +9,9 @@ import pandas as pd
 
 from ..budgets import same, unified
 from ..errors import EscrimeError, nearest
-from ..evaluation.comparisons import Comparison, compare
-from ..evaluation.records import WORST, in_subset, worst_case
-from ..evaluation.statistics import holm, wilson
+from ..results.comparisons import Comparison, compare
+from ..results.records import WORST, in_subset, worst_case
+from ..results.statistics import holm, wilson
 from .run import Run, read_run
 from .words import fraction_text, listing, points_text
 

@@ -3,8 +3,8 @@
 from rich.console import Console
 from rich.table import Table
 
-from ..evaluation.names import defense_name
 from ..norms import DEFAULT
+from ..results.names import defense_name
 from ..terminal import make_console
 from .side_by_side import CLEAN, Pair, SideBySide, interval, sentence
 from .words import fraction_text, p_text

@@ -6,10 +6,10 @@ import numpy as np
 
 from .. import norms
 from ..budgets import same
-from ..evaluation.comparisons import Comparison, compare, per_class
-from ..evaluation.names import defense_name, place
-from ..evaluation.records import WORST, in_subset, worst_case
-from ..evaluation.statistics import holm
+from ..results.comparisons import Comparison, compare, per_class
+from ..results.names import defense_name, place
+from ..results.records import WORST, in_subset, worst_case
+from ..results.statistics import holm
 from .intervals import Point
 from .run import Run
 from .sweep import Sweep

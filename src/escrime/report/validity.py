@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from ..errors import EscrimeError
-from ..evaluation.checks import Finding, in_order, read_findings
-from ..evaluation.checks.records import record_findings
-from ..evaluation.names import defense_name
-from ..evaluation.records import UNDEFENDED, read_records
+from ..results.checks.records import record_findings
+from ..results.findings import Finding, in_order, read_findings
 from ..results.layout import check_inside
+from ..results.names import defense_name
 from ..results.reading import read_json
+from ..results.records import UNDEFENDED, read_records
 from ..results.schema import Verdicts
 from .run import Run
 

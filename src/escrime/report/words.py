@@ -6,7 +6,7 @@ from hashlib import sha256
 
 from .. import norms
 from ..budgets import LEVELS, same
-from ..evaluation.statistics import share_text
+from ..results.statistics import share_text
 
 NETWORKS = {"wide_resnet50_2": "Wide ResNet-50-2", "googlenet": "GoogLeNet"}
 THREATS = {

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 
 from ..errors import EscrimeError
 from ..files import leftovers, whole
-from ..models.matching import overwrite
+from ..models.loading.matching import overwrite
 from .averaging import Average
 
 FORMAT = 2

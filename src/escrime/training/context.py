@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import EscrimeError
 from ..models import logits_and_auxiliary
-from .draws import Draws, image_keys
+from .noise import Draws, image_keys
 from .teacher import Teacher
 
 AUXILIARY_WEIGHT = 0.3  # of each auxiliary classifier (Szegedy et al., 2015, section 5)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..data.imageset import ImageSet
-from .holdout import probed_eps
+from .overfitting.holdout import probed_eps
 from .settings import TrainSettings
 
 

@@ -17,28 +17,28 @@ from ..budgets import epsilon
 from ..data import ImageSet
 from ..distributed import Processes
 from ..files import locked
-from ..models.kernels import Kernels
+from ..models.fast.kernels import Kernels
 from ..randomness import check_seed
 from ..regular import expanded
-from .alarms import PROBED
 from .augment import augment
 from .averaging import Average
-from .best import BEST
 from .checkpoint import LAST, Checkpoint
 from .context import Context, LossFunction, Tally
-from .draws import Draws, image_keys
-from .feed import Feed, epoch_order, steps_per_epoch
-from .holdout import hold_back, probed_eps
+from .divergence import LossWatch, finite_names
 from .identity import appearance, identity, weights_digest
-from .monitor import Monitor
+from .loader import Feed, epoch_order, steps_per_epoch
+from .noise import Draws, image_keys
 from .objectives import objective as named_objective
-from .probe import accuracies
+from .overfitting.alarms import PROBED
+from .overfitting.best import BEST
+from .overfitting.holdout import hold_back, probed_eps
+from .overfitting.monitor import Monitor
+from .overfitting.probe import accuracies
 from .schedule import learning_rate
 from .session import own_generators, pick_device, seed_dropout, session, training_mode
 from .settings import TrainSettings
 from .setup import check, check_loss, count_classes, explained, last_good, make_optimizer, memory_format, statistics, unused
 from .teacher import Teacher
-from .watch import LossWatch, finite_names
 
 COLUMNS = ("epoch", "loss", "accuracy", "adversarial_accuracy", "learning_rate", "seconds", "images_per_second", *PROBED)
 

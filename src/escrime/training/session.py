@@ -7,7 +7,7 @@ from itertools import chain
 import torch
 from torch import nn
 
-from ..models.first_call import in_format
+from ..models.fast.first_call import in_format
 from ..models.running import existing_device
 from ..randomness import key, seed_all_generators, states_kept
 

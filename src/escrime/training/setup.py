@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]  # missing in torch's stub
 
 from ..errors import EscrimeError
-from ..models.first_call import in_format
-from ..models.prepare import copied
+from ..models.fast.first_call import in_format
+from ..models.fast.prepare import copied
 from ..models.running import failure_named, out_of_memory, refuse_inference_tensors
 from .averaging import Average
 from .checkpoint import Checkpoint
 from .context import LossFunction
-from .feed import Feed
+from .loader import Feed
 from .session import own_generators
 from .settings import OF_TEACHERS, TrainSettings
 from .teacher import Teacher

@@ -18,8 +18,8 @@ from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-def
 
 from ..errors import EscrimeError
 from ..models import prepare
-from ..models.first_call import SAME
-from ..models.prepare import copied, numerical_gap
+from ..models.fast.first_call import SAME
+from ..models.fast.prepare import copied, numerical_gap
 from ..models.running import buffers_kept, failure_named
 from .crafting import at_least_float32
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from escrime import PredictionAveraging
-from escrime.attacks.surface import eight_bit
+from escrime.attacks.adaptive.surrogate import eight_bit
 from escrime.evaluation.checks.neighborhood import Neighborhood, look_around, neighborhood_findings
 
 REACH = 0.03

@@ -3,7 +3,7 @@
 from torch import nn
 
 from escrime import PGD, Effort, PredictionAveraging, evaluate
-from escrime.evaluation.approach import Budget, approach
+from escrime.evaluation.profile import Budget, approach
 
 
 class Counted(nn.Module):

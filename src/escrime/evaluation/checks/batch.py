@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...models.running import check_logits, network_batch, no_trace, passes_per_image
 from ...randomness import as_keys, generators_kept, noise_keys, row_keys
-from .finding import Finding
+from ...results.findings import Finding
 
 ALONE = 8  # images asked alone, of each kind
 MOST = 8  # copies of one image for a network that needs company

@@ -9,8 +9,8 @@ from torch import Tensor
 from ...checks import check_images
 from ...data.content import overlap, pixel_digests
 from ...errors import EscrimeError, shortened
+from ...results.findings import Finding
 from ..images import check_set
-from .finding import Finding
 
 SHOWN = 10  # ids named in evidence
 MISLEADS = 0.005  # share of the test images from which leaked ones bend the numbers

@@ -7,8 +7,8 @@ from ...attacks.pgd import PGD
 from ...attacks.square import PROPOSALS, Square
 from ...models.deadline import as_time_allows
 from ...norms import norm
-from ..approach import Approach
-from .finding import Finding
+from ...results.findings import Finding
+from ..profile import Approach
 from .gradients import gradient_findings
 from .neighborhood import neighborhood_findings
 from .quality import attack_quality

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...attacks.gradients import draw_keys, finite, loss_gradient
-from ...attacks.losses import ce, margin
+from ...attacks.core.gradients import draw_keys, finite, loss_gradient
+from ...attacks.core.losses import ce, margin
 from ...models.running import Batches, check_logits, differentiable, network_batch, no_trace, ordinary, passes_per_image
 from ...randomness import as_keys, derive, row_keys, uniform_noise
-from .finding import Finding
+from ...results.findings import Finding
 
 DIRECTIONS = 4  # random sign directions along which an image is moved
 REACH = 0.002  # how much of the margin one of them may change, so that a smooth model is straight there

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from ...models.running import Batches, check_logits, network_batch, no_trace, passes_per_image
 from ...randomness import as_keys, row_keys
+from ...results.checks.chance import chance_findings
+from ...results.findings import Finding
 from .batch import BatchEffect, batch_effect, batch_finding
-from .chance import chance_findings
-from .finding import Finding
 from .normalization import input_range
 
 STEP = 0.01  # how far from an image its surroundings are, where nobody says

@@ -12,12 +12,12 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from ...attacks.gradients import loss_gradient
-from ...attacks.straight_through import inner_tables
-from ...attacks.surface import Surface, eight_bit
+from ...attacks.adaptive.bpda import inner_tables
+from ...attacks.adaptive.surrogate import Surface, eight_bit
+from ...attacks.core.gradients import loss_gradient
 from ...models.running import Batches, check_logits, differentiable, network_batch, no_trace, passes_per_image
 from ...randomness import as_keys, derive, row_keys, uniform_noise
-from .finding import Finding
+from ...results.findings import Finding
 
 SAME = 1e-4  # of the largest logit: what two equal predictions may differ by
 JITTER = 0.3 / 255  # moves an image off the 8-bit grid, nearest to which it stays

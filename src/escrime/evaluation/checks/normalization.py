@@ -9,9 +9,9 @@ from scipy.stats import wilcoxon
 from torch import Tensor
 
 from ...models.normalized import Normalized
-from ..statistics import holm, mcnemar
+from ...results.findings import Finding
+from ...results.statistics import holm, mcnemar
 from .feeding import Feed, identity, measured, normalizing, numbers, replaced, swapped, usual
-from .finding import Finding
 
 CERTAIN = 0.001  # p from which another way is better, after correction for the ways and for looking twice
 CLEARLY = 0.02  # how much better, as a share of the images

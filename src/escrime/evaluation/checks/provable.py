@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from ...models.running import passes_per_image
+from ...results.findings import Finding
 from ..certificate import clopper_pearson, l1_radius, linf_radius
-from .finding import Finding
 
 DRAWS, CONFIDENCE = 1000, 0.999  # of `certify`, by default
 GRAY_LEVEL = 1 / 255

@@ -5,7 +5,7 @@ import torch
 from ...attacks.fmn import FMN
 from ...models.deadline import as_time_allows
 from ...norms import norm
-from .finding import Finding
+from ...results.findings import Finding
 from .search import Search
 
 STEPS = 50

@@ -12,19 +12,19 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from ...attacks.adaptive.surrogate import Surface
 from ...attacks.apgd import APGD
-from ...attacks.base import Attack
+from ...attacks.core.base import Attack
 from ...attacks.pgd import PGD
 from ...attacks.random_points import RandomPoints
 from ...attacks.rays import RayS
 from ...attacks.square import PROPOSALS, Square
-from ...attacks.surface import Surface
 from ...errors import NotFinite, is_bad_input
 from ...models.deadline import as_time_allows
-from ...models.twin import Twin
+from ...models.fast.twin import Twin
 from ...norms import Norm, norm
 from ..effort import Effort
-from ..eight_bit import near_the_grid, on_the_grid
+from ..quantized import near_the_grid, on_the_grid
 from ..scoring import score
 
 SMOOTH = (0.25, 0.5)  # of ε: how far around a point its slope is averaged

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ...models.fresh import GENERATORS, Fresh
 from ...models.running import check_logits, no_trace
 from ...randomness import as_keys, row_keys, uniform_noise
-from .finding import Finding
+from ...results.findings import Finding
 
 ASKED = 8  # images
 AGAIN = 16  # times that the first of them are asked before they are asked once more

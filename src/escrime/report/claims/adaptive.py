@@ -3,7 +3,7 @@
 from math import inf
 
 from ...budgets import within
-from ...evaluation.names import defense_name
+from ...results.names import defense_name
 from ..intervals import Point
 from ..sweep import Sweep
 from ..words import eps_text, percent

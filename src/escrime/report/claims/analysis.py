@@ -2,7 +2,7 @@
 
 from math import nan
 
-from ...evaluation.statistics import holm
+from ...results.statistics import holm
 from ..intervals import Point
 from ..words import listing
 from .defenses import HARDENED

@@ -3,8 +3,8 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from ...evaluation.names import defense_name
 from ...norms import DEFAULT
+from ...results.names import defense_name
 from ..paper_points import IMAGES, paper_points
 from ..sweep import Sweep
 from ..words import eps_axis

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from mpl_toolkits.mplot3d import Axes3D  # noqa: F401  (registers the projection, since no pyplot does)
 
-from ...evaluation.names import defense_name
+from ...results.names import defense_name
 from ..run import Run
 from ..words import eps_text, listing, slug
 from .style import MUTED, Drawn, headline, new_figure, save

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from ...evaluation.names import defense_name
+from ...results.names import defense_name
 from ..interactive import shades
 from ..intervals import Point
 from ..run import Run

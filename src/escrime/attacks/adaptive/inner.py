@@ -1,0 +1,87 @@
+"""Logits inside a model, for one whose own are flat: what a defense rounds, saturates, or turns into votes was a score before.
+
+Athalye, Carlini and Wagner (2018), Obfuscated gradients give a false sense of security: attack what the network computes, not
+what is made of it. Where no table of the model predicts as it does, one is taught to: a linear head on the best features, a
+substitute that learned the model's labels (Papernot et al., 2017, Practical black-box attacks against machine learning).
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from .bpda import inner_tables
+
+AGREES = 0.9  # share of the images for which inner logits must predict what the model predicts,
+TAUGHT = 0.7  # and a head that was taught, on images that it did not learn from
+WIDEST, MOST = 4096, 64  # features of a table, and tables that a head is taught on
+RIDGE = 1e-2
+
+
+@dataclass(frozen=True)
+class Inner:
+    """call: the number of the torch call that returns a table (N·copies, D). weight (D, K), bias (K,): a linear head on it;
+    None where the table holds logits already."""
+
+    call: int
+    weight: Tensor | None = field(default=None, repr=False, compare=False)
+    bias: Tensor | None = field(default=None, repr=False, compare=False)
+
+    def logits(self, table: Tensor, rows: int) -> Tensor:
+        """Logits (N, K) from a table (N·copies, D), means over the copies."""
+        table = table.float()
+        table = table.unflatten(0, (-1, rows)).mean(0) if len(table) > rows else table
+        return table if self.weight is None else table @ self.weight + self.bias
+
+
+@torch.no_grad()
+def inner_logits(model: nn.Module, images: Tensor) -> Inner | None:
+    """The earliest table of `model` that predicts what the model predicts for nearly all of `images` (N, C, H, W), and tells
+    the images apart; None where there is none."""
+    logits, tables = inner_tables(model, images)
+    predicted, rows = logits.argmax(1), len(images)
+    for call, table in tables:
+        if table.shape[1] != logits.shape[1] or len(table) % rows or not table.isfinite().all():
+            continue
+        table = Inner(call).logits(table, rows)
+        agrees = float((table.argmax(1) == predicted).float().mean()) >= AGREES
+        if agrees and len(table.unique(dim=0)) > min(rows - 1, table.shape[1]):
+            return Inner(call)
+    return None
+
+
+@torch.no_grad()
+def taught_logits(model: nn.Module, points: list[Tensor]) -> Inner | None:
+    """A linear head on that table of `model` from which the predicted labels are learned best: on every second image, judged
+    on the others. points: the images (N, C, H, W) and what lies around them, in the same order. None where nothing is learned.
+    """
+    found = [inner_tables(model, x) for x in points]
+    rows, classes = len(points[0]), found[0][0].shape[1]
+    labels = torch.stack([logits.argmax(1) for logits, _ in found])
+    learned = torch.arange(rows) % 2 == 0
+    best, chosen = TAUGHT, None
+    for number, (call, table) in enumerate(found[0][1][:MOST]):
+        same = [tables[number] for _, tables in found if number < len(tables) and tables[number][0] == call]
+        fits = len(same) == len(points) and all(t.shape == table.shape and t.isfinite().all() for _, t in same)
+        if not fits or len(table) % rows or not 1 < table.shape[1] <= WIDEST:
+            continue
+        x = torch.stack([Inner(call).logits(t, rows) for _, t in same])
+        head = _ridge(x[:, learned].flatten(0, 1), labels[:, learned].flatten(), classes)
+        right = ((x[:, ~learned] @ head[0] + head[1]).argmax(-1) == labels[:, ~learned]).float().mean()
+        if float(right) >= best:  # of equals the last: the deepest
+            best, chosen = float(right), (call, x)
+    if chosen is None:
+        return None
+    return Inner(chosen[0], *_ridge(chosen[1].flatten(0, 1), labels.flatten(), classes))
+
+
+def _ridge(x: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Weight (D, K) and bias (K,) of a linear classifier by least squares, from features (M, D) and labels (M,)."""
+    mean, goal = x.mean(0), torch.nn.functional.one_hot(y, classes).to(x.dtype)
+    x, goal, level = x - mean, goal - goal.mean(0), goal.mean(0)
+    scale = RIDGE * x.square().sum() / x.shape[1]
+    if x.shape[1] <= len(x):
+        weight = torch.linalg.solve(x.T @ x + scale * torch.eye(x.shape[1]).to(x), x.T @ goal)
+    else:
+        weight = x.T @ torch.linalg.solve(x @ x.T + scale * torch.eye(len(x)).to(x), goal)
+    return weight, level - mean @ weight

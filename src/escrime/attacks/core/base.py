@@ -1,0 +1,185 @@
+"""What an attack is: a frozen dataclass of its settings that maps (model, images, labels) to adversarial images."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import EscrimeError
+from ...models.fast.twin import Twin
+from ...models.running import differentiable, no_trace, refuse_inference_tensors
+from ...norms import Norm, norm
+from ...numerals import enormous, shown
+from .inputs import Problem
+
+Access = Literal["labels", "scores", "gradients"]  # from the least that a model gives away to the most
+Kind = Literal["fixed budget", "nearest", "search"]
+
+WHOLE = ("steps", "restarts", "queries", "rounds", "candidates", "draws", "targets_tried", "target", "eot")
+REAL = ("give_up", "momentum", "overshoot", "confidence", "initial_c", "gamma", "p_init", "tolerance")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Adversarial images (N, C, H, W) and the network passes spent on each: forwards (N,), backwards (N,).
+
+    success (N,) bool: which images the attack saw the original model get wrong (or call the target), never its faster copy;
+    None where it did not look (FGSM, averages over noise), so ask the model. An evaluation always looks for itself.
+    """
+
+    adversarial: Tensor
+    forwards: Tensor
+    backwards: Tensor
+    success: Tensor | None = None
+
+
+class Attack:
+    """Base of the attacks. A subclass is a frozen dataclass with `eps`, and optionally `norm`, `target` and `eot`; on a
+    randomized model `eot` is needed.
+
+    It implements `_sweep(twin, problem, budgets, wanted)`, which returns one Outcome per ε.
+
+    The class itself says what the attack is, and every list of attacks is made from that (see registry.py). norms: the norms of
+    its budget. access: the least that the model must give away. kind: "fixed budget" where it makes the best example for the ε
+    it is given, "nearest" where it looks for the nearest one whatever ε is, "search" where it looks for the smallest ε at which
+    another attack succeeds. paper: authors, year, title, arXiv number. needs_target: it cannot do without a class to reach.
+    usual: the settings with which `escrime evaluate` runs it by its name, where they are not the defaults.
+    """
+
+    norms: ClassVar[tuple[str, ...]] = ()
+    access: ClassVar[Access | None] = None  # not said: then nothing is concluded from how it compares with others
+    kind: ClassVar[Kind] = "fixed budget"
+    paper: ClassVar[str] = ""
+    needs_target: ClassVar[bool] = False
+    usual: ClassVar[dict[str, Any]] = {}
+
+    eps: float | tuple[float, ...]
+    norm: str = "linf"
+    target: int | None = None
+    eot: int = 1
+    settles = False  # whether, against noise, it leaves an image only once fresh draws make its success certain
+
+    def __post_init__(self):
+        norm(self.norm)  # refuses a name that is none
+        object.__setattr__(self, "eps", self._budget(self.eps))
+        if type(self).__module__.partition(".")[0] == __name__.partition(".")[0]:  # a user's may mean anything by a name
+            for name in self._own:
+                self._check_number(name, getattr(self, name))
+        if self.eot < 1:
+            raise EscrimeError(f"eot = {self.eot}: at least one draw of the model's noise is needed per gradient.")
+
+    def _check_number(self, name: str, value) -> None:
+        """Refuse a setting of WHOLE or REAL that is no such number; None leaves those out that may be."""
+        if value is None and name in ("target", "give_up"):
+            return
+        if name in WHOLE:
+            if isinstance(value, bool) or not isinstance(value, Integral) or enormous(value):
+                raise EscrimeError(f"{name} = {shown(value)} is not a whole number below 2⁶³; give one, such as 1.")
+            object.__setattr__(self, name, int(value))
+        elif name in REAL and (isinstance(value, bool) or not isinstance(value, Real) or not _finite(value)):
+            raise EscrimeError(f"{name} = {shown(value)} is not a finite number; give one, such as 1.")
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    @property
+    def geometry(self) -> Norm:
+        """What its norm means: distances, projection, the steepest direction; see `norms`."""
+        return norm(self.norm)
+
+    @property
+    def manner(self) -> str:
+        """What the checks of records compare it as: "single" for one gradient step, "iterated" for more, "scores" for a search
+        without gradients, "distance" where it looks for the nearest example; "" where it takes no step or does not say."""
+        steps = getattr(self, "steps", 1)
+        if self.access is None or steps < 1:
+            return ""
+        if self.kind == "nearest":
+            return "distance"
+        return "scores" if self.access != "gradients" else "iterated" if steps > 1 else "single"
+
+    @property
+    def _own(self) -> set[str]:
+        """The names of its settings."""
+        return {field.name for field in fields(self)} if is_dataclass(self) else set()
+
+    def against_noise(self, eot: int) -> "Attack":
+        """The same attack for a randomized model, with at least `eot` noise draws per gradient. One lucky draw is no success:
+        no job leaves early, unless it `settles` what it leaves by fresh draws."""
+        changes = {"stop_within": False, "eot": max(eot, self.eot)}
+        if not (self.settles and changes["eot"] > 1):
+            changes |= {"early_stop": False, "give_up": None}
+        if "eot" not in self._own:
+            raise EscrimeError(
+                f"{self.name} has no setting eot, how many noise draws of a randomized model are behind each gradient; add the "
+                "field `eot: int = 1` to the class."
+            )
+        return replace(self, **{name: value for name, value in changes.items() if name in self._own})
+
+    def __call__(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        targets: Tensor | None = None,
+        seed: int = 0,
+        ids: Sequence | None = None,
+    ) -> Tensor:
+        """Return adversarial images, same shape as `images` (N, C, H, W), in [0, 1] and within ε to the last bit.
+
+        labels (N,) are the true classes; targets (N,), if given, are the classes to reach instead. `seed` and `ids`
+        (one per image, default 0, 1, ...) fix the randomness of each image whatever the batch it is in.
+        Errors: EscrimeError for images outside the contract, target == label, a model that answers NaN, or one that was
+        made under torch.inference_mode(). A call under it is like any other.
+        """
+        return self.sweep(model, images, labels, [self.eps], targets=targets, seed=seed, ids=ids)[0].adversarial
+
+    def sweep(self, model, images, labels, epsilons, *, targets=None, seed=0, ids=None) -> list[Outcome]:
+        """Run the attack at every ε of `epsilons` and return one Outcome for each, in order.
+
+        An ε is a number, or one number per image (N,). The attack runs on a faster copy of the model, made here;
+        give an `escrime.models.Twin` instead of a model to use one copy for several calls.
+        """
+        with differentiable():
+            problem = Problem.checked(images, labels, targets, self.target, seed, ids)
+            budgets = self._budgets([self._budget(e) for e in epsilons], problem.images)
+            if not len(budgets):
+                return []
+            if not len(problem.images):
+                nothing = torch.zeros(0)
+                return [Outcome(problem.images, nothing, nothing, nothing.bool()) for _ in epsilons]
+            twin = model if isinstance(model, Twin) else Twin(model)
+            if isinstance(twin.copy, nn.Module):
+                refuse_inference_tensors(twin.copy)  # a Twin may have been made under it too
+            with no_trace(twin.model, problem.images.device):
+                return self._sweep(twin, problem, budgets, torch.ones_like(budgets, dtype=torch.bool))
+
+    def _budget(self, eps) -> float | tuple[float, ...]:
+        """ε as a number, or a tuple of one per image."""
+        if hasattr(eps, "tolist"):  # torch's, NumPy's
+            eps = eps.flatten().tolist() if eps.ndim else eps.item()
+        if isinstance(eps, (list, tuple)):
+            return tuple(self.geometry.epsilon(e) for e in eps)
+        return self.geometry.epsilon(eps)
+
+    def _budgets(self, epsilons: list, images: Tensor) -> Tensor:
+        """ε of every sweep step and image, (K, N) float64 on the CPU."""
+        for eps in epsilons:
+            if isinstance(eps, tuple) and len(eps) != len(images):
+                raise EscrimeError(f"eps holds {len(eps)} values for {len(images)} images; give one number, or one per image.")
+        rows = [torch.as_tensor(eps, dtype=torch.float64).expand(len(images)) for eps in epsilons]
+        return torch.stack(rows) if rows else torch.zeros(0, len(images), dtype=torch.float64)
+
+    def _sweep(self, twin: Twin, problem: Problem, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
+        """One Outcome per row of `budgets` (K, N); entries not `wanted` (K, N) may be left as the clean image."""
+        raise NotImplementedError
+
+
+def _finite(value: Real) -> bool:
+    return not enormous(value) and math.isfinite(value)

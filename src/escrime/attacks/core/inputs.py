@@ -1,0 +1,81 @@
+"""What every attack starts from: checked images, labels, targets, ids and seed."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...checks import check_images, check_labels
+from ...errors import EscrimeError, NotFinite
+from ...models.running import ordinary
+from ...randomness import as_keys, check_seed
+
+
+@dataclass(frozen=True)
+class Problem:
+    """images (N, C, H, W), labels (N,), targets (N,) or None, ids (N,), seed: the input of one attack call.
+
+    floor (N,), if given, is how little another attack has left between an image and success: one that is ahead of that
+    does not give up.
+    """
+
+    images: Tensor
+    labels: Tensor
+    targets: Tensor | None
+    ids: tuple
+    seed: int
+    floor: Tensor | None = None
+
+    @classmethod
+    def checked(cls, images, labels, targets, target, seed, ids) -> "Problem":
+        """Build a problem, refusing by name anything outside the contract. `target` is the attack's own setting."""
+        images = ordinary(check_images(images).detach())
+        n = len(images)
+        labels = ordinary(check_labels(labels, n).to(images.device))
+        if targets is not None and target is not None:
+            raise EscrimeError(
+                f"targets were given in the call and target={target} in the attack's settings; give only one of them."
+            )
+        if target is not None:
+            targets = torch.full((n,), target, dtype=torch.long)
+        if targets is not None:
+            targets = ordinary(check_labels(targets, n, what="targets").to(images.device))
+            same = (targets == labels).nonzero().flatten()
+            if len(same):
+                i = int(same[0])
+                raise EscrimeError(
+                    f"target {int(targets[i])} equals the label of image {i} ({len(same)} of {n} images); "
+                    "a targeted attack needs another class, so leave those images out."
+                )
+        ids = tuple(range(n)) if ids is None else tuple(ids)
+        if len(ids) != n:
+            raise EscrimeError(f"ids name {len(ids)} images, but {n} were given; give one id per image.")
+        return cls(images, labels, targets, ids, check_seed(seed))
+
+    def only(self, rows: Tensor) -> "Problem":
+        """The same problem for some of its images; `rows` holds their positions."""
+        targets = None if self.targets is None else self.targets[rows]
+        ids = tuple(self.ids[row] for row in rows.tolist())
+        floor = None if self.floor is None else self.floor[rows]
+        return Problem(self.images[rows], self.labels[rows], targets, ids, self.seed, floor)
+
+    def keys(self, *purpose) -> Tensor:
+        """One key (N,) per image for `purpose`."""
+        return as_keys([(self.seed, name, *purpose) for name in self.ids])
+
+
+def check_classes(problem: Problem, classes: int) -> None:
+    """Refuse labels and targets the model does not have."""
+    check_labels(problem.labels, len(problem.labels), classes)
+    if problem.targets is not None:
+        check_labels(problem.targets, len(problem.labels), classes, what="targets")
+
+
+def report_not_finite(problem: Problem, bad: Tensor) -> None:
+    """Raise if the model answered NaN or infinity for any image in the mask `bad` (N,)."""
+    rows = bad.nonzero().flatten().tolist()
+    if rows:
+        raise NotFinite(
+            f"the model returns NaN or infinite logits for image {problem.ids[rows[0]]!r} ({len(rows)} of {len(bad)} "
+            "images); such an answer is not a success of the attack, so mend the model first (overflow, 0/0 in a defense?)."
+        )

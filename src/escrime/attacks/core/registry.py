@@ -1,0 +1,102 @@
+"""Every attack by its name: found in this folder, so that one more is one more file, and made from checked settings."""
+
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any, get_args, get_type_hints
+
+from ...discovery import modules_in
+from ...errors import EscrimeError, nearest
+from ...norms import NORMS
+from .base import Access, Attack, Kind
+
+ACCESS: tuple[str, ...] = get_args(Access)
+
+
+def find_attacks(package: str, folders: Iterable[str]) -> dict[str, type[Attack]]:
+    """Class name → class, sorted: the public dataclasses that derive from Attack, of every module in the folders of `package`.
+
+    Errors: TypeError for a class that does not say what it is, naming the file and what is missing.
+    """
+    found: dict[str, type[Attack]] = {}
+    for module in modules_in(package, folders):
+        for what, thing in vars(module).items():
+            own = isinstance(thing, type) and issubclass(thing, Attack) and thing.__module__ == module.__name__
+            if own and not what.startswith("_") and "__dataclass_fields__" in vars(thing):
+                found[what] = _described(thing)
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def _described(attack: type[Attack]) -> type[Attack]:
+    needed = {
+        "norms": (bool(attack.norms) and set(attack.norms) <= set(NORMS), f"a tuple of {NORMS}"),
+        "access": (attack.access in ACCESS, f"one of {ACCESS}"),
+        "kind": (attack.kind in get_args(Kind), f"one of {get_args(Kind)}"),
+        "paper": (bool(attack.paper), "authors, year, title and arXiv number in one line"),
+    }
+    for name, (fine, what) in needed.items():
+        if not fine:
+            where = f"{attack.__module__}.{attack.__name__}.{name}"
+            raise TypeError(f"{where} = {getattr(attack, name)!r} does not say what the attack is; give {what} (see Attack).")
+    return attack
+
+
+def settings_of(attack: type[Attack]) -> dict[str, Any]:
+    """Setting → its type, of all that can be chosen beside the budget."""
+    hints = get_type_hints(attack)
+    return {field.name: hints[field.name] for field in fields(attack) if field.name != "eps"}  # type: ignore[arg-type]
+
+
+def by_name() -> dict[str, type[Attack]]:
+    """The attacks that ε and plain values make, so that they can be asked for by name; WorstCase takes another attack."""
+    from .. import ATTACKS
+
+    return {name: attack for name, attack in ATTACKS.items() if "eps" in attack.__dataclass_fields__}  # type: ignore[attr-defined]
+
+
+def named(name: str) -> type[Attack]:
+    """The attack of `by_name` that is called so. Errors: EscrimeError with the nearest one."""
+    choices = by_name()
+    if name not in choices:
+        raise EscrimeError(f"attack {name!r} is unknown; use {', '.join(choices)}.{nearest(name, choices)}")
+    return choices[name]
+
+
+def sees(attack: type[Attack], given: str) -> bool:
+    """Whether it can attack a model that gives away "gradients", "scores" or "labels"."""
+    return ACCESS.index(attack.access or ACCESS[-1]) <= ACCESS.index(given)
+
+
+def make(attack: type[Attack], eps: float | str | None, norm: str | None = None, **settings: Any) -> Attack:
+    """One at ε in `norm` (None: its own) with these settings, as a file or a command line gives them.
+
+    Errors: EscrimeError for a norm it does not work in, an unknown setting, and a value of another type or out of range.
+    """
+    if norm is not None and norm not in attack.norms:
+        able = " and ".join({"linf": "l_inf"}.get(other, other) for other in attack.norms)
+        remedy = f"leave it out, or use norm {attack.norms[0]}"
+        raise EscrimeError(f"{attack.__name__} works in {able} only, not in {norm}; {remedy}.")
+    known = settings_of(attack)
+    if norm is not None and "norm" in known:
+        settings = {"norm": norm} | settings
+    for name, value in settings.items():
+        if name not in known:
+            raise EscrimeError(unknown_setting(attack, name))
+        _check_type(name, value, known[name])
+    return attack(eps, **settings)  # type: ignore[call-arg]
+
+
+def unknown_setting(attack: type[Attack], name: str) -> str:
+    known = settings_of(attack)
+    return f"{attack.__name__} has no setting {name!r}; it takes {', '.join(known)}.{nearest(name, known)}"
+
+
+def _check_type(name: str, value: Any, kind: Any) -> None:
+    """EscrimeError for a value of another type: true is no number, and 5.5 no count."""
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    strict = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+    try:
+        TypeAdapter(kind, config=strict).validate_python(value)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"]
+        raise EscrimeError(f"{name} = {value!r}: {message[:1].lower()}{message[1:]}.") from None

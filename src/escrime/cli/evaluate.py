@@ -1,0 +1,100 @@
+"""`escrime evaluate`: how robust a model is."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import EscrimeError
+from ..norms import DEFAULT, NORMS
+from ..terminal import json_text
+from .app import app
+from .options import Device, Mean, Seed, Size, SkipUnreadable, Spec, Std, Strict, Trust, believed, command, normalization, split
+
+EVALUATE_EXAMPLES = """Examples:
+
+  escrime evaluate --model torchvision:resnet50 --data ~/photos --eps 4/255
+
+  escrime evaluate --model resnet18@weights.pth --data ~/photos --eps 2/255,4/255,8/255 --limit 200 --budget 10min
+
+  escrime evaluate --model mine.py:load --data ~/photos --eps 4/255 --json --fail-under 0.4 --strict
+
+The folder holds one subfolder per class, named as the model names it (or by WordNet id). Exit code 3: a validity check forbids
+to believe the number (--strict); 4: less robust than --fail-under. Stop at any time; the same command continues."""
+
+
+@app.command(epilog=EVALUATE_EXAMPLES)
+def evaluate(
+    model: Spec,
+    data: Annotated[str, typer.Option(metavar="DIR", help="A folder of images, CLASS/*.jpg, or a dataset's name.")],
+    eps: Annotated[str, typer.Option(metavar="EPS,...", help="The attacker's budget; the first is the headline.")],
+    attack: Annotated[
+        str,
+        typer.Option(metavar="NAME,...", help="See `escrime list`. Default: FGSM, AutoAttack; on a black box Square or RayS."),
+    ] = "",
+    norm: Annotated[str, typer.Option(help=f"{' or '.join(NORMS)}.")] = DEFAULT,
+    threat: Annotated[str | None, typer.Option(help="white-box, scores or labels: what the attacker sees.")] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", help="That many images, as many of each class.")] = None,
+    size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="The strongest answer this time allows, such as 10min.")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/evaluate-MODEL.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print the answer as JSON, and nothing else.")] = False,
+    fail_under: Annotated[
+        float | None, typer.Option(metavar="X", help="Exit with 4 if robust accuracy is below X (0 to 1).")
+    ] = None,
+    strict: Strict = False,
+    skip_unreadable: SkipUnreadable = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Go on although clean accuracy is at chance.")] = False,
+    trust: Trust = False,
+) -> None:
+    """How robust is this model? Clean and robust accuracy on your images, with intervals, checks and a report."""
+    from ..commands.evaluate.assessment import assess
+    from ..commands.evaluate.request import Question
+    from ..commands.evaluate.result import answer, show
+    from ..commands.shared.devices import processes
+    from ..commands.shared.stdout import prints_aside
+    from ..models.deadline import seconds
+
+    if fail_under is not None and not 0 <= fail_under <= 1:
+        raise EscrimeError(f"--fail-under {fail_under:g} is no share of the images; give a number from 0 to 1, such as 0.4.")
+    try:
+        time_left = None if budget is None else seconds(budget)
+    except (ValueError, KeyError):
+        raise EscrimeError(f"--budget {budget!r} is no time; write 90s, 10min or 2h.") from None
+    question = Question(
+        model,
+        data,
+        split(eps),
+        norm,
+        threat,
+        split(attack),
+        limit,
+        size,
+        time_left,
+        seed,
+        anyway,
+        skip_unreadable,
+        **normalization(mean, std),
+        trust=trust,
+    )
+    with prints_aside(json_), processes(device) as here:
+        run = assess(question, out, device=here, command=command(), quiet=json_)
+        if not run.team.first:
+            return
+        found = answer(run)
+        run.folder.write_json("answer.json", found)
+        if not json_:
+            show(run, found)
+    if json_:
+        typer.echo(json_text(found))
+    if strict:
+        believed(run.folder.path)
+    if fail_under is not None and found["robust"]["accuracy"] < fail_under:
+        typer.echo(f"robust accuracy {found['robust']['accuracy']:.1%} is below --fail-under {fail_under:g}", err=True)
+        raise typer.Exit(4)

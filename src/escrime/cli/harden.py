@@ -1,0 +1,54 @@
+"""`escrime harden`: a model before and after adversarial fine-tuning."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .app import app
+from .options import Device, Goals, Mean, Seed, Sets, Size, Spec, Std, Trust, command, normalization, split
+
+HARDEN_EXAMPLES = """Examples:
+
+  escrime harden --model mine.py:load --data ~/photos --eps 4/255
+
+  escrime harden --model torchvision:resnet18 --data ~/photos --eps 4/255 --objective trades --epochs 10 --out runs/hard
+
+The folder holds train/CLASS/* and val/CLASS/*, or CLASS/*, of which a fifth is kept to judge by. The weights lie in
+weights.safetensors. Stop at any time; the same command continues it."""
+
+
+@app.command(epilog=HARDEN_EXAMPLES)
+def harden(
+    model: Spec,
+    data: Annotated[str, typer.Option(metavar="DIR", help="Training and test images, or a dataset's name.")],
+    eps: Annotated[str, typer.Option(metavar="EPS", help="The budget to train and to judge at, such as 4/255.")],
+    objective: Annotated[str, typer.Option(metavar="NAME", help="What to minimize: n-fgsm, pgd, trades, ...")] = "n-fgsm",
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="Passes over the training images; default 5.")] = None,
+    set_: Sets = None,
+    goal: Goals = None,
+    attack: Annotated[str, typer.Option(metavar="NAME,...", help="To judge by; default: FGSM and AutoAttack.")] = "",
+    limit: Annotated[int | None, typer.Option(metavar="N", help="Judge by that many images.")] = None,
+    size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
+    seed: Seed = 0,
+    device: Device = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/harden-MODEL.")] = None,
+    trust: Trust = False,
+) -> None:
+    """Make a model more robust by adversarial fine-tuning, and show what that bought: before and after in one report."""
+    from ..commands.evaluate.request import Question
+    from ..commands.harden import harden as harden_model
+    from ..commands.shared.devices import pick_device
+    from ..commands.train.train import parse_settings
+    from ..report.validity import read_verdicts
+
+    rest = {"seed": seed, "trust": trust, **normalization(mean, std)}
+    question = Question(model, data, (eps,), attacks=split(attack), limit=limit, size=size, **rest)
+    aim = parse_settings(goal or [], {"name": objective, "eps": None if objective == "clean" else eps})
+    chosen = parse_settings(set_ or [], {"epochs": epochs})
+    run = harden_model(question, out, goal=aim, training=chosen, device=pick_device(device), command=command())
+    for verdict in read_verdicts(run.folder.path):
+        run.display.say(("" if verdict["believe"] else "NOT AS IT STANDS: ") + verdict["sentence"])
+    run.display.say(f"Weights: {run.folder / 'weights.safetensors'}. Report: {run.folder / 'report.html'}")

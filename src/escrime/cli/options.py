@@ -1,0 +1,72 @@
+"""What several commands share: options, how they are read, and what is said on the terminal."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..terminal import printable
+
+
+def _check_seed(seed: int) -> int:
+    from ..randomness import check_seed
+
+    return check_seed(seed)
+
+
+# Options that several commands share.
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", callback=_check_seed)]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one.")]
+Size = Annotated[int | None, typer.Option(metavar="PX", help="Edge length of the images; default: the model's own.")]
+Mean = Annotated[
+    str | None, typer.Option(metavar="M[,M,M]", help="Normalize with this mean instead of the model's own, such as 0.5.")
+]
+Std = Annotated[str | None, typer.Option(metavar="S[,S,S]", help="Its standard deviation, such as 0.229,0.224,0.225.")]
+Strict = Annotated[bool, typer.Option(help="Exit with 3 if a validity check forbids to believe a number.")]
+SkipUnreadable = Annotated[bool, typer.Option(help="Leave out, count and name unreadable images.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other training setting. Repeatable.")]
+Goals = Annotated[
+    list[str] | None, typer.Option("--goal", metavar="NAME=VALUE", help="Another setting of the objective. Repeatable.")
+]
+Spec = Annotated[
+    str,
+    typer.Option(
+        metavar="SPEC",
+        help="torchvision:NAME, timm:NAME, hf:ORG/NAME, ARCH@FILE, FILE.py:FUNCTION, FILE.pt2 (with --trust), FILE.onnx.",
+    ),
+]
+Trust = Annotated[bool, typer.Option("--trust", help="Run the code that a .pt2 file may hold; you know its maker.")]
+
+
+def split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def normalization(mean: str | None, std: str | None) -> dict:
+    """--mean and --std as Question and load_model take them."""
+    from ..models.loading.normalizing import channel_numbers
+
+    return {"mean": channel_numbers("--mean", mean), "std": channel_numbers("--std", std)}
+
+
+def believed(folder: Path) -> None:
+    """Leave with exit code 3 and the sentences of the verdicts that may not be believed."""
+    from ..report.validity import read_verdicts
+
+    doubted = [verdict["sentence"] for verdict in read_verdicts(folder) if not verdict["believe"]]
+    for sentence in doubted:
+        say(f"not to be believed: {sentence}", err=True)
+    if doubted:
+        raise typer.Exit(3)
+
+
+def say(text: str, err: bool = False) -> None:
+    """One line on the terminal, whatever the names in it hold."""
+    typer.echo(printable(text), err=err)
+
+
+def command() -> str:
+    """The command as it can be typed again."""
+    return shlex.join(["escrime", *sys.argv[1:]])

@@ -1,0 +1,68 @@
+"""`escrime tune`: prediction averaging for a model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import EscrimeError
+from ..terminal import json_text
+from .app import app
+from .options import Device, Mean, Seed, Size, SkipUnreadable, Spec, Std, Trust, command, normalization, split
+
+TUNE_EXAMPLES = """Examples:
+
+  escrime tune --model lenet@weights.safetensors --data digits --eps 0.1
+
+  escrime tune --model torchvision:resnet18 --data ~/photos --eps 4/255 --eps-max 2/255,8/255,16/255 --samples 4,16 --limit 400
+
+  escrime tune --model mine.py:load --data ~/photos --eps 8/255 --json | jq .verdict
+
+Half of the images choose, the other half validates what was chosen. Stop at any time; the same command continues it."""
+
+
+@app.command(epilog=TUNE_EXAMPLES)
+def tune(
+    model: Spec,
+    data: Annotated[str, typer.Option(metavar="DIR", help="A folder of images, CLASS/*.jpg, or a dataset's name.")],
+    eps: Annotated[str, typer.Option(metavar="EPS", help="The attacker's budget, such as 8/255.")],
+    eps_max: Annotated[str, typer.Option(metavar="EPS,...", help="Radii of the noise to try.")] = "0.01,0.03,0.1,0.3",
+    samples: Annotated[str, typer.Option(metavar="N,...", help="Numbers of copies to try.")] = "2,4,8,16",
+    against: Annotated[
+        str, typer.Option(help="The attacker who counts: adaptive (knows the defense) or transfer (ignores it).")
+    ] = "adaptive",
+    limit: Annotated[int | None, typer.Option(metavar="N", help="That many images in all, as many of each class.")] = None,
+    steps: Annotated[int, typer.Option(metavar="N", help="Steps of PGD.")] = 20,
+    size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
+    seed: Seed = 0,
+    device: Device = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/tune-MODEL.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")] = False,
+    skip_unreadable: SkipUnreadable = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Go on although clean accuracy is at chance.")] = False,
+    trust: Trust = False,
+) -> None:
+    """Choose ε_max and N of prediction averaging (PPA) by clean and attacked accuracy, and validate the choice."""
+    from ..commands.evaluate.request import Question
+    from ..commands.shared.devices import pick_device
+    from ..commands.shared.display import Display
+    from ..commands.shared.stdout import prints_aside
+    from ..commands.tune.result import show
+    from ..commands.tune.tune import tune_model
+    from ..evaluation.shared_copies import Grid
+
+    try:
+        copies = tuple(int(word) for word in split(samples))
+    except ValueError:
+        raise EscrimeError(f"--samples {samples!r} is no list of whole numbers; write 2,4,8,16.") from None
+    grid = Grid(eps, split(eps_max), copies, against, steps)
+    rest = {"seed": seed, "anyway": anyway, "skip_unreadable": skip_unreadable, "trust": trust, **normalization(mean, std)}
+    question = Question(model, data, (eps,), limit=limit, size=size, **rest)
+    with prints_aside(json_):
+        folder, result = tune_model(question, grid, out, device=pick_device(device), command=command(), quiet=json_)
+    if json_:
+        typer.echo(json_text(result))
+    else:
+        show(Display(), folder, result)

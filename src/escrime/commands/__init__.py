@@ -1,0 +1,1 @@
+"""What each command of `escrime` does; `escrime.cli` parses and prints."""

@@ -1,0 +1,1 @@
+"""`escrime attack`: photos that fool a model."""

@@ -1,0 +1,1 @@
+"""`escrime evaluate`: a model of the user's on images of the user's."""

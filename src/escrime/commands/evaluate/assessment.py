@@ -1,0 +1,190 @@
+"""`escrime evaluate`: how robust a model is as it stands, on images of the user's, in a run folder that can be continued."""
+
+from collections.abc import Callable
+from functools import cached_property
+from glob import escape
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ...data import ImageSet
+from ...distributed import Processes
+from ...evaluation.checks.data import data_findings
+from ...evaluation.effort import Effort
+from ...evaluation.images import PART, Source
+from ...evaluation.pipeline import Plan, carry_out
+from ...evaluation.profile import Approaches, as_attacked
+from ...evaluation.requests import budget_of, manners_of
+from ...evaluation.subjects import Case, as_cases, as_subjects
+from ...models.deadline import as_time_allows, clock, deadline
+from ...results.findings import Finding
+from ..run.checking import finish_checks
+from ..shared.display import Display
+from ..shared.folder import RunFolder, about_images
+from ..shared.store import FolderStore
+from .candidate import Candidate
+from .first_look import FirstLook
+from .identity import identity_of, refuse_another_model
+from .request import Question, short_name
+
+EFFORT = Effort(images=64, steps=50, queries=500, draws=200, eot=4, doublings=1)
+
+
+class Assessment:
+    """One evaluation in one folder, by one process or by all of a `team`. test, train: where the images come from, by default
+    the candidate's own, and none. cases: name → what is attacked, by default the candidate. settings: more than the question
+    says, which a run that continues this one must share."""
+
+    def __init__(
+        self,
+        candidate: Candidate,
+        folder: RunFolder,
+        team: Processes,
+        *,
+        test: Callable[[], ImageSet] | None = None,
+        train: Callable[[], ImageSet | None] = lambda: None,
+        cases: Callable[[str], list[Case]] | None = None,
+        settings: Callable[[], dict] = dict,
+    ):
+        self.candidate, self.folder, self.team = candidate, folder, team
+        self.question, self.display = candidate.question, candidate.display
+        self._test, self._train, self._settings = test or candidate.images, train, settings
+        self._cases = cases or (lambda name: as_cases(as_subjects({name: candidate.model})))
+        self.fed: list[Finding] | None = None  # what the first look found about how the model is fed
+        self.end: float | None = None  # when the budget is spent
+
+    @cached_property
+    def test(self) -> ImageSet:
+        return self._test()
+
+    @cached_property
+    def train(self) -> ImageSet | None:
+        """Images that the model was trained on, where they are known."""
+        return self._train()
+
+    @cached_property
+    def source(self) -> Source:
+        return Source(self.test, self.candidate.device)
+
+    @cached_property
+    def look(self) -> FirstLook:
+        return FirstLook(self.candidate, self.source)
+
+    @property
+    def grids(self) -> dict[str, list[float]]:
+        """The first attack is also scored at ε = 0."""
+        grid = sorted(self.question.epsilons)
+        return {name: ([0.0, *grid] if at == 0 else grid) for at, name in enumerate(self.candidate.attacks)}
+
+    def settings(self) -> dict:
+        """What a run that continues this one must share."""
+        about = {"threat": self.candidate.threat, "attacks": list(self.candidate.attacks)}
+        return self.question.settings() | about | self._settings()
+
+    def begin(self) -> None:
+        """Loaded and read: from here on the time counts. Errors: EscrimeError for what nobody should spend an hour on."""
+        self.end = None if self.question.budget is None else clock() + self.question.budget
+        self.fed = self.look.check()
+
+    @property
+    def left(self) -> float | None:
+        return None if self.end is None else self.end - clock()
+
+    @cached_property
+    def approaches(self) -> Approaches:
+        found = Approaches(self.source, budget_of(self.candidate.attacks, self.grids), self.question.seed, self.look.approached)
+        if self.fed is not None:
+            found.fed[id(self.candidate.model)] = self.fed
+        return found
+
+    def approached(self, name: str, before: dict | None) -> dict:
+        """What a manifest notes where there is or was too little time to look at as many images as usual: how each case was
+        approached. Records that were made by another approach, `before`, are deleted, to be made again."""
+        if before is None and self.look.approached == PART:
+            return {}
+        found: dict[str, dict] = {}
+        with deadline(self.left), as_time_allows("the first look"):
+            for case in as_attacked(self._cases(name), self.approaches):
+                known, scored = self.approaches[case.attacked], self.approaches[case.subject.classifier]
+                found["--".join(case.name)] = {
+                    "settings": {name: str(value) for name, value in known.settings.items()},
+                    "randomized": [known.randomized, scored.randomized],
+                }
+        store = FolderStore(self.folder)
+        for stem in (stem for stem, now in found.items() if (before or {}).get(stem, now) != now):
+            self.display.say("note: a longer look at the model asks for other attacks; what was done before is done again.")
+            for key in store.keys(f"{stem}--"):
+                store.forget(key)
+            for path in (self.folder / "checks").glob(f"{escape(stem)}--*.json"):
+                path.unlink()
+        return {"approach": (before or {}) | found}
+
+    def carry_out(self, name: str) -> None:
+        """The attacks and the checks, as far as the budget goes."""
+        plan = Plan(
+            self._cases(name),
+            self.approaches,
+            self.candidate.attacks,
+            self.grids,
+            seed=self.question.seed,
+            draws=8,
+            eot=8,
+            effort=EFFORT,
+            headline=self.question.epsilons[0],
+        )
+        shown = lambda title: self.folder.metered(title, self.display, noted=self.team.first)  # noqa: E731
+        with deadline(self.team.told(self.left)):  # of the first process: all have the same time
+            left = carry_out(plan, FolderStore(self.folder), self.team, shown)
+        if self.team.first:
+            finish_checks(self.folder, [*data_findings(self.test, self.train), *left], self.question.epsilons[0])
+
+
+def assess(
+    question: Question,
+    out: Path | str | None,
+    *,
+    device: torch.device,
+    team: Processes | None = None,
+    command: str = "",
+    quiet: bool = False,
+) -> Assessment:
+    """Answer `question` in the folder `out` (by default runs/evaluate-MODEL), continuing what is there. Of several processes
+    (`team`, by default those of torch.distributed) the first reports.
+
+    Errors: EscrimeError for whatever cannot be evaluated, before anything is written.
+    """
+    name, team = short_name(question.model), team or Processes(device)
+    folder = RunFolder(out or Path("runs") / f"evaluate-{name}")
+    run = Assessment(Candidate(question, Display(quiet=quiet or not team.first), device), folder, team)
+    answer_in_folder(run, name, command)
+    return run
+
+
+def answer_in_folder(run: Assessment, name: str, command: str) -> None:
+    """Make or continue the run folder, attack, check, draw the report."""
+    from ...report import draw_report
+
+    loaded = run.candidate.loaded
+    normalized = f", normalization: {loaded.normalization}" if loaded.normalization else ""
+    run.display.say(f"{run.question.model} on {run.question.images}{normalized}")
+    if not run.team.first:
+        run.team.wait()  # the first process decodes the images, looks at the model, and makes the folder
+        run.carry_out(name)
+        return
+    run.candidate.attacks, run.test, run.begin()
+    dataset, settings, identity = about_images(run.test, run.train), run.settings(), identity_of(run.candidate, run.source)
+    model = loaded.model
+    parameters = sum(p.numel() for p in model.parameters()) if isinstance(model, nn.Module) else None
+    facts = {"arch": loaded.origin, "parameters": parameters, "stands_for": None, "threat": run.candidate.threat}
+    with run.folder.lock():
+        run.folder.prepare(
+            name, settings, dataset, str(run.candidate.device), command, "evaluation", manners_of(run.candidate.attacks)
+        )
+        old = run.folder.manifest["models"].get(name, {})
+        refuse_another_model(run.folder, run.candidate, old, identity)
+        run.folder.record_model(name, facts | identity | run.approached(name, old.get("approach")))
+        run.team.wait()
+        run.carry_out(name)
+        with run.folder.stage("report"), run.display.bar("Draw the report", None):
+            draw_report(run.folder.path)

@@ -1,0 +1,54 @@
+"""A first look at a model and its images, before hours are spent on one that was loaded or fed wrongly."""
+
+from functools import cached_property
+
+from ...errors import EscrimeError
+from ...evaluation.budget import LOOKED, images_for_a_look, seconds_per_pass
+from ...evaluation.checks.batch import BatchEffect
+from ...evaluation.checks.inputs import input_findings
+from ...evaluation.images import PART, Source
+from ...results.findings import Finding
+from .candidate import Candidate
+
+LOOK = 64  # images that tell whether the model was loaded and fed rightly
+REFUSED = ("near-chance", "one-class", "non-finite", "input-range")  # alarms after which nobody wants a number
+
+
+class FirstLook:
+    """How many images may be looked at within the question's budget, and what is seen on them."""
+
+    def __init__(self, candidate: Candidate, source: Source):
+        self.candidate, self.source = candidate, source
+
+    def affordable(self, most: int, passes: int) -> int:
+        """How many images, at most `most`, a look may take that asks the model `passes` times about each."""
+        budget = self.candidate.question.budget
+        return most if budget is None else images_for_a_look(budget, passes, self._each, most)
+
+    @cached_property
+    def _each(self) -> float:
+        """Seconds that the model takes for an image."""
+        return seconds_per_pass(self.candidate.model, self.source.few(LOOKED, self.candidate.question.seed).pixels)
+
+    @property
+    def approached(self) -> int:
+        """Images that show how a model is approached."""
+        return self.affordable(PART, 21)
+
+    def check(self) -> list[Finding]:
+        """What is found about how the model is fed, [] where nobody can tell. Errors: EscrimeError for what makes all numbers
+        meaningless, unless the question says to go on anyway."""
+        question, blind = self.candidate.question, self.candidate.threat != "white-box"
+        images = self.source.few(self.affordable(LOOK, 8), question.seed)
+        nothing = BatchEffect(0, 0, "", 0.0, "")  # what company does is looked at later, once
+        about = dict(blind=blind, batch=nothing, more=self.source.few_pairs(question.seed))
+        found = input_findings(self.candidate.model, images.pixels, images.labels, False, question.seed, **about)
+        for finding in found:
+            if finding.severity == "alarm" and finding.id in REFUSED:
+                if finding.id != "non-finite" and question.anyway:
+                    continue
+                anyway = "" if finding.id == "non-finite" else " To evaluate it all the same: --anyway."
+                raise EscrimeError(f"{finding.message}. {finding.remedy}{anyway}")
+            if finding.id == "probabilities" and finding.severity != "passed":
+                self.candidate.display.say(f"note: {finding.message}. {finding.remedy}")
+        return [finding for finding in found if finding.id == "input-range"]

@@ -1,0 +1,50 @@
+"""What tells a model from another under the same name."""
+
+import torch
+from torch import nn
+
+from ...errors import EscrimeError
+from ...models.running import check_logits, no_trace
+from ...randomness import row_keys
+from ...training.identity import weights_digest
+from ..shared.folder import RunFolder
+from .candidate import Candidate
+
+KNOWN_BY = 16  # images whose logits tell a model from another
+
+
+def identity_of(candidate: Candidate, source) -> dict:
+    """A hash of its weights, and mean, spread and maximum of its logits for a few images of `source` (a Source); None for what
+    a model has not, or predicts differently each time."""
+    seed, model, device = candidate.question.seed, candidate.model, candidate.device
+    images = source.few(KNOWN_BY, seed).pixels
+    keys = [(seed, row, "identity") for row in range(len(images))]
+
+    def outputs() -> list:
+        with torch.no_grad(), no_trace(model, device), row_keys(keys):
+            logits = check_logits(model(images.clone()), images).double()
+        return torch.stack([logits.mean(1), logits.std(1), logits.amax(1)], dim=1).cpu().tolist()
+
+    loaded, found = candidate.loaded.model, outputs()
+    return {
+        "weights": weights_digest(loaded) if isinstance(loaded, nn.Module) else None,
+        "answers": found if alike(found, outputs()) else None,
+    }
+
+
+def refuse_another_model(folder: RunFolder, candidate: Candidate, old: dict, new: dict) -> None:
+    """EscrimeError where the identity that a folder holds, `old`, is another's than the `new` one."""
+    for what, value in new.items():
+        if old.get(what) is not None and value is not None and not alike(old[what], value):
+            raise EscrimeError(
+                f"{folder.path} was made with {candidate.question.model} when it had other {what}; "
+                "give another folder with --out, or delete this one."
+            )
+
+
+def alike(one, other) -> bool:
+    """Whether two hashes are the same, or two tables of logits the same but for another machine's rounding."""
+    if isinstance(one, str) or isinstance(other, str):
+        return one == other
+    one, other = torch.tensor(one), torch.tensor(other)
+    return one.shape == other.shape and torch.allclose(one, other, rtol=1e-3, atol=1e-3, equal_nan=True)

@@ -1,0 +1,86 @@
+"""What `escrime evaluate` is asked: a model, images, threat levels, and how much time there is."""
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ...attacks.core.registry import named
+from ...budgets import distinct
+from ...errors import EscrimeError, nearest
+from ...models.loading.normalizing import check_normalization
+from ...norms import DEFAULT, norm
+from ...numerals import enormous, shown
+from ...regular import is_folder
+
+USUAL = {"gradients": ("FGSM", "AutoAttack"), "scores": ("Square",), "labels": ("RayS",)}
+THREATS = {
+    "white-box": "the attacker has the model and its gradients",
+    "scores": "the attacker can only ask for scores (black box)",
+    "labels": "the attacker can only ask for labels (black box)",
+}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: which model (a specification, see models.SPECS) on which images (a folder, or a dataset's name).
+
+    epsilons: the first is the headline. attacks: names of escrime's, () for the usual ones of the threat model `threat`.
+    limit: that many images, as many of each class as of any other. budget: seconds in which the strongest answer is wanted,
+    None for all images. anyway: go on although clean accuracy is at chance. mean, std: the normalization to put in front of the
+    model, or in place of its own; one number or one per channel. trust: the model may be a file that runs code as it is read.
+    """
+
+    model: str
+    images: str
+    epsilons: tuple[float, ...]
+    norm: str = DEFAULT
+    threat: str | None = None
+    attacks: tuple[str, ...] = ()
+    limit: int | None = None
+    size: int | None = None
+    budget: float | None = None
+    seed: int = 0
+    anyway: bool = False
+    skip_unreadable: bool = False
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    trust: bool = False
+
+    def __post_init__(self):
+        norm(self.norm)  # refuses a name that is none
+        if is_folder(self.images):  # photos/ and photos are one folder
+            object.__setattr__(self, "images", os.path.normpath(self.images))
+        object.__setattr__(self, "epsilons", tuple(distinct(norm(self.norm).epsilon(eps) for eps in self.epsilons)))
+        if not self.epsilons or min(self.epsilons) <= 0:
+            raise EscrimeError(f"eps = {list(self.epsilons)}: give at least one ε above 0, such as 4/255.")
+        if self.threat is not None and self.threat not in THREATS:
+            raise EscrimeError(f"threat {self.threat!r} is unknown; use {', '.join(THREATS)}.{nearest(self.threat, THREATS)}")
+        for name in self.attacks:
+            if named(name).needs_target:
+                raise EscrimeError(
+                    f"attack {name!r} needs a class to reach, and here every wrong class counts; leave it out, or give it its "
+                    "target in an experiment file."
+                )
+        for name, value, unit in (("limit", self.limit, "images"), ("size", self.size, "pixels")):
+            if value is not None and (value < 1 or enormous(value)):
+                raise EscrimeError(
+                    f"{name} = {shown(value)} is no number of {unit}; give a whole number above 0, or leave it out."
+                )
+        check_normalization(self.mean, self.std)
+        if self.budget is not None and not self.budget > 0:
+            raise EscrimeError(f"budget = {self.budget:g} s leaves no time; give more, such as 10min.")
+
+    def settings(self) -> dict:
+        """JSON values for the manifest: what a continued evaluation must share. The budget may change."""
+        values = {name: value for name, value in asdict(self).items() if name not in ("budget", "anyway", "trust")}
+        values |= {"epsilons": list(self.epsilons), "attacks": list(self.attacks), "headline_eps": self.epsilons[0]}
+        values |= {name: list(values[name]) for name in ("mean", "std") if values[name] is not None}
+        return {"title": f"{self.model} on {self.images}", **values}
+
+
+def short_name(spec: str) -> str:
+    """A name for files and tables from a specification: torchvision:resnet50@V2 → resnet50."""
+    text = spec.partition(":")[2] if spec.partition(":")[0] in ("torchvision", "timm", "hf") else spec
+    text = text.partition("@")[0] if not text.endswith((".pt2", ".onnx")) else Path(text).stem
+    text = Path(text.partition(".py:")[2] or text).name
+    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in text) or "model"

@@ -1,0 +1,108 @@
+"""What `escrime evaluate` answers: the same facts as a table, as sentences and as JSON."""
+
+from dataclasses import asdict
+
+import pandas as pd
+from rich.box import SIMPLE
+from rich.table import Table
+
+from ...budgets import same
+from ...evaluation.budget import judged_by_all, left_open
+from ...evaluation.pipeline import open_checks
+from ...report.validity import read_verdicts
+from ...report.words import fraction_text
+from ...results.comparisons import per_class
+from ...results.crossings import crossings
+from ...results.records import STRONGER, in_subset, read_records, summarize, worst_case
+from ...results.statistics import wilson
+from ..shared.store import FolderStore
+from .assessment import Assessment
+
+WEAKEST = 5  # classes
+
+
+def answer(run: Assessment) -> dict:
+    """JSON values: the question, clean and robust accuracy at the headline ε with their 95 % intervals, every attack at every
+    ε, the weakest classes, the verdict of the checks, and how many images the time has left open."""
+    verdict, eps = read_verdicts(run.folder.path)[0], run.question.epsilons[0]
+    # A dataset with several ways to count is answered for by its first, which is the verdict's.
+    records = in_subset(read_records(run.folder.path), verdict["subset"] or None).assign(subsets=verdict["subset"])
+    worst = worst_case(records)
+    records = records[records["image"].isin(judged_by_all(records))]
+    clean = records[records["eps"] == 0].drop_duplicates("image")
+    table = summarize(pd.concat([records, worst], ignore_index=True))
+    names = ("attack", "eps", "n", "accuracy", "low", "high")
+    classes = per_class(worst[same(worst["eps"], eps)]).sort_values(["accuracy", "class"], kind="stable")
+    share = lambda rows: dict(zip(("low", "high"), wilson(rows["correct"].sum(), len(rows))))  # noqa: E731
+    return {
+        "model": run.candidate.loaded.origin,
+        "data": run.question.images,
+        "threat": run.candidate.threat,
+        "norm": run.question.norm,
+        "eps": eps,
+        "n": int(clean["image"].nunique()),
+        "open": _images(run, verdict["subset"]) - int(clean["image"].nunique()),
+        "left_open": _left_open(run),
+        "clean": {"accuracy": float(clean["correct"].mean()), **share(clean)},
+        "robust": {name: verdict[name] for name in ("accuracy", "low", "high", "n")},
+        "attacks": [{name: row[name] for name in names} for row in table.to_dict("records")],
+        "weakest": [
+            {"class": run.test.classes[row["class"]], **{name: row[name] for name in names[2:]}}
+            for row in classes.head(WEAKEST).to_dict("records")
+        ],
+        "verdict": {name: verdict[name] for name in ("sentence", "believe")},
+        "notes": [crossing.sentence for crossing in crossings(records, worst)],
+        "passes_per_image": float((records["forwards"] + records["backwards"]).groupby(records["image"]).sum().mean()),
+        "settings": asdict(run.question),
+        "report": str(run.folder / "report.html"),
+    }
+
+
+def _left_open(run: Assessment) -> dict:
+    """What the time did not suffice for, of the images, the attacks and the checks, as `budget.left_open`."""
+    cut = [what for found in open_checks(FolderStore(run.folder)).values() for what in found]
+    return left_open(read_records(run.folder.path), list(run.candidate.attacks), len(run.test), cut)
+
+
+def _images(run: Assessment, subset: str) -> int:
+    return int(run.test.subsets[subset].sum()) if subset else len(run.test)
+
+
+def show(run: Assessment, found: dict) -> None:
+    """The answer as people read it."""
+    say = run.display.say
+    table = Table(title=f"% of {found['n']} images right [95 % interval]", title_justify="left", box=SIMPLE, pad_edge=False)
+    grid = sorted({row["eps"] for row in found["attacks"]})
+    table.add_column("attack")
+    for eps in grid:
+        table.add_column("clean" if eps == 0 else f"ε = {fraction_text(eps)}", justify="right")
+    rows: dict[str, dict] = {}
+    for row in found["attacks"]:
+        name = "worst case of all" if row["attack"].startswith("worst") else _title(row["attack"])
+        rows.setdefault(name, {})[row["eps"]] = row
+    for name in sorted(rows, key=lambda name: name.startswith("worst")):
+        table.add_row(name, *[_cell(rows[name].get(eps)) for eps in grid])
+    say(table)
+    weak = ", ".join(f"{row['class']} {row['accuracy']:.0%} of {row['n']}" for row in found["weakest"])
+    say(f"Weakest classes at ε = {fraction_text(found['eps'])}: {weak}.")
+    for note in found["notes"]:
+        say(note)
+    if found["threat"] != "white-box":
+        say(f"Threat model: {found['threat']} only. Gradients were not used; who has them may do better.")
+    if found["open"]:
+        say(f"Left open when the time was up: {found['open']} of {found['n'] + found['open']} images. Run again to go on.")
+    for name, count in found["left_open"]["attacks"].items():
+        if count > found["open"]:
+            say(f"Left open when the time was up: {name} on {count} images.")
+    if found["left_open"]["checks"]:
+        say(f"Cut short when the time was up: {', '.join(found['left_open']['checks'])}. Run again to go on.")
+    say(("" if found["verdict"]["believe"] else "NOT AS IT STANDS: ") + found["verdict"]["sentence"])
+    say(f"About {found['passes_per_image']:.0f} passes per image. Report: {found['report']}")
+
+
+def _title(attack: str) -> str:
+    return "stronger (escrime's own)" if attack.startswith(STRONGER) else attack
+
+
+def _cell(row: dict | None) -> str:
+    return "" if row is None else f"{row['accuracy']:.1%} [{100 * row['low']:.0f}–{100 * row['high']:.0f}]"

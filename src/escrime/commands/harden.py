@@ -1,0 +1,127 @@
+"""`escrime harden`: adversarial fine-tuning of a user's model, and what it bought: before and after in one report."""
+
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .. import data
+from ..data.classes import class_facts
+from ..distributed import Processes
+from ..errors import EscrimeError
+from ..evaluation.subjects import Case, Subject, as_cases
+from ..models import load_weights
+from ..models.fast.prepare import copied
+from ..training import TrainSettings, objective
+from .evaluate.assessment import Assessment, answer_in_folder
+from .evaluate.candidate import Candidate
+from .evaluate.request import Question, short_name
+from .run.schema import ADVERSARIAL
+from .shared.display import Display
+from .shared.fitting import fit_in_folder
+from .shared.folder import RunFolder
+
+WEIGHTS = "weights.safetensors"
+HELD = 256  # training images that tell when it overfits
+USUAL = dict(epochs=5, learning_rate=0.01, batch_size=32, schedule="one-cycle", augment="flip", clip_gradient=1.0, keep="best")
+
+
+class Hardening:
+    """A candidate, and what the objective `goal` makes of it, trained on the images' own training part."""
+
+    def __init__(self, candidate: Candidate, goal: dict, chosen: dict, folder: RunFolder):
+        self.candidate, self.goal, self.chosen, self.folder = candidate, goal, chosen, folder
+        objective(**goal)  # refuses unknown names before anything is read
+
+    @cached_property
+    def splits(self) -> data.Splits:
+        candidate = self.candidate
+        images = candidate.question.images
+        own = images not in data.DATASETS or Path(images).is_dir()
+        name, folder = ("folder", images) if own else (images, None)
+        with candidate.display.reading() as progress:
+            rest = dict(download=folder is None, on_error=candidate.on_error, progress=progress)
+            return data.load(name, folder=folder, size=candidate.size, **rest)
+
+    @cached_property
+    def test(self) -> data.ImageSet:
+        return self.candidate.to_judge(self.splits.test)
+
+    @cached_property
+    def train(self) -> data.ImageSet:
+        return self.candidate.with_labels(self.splits.train)
+
+    @cached_property
+    def training(self) -> TrainSettings:
+        probed = getattr(objective(**self.goal), "eps", None) is not None
+        held = min(HELD, len(self.train) // 5) if probed else 0
+        usual = USUAL | {"probe_images": held} if held else {**USUAL, "keep": "last"}
+        return TrainSettings(**usual | self.chosen)
+
+    def settings(self) -> dict:
+        return {"objective": objective(**self.goal).as_dict(), "training": self.training.as_dict(taught=False)}
+
+    @cached_property
+    def hardened(self) -> nn.Module:
+        """The model after its fine-tuning, from the folder where that is done."""
+        candidate, path = self.candidate, self.folder / WEIGHTS
+        model = copied(candidate.model)
+        if path.exists():
+            load_weights(model, path).eval()
+            return model
+        result = fit_in_folder(
+            self.folder,
+            candidate.display,
+            f"Harden ({self.goal['name']})",
+            model,
+            self.train,
+            objective(**self.goal),
+            self.training,
+            log=f"{short_name(candidate.question.model)}--{ADVERSARIAL}",
+            weights=path,
+            about=class_facts(self.test) | {"model": candidate.loaded.origin, "size": candidate.size},
+            seed=candidate.question.seed,
+            device=candidate.device,
+            team=Processes(candidate.device, alone=True),
+        )
+        for warning in result.warnings:
+            candidate.display.say(f"warning: {warning}")
+        return model
+
+    def cases(self, name: str) -> list[Case]:
+        before = Subject(name, self.candidate.model)
+        return as_cases([before, Subject(name, self.hardened, ADVERSARIAL, self.candidate.model)])
+
+
+def harden(
+    question: Question,
+    out: Path | str | None,
+    *,
+    goal: dict,
+    training: dict | None = None,
+    device: torch.device,
+    command: str = "",
+    quiet: bool = False,
+) -> Assessment:
+    """Fine-tune the model of `question` by the objective `goal` (its name and settings) and evaluate it before and after, in
+    the folder `out` (by default runs/harden-MODEL), continuing what is there. training: settings of TrainSettings.
+
+    Errors: EscrimeError for a model that cannot be trained (a black box), and as `fit` and `assess`.
+    """
+    name = short_name(question.model)
+    folder = RunFolder(out or Path("runs") / f"harden-{name}")
+    candidate = Candidate(question, Display(quiet=quiet), device)
+    made = Hardening(candidate, goal, training or {}, folder)
+    if candidate.loaded.answers != "gradients" or candidate.threat != "white-box":
+        raise EscrimeError(
+            f"{question.model} gives no gradients, so it cannot be trained here; give the model as a torch module."
+        )
+    if not any(parameter.requires_grad for parameter in candidate.loaded.model.parameters()):
+        raise EscrimeError(
+            f"{question.model} has no parameter to train: an exported program is fixed. Give the network itself."
+        )
+    sources = dict(test=lambda: made.test, train=lambda: made.train, cases=made.cases, settings=made.settings)
+    run = Assessment(candidate, folder, Processes(device, alone=True), **sources)
+    answer_in_folder(run, name, command)
+    return run

@@ -1,0 +1,38 @@
+"""Experiments: what a run is (TOML), its stages, its folder, and how it resumes."""
+
+from pathlib import Path
+from typing import Any
+
+from ..shared.devices import processes
+from .overrides import apply_changes
+from .schema import check_experiment, read_experiment
+
+
+def run_experiment(
+    source: str, changes: dict[str, Any] | None = None, *, device=None, out=None, command: str = "", quiet: bool = False
+) -> Path:
+    """Run the experiment `source` (a shipped name or a TOML file) in the folder `out`; return that folder. The
+    processes of a torchrun share the work."""
+    name, raw = read_experiment(source)
+    experiment = check_experiment(apply_changes(raw, changes or {}), source)
+
+    from ...distributed import Processes
+    from ..shared.display import Display
+    from ..shared.folder import RunFolder
+    from .context import Run
+    from .estimate import announce
+    from .outcome import show_outcome
+    from .stages import run_stages
+
+    folder = RunFolder(out or Path("runs") / name)
+    with processes(device) as here:
+        team = Processes(here)
+        display = Display(quiet=quiet or not team.first)
+        display.say(experiment.title)
+        run = Run(name, experiment, folder, display, here, team, command)
+        if team.first and not quiet:
+            announce(run)
+        run_stages(run)
+        if team.first:
+            show_outcome(run)
+    return folder.path

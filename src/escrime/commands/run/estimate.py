@@ -1,0 +1,98 @@
+"""How long a run will take on this machine, stage by stage, and what would make it shorter."""
+
+from dataclasses import dataclass
+
+import torch
+
+from ...evaluation.images import PART
+from ...models import build, prepare
+from ...training import objective
+from .checking import expected_checks
+from .context import Run
+from .rates import Rates, measure, readable
+from .stages import expected
+
+LONG = 180  # seconds from which the whole table is shown
+TRAINING_PASS = 1.25  # a training step against an input gradient: parameter gradients and the optimizer's step
+
+
+@dataclass(frozen=True)
+class Estimate:
+    stage: str
+    seconds: float
+
+
+def estimate(run: Run) -> list[Estimate]:
+    """Seconds of every unfinished stage, from passes counted beforehand and the speed measured now."""
+    size, images = run.test.images.shape[-1], len(run.splits.train)
+    stages = []
+    for model, spec in run.experiment.models.items():
+        network = build(spec.arch, len(run.splits.train.classes)).to(run.device, memory_format=torch.channels_last)
+        rates, attacking = (measure(net, size, run.device) for net in (network, prepare(network)))
+        if not run.checkpoint(model).exists():
+            epochs = run.experiment.train_settings(model).epochs
+            stages.append(Estimate(f"Train {model}: {epochs} epochs", epochs * images * rates.gradient * TRAINING_PASS))
+        for name, defense in run.experiment.defenses.trainings.items():
+            if not run.checkpoint(model, name).exists():
+                epochs = run.experiment.train_settings(model, name).epochs
+                goal = objective(**defense.objective)
+                # An input gradient for each step of crafting, then the step on what the objective sends through training.
+                passes = getattr(goal, "steps", 1) + TRAINING_PASS * (2 if goal.adds_clean else 1)
+                about = f"Harden {model} ({goal.name}): {epochs} epochs"
+                stages.append(Estimate(about, epochs * images * rates.gradient * passes))
+        stages += [Estimate(f"Attack {model}: {what}", seconds) for what, seconds in _attacks(run, model, attacking) if seconds]
+        stages += [Estimate(f"Check {model}: {what}", seconds) for what, seconds in _checks(run, model, attacking)]
+    return stages
+
+
+def _attacks(run: Run, model: str, rates: Rates):
+    """Seconds left of every (defense, threat, attack) of one model."""
+    done = [path.stem for path in (run.folder / "records").glob(f"{model}--*.parquet")]
+    for key, passes, images in expected(run, model):
+        parts = -(-len(run.test) // PART)
+        left = images * (1 - sum(stem.startswith("--".join(key) + "--") for stem in done) / parts)
+        _, defense, threat, attack = key
+        where = "" if defense == "none" else f" on {defense}, {threat}"
+        yield f"{attack}{where}", left * (passes.forwards * rates.forward + passes.gradients * rates.gradient)
+
+
+def _checks(run: Run, model: str, rates: Rates):
+    """Seconds of the examinations left, about: they stop where an image falls or success is out of sight."""
+    for what, passes, images in expected_checks(run, model):
+        yield what, images * (passes.forwards * rates.forward + passes.gradients * rates.gradient)
+
+
+def announce(run: Run) -> None:
+    """Print the estimate; for a long run the table and the settings that shorten it."""
+    stages = estimate(run)
+    total = sum(stage.seconds for stage in stages)
+    if total < LONG:
+        if stages:
+            run.display.say(f"About {readable(total)} of work on this machine.")
+        return
+    run.display.say(f"This run needs about {readable(total)} on this machine ({run.device}):")
+    for stage in stages:
+        run.display.say(f"  {readable(stage.seconds):>8}  {stage.stage}")
+    run.display.say(
+        "Shorter: " + "; ".join(shorter(run, stages)) + ". It can be stopped at any time; run it again to continue."
+    )
+
+
+def shorter(run: Run, stages: list[Estimate]) -> list[str]:
+    """What would cut the largest parts of this run."""
+    training = sum(s.seconds for s in stages if s.stage.startswith(("Train", "Harden")))
+    attacks = sum(s.seconds for s in stages) - training
+    advice = []
+    if attacks > training / 4 and len(run.test) > 50:
+        advice.append(f"--limit 50 (the paper's number of test images) instead of {len(run.test)}")
+    if training > attacks / 4:
+        advice.append("fewer --epochs and --adversarial-epochs")
+    if (size := run.test.images.shape[-1]) > 64:
+        advice.append(f"--size {max(64, size // 2)}, about a quarter of the work")
+    if sum(s.seconds for s in stages if s.stage.startswith("Check")) > attacks / 4:
+        advice.append("smaller numbers in [checks] of the experiment file")
+    if len(run.experiment.models) > 1:
+        advice.append(f"one of the models: --models {next(iter(run.experiment.models))}")
+    if run.device.type == "cpu":
+        advice.append("--device cuda on a machine with a GPU")
+    return advice

@@ -1,0 +1,288 @@
+"""What an experiment is: the TOML file, typed. An unknown key is refused with the nearest valid one."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
+
+from ...budgets import epsilon
+from ...errors import EscrimeError, nearest
+from ...numerals import enormous, shown
+from ...regular import TEXT, read_regular, reason
+from .attack_sections import Attacks, explained
+from .section import Section, check_names
+
+SHIPPED = Path(__file__).parent / "shipped"
+ADVERSARIAL, BOTH = "adversarial-training", "adversarial-training+ppa"  # how the records call the paper's, and both at once
+RESERVED = ("none", "ppa", ADVERSARIAL)
+DEEPEST = 32  # tables within tables, and parts of a key
+# From the start of a word only, and never back: the time grows with the length of the text alone.
+DEEP_KEY = re.compile(rf"(?<![^\s.=,{{}}\[\]])(?:[^\s.=,{{}}\[\]]++[ \t]*+\.[ \t]*+){{{DEEPEST}}}")
+
+Epsilon = Annotated[float, BeforeValidator(lambda value: epsilon(value))]
+
+
+class Data(Section):
+    """Which images: a dataset name, its edge length in pixels, and how many test images (of each subset) to use.
+
+    train_size: edge length of the training images, where it is larger: a training that draws "resized-crop" cuts parts of
+    the edge length `size` from them.
+    """
+
+    name: str
+    folder: str | None = None
+    size: int | None = Field(None, ge=8)
+    train_size: int | None = Field(None, ge=8)
+    limit: int | None = Field(None, ge=1)
+    skip_unreadable: bool = False
+
+    @model_validator(mode="after")
+    def _both_sizes(self):
+        if self.train_size is not None and self.size is None:
+            raise ValueError("train_size needs size, that of the images a model is judged on and trained for; add it")
+        return self
+
+
+class Model(Section):
+    """An architecture and its weights: "none" (random), "torchvision", a file or a URL."""
+
+    arch: str
+    weights: str = "none"
+    head: Literal["new", "slice"] = "slice"
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    stands_for: str | None = None
+    training: dict[str, Any] = {}
+
+
+class AdversarialTraining(Section):
+    """The objective by name with its settings, what differs from [training], and whether to start from the untrained
+    network instead of retraining the trained one."""
+
+    objective: dict[str, Any]
+    training: dict[str, Any] = {}
+    from_scratch: bool = False
+
+    @field_validator("objective")
+    @classmethod
+    def _known(cls, value):
+        from ...training import objective
+
+        if "name" not in value:
+            raise ValueError('it needs a name, such as { name = "fgsm-mixed", eps = "8/255" }.')
+        objective(**value)
+        return value
+
+
+class PPA(Section):
+    """Prediction averaging: radius and number of copies; draws behind each verdict; gradient draws of adaptive attacks."""
+
+    eps_max: Epsilon
+    samples: int = Field(ge=1)
+    average: str = "exponentials"
+    draws: int = Field(2, ge=1)
+    eot: int = Field(1, ge=1)
+
+
+class Defenses(Section):
+    """The paper's two; both at once (prediction averaging around the retrained network); and other recipes of adversarial
+    training to compare, each a defense of the name it is given."""
+
+    ppa: PPA | None = None
+    adversarial_training: AdversarialTraining | None = Field(None, alias="adversarial-training")
+    both: bool = False
+    other_training: dict[str, AdversarialTraining] = Field({}, alias="other-training")
+
+    @field_validator("other_training")
+    @classmethod
+    def _names(cls, value):
+        check_names("defense", value, "pgd-training", RESERVED)
+        return value
+
+    @model_validator(mode="after")
+    def _both_exist(self):
+        if self.both and not (self.ppa and self.adversarial_training):
+            raise ValueError("both = true needs [defenses.ppa] and [defenses.adversarial-training]; add what is missing")
+        return self
+
+    @property
+    def trainings(self) -> dict[str, AdversarialTraining]:
+        """Every adversarial training by the name of its defense, the paper's first."""
+        paper = {ADVERSARIAL: self.adversarial_training} if self.adversarial_training else {}
+        return paper | self.other_training
+
+
+class Checks(Section):
+    """How hard the run looks for what its attacks missed (see evaluation.Effort), and whether at all."""
+
+    enabled: bool = True
+    images: int = Field(64, ge=1)
+    steps: int = Field(40, ge=1)
+    queries: int = Field(1000, ge=1)
+    draws: int = Field(1000, ge=1)
+    eot: int = Field(8, ge=1)
+    doublings: int = Field(2, ge=0)
+
+    @property
+    def effort(self):
+        from ...evaluation.effort import Effort
+
+        return Effort(**self.model_dump(exclude={"enabled"}))
+
+
+class Experiment(Section):
+    """One experiment: data, models, training, defenses, attacks, checks. `headline_eps`: ε of pictures and first lines."""
+
+    title: str
+    seed: int = Field(0, ge=0, lt=2**63)
+    headline_eps: Epsilon
+    data: Data
+    models: dict[str, Model] = Field(min_length=1)
+    training: dict[str, Any] = {}
+    defenses: Defenses = Defenses()
+    attacks: Attacks
+    checks: Checks = Checks()
+
+    @field_validator("models")
+    @classmethod
+    def _names(cls, value):
+        check_names("model", value, "my-network")
+        return value
+
+    @model_validator(mode="after")
+    def _settings_exist(self):
+        for name in self.models:
+            for defense in ("none", *self.defenses.trainings):
+                try:
+                    self.train_settings(name, defense)
+                except EscrimeError as error:
+                    raise ValueError(f"{self._training_at_fault(name, defense, error)}: {error}") from None
+        return self
+
+    def _training_at_fault(self, model: str, defense: str, error: EscrimeError) -> str:
+        """The section whose setting made `error`. What comes before a defense's own has passed by itself."""
+        from ...training import TrainSettings
+
+        if defense != "none":
+            return f"defenses.{'' if defense == ADVERSARIAL else 'other-training.'}{defense}.training"
+        try:
+            TrainSettings(**self.training)
+        except EscrimeError as same:
+            if str(same) == str(error):
+                return "training"
+        return f"models.{model}.training"
+
+    def train_settings(self, model: str, defense: str = "none"):
+        """TrainSettings of a model: [training], then the model's own, then those of the adversarial retraining `defense`."""
+        from ...training import TrainSettings
+
+        chosen = self.training | self.models[model].training
+        if defense != "none":
+            chosen = chosen | self.defenses.trainings[defense].training
+        if self.data.train_size is not None and "crop_size" not in chosen:
+            chosen["crop_size"] = self.data.size
+        return TrainSettings(**chosen)
+
+    @property
+    def headline(self) -> float:
+        """The ε closest to headline_eps, and above 0, of FGSM's grid, or where FGSM is not run of all."""
+        sections = self.attacks.by_label
+        asked = [sections["FGSM"]] if "FGSM" in sections else sections.values()
+        positive = [eps for section in asked for eps in section.epsilons if eps > 0] or [self.headline_eps]
+        return min(positive, key=lambda eps: abs(eps - self.headline_eps))
+
+
+def shipped() -> dict[str, Path]:
+    """The experiments that come with escrime, by name."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
+
+
+def read_experiment(name_or_path: str) -> tuple[str, dict[str, Any]]:
+    """The name and the raw settings of a shipped experiment or of a user's own TOML file."""
+    path = shipped().get(name_or_path, Path(name_or_path))
+    if path.suffix != ".toml":
+        raise EscrimeError(
+            f"experiment {name_or_path!r} is unknown; use one of {', '.join(shipped())}, or a file ending in .toml."
+            + nearest(name_or_path, shipped())
+        )
+    try:
+        text = read_regular(path, TEXT).decode("utf-8-sig")
+        if DEEP_KEY.search(text):  # the reader takes time that grows with the square of the parts
+            raise EscrimeError(f"experiment file {path} has a key of more than {DEEPEST} parts; no setting is called so.")
+        raw = tomllib.loads(text)
+        if _depth(raw) > DEEPEST:
+            raise RecursionError
+        return path.stem, raw
+    except EscrimeError:
+        raise
+    except RecursionError:
+        raise EscrimeError(f"experiment file {path} is nested more than {DEEPEST} deep; no experiment is.") from None
+    except FileNotFoundError:
+        raise EscrimeError(f"experiment file {path} does not exist; check the path.") from None
+    except OSError as error:
+        raise EscrimeError(f"experiment file {path} cannot be read: {reason(error)}.") from None
+    except ValueError as error:  # no TOML, no UTF-8, a number of more digits than Python reads
+        raise EscrimeError(f"experiment file {path} is not valid TOML: {str(error).rstrip('.')}.") from None
+
+
+def _depth(value, deep: int = 0) -> int:
+    """How deep tables and arrays are nested; no further than is refused."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return deep if deep > DEEPEST else max((_depth(each, deep + 1) for each in inside), default=deep)
+
+
+def _enormous(value, where: str = "") -> Iterator[str]:
+    """The whole numbers in `value` that no setting is as large as, with their names."""
+    if isinstance(value, dict | list):
+        named = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, item in named:
+            yield from _enormous(item, f"{where}.{name}" if where else str(name))
+    elif enormous(value):
+        yield f"{where} = {shown(value)}"
+
+
+def check_experiment(raw: dict[str, Any], source: str) -> Experiment:
+    """The typed experiment, or one sentence about the first thing that is wrong in `source`."""
+    for found in _enormous(raw):
+        raise EscrimeError(f"{source}: {found}: a setting is less than 2⁶³; give a smaller number.")
+    try:
+        return Experiment.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            parent, key = _section(first["loc"][:-1]), first["loc"][-1]
+            names = [field.alias or name for name, field in parent.model_fields.items()]
+            hint = nearest(key, names) or f" It takes {', '.join(names)}."
+            raise EscrimeError(f"{source}: unknown key {where!r}.{hint}") from None
+        if about_attacks := explained(first, source, where):
+            raise about_attacks from None
+        if first["type"] == "missing":
+            raise EscrimeError(f"{source}: {where!r} is missing; add it.") from None
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] in ("model_type", "dict_type"):
+            message = "this is not a section; give it settings of its own, as [data] has."
+        if isinstance(first["input"], dict):  # a whole section: the message names what is wrong in it
+            raise EscrimeError(f"{source}: {where + ': ' if where else ''}{message}") from None
+        raise EscrimeError(f"{source}: {where} = {_cut(repr(first['input']))}: {_cut(message, 1000)}") from None
+
+
+def _cut(text: str, most: int = 200) -> str:
+    return text if len(text) <= most else text[:most] + "…"
+
+
+def _section(location) -> type[BaseModel]:
+    """The section class at a pydantic error location, so that its keys can be suggested."""
+    here: Any = Experiment
+    for part in location:
+        if not (isinstance(here, type) and issubclass(here, BaseModel)):
+            break
+        fields = {field.alias or name: field for name, field in here.model_fields.items()}
+        if part not in fields:
+            return here
+        kinds = [fields[part].annotation, *getattr(fields[part].annotation, "__args__", ())]
+        here = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), here)
+    return here

@@ -1,0 +1,184 @@
+"""The stages of a run, in the paper's order, each skipped where its result already lies in the run folder."""
+
+import json
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+
+from ...data.classes import class_facts
+from ...evaluation import read_records
+from ...evaluation.checks.data import data_findings
+from ...evaluation.flatness import flatness
+from ...evaluation.images import Source
+from ...evaluation.pipeline import Plan, carry_out
+from ...evaluation.profile import Approaches
+from ...evaluation.requests import budget_of, manners_of
+from ...evaluation.subjects import as_cases
+from ...evaluation.work import passes_of_case
+from ...files import write_whole
+from ...training import objective
+from ..shared.fitting import fit_in_folder
+from ..shared.store import FolderStore
+from .analysis import a_few, pattern_shows_features
+from .checking import finish_checks, sample_of
+from .context import Run
+from .examples import make_examples
+
+FLATNESS_IMAGES = 64
+
+
+def run_stages(run: Run) -> list[Path]:
+    """Do what is missing and draw the report; return the files drawn. The processes of a team share trainings, attacks and
+    checks; the first one does the rest."""
+    from ...report import draw_report
+
+    with run.folder.lock() if run.team.first else nullcontext():
+        if run.team.first:  # who decodes the images, once per machine that shares the cache
+            attacks, untrained = run.attacks()[0], _untrained(run)
+            settings = run.experiment.model_dump(mode="json", by_alias=True)
+            run.folder.prepare(run.name, settings, run.dataset(), str(run.device), run.command, attacks=manners_of(attacks))
+        run.team.wait()
+        untrained = untrained if run.team.first else _untrained(run)
+        run.team.wait()  # all have seen what is trained before the first one writes
+        for model in run.experiment.models:
+            train(run, model, untrained.pop(model, None))
+        for model in run.experiment.models:
+            evaluate(run, model)
+        if not run.team.first:
+            return []
+        if run.experiment.checks.enabled:
+            finish_checks(run.folder, data_findings(run.test, run.as_tested()), run.experiment.headline)
+        records = read_records(run.folder.path)
+        for model in run.experiment.models:
+            look_closer(run, model, records)
+        with run.folder.stage("report"), run.display.bar("Draw figures and report", None) as advance:
+            return draw_report(
+                run.folder.path, progress=lambda done, total: advance(done=done, total=total, note=f"{done} of {total}")
+            )
+
+
+def _untrained(run: Run) -> dict[str, nn.Module]:
+    """The networks to train. Weights are loaded before the folder exists, so that a wrong file leaves nothing behind."""
+    return {model: run.fresh(model) for model in run.experiment.models if not run.checkpoint(model).exists()}
+
+
+def train(run: Run, model: str, network: nn.Module | None) -> None:
+    """Train the untrained `network` (None where that is done), then retrain it adversarially, each once."""
+    spec = run.experiment.models[model]
+    if network is not None:
+        facts = {
+            "arch": spec.arch,
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "stands_for": spec.stands_for,
+        }
+        if run.team.first:
+            run.folder.record_model(model, facts)
+        _fit(run, model, "none", network, "clean", run.experiment.train_settings(model), f"Train {model}")
+    for name, defense in run.experiment.defenses.trainings.items():
+        if not run.checkpoint(model, name).exists():
+            network = run.fresh(model) if defense.from_scratch else run.network(model)
+            goal = objective(**defense.objective)
+            settings = run.experiment.train_settings(model, name)
+            _fit(run, model, name, network, goal, settings, f"Harden {model} ({goal.name})")
+
+
+def _fit(run: Run, model, defense, network, goal, settings, title) -> None:
+    fit_in_folder(
+        run.folder,
+        run.display,
+        title,
+        network,
+        run.splits.train,
+        goal,
+        settings,
+        log=f"{model}--{defense}",
+        weights=run.checkpoint(model, defense),
+        about=class_facts(run.splits.train)
+        | {
+            "model": model,
+            "defense": defense,
+            # What `--model ARCH@FILE` needs to feed them rightly, as `escrime train` notes it.
+            "arch": run.experiment.models[model].arch,
+            "size": int(run.test.images.shape[-1]),
+        },
+        seed=run.experiment.seed,
+        device=run.device,
+        team=run.team,
+    )
+
+
+def expected(run: Run, model: str, cases=None):
+    """(model, defense, threat, attack), network passes per image, and images, for all that `evaluate` will do.
+
+    Before training there are no networks yet; their number of passes does not depend on the weights.
+    """
+    spec = run.experiment.defenses
+    cases = cases or as_cases(run.subjects(model, untrained=True))
+    draws, eot = (spec.ppa.draws, spec.ppa.eot) if spec.ppa else (1, 1)
+    attacks, grids = run.attacks()
+    for case in cases:
+        sharing = sum(other.attacked is case.attacked for other in cases)
+        for label, attack in attacks.items():
+            passes = passes_of_case(case, attack, grids[label], sharing=sharing, draws=draws, eot=eot)
+            yield (*case.name, label), passes, len(run.samples.get((*case.name[1:], label), run.test))
+
+
+def evaluate(run: Run, model: str) -> None:
+    """Attack the network and each defense at every ε, and check the numbers; one Parquet part per slice of images."""
+    attacks, grids = run.attacks()
+    ppa, spec = run.experiment.defenses.ppa, run.experiment
+    plan = Plan(
+        as_cases(run.subjects(model)),
+        Approaches(Source(run.test, run.device), budget_of(attacks, grids), spec.seed),
+        attacks,
+        grids,
+        seed=spec.seed,
+        draws=ppa.draws if ppa else 1,
+        eot=ppa.eot if ppa else 1,
+        effort=spec.checks.effort if spec.checks.enabled else None,
+        headline=spec.headline,
+        samples=run.samples,
+        sample=partial(sample_of, run),
+    )
+    shown = lambda what: run.folder.metered(f"{what} {model}", run.display, noted=run.team.first)  # noqa: E731
+    carry_out(plan, FolderStore(run.folder), run.team, shown)
+
+
+def look_closer(run: Run, model: str, records) -> None:
+    """Pictures for the figures, and the two measures behind claims C11 and C12."""
+    made = {"examples": (f"{model}.json", f"{model}.npz"), "analysis": (f"{model}.json",)}
+    todo = [kind for kind, names in made.items() if not all((run.folder / kind / name).exists() for name in names)]
+    if not todo:
+        return
+    subjects = {subject.defense: subject.classifier for subject in run.subjects(model)}
+    title = f"Look closer at {model}"
+    with run.folder.stage(title), run.display.bar(title, len(todo)) as advance:
+        if "examples" in todo:
+            make_examples(
+                run.folder / "examples",
+                model,
+                subjects["none"],
+                subjects.get("ppa"),
+                run.test,
+                records,
+                run.attacks()[0],
+                run.experiment.attacks.epsilons,
+                run.experiment.headline,
+                run.experiment.seed,
+                run.device,
+            )
+            advance(note="pictures")
+        if "analysis" in todo:
+            seed, dgsm = run.experiment.seed, run.attacks()[0].get("DGSM")
+            networks = {name: subjects[name] for name in ("none", *run.experiment.defenses.trainings)}
+            few = a_few(run.test, FLATNESS_IMAGES, seed)
+            ids = [run.test.ids[row] for row in few]
+            found = {
+                "C11": dgsm and pattern_shows_features(subjects["none"], run.test, dgsm, seed, run.device),
+                "C12": flatness(networks, *run.test.batch(few, device=run.device), ids, run.experiment.headline, seed),
+            }
+            found = {claim: measure for claim, measure in found.items() if measure is not None}
+            write_whole(run.folder / "analysis" / f"{model}.json", json.dumps(found, indent=2), follow=False)
+            advance(note="features and flatness")

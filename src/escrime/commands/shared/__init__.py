@@ -1,0 +1,1 @@
+"""What several commands need: the run folder, bars, devices."""

@@ -1,0 +1,70 @@
+"""Which device to work on, and the other processes of a torchrun."""
+
+import os
+from contextlib import contextmanager
+
+from ...errors import EscrimeError
+
+
+def pick_device(name: str | None):
+    """The torch device to work on: the one named, or a GPU if there is one."""
+    import torch
+
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise EscrimeError(f"device {name!r} is unknown; use cpu, cuda or cuda:N.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise EscrimeError(f"device {name!r} is not available: torch sees no CUDA GPU here; use --device cpu.")
+    if device.type not in ("cpu", "cuda"):
+        raise EscrimeError(f"device {name!r} is not supported; use cpu, cuda or cuda:N.")
+    return device
+
+
+@contextmanager
+def processes(name: str | None):
+    """The device of this process, alone or one of those that torchrun has started, on one machine or on many: Lightning
+    Fabric joins them and gives every process its own GPU. `escrime.distributed.Processes` then says which one this is."""
+    device = pick_device(name)
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield device
+        return
+    if device.index is not None:
+        raise EscrimeError(f"{count} processes cannot all work on {name}; say --device cuda, and each gets a GPU of its own.")
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", count))
+    if device.type == "cuda":
+        import torch
+
+        if torch.cuda.device_count() < here:
+            raise EscrimeError(
+                f"{here} processes were started here for {torch.cuda.device_count()} GPUs; "
+                "start as many as there are, or say --device cpu."
+            )
+    fabric = _fabric(accelerator=device.type, devices=here, num_nodes=count // here)
+    fabric.launch()
+    try:
+        yield fabric.device
+    finally:
+        import torch.distributed as dist
+
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _fabric(**settings):
+    import logging
+    from datetime import timedelta
+
+    try:
+        from lightning_fabric import Fabric
+        from lightning_fabric.strategies import DDPStrategy
+    except ImportError:
+        raise EscrimeError(
+            "several processes need Lightning Fabric; install it with: pip install 'escrime[distributed]'."
+        ) from None
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    # One process may work alone for hours, as when it judges the model: the others wait.
+    return Fabric(strategy=DDPStrategy(timeout=timedelta(days=7)), **settings)

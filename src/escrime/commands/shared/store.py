@@ -1,0 +1,71 @@
+"""A run folder as the store of an evaluation: records/ holds its parts, checks/ what came of each examination."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from ...evaluation import read_records
+from ...evaluation.store import Examined
+from ...results.findings import from_rows
+from ...results.reading import fitting, read_json
+from ...results.rows import read_rows
+from ...results.schema import Examination
+from .folder import RunFolder
+
+
+class FolderStore:
+    """See evaluation.store.Store. Files of others are read through the schema; what is written appears whole or not at all."""
+
+    def __init__(self, folder: RunFolder):
+        self.folder = folder
+
+    def _part(self, key: str) -> Path:
+        return self.folder / "records" / f"{key}.parquet"
+
+    def _paths(self, prefix: str) -> list[Path]:
+        return sorted(path for path in (self.folder / "records").glob("*.parquet") if path.name.startswith(prefix))
+
+    def finished(self, key: str) -> bool:
+        return self._part(key).exists()
+
+    def done(self, prefix: str) -> frozenset[str]:
+        return frozenset(name for path in self._paths(prefix) for name in read_rows(path, ["image"])["image"].to_pylist())
+
+    def keys(self, prefix: str = "") -> list[str]:
+        return [path.stem for path in self._paths(prefix)]
+
+    def write(self, key: str, rows: pd.DataFrame) -> None:
+        self.folder.write_records(key, rows)
+
+    def forget(self, key: str) -> None:
+        self._part(key).unlink()
+
+    def records(self) -> pd.DataFrame:
+        return read_records(self.folder.path)
+
+    @property
+    def failures(self) -> dict[str, str]:
+        return self.folder.failures
+
+    def note_failure(self, name: str, reason: str) -> None:
+        self.folder.note_failure(name, reason)
+
+    def examinations(self) -> dict[tuple[str, str], Examined]:
+        """Errors: EscrimeError that names the file and the field where one holds something else."""
+        found = {}
+        for path in sorted((self.folder / "checks").glob("*.json")):
+            case, _, norm = path.stem.rpartition("--")
+            old = fitting(read_json(path), Examination, path)
+            found[case, norm] = Examined(**{**old, "findings": from_rows(old["findings"], norm)})
+        return found
+
+    def note_examination(self, case: str, norm: str, found: Examined) -> None:
+        (self.folder / "checks").mkdir(exist_ok=True)
+        content = asdict(found) | {"findings": [finding.as_dict() for finding in found.findings]}
+        if not found.cut:
+            del content["cut"]
+        self.folder.write_json(f"checks/{case}--{norm}.json", content)
+
+    def forget_examination(self, case: str, norm: str) -> None:
+        (self.folder / "checks" / f"{case}--{norm}.json").unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""`escrime train`: a network from scratch or from weights."""

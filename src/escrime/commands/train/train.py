@@ -1,0 +1,288 @@
+"""`escrime train`: an architecture and a dataset become a checkpoint, clean or robust, in a folder that can be continued."""
+
+import csv
+import io
+import json
+import math
+import re
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ... import __version__, data
+from ...data.classes import class_facts
+from ...distributed import Processes
+from ...errors import EscrimeError
+from ...files import sweep, write_whole
+from ...models import build, save_weights
+from ...results.reading import read_json, read_text
+from ...training import FitResult, TrainSettings, fit, objective
+from ..run.rates import readable
+from ..shared.display import Display
+from ..shared.folder import RunFolder, hardware
+from .teacher import load_teacher
+
+WEIGHTS, METRICS, FACTS = "weights.safetensors", "metrics.csv", "training.json"
+COLUMNS = {  # heading → column of the history, how it is written
+    "epoch": ("epoch", "{:.0f}"),
+    "loss": ("loss", "{:.4f}"),
+    "train": ("accuracy", "{:.1%}"),
+    "train adv.": ("adversarial_accuracy", "{:.1%}"),
+    "test": ("test_accuracy", "{:.1%}"),
+    "test FGSM": ("test_fgsm_accuracy", "{:.1%}"),
+    "rate": ("learning_rate", "{:.2g}"),
+    "images/s": ("images_per_second", "{:.0f}"),
+}
+PROBES = {"held FGSM": ("probe_fgsm", "{:.1%}"), "held PGD": ("probe_pgd", "{:.1%}")}  # with --set probe_images=256
+WIDTH = 11
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train: the architecture, the images, the objective with its settings, and how."""
+
+    arch: str
+    data: str
+    objective: dict[str, Any]
+    settings: TrainSettings
+    folder: Path | None = None
+    size: int | None = None
+    train_size: int | None = None
+    weights: str | None = None
+    head: str = "new"
+    mean: float | None = None
+    std: float | None = None
+    seed: int = 0
+    teacher: str | None = None
+    trust: bool = False  # the teacher may be a file that runs code
+
+    def seen(self, dataset) -> int:
+        """Side in pixels of the images the network learns from."""
+        return self.settings.crop_size or int(dataset.images.shape[-1])
+
+    def facts(self, dataset, result: FitResult, device: torch.device, command: str) -> dict:
+        """What the folder says of how its weights came to be."""
+        return {
+            "arch": self.arch,
+            "data": {
+                "name": self.data,
+                "size": self.seen(dataset),
+                "train_size": int(dataset.images.shape[-1]),
+                "fingerprint": dataset.fingerprint,
+                **({"left_out": dataset.left_out} if dataset.left_out else {}),
+            },
+            "classes": list(dataset.classes),
+            "objective": objective(**self.objective).as_dict(),
+            "settings": self.settings.as_dict(taught=self.teacher is not None),
+            "epochs": len(result.history),
+            "weights_of_epoch": result.epoch,
+            "warnings": result.warnings,
+            "weights": self.weights,
+            **({"teacher": self.teacher} if self.teacher else {}),
+            "seed": self.seed,
+            "escrime": __version__,
+            "torch": torch.__version__,
+            "hardware": hardware(str(device)),
+            "command": command,
+        }
+
+
+def run_training(
+    job: Job,
+    out: Path | str,
+    *,
+    device: torch.device,
+    command: str = "",
+    quiet: bool = False,
+    tensorboard: bool = False,
+) -> Path:
+    """Train `job` in the folder `out` and return it: weights.safetensors, metrics.csv (one row per epoch), training.json
+    and the checkpoint to continue from. The same command continues what was interrupted, bit for bit on a CPU.
+
+    Where several processes share the work (see escrime.distributed), only the first writes and speaks. tensorboard: also
+    write the numbers of metrics.csv to tensorboard/.
+    Errors: EscrimeError for unknown names and settings, unusable data, a folder that holds another training.
+    """
+    goal, team, folder = objective(**job.objective), Processes(device), RunFolder(out)
+    if tensorboard:
+        _summary_writer()
+    display = Display(quiet=quiet or not team.first)
+    if team.first:
+        splits = _read(job, display)  # alone, so that images are decoded once per machine that shares the cache
+    team.wait()
+    if not team.first:
+        splits = _read(job, display)
+    indices = data.DATASETS[job.data].imagenet_indices if job.head == "slice" else None
+    model = build(
+        job.arch,
+        len(splits.train.classes),
+        weights=job.weights,
+        head=job.head,
+        class_indices=indices,
+        seed=job.seed,
+        mean=job.mean,
+        std=job.std,
+    ).to(device)
+    teacher = None
+    if job.teacher is not None:
+        teacher, right = load_teacher(job.teacher, splits.train, job.seen(splits.train), job.trust)
+        display.say(f"Teacher: {right}.")
+    if team.count > 1:
+        display.say(f"{team.count} processes share every batch of {job.settings.batch_size} images.")
+    with folder.lock() if team.first else nullcontext():
+        if team.first:
+            if strangers := folder.strangers(WEIGHTS, METRICS, FACTS, "checkpoint", "tensorboard"):
+                raise EscrimeError(
+                    f"{folder.path} holds something else than a training ({strangers[0]}); give another folder with --out."
+                )
+            sweep(folder.path)
+        with Log(display, folder, job.settings.epochs, tensorboard) as log, display.bar(f"Train {job.arch}", None) as advance:
+            result = fit(
+                model,
+                splits.train,
+                goal,
+                settings=job.settings,
+                checkpoint=folder / "checkpoint",
+                seed=job.seed,
+                device=device,
+                on_batch=lambda done, total: advance(done=done, total=total),
+                on_epoch=log.add if team.first else None,
+                evaluate_on=splits.test if len(splits.test) else None,
+                same_start=True,
+                teacher=teacher,
+            )
+        if not team.first:
+            return folder.path
+        facts = job.facts(splits.train, result, device, command)
+        told = {name: facts[name] for name in ("settings", "weights_of_epoch")}
+        # A finished training may be asked for its best weights in place of its last.
+        if result.resumed < len(result.history) or not (folder / WEIGHTS).exists() or _told(folder / FACTS, told) != told:
+            log.write(result.history.to_dict("records"))
+            folder.write_json(FACTS, facts)
+            # The last file: the training is complete when it exists.
+            about = {"arch": job.arch, "size": job.seen(splits.train), "epoch": result.epoch}
+            save_weights(model, folder / WEIGHTS, class_facts(splits.train) | about)
+    if result.resumed:
+        display.say(f"{result.resumed} of {job.settings.epochs} epochs were found done.")
+    for warning in result.warnings:
+        display.say(f"warning: {warning}")
+    display.say(f"Weights: {folder / WEIGHTS}")
+    return folder.path
+
+
+def _told(path: Path, names: Iterable[str]) -> dict:
+    """What a file of facts says of `names`; {} where there is none that can be read."""
+    try:
+        facts = read_json(path)
+        return {name: facts.get(name) for name in names}
+    except (EscrimeError, AttributeError):
+        return {}
+
+
+def _read(job: Job, display: Display) -> data.Splits:
+    with display.reading() as progress:
+        return data.load(
+            job.data,
+            size=job.size,
+            train_size=job.train_size,
+            folder=job.folder,
+            download=job.folder is None,
+            progress=progress,
+        )
+
+
+def _summary_writer():
+    """TensorBoard's class."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise EscrimeError("--tensorboard needs TensorBoard; install it with: pip install tensorboard.") from None
+    return SummaryWriter
+
+
+class Log(ExitStack):
+    """The table on the screen, a line per epoch, and the same rows in metrics.csv, written whole after each; on request
+    also for TensorBoard."""
+
+    def __init__(self, display: Display, folder: RunFolder, epochs: int, tensorboard: bool = False):
+        super().__init__()
+        self.display, self.folder, self.epochs, self.tensorboard = display, folder, epochs, tensorboard
+        self.path, self.board = folder / METRICS, None
+        self.rows: list[dict] = []
+        self.started = time.monotonic()
+
+    def add(self, row: dict) -> None:
+        if not self.rows:
+            self.first = int(row["epoch"])
+            if self.first == 1:
+                # Of a training whose checkpoint is gone: this one has begun, and is complete when they are there again.
+                for old in (WEIGHTS, FACTS):
+                    (self.folder / old).unlink(missing_ok=True)
+            if self.tensorboard:  # not before: until the first epoch the folder may turn out to be another's
+                self.board = self.enter_context(_summary_writer()(self.folder / "tensorboard"))
+            self.rows = [old for old in self._written() if int(float(old["epoch"])) < self.first]
+            probed = row.get("probe_pgd") == row.get("probe_pgd") and "probe_pgd" in row
+            self.columns = COLUMNS | PROBES if probed else COLUMNS
+            self.display.say("".join(f"{heading:>{WIDTH}}" for heading in [*self.columns, "left"]), whole=True)
+        self.write([*self.rows, row])
+        if self.board is not None:
+            for name, value in row.items():
+                if name != "epoch" and value == value:
+                    self.board.add_scalar(name, value, int(row["epoch"]))
+        done = int(row["epoch"]) - self.first + 1
+        left = (self.epochs - int(row["epoch"])) * (time.monotonic() - self.started) / done
+        cells = [_cell(row.get(column), form) for column, form in self.columns.values()]
+        self.display.say("".join(f"{cell:>{WIDTH}}" for cell in [*cells, readable(left) if left else ""]), whole=True)
+
+    def write(self, rows: list[dict]) -> None:
+        self.rows, text = rows, io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(self.path, text.getvalue(), follow=False)
+
+    def _written(self) -> list[dict]:
+        if not self.path.exists():
+            return []
+        try:
+            rows = list(csv.DictReader(io.StringIO(read_text(self.path), newline="")))
+            return [row for row in rows if math.isfinite(float(row["epoch"]))]
+        except (ValueError, KeyError, TypeError, csv.Error):  # edited by someone; at the end it is written from the checkpoint
+            return []
+
+
+def _cell(value, form: str) -> str:
+    return "" if value is None or value != value else form.format(float(value))
+
+
+def _number(text: str) -> int | float | str:
+    """A number as JSON does not write it, such as .05, 1. and +5; any other text as it is."""
+    if len(text) > 100:  # none: Python reads no integer of 5,000 digits
+        return text
+    word = text.strip()  # of all that is space to str, which is more than to int
+    if re.fullmatch(r"[+-]?[0-9]+", word):
+        return int(word)
+    return float(word) if re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", word) else text
+
+
+def parse_settings(pairs: list[str], said: dict[str, Any] | None = None) -> dict[str, Any]:
+    """{"ema": 0.999, …} from ["ema=0.999", …], beside what options of their own have `said` (None: nothing); values are JSON
+    or numbers such as .05 where they can be, text otherwise."""
+    settings = {name: value for name, value in (said or {}).items() if value is not None}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or not name:
+            raise EscrimeError(f"{pair!r} is no setting; write NAME=VALUE, such as --set ema=0.999.")
+        if name in settings:
+            raise EscrimeError(f"{pair!r} says anew what is {name} = {settings[name]!r} already; say it once.")
+        try:
+            settings[name] = json.loads(value)
+        except (ValueError, RecursionError):
+            settings[name] = _number(value)
+    return settings

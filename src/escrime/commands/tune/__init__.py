@@ -1,0 +1,1 @@
+"""`escrime tune`: ε_max and N of prediction averaging."""

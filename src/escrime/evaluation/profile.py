@@ -1,0 +1,244 @@
+"""How an attacker who knows a model comes at it: is it random, where do its gradients fail, and what to climb instead."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from ..attacks.adaptive.inner import Inner, inner_logits, taught_logits
+from ..attacks.adaptive.surrogate import Surface
+from ..attacks.pgd import PGD
+from ..checks import check_images
+from ..errors import is_bad_input
+from ..models.company import InCompany, fewest
+from ..models.fast.twin import Twin
+from ..models.fresh import Fresh
+from ..models.running import check_logits, differentiable, failure_named, no_trace, ordinary
+from ..norms import DEFAULT, norm
+from ..randomness import as_keys, derive, row_keys, uniform_noise
+from ..results.findings import Finding
+from ..results.records import BLACK_BOX, WHITE_BOX
+from .checks.batch import Alone, BatchEffect, batch_effect
+from .checks.gradients import Gradients, measure_gradients, surface_settings
+from .checks.neighborhood import Neighborhood, look_around
+from .checks.state import Memory, memory_of
+from .images import PART, Images, Source
+from .scoring import draws_once_per_batch, score
+from .subjects import Case
+from .surfaces import choose_surface
+
+BESIDE, HALVINGS = 12, 5  # images that are followed to the boundary of their class, and how closely
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The ε and norm that a model is looked at with."""
+
+    eps: float
+    norm: str = DEFAULT
+
+    def per_pixel(self, images: Tensor) -> float:
+        """How far ε moves each color value of an image if it moves all alike."""
+        return self.eps / norm(self.norm).diameter(images)
+
+    @classmethod
+    def of(cls, grids: dict[str, Iterable[float]], norms: dict[str, str]) -> "Budget":
+        """The median ε above 0 of the attacks in l_inf, or of all where none is."""
+        norm = DEFAULT if DEFAULT in norms.values() or not norms else next(iter(norms.values()))
+        positive = sorted(eps for name, grid in grids.items() if norms[name] == norm for eps in grid if eps > 0)
+        return cls(positive[len(positive) // 2] if positive else 0.04, norm)
+
+
+@dataclass(frozen=True)
+class Approach:
+    """classes: K. randomized: repeated forwards disagree. twin: the model and its faster copy, for verdicts. surface: what
+    gradient attacks climb; the twin itself where the model's gradients are as they should be. gradients: what was measured,
+    None for a plain callable or where no image is classified right. settings: of the Surface, {} without one. blind: it gives
+    no gradients that could be had. others: surfaces that fooled images which the chosen one did not. true: what is climbed
+    has the slopes of the model. around: what the model does close to the images. memory: what it remembers. failure: why it
+    cannot be differentiated. batch: what company does to its predictions, None where noise hides it; where they depend on it,
+    twin and surface show the model every image alone. asked: the model itself, in company where it cannot take one image."""
+
+    classes: int
+    randomized: bool
+    twin: Twin
+    surface: Twin
+    gradients: Gradients | None
+    settings: dict
+    blind: bool = False
+    others: tuple[Twin, ...] = ()
+    true: bool = True
+    around: Neighborhood = field(default_factory=Neighborhood)
+    memory: Memory = field(default_factory=Memory)
+    failure: str = ""
+    batch: BatchEffect | None = None
+    asked: object = None
+
+
+def approach(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) -> Approach:
+    """Look at `model` with a few images (N, C, H, W), and at what surrounds them within `budget`.
+
+    Errors: EscrimeError for a model that returns no logits (N, K).
+    """
+    fresh = _unless_it_raises(lambda: Fresh(model), None)  # before it is asked anything that it may remember
+    if (least := fewest(model, images)) > 1:
+        model, fresh = InCompany(model, least), None if fresh is None else Fresh(InCompany(fresh.model, least))
+    classes, reach = _classes(model, images[:2]), budget.per_pixel(images)
+    memory = _unless_it_raises(lambda: memory_of(model, fresh, images, reach, seed), Memory())
+    who = fresh if memory and memory.copied else model
+    around = _unless_it_raises(lambda: look_around(who, images, reach, seed), Neighborhood())
+    batch = None if around.randomized else _unless_it_raises(lambda: batch_effect(who, images, reach / 4, seed), None)
+    if batch is not None and batch.dependent:
+        who = Alone(who)
+        around = _unless_it_raises(lambda: look_around(who, images, reach, seed), Neighborhood())
+    twin = Twin(who)
+    plain = Approach(classes, around.randomized, twin, twin, None, {}, around=around, memory=memory, batch=batch, asked=model)
+    if not isinstance(model, nn.Module):
+        return replace(plain, blind=not _unless_it_raises(lambda: _gives_gradients(model, images[:2]), False))
+    keys = [(seed, row, "approach") for row in range(len(images))]
+    anything, none = torch.zeros_like(labels), labels.new_full(labels.shape, -1)  # labels of no class are refused later
+    right = score(twin, images, anything, none, keys).prediction == labels.cpu()
+    if not right.any() or around.ignores or classes < 2:
+        return plain
+    rows = right.to(images.device)
+    x, y, found, failure = images[rows], labels[rows], None, ""
+    try:
+        found = measure_gradients(who, x, y, reach / 4, seed)
+    except Exception as error:  # whatever somebody's model raises when it is differentiated
+        if is_bad_input(error):
+            raise
+        failure = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    if found is not None and found.true and not around.randomized:
+        found = _unless_it_raises(lambda: _beside_the_boundary(found, who, twin, x, y, budget, seed), found)
+    settings = surface_settings(found) if found is not None else {"through": True}
+    if around.mode:
+        settings["through"] = True
+    if around.randomized and draws_once_per_batch(who, images[:1]):
+        settings["apart"] = True
+    if around.off_grid:
+        settings["grid"] = True
+    known = replace(plain, gradients=found, failure=failure)
+    if not settings:
+        return replace(known, true=found.true)
+    hidden = found is None or around.mode or around.off_grid or not _gradient_is_there(found)
+    if not hidden:
+        return _climbing(known, Twin(Surface(who, **settings)), settings, x, y, reach, seed)
+    inside = _inside(who, x, reach, seed) if found is None or (found.flat | found.zero | found.saturated).any() else []
+    chosen, others = choose_surface(who, twin, settings, inside, x, y, budget, around.randomized, seed)
+    if chosen is None:
+        kept = {name: settings[name] for name in ("grid", "apart") if name in settings}
+        return replace(known, surface=Twin(Surface(who, **kept)), settings=kept, blind=True, true=False)
+    surfaces = tuple(Twin(Surface(who, **other)) for other in others)
+    return _climbing(replace(known, others=surfaces), Twin(Surface(who, **chosen)), chosen, x, y, reach, seed)
+
+
+def _beside_the_boundary(found: Gradients, model, twin: Twin, images: Tensor, labels: Tensor, budget: Budget, seed: int):
+    """`found`, with what is measured where every attack ends: a gradient may be true at the images and false just before
+    their decisions change. There the measurements count as those of more images, where they object."""
+    x, y = images[:BESIDE], labels[:BESIDE]
+    moved = PGD(budget.eps, steps=4, norm=budget.norm, loss="margin", early_stop=False)(twin, x, y, seed=seed)
+    low, high, none = torch.zeros(len(x)), torch.ones(len(x)), y.new_full(y.shape, -1)
+    for number in range(HALVINGS):
+        middle = (low + high) / 2
+        keys = [(seed, row, "boundary", number) for row in range(len(x))]
+        right = score(twin, _between(x, moved, middle), y, none, keys).correct > 0.5
+        low, high = torch.where(right, middle, low), torch.where(right, high, middle)
+    near = measure_gradients(model, _between(x, moved, low), y, budget.per_pixel(images) / 4, seed)
+    if not near.false:
+        return found
+    return Gradients(*(torch.cat([getattr(one, name.name) for one in (found, near)]) for name in fields(Gradients)))
+
+
+def _between(one: Tensor, other: Tensor, part: Tensor) -> Tensor:
+    """Points (N, C, H, W) that lie `part` (N,) of the way from `one` to `other`."""
+    return one + part.to(one).reshape(-1, 1, 1, 1) * (other - one)
+
+
+def _unless_it_raises(look: Callable, nothing):
+    """What a look at the model finds, `nothing` where the model raises at what it is shown: an attack that meets the same says
+    so (`attack-failed`)."""
+    try:
+        return look()
+    except Exception as error:
+        if is_bad_input(error):
+            raise
+        return nothing
+
+
+def _gradient_is_there(found: Gradients) -> bool:
+    """Whether the margin has the model's gradient everywhere, but for pixels at the bounds; cross-entropy's may saturate."""
+    gone = found.zero | found.not_finite | found.flat
+    return not found.false and not gone.any()
+
+
+def _gives_gradients(model: Callable, images: Tensor) -> bool:
+    """Whether the logits of a plain callable can be differentiated. It gets a clone of the leaf, for it may write into it."""
+    keys = row_keys([("gives_gradients", row) for row in range(len(images))])
+    with no_trace(model, images.device), differentiable(), torch.enable_grad(), keys:
+        return model(ordinary(images).detach().requires_grad_().clone()).requires_grad
+
+
+def _climbing(known: Approach, surface: Twin, settings: dict, images, labels, reach: float, seed: int) -> Approach:
+    """The approach over `surface`, with what its gradient is worth."""
+    try:
+        true = "inner" not in settings and measure_gradients(surface.model, images, labels, reach / 4, seed).true
+    except Exception:
+        true = False
+    return replace(known, surface=surface, settings=settings, true=true)
+
+
+def _inside(model: nn.Module, images: Tensor, reach: float, seed: int) -> list[Inner]:
+    """Inner logits of a model whose own are flat, or a head taught on what is inside; see attacks/inner.py."""
+    keys, found = as_keys([(seed, row, "inside") for row in range(len(images))]), []
+    around = [images] + [
+        (images + factor * reach * uniform_noise(images, 1, derive(keys, number))[0].sign()).clamp(0, 1)
+        for number, factor in enumerate((0.5, 1.0, 2.0, 3.0))
+    ]
+    for look in (lambda: inner_logits(model, images), lambda: taught_logits(model, around)):
+        try:
+            with no_trace(model, images.device), row_keys(keys):
+                found.append(look())
+        except Exception:  # it is only one way in of several
+            continue
+    return [inner for inner in found if inner is not None]
+
+
+@torch.no_grad()
+def _classes(model, images: Tensor) -> int:
+    shape = " × ".join(map(str, images.shape[1:]))
+    fails, remedy = f"the model fails on float32 images of {shape} in [0, 1]", "give images of its size, and a float32 model"
+    keys = row_keys([("classes", row) for row in range(len(images))])
+    with failure_named(fails, remedy), no_trace(model, images.device), keys:
+        return check_logits(model(images.clone()), images).shape[1]
+
+
+class Approaches:
+    """The approach to each model, found on a few of the images when it is first asked for."""
+
+    def __init__(self, source: Source, budget: Budget, seed: int, count: int = PART):
+        self.source, self.budget, self.seed, self.count = source, budget, seed, count
+        self.known: dict[int, Approach] = {}
+        self.fed: dict[int, list[Finding]] = {}  # id of a model → what an earlier look found about how it is fed
+
+    def __getitem__(self, model) -> Approach:
+        if id(model) not in self.known:
+            found = approach(model, self.images.pixels, self.images.labels, self.budget, self.seed)
+            self.source.check_classes(found.classes)
+            self.known[id(model)] = found
+        return self.known[id(model)]
+
+    @cached_property
+    def images(self) -> Images:
+        """`count` of them, as many as a slice holds unless there is no time for that, evenly over the classes; always the same,
+        so that a resumed evaluation decides alike."""
+        few = self.source.few(self.count, self.seed)
+        check_images(few.pixels)
+        return few
+
+
+def as_attacked(cases: list[Case], approaches: Approaches) -> list[Case]:
+    """The cases, those of an undefended model that gives no gradients at the threat level of a black box."""
+    blind = lambda case: not isinstance(case.attacked, nn.Module) and approaches[case.attacked].blind  # noqa: E731
+    return [replace(case, threat=BLACK_BOX) if case.threat == WHITE_BOX and blind(case) else case for case in cases]

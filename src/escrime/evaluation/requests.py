@@ -1,0 +1,89 @@
+"""What an evaluation is asked for, made uniform: attacks by label, a grid of ε for each, and what their norms mean."""
+
+from numbers import Real
+
+from ..attacks.core.base import Attack
+from ..budgets import distinct, shared_grids
+from ..errors import EscrimeError, nearest
+from ..norms import DEFAULT, Norm, norm
+from ..results.records import STRONGER, WORST
+from .profile import Budget
+
+
+def norm_of(attack) -> Norm:
+    """The norm of an attack's ε, l_inf where it names none; other libraries write "Linf" and "L2"."""
+    return norm(str(getattr(attack, "norm", DEFAULT)).lower())
+
+
+def check_attacks(attacks) -> dict[str, Attack]:
+    """A dict of label → attack from an attack, a list of attacks or a dict."""
+    if callable(attacks):
+        attacks = [attacks]
+    if isinstance(attacks, (list, tuple)):
+        named = {}
+        for attack in attacks:
+            base = getattr(attack, "__name__", None) or getattr(attack, "name", type(attack).__name__)
+            label, k = base, 2
+            while label in named:
+                label, k = f"{base}-{k}", k + 1
+            named[label] = attack
+        attacks = named
+    if not isinstance(attacks, dict) or not attacks or not all(callable(a) for a in attacks.values()):
+        raise EscrimeError("attacks must be an attack, a list of attacks or a dict of name → attack, such as FGSM('8/255').")
+    attacks = {str(label): attack for label, attack in attacks.items()}
+    for label, attack in attacks.items():
+        if isinstance(attack, type):
+            raise EscrimeError(f"attack {label!r} is a class; make an attack of it, such as {attack.__name__}(0.03).")
+        norm_of(attack)
+        taken = next((name for name in (STRONGER, WORST) if label.startswith(name)), None)
+        if taken:
+            raise EscrimeError(f"attack {label!r} begins with {taken!r}, as escrime's own rows do; give it another name.")
+    return attacks
+
+
+def manners_of(attacks: dict) -> dict[str, str]:
+    """Label → what the attack is (Attack.manner), of those that say so."""
+    return {label: attack.manner for label, attack in attacks.items() if isinstance(attack, Attack)}
+
+
+def check_epsilons(attacks: dict[str, Attack], epsilons) -> dict[str, list[float]]:
+    """The ε grid of every attack, each ε once: its own ε when `epsilons` is None, one ε or list for all, or a dict of
+    label → ε or list."""
+    if not isinstance(epsilons, dict):
+        epsilons = dict.fromkeys(attacks, _as_list(epsilons))
+    epsilons = {str(label): given for label, given in epsilons.items()}
+    for label in epsilons:
+        if label not in attacks:
+            raise EscrimeError(
+                f"epsilons name {label!r}, which is none of the attacks ({', '.join(attacks)})." + nearest(label, attacks)
+            )
+    grids = {}
+    for label, attack in attacks.items():
+        grid = _as_list(epsilons.get(label))
+        if grid is None:
+            if getattr(attack, "eps", None) is None:
+                raise EscrimeError(f"attack {label!r} has no eps of its own; give epsilons=[...] so that it can be verified.")
+            if isinstance(attack.eps, tuple):
+                raise EscrimeError(
+                    f"attack {label!r} has one eps per image; records compare images at the same ε, so give one number, or "
+                    "call the attack itself."
+                )
+            grid = [attack.eps]
+        grids[label] = grid = distinct(norm_of(attack).epsilon(e) for e in grid)
+        if not grid:
+            raise EscrimeError(f"epsilons for attack {label!r} are an empty list; give at least one ε, such as '8/255'.")
+        if not isinstance(attack, Attack) and len(grid) != 1:
+            raise EscrimeError(f"attack {label!r} is a plain callable with one ε; give exactly one, or one entry per ε.")
+    return shared_grids(grids)
+
+
+def _as_list(epsilons) -> list | None:
+    if epsilons is None:
+        return None
+    single = isinstance(epsilons, (str, Real)) or getattr(epsilons, "ndim", 1) == 0
+    return [epsilons] if single else list(epsilons)
+
+
+def budget_of(attacks: dict, grids: dict[str, list[float]]) -> Budget:
+    """The ε and norm that models are looked at with before these attacks."""
+    return Budget.of(grids, {label: norm_of(attack).name for label, attack in attacks.items()})

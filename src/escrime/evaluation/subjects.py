@@ -1,0 +1,88 @@
+"""Which model is attacked and which is scored: the threat levels.
+
+*transfer*: the attack sees the undefended network, as in the paper. *adaptive*: the attack differentiates through the
+defense, with expectation over its noise. An undefended network has one level, *white-box*, or *black-box* where it only
+answers.
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from ..errors import EscrimeError
+from ..results.records import WHITE_BOX
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A classifier to score: the name of the model, the name of its defense ("none" without), and the undefended network.
+
+    `undefended` is what a transfer attack sees: the wrapped network of a defense, or the network before retraining.
+    """
+
+    model: str
+    classifier: nn.Module
+    defense: str = "none"
+    undefended: nn.Module | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """A subject under one threat level; `attacked` is the network whose gradients the attack uses."""
+
+    subject: Subject
+    threat: str
+    attacked: nn.Module
+
+    @property
+    def name(self) -> tuple[str, str, str]:
+        return self.subject.model, self.subject.defense, self.threat
+
+
+def as_subjects(models) -> list[Subject]:
+    """Subjects from a classifier, a dict of name → classifier (or Subject), or a list of subjects.
+
+    A wrapper that names its `defense` and its `undefended` network, such as PredictionAveraging, becomes a defended
+    subject.
+    """
+    if isinstance(models, Subject):
+        return [models]
+    if isinstance(models, (list, tuple)):
+        return [subject for model in models for subject in as_subjects(model)]
+    if callable(models) and not isinstance(models, dict):
+        models = {"model": models}
+    if not isinstance(models, dict) or not models:
+        raise EscrimeError(f"models is a {type(models).__name__}; give a classifier or a dict of name → classifier.")
+    subjects = []
+    for name, model in models.items():
+        if isinstance(model, Subject):
+            subjects.append(model)
+        elif not callable(model):
+            raise EscrimeError(f"model {name!r} is a {type(model).__name__}; give a torch.nn.Module that returns logits.")
+        else:
+            subjects.append(_as_subject(str(name), model))
+    return subjects
+
+
+def _as_subject(name: str, model) -> Subject:
+    defense, undefended = getattr(model, "defense", None), getattr(model, "undefended", None)
+    if not isinstance(defense, str):  # a layer of the user's that is called so
+        return Subject(name, model)
+    return Subject(name, model, defense, undefended if callable(undefended) else None)
+
+
+def as_cases(subjects: list[Subject]) -> list[Case]:
+    """Every subject under every threat level that applies to it."""
+    cases = []
+    for subject in subjects:
+        if subject.defense == "none":
+            cases.append(Case(subject, WHITE_BOX, subject.classifier))
+            continue
+        if subject.undefended is not None:
+            cases.append(Case(subject, "transfer", subject.undefended))
+        cases.append(Case(subject, "adaptive", subject.classifier))
+    names = [case.name for case in cases]
+    for name in names:
+        if names.count(name) > 1:
+            raise EscrimeError(f"two subjects share the name {' / '.join(name)}; give each (model, defense) its own name.")
+    return cases

@@ -1,0 +1,171 @@
+"""A model and its faster copy: attacks run on the copy, what counts is what the original says."""
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import EscrimeError
+from ...randomness import row_keys
+from ..running import Classifier, check_logits, full_precision, rounds
+from .first_call import SAME
+from .prepare import prepare
+
+SAFETY = 10  # an answer stands on the copy when its logit margin is this many times the measured gap
+PROBE = 8  # answers compared before the gap counts as measured
+EVERY = 32  # later on, one answer in so many is compared
+FLOOR = 32 * torch.finfo(torch.float32).eps  # the least gap, relative to the largest logit of an image
+CLOSE = 1e-3  # a margin relative to the largest logit; batches of other sizes move well-conditioned logits by about 1e-6
+PRECISIONS = ("float32", "bfloat16")
+
+
+class Twin:
+    """`copy` only reorders the arithmetic of `model`; `gap` is the largest difference between their logits seen.
+
+    Attacks step along the copy. What ends a job of an attack, what it returns as a success, and every logit of `logits`,
+    from which records are made, is the original's: "robust" from a copy that errs would be as false as "fooled". Where the
+    copy may speak is the ranking of iterates within a search, and there only beyond SAFETY times the gap, which is never
+    taken for less than FLOOR of the logits' size: it is measured on the first answers and on all that the original is asked
+    about later, but a copy may be off elsewhere. Where a GPU rounds to TensorFloat-32 no gap holds for other batches, and
+    the original, which never does, is asked there too. A plain callable, or a module that cannot be copied, is its own copy;
+    so is a model whose copy turns out to compute something else.
+
+    precision: "bfloat16" runs the copy under autocast, for GPUs with tensor cores (a CPU without AMX is slower so); such a
+    copy does more than reorder, so the original is asked about every success. compiled: torch.compile the copy, which
+    takes a minute and pays on long GPU runs. Give a Twin to an attack in place of the model.
+    """
+
+    def __init__(
+        self, model: Classifier, copy: Classifier | None = None, *, precision: str = "float32", compiled: bool = False
+    ):
+        if precision not in PRECISIONS:
+            raise EscrimeError(f"precision {precision!r} is unknown; use one of {', '.join(PRECISIONS)}.")
+        self.model, self.gap, self.compared, self.wrong = model, 0.0, 0, False
+        self.reorders = precision == "float32"
+        if copy is None:
+            try:
+                copy = prepare(model) if isinstance(model, nn.Module) else model
+            except EscrimeError:  # it cannot be copied
+                copy = model
+        if isinstance(copy, nn.Module) and compiled:
+            copy = torch.compile(copy)
+        self.copy = copy if self.reorders else _autocast(copy)
+
+    @property
+    def exact(self) -> bool:
+        """Whether there is nothing to verify: the copy is the model itself."""
+        return self.copy is self.model and not self.wrong
+
+    def stands(self, device: torch.device) -> bool:
+        """Whether an answer of the copy can be clear enough to count."""
+        return self.reorders and not rounds(device) and not self.wrong
+
+    def doubtful(self, logits: Tensor) -> Tensor:
+        """Which answers (N, K) of the copy do not stand on their own, (N,) bool: close ones, NaN, all before the gap is
+        known."""
+        if self.exact:
+            return torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
+        if self.compared < PROBE or logits.shape[1] < 2 or not self.stands(logits.device):
+            return torch.ones(len(logits), dtype=torch.bool, device=logits.device)
+        least = SAFETY * logits.detach().abs().amax(1).mul(FLOOR).clamp_min(self.gap)
+        return ~(margins(logits) >= least)  # the negation also catches NaN
+
+    @torch.no_grad()
+    def original(self, images: Tensor, keys: Tensor, said: Tensor) -> Tensor:
+        """The original's logits (N, K) for `images`, of which the copy `said` (N, K); both saw the noise of `keys`."""
+        logits = self.ask(images, keys)
+        self._compare(logits, said)
+        return logits
+
+    @torch.no_grad()
+    def ask(self, images: Tensor, keys: Tensor) -> Tensor:
+        """The original's logits (N, K), in one pass."""
+        with row_keys(keys), full_precision(images.device):
+            return check_logits(self.model(images.clone()), images)  # a model may write into what it is given
+
+    def _compare(self, logits: Tensor, said: Tensor) -> None:
+        """Widen the gap to that between the original's logits (N, K) and what the copy `said`."""
+        gaps = (logits - said).abs()
+        gap = float(torch.where(gaps.isfinite(), gaps, 0).max())
+        self.gap = max(self.gap, gap)
+        if self.stands(logits.device) and gap > SAME * float(logits.abs().max()):
+            # It computes another function, whose gradients would mislead. What it has said so far the original says again.
+            self.copy, self.wrong = self.model, True
+        self.compared += len(logits)
+
+    def settle(
+        self, images: Tensor, logits: Tensor, keys: Tensor, claimed: Tensor | None = None, final: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Put the original's logits in place of the copy's wherever these do not stand; also say where, (N,) bool on CPU.
+
+        claimed (N,): the rows that matter, default all. final (N,): those of them for which only the original's will do.
+        One wait for the device, two while the gap is being measured.
+        """
+        open_rows = torch.ones(len(logits), dtype=torch.bool, device=logits.device) if claimed is None else claimed
+        asked = torch.zeros(len(logits), dtype=torch.bool)
+        while not self.exact:
+            needed = self.doubtful(logits) if final is None else self.doubtful(logits) | final
+            rows = ((open_rows & needed).cpu() & ~asked).nonzero().flatten()
+            if self.compared < PROBE:
+                rows = rows[: PROBE - self.compared]
+            if not len(rows):
+                break
+            at = rows.to(logits.device)
+            truth = self.original(images[at], keys[rows], logits[at])
+            logits = logits.index_copy(0, at, truth.to(logits.dtype))
+            asked[rows] = True
+        return logits, asked
+
+    @torch.no_grad()
+    def logits(self, images: Tensor, keys: Tensor, *, mean: bool = False) -> Tensor:
+        """The original's logits (N, K). Those too close to call are asked for alone, so that what is recorded of an image
+        does not hang on the rounding of the batch it was in; where that changes more than rounding does, all are.
+
+        mean: they go into an average over noise, which no single rounding decides.
+        """
+        logits = self.ask(images, keys)
+        self._spot_check(images, keys, logits)
+        if mean or len(images) == 1:
+            return logits
+        logits = logits.clone()  # the model may keep what it returns
+        rows, asked = close(logits), torch.zeros(len(logits), dtype=torch.bool)
+        while todo := (rows & ~asked).nonzero().flatten().tolist():
+            for row in todo:
+                single = self.ask(images[row : row + 1], keys[row : row + 1])
+                size = float(logits[row].abs().max())
+                if not float((single[0] - logits[row]).abs().max()) <= CLOSE / SAFETY * size:  # more than rounding, or NaN
+                    rows = torch.ones_like(rows)
+                logits[row] = single[0]
+            asked[todo] = True
+        return logits
+
+    def _spot_check(self, images: Tensor, keys: Tensor, logits: Tensor) -> None:
+        """Compare the copy with the original's `logits` on the first images and on some of all later ones."""
+        if self.exact or not self.stands(images.device):
+            return
+        some = slice(0, PROBE) if self.compared < PROBE else slice(self.compared % EVERY, None, EVERY)
+        if len(images[some]):
+            with row_keys(keys[some]):
+                said = check_logits(self.copy(images[some].clone()), images[some])
+            self._compare(logits[some], said)
+
+
+def margins(logits: Tensor) -> Tensor:
+    """How far (N,) the largest logit of each row lies above the second."""
+    first, second = logits.topk(2, dim=1).values.unbind(1)
+    return first - second
+
+
+def close(logits: Tensor) -> Tensor:
+    """Which rows (N,), on the CPU, another order of the same arithmetic could decide otherwise."""
+    if logits.shape[1] < 2:
+        return torch.zeros(len(logits), dtype=torch.bool)
+    return (margins(logits) < CLOSE * logits.abs().amax(1)).cpu()
+
+
+def _autocast(copy: Classifier) -> Classifier:
+    """`copy` in bfloat16, its logits in float32."""
+
+    def classify(images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16):
+            return copy(images).float()
+
+    return classify

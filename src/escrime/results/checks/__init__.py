@@ -1,0 +1,1 @@
+"""Checks of records alone: what they contradict, and how far they reach."""

@@ -1,0 +1,84 @@
+"""Accuracy that guessing, or always the same answer, could explain."""
+
+from scipy.stats import binomtest
+from torch import Tensor
+
+from ..findings import Finding
+from ..statistics import wilson
+
+SURE = 0.01  # p from which accuracy is above chance
+BEFORE = ("near-chance", "one-class")  # what must be clear before a robust accuracy means anything
+CERTAIN = 0.001  # p from which an alarm about the input is raised
+OTHERS = 5  # images of other classes from which one answer to all of them is no accident
+
+
+def chance_findings(logits: Tensor, labels: Tensor) -> list[Finding]:
+    """logits (N, K) and labels (N,) of clean images."""
+    predictions, labels = logits.argmax(1).cpu(), labels.cpu()
+    constant = one_class(predictions, labels, logits.shape[1])
+    if constant and logits.shape[1] < 2:
+        return constant
+    return near_chance(predictions, labels, logits.shape[1]) + constant
+
+
+def near_chance(predictions: Tensor, labels: Tensor, classes: int) -> list[Finding]:
+    """Whether accuracy is above that of guessing, and of answers as frequent as these that never look at the image."""
+    n, count = len(labels), int((predictions == labels).sum())
+    shares = [rows.bincount(minlength=classes).double() / n for rows in (predictions, labels)]
+    blind = float((shares[0] * shares[1]).sum())  # how often answers and labels of these frequencies agree by chance
+    chance = max(1 / classes, blind) if int((shares[1] > 0).sum()) > 1 else 1 / classes
+    p = float(binomtest(count, n, min(chance, 1.0), alternative="greater").pvalue)
+    evidence = {"images": n, "right": count, "classes": classes, "chance": round(chance, 4), "p": p}
+    among = f"guessing among {classes} classes: {1 / classes:.1%}"
+    if chance > 1.5 / classes:
+        among += f", the same answers in any other order: {blind:.1%}"
+    numbers = f"{count} of {n} clean images are right ({count / n:.1%}; {among})"
+    if p <= SURE:
+        return [Finding("near-chance", "passed", numbers, evidence)]
+    if wilson(count, n, 1 - CERTAIN)[1] >= (1 + 1 / classes) / 2:
+        return [
+            Finding(
+                "near-chance",
+                "warning",
+                f"Too few images to tell from guessing: {numbers}",
+                evidence,
+                "Use more images: until clean accuracy is above chance, no robust accuracy means anything.",
+            )
+        ]
+    return [
+        Finding(
+            "near-chance",
+            "alarm",
+            f"{numbers}: no better than guessing, so likely a loading mistake",
+            evidence,
+            "Check the weights, the order of the classes, and the normalization (--mean and --std, escrime.Normalized).",
+        )
+    ]
+
+
+def one_class(predictions: Tensor, labels: Tensor, classes: int) -> list[Finding]:
+    """What cannot be told from a model that never looks: one class to choose from, to find, or in every answer."""
+    n, named, present = len(labels), predictions.unique().tolist(), labels.unique().tolist()
+    evidence = {"images": n, "classes": classes, "classes among the labels": len(present), "in the answers": len(named)}
+    if classes < 2:
+        message = "The model has a single class: its answer is always right or always wrong, whatever the image"
+        return [Finding("one-class", "alarm", message, evidence, "Give a classifier of two classes at least, with its logits.")]
+    if len(present) < 2:
+        message = (
+            f"All {n} images are of one class ({present[0]}): a model that always answers that would be as right, and robust"
+        )
+        return [Finding("one-class", "warning", message, evidence, "Use images of several classes.")]
+    if len(named) > 1:
+        return []
+    others = int((labels != named[0]).sum())
+    return [
+        Finding(
+            "one-class",
+            "alarm" if others >= OTHERS else "warning",
+            f"The model answers class {named[0]} to all {n} images, {others} of which are of other classes",
+            evidence,
+            "It does not look at the image, so nothing can fool it: check the weights and the normalization."
+            if others >= OTHERS
+            else "Use more images of other classes: these cannot tell it from a model that does not look.",
+        )
+    ]

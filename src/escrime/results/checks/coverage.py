@@ -1,0 +1,90 @@
+"""Checks for attacks that were not run: on a defense by someone who knows it, and with more than a single step."""
+
+from ..findings import Finding
+from .curves import NOTABLE, Curve, by_case, gap, has_stronger, per_case
+
+
+def transfer_stronger(curves: list[Curve]) -> list[Finding]:
+    """Who knows a defense may also ignore it: where that does better, the adaptive attack is too weak."""
+    tried = []
+    adaptive = {(c.model, c.defense, c.norm, c.attack): c for c in curves if c.threat == "adaptive"}
+    for ignored in (c for c in curves if c.threat == "transfer"):
+        knows = adaptive.get((ignored.model, ignored.defense, ignored.norm, ignored.attack))
+        for eps in set(ignored.at) & set(knows.at) if knows is not None else ():
+            # An attacker wants few right answers, or many of the target's.
+            pair = (ignored.at[eps], knows.at[eps]) if knows.targeted else (knows.at[eps], ignored.at[eps])
+            tried.append((knows, ignored, eps, gap(*pair, "hit" if knows.targeted else "correct")[0]))
+    fired = [row for row in tried if row[3].value >= NOTABLE and row[3].low > 0]
+
+    def say(rows) -> Finding:
+        knows, ignored, eps, difference = max(rows, key=lambda row: row[3].value)
+        score, what = ("hit", "called the target") if knows.targeted else ("correct", "right")
+        images = knows.at[eps].index.intersection(ignored.at[eps].index)
+        both = [float(c.at[eps].loc[images, score].mean()) for c in (knows, ignored)]
+        return Finding(
+            "transfer-stronger",
+            "warning",
+            f"{knows.attack} that knows the defense is weaker than the same attack that ignores it at ε = {eps:.4g}: "
+            f"{both[0]:.1%} against {both[1]:.1%} {what}",
+            {"images": len(images), "difference": round(difference.value, 4), "at least": round(difference.low, 4)}
+            | {"at": [f"{c.attack}, ε = {e:.4g}" for c, _, e, _ in rows]},
+            "An attacker takes the better of the two; more gradient draws or steps may strengthen the adaptive one.",
+            **knows.about,
+            answered=has_stronger([c for c in curves if c.case == knows.case]) and not knows.stronger,
+        )
+
+    if not tried:
+        return []
+    message = f"Nowhere is an attack that knows the defense clearly weaker than one that ignores it ({len(tried)} comparisons)"
+    return per_case(fired, say) or [Finding("transfer-stronger", "passed", message, {"comparisons": len(tried)})]
+
+
+def only_transfer(curves: list[Curve]) -> list[Finding]:
+    """Every defense needs an attack that knows it: the same one, or one that is as strong."""
+    ignored = [c for c in curves if c.threat == "transfer"]
+
+    def covered(curve: Curve) -> bool:
+        known = [c for c in curves if c.case == (curve.model, curve.defense, "adaptive", curve.norm)]
+        return any(c.attack == curve.attack or (c.manner in ("iterated", "scores") and not c.targeted) for c in known)
+
+    def say(rows) -> Finding:
+        names = list(dict.fromkeys(row[0].attack for row in rows))
+        return Finding(
+            "only-transfer",
+            "warning",
+            f"No attack that knows the defense stands beside {', '.join(names)}: the numbers hold only for one who ignores it",
+            {"attacks": names},
+            "Attack through the defense: evaluate the defended model itself, with expectation over its noise.",
+            **rows[0][0].about,
+        )
+
+    if not ignored:
+        return []
+    passed = "Every defense was also attacked by an attacker who knows it"
+    fired = [(curve,) for curve in ignored if not covered(curve)]
+    defenses = sorted({f"{c.model}, {c.defense}" for c in ignored})
+    return per_case(fired, say) or [Finding("only-transfer", "passed", passed, {"defenses": defenses})]
+
+
+def single_step_only(curves: list[Curve]) -> list[Finding]:
+    """The accuracy that one step leaves is no bound on anything."""
+    cases = list(by_case([c for c in curves if c.known]))
+    alone = [(c,) for own in cases if all(c.manner == "single" for c in own) for c in own]
+
+    def say(rows) -> Finding:
+        names = list(dict.fromkeys(row[0].attack for row in rows))
+        return Finding(
+            "single-step-only",
+            "warning",
+            f"Attacked by {', '.join(names)} alone, a single step: the accuracy it leaves bounds nothing",
+            {"attacks": names},
+            "Add an attack of many steps, such as PGD, or AutoAttack.",
+            **rows[0][0].about,
+        )
+
+    if not cases:
+        return []
+    passed = "Every model was attacked by more than single steps"
+    if any(not any(c.manner in ("iterated", "scores", "distance") for c in own) for own in cases):
+        return per_case(alone, say)  # an attack of unknown kind: nothing to say of it
+    return per_case(alone, say) or [Finding("single-step-only", "passed", passed, {"cases": len(cases)})]

@@ -1,0 +1,188 @@
+"""The verdict: one sentence per model and defense, with the number that stands and whether to believe it."""
+
+from dataclasses import asdict, dataclass
+
+import pandas as pd
+
+from ..budgets import same, within
+from ..norms import norm
+from .checks.chance import BEFORE
+from .checks.counting import too_few
+from .findings import Finding
+from .names import defense_name, place
+from .records import STRONGER, UNDEFENDED, in_subset, subset_names, worst_case
+from .statistics import share_text, wilson
+
+HIDING = {"scores-flat", "off-grid", "stateful", "full-success", "no-full-success", "iterated-weaker", "overfitting"}
+HIDING |= {f"gradient-{what}" for what in ("zero", "saturated", "false", "not-finite", "misleads", "jagged", "mode", "fails")}
+KNOWN = ("adaptive", *UNDEFENDED, "transfer")  # the threat level to quote, where there are several
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """accuracy with its 95 % Wilson interval (low, high) over n images, in the worst case over all attacks up to ε; clean:
+    accuracy without attack; believe: a stronger attack was looked for, there is no alarm but what was taken away
+    exactly, and no warning that it has not answered; sentence: all that in words."""
+
+    model: str
+    defense: str
+    threat: str
+    norm: str
+    subset: str
+    eps: float
+    accuracy: float
+    low: float
+    high: float
+    n: int
+    clean: float
+    believe: bool
+    sentence: str
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def verdicts(records: pd.DataFrame, findings: list[Finding], eps: float | None = None) -> list[Verdict]:
+    """A verdict for every subset of the images, model, defense (undefended first) and norm; eps: the headline, by
+    default see `headline_eps`.
+    """
+    return [
+        verdict
+        for subset in subset_names(records)
+        for verdict in _of_subset(in_subset(records, subset), findings, eps, subset or "")
+    ]
+
+
+def _of_subset(records: pd.DataFrame, findings: list[Finding], eps: float | None, subset: str) -> list[Verdict]:
+    table, found = worst_case(records), []
+    ours = records["attack"].astype(str).str.startswith(STRONGER)
+    without = worst_case(records[~ours]) if ours.any() else table
+    models = list(dict.fromkeys(table["model"]))
+    groups = list(table.groupby(["model", "defense"], sort=False))
+    for (model, defense), rows in sorted(groups, key=lambda group: (models.index(group[0][0]), place(group[0][1]))):
+        threat = next(level for level in KNOWN if (rows["threat"] == level).any())
+        for name, own in rows[(rows["threat"] == threat) & (rows["eps"] > 0)].groupby("norm", sort=False):
+            at = headline_eps(own, records, eps)
+            last = own[own["eps"] == at]
+            case = (model, defense, threat, name)
+            mine = [f for f in findings if all(about in ("", own) for about, own in zip(f.case, case, strict=True))]
+            clean = clean_accuracy(records, model, defense, last["image"])
+            everywhere = _all_faced(records[ours], last)
+            found.append(_verdict(last, clean, _asked(without, last, clean), everywhere, mine, subset))
+    return found
+
+
+def headline_eps(worst: pd.DataFrame, records: pd.DataFrame, wanted: float | None = None) -> float:
+    """The ε of the first line, of those in `worst` (rows of the worst case of one model, defense, threat level and norm):
+    the nearest to `wanted`; by default the one that leaves nearest to half of the clean accuracy, where there is most to
+    tell, the larger of two."""
+    left = worst.groupby("eps")["correct"].mean()
+    if wanted is not None:
+        return float(min(left.index, key=lambda eps: abs(eps - wanted)))
+    first = worst.iloc[0]
+    half = clean_accuracy(records, first["model"], first["defense"], worst["image"]) / 2
+    return float(min(left.index, key=lambda eps: (abs(left[eps] - half), -eps)))
+
+
+def clean_accuracy(records: pd.DataFrame, model: str, defense: str, images: pd.Series) -> float:
+    """The share of `images` that the model gets right without attack."""
+    rows = records[(records["model"] == model) & (records["defense"] == defense) & records["image"].isin(images)]
+    measured = rows[rows["eps"] == 0]
+    if len(measured):
+        return float(measured.groupby("image")["correct"].first().mean())
+    rows = rows.drop_duplicates("image")
+    return float((rows["clean_prediction"] == rows["label"]).mean())
+
+
+def _verdict(rows: pd.DataFrame, clean: float, asked: float, everywhere: bool, findings: list[Finding], subset: str) -> Verdict:
+    first, n = rows.iloc[0], len(rows)
+    accuracy = float(rows["correct"].mean())
+    low, high = wilson(float(rows["correct"].sum()), n)
+    alarms = [finding for finding in findings if finding.severity == "alarm"]
+    open_ones = [f for f in findings if f.severity == "warning" and not f.answered and f.id not in ("few-images", *BEFORE)]
+    few = too_few(n, low, high, findings, subset)
+    unsure = [f.id for f in findings if f.id in BEFORE and f.severity == "warning"] + ["few-images"] * few
+    answered = {finding.id for finding in findings if finding.severity == "warning" and finding.answered}
+    examined = any(finding.id == "attack-strength" for finding in findings)
+    who = first["model"] if first["defense"] == "none" else f"{first['model']} with {defense_name(first['defense'])}"
+    number = (
+        f"{who} keeps {share_text(accuracy)} of {n} {f'{subset} ' if subset else ''}images right at ε = {first['eps']:.4g}"
+        f"{norm(first['norm']).in_words} (95 % interval {low:.1%} to {high:.1%}; {share_text(clean)} without attack)"
+    )
+    if first["threat"] == "transfer":
+        number += " against an attacker who does not know the defense"
+    exact = bool(alarms) and all(finding.exact for finding in alarms)
+    if alarms and not exact:
+        end = _objection(alarms, accuracy, clean)
+    elif unsure:
+        end = f"; that says nothing yet: {', '.join(dict.fromkeys([*unsure, *(f.id for f in open_ones)]))}."
+    elif open_ones:
+        end = f"; it may be lower: {', '.join(dict.fromkeys(finding.id for finding in open_ones))}."
+    elif not examined:
+        end = "; nobody has looked for a stronger attack."
+    elif exact:
+        settled = any(finding.id == "converged" and finding.severity == "passed" for finding in findings)
+        end = f"; {_named(alarms)}: its cause was taken away{', and the number has converged' * settled}."
+    elif left_more(accuracy, asked, n):
+        end = f"; the attacks that were asked for left {share_text(asked)}, and this is the stronger one's number."
+    elif "randomized" in answered:
+        end = "; that is the expectation over its noise, which the attacks knew, and stronger ones found no more."
+    elif "targeted-disagrees" in answered:
+        end = "; that is the worst case of the attacks that were asked for, the targeted one among them."
+    elif answered:
+        end = f"; stronger attacks were tried on {'all' if everywhere else 'some'} of the images and found no more."
+    else:
+        end = ", and no check objects."
+    names = ("model", "defense", "threat", "norm")
+    return Verdict(
+        *(str(first[name]) for name in names),
+        subset=subset,
+        eps=float(first["eps"]),
+        accuracy=accuracy,
+        low=low,
+        high=high,
+        n=n,
+        clean=clean,
+        believe=examined and (exact or not alarms) and not open_ones and not unsure,
+        sentence=number + end,
+    )
+
+
+def _asked(without: pd.DataFrame, last: pd.DataFrame, clean: float) -> float:
+    """The accuracy that the attacks asked for left of the images of `last`, rows of one verdict; `clean` where they did not
+    run at this ε. without: the worst case over the attacks that were asked for."""
+    own = without["image"].isin(last["image"]) & same(without["eps"], last["eps"].iloc[0])
+    for name in ("model", "defense", "threat", "norm"):
+        own &= without[name] == last[name].iloc[0]
+    return float(without.loc[own, "correct"].mean()) if own.any() else clean
+
+
+def _all_faced(stronger: pd.DataFrame, last: pd.DataFrame) -> bool:
+    """Whether rows of the stronger attack tell of every image of `last`, rows of one verdict, at its ε."""
+    same = within(stronger["eps"], float(last["eps"].iloc[0]))
+    for name in ("model", "defense", "norm"):
+        same &= stronger[name] == last[name].iloc[0]
+    return bool(last["image"].isin(stronger.loc[same, "image"]).all())
+
+
+def left_more(accuracy: float, asked: float, n: int) -> bool:
+    """Whether the attacks that were asked for left at least one image more than the stronger ones."""
+    return (asked - accuracy) * n >= 0.5
+
+
+def _named(alarms: list[Finding]) -> str:
+    return f"{len(alarms)} alarm{'s' if len(alarms) > 1 else ''} ({', '.join(dict.fromkeys(f.id for f in alarms))})"
+
+
+def _objection(alarms: list[Finding], accuracy: float, clean: float) -> str:
+    """What alarms make of the number. Attacks that went around what hides a gradient leave an upper bound, and no more, unless
+    they leave nothing."""
+    if all(finding.answered for finding in alarms):
+        if clean == 0:
+            return f"; {_named(alarms)}: no image is right without attack, so there was nothing to attack."
+        if accuracy == 0:
+            return f"; {_named(alarms)}: attacks that go around it left nothing."
+        return f"; {_named(alarms)}: attacks that go around it left this, an upper bound, for a better one may leave less."
+    hidden = accuracy > 0 and any(finding.id in HIDING for finding in alarms)
+    unknown = "; it is an upper bound, and nobody knows the rest" if hidden else ""
+    return f"; do not believe it: {_named(alarms)}{unknown}."

@@ -1,0 +1,1 @@
+"""Catastrophic overfitting: seen while it happens, on images held out, and what is done about it."""
