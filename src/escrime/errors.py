@@ -23,7 +23,7 @@ def shortened(words: Iterable[object], most: int = 3, between: str = ", ") -> st
     return between.join(texts[:most]) + rest
 
 
-def nearest(word: str, choices: Iterable[object]) -> str:
+def nearest(word: object, choices: Iterable[object]) -> str:
     """Return " Did you mean 'x'?" for the choice closest to `word`, or an empty string when none is close."""
     from difflib import get_close_matches
 

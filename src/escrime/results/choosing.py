@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from .statistics import paired_difference, sign_flips, wilson
 
@@ -79,12 +80,13 @@ def choose(scores: dict[Point, np.ndarray]) -> Choice:
     return Choice(best, chosen, below(chosen), below(UNDEFENDED))
 
 
-def pareto_front(first, second) -> np.ndarray:
+def pareto_front(first: ArrayLike, second: ArrayLike) -> np.ndarray:
     """Which points (first, second), each (n,), no other beats: at least as high in both and higher in one; (n,) bool."""
     first, second = np.asarray(first, float), np.asarray(second, float)
     reaches = (first[:, None] >= first - CLOSE) & (second[:, None] >= second - CLOSE)  # [i, j]: i is as good as j in both
     exceeds = (first[:, None] > first + CLOSE) | (second[:, None] > second + CLOSE)
-    return ~(reaches & exceeds).any(axis=0)
+    beaten: np.ndarray = np.any(reaches & exceeds, axis=0)
+    return ~beaten
 
 
 def table_of(records: pd.DataFrame, against: str, choice: Choice) -> pd.DataFrame:
@@ -105,7 +107,7 @@ def table_of(records: pd.DataFrame, against: str, choice: Choice) -> pd.DataFram
     return table.assign(front=pareto_front(table["clean"], table["attacked"]))
 
 
-def share(scores) -> tuple[float, float, float]:
+def share(scores: pd.Series) -> tuple[float, float, float]:
     """The mean of per-image scores and its 95 % Wilson interval."""
     return float(np.mean(scores)), *wilson(float(np.sum(scores)), len(scores))
 
@@ -115,7 +117,7 @@ def mean_and_error(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
 
 
-def paired(first, second) -> dict[str, float]:
+def paired(first: ArrayLike, second: ArrayLike) -> dict[str, float]:
     """`first` − `second`, per-image scores (n,) of the same images: the difference, its standard error, its paired 95 %
     interval (wide for scores between 0 and 1, see `wilson`), and the exact two-sided p of `sign_flips`."""
     first, second = np.asarray(first, float), np.asarray(second, float)

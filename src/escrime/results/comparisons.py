@@ -4,6 +4,7 @@ A column is (model, defense, threat level), such as ("lenet", "ppa", "adaptive")
 """
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -42,19 +43,21 @@ class Comparison:
     test: str
 
 
-def compare(records: pd.DataFrame, first, second, *, attack: str | None = None, eps: float | str) -> Comparison:
+def compare(
+    records: pd.DataFrame, first: Sequence[str], second: Sequence[str], *, attack: str | None = None, eps: float | str
+) -> Comparison:
     """Whether column `first` is more often right than `second` under `attack` at `eps`, image by image.
 
     0/1 scores: McNemar's exact test. Averages over noise draws: the exact test by sign flips, which is McNemar's for 0/1.
     For the worst case over attacks give `worst_case(records)` and attack="worst case".
     Errors: EscrimeError for a column, attack or ε without records (naming those there are), or without shared images.
     """
-    first, second = _column(records, first, attack), _column(records, second, attack)
+    a, b = _column(records, first, attack), _column(records, second, attack)
     eps = _eps(eps)
-    comparison = _compare(first, second, eps, _scores(records, first, eps), _scores(records, second, eps))
+    comparison = _compare(a, b, eps, _scores(records, a, eps), _scores(records, b, eps))
     if not comparison.n:
         raise EscrimeError(
-            f"{_named(first)} and {_named(second)} share no image at ε = {eps:g}; a paired test needs both on the same "
+            f"{_named(a)} and {_named(b)} share no image at ε = {eps:g}; a paired test needs both on the same "
             "images, so evaluate them on the same data."
         )
     return comparison
@@ -120,7 +123,7 @@ def tradeoff(records: pd.DataFrame, attack: str, eps: float | str) -> pd.DataFra
     return pd.DataFrame(table)
 
 
-def _compare(first, second, eps: float, a: pd.Series, b: pd.Series) -> Comparison:
+def _compare(first: tuple[str, ...], second: tuple[str, ...], eps: float, a: pd.Series, b: pd.Series) -> Comparison:
     images = a.index.intersection(b.index)
     a, b = a[images].to_numpy(float), b[images].to_numpy(float)
     if not len(images):
@@ -133,7 +136,7 @@ def _compare(first, second, eps: float, a: pd.Series, b: pd.Series) -> Compariso
     return Comparison(first, second, eps, n, float(a.mean()), float(b.mean()), value, low, high, more, less, p, test)
 
 
-def _column(records: pd.DataFrame, column, attack: str | None) -> tuple[str, ...]:
+def _column(records: pd.DataFrame, column: Sequence[str], attack: str | None) -> tuple[str, ...]:
     """The column with its attack, if the records have it."""
     if isinstance(column, str) or len(column) not in (3, 4):
         raise EscrimeError(f"column {column!r} is not (model, defense, threat); add the attack as a fourth if you like.")
@@ -187,10 +190,10 @@ def _unknown_eps(eps: float, rows: pd.DataFrame) -> str:
     return f"ε = {eps:g} was not measured; the records hold {_list(f'{e:.9g}' for e in sorted(rows['eps'].unique()))}."
 
 
-def _unknown(what: str, value, there) -> str:
+def _unknown(what: str, value: object, there: Iterable[object]) -> str:
     words = [str(name) for name in there]
     return f"{what} {value!r} is not in these records; they hold {_list(words)}.{nearest(value, words)}"
 
 
-def _list(words) -> str:
+def _list(words: Iterable[object]) -> str:
     return shortened(dict.fromkeys(map(str, words)), 20) or "none"

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import EscrimeError
 from .reading import REBUILT, fitting, read_json
@@ -26,7 +27,7 @@ class Finding:
     id: str
     severity: str
     message: str
-    evidence: dict = field(default_factory=dict)
+    evidence: dict[str, Any] = field(default_factory=dict)
     remedy: str = ""
     model: str = ""
     defense: str = ""
@@ -35,7 +36,7 @@ class Finding:
     norm: str = ""
     exact: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.severity not in SEVERITIES:
             raise ValueError(f"severity {self.severity!r} is none of {', '.join(SEVERITIES)}")
 
@@ -48,7 +49,7 @@ class Finding:
         """The same finding, about this case."""
         return replace(self, model=model, defense=defense, threat=threat, norm=norm)
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -58,7 +59,7 @@ def reconciled(findings: list[Finding]) -> list[Finding]:
     return [replace(f, answered=True) if f.id == "single-step-only" and f.case in examined else f for f in findings]
 
 
-def from_rows(rows: list[dict], norm: str) -> list[Finding]:
+def from_rows(rows: list[dict[str, Any]], norm: str) -> list[Finding]:
     """Findings as JSON holds them. Those of earlier versions, which do not say so, are about `norm` ("" where that is unknown);
     a field that this version does not know is left out."""
     known = {field.name for field in fields(Finding)}
@@ -82,10 +83,11 @@ def read_findings(path: Path, norm: str) -> list[Finding]:
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
     """Alarms, warnings, notes, then what passed; one finding per check and case, the most severe. What is the same in every
     norm is said once, about all of them."""
-    order, unique = list(SEVERITIES), {}
+    order = list(SEVERITIES)
+    unique: dict[tuple[str, ...], Finding] = {}
     for finding in sorted(reconciled(list(findings)), key=lambda finding: order.index(finding.severity)):
         unique.setdefault((finding.id, *finding.case), finding)
-    alike: dict[tuple, list[Finding]] = {}
+    alike: dict[tuple[str, ...], list[Finding]] = {}
     for finding in unique.values():
         alike.setdefault((finding.id, *finding.case[:3], finding.severity, finding.message), []).append(finding)
     return [same[0] if len(same) == 1 else replace(same[0], norm="") for same in alike.values()]

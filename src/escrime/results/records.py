@@ -1,10 +1,11 @@
 """The record: one row per (model, defense, threat level, attack, ε, image). Everything a report says comes from these rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from ..budgets import unified
 from ..errors import EscrimeError
@@ -19,10 +20,10 @@ KEYS = ["model", "defense", "threat", "attack", "eps"]
 WORST = "worst case"
 
 
-def frame(*blocks: dict) -> pd.DataFrame:
+def frame(*blocks: Mapping[str, ArrayLike]) -> pd.DataFrame:
     """A DataFrame with exactly the columns of a record, in order and typed, from blocks of rows: column → its values, or one
     value for the whole block."""
-    columns: dict[str, list] = {}
+    columns: dict[str, list[np.ndarray]] = {}
     for block in blocks:
         rows = np.size(block["image"])
         for name, values in block.items():
@@ -149,9 +150,9 @@ def worst_case(records: pd.DataFrame) -> pd.DataFrame:
                 for eps, rows_then in _worst_up_to_each_eps(ranked, image[ranked.index]):
                     chosen.append((rows_then, threat, norm, eps, f"{WORST}, {norm}" if several else WORST))
     if chosen:
-        rows, *told = zip(*chosen)
+        rows, *columns = zip(*chosen)
         counts = [len(some) for some in rows]
-        told = {name: np.repeat(values, counts) for name, values in zip(("threat", "norm", "eps", "attack"), told)}
+        told = {name: np.repeat(values, counts) for name, values in zip(("threat", "norm", "eps", "attack"), columns)}
         table = table.loc[np.concatenate(rows)].reset_index(drop=True)
         table = table.assign(by_threat=table["threat"], by_eps=table["eps"]).assign(**told)
     else:
@@ -170,7 +171,7 @@ def worst_case_by_subset(records: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _faced_all(attacked: pd.DataFrame) -> set:
+def _faced_all(attacked: pd.DataFrame) -> set[str]:
     """The images whose worst case may be told of the attacks of one classifier, threat level and norm; see `worst_case`."""
     strong = attacked.loc[attacked["attack"].astype(str).str.startswith(STRONGER), "image"]
     if len(strong):

@@ -1,6 +1,7 @@
 """The verdict: one sentence per model and defense, with the number that stands and whether to believe it."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -38,7 +39,7 @@ class Verdict:
     believe: bool
     sentence: str
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -133,9 +134,11 @@ def _verdict(rows: pd.DataFrame, clean: float, asked: float, everywhere: bool, f
         end = f"; stronger attacks were tried on {'all' if everywhere else 'some'} of the images and found no more."
     else:
         end = ", and no check objects."
-    names = ("model", "defense", "threat", "norm")
     return Verdict(
-        *(str(first[name]) for name in names),
+        model=str(first["model"]),
+        defense=str(first["defense"]),
+        threat=str(first["threat"]),
+        norm=str(first["norm"]),
         subset=subset,
         eps=float(first["eps"]),
         accuracy=accuracy,

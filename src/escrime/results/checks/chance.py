@@ -58,7 +58,7 @@ def near_chance(predictions: Tensor, labels: Tensor, classes: int) -> list[Findi
 
 def one_class(predictions: Tensor, labels: Tensor, classes: int) -> list[Finding]:
     """What cannot be told from a model that never looks: one class to choose from, to find, or in every answer."""
-    n, named, present = len(labels), predictions.unique().tolist(), labels.unique().tolist()
+    n, named, present = len(labels), sorted(set(predictions.tolist())), sorted(set(labels.tolist()))
     evidence = {"images": n, "classes": classes, "classes among the labels": len(present), "in the answers": len(named)}
     if classes < 2:
         message = "The model has a single class: its answer is always right or always wrong, whatever the image"

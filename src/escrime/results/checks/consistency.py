@@ -4,6 +4,8 @@ Sources: Carlini et al. (2019), On evaluating adversarial robustness, section 4 
 (2020), Fast is better than free, and Kim et al. (2021), Understanding catastrophic overfitting.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -30,7 +32,7 @@ def iterated_weaker(curves: list[Curve]) -> list[Finding]:
     sure = holm([p for *_, p in tried]) < SURE
     fired = [row for row, clear in zip(tried, sure) if clear and row[3].value >= NOTABLE]
 
-    def say(rows) -> Finding:
+    def say(rows: list[tuple[Curve, Curve, float, Difference, float]]) -> Finding:
         many, one, eps, difference, p = max(rows, key=lambda row: row[3].value)
         pairs = {f"{a.attack} at {e:.4g}": round(a.accuracy(e), 4) for a, *_, e, _, _ in rows}
         pairs |= {f"{b.attack} at {e:.4g}": round(b.accuracy(e), 4) for _, b, e, *_ in rows}
@@ -59,9 +61,11 @@ def accuracy_rises(curves: list[Curve]) -> list[Finding]:
     """A larger ε allows everything that a smaller one does."""
     untargeted = [curve for curve in curves if not curve.targeted and len(curve.at) > 1]
     fired = [(curve, *rise) for curve in untargeted if (rise := largest_rise(curve))]
-    excused = lambda curve: curve.manner == "single" or not curve.known  # noqa: E731
 
-    def say(rows) -> Finding:
+    def excused(curve: Curve) -> bool:
+        return curve.manner == "single" or not curve.known
+
+    def say(rows: list[tuple[Curve, float, float, Difference]]) -> Finding:
         bad = [row for row in rows if not excused(row[0])]
         curve, low, high, difference = max(bad or rows, key=lambda row: row[3].value)
         rise = f"from {curve.accuracy(low):.1%} at ε = {low:.4g} to {curve.accuracy(high):.1%} at ε = {high:.4g}"
@@ -79,7 +83,7 @@ def accuracy_rises(curves: list[Curve]) -> list[Finding]:
                 f"Accuracy under {curve.attack} rises {rise}: made for another network, a larger step can carry over worse"
             )
             remedy = "Read the worst case up to each ε, and the attacker who knows the defense."
-        evidence = {c.attack: {f"{e:.4g}": round(c.accuracy(e), 4) for e in c.at} for c, *_ in rows}
+        evidence: dict[str, Any] = {c.attack: {f"{e:.4g}": round(c.accuracy(e), 4) for e in c.at} for c, *_ in rows}
         evidence |= {"images": difference.n, "rise": round(difference.value, 4), "rise at least": round(difference.low, 4)}
         answered = bool(bad) and has_stronger([c for c in curves if c.case == curve.case]) and not curve.stronger
         severity = "warning" if bad else "note"
@@ -113,7 +117,7 @@ def no_full_success(curves: list[Curve]) -> list[Finding]:
         left = curve.accuracy(max(curve.at))
         return left > limit and left * len(rows) >= FEWEST - 0.5
 
-    def say(rows) -> Finding:
+    def say(rows: list[tuple[Curve]]) -> Finding:
         curve = max((row[0] for row in rows), key=lambda c: c.accuracy(max(c.at)))
         eps, last = max(curve.at), curve.at[max(curve.at)]
         what = "any image" if eps >= 1 else "the same gray for every image"
@@ -151,7 +155,7 @@ def overfitting(curves: list[Curve]) -> list[Finding]:
                 tried.append((one, many, eps, clean, float(a["correct"].mean()), float(b["correct"].mean()), len(images)))
     fired = [row for row in tried if row[6] and resists_one_step_only(*row[3:6])]
 
-    def say(rows) -> Finding:
+    def say(rows: list[tuple[Curve, Curve, float, float, float, float, int]]) -> Finding:
         one, many, eps, clean, first, last, n = max(rows, key=lambda row: row[4] - row[5])
         return Finding(
             "overfitting",
@@ -184,7 +188,7 @@ def targeted_disagrees(curves: list[Curve]) -> list[Finding]:
                     tried.append((aimed, eps, [str(i) for i in left.index[(left >= 0.5) & (found < 0.5)]], len(left)))
     fired = [row for row in tried if len(row[2]) >= max(FEWEST, NOTABLE * row[3])]
 
-    def say(rows) -> Finding:
+    def say(rows: list[tuple[Curve, float, list[str], int]]) -> Finding:
         aimed, eps, missed, n = max(rows, key=lambda row: len(row[2]) / row[3])
         return Finding(
             "targeted-disagrees",

@@ -13,6 +13,9 @@ WIDE, WIDER, USELESS = 0.05, 0.1, 0.2  # half-widths of the 95 % interval
 FEWEST = 20  # images below which a share says nothing, however narrow its interval
 DISCORDANT = 6  # the fewest images that must differ, all one way, for an exact test to say so: 2 · 2⁻⁶ < 0.05
 
+# Half-width of the interval, n, accuracy, subset (None: all images), and (model, defense, threat level).
+Headline = tuple[float, int, float, str | None, tuple[str, str, str]]
+
 
 def unverified(curves: list[Curve]) -> list[Finding]:
     """Every attacked image in the box and within ε."""
@@ -21,7 +24,7 @@ def unverified(curves: list[Curve]) -> list[Finding]:
     fired = [(c, ~rows["verified"].to_numpy(bool)) for c, rows in tried]
     total = sum(len(broken) for _, broken in fired)
 
-    def say(rows) -> Finding:
+    def say(rows: list[tuple[Curve, np.ndarray]]) -> Finding:
         bad, all_rows = sum(int(broken.sum()) for _, broken in rows), sum(len(broken) for _, broken in rows)
         return Finding(
             "unverified",
@@ -43,7 +46,7 @@ def attack_failed(curves: list[Curve], reasons: dict[str, str]) -> list[Finding]
     """Attacks that raised on the model, so that its images count as not attacked by them."""
     failing = [(c, never_attacked(pd.concat(list(c.at.values())))) for c in curves]
 
-    def say(rows) -> Finding:
+    def say(rows: list[tuple[Curve, pd.Series]]) -> Finding:
         names = {
             c.attack: {"images": int(failed.groupby(level=0).any().sum()), "reason": _reason(c, reasons)} for c, failed in rows
         }
@@ -92,7 +95,7 @@ def non_finite(records: pd.DataFrame) -> list[Finding]:
 
 def lost_in_8_bits(curves: list[Curve]) -> list[Finding]:
     """Successful examples that survive being saved as an 8-bit image."""
-    kept: dict[float, list[np.ndarray]] = {}
+    found: dict[float, list[np.ndarray]] = {}
     for curve in curves:
         for eps, rows in curve.at.items():
             aimed = rows["target"] >= 0
@@ -102,10 +105,10 @@ def lost_in_8_bits(curves: list[Curve]) -> list[Finding]:
             )  # what was so without an attack is no success of one
             fooled = fooled.astype(bool) & ~before.astype(bool) & (rows["distance"].to_numpy() > 0)
             if fooled.any():
-                kept.setdefault(eps, []).append(rows["survives_8bit"].to_numpy(bool)[fooled])
-    if not kept:
+                found.setdefault(eps, []).append(rows["survives_8bit"].to_numpy(bool)[fooled])
+    if not found:
         return []
-    kept = {eps: np.concatenate(parts) for eps, parts in sorted(kept.items())}
+    kept = {eps: np.concatenate(parts) for eps, parts in sorted(found.items())}
     everything = np.concatenate(list(kept.values()))
     shares = {f"{eps:.4g}": round(float(part.mean()), 4) for eps, part in kept.items()}
     evidence = {"successful": len(everything), "survive": int(everything.sum()), "share by eps": shares}
@@ -128,7 +131,7 @@ def lost_in_8_bits(curves: list[Curve]) -> list[Finding]:
 
 def few_images(records: pd.DataFrame) -> list[Finding]:
     """How far the number of images leaves each headline, the worst case over attacks, undecided."""
-    found = []
+    found: list[Headline] = []
     for subset in subset_names(records):
         rows = in_subset(with_preliminary(records), subset)
         rows = worst_case(rows[~rows["attack"].str.startswith(WORST)])
@@ -136,15 +139,19 @@ def few_images(records: pd.DataFrame) -> list[Finding]:
             groups = [part["correct"] for _, part in own.groupby(["norm", "eps"])]
             n = max(map(len, groups))
             accuracy = min((float(g.mean()) for g in groups if len(g) == n), key=lambda share: abs(share - 0.5))
-            found.append((half_width(accuracy, n), n, accuracy, subset, tuple(map(str, case))))
+            model, defense, threat = map(str, case)
+            found.append((half_width(accuracy, n), n, accuracy, subset, (model, defense, threat)))
     if not found:
         return []
     wide = [row for row in found if row[0] > WIDER or row[1] < FEWEST]
-    hardest = lambda rows: max(rows, key=lambda row: (useless(*row[:2]), row[0]))  # noqa: E731
+
+    def hardest(rows: list[Headline]) -> Headline:
+        return max(rows, key=lambda row: (useless(*row[:2]), row[0]))
+
     worst = {case: hardest([row for row in wide if row[4] == case]) for case in dict.fromkeys(row[4] for row in wide)}
     # Those that are wider than the others speak for themselves, and so do those that alone are good for nothing.
     if len(wide) < len(found) or len({useless(*row[:2]) for row in worst.values()}) > 1:
-        each = [_few(*row, about=dict(zip(("model", "defense", "threat"), case))) for case, row in worst.items()]
+        each = [_few(*row).of(*case) for case, row in worst.items()]
         rest = [row for row in found if row not in wide]
         return [*each, *([_few(*hardest(rest))] if rest else [])]
     return [_few(*hardest(found))]
@@ -161,10 +168,10 @@ def too_few(verdict_n: int, low: float, high: float, findings: list[Finding], su
     return useless((high - low) / 2, verdict_n) or any(f.evidence.get("subset", "") == subset for f in warned)
 
 
-def _few(half: float, n: int, accuracy: float, subset, case, about: dict | None = None) -> Finding:
+def _few(half: float, n: int, accuracy: float, subset: str | None, case: tuple[str, str, str]) -> Finding:
     enough = images_for(WIDE, accuracy)
     where = f"n = {n}{f' {subset} images' if subset else ''}: ±{100 * half:.1f} points at {accuracy:.1%}"
-    evidence = {
+    evidence: dict[str, float | str] = {
         "n": n,
         "accuracy": round(accuracy, 4),
         "half-width of the 95% interval": round(half, 4),
@@ -172,7 +179,7 @@ def _few(half: float, n: int, accuracy: float, subset, case, about: dict | None 
     }
     evidence |= {"subset": subset} if subset else {}
     if half <= WIDE and not useless(half, n):
-        return Finding("few-images", "passed", f"{where}, the widest interval of a headline", evidence, **about or {})
+        return Finding("few-images", "passed", f"{where}, the widest interval of a headline", evidence)
     least = DISCORDANT / n
     return Finding(
         "few-images",
@@ -180,7 +187,6 @@ def _few(half: float, n: int, accuracy: float, subset, case, about: dict | None 
         f"{where}; even paired, differences below {100 * min(least, 1):.1f} points ({DISCORDANT} images) cannot be told apart",
         evidence,
         f"Use n ≥ {enough} for ±5 points.",
-        **about or {},
     )
 
 
@@ -203,7 +209,7 @@ def imagenet_leak(records: pd.DataFrame) -> list[Finding]:
     imagenette = "leak-free" in names or records["image"].str.contains(r"n\d{8}/", regex=True).any()
     if "val" not in names or not imagenette:
         return []
-    clean = {}
+    clean: dict[str, float] = {}
     for subset in (name for name in ("val", "leak-free") if name in names):
         rows = in_subset(records, subset).drop_duplicates(["model", "defense", "image"])
         right = (rows["clean_prediction"] == rows["label"]).groupby([rows["model"], rows["defense"]]).mean()

@@ -1,22 +1,25 @@
 """Checks for attacks that were not run: on a defense by someone who knows it, and with more than a single step."""
 
 from ..findings import Finding
+from ..statistics import Difference
 from .curves import NOTABLE, Curve, by_case, gap, has_stronger, per_case
 
 
 def transfer_stronger(curves: list[Curve]) -> list[Finding]:
     """Who knows a defense may also ignore it: where that does better, the adaptive attack is too weak."""
-    tried = []
+    tried: list[tuple[Curve, Curve, float, Difference]] = []
     adaptive = {(c.model, c.defense, c.norm, c.attack): c for c in curves if c.threat == "adaptive"}
     for ignored in (c for c in curves if c.threat == "transfer"):
         knows = adaptive.get((ignored.model, ignored.defense, ignored.norm, ignored.attack))
-        for eps in set(ignored.at) & set(knows.at) if knows is not None else ():
+        if knows is None:
+            continue
+        for eps in set(ignored.at) & set(knows.at):
             # An attacker wants few right answers, or many of the target's.
             pair = (ignored.at[eps], knows.at[eps]) if knows.targeted else (knows.at[eps], ignored.at[eps])
             tried.append((knows, ignored, eps, gap(*pair, "hit" if knows.targeted else "correct")[0]))
     fired = [row for row in tried if row[3].value >= NOTABLE and row[3].low > 0]
 
-    def say(rows) -> Finding:
+    def say(rows: list[tuple[Curve, Curve, float, Difference]]) -> Finding:
         knows, ignored, eps, difference = max(rows, key=lambda row: row[3].value)
         score, what = ("hit", "called the target") if knows.targeted else ("correct", "right")
         images = knows.at[eps].index.intersection(ignored.at[eps].index)
@@ -47,7 +50,7 @@ def only_transfer(curves: list[Curve]) -> list[Finding]:
         known = [c for c in curves if c.case == (curve.model, curve.defense, "adaptive", curve.norm)]
         return any(c.attack == curve.attack or (c.manner in ("iterated", "scores") and not c.targeted) for c in known)
 
-    def say(rows) -> Finding:
+    def say(rows: list[tuple[Curve]]) -> Finding:
         names = list(dict.fromkeys(row[0].attack for row in rows))
         return Finding(
             "only-transfer",
@@ -71,7 +74,7 @@ def single_step_only(curves: list[Curve]) -> list[Finding]:
     cases = list(by_case([c for c in curves if c.known]))
     alone = [(c,) for own in cases if all(c.manner == "single" for c in own) for c in own]
 
-    def say(rows) -> Finding:
+    def say(rows: list[tuple[Curve]]) -> Finding:
         names = list(dict.fromkeys(row[0].attack for row in rows))
         return Finding(
             "single-step-only",

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TypedDict, TypeVarTuple
 
 import pandas as pd
 
@@ -14,6 +15,8 @@ from ..statistics import Difference, paired_difference, sign_flips
 NOTABLE = 0.05  # a difference of accuracies counts from here,
 FEWEST = 3  # on at least this many images
 
+Rest = TypeVarTuple("Rest")
+
 # What an attack is (Attack.manner), where only its rows tell of it: the labels that escrime's own commands gave in run folders
 # that do not say, and a callable that bears one of these names. Any other is left out of what depends on it.
 UNSAID = {
@@ -22,6 +25,15 @@ UNSAID = {
     "Square": "scores",
     **dict.fromkeys(("FMN", "RayS"), "distance"),
 }
+
+
+class Case(TypedDict):
+    """What a curve is about, as a Finding takes it."""
+
+    model: str
+    defense: str
+    threat: str
+    norm: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +54,8 @@ class Curve:
         return self.model, self.defense, self.threat, self.norm
 
     @property
-    def about(self) -> dict[str, str]:
-        return dict(zip(("model", "defense", "threat", "norm"), self.case))
+    def about(self) -> Case:
+        return Case(model=self.model, defense=self.defense, threat=self.threat, norm=self.norm)
 
     @property
     def iterated(self) -> bool:
@@ -72,9 +84,10 @@ def read_curves(records: pd.DataFrame, manners: dict[str, str] | None = None) ->
     curves = []
     for key, own in rows.groupby(["model", "defense", "threat", "norm", "attack"], sort=False):
         at = {float(eps): part.drop_duplicates("image").set_index("image") for eps, part in own.groupby("eps")}
-        label, targeted = str(key[-1]), bool((own["target"] >= 0).any())
+        model, defense, threat, norm, label = map(str, key)
+        targeted = bool((own["target"] >= 0).any())
         manner = "iterated" if label.startswith(STRONGER) else manners.get(label, "")
-        curves.append(Curve(*map(str, key), targeted, manner, at))
+        curves.append(Curve(model, defense, threat, norm, label, targeted, manner, at))
     return curves
 
 
@@ -95,7 +108,7 @@ def gap(first: pd.DataFrame, second: pd.DataFrame, score: str = "correct") -> tu
     return paired_difference(a, b), sign_flips(a, b) if len(images) else 1.0
 
 
-def per_case(rows: list[tuple], say: Callable[[list[tuple]], Finding]) -> list[Finding]:
+def per_case(rows: list[tuple[Curve, *Rest]], say: Callable[[list[tuple[Curve, *Rest]]], Finding]) -> list[Finding]:
     """One finding per case from rows that each begin with a curve of it."""
     order = sorted(rows, key=lambda row: row[0].case)
     return [say(list(group)) for _, group in groupby(order, key=lambda row: row[0].case)]
