@@ -180,7 +180,7 @@ def test_class_names(examples, ready, network, monkeypatch):
 @SIZED
 def test_experiments(examples, ready, monkeypatch):
     """The shipped experiment with a value replaced, a line moved, bytes changed; nothing of it is run."""
-    for part in ("plan.announce", "stages.run_stages", "outcome.show_outcome"):
+    for part in ("estimate.announce", "stages.run_stages", "outcome.show_outcome"):
         monkeypatch.setattr(f"escrime.commands.run.{part}", lambda run: None)
     text = (SHIPPED / "digits.toml").read_text(encoding="utf-8")
     lines = text.splitlines()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 from ...models.running import passes_per_image
-from .bridges import bridges, gradients, is_picture
+from .bridges import bridges, grad_mode, is_picture
 from .torch_functions import (
     ARRAYS,
     ASKS_FOR_GRADIENTS,
@@ -143,9 +143,9 @@ class _Through(TorchFunctionMode):
             # as those are small, which no number of noise draws averages out.
             args = (first, args[1].detach(), *args[2:])
         if _writes_into_a_leaf(func, args):
-            with gradients(False):  # the step of an optimizer inside the model
+            with grad_mode(False):  # the step of an optimizer inside the model
                 return func(*args, **kwargs)
-        with gradients(True):  # whatever the model has switched off
+        with grad_mode(True):  # whatever the model has switched off
             # Inside a network a bound is a nonlinearity (ReLU6), whose gradient is right.
             bounds = func in BOUNDS or func in BOUNDS_IN_PLACE
             passes = is_picture(first, self.images) if bounds else func in STEPS_IN_PLACE
@@ -198,7 +198,7 @@ class _Through(TorchFunctionMode):
         alike = [moved for tensor in self.exported if (moved := _in_shape(tensor, result.shape)) is not None]
         if not alike:
             return result
-        with torch._C.DisableTorchFunction(), gradients(True):
+        with torch._C.DisableTorchFunction(), grad_mode(True):
             value, best = result.detach(), None
             for tensor in alike:
                 known = tensor.detach().to(value.dtype)
@@ -348,7 +348,7 @@ def _recording(cls: type, name: str, original):
         def backward(context, *gradients):
             fresh = [a.detach().requires_grad_(_carries(a)) if isinstance(a, Tensor) else a for a in inputs]
             through.exported = []  # of the pass that is over
-            with gradients(True), _gradients_off(through), through:
+            with grad_mode(True), _gradients_off(through), through:
                 outputs = forward(*fresh) if apart else forward(_Idle(), *fresh)
             outputs = outputs if isinstance(outputs, tuple) else (outputs,)
             if not any(map(_carries, outputs)):

@@ -12,7 +12,7 @@ _gradients_are_on = torch.is_grad_enabled  # the true word, also while a model i
 
 
 @contextmanager
-def gradients(on: bool):
+def grad_mode(on: bool):
     """torch.enable_grad or no_grad, which would ask torch.is_grad_enabled what to put back."""
     before = _gradients_are_on()
     torch._C._set_grad_enabled(on)
@@ -37,7 +37,7 @@ def bridges(model: nn.Module, images: Tensor, whole: bool = False):
             carried = picture.requires_grad and not own
             if (carried and (not whole or crossed)) or not is_picture(picture, images):
                 return None
-            with gradients(True):  # here detach means detach
+            with grad_mode(True):  # here detach means detach
                 copies = _aligned(images, picture)
                 if copies.shape[2:] != picture.shape[2:]:
                     copies = F.interpolate(copies, picture.shape[2:], mode="bilinear", align_corners=False)
