@@ -24,7 +24,6 @@ HEADINGS = [
     "truth",
     "above",
     "alarms, warnings",
-    "s",
     "misses",
 ]
 
@@ -67,7 +66,7 @@ def main() -> None:
 
 
 def cells(line: dict) -> list[str]:
-    head, tail = [line["name"], line["family"], line["kind"]], [f"{line['seconds']:.0f}", line["misses"] or "–"]
+    head, tail = [line["name"], line["family"], line["kind"]], [line["misses"] or "–"]
     if line["error"] is not None:
         return [*head, "–", "–", "–", "–", f"{line['truth']:.1%}", "–", line["error"][:60], *tail]
     shares = f"{line['accuracy']:.1%} [{line['low']:.1%}, {line['high']:.1%}]", f"{line['truth']:.1%}"
