@@ -24,7 +24,7 @@ def house(tmp_path_factory) -> Path:
     shutil.copytree(Path(escrime.__file__).parent, folder / "src" / "escrime")
     (folder / "docs").mkdir()
     shutil.copy(ROOT / "docs" / "tables.py", folder / "docs")
-    for name, room in (("simba", "attacks"), ("stripes", "data"), ("label_smoothing", "training")):
+    for name, room in (("simba", "attacks"), ("stripes", "data"), ("label_smoothing", "training"), ("classes", "cli")):
         shutil.copy(NEW / f"{name}.py", folder / "src" / "escrime" / room)
     return folder
 
@@ -62,6 +62,7 @@ listed = json.loads(listed)
 assert (listed["attacks"]["SimBA"]["access"], listed["attacks"]["SimBA"]["norms"]) == ("scores", ["linf"])
 assert "stripes" in listed["datasets"] and "label-smoothing" in listed["objectives"]
 assert "SimBA" in call("list")[1]
+assert "classes" in call("--help")[1] and call("classes", "stripes")[0] == 0 and call("classes", "nothing")[0] == 2
 
 train, test = load("stripes")
 model = escrime.build("lenet", 2, seed=0)
