@@ -115,7 +115,7 @@ def test_real_images_and_real_weights(imagenette_folder, shared, tmp_path):
 
 def _sample(source, target):
     """A few photos of every class, as links."""
-    for split, count in (("train", 6), ("val", 8)):
+    for split, count in (("train", 4), ("val", 6)):
         for wnid in WNIDS:
             (target / split / wnid).mkdir(parents=True)
             for photo in sorted((source / split / wnid).iterdir())[-count:]:
