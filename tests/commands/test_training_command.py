@@ -20,7 +20,7 @@ from escrime.cli import app
 from escrime.commands.shared.display import Display
 from escrime.commands.shared.folder import RunFolder
 from escrime.commands.train.teacher import load_teacher
-from escrime.commands.train.train import Job, Log, parse_settings, run_training
+from escrime.commands.train.train import Log, TrainingJob, parse_settings, run_training
 from escrime.errors import EscrimeError
 from escrime.models import build, load_weights, save_weights
 from escrime.training import TrainSettings
@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 
 def job(**changes):
     settings = TrainSettings(epochs=2, learning_rate=0.02)
-    return Job(**{"arch": "lenet", "data": "digits", "objective": {"name": "clean"}, "settings": settings} | changes)
+    return TrainingJob(**{"arch": "lenet", "data": "digits", "objective": {"name": "clean"}, "settings": settings} | changes)
 
 
 def command(out, epochs, *more):

@@ -60,7 +60,7 @@ def train(
     """
     from ..commands.evaluate.request import short_name
     from ..commands.shared.devices import processes
-    from ..commands.train.train import Job, parse_settings, run_training
+    from ..commands.train.train import TrainingJob, parse_settings, run_training
     from ..training import TrainSettings
 
     if train_size is not None and size is None:
@@ -69,7 +69,7 @@ def train(
     chosen = parse_settings(set_ or [], said | {"crop_size": size if train_size else None})
     aim = parse_settings(goal or [], {"name": objective, "eps": eps})
     given = dict(seed=seed, teacher=teacher, trust=trust)
-    job = Job(arch, data, aim, TrainSettings(**chosen), folder, size, train_size, weights, head, **given)
+    job = TrainingJob(arch, data, aim, TrainSettings(**chosen), folder, size, train_size, weights, head, **given)
     out = out or Path("runs") / f"{short_name(arch)}-{data}-{objective}"
     with processes(device) as here:
         run_training(job, out, device=here, command=command(), tensorboard=tensorboard)

@@ -24,7 +24,7 @@ from .pieces import Begun, Done, Pieces, not_told, nothing_done
 from .profile import Approaches
 from .quantized import on_the_grid
 from .requests import norm_of
-from .scoring import Verdict, score
+from .scoring import Predicted, score
 from .subjects import Case
 
 ROUNDING = 1e-6  # a few units in the last place of a float32 color value
@@ -124,7 +124,7 @@ class _Scored:
 
     def __init__(self, approaches: Approaches, seed: int, draws: int):
         self.approaches, self.seed, self.draws = approaches, seed, draws
-        self.clean: dict[tuple, Verdict] = {}
+        self.clean: dict[tuple, Predicted] = {}
 
     def records(self, part: Part, attack, images: Images, crafted: tuple, grid: list[float]) -> tuple[pd.DataFrame, str]:
         """(the records of a part, why it could not be attacked or scored, "" where it could)."""

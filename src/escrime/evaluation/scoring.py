@@ -15,7 +15,7 @@ NO_CLASS = -1  # the prediction of a model that returns NaN or infinity
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Predicted:
     """Per image, all of shape (N,): the prediction (majority over draws), its confidence, and the fraction of draws that
     said the label and the target."""
 
@@ -28,7 +28,7 @@ class Verdict:
 @torch.no_grad()
 def score(
     model: nn.Module | Twin, images: Tensor, labels: Tensor, targets: Tensor, keys: list[tuple], draws: int = 1
-) -> Verdict:
+) -> Predicted:
     """Classify `images` (N, C, H, W), each `draws` times with fresh noise keyed by (*keys[i], draw).
 
     targets (N,) holds -1 where there is none. Confidence is the mean softmax probability of the majority class. NaN or
@@ -56,7 +56,7 @@ def score(
 
     with no_trace(twin.model, images.device):
         parts = Batches(network_batch(images) // passes_per_image(twin.model)).map(part, len(images))
-    return Verdict(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
+    return Predicted(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
 
 
 def check_finite(logits: Tensor, keys: list[tuple]) -> None:

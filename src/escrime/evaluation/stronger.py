@@ -20,7 +20,7 @@ from .engine import Part, records_of, unfinished
 from .images import Images
 from .pieces import Begun, Done, Pieces, not_told, nothing_done
 from .profile import Approach, Approaches
-from .scoring import Verdict, score
+from .scoring import Predicted, score
 from .subjects import Case
 
 
@@ -171,7 +171,7 @@ def _strengthen(
             target = images.only(frozenset(name for name, stands in zip(images.ids, alive.tolist()) if stands))
             outcome = _ladder(stages, known, target, eps, norm(ground.norm), seed)
             none = torch.full_like(target.labels, -1)
-            theirs = Verdict(*(column[alive] for column in vars(clean).values()))
+            theirs = Predicted(*(column[alive] for column in vars(clean).values()))
             attack = replace(stages[0].attack, eps=eps)
             answers = (target, none, [outcome], [eps], theirs, seed, n, known.randomized)
             parts.append(records_of(part, known.twin, attack, *answers))

@@ -14,7 +14,7 @@ from ..results.layout import check_inside
 from ..results.names import place
 from ..results.reading import REBUILT, load_arrays, read_json, read_log
 from ..results.records import UNDEFENDED, read_records, shows_chance, subset_names, worst_case
-from ..results.schema import Analysis, Examples, Manifest
+from ..results.schema import StoredAnalysis, StoredExamples, StoredManifest
 from .sweep import Sweep, build_sweeps, one_sweep
 
 MAIN_SUBSET = "val"
@@ -141,7 +141,7 @@ class Run:
     def analysis(self, model: str) -> dict:
         """What was measured for C11 and C12, or {}."""
         path = self.folder / "analysis" / f"{model}.json"
-        return read_json(path, Analysis) if path.exists() else {}
+        return read_json(path, StoredAnalysis) if path.exists() else {}
 
     def training(self, model: str) -> dict[str, pd.DataFrame]:
         """The training log of each defense of `model`, one row per epoch."""
@@ -163,7 +163,7 @@ def read_examples(folder: Path, model: str) -> list[Example]:
     if not (listing.exists() and arrays.exists()):
         return []
     stored, found = load_arrays(arrays), []
-    for facts in read_json(listing, Examples):
+    for facts in read_json(listing, StoredExamples):
         suffix = f"_{facts['index']}"
         images = {name.removesuffix(suffix): array for name, array in stored.items() if name.endswith(suffix)}
         shapes = {array.shape for name, array in images.items() if name != "slider"}
@@ -191,7 +191,7 @@ def read_run(folder: Path | str) -> Run:
     if not manifest.exists():
         raise EscrimeError(f"{folder} has no manifest.json, so it is not a run folder; give one that `escrime run` wrote.")
     check_inside(folder)
-    known = read_json(manifest, Manifest)
+    known = read_json(manifest, StoredManifest)
     records = read_records(folder)
     if records.empty:
         raise EscrimeError(f"the records of {folder} are empty; delete {folder / 'records'} and run the experiment again.")

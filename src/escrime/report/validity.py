@@ -9,7 +9,7 @@ from ..results.layout import check_inside
 from ..results.names import defense_name
 from ..results.reading import read_json
 from ..results.records import UNDEFENDED, read_records
-from ..results.schema import Verdicts
+from ..results.schema import StoredVerdicts
 from .run import Run
 
 CHECKS, VERDICT = "checks.json", "verdict.json"
@@ -40,7 +40,7 @@ def read_verdicts(folder: Path) -> list[dict]:
         raise EscrimeError(
             f"{folder} holds no {VERDICT}: its checks were switched off, or the run is not finished; run it again."
         )
-    found = read_json(path, Verdicts)
+    found = read_json(path, StoredVerdicts)
     records = read_records(folder)
     attacked = records[records["eps"] > 0]
     judged = {(verdict.get("model"), verdict.get("defense")) for verdict in found}

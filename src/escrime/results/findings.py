@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import EscrimeError
 from .reading import REBUILT, fitting, read_json
-from .schema import Examination, Findings
+from .schema import StoredExamination, StoredFindings
 
 SEVERITIES = {
     "alarm": "the model misleads attacks, or the numbers are wrong: do not believe them as they are",
@@ -73,7 +73,7 @@ def read_findings(path: Path, norm: str) -> list[Finding]:
     Errors: EscrimeError that names the file and the field where it holds something else.
     """
     content = read_json(path)
-    fitting(content, Findings if isinstance(content, list) else Examination, path)
+    fitting(content, StoredFindings if isinstance(content, list) else StoredExamination, path)
     try:
         return from_rows(content if isinstance(content, list) else content["findings"], norm)
     except (TypeError, ValueError) as error:

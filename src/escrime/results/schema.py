@@ -43,7 +43,7 @@ class Stored(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, protected_namespaces=())
 
 
-class Dataset(Stored):
+class StoredDataset(Stored):
     name: Text = ""
     classes: list[Text | int] = []
     train: Count = 0
@@ -55,7 +55,7 @@ class Dataset(Stored):
     left_out: dict[Text, Text] = {}
 
 
-class Model(Stored):
+class StoredModel(Stored):
     arch: Text = ""
     parameters: Count | None = None
     stands_for: Text | None = None
@@ -63,7 +63,7 @@ class Model(Stored):
     answers: list[Annotated[list[float], Field(min_length=3, max_length=3)]] | None = None
 
 
-class Hardware(Stored):
+class StoredHardware(Stored):
     cpu: Text | None = None
     cores: Count | None = None
     memory_gib: Number | None = None
@@ -71,17 +71,17 @@ class Hardware(Stored):
     gpu: Text | None = None
 
 
-class Experiment(Stored):
+class StoredExperiment(Stored):
     headline_eps: Eps | None = None
     models: dict[Name, dict[str, Any]] = {}
 
 
-class Stage(Stored):
+class StoredStage(Stored):
     name: Text
     seconds: Seconds
 
 
-class Manifest(Stored):
+class StoredManifest(Stored):
     """manifest.json."""
 
     name: Text | None = None
@@ -94,15 +94,15 @@ class Manifest(Stored):
     versions: dict[Text, Text | None] = {}
     python: Text | None = None
     commit: Text | None = None
-    hardware: Hardware = Hardware()
-    dataset: Dataset = Dataset()
-    models: dict[Name, Model] = {}
+    hardware: StoredHardware = StoredHardware()
+    dataset: StoredDataset = StoredDataset()
+    models: dict[Name, StoredModel] = {}
     attacks: dict[Text, Text] = {}  # label → Attack.manner
-    experiment: Experiment = Experiment()
-    stages: list[Stage] = []
+    experiment: StoredExperiment = StoredExperiment()
+    stages: list[StoredStage] = []
 
 
-class Finding(Stored):
+class StoredFinding(Stored):
     id: Annotated[str, Field(min_length=1, max_length=200)]
     severity: Text  # of those that evaluation.checks knows
     message: Text
@@ -116,22 +116,22 @@ class Finding(Stored):
     exact: bool = False
 
 
-class Findings(RootModel[list[Finding]]):
+class StoredFindings(RootModel[list[StoredFinding]]):
     """checks.json, and a file of checks/ of earlier versions."""
 
 
-class Examination(Stored):
+class StoredExamination(Stored):
     """A file of checks/."""
 
     images: Count
     effort: dict[Text, Count]
     parts: list[Annotated[Name, Field(min_length=1)]]
-    findings: list[Finding]
+    findings: list[StoredFinding]
     stages: list[Text] = []
     cut: list[Text] = []
 
 
-class Verdict(Stored):
+class StoredVerdict(Stored):
     """One of verdict.json; earlier versions said less."""
 
     sentence: Annotated[str, Field(min_length=1, max_length=100_000)]
@@ -149,18 +149,18 @@ class Verdict(Stored):
     n: Count = 0
 
 
-class Verdicts(RootModel[Annotated[list[Verdict], Field(min_length=1)]]):
+class StoredVerdicts(RootModel[Annotated[list[StoredVerdict], Field(min_length=1)]]):
     """verdict.json."""
 
 
-class Answer(Stored):
+class StoredAnswer(Stored):
     """What a network says of a picture."""
 
     prediction: Class
     confidence: Share
 
 
-class Example(Stored):
+class StoredExample(Stored):
     """One item of a file of examples/."""
 
     figure: Figure
@@ -172,11 +172,11 @@ class Example(Stored):
     defense: Text = "none"
     threat: Text = "white-box"
     target: Target = -1
-    original: Answer | None = None
-    adversarial: Answer | None = None
-    perturbation: Answer | None = None
-    copy_: Annotated[Answer | None, Field(alias="copy")] = None
-    verdict: Answer | None = None
+    original: StoredAnswer | None = None
+    adversarial: StoredAnswer | None = None
+    perturbation: StoredAnswer | None = None
+    copy_: Annotated[StoredAnswer | None, Field(alias="copy")] = None
+    verdict: StoredAnswer | None = None
     epsilons: list[Eps] = []
     predictions: list[Class] = []
     confidences: list[Share] = []
@@ -191,11 +191,11 @@ class Example(Stored):
         return self
 
 
-class Examples(RootModel[list[Example]]):
+class StoredExamples(RootModel[list[StoredExample]]):
     """A file of examples/."""
 
 
-class Measure(Stored):
+class StoredMeasure(Stored):
     """C11 of a file of analysis/."""
 
     measure: Text
@@ -206,7 +206,7 @@ class Measure(Stored):
     reference: Measured | None = None
 
 
-class Mean(Stored):
+class StoredMean(Stored):
     mean: Measured
     low: Measured | None = None
     high: Measured | None = None
@@ -225,7 +225,7 @@ class Mean(Stored):
 Heights = dict[Name, list[list[Measured]]]
 
 
-class Surfaces(Stored):
+class StoredSurfaces(Stored):
     images: Annotated[Heights, Field(min_length=1)]
     weights: Heights
     axis: Annotated[list[Number], Field(min_length=2, max_length=1000)]
@@ -242,37 +242,39 @@ class Surfaces(Stored):
         return self
 
 
-class Flatness(Stored):
+class StoredFlatness(Stored):
     """C12 of a file of analysis/."""
 
     n: Count
     eps: Eps = 0.0
     ascent: Number = 0.0
     random: Number = 0.0
-    measures: dict[Text, dict[Name, Mean]] = {}
-    surfaces: Surfaces | None = None
+    measures: dict[Text, dict[Name, StoredMean]] = {}
+    surfaces: StoredSurfaces | None = None
 
     @model_validator(mode="after")
     def _measured(self) -> Self:
         for name in ("loss_rise", "weight_ascent") if self.surfaces is not None else ():
-            if any(mean.low is None or mean.high is None for mean in self.measures.get(name, {"": Mean(mean=0.0)}).values()):
+            if any(
+                mean.low is None or mean.high is None for mean in self.measures.get(name, {"": StoredMean(mean=0.0)}).values()
+            ):
                 raise ValueError(f"surfaces without the measure {name} and its intervals")
         return self
 
 
-class Analysis(Stored):
+class StoredAnalysis(Stored):
     """A file of analysis/."""
 
-    C11: Measure | None = None
-    C12: Flatness | None = None
+    C11: StoredMeasure | None = None
+    C12: StoredFlatness | None = None
 
 
-class Point(Stored):
+class StoredPoint(Stored):
     eps_max: Eps
     samples: Count
 
 
-class TuningRow(Point):
+class StoredTuningRow(StoredPoint):
     defense: Name
     clean: Share
     clean_low: Share
@@ -289,42 +291,42 @@ class TuningRow(Point):
     chosen: bool
 
 
-class Halves(Stored):
+class StoredHalves(Stored):
     choosing: Count
     validating: Count
 
 
-class Passes(Stored):
+class StoredPasses(Stored):
     forwards: Number
     backwards: Number
     times_as_many_unshared: Number
 
 
-class Grid(Stored):
+class StoredGrid(Stored):
     eps: Eps
     against: Text
 
 
-class Tuning(Stored):
+class StoredTuning(Stored):
     """tune.json; without a verdict, of a tuning that is not finished."""
 
-    dataset: Dataset = Dataset()
+    dataset: StoredDataset = StoredDataset()
     settings: dict[Text, Any] = {}
-    identity: Model = Model()
+    identity: StoredModel = StoredModel()
     verdict: Text | None = None
 
     @model_validator(mode="after")
     def _finished(self) -> Self:
         if self.verdict is not None:
-            FinishedTuning.model_validate(self.model_dump(mode="python", by_alias=True))
+            StoredFinishedTuning.model_validate(self.model_dump(mode="python", by_alias=True))
         return self
 
 
-class FinishedTuning(Stored):
-    settings: Grid
-    images: Halves
-    rows: list[TuningRow]
-    passes_per_image: Passes
+class StoredFinishedTuning(Stored):
+    settings: StoredGrid
+    images: StoredHalves
+    rows: list[StoredTuningRow]
+    passes_per_image: StoredPasses
     seconds: dict[Text, Seconds]
     notes: list[Text]
     verdict: Text

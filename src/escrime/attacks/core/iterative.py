@@ -146,7 +146,7 @@ class IterativeAttack(Attack):
         return predicted != labels if targets is None else predicted == targets
 
     def _sweep(self, twin, problem: Problem, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
-        from .jobs import Grid
+        from .jobs import EpsGrid
         from .scheduler import Stream
 
-        return Stream(self, twin, problem, budgets, Grid(wanted, self.runs, self.abreast)).run()
+        return Stream(self, twin, problem, budgets, EpsGrid(wanted, self.runs, self.abreast)).run()

@@ -15,7 +15,7 @@ class Job(NamedTuple):
     restart: int = 0
 
 
-class Grid:
+class EpsGrid:
     """Every `wanted` (K, N) pair of ε and image on its own; a restart enters only after those before it have failed.
 
     `abreast` restarts enter together; a Job stands for all of them, and its number is that of the first.
@@ -38,7 +38,7 @@ class Grid:
         return None
 
 
-class Bisection(Grid):
+class Bisection(EpsGrid):
     """The smallest ε of an ascending grid at which each image falls, by halving: an answer found at ε₁ also answers every
     larger ε, and an ε at which the attack fails rules out every smaller one."""
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from .base import Outcome
 from .inputs import Problem
 from .iterative import Answer, IterativeAttack, Rows, State
-from .jobs import Grid
+from .jobs import EpsGrid
 from .losses import gap
 from .scheduler import Stream
 
@@ -67,7 +67,7 @@ class MinimumNorm(IterativeAttack):
     def _sweep(self, twin, problem: Problem, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
         smallest = budgets.masked_fill(~wanted, math.inf).amin(0)
         smallest = torch.where(smallest.isinf(), budgets.amax(0), smallest)[None]
-        found = Stream(self, twin, problem, smallest, Grid(wanted.any(0)[None], 1)).run()[0]
+        found = Stream(self, twin, problem, smallest, EpsGrid(wanted.any(0)[None], 1)).run()[0]
         away = self.geometry.distance(found.adversarial, problem.images).cpu()
         share = len(budgets)
         outcomes = []

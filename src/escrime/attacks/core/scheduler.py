@@ -16,7 +16,7 @@ from .base import Outcome
 from .gradients import draw_keys, finite
 from .inputs import Problem, check_classes, report_not_finite
 from .iterative import Answer, IterativeAttack, Rows, State
-from .jobs import Grid, Job
+from .jobs import EpsGrid, Job
 from .losses import gap
 from .verdicts import certain, clean_logits
 
@@ -29,7 +29,7 @@ SETTLED = -1.0  # rank of an iterate whose success is certain, before adversaria
 class Stream:
     """All jobs of one sweep over `budgets` (K, N). `run()` returns one Outcome per ε."""
 
-    def __init__(self, attack: IterativeAttack, twin: Twin, problem: Problem, budgets: Tensor, plan: Grid):
+    def __init__(self, attack: IterativeAttack, twin: Twin, problem: Problem, budgets: Tensor, plan: EpsGrid):
         self.attack, self.twin, self.problem, self.budgets, self.plan = attack, twin, problem, budgets, plan
         self.device, shape = problem.images.device, budgets.shape
         self.jobs = torch.zeros(0, 3, dtype=torch.int64)  # those in the batch: image, ε, restart

@@ -19,7 +19,7 @@ def run_experiment(
     from ...distributed import Processes
     from ..shared.display import Display
     from ..shared.folder import RunFolder
-    from .context import Run
+    from .context import ExperimentRun
     from .estimate import announce
     from .outcome import show_outcome
     from .stages import run_stages
@@ -29,7 +29,7 @@ def run_experiment(
         team = Processes(here)
         display = Display(quiet=quiet or not team.first)
         display.say(experiment.title)
-        run = Run(name, experiment, folder, display, here, team, command)
+        run = ExperimentRun(name, experiment, folder, display, here, team, command)
         if team.first and not quiet:
             announce(run)
         run_stages(run)

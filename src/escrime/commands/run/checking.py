@@ -11,10 +11,10 @@ from ...results.names import defense_name
 from ...results.verdicts import verdicts
 from ..shared.folder import RunFolder
 from ..shared.store import FolderStore
-from .context import Run
+from .context import ExperimentRun
 
 
-def expected_checks(run: Run, model: str) -> Iterator[tuple[str, Passes, int]]:
+def expected_checks(run: ExperimentRun, model: str) -> Iterator[tuple[str, Passes, int]]:
     """(what, network passes per image, images) of the examinations of `model` that are not done yet."""
     effort = run.experiment.checks.effort
     for case in as_cases(run.subjects(model, untrained=True)) if run.experiment.checks.enabled else []:
@@ -25,7 +25,7 @@ def expected_checks(run: Run, model: str) -> Iterator[tuple[str, Passes, int]]:
             yield f"stronger attack{where}", stronger, len(sample_of(run, case) or run.test)
 
 
-def sample_of(run: Run, case: Case) -> frozenset | None:
+def sample_of(run: ExperimentRun, case: Case) -> frozenset | None:
     """The images for attacks that would cost too much on all, the fewest that an attack of many steps takes; None for all."""
     many = [label for label, attack in run.attacks()[0].items() if attack.manner != "single"]
     found = [run.samples.get((case.subject.defense, case.threat, label)) for label in many]

@@ -21,7 +21,7 @@ from .schema import ADVERSARIAL, BOTH, Experiment
 
 
 @dataclass
-class Run:
+class ExperimentRun:
     """What every stage needs to know; see stages.py for what is done with it."""
 
     name: str

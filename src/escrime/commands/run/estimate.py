@@ -8,7 +8,7 @@ from ...evaluation.images import PART
 from ...models import build, prepare
 from ...training import objective
 from .checking import expected_checks
-from .context import Run
+from .context import ExperimentRun
 from .rates import Rates, measure, readable
 from .stages import expected
 
@@ -22,7 +22,7 @@ class Estimate:
     seconds: float
 
 
-def estimate(run: Run) -> list[Estimate]:
+def estimate(run: ExperimentRun) -> list[Estimate]:
     """Seconds of every unfinished stage, from passes counted beforehand and the speed measured now."""
     size, images = run.test.images.shape[-1], len(run.splits.train)
     stages = []
@@ -45,7 +45,7 @@ def estimate(run: Run) -> list[Estimate]:
     return stages
 
 
-def _attacks(run: Run, model: str, rates: Rates):
+def _attacks(run: ExperimentRun, model: str, rates: Rates):
     """Seconds left of every (defense, threat, attack) of one model."""
     done = [path.stem for path in (run.folder / "records").glob(f"{model}--*.parquet")]
     for key, passes, images in expected(run, model):
@@ -56,13 +56,13 @@ def _attacks(run: Run, model: str, rates: Rates):
         yield f"{attack}{where}", left * (passes.forwards * rates.forward + passes.gradients * rates.gradient)
 
 
-def _checks(run: Run, model: str, rates: Rates):
+def _checks(run: ExperimentRun, model: str, rates: Rates):
     """Seconds of the examinations left, about: they stop where an image falls or success is out of sight."""
     for what, passes, images in expected_checks(run, model):
         yield what, images * (passes.forwards * rates.forward + passes.gradients * rates.gradient)
 
 
-def announce(run: Run) -> None:
+def announce(run: ExperimentRun) -> None:
     """Print the estimate; for a long run the table and the settings that shorten it."""
     stages = estimate(run)
     total = sum(stage.seconds for stage in stages)
@@ -78,7 +78,7 @@ def announce(run: Run) -> None:
     )
 
 
-def shorter(run: Run, stages: list[Estimate]) -> list[str]:
+def shorter(run: ExperimentRun, stages: list[Estimate]) -> list[str]:
     """What would cut the largest parts of this run."""
     training = sum(s.seconds for s in stages if s.stage.startswith(("Train", "Harden")))
     attacks = sum(s.seconds for s in stages) - training

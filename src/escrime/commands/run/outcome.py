@@ -10,10 +10,10 @@ from ...report.validity import VERDICT, read_verdicts
 from ...results.records import in_subset, read_records, subset_names
 from ...results.statistics import wilson
 from .attack_sections import AttackSection
-from .context import Run
+from .context import ExperimentRun
 
 
-def show_outcome(run: Run) -> None:
+def show_outcome(run: ExperimentRun) -> None:
     """One row per model, defense and threat level: clean, the accuracy under each attack at the ε of its grid that is nearest
     to the headline, and how often one with a target reaches it at its largest ε."""
     records = read_records(run.folder.path)

@@ -23,13 +23,13 @@ from ..shared.fitting import fit_in_folder
 from ..shared.store import FolderStore
 from .analysis import a_few, pattern_shows_features
 from .checking import finish_checks, sample_of
-from .context import Run
+from .context import ExperimentRun
 from .examples import make_examples
 
 FLATNESS_IMAGES = 64
 
 
-def run_stages(run: Run) -> list[Path]:
+def run_stages(run: ExperimentRun) -> list[Path]:
     """Do what is missing and draw the report; return the files drawn. The processes of a team share trainings, attacks and
     checks; the first one does the rest."""
     from ...report import draw_report
@@ -59,12 +59,12 @@ def run_stages(run: Run) -> list[Path]:
             )
 
 
-def _untrained(run: Run) -> dict[str, nn.Module]:
+def _untrained(run: ExperimentRun) -> dict[str, nn.Module]:
     """The networks to train. Weights are loaded before the folder exists, so that a wrong file leaves nothing behind."""
     return {model: run.fresh(model) for model in run.experiment.models if not run.checkpoint(model).exists()}
 
 
-def train(run: Run, model: str, network: nn.Module | None) -> None:
+def train(run: ExperimentRun, model: str, network: nn.Module | None) -> None:
     """Train the untrained `network` (None where that is done), then retrain it adversarially, each once."""
     spec = run.experiment.models[model]
     if network is not None:
@@ -84,7 +84,7 @@ def train(run: Run, model: str, network: nn.Module | None) -> None:
             _fit(run, model, name, network, goal, settings, f"Harden {model} ({goal.name})")
 
 
-def _fit(run: Run, model, defense, network, goal, settings, title) -> None:
+def _fit(run: ExperimentRun, model, defense, network, goal, settings, title) -> None:
     fit_in_folder(
         run.folder,
         run.display,
@@ -109,7 +109,7 @@ def _fit(run: Run, model, defense, network, goal, settings, title) -> None:
     )
 
 
-def expected(run: Run, model: str, cases=None):
+def expected(run: ExperimentRun, model: str, cases=None):
     """(model, defense, threat, attack), network passes per image, and images, for all that `evaluate` will do.
 
     Before training there are no networks yet; their number of passes does not depend on the weights.
@@ -125,7 +125,7 @@ def expected(run: Run, model: str, cases=None):
             yield (*case.name, label), passes, len(run.samples.get((*case.name[1:], label), run.test))
 
 
-def evaluate(run: Run, model: str) -> None:
+def evaluate(run: ExperimentRun, model: str) -> None:
     """Attack the network and each defense at every ε, and check the numbers; one Parquet part per slice of images."""
     attacks, grids = run.attacks()
     ppa, spec = run.experiment.defenses.ppa, run.experiment
@@ -146,7 +146,7 @@ def evaluate(run: Run, model: str) -> None:
     carry_out(plan, FolderStore(run.folder), run.team, shown)
 
 
-def look_closer(run: Run, model: str, records) -> None:
+def look_closer(run: ExperimentRun, model: str, records) -> None:
     """Pictures for the figures, and the two measures behind claims C11 and C12."""
     made = {"examples": (f"{model}.json", f"{model}.npz"), "analysis": (f"{model}.json",)}
     todo = [kind for kind, names in made.items() if not all((run.folder / kind / name).exists() for name in names)]

@@ -20,7 +20,7 @@ from ...files import LOCK, leftover, locked, sweep, write_whole
 from ...results.layout import SUBFOLDERS, check_inside
 from ...results.reading import read_json, read_text
 from ...results.records import write_part
-from ...results.schema import Manifest
+from ...results.schema import StoredManifest
 from .display import Display
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "scipy", "safetensors")
@@ -48,7 +48,7 @@ class RunFolder:
     def manifest(self) -> dict:
         if not (self / "manifest.json").exists():
             raise EscrimeError(f"{self.path} is not a run folder (no manifest.json); `escrime run` makes one.")
-        return {"models": {}, "stages": []} | read_json(self / "manifest.json", Manifest)
+        return {"models": {}, "stages": []} | read_json(self / "manifest.json", StoredManifest)
 
     @property
     def failures(self) -> dict[str, str]:

@@ -10,7 +10,7 @@ from ...evaluation.store import Examined
 from ...results.findings import from_rows
 from ...results.reading import fitting, read_json
 from ...results.rows import read_rows
-from ...results.schema import Examination
+from ...results.schema import StoredExamination
 from .folder import RunFolder
 
 
@@ -56,7 +56,7 @@ class FolderStore:
         found = {}
         for path in sorted((self.folder / "checks").glob("*.json")):
             case, _, norm = path.stem.rpartition("--")
-            old = fitting(read_json(path), Examination, path)
+            old = fitting(read_json(path), StoredExamination, path)
             found[case, norm] = Examined(**{**old, "findings": from_rows(old["findings"], norm)})
         return found
 

@@ -43,7 +43,7 @@ WIDTH = 11
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """What to train: the architecture, the images, the objective with its settings, and how."""
 
     arch: str
@@ -93,7 +93,7 @@ class Job:
 
 
 def run_training(
-    job: Job,
+    job: TrainingJob,
     out: Path | str,
     *,
     device: torch.device,
@@ -184,7 +184,7 @@ def _told(path: Path, names: Iterable[str]) -> dict:
         return {}
 
 
-def _read(job: Job, display: Display) -> data.Splits:
+def _read(job: TrainingJob, display: Display) -> data.Splits:
     with display.reading() as progress:
         return data.load(
             job.data,

@@ -17,7 +17,7 @@ from ...files import sweep, write_whole
 from ...results.reading import read_json
 from ...results.records import write_part
 from ...results.rows import read_all
-from ...results.schema import Tuning
+from ...results.schema import StoredTuning
 from ..evaluate.candidate import Candidate
 from ..evaluate.first_look import FirstLook
 from ..evaluate.identity import identity_of, refuse_another_model
@@ -126,4 +126,4 @@ def _draw(folder: RunFolder, result: dict) -> None:
 
 
 def _read(folder: RunFolder) -> dict:
-    return read_json(folder / RESULT, Tuning, "restore it, or give another folder with --out")
+    return read_json(folder / RESULT, StoredTuning, "restore it, or give another folder with --out")

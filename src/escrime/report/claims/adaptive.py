@@ -8,7 +8,7 @@ from ..intervals import Point
 from ..sweep import Sweep
 from ..words import eps_text, percent
 from .evidence import Evidence
-from .verdicts import NOT_REPRODUCED, Adaptive, Part
+from .verdicts import NOT_REPRODUCED, Adaptive, ClaimPart
 
 # A difference counts from five points on.
 LOSS = 0.05
@@ -68,7 +68,7 @@ def beside(found: Adaptive | None, defense: str) -> str:
     return found.text if found else f"no adaptive attack on {defense_name(defense)} was measured"
 
 
-def only_ignored(part: Part, found: Adaptive | None) -> str:
+def only_ignored(part: ClaimPart, found: Adaptive | None) -> str:
     """Why, and what becomes of it when the attacker knows the defense: a verdict never stands without that."""
     if found is None:
         return f"{part.why}; without an adaptive attack, nothing is known about an attacker who knows the defense"

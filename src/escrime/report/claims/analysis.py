@@ -7,10 +7,10 @@ from ..intervals import Point
 from ..words import listing
 from .defenses import HARDENED
 from .evidence import Claim, Evidence, Version
-from .verdicts import NOT_REPRODUCED, PARTLY, REPRODUCED, Finding, Setting, not_tested
+from .verdicts import NOT_REPRODUCED, PARTLY, REPRODUCED, Measured, Setting, not_tested
 
 
-def image_features(evidence: Evidence) -> Finding:
+def image_features(evidence: Evidence) -> Measured:
     """C11. The pattern follows its own image's edges more than other images' edges: an interval above 0."""
     found = evidence.run.analysis(evidence.model).get("C11")
     settings: Setting = {"attack": "DGSM"}
@@ -27,10 +27,10 @@ def image_features(evidence: Evidence) -> Finding:
     else:
         verdict, why = PARTLY, "the interval includes 0, what a pattern that ignores the image would score"
     text = f"{found['measure']}: {point.value:.3g} [{point.low:.3g}, {point.high:.3g}], n = {point.n}"
-    return Finding(verdict, text, why, point, **settings)
+    return Measured(verdict, text, why, point, **settings)
 
 
-def flatter(evidence: Evidence) -> Finding:
+def flatter(evidence: Evidence) -> Measured:
     """C12. The loss rises less after adversarial training: a ratio of mean rises below 1 with its interval."""
     found = evidence.run.analysis(evidence.model).get("C12") or {}
     settings: Setting = {"defense": HARDENED}
@@ -65,7 +65,7 @@ def flatter(evidence: Evidence) -> Finding:
         if {"none", HARDENED} <= set(networks):
             before, after = (networks[state]["mean"] for state in ("none", HARDENED))
             text += f"; mean {name.replace('_', ' ')} {before:.3g} → {after:.3g}"
-    return Finding(verdict, text, why, point, **settings)
+    return Measured(verdict, text, why, point, **settings)
 
 
 def corrected(analyses: list[dict]) -> list[dict]:

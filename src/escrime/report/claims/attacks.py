@@ -11,8 +11,8 @@ from .verdicts import (
     NOT_REPRODUCED,
     PARTLY,
     REPRODUCED,
-    Finding,
-    Part,
+    ClaimPart,
+    Measured,
     about,
     above,
     below,
@@ -27,7 +27,7 @@ SMALL_EPS = 8 / 255  # the usual bound of what is hard to see
 HIGH_CONFIDENCE = 0.9
 
 
-def clean_accuracy(evidence: Evidence) -> Finding:
+def clean_accuracy(evidence: Evidence) -> Measured:
     """C1. 99.9 % is reached when the interval reaches it."""
     clean = evidence.clean()
     if clean is None:
@@ -43,10 +43,10 @@ def clean_accuracy(evidence: Evidence) -> Finding:
         and evidence.run.manifest.get("dataset", {}).get("name") == "imagenette"
     ):
         why += "; an ImageNet-pretrained network has seen 3,791 of the 3,925 val images in training"
-    return Finding(REPRODUCED if reached else NOT_REPRODUCED, f"{point.text} of clean images, n = {point.n}", why, point)
+    return Measured(REPRODUCED if reached else NOT_REPRODUCED, f"{point.text} of clean images, n = {point.n}", why, point)
 
 
-def fgsm_drop(evidence: Evidence) -> Finding:
+def fgsm_drop(evidence: Evidence) -> Measured:
     """C2. More than 50 points lost at ε* = 0.025."""
     sweep = evidence.sweep("FGSM")
     if sweep is None:
@@ -57,7 +57,7 @@ def fgsm_drop(evidence: Evidence) -> Finding:
     drop = -sweep.change(0, sweep.index(place.eps))
     part = above(drop, 0.5, "50 points")
     part = capped(part, place.note) if place.scaled else part
-    return Finding(part.verdict, drop_text(sweep, place.eps, drop), with_note(part.why, place), drop, attack="FGSM")
+    return Measured(part.verdict, drop_text(sweep, place.eps, drop), with_note(part.why, place), drop, attack="FGSM")
 
 
 def drop_text(sweep: Sweep, eps: float, drop: Point) -> str:
@@ -73,7 +73,7 @@ def with_note(why: str, place: Place) -> str:
     return f"{why}; {place.note}" if place.note and not place.scaled else why
 
 
-def fgsm_lowest(evidence: Evidence) -> Finding:
+def fgsm_lowest(evidence: Evidence) -> Measured:
     """C3. As low as 23 % somewhere in the sweep, and that where the perturbation is hard to see."""
     sweep = evidence.sweep("FGSM")
     if sweep is None:
@@ -88,15 +88,15 @@ def fgsm_lowest(evidence: Evidence) -> Finding:
         text += f"; lowest up to 8/255 {faint.text} at ε* = {eps_text(faint.eps)}"
         hidden = below(faint, 0.23, "23%")
         if hidden.verdict == REPRODUCED:
-            part = Part(REPRODUCED, "reached within ε* = 8/255, where a perturbation is hard to see")
+            part = ClaimPart(REPRODUCED, "reached within ε* = 8/255, where a perturbation is hard to see")
         elif part.verdict != NOT_REPRODUCED:
-            part = Part(PARTLY, f"{part.why}, but only beyond ε* = 8/255, where the perturbation shows")
+            part = ClaimPart(PARTLY, f"{part.why}, but only beyond ε* = 8/255, where the perturbation shows")
     elif part.verdict == REPRODUCED:
-        part = Part(PARTLY, f"{part.why}, but no ε* up to 8/255, where a perturbation is hard to see, was measured")
-    return Finding(part.verdict, text, part.why, lowest, attack="FGSM")
+        part = ClaimPart(PARTLY, f"{part.why}, but no ε* up to 8/255, where a perturbation is hard to see, was measured")
+    return Measured(part.verdict, text, part.why, lowest, attack="FGSM")
 
 
-def googlenet_fgsm(evidence: Evidence) -> Finding:
+def googlenet_fgsm(evidence: Evidence) -> Measured:
     """C4. About 73 points lost at 0.025, and 20 % reached at 0.3."""
     sweep = evidence.sweep("FGSM")
     if sweep is None:
@@ -106,13 +106,13 @@ def googlenet_fgsm(evidence: Evidence) -> Finding:
         return not_tested("the run has no ε* comparable with the paper's 0.025 and 0.3", attack="FGSM")
     drop, last = -sweep.change(0, sweep.index(near.eps)), sweep.measured(far.eps)
     first = about(drop, 0.73, "73 points")
-    part = combine(first, about(last, 0.20, "20%") if last.value > 0.2 else Part(REPRODUCED, "20% is reached"))
+    part = combine(first, about(last, 0.20, "20%") if last.value > 0.2 else ClaimPart(REPRODUCED, "20% is reached"))
     part = capped(part, near.note) if near.scaled else part
     text = f"{drop_text(sweep, near.eps, drop)}; {last.text} at ε* = {eps_text(far.eps)}"
-    return Finding(part.verdict, text, with_note(part.why, near), drop, attack="FGSM")
+    return Measured(part.verdict, text, with_note(part.why, near), drop, attack="FGSM")
 
 
-def dgsm_all(evidence: Evidence) -> Finding:
+def dgsm_all(evidence: Evidence) -> Measured:
     """C5. Every image called the target at ε* = 0.014, with high confidence."""
     sweep = evidence.sweep("DGSM")
     if sweep is None:
@@ -125,15 +125,15 @@ def dgsm_all(evidence: Evidence) -> Finding:
     sure = sweep.confidence[position][sweep.hit[position] >= 0.5]
     confidence = float(np.median(sure)) if len(sure) else float("nan")
     if share.value >= 1 - 1e-9:
-        part = Part(REPRODUCED, "every image is called the target")
+        part = ClaimPart(REPRODUCED, "every image is called the target")
     elif share.value >= 0.9:
-        part = Part(PARTLY, "nearly every image is called the target")
+        part = ClaimPart(PARTLY, "nearly every image is called the target")
     else:
-        part = Part(NOT_REPRODUCED, f"{percent(1 - share.value)} of the images are not called the target")
+        part = ClaimPart(NOT_REPRODUCED, f"{percent(1 - share.value)} of the images are not called the target")
     high = confidence >= HIGH_CONFIDENCE
     if share.value >= 0.9:
         said = f"{'with' if high else 'but only with'} a median confidence of {percent(confidence)}"
-        part = Part(part.verdict if high else PARTLY, f"{part.why}, {said}")
+        part = ClaimPart(part.verdict if high else PARTLY, f"{part.why}, {said}")
     part = capped(part, place.note) if place.scaled else part
     target = evidence.run.class_name(sweep.target)
     text = f"{share.text} called “{target}” at ε* = {eps_text(place.eps)}, median confidence {percent(confidence)}"
@@ -141,7 +141,7 @@ def dgsm_all(evidence: Evidence) -> Finding:
     full = next((point for point in sweep.points("hit") if point.value >= 1 - 1e-9), None)
     if full is not None and full.eps != place.eps:
         text += f"; all of them from ε* = {eps_text(full.eps)}"
-    return Finding(part.verdict, text, with_note(part.why, place), share, attack="DGSM")
+    return Measured(part.verdict, text, with_note(part.why, place), share, attack="DGSM")
 
 
 _C1 = Version("The retrained network classifies 99.9% of the test images correctly.", "99.9%", clean_accuracy)

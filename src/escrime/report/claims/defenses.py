@@ -13,8 +13,8 @@ from .verdicts import (
     NOT_REPRODUCED,
     PARTLY,
     REPRODUCED,
-    Finding,
-    Part,
+    ClaimPart,
+    Measured,
     Setting,
     about,
     above,
@@ -30,7 +30,7 @@ STRAIGHT = 0.10  # no point farther than this from the straight line: "roughly l
 ONE_OF_FIFTY = 0.02  # the paper's resolution: one of its 50 images
 
 
-def ppa_fgsm(evidence: Evidence) -> Finding:
+def ppa_fgsm(evidence: Evidence) -> Measured:
     """C6. At the smallest ε at most half of the undefended loss is left, and the decline keeps to a straight line."""
     settings: Setting = {"attack": "FGSM", "defense": PPA, "threat": "transfer"}
     bare, averaged = evidence.sweep("FGSM"), evidence.sweep("FGSM", PPA, "transfer")
@@ -43,7 +43,7 @@ def ppa_fgsm(evidence: Evidence) -> Finding:
     loss_bare, loss = -bare.change(0, bare.index(place.eps)), -averaged.change(0, position)
     gain = averaged.against(bare, place.eps)
     bend = distance_from_line(averaged.eps, [point.value for point in averaged.points()])
-    straight = Part(
+    straight = ClaimPart(
         REPRODUCED if bend <= STRAIGHT else NOT_REPRODUCED,
         f"the decline {'keeps' if bend <= STRAIGHT else 'does not keep'} within {100 * STRAIGHT:.0f} points of a "
         f"straight line (farthest {100 * bend:.1f})",
@@ -56,18 +56,20 @@ def ppa_fgsm(evidence: Evidence) -> Finding:
     if loss_bare.value < SUDDEN:
         # Half of the claim cannot be tested; the other half decides between "partly" and "not reproduced".
         why = f"nothing sudden to remove: undefended, ε* = {eps_text(place.eps)} costs {100 * loss_bare.value:.1f} points"
-        part = Part(PARTLY if straight.verdict == REPRODUCED else NOT_REPRODUCED, f"{why}; {straight.why}")
-        return Finding(part.verdict, text, only_ignored(part, known), here, adaptive=known, **settings)
+        part = ClaimPart(PARTLY if straight.verdict == REPRODUCED else NOT_REPRODUCED, f"{why}; {straight.why}")
+        return Measured(part.verdict, text, only_ignored(part, known), here, adaptive=known, **settings)
     if gain is None or gain.high <= 0 or loss.value > loss_bare.value / 2:
-        calmer = Part(NOT_REPRODUCED, f"the first loss stays: {100 * loss.value:.1f} of {100 * loss_bare.value:.1f} points")
+        calmer = ClaimPart(
+            NOT_REPRODUCED, f"the first loss stays: {100 * loss.value:.1f} of {100 * loss_bare.value:.1f} points"
+        )
     else:
-        calmer = Part(
+        calmer = ClaimPart(
             REPRODUCED if gain.low > 0 else PARTLY,
             f"the first loss shrinks from {100 * loss_bare.value:.1f} to {100 * loss.value:.1f} points (gain {gain.points})",
         )
     part = combine(calmer, straight)
     part = capped(part, place.note) if place.scaled else part
-    return Finding(part.verdict, text, only_ignored(part, known), here, adaptive=known, **settings)
+    return Measured(part.verdict, text, only_ignored(part, known), here, adaptive=known, **settings)
 
 
 def distance_from_line(eps: np.ndarray, values: Sequence[float]) -> float:
@@ -77,7 +79,7 @@ def distance_from_line(eps: np.ndarray, values: Sequence[float]) -> float:
     return float(np.abs(heights - (start + slope * eps)).max())
 
 
-def worst_of_dgsm(evidence: Evidence, defense: str, allowed: float, what: str, score: str) -> Finding:
+def worst_of_dgsm(evidence: Evidence, defense: str, allowed: float, what: str, score: str) -> Measured:
     """C7 and C10: what DGSM gains at its best ε, in images called the target (score "hit") or lost ("correct")."""
     settings: Setting = {"attack": "DGSM", "defense": defense, "threat": "transfer"}
     sweep = evidence.sweep("DGSM", defense, "transfer")
@@ -88,17 +90,17 @@ def worst_of_dgsm(evidence: Evidence, defense: str, allowed: float, what: str, s
     gains = [sweep.change(0, i, "hit") if score == "hit" else -sweep.change(0, i) for i in steps]
     worst = max(gains, key=lambda point: point.value)
     part = below(worst, allowed, what)
-    part = Part(part.verdict, f"{part.why}; {note}") if note else part
+    part = ClaimPart(part.verdict, f"{part.why}; {note}") if note else part
     known = adaptive(evidence, defense, "DGSM", score, upto=end)
     unit = "called the target" if score == "hit" else "lost"
     text = (
         f"transfer: at most {worst.points} {unit} up to ε* = {eps_text(end)} (at {eps_text(worst.eps)}), n = "
         f"{worst.n}; {beside(known, defense)}"
     )
-    return Finding(part.verdict, text, only_ignored(part, known), worst, adaptive=known, **settings)
+    return Measured(part.verdict, text, only_ignored(part, known), worst, adaptive=known, **settings)
 
 
-def clean_cost(evidence: Evidence, accuracy: float) -> Finding:
+def clean_cost(evidence: Evidence, accuracy: float) -> Measured:
     """C8. Retraining costs clean accuracy, and leaves the paper's number."""
     settings: Setting = {"defense": HARDENED, "threat": "white-box"}
     before, after = evidence.clean(), evidence.clean(HARDENED)
@@ -110,16 +112,16 @@ def clean_cost(evidence: Evidence, accuracy: float) -> Finding:
     text = f"{point.text} after retraining, {percent(before.point(0).value)} before ({change.points}), n = {change.n}"
     if change.value >= 0:
         why = "retraining costs no clean accuracy here"
-        return Finding(NOT_REPRODUCED, text, why, point, **settings)
+        return Measured(NOT_REPRODUCED, text, why, point, **settings)
     if change.high < 0:
-        costs = Part(REPRODUCED, "the whole interval of the change lies below zero")
+        costs = ClaimPart(REPRODUCED, "the whole interval of the change lies below zero")
     else:
-        costs = Part(PARTLY, "the interval of the change includes zero")
+        costs = ClaimPart(PARTLY, "the interval of the change includes zero")
     part = combine(costs, about(point, accuracy, f"the paper's {percent(accuracy)}", tolerance=0.02))
-    return Finding(part.verdict, text, part.why, point, **settings)
+    return Measured(part.verdict, text, part.why, point, **settings)
 
 
-def hardened_fgsm(evidence: Evidence, paper_eps: float, stays: bool) -> Finding:
+def hardened_fgsm(evidence: Evidence, paper_eps: float, stays: bool) -> Measured:
     """C9. Wide ResNet is not below 30 % up to ε* = 0.1; GoogLeNet is, at 0.05. Judged under both threat levels."""
     settings: Setting = {"attack": "FGSM", "defense": HARDENED, "threat": "transfer, adaptive"}
     parts, texts = [], []
@@ -136,7 +138,7 @@ def hardened_fgsm(evidence: Evidence, paper_eps: float, stays: bool) -> Finding:
         part = above(worst, 0.3, "30%") if stays else below(worst, 0.3, "30%")
         part = capped(part, place.note) if place.scaled else part
         parts.append(
-            Part(part.verdict, f"{threat}: {part.why}" + (f"; {place.note}" if place.note and not place.scaled else ""))
+            ClaimPart(part.verdict, f"{threat}: {part.why}" + (f"; {place.note}" if place.note and not place.scaled else ""))
         )
         upto = "lowest up to" if stays else "at"
         texts.append(f"{threat}: {worst.text} {upto} ε* = {eps_text(place.eps)}, n = {worst.n}")
@@ -147,7 +149,7 @@ def hardened_fgsm(evidence: Evidence, paper_eps: float, stays: bool) -> Finding:
         texts.append("the other threat level was not measured")
     part = combine(*parts)
     why = f"{part.why}; the paper does not say which network was attacked, so both must hold"
-    return Finding(part.verdict, "; ".join(texts), why, first, adaptive=adaptive(evidence, HARDENED, "FGSM"), **settings)
+    return Measured(part.verdict, "; ".join(texts), why, first, adaptive=adaptive(evidence, HARDENED, "FGSM"), **settings)
 
 
 _C6 = Version(

@@ -8,7 +8,7 @@ from ..paper_points import LAST_EPS
 from ..run import Run
 from ..sweep import Sweep
 from ..words import eps_text
-from .verdicts import Finding
+from .verdicts import Measured
 
 WIDE_RESNET, GOOGLENET = "wide_resnet50_2", "googlenet"
 # An ε within 15 % of the paper's counts as the paper's.
@@ -21,7 +21,7 @@ class Version:
 
     text: str
     value: str
-    judge: Callable[["Evidence"], Finding]
+    judge: Callable[["Evidence"], Measured]
 
 
 @dataclass(frozen=True)

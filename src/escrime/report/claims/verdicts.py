@@ -11,7 +11,7 @@ ABOUT = 0.05
 
 
 @dataclass(frozen=True)
-class Part:
+class ClaimPart:
     """One checkable half of a claim: its verdict and one clause saying why."""
 
     verdict: str
@@ -42,7 +42,7 @@ class Setting(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Measured:
     """What one model shows about one claim."""
 
     verdict: str
@@ -77,43 +77,45 @@ def finite(number: float) -> float | None:
     return float(number) if number == number else None
 
 
-def not_tested(why: str, **settings: Unpack[Setting]) -> Finding:
-    return Finding(NOT_TESTED, why=why, **settings)
+def not_tested(why: str, **settings: Unpack[Setting]) -> Measured:
+    return Measured(NOT_TESTED, why=why, **settings)
 
 
-def above(point: Point, threshold: float, what: str) -> Part:
+def above(point: Point, threshold: float, what: str) -> ClaimPart:
     """The claim "more than `threshold`": the whole interval above it, none of it, or some."""
     if point.low >= threshold:
-        return Part(REPRODUCED, f"the whole interval lies above {what}")
+        return ClaimPart(REPRODUCED, f"the whole interval lies above {what}")
     if point.high < threshold:
-        return Part(NOT_REPRODUCED, f"the whole interval lies below {what}")
-    return Part(PARTLY, f"the interval reaches both sides of {what}")
+        return ClaimPart(NOT_REPRODUCED, f"the whole interval lies below {what}")
+    return ClaimPart(PARTLY, f"the interval reaches both sides of {what}")
 
 
-def below(point: Point, threshold: float, what: str) -> Part:
+def below(point: Point, threshold: float, what: str) -> ClaimPart:
     """The claim "at most `threshold`"."""
     if point.high <= threshold:
-        return Part(REPRODUCED, f"the whole interval lies below {what}")
+        return ClaimPart(REPRODUCED, f"the whole interval lies below {what}")
     if point.low > threshold:
-        return Part(NOT_REPRODUCED, f"the whole interval lies above {what}")
-    return Part(PARTLY, f"the interval reaches both sides of {what}")
+        return ClaimPart(NOT_REPRODUCED, f"the whole interval lies above {what}")
+    return ClaimPart(PARTLY, f"the interval reaches both sides of {what}")
 
 
-def about(point: Point, number: float, what: str, tolerance: float = ABOUT) -> Part:
+def about(point: Point, number: float, what: str, tolerance: float = ABOUT) -> ClaimPart:
     """The claim of a number: inside the interval, or the estimate within `tolerance`; partly when the interval is."""
     if point.low <= number <= point.high or abs(point.value - number) <= tolerance:
-        return Part(REPRODUCED, f"{what} is in the interval" if point.low <= number <= point.high else f"it is close to {what}")
+        return ClaimPart(
+            REPRODUCED, f"{what} is in the interval" if point.low <= number <= point.high else f"it is close to {what}"
+        )
     if point.low <= number + tolerance and point.high >= number - tolerance:
-        return Part(PARTLY, f"the interval comes close to {what}")
-    return Part(NOT_REPRODUCED, f"{what} is outside the interval")
+        return ClaimPart(PARTLY, f"the interval comes close to {what}")
+    return ClaimPart(NOT_REPRODUCED, f"{what} is outside the interval")
 
 
-def combine(*parts: Part) -> Part:
+def combine(*parts: ClaimPart) -> ClaimPart:
     """All agree: that verdict. Otherwise partly, and every reason is given."""
     verdicts = {part.verdict for part in parts}
-    return Part(verdicts.pop() if len(verdicts) == 1 else PARTLY, "; ".join(part.why for part in parts))
+    return ClaimPart(verdicts.pop() if len(verdicts) == 1 else PARTLY, "; ".join(part.why for part in parts))
 
 
-def capped(part: Part, note: str) -> Part:
+def capped(part: ClaimPart, note: str) -> ClaimPart:
     """The verdict on a claim tested at another ε than the paper's: at best "partly", and it says so."""
-    return Part(PARTLY if part.verdict == REPRODUCED else part.verdict, f"{part.why}; {note}")
+    return ClaimPart(PARTLY if part.verdict == REPRODUCED else part.verdict, f"{part.why}; {note}")
