@@ -15,7 +15,7 @@ from escrime.errors import EscrimeError
 from escrime.evaluation.quantized import on_the_grid
 from escrime.norms import DEFAULT, NORMS, norm, register
 from escrime.norms import L2 as Euclidean
-from escrime.report.words import eps_axis, fraction_text
+from escrime.report.formatting import eps_axis, fraction_text
 from escrime.results.rows import read_rows
 
 LINF, L2 = norm("linf"), norm("l2")

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from escrime.files import write_whole
-from escrime.report.facts import facts, plain
+from escrime.report.document import facts, plain
 from escrime.report.run import Run, read_run
 
 DIGITS = 4  # of a share: a hundredth of a percent

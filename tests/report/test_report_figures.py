@@ -14,8 +14,8 @@ from escrime.report import draw_report, read_run
 from escrime.report.figures import draw_figures, examples, sweeps
 from escrime.report.figures.examples import scaled
 from escrime.report.figures.style import styled
+from escrime.report.formatting import slug
 from escrime.report.interactive import chart
-from escrime.report.words import slug
 
 NAMES = ["fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "fig6-dgsm", "fig7", "fig7-dgsm", "fig8", "fig9"]
 SVG = "{http://www.w3.org/2000/svg}"

@@ -10,7 +10,7 @@ import pytest
 
 from escrime.errors import EscrimeError
 from escrime.report import pdf, read_run
-from escrime.report.facts import facts, plain
+from escrime.report.document import facts, plain
 from escrime.report.formats import report_files, report_text
 from escrime.report.markdown import inline, table
 from escrime.results.statistics import wilson

@@ -11,11 +11,11 @@ import pytest
 
 import escrime.report
 from escrime.report import draw_report, read_run
+from escrime.report.formatting import fraction_text, percent
 from escrime.report.headline import headline
 from escrime.report.markdown import markdown
 from escrime.report.page import flat
 from escrime.report.tables import class_table
-from escrime.report.words import fraction_text, percent
 from escrime.results.statistics import wilson
 
 pytestmark = pytest.mark.usefixtures("blank_figures")

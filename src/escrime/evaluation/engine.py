@@ -18,6 +18,7 @@ from ..models.fast.twin import Twin
 from ..models.running import no_trace
 from ..norms import Norm
 from ..randomness import key, seed_all_generators
+from ..results.keys import joined, part_key
 from ..results.records import frame, unattacked
 from .images import Images
 from .pieces import Begun, Done, Pieces, not_told, nothing_done
@@ -43,12 +44,11 @@ class Part:
     @property
     def name(self) -> str:
         """What it is a part of."""
-        return "--".join([*self.case.name, self.attack])
+        return joined([*self.case.name, self.attack])
 
     @property
     def key(self) -> str:
-        place = f"{self.index:05d}" if self.start is None else f"{self.index:05d}-{self.start:02d}"
-        return f"{self.name}--{place}"
+        return part_key(self.name, self.index, self.start)
 
 
 def evaluate_parts(

@@ -18,6 +18,7 @@ from ..models.deadline import OutOfTime
 from ..models.running import passes_per_image
 from ..results.checks.records import record_findings
 from ..results.findings import Finding, in_order
+from ..results.keys import joined, names_in, parts_of, slice_of
 from ..results.names import defense_name
 from ..results.records import STRONGER
 from .budget import (
@@ -109,7 +110,7 @@ def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: floa
     take on all images, where that was measured."""
     left, count = deadline.time_left(), len(plan.source) * len(plan.cases)
     for label, one in plan.attacks.items():
-        finished = sum(len(store.done(f"{'--'.join([*case.name, label])}--")) for case in plan.cases)
+        finished = sum(len(store.done(parts_of([*case.name, label]))) for case in plan.cases)
         meter.plan(label, (count - finished) / team.count, about_passes(one, plan.grids[label]))
     with (
         deadline.deadline(left if left is None or plan.effort is None else (1 - LEAST) * left) as limit,
@@ -142,7 +143,7 @@ def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: floa
 
 def _mine(key: str, team: Processes) -> bool:
     """Whether a part, or a piece of one, is this process's to make."""
-    return int(key.rpartition("--")[2].partition("-")[0]) % team.count == team.rank
+    return slice_of(key) % team.count == team.rank
 
 
 def check(plan: Plan, store: Store, team: Processes, shown: Shown, among: frozenset[str] | None) -> None:
@@ -170,7 +171,7 @@ def check(plan: Plan, store: Store, team: Processes, shown: Shown, among: frozen
 def _examine(ground: Ground, plan: Plan, store: Store, team: Processes, meter: Meter, records, among, limit) -> None:
     """Examine one case, and run what that calls for on every image; its findings are written last, for what they stand for is
     complete when they are there."""
-    case, norm = "--".join(ground.case.name), ground.norm
+    case, norm = joined(ground.case.name), ground.norm
     findings, stages = probe_in_time(ground, plan, records, meter)
     before, names = store.examinations().get((case, norm)), [f"{stage.name}: {stage.attack!r}" for stage in stages]
     short = limit is not None and EXAMINATION in limit.cut
@@ -179,16 +180,16 @@ def _examine(ground: Ground, plan: Plan, store: Store, team: Processes, meter: M
         if team.first:
             store.note_examination(case, norm, replace(before, cut=limit.cut))
         return
-    prefix = "--".join([*ground.case.name, STRONGER + norms.norm(norm).suffix])
+    prefix = parts_of([*ground.case.name, STRONGER + norms.norm(norm).suffix])
     if team.first and before is not None and before.stages not in ([], names):
-        for key in store.keys(f"{prefix}--"):  # of other attacks
+        for key in store.keys(prefix):  # of other attacks
             store.forget(key)
         store.forget_examination(case, norm)
     team.wait()
     # Time may have cut the examination short elsewhere: only those who found what the first one did go on with it.
     agreed = [rank for rank, (theirs, _) in enumerate(everyone) if theirs == names]
     if names == everyone[0][0]:
-        share = lambda key: int(key.rpartition("--")[2].partition("-")[0]) % len(agreed) == agreed.index(team.rank)  # noqa: E731
+        share = lambda key: slice_of(key) % len(agreed) == agreed.index(team.rank)  # noqa: E731
         parts = stronger_parts(
             ground,
             stages,
@@ -212,8 +213,8 @@ def _examine(ground: Ground, plan: Plan, store: Store, team: Processes, meter: M
     if not team.first:
         return
     if limit is not None and stages:
-        findings = _if_cut(limit, findings, len(store.done(f"{prefix}--")), ground, plan, records)
-    keys, cut = store.keys(f"{prefix}--"), [] if limit is None else limit.cut
+        findings = _if_cut(limit, findings, len(store.done(prefix)), ground, plan, records)
+    keys, cut = store.keys(prefix), [] if limit is None else limit.cut
     store.note_examination(case, norm, Examined(*_basis(ground, plan, records), names, keys, findings, cut))
 
 
@@ -228,7 +229,7 @@ def _basis(ground: Ground, plan: Plan, records: pd.DataFrame) -> tuple[int, dict
 
 def _complete(ground: Ground, plan: Plan, records: pd.DataFrame, store: Store) -> bool:
     """Whether the case was examined on this basis, and all that the stronger attack wrote because of it is there."""
-    old = store.examinations().get(("--".join(ground.case.name), ground.norm))
+    old = store.examinations().get((joined(ground.case.name), ground.norm))
     return old is not None and old.rests_on(*_basis(ground, plan, records)) and all(map(store.finished, old.parts))
 
 
@@ -237,7 +238,7 @@ def open_checks(store: Store) -> dict[tuple, list[str]]:
     found: dict[tuple, list[str]] = {}
     for (case, _), old in store.examinations().items():
         if old.cut:
-            name = tuple(case.split("--"))
+            name = names_in(case)
             found[name] = list(dict.fromkeys([*found.get(name, ()), *old.cut]))
     return found
 

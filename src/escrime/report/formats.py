@@ -18,7 +18,7 @@ def report_text(folder: Path | str, format: str) -> str:
         from .markdown import markdown
 
         return markdown(run)
-    from .facts import facts
+    from .document import facts
 
     return json_text(facts(run), allow_nan=False) + "\n"
 

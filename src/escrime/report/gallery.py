@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .figures.examples import as_pixels, attack_words, scaled
+from .formatting import eps_text, percent
 from .pictures import SHARP_BELOW, data_uri
 from .run import Example, Run
-from .words import eps_text, percent
 
 FIGURES = (1, 2, 4, 8, "held")  # where an experiment records an original with its adversarial image
 LARGEST = 128  # px; larger photos are shown reduced, so that the page stays small

@@ -8,10 +8,10 @@ from ..results.crossings import crossings
 from ..results.names import defense_name
 from ..results.records import UNDEFENDED, WORST, in_subset, worst_case
 from ..results.verdicts import Verdict
+from .formatting import eps_text, percent
 from .intervals import Point
 from .run import Run
 from .sweep import Sweep, one_sweep
-from .words import eps_text, percent
 
 TRANSFER, ADAPTIVE = "transfer", "adaptive"
 

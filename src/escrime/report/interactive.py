@@ -5,11 +5,11 @@ from itertools import cycle
 
 from ..norms import norm
 from ..results.names import defense_name
+from .formatting import eps_axis, eps_text
 from .intervals import Point
 from .paper_points import IMAGES, paper_points
 from .run import Run
 from .sweep import Sweep
-from .words import eps_axis, eps_text
 
 # The page's names of the colors (report.css), so that the chart follows the theme.
 SHADES = {"none": "orange", "ppa": "blue", "adversarial-training": "green", "adversarial-training+ppa": "purple"}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..results.statistics import paired_difference, wilson
-from .words import percent, points_text
+from .formatting import percent, points_text
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from ..results.crossings import crossings
 from ..results.names import defense_name
 from ..results.records import WORST, in_subset, worst_case
 from ..terminal import printable
-from .facts import facts
+from .document import facts
+from .formatting import duration, eps_text, p_text
 from .intervals import Point
 from .run import Run
 from .sweep import build_sweeps
 from .tables import Table, accuracy_tables, one_table
 from .validity import about, validity
-from .words import duration, eps_text, p_text
 
 
 def markdown(run: Run) -> str:

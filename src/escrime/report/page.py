@@ -14,6 +14,7 @@ from ..results.records import in_subset
 from ..results.verdicts import Verdict, verdicts
 from ..terminal import printable
 from .figures import Drawn
+from .formatting import NETWORKS, THREATS, eps_text, p_text, percent, slug
 from .gallery import gallery
 from .headline import Headline, headline, headline_eps
 from .inline import inline_svg
@@ -21,7 +22,6 @@ from .interactive import chart, description
 from .run import Run
 from .tables import accuracy_tables, class_table, paired_tests, passes, stage_rows, training_rows
 from .validity import about, validity
-from .words import NETWORKS, THREATS, eps_text, p_text, percent, slug
 
 SEVERITIES = {"alarm": "not-reproduced", "warning": "partly", "note": "not-tested", "passed": "reproduced"}
 TEMPLATES = Path(__file__).parent / "templates"

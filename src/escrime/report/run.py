@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..errors import EscrimeError, shortened
 from ..norms import DEFAULT
+from ..results.keys import last_of
 from ..results.layout import check_inside
 from ..results.names import place
 from ..results.reading import REBUILT, load_arrays, read_json, read_log
@@ -147,7 +148,7 @@ class Run:
         """The training log of each defense of `model`, one row per epoch."""
         logs = {}
         for path in sorted((self.folder / "training").glob("*.csv")):
-            name, _, defense = path.stem.rpartition("--")
+            name, defense = last_of(path.stem)
             if name == model:
                 if (log := read_log(path)) is not None:
                     logs[defense] = log

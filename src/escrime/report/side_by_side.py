@@ -12,8 +12,8 @@ from ..errors import EscrimeError, nearest
 from ..results.comparisons import Comparison, compare
 from ..results.records import WORST, in_subset, worst_case
 from ..results.statistics import holm, wilson
+from .formatting import fraction_text, listing, points_text
 from .run import Run, read_run
-from .words import fraction_text, listing, points_text
 
 ALPHA = 0.05
 CLEAN = "clean"

@@ -6,8 +6,8 @@ from rich.table import Table
 from ..norms import DEFAULT
 from ..results.names import defense_name
 from ..terminal import make_console
+from .formatting import fraction_text, p_text
 from .side_by_side import CLEAN, Pair, SideBySide, interval, sentence
-from .words import fraction_text, p_text
 
 MARKS = {"better": " ▲", "worse": " ▼"}
 

@@ -10,10 +10,10 @@ from ..results.comparisons import Comparison, compare, per_class
 from ..results.names import defense_name, place
 from ..results.records import WORST, in_subset, worst_case
 from ..results.statistics import holm
+from .formatting import duration, eps_text
 from .intervals import Point
 from .run import Run
 from .sweep import Sweep
-from .words import duration, eps_text
 
 ALPHA = 0.05
 MOST_CLASSES = 50  # rows of a class table: the weakest

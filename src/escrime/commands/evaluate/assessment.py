@@ -19,6 +19,7 @@ from ...evaluation.requests import budget_of, manners_of
 from ...evaluation.subjects import Case, as_cases, as_subjects
 from ...models.deadline import as_time_allows, clock, deadline
 from ...results.findings import Finding
+from ...results.keys import joined, parts_of
 from ..run.checking import finish_checks
 from ..shared.display import Display
 from ..shared.folder import RunFolder, about_images
@@ -107,14 +108,14 @@ class Assessment:
         with deadline(self.left), as_time_allows("the first look"):
             for case in as_attacked(self._cases(name), self.approaches):
                 known, scored = self.approaches[case.attacked], self.approaches[case.subject.classifier]
-                found["--".join(case.name)] = {
+                found[joined(case.name)] = {
                     "settings": {name: str(value) for name, value in known.settings.items()},
                     "randomized": [known.randomized, scored.randomized],
                 }
         store = FolderStore(self.folder)
         for stem in (stem for stem, now in found.items() if (before or {}).get(stem, now) != now):
             self.display.say("note: a longer look at the model asks for other attacks; what was done before is done again.")
-            for key in store.keys(f"{stem}--"):
+            for key in store.keys(parts_of([stem])):
                 store.forget(key)
             for path in (self.folder / "checks").glob(f"{escape(stem)}--*.json"):
                 path.unlink()

@@ -9,8 +9,8 @@ from rich.table import Table
 from ...budgets import same
 from ...evaluation.budget import judged_by_all, left_open
 from ...evaluation.pipeline import open_checks
+from ...report.formatting import fraction_text
 from ...report.validity import read_verdicts
-from ...report.words import fraction_text
 from ...results.comparisons import per_class
 from ...results.crossings import crossings
 from ...results.records import STRONGER, in_subset, read_records, summarize, worst_case

@@ -6,10 +6,12 @@ import torch
 
 from ...evaluation.images import PART
 from ...models import build, prepare
+from ...report.formatting import duration
+from ...results.keys import parts_of
 from ...training import objective
 from .checking import expected_checks
 from .context import ExperimentRun
-from .rates import Rates, measure, readable
+from .rates import Rates, measure
 from .stages import expected
 
 LONG = 180  # seconds from which the whole table is shown
@@ -50,7 +52,7 @@ def _attacks(run: ExperimentRun, model: str, rates: Rates):
     done = [path.stem for path in (run.folder / "records").glob(f"{model}--*.parquet")]
     for key, passes, images in expected(run, model):
         parts = -(-len(run.test) // PART)
-        left = images * (1 - sum(stem.startswith("--".join(key) + "--") for stem in done) / parts)
+        left = images * (1 - sum(stem.startswith(parts_of(key)) for stem in done) / parts)
         _, defense, threat, attack = key
         where = "" if defense == "none" else f" on {defense}, {threat}"
         yield f"{attack}{where}", left * (passes.forwards * rates.forward + passes.gradients * rates.gradient)
@@ -68,11 +70,11 @@ def announce(run: ExperimentRun) -> None:
     total = sum(stage.seconds for stage in stages)
     if total < LONG:
         if stages:
-            run.display.say(f"About {readable(total)} of work on this machine.")
+            run.display.say(f"About {duration(total, about=True)} of work on this machine.")
         return
-    run.display.say(f"This run needs about {readable(total)} on this machine ({run.device}):")
+    run.display.say(f"This run needs about {duration(total, about=True)} on this machine ({run.device}):")
     for stage in stages:
-        run.display.say(f"  {readable(stage.seconds):>8}  {stage.stage}")
+        run.display.say(f"  {duration(stage.seconds, about=True):>8}  {stage.stage}")
     run.display.say(
         "Shorter: " + "; ".join(shorter(run, stages)) + ". It can be stopped at any time; run it again to continue."
     )

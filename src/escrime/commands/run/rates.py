@@ -44,12 +44,3 @@ def _best(work, device, budget: float = 0.25) -> float:
         took = time.perf_counter() - start
         best, spent = min(best, took), spent + took
     return best
-
-
-def readable(seconds: float) -> str:
-    """A duration as people say it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -8,6 +8,7 @@ import pandas as pd
 from ...evaluation import read_records
 from ...evaluation.store import Examined
 from ...results.findings import from_rows
+from ...results.keys import joined, last_of
 from ...results.reading import fitting, read_json
 from ...results.rows import read_rows
 from ...results.schema import StoredExamination
@@ -55,7 +56,7 @@ class FolderStore:
         """Errors: EscrimeError that names the file and the field where one holds something else."""
         found = {}
         for path in sorted((self.folder / "checks").glob("*.json")):
-            case, _, norm = path.stem.rpartition("--")
+            case, norm = last_of(path.stem)
             old = fitting(read_json(path), StoredExamination, path)
             found[case, norm] = Examined(**{**old, "findings": from_rows(old["findings"], norm)})
         return found
@@ -65,7 +66,7 @@ class FolderStore:
         content = asdict(found) | {"findings": [finding.as_dict() for finding in found.findings]}
         if not found.cut:
             del content["cut"]
-        self.folder.write_json(f"checks/{case}--{norm}.json", content)
+        self.folder.write_json(f"checks/{joined((case, norm))}.json", content)
 
     def forget_examination(self, case: str, norm: str) -> None:
-        (self.folder / "checks" / f"{case}--{norm}.json").unlink(missing_ok=True)
+        (self.folder / "checks" / f"{joined((case, norm))}.json").unlink(missing_ok=True)

@@ -20,9 +20,9 @@ from ...distributed import Processes
 from ...errors import EscrimeError
 from ...files import sweep, write_whole
 from ...models import build, save_weights
+from ...report.formatting import duration
 from ...results.reading import read_json, read_text
 from ...training import FitResult, TrainSettings, fit, objective
-from ..run.rates import readable
 from ..shared.display import Display
 from ..shared.folder import RunFolder, hardware
 from .teacher import load_teacher
@@ -237,7 +237,9 @@ class Log(ExitStack):
         done = int(row["epoch"]) - self.first + 1
         left = (self.epochs - int(row["epoch"])) * (time.monotonic() - self.started) / done
         cells = [_cell(row.get(column), form) for column, form in self.columns.values()]
-        self.display.say("".join(f"{cell:>{WIDTH}}" for cell in [*cells, readable(left) if left else ""]), whole=True)
+        self.display.say(
+            "".join(f"{cell:>{WIDTH}}" for cell in [*cells, duration(left, about=True) if left else ""]), whole=True
+        )
 
     def write(self, rows: list[dict]) -> None:
         self.rows, text = rows, io.StringIO()

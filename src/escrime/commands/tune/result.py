@@ -5,7 +5,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from ...evaluation.tuning import Tuning
-from ...report.words import duration, fraction_text
+from ...report.formatting import duration, fraction_text
 from ...results.choosing import RULE
 from ..shared.display import Display
 

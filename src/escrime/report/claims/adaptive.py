@@ -4,9 +4,9 @@ from math import inf
 
 from ...budgets import within
 from ...results.names import defense_name
+from ..formatting import eps_text, percent
 from ..intervals import Point
 from ..sweep import Sweep
-from ..words import eps_text, percent
 from .evidence import Evidence
 from .verdicts import NOT_REPRODUCED, Adaptive, ClaimPart
 

@@ -3,8 +3,8 @@
 from math import nan
 
 from ...results.statistics import holm
+from ..formatting import listing
 from ..intervals import Point
-from ..words import listing
 from .defenses import HARDENED
 from .evidence import Claim, Evidence, Version
 from .verdicts import NOT_REPRODUCED, PARTLY, REPRODUCED, Measured, Setting, not_tested

@@ -3,9 +3,9 @@
 import numpy as np
 
 from ...budgets import within
+from ..formatting import eps_text, percent
 from ..intervals import Point
 from ..sweep import Sweep
-from ..words import eps_text, percent
 from .evidence import Claim, Evidence, Place, Version
 from .verdicts import (
     NOT_REPRODUCED,

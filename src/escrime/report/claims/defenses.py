@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...budgets import within
+from ..formatting import eps_text, percent
 from ..intervals import Point
-from ..words import eps_text, percent
 from .adaptive import adaptive, beside, only_ignored
 from .evidence import Claim, Evidence, Version
 from .verdicts import (

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...budgets import same
+from ..formatting import eps_text
 from ..paper_points import LAST_EPS
 from ..run import Run
 from ..sweep import Sweep
-from ..words import eps_text
 from .verdicts import Measured
 
 WIDE_RESNET, GOOGLENET = "wide_resnet50_2", "googlenet"

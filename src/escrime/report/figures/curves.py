@@ -5,9 +5,9 @@ from matplotlib.axes import Axes
 
 from ...norms import DEFAULT
 from ...results.names import defense_name
+from ..formatting import eps_axis
 from ..paper_points import IMAGES, paper_points
 from ..sweep import Sweep
-from ..words import eps_axis
 from .style import INK, MARKERS, MUTED, PAPER, color
 
 BOX_PERCENTILES = (5, 95)

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..formatting import eps_text, listing, percent, slug
 from ..pictures import SHARP_BELOW
 from ..run import Example, Run
-from ..words import eps_text, listing, percent, slug
 from .style import INK, MUTED, RIGHT, TRACK, WRONG, Drawn, headline, new_figure, save
 
 ROWS, GALLERY = 3, 20

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from ..words import fraction_text
+from ..formatting import fraction_text
 from .style import AXIS, BLUE, GREEN, INK, MUTED, ORANGE, SPARE_COLORS, headline, new_figure, save, styled
 
 SHADES = (BLUE, GREEN, *SPARE_COLORS)

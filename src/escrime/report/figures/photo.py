@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..words import percent
+from ..formatting import percent
 from .examples import panels, show
 from .style import MUTED, RIGHT, WRONG, styled
 

@@ -6,8 +6,8 @@ import numpy as np
 from mpl_toolkits.mplot3d import Axes3D  # noqa: F401  (registers the projection, since no pyplot does)
 
 from ...results.names import defense_name
+from ..formatting import eps_text, listing, slug
 from ..run import Run
-from ..words import eps_text, listing, slug
 from .style import MUTED, Drawn, headline, new_figure, save
 
 MOST = 4  # networks side by side

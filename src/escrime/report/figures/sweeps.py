@@ -5,11 +5,11 @@ from pathlib import Path
 from matplotlib.axes import Axes
 
 from ...results.names import defense_name
+from ..formatting import eps_text, listing, percent, slug
 from ..interactive import shades
 from ..intervals import Point
 from ..run import Run
 from ..sweep import Sweep
-from ..words import eps_text, listing, percent, slug
 from . import curves
 from .style import THEME, Drawn, headline, new_figure, save
 

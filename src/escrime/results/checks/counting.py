@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ..findings import Finding
+from ..keys import joined
 from ..records import WORST, in_subset, never_attacked, subset_names, with_preliminary, worst_case
 from ..statistics import wilson
 from .curves import Curve, per_case
@@ -66,7 +67,7 @@ def attack_failed(curves: list[Curve], reasons: dict[str, str]) -> list[Finding]
 
 
 def _reason(curve: Curve, reasons: dict[str, str]) -> str:
-    return reasons.get("--".join((curve.model, curve.defense, curve.threat, curve.attack)), "")
+    return reasons.get(joined((curve.model, curve.defense, curve.threat, curve.attack)), "")
 
 
 def non_finite(records: pd.DataFrame) -> list[Finding]:

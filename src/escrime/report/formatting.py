@@ -67,8 +67,12 @@ def slug(name: str) -> str:
     return f"{plain}-{digest}"
 
 
-def duration(seconds: float) -> str:
-    """75 → "1 min 15 s"."""
+def duration(seconds: float, about: bool = False) -> str:
+    """75 → "1 min 15 s"; about: an estimate in its one largest unit, "75 s", "3 min", "1.5 h"."""
+    if about:
+        return (
+            f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+        )
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
