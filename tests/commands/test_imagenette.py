@@ -40,11 +40,7 @@ def run(folder, tmp_path_factory):
     text = shipped()["imagenette"].read_text()
     dgsm = ", ".join(["0", *(f"0.{k:03d}" for k in range(1, 16))])
     cuts = {
-        "queries = 1000": "queries = 10",
-        "draws = 200": "draws = 10",
-        "steps = 40": "steps = 2",
-        "images = 64": "images = 8",
-        "eot = 4": "eot = 1",
+        "[checks]\nimages = 64": "[checks]\nenabled = false\nimages = 8",
         "samples = 16": "samples = 2",
         "steps = 20": "steps = 2",
         f"[{dgsm}]": "[0, 0.015]",
