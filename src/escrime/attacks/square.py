@@ -55,7 +55,7 @@ class Square(IterativeAttack):
         "via random search, arXiv:1912.00049"
     )
     plateaus = True
-    keep_best = True  # the point that the search has accepted is state["best"], its loss the last column of state["rank"]
+    keep_best = True  # the point that the search has accepted is state["best"]
 
     def __post_init__(self):
         super().__post_init__()

@@ -12,7 +12,7 @@ from .core.inputs import Problem
 from .core.iterative import IterativeAttack
 from .core.jobs import Bisection
 from .core.minimum_norm import MinimumNorm
-from .core.scheduler import Stream
+from .core.scheduler import Loop
 from .core.verdicts import expected
 
 
@@ -66,7 +66,7 @@ class WorstCase(Attack):
             attack = copy(self.attack)
             object.__setattr__(attack, "early_stop", True)  # which an attack of the user's may not have as a field
             plan = Bisection(ascending, attack.runs, wanted.any(0), attack.abreast)
-            outcomes = Stream(attack, twin, problem, ascending, plan).run()
+            outcomes = Loop(attack, twin, problem, ascending, plan).run()
         else:
             outcomes = self._smallest(twin, problem, self.attack._sweep(twin, problem, ascending, wanted))
         return [outcomes[order.index(k)] for k in range(len(order))]

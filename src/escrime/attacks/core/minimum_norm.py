@@ -10,7 +10,7 @@ from .inputs import Problem
 from .iterative import Answer, IterativeAttack, Rows, State
 from .jobs import EpsGrid
 from .losses import gap
-from .scheduler import Stream
+from .scheduler import Loop
 
 
 class MinimumNorm(IterativeAttack):
@@ -67,7 +67,7 @@ class MinimumNorm(IterativeAttack):
     def _sweep(self, twin, problem: Problem, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
         smallest = budgets.masked_fill(~wanted, math.inf).amin(0)
         smallest = torch.where(smallest.isinf(), budgets.amax(0), smallest)[None]
-        found = Stream(self, twin, problem, smallest, EpsGrid(wanted.any(0)[None], 1)).run()[0]
+        found = Loop(self, twin, problem, smallest, EpsGrid(wanted.any(0)[None], 1)).run()[0]
         away = self.geometry.distance(found.adversarial, problem.images).cpu()
         share = len(budgets)
         outcomes = []

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .iterative import Rows
+from .rows import Rows
 
 
 def random_start(rows: Rows, keys: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ from ...models.running import Batches, check_logits, network_batch, passes_per_i
 from ...randomness import derive, row_keys
 from .gradients import draw_keys
 from .inputs import Problem, check_classes, report_not_finite
-from .iterative import Rows
 from .losses import gap
+from .rows import Rows
 
 CERTAIN = 150  # fresh draws, all of which succeed: with 95 % confidence at most 2 % of all draws do not (0.05^(1/150) = .98)
 
