@@ -135,6 +135,7 @@ def test_catastrophic_overfitting_stops(network, image_set, tmp_path, scripted):
             network(), image_set(), "fgsm-mixed", settings=settings(), checkpoint=tmp_path, on_epoch=seen.append
         )  # fmt: skip
     assert len(told) == 1 and result.warnings == [str(told[0].message)]
+    assert told[0].filename == __file__, "a warning points at the line that called fit"
     assert len(result.history) == len(seen) == 4 and result.best_epoch == 2
     scripted(CATASTROPHE)
     good = state_after((network(), image_set()), 2, "fgsm-mixed")

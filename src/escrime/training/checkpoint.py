@@ -101,7 +101,7 @@ class Checkpoint:
             others = f"{self.path} started from other initial weights than the model given here"
             if self.strict:
                 raise EscrimeError(f"{others}; {ELSEWHERE}.")
-            warnings.warn(f"{others}; its weights are used. Delete it to start from the model's.", stacklevel=4)
+            warnings.warn(f"{others}; its weights are used. Delete it to start from the model's.", stacklevel=5)
         before = content.get("tested_on", "")
         if self.tested_on and before not in ("", self.tested_on) and content["epochs"] < self.identity["epochs"]:
             raise EscrimeError(

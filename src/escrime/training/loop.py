@@ -1,46 +1,35 @@
-"""`fit`: the training loop."""
+"""`fit`: the training loop, step by step.
+
+What it is given becomes `Inputs` (inputs.py), `Trainer` (trainer.py) trains one epoch, `Checkpoint` (checkpoint.py) is the
+state on the disk, and `Monitor` (overfitting/monitor.py) probes the images held back.
+"""
 
 import math
-import time
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..budgets import epsilon
 from ..data import ImageSet
-from ..distributed import Processes
 from ..files import locked
-from ..models.fast.kernels import Kernels
-from ..randomness import check_seed
 from ..regular import expanded
-from .augment import augment
-from .averaging import Average
 from .checkpoint import LAST, Checkpoint
-from .context import Context, LossFunction, Tally
-from .divergence import LossWatch, finite_names
-from .identity import appearance, identity, weights_digest
-from .loader import Feed, epoch_order, steps_per_epoch
-from .noise import Draws, image_keys
-from .objectives import objective as named_objective
+from .context import LossFunction
+from .identity import identity, weights_digest
+from .inputs import Inputs
 from .overfitting.alarms import PROBED
 from .overfitting.best import BEST
-from .overfitting.holdout import hold_back, probed_eps
-from .overfitting.monitor import Monitor
 from .overfitting.probe import accuracies
-from .schedule import learning_rate
-from .session import own_generators, pick_device, seed_dropout, session, training_mode
+from .session import session
 from .settings import TrainSettings
-from .setup import check, check_loss, count_classes, explained, last_good, make_optimizer, memory_format, statistics, unused
-from .teacher import Teacher
+from .setup import last_good, unused
+from .trainer import MEASURED, Trainer
 
-COLUMNS = ("epoch", "loss", "accuracy", "adversarial_accuracy", "learning_rate", "seconds", "images_per_second", *PROBED)
+COLUMNS = (*MEASURED, *PROBED)
 
 
 @dataclass(frozen=True)
@@ -94,7 +83,7 @@ def fit(
     TrainSettings and FitResult.
 
     Where torch.distributed is set up, as under torchrun, the processes share every batch: `batch_size` is that of all of
-    them together (see processes.py). The first one probes, evaluates and writes; every one returns the same weights, but
+    them together (see distributed.py). The first one probes, evaluates and writes; every one returns the same weights, but
     `best_weights` only the first.
 
     Global random generators, gradient mode and memory format are afterwards as they were; gradients are None.
@@ -125,128 +114,98 @@ def fit(
     Raises:
         EscrimeError: For unusable input, a checkpoint of another run, a loss that diverges, a disk that is full.
     """
-    objective = named_objective(objective) if isinstance(objective, str) else objective
-    settings = TrainSettings() if settings is None else settings
-    check(model, objective, settings)
-    seed = check_seed(seed)
-    device = pick_device(model, device)
-    team, feed = Processes(device), Feed(data, device, side=settings.crop_size)
-    layout = memory_format(model, feed, device) if settings.channels_last else torch.contiguous_format
-    feed.layout, probe = layout, None
-    if evaluate_on is not None:
-        probe = Feed(evaluate_on, device, "images of evaluate_on")
-        probe.layout = layout
-    probe_eps = epsilon(getattr(objective, "eps", 8 / 255) if evaluate_eps is None else evaluate_eps)
-    kept, monitor = np.arange(len(feed)), None
-    if (eps := probed_eps(objective, settings)) is not None:
-        kept, held = hold_back(data, settings.probe_images, seed)
-        monitor = Monitor(feed, held, eps, seed, settings)
-    steps = steps_per_epoch(len(kept), settings.batch_size)
-    team.check(len(kept) // steps)
-    keys = image_keys(seed, data.ids)
-
+    inputs = Inputs.of(model, data, objective, settings, seed, device, evaluate_on, evaluate_eps)
     folder = None if checkpoint is None else expanded(checkpoint)
-    alone = locked(folder, "give another checkpoint folder") if folder is not None and team.first else nullcontext()
-    with alone, session(model, device, layout):
-        classes = count_classes(model, feed)
-        if probe is not None:
-            count_classes(model, probe)
-        team.same_weights(model)
-        guide = known_as = None
-        if teacher is not None:
-            seed_dropout(device, seed, 0)  # a random teacher's first answers, too, hang on the seed alone
-            guide = Teacher(teacher, feed.first(2), classes, settings.teacher_weight, settings.temperature)
-            known_as = appearance(teacher)
-            team.agree(known_as, "a teacher with the digest")
-        kernels = Kernels(model).installed if layout == torch.channels_last and device.type == "cpu" else ExitStack
-        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimizer = make_optimizer(parameters, settings, device)
-        average = None if settings.ema is None else Average(model, settings.ema)
-        averaged = average.in_place if average is not None else ExitStack  # the model holds what would be returned
-        saved, finite = None, finite_names(model)
-        if folder is not None:
-            run = identity(model, data, objective, settings, seed, known_as)
-            tested_on = "" if evaluate_on is None else f"{evaluate_on.fingerprint} at {probe_eps}"
-            saved = Checkpoint(folder / LAST, run, weights_digest(model), same_start, tested_on)
-        resumed, history = saved.load(model, optimizer, average) if saved else (0, [])
-        team.agree((resumed, len(feed), data.fingerprint), "(epochs found done, images, their fingerprint)")
-        if monitor is not None and team.first:
-            with averaged():
-                monitor.resume(model, history, *((saved.path.with_name(BEST), saved.identity) if saved else (None, None)))
-
-        for epoch in range(resumed, settings.epochs):
-            if monitor is not None and monitor.stops(history):
-                break
-            training_mode(model, settings.freeze_batchnorm)
-            seed_dropout(device, seed, epoch, team.rank)
-            draws, tally = Draws(keys, epoch), Tally()
-            good = last_good(saved)
-            watch = LossWatch(epoch + 1, finite, good)
-            started = time.perf_counter()
-            for index, rows in enumerate(epoch_order(len(kept), seed, epoch, settings.batch_size)):
-                weight, rows = team.weight(rows), kept[team.part(rows)]
-                done = epoch * steps + index
-                rate = learning_rate(settings, done, settings.epochs * steps)
-                pixels, labels = feed.pixels(rows)
-                pixels = augment(pixels, partial(draws.fractions, rows=rows), settings)
-                context = Context(rows, draws, classes, settings.label_smoothing, tally, guide)
-                optimizer.zero_grad(set_to_none=True)
-                with explained(settings, good), kernels():  # backward too: checkpointed parts of a model run again there
-                    images = feed.floats(pixels)
-                    context.show(images)
-                    with torch.autocast(device.type, torch.bfloat16, settings.precision == "bfloat16", cache_enabled=False):
-                        loss = objective(model, images, labels, context)
-                    check_loss(loss, objective)
-                    (loss if weight == 1 else loss * weight).backward()
-                team.average_gradients(parameters)
-                if settings.clip_gradient is not None:
-                    nn.utils.clip_grad_norm_(parameters, settings.clip_gradient)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                optimizer.step()
-                if average is not None:
-                    average.update(done)
-                watch.add(loss, len(rows), rate)
-                if on_batch is not None:
-                    with own_generators(device):
-                        on_batch(done + 1, settings.epochs * steps)
-            watch.look()
-            watch.check_weights(model)
-            seconds = time.perf_counter() - started
-            team.average(statistics(model, average))
-            values = (epoch + 1, watch.mean(team.total), *tally.accuracies(team.total), rate, seconds, len(kept) / seconds)
-            record = dict.fromkeys(COLUMNS, math.nan) | dict(zip(COLUMNS, values))
-            if monitor is not None and team.first:
-                with averaged():
-                    record |= monitor.look(model, history, record)
-            if probe is not None and team.first:
-                with averaged():
-                    clean, fooled = accuracies(model, probe, probe_eps)
-                record |= {"test_accuracy": clean, "test_fgsm_accuracy": fooled, "test_eps": probe_eps}
-            record = team.told(record)
-            history.append(record)
-            last = epoch + 1 == settings.epochs or (monitor is not None and monitor.stops(history))
-            if saved is not None and team.first and (last or saved.due() or (monitor is not None and monitor.best.unsaved)):
-                saved.save(model, optimizer, average, epoch + 1, history)
-                if monitor is not None:
-                    monitor.best.save()
-            if monitor is not None and team.first:
-                monitor.tell(history)
+    with _alone(folder, inputs), session(model, inputs.device, inputs.feed.layout):
+        trainer = Trainer(inputs, teacher)
+        saved = None if folder is None else _checkpoint(folder, trainer, same_start)
+        history = _resume(trainer, saved)
+        resumed = len(history)
+        while not _over(inputs, history):
+            record = trainer.epoch(len(history), last_good(saved), on_batch)
+            history.append(_measured(trainer, history, record))
+            _keep(trainer, saved, history)
+            if inputs.monitor is not None and inputs.team.first:
+                inputs.monitor.tell(history)
             if on_epoch is not None:
-                on_epoch(dict(record))
-        epoch = len(history)
-        if monitor is not None and monitor.holds_best(history):
-            epoch = team.told(monitor.best.epoch)
-            if team.first:
-                monitor.best.restore(model)
-            team.same_weights(model)
-        elif average is not None:
-            average.swap()
-    path, table = saved.path if saved else None, pd.DataFrame([dict.fromkeys(COLUMNS, math.nan) | record for record in history])
-    ignored = unused(settings, monitor is not None, guide, len(history) > resumed)
+                on_epoch(dict(history[-1]))
+        epoch = _finish(trainer, history)
+    return _result(trainer, history, resumed, epoch, saved)
+
+
+def _alone(folder: Path | None, inputs: Inputs) -> AbstractContextManager:
+    """Within the block no other run writes into the checkpoint folder."""
+    return locked(folder, "give another checkpoint folder") if folder is not None and inputs.team.first else nullcontext()
+
+
+def _checkpoint(folder: Path, trainer: Trainer, same_start: bool) -> Checkpoint:
+    """The run's file in `folder`; the model holds the weights that it starts from."""
+    model, inputs = trainer.model, trainer.inputs
+    run = identity(model, inputs.data, inputs.objective, inputs.settings, inputs.seed, trainer.teacher_digest)
+    return Checkpoint(folder / LAST, run, weights_digest(model), same_start, inputs.tested_on)
+
+
+def _resume(trainer: Trainer, saved: Checkpoint | None) -> list[dict]:
+    """Put what was saved, if anything, into the trainer and the monitor; the records of the epochs found done."""
+    model, data, monitor, team = trainer.model, trainer.inputs.data, trainer.inputs.monitor, trainer.inputs.team
+    resumed, history = saved.load(model, trainer.optimizer, trainer.average) if saved else (0, [])
+    team.agree((resumed, len(data.ids), data.fingerprint), "(epochs found done, images, their fingerprint)")
+    if monitor is not None and team.first:
+        with trainer.averaged():
+            monitor.resume(model, history, *((saved.path.with_name(BEST), saved.identity) if saved else (None, None)))
+    return history
+
+
+def _over(inputs: Inputs, history: list[dict]) -> bool:
+    """Whether every epoch is done, or the monitor stops the run."""
+    return len(history) >= inputs.settings.epochs or (inputs.monitor is not None and inputs.monitor.stops(history))
+
+
+def _measured(trainer: Trainer, history: list[dict], record: dict) -> dict:
+    """The whole record of an epoch that follows `history`: with what the first process measures on the images held back and
+    on those of `evaluate_on`, with the weights that would be returned now."""
+    inputs, model = trainer.inputs, trainer.model
+    record = dict.fromkeys(COLUMNS, math.nan) | record
+    if inputs.monitor is not None and inputs.team.first:
+        with trainer.averaged():
+            record |= inputs.monitor.look(model, history, record)
+    if inputs.test is not None and inputs.team.first:
+        with trainer.averaged():
+            clean, fooled = accuracies(model, inputs.test, inputs.test_eps)
+        record |= {"test_accuracy": clean, "test_fgsm_accuracy": fooled, "test_eps": inputs.test_eps}
+    return inputs.team.told(record)
+
+
+def _keep(trainer: Trainer, saved: Checkpoint | None, history: list[dict]) -> None:
+    """Write the state after the last epoch of `history` where that is due, and after it the best weights."""
+    inputs, monitor = trainer.inputs, trainer.inputs.monitor
+    if saved is None or not inputs.team.first:
+        return
+    if _over(inputs, history) or saved.due() or (monitor is not None and monitor.best.unsaved):
+        saved.save(trainer.model, trainer.optimizer, trainer.average, len(history), history)
+        if monitor is not None:
+            monitor.best.save()
+
+
+def _finish(trainer: Trainer, history: list[dict]) -> int:
+    """Leave in the model, in every process, the weights that are returned; the epoch (from 1) that they are of."""
+    monitor, team = trainer.inputs.monitor, trainer.inputs.team
+    if monitor is not None and monitor.holds_best(history):
+        epoch = team.told(monitor.best.epoch)
+        if team.first:
+            monitor.best.restore(trainer.model)
+        team.same_weights(trainer.model)
+        return epoch
+    if trainer.average is not None:
+        trainer.average.swap()
+    return len(history)
+
+
+def _result(trainer: Trainer, history: list[dict], resumed: int, epoch: int, saved: Checkpoint | None) -> FitResult:
+    inputs, monitor = trainer.inputs, trainer.inputs.monitor
+    path, table = saved.path if saved else None, pd.DataFrame([dict.fromkeys(COLUMNS, math.nan) | row for row in history])
+    ignored = unused(inputs.settings, monitor is not None, trainer.teacher, len(history) > resumed)
     if monitor is None:
-        return FitResult(model, table, resumed, path, epoch, warnings=ignored)
-    best_epoch = team.told(monitor.best.epoch) or None
-    return FitResult(
-        model, table, resumed, path, epoch, best_epoch, monitor.best.weights or None, ignored + monitor.sentences(history)
-    )
+        return FitResult(trainer.model, table, resumed, path, epoch, warnings=ignored)
+    best_epoch, warned = inputs.team.told(monitor.best.epoch) or None, ignored + monitor.sentences(history)
+    return FitResult(trainer.model, table, resumed, path, epoch, best_epoch, monitor.best.weights or None, warned)
