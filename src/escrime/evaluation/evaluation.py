@@ -128,15 +128,13 @@ def evaluate(
         effort = checks if isinstance(checks, Effort) else Effort() if checks else None
         plan, store = Plan(cases, approaches, attacks, grids, seed, draws, eot, effort), Memory()
         left = carry_out(plan, store, Processes(device, alone=True), lambda title: nullcontext(meter))
-    manners = manners_of(attacks)
+    records, manners = store.records(), manners_of(attacks)
     if effort is None:
-        failed = [
-            f for f in record_findings(store.records(), store.failures, manners) if f.id in ("attack-failed", "non-finite")
-        ]
-        return Evaluation(store.records(), [*left, *failed])
+        failed = [f for f in record_findings(records, store.failures, manners) if f.id in ("attack-failed", "non-finite")]
+        return Evaluation(records, [*left, *failed])
     alone = train is None and isinstance(data, (tuple, list))  # a pair, which does not tell what classes there are
     about_all = duplicates(as_pixels(data)) if alone else data_findings(data, train)
-    return Evaluation(store.records(), all_findings(store, [*about_all, *left], manners))
+    return Evaluation(records, all_findings(store, records, [*about_all, *left], manners))
 
 
 def _seconds(budget) -> float | None:

@@ -243,11 +243,13 @@ def open_checks(store: Store) -> dict[tuple, list[str]]:
     return found
 
 
-def all_findings(store: Store, about_all: list[Finding], manners: dict[str, str] | None) -> list[Finding]:
-    """What was found `about_all` of an evaluation, in its examinations and in its records, alarms first. manners: of the
-    attacks, see engine.manners_of."""
+def all_findings(
+    store: Store, records: pd.DataFrame, about_all: list[Finding], manners: dict[str, str] | None
+) -> list[Finding]:
+    """What was found `about_all` of an evaluation, in its examinations and in its `records`, which `store` holds, alarms first.
+    manners: of the attacks, see requests.manners_of."""
     found = [finding for examined in store.examinations().values() for finding in examined.findings]
-    return in_order([*about_all, *found, *record_findings(store.records(), store.failures, manners)])
+    return in_order([*about_all, *found, *record_findings(records, store.failures, manners)])
 
 
 def plan_checks(todo: list[Ground], records: pd.DataFrame, effort: Effort, meter: Meter) -> None:

@@ -1,4 +1,4 @@
-"""Where an evaluation keeps what it has finished: in memory here, in a run folder in experiment/store.py."""
+"""Where an evaluation keeps what it has finished: in memory here, in a run folder in commands/shared/store.py."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field

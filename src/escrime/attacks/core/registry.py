@@ -28,7 +28,7 @@ def find_attacks(package: str, folders: Iterable[str]) -> dict[str, type[Attack]
 
 def _described(attack: type[Attack]) -> type[Attack]:
     needed = {
-        "norms": (bool(attack.norms) and set(attack.norms) <= set(NORMS), f"a tuple of {NORMS}"),
+        "norms": (bool(attack.norms) and set(attack.norms) <= set(NORMS), f"a tuple of {tuple(NORMS)}"),
         "access": (attack.access in ACCESS, f"one of {ACCESS}"),
         "kind": (attack.kind in get_args(Kind), f"one of {get_args(Kind)}"),
         "paper": (bool(attack.paper), "authors, year, title and arXiv number in one line"),

@@ -35,6 +35,7 @@ def sample_of(run: ExperimentRun, case: Case) -> frozenset | None:
 def finish_checks(folder: RunFolder, about_all: list[Finding], headline: float) -> None:
     """checks.json and verdict.json, from the examinations, what was found `about_all` of it, and the records."""
     store = FolderStore(folder)
-    findings = all_findings(store, about_all, folder.manifest.get("attacks"))
+    records = store.records()
+    findings = all_findings(store, records, about_all, folder.manifest.get("attacks"))
     folder.write_json("checks.json", [finding.as_dict() for finding in findings])
-    folder.write_json("verdict.json", [v.as_dict() for v in verdicts(store.records(), findings, headline)])
+    folder.write_json("verdict.json", [v.as_dict() for v in verdicts(records, findings, headline)])

@@ -1,8 +1,8 @@
 """How training runs a model's convolutions on a CPU: the model's own code, fewer and faster kernels beneath it.
 
-- Convolutions that read the same tensor run as one (siblings.py).
+- Convolutions that read the same tensor run as one (shared_input_convs.py).
 - Where BatchNorm is in evaluation mode, as while examples are crafted, it is folded into the convolution before it.
-- Weight gradients that oneDNN is slow at are matrix products (products.py).
+- Weight gradients that oneDNN is slow at are matrix products (weight_gradient.py).
 
 Only the order of arithmetic changes. On a GPU nothing of this was measured; in NCHW a share of an output is no cheaper than
 an output of its own.
