@@ -11,7 +11,7 @@ from escrime import EscrimeError, build, load_model
 from escrime.attacks import PGD
 from escrime.budgets import epsilon
 from escrime.commands.attack.photos import attack_photos
-from escrime.commands.evaluate.request import Question
+from escrime.commands.evaluate.request import Request
 from escrime.commands.run.schema import check_experiment, read_experiment
 from escrime.commands.train.train import _told, parse_settings
 from escrime.evaluation.shared_copies import Grid
@@ -157,7 +157,7 @@ def test_no_setting_is_an_enormous_number(number):
         lambda: (
             TrainSettings(learning_rate=number, schedule="constant") if number > 2**63 else TrainSettings(batch_size=number)
         ),
-        lambda: Question("m", "d", (0.1,), limit=number),
+        lambda: Request("m", "d", (0.1,), limit=number),
         lambda: Grid(0.1, samples=(number,)),
         lambda: PGD(0.1, steps=number),
     ]

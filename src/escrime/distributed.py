@@ -93,7 +93,7 @@ class Processes:
                 dist.broadcast(value, 0)
                 tensor.copy_(value)
 
-    def told(self, value: Value) -> Value:
+    def broadcast(self, value: Value) -> Value:
         """The first process's `value`, which may be any picklable object."""
         if not self.together:
             return value

@@ -96,9 +96,9 @@ class Linear(nn.Module):
     def reach(self, images, norm, labels=None):
         weight, logits = self.weight.double(), self(images).double()
         labels = logits.argmax(1) if labels is None else labels
-        gaps = logits.gather(1, labels[:, None]) - logits
+        shortfalls = logits.gather(1, labels[:, None]) - logits
         dual = (weight[labels][:, None] - weight).norm(p=1 if norm == "linf" else 2, dim=2)
-        return (gaps / dual).scatter(1, labels[:, None], float("inf")).amin(1)
+        return (shortfalls / dual).scatter(1, labels[:, None], float("inf")).amin(1)
 
 
 class Ball(nn.Module):

@@ -8,7 +8,7 @@ from attack_cases import ATTACKS, bound, succeeds
 
 from escrime import FGSM, FMN, PGD, AutoAttack, DeepFool, PredictionAveraging
 from escrime.attacks import RandomPoints
-from escrime.attacks.adaptive.surrogate import Surface
+from escrime.attacks.adaptive.surrogate import Surrogate
 from escrime.models.fast.twin import Twin
 from escrime.models.running import full_precision
 from escrime.norms import NORMS
@@ -79,7 +79,7 @@ def test_other_copies_are_verified_on_the_original(options, network, many):
 def test_defenses_and_surfaces(network, many):
     images, labels = (t.cuda() for t in many)
     network.eval().cuda()
-    for model in (PredictionAveraging(network, eps_max=0.1, samples=4), Surface(network, through=True, smooth=0.01)):
+    for model in (PredictionAveraging(network, eps_max=0.1, samples=4), Surrogate(network, through=True, smooth=0.01)):
         for attack in (FGSM(0.1), PGD(0.1, steps=5, eot=2)):
             moved = attack(model, images, labels, seed=1)
             assert NORMS["linf"].inside(moved, images, 0.1).all()

@@ -17,9 +17,9 @@ def watched(monkeypatch):
     seen = []
     for kind in (APGD, FMN, Square):
 
-        def sweep(self, twin, problem, budgets, wanted, original=kind._sweep):
-            outcomes = original(self, twin, problem, budgets, wanted)
-            seen.append((self.name, wanted.clone(), problem.ids, torch.stack([o.success for o in outcomes])))
+        def sweep(self, twin, inputs, budgets, wanted, original=kind._sweep):
+            outcomes = original(self, twin, inputs, budgets, wanted)
+            seen.append((self.name, wanted.clone(), inputs.ids, torch.stack([o.success for o in outcomes])))
             return outcomes
 
         monkeypatch.setattr(kind, "_sweep", sweep)

@@ -8,8 +8,8 @@ from attack_cases import Linear, grey, labels_of
 from torch import nn
 
 from escrime import APGD, DGSM, FMN, PGD, AutoAttack, Square
-from escrime.attacks.core.inputs import Problem
-from escrime.evaluation.engine import carrying
+from escrime.attacks.core.inputs import Inputs
+from escrime.evaluation.engine import for_transfer
 from escrime.models.fast.twin import Twin
 
 ATTACKS = [
@@ -23,7 +23,7 @@ ATTACKS = [
 
 
 @pytest.fixture
-def problem():
+def inputs():
     model, images = Linear(), grey(30)
     keep = labels_of(model, images) != 2
     images = images[keep]
@@ -37,8 +37,8 @@ def run(attack, model, images, labels, eps):
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=repr)
-def test_a_budget_of_a_third_of_what_is_needed_is_left_soon(attack, problem):
-    model, images, labels, reach = problem
+def test_a_budget_of_a_third_of_what_is_needed_is_left_soon(attack, inputs):
+    model, images, labels, reach = inputs
     full, spent = run(replace(attack, give_up=None), model, images, labels, reach / 3)
     found, less = run(attack, model, images, labels, reach / 3)
     # The linear search of FMN reaches the boundary itself, where every further doubling gains a little.
@@ -47,8 +47,8 @@ def test_a_budget_of_a_third_of_what_is_needed_is_left_soon(attack, problem):
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=repr)
 @pytest.mark.parametrize("factor", [1.02, 1.3])
-def test_a_sufficient_budget_finds_what_it_found(attack, factor, problem):
-    model, images, labels, reach = problem
+def test_a_sufficient_budget_finds_what_it_found(attack, factor, inputs):
+    model, images, labels, reach = inputs
     if isinstance(attack, Square):
         factor += 0.1  # random search gains too slowly close to the optimum to tell whether it will get there
     full, _ = run(replace(attack, give_up=None), model, images, labels, reach * factor)
@@ -56,13 +56,13 @@ def test_a_sufficient_budget_finds_what_it_found(attack, factor, problem):
     assert torch.equal(found, full)
 
 
-def test_a_search_that_is_ahead_of_another_attack_goes_on(problem):
+def test_a_search_that_is_ahead_of_another_attack_goes_on(inputs):
     """With hidden gradients the search by scores is ahead of the gradients; then it spends its whole budget."""
-    model, images, labels, reach = problem
+    model, images, labels, reach = inputs
     attack, eps = Square(0.1, queries=1000, give_up=2.0), (reach / 3)[None]
     everyone = torch.ones_like(eps, dtype=torch.bool)
     for floor, whole in ((1e9, True), (-1e9, False)):
-        asked = replace(Problem.checked(images, labels, None, None, 0, None), floor=torch.full((len(images),), floor))
+        asked = replace(Inputs.checked(images, labels, None, None, 0, None), floor=torch.full((len(images),), floor))
         outcome = attack._sweep(Twin(model), asked, eps.cpu(), everyone)[0]
         assert bool((outcome.forwards >= 1000).all()) == whole
 
@@ -88,14 +88,14 @@ def chance(model, images, labels, draws=2000):
 
 def test_against_noise_only_what_settles_a_success_leaves_early():
     for attack in ATTACKS:
-        noisy, settles = attack.against_noise(4), not isinstance(attack, (DGSM, FMN))
-        assert noisy.settles == settles and (noisy.give_up == attack.give_up if settles else noisy.give_up is None)
+        noisy, confirms = attack.against_noise(4), not isinstance(attack, (DGSM, FMN))
+        assert noisy.confirms == confirms and (noisy.give_up == attack.give_up if confirms else noisy.give_up is None)
         assert attack.against_noise(1).give_up is None  # a single draw settles nothing
 
 
 def test_what_fools_another_network_spends_everything_against_noise_too():
     for attack in ATTACKS:
-        noisy = carrying(attack).against_noise(4)
+        noisy = for_transfer(attack).against_noise(4)
         assert noisy.give_up is None and not getattr(noisy, "early_stop", False)
 
 
@@ -109,10 +109,10 @@ NOISY = [
 
 @pytest.mark.parametrize("attack", NOISY, ids=repr)
 @pytest.mark.parametrize("factor", [0.3, 1.0, 3.0])
-def test_against_noise_what_leaves_early_loses_no_strength(attack, factor, problem):
-    model, images, labels, reach = problem
+def test_against_noise_what_leaves_early_loses_no_strength(attack, factor, inputs):
+    model, images, labels, reach = inputs
     shaken = Shaken(model, 0.05)
-    full = carrying(attack).against_noise(8).sweep(shaken, images, labels, [(reach * factor).tolist()])[0]
+    full = for_transfer(attack).against_noise(8).sweep(shaken, images, labels, [(reach * factor).tolist()])[0]
     less = attack.against_noise(8).sweep(shaken, images, labels, [(reach * factor).tolist()])[0]
     before, after = (chance(shaken, outcome.adversarial, labels) for outcome in (full, less))
     assert after.mean() <= before.mean() + 0.015 and (after <= before + 0.15).all()
@@ -120,9 +120,9 @@ def test_against_noise_what_leaves_early_loses_no_strength(attack, factor, probl
     assert spent[1] < (spent[0] / 2 if factor == 3 else 1.1 * spent[0])
 
 
-def test_a_lucky_average_is_no_success(problem):
+def test_a_lucky_average_is_no_success(inputs):
     """Where one draw in ten is right no image leaves, though nearly every average over eight draws is wrong."""
-    _, images, labels, _ = problem
+    _, images, labels, _ = inputs
 
     class Mixed(nn.Module):
         def forward(self, x):
@@ -135,9 +135,9 @@ def test_a_lucky_average_is_no_success(problem):
     assert (outcome.backwards == 17 * 8).all() and not outcome.success.any()
 
 
-def test_what_is_left_early_is_wrong_for_certain(problem):
+def test_what_is_left_early_is_wrong_for_certain(inputs):
     """Success is claimed of images only that are hardly ever right."""
-    model, images, labels, reach = problem
+    model, images, labels, reach = inputs
     shaken, rates = Shaken(model, 0.3), []
     for factor in (1.0, 1.5, 2.0, 4.0):
         outcome = PGD(0.1, steps=20).against_noise(8).sweep(shaken, images, labels, [(reach * factor).tolist()])[0]
@@ -146,9 +146,9 @@ def test_what_is_left_early_is_wrong_for_certain(problem):
     assert torch.cat(rates).mean() < 0.02 and torch.cat(rates).max() < 0.05
 
 
-def test_a_random_search_that_falls_no_more_ends_against_noise(problem):
+def test_a_random_search_that_falls_no_more_ends_against_noise(inputs):
     """Where the images stay in sight, since one draw in a few is wrong, whatever the search does."""
-    _, images, labels, _ = problem
+    _, images, labels, _ = inputs
 
     class Steady(nn.Module):
         def forward(self, x):

@@ -205,8 +205,8 @@ class Own(IterativeAttack):
     def objective(self, logits, labels, aims):
         return logits.gather(1, labels[:, None]).squeeze(1)
 
-    def step(self, state, answer, rows):
-        state["x"] = rows.project(state["x"] - 0.3 * rows.eps.float().view(-1, 1, 1, 1) * answer.gradient.sign())
+    def step(self, state, output, rows):
+        state["x"] = rows.project(state["x"] - 0.3 * rows.eps.float().view(-1, 1, 1, 1) * output.gradient.sign())
 
 
 @dataclass(frozen=True)
@@ -387,7 +387,7 @@ def test_against_noise_no_job_leaves_at_a_lucky_draw(attack):
     """One lucky draw is not a success, whatever an attack calls its way to stop at one."""
     prepared = attack.against_noise(3)
     assert prepared.eot >= 3
-    settled = ("early_stop", "give_up") if prepared.settles else ()  # by many fresh draws
+    settled = ("early_stop", "give_up") if prepared.confirms else ()  # by many fresh draws
     assert not any(getattr(prepared, name, False) for name in ("early_stop", "stop_within", "give_up") if name not in settled)
 
 

@@ -83,4 +83,4 @@ def test_the_original_is_asked_under_the_noise_that_the_copy_saw(attack, network
     """Else the gap between the two is the noise, and whether a success stands depends on what else is in the batch."""
     twin = Twin(PredictionAveraging(network, 0.3, samples=2))
     attack.sweep(twin, images[:4], torch.tensor([0, 1, 2, 0]), [0.1])
-    assert twin.gap < 1e-4
+    assert twin.difference < 1e-4

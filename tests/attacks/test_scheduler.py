@@ -26,8 +26,8 @@ class Bookish(PGD):
     def start(self, rows, keys):
         return super().start(rows, keys) | {name: torch.zeros(len(rows.images), 1, 2) for name in self.names}
 
-    def step(self, state, answer, rows):
-        super().step(state, answer, rows)
+    def step(self, state, output, rows):
+        super().step(state, output, rows)
         for name in self.names:
             state[name] = state[name] + 1
             assert (state[name][:, 0, 0] == state["taken"]).all(), name

@@ -41,9 +41,9 @@ def rows_of(images, eps, norm):
 def boundary(linear, images, labels, norm):
     """The exact distance (N,) of each image to the nearest other class of a linear model without a box."""
     weight, logits = linear.weight.detach().double(), linear(images).detach().double()
-    gaps = logits.gather(1, labels[:, None]) - logits
+    shortfalls = logits.gather(1, labels[:, None]) - logits
     dual = (weight[labels][:, None] - weight).norm(p=1 if norm == "linf" else 2, dim=2)
-    return (gaps / dual).scatter(1, labels[:, None], float("inf")).amin(1)
+    return (shortfalls / dual).scatter(1, labels[:, None], float("inf")).amin(1)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from escrime import FGSM
-from escrime.attacks.adaptive.surrogate import Surface, eight_bit
+from escrime.attacks.adaptive.surrogate import Surrogate, eight_bit
 from escrime.attacks.core.gradients import loss_gradient
 from escrime.attacks.core.losses import ce
 from escrime.models.fast.twin import Twin
@@ -46,10 +46,10 @@ class OncePerBatch(nn.Module):
 def test_a_scale_brings_the_gradient_back_and_keeps_the_decision(linear, images):
     model = Saturated(linear, 1e4)
     labels = model(images).argmax(1)
-    surface = Surface(model, scale=1e4)
-    assert torch.equal(surface(images).argmax(1), labels)
+    surrogate = Surrogate(model, scale=1e4)
+    assert torch.equal(surrogate(images).argmax(1), labels)
     assert (model(FGSM(0.1)(model, images, labels)).argmax(1) == labels).all(), "cross-entropy has no gradient left here"
-    found = FGSM(0.1)(Twin(surface), images, labels)
+    found = FGSM(0.1)(Twin(surrogate), images, labels)
     expected = FGSM(0.1)(linear, images, labels)
     assert torch.equal(found, expected) and (model(found).argmax(1) != labels).any()
 
@@ -57,9 +57,9 @@ def test_a_scale_brings_the_gradient_back_and_keeps_the_decision(linear, images)
 def test_smoothing_finds_the_slope_of_a_jagged_surface():
     images = torch.full((32, 3, 4, 4), 0.3) + torch.linspace(0, 0.1, 32).reshape(-1, 1, 1, 1)
     keys, model = as_keys([("test", row) for row in range(32)]), Jagged()
-    surface = Surface(model, smooth=0.1, samples=32)
+    surrogate = Surrogate(model, smooth=0.1, samples=32)
     first = lambda logits: logits[:, 0]  # noqa: E731
-    said, _, slope = loss_gradient(surface, images, first, keys)
+    said, _, slope = loss_gradient(surrogate, images, first, keys)
     plain, _, single = loss_gradient(model, images, first, keys)
     assert torch.equal(said, plain), "the answer is the model's own"
     assert (single.mean((1, 2, 3)) > 0).float().mean() > 0.3 and (slope.mean((1, 2, 3)) < 0).float().mean() > 0.9
@@ -68,7 +68,7 @@ def test_smoothing_finds_the_slope_of_a_jagged_surface():
 def test_smoothing_starts_from_the_image_whatever_the_model_writes_into_it(linear, images):
     keys, loss = as_keys([("test", row) for row in range(len(images))]), lambda logits: logits.square().sum(1)
     in_place, apart = (lambda x: linear(x.sub_(0.5))), (lambda x: linear(x - 0.5))
-    found = [loss_gradient(Surface(model, smooth=0.1), images, loss, keys) for model in (in_place, apart)]
+    found = [loss_gradient(Surrogate(model, smooth=0.1), images, loss, keys) for model in (in_place, apart)]
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
@@ -78,7 +78,7 @@ def test_draws_of_one_image_are_made_apart_where_a_batch_shares_its_noise():
     labels = torch.zeros(3, dtype=torch.long)
     keys = as_keys([("test", row) for row in range(3)])
     loss = lambda logits: ce(logits, labels.repeat_interleave(4), None)  # noqa: E731
-    loss_gradient(Surface(model, apart=True), images, loss, keys, draws=4)
+    loss_gradient(Surrogate(model, apart=True), images, loss, keys, draws=4)
     assert [rows for rows, _ in model.calls] == [3] * 4 and len({noise for _, noise in model.calls}) == 4
 
 
@@ -88,7 +88,7 @@ def test_rows_come_back_in_their_order():
             return x.flatten(1)
 
     images = torch.arange(12.0).reshape(12, 1, 1, 1).expand(12, 1, 1, 2)
-    assert torch.equal(Surface(Echo(), apart=True)(images), images.flatten(1))
+    assert torch.equal(Surrogate(Echo(), apart=True)(images), images.flatten(1))
 
 
 class OnGridOnly(nn.Module):
@@ -118,7 +118,7 @@ def test_on_the_grid_it_asks_about_files_to_the_last_bit_and_goes_straight_throu
     """Also about the neighbors whose slopes are averaged: off the grid this model leads the other way."""
     model, keys = OnGridOnly(linear), as_keys([("test", row) for row in range(len(images))])
     first = lambda logits: logits[:, 0]  # noqa: E731
-    said, _, found = loss_gradient(Surface(model, grid=True, smooth=smooth), images, first, keys)
+    said, _, found = loss_gradient(Surrogate(model, grid=True, smooth=smooth), images, first, keys)
     assert all(model.seen) and torch.equal(said, linear(eight_bit(images)).detach())
     _, _, true = loss_gradient(linear, images, first, keys)
     assert torch.allclose(found, true, atol=1e-5)
@@ -127,9 +127,9 @@ def test_on_the_grid_it_asks_about_files_to_the_last_bit_and_goes_straight_throu
 
 
 def test_a_plain_callable_has_no_inside_to_go_through(linear, images):
-    surface = Surface(lambda x: linear(x.round()), through=True, whole=True)
-    assert not surface.through and torch.equal(surface(images), linear(images.round()))
+    surrogate = Surrogate(lambda x: linear(x.round()), through=True, whole=True)
+    assert not surrogate.through and torch.equal(surrogate(images), linear(images.round()))
 
 
 def test_it_counts_its_passes(linear):
-    assert [Surface(linear, smooth=smooth, samples=5).copies for smooth in (0, 0.1)] == [1, 6]
+    assert [Surrogate(linear, smooth=smooth, samples=5).copies for smooth in (0, 0.1)] == [1, 6]

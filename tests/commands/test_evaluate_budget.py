@@ -8,7 +8,7 @@ import torch
 
 from escrime import EscrimeError
 from escrime.commands.evaluate.assessment import assess
-from escrime.commands.evaluate.request import Question
+from escrime.commands.evaluate.request import Request
 from escrime.commands.evaluate.result import answer, show
 from escrime.evaluation import Effort, read_records
 from escrime.models import deadline
@@ -65,7 +65,7 @@ def masked(weights, tmp_path, clock):
 
 
 def run(model, pictures, out, attacks=("FGSM", "PGD"), **more):
-    return assess(Question(model, str(pictures), ("0.05",), attacks=attacks, **more), out, device=CPU, quiet=True)
+    return assess(Request(model, str(pictures), ("0.05",), attacks=attacks, **more), out, device=CPU, quiet=True)
 
 
 def rows(out):

@@ -15,7 +15,7 @@ import escrime
 from escrime import EscrimeError
 from escrime.cli import app
 from escrime.commands.evaluate.assessment import assess
-from escrime.commands.evaluate.request import Question, short_name
+from escrime.commands.evaluate.request import Request, short_name
 from escrime.commands.shared.folder import RunFolder
 from escrime.distributed import Processes
 from escrime.evaluation import read_records
@@ -93,8 +93,8 @@ def test_a_finished_evaluation_computes_nothing_again(weights, pictures, answere
 @pytest.mark.usefixtures("undrawn")
 def test_part_after_part_whatever_the_processes(weights, pictures, tmp_path):
     """Two shares of the parts, one after the other, give the rows of one process."""
-    question = Question(weights, str(pictures), ("0.05",), attacks=("FGSM", "PGD"), limit=None)
-    whole = assess(question, tmp_path / "whole", device=CPU, quiet=True)
+    request = Request(weights, str(pictures), ("0.05",), attacks=("FGSM", "PGD"), limit=None)
+    whole = assess(request, tmp_path / "whole", device=CPU, quiet=True)
     shared = tmp_path / "shared"
     first, second = Processes(CPU), Processes(CPU)
     (first.rank, first.count), (second.rank, second.count) = (0, 2), (1, 2)
@@ -104,10 +104,10 @@ def test_part_after_part_whatever_the_processes(weights, pictures, tmp_path):
         """What the second process does while the first waits for it the second time."""
         waits.append(None)
         if len(waits) == 2:
-            assess(question, shared, device=CPU, team=second, quiet=True)
+            assess(request, shared, device=CPU, team=second, quiet=True)
 
     first.wait = other
-    assess(question, shared, device=CPU, team=first, quiet=True)
+    assess(request, shared, device=CPU, team=first, quiet=True)
     keys = ["attack", "eps", "image"]
     one, two = (read_records(path).sort_values(keys, ignore_index=True) for path in (whole.folder.path, shared))
     assert len(one) == 2 * 90 + 90 and len(list((shared / "records").glob("*.parquet"))) == 4
@@ -146,8 +146,8 @@ def test_of_several_ways_to_count_one_is_answered_for(weights, pictures, tmp_pat
         return replace(images, subsets={"val": first, "leak-free": ~first | (np.arange(len(images)) % 6 == 0)})
 
     monkeypatch.setattr(escrime.data, "load_to_judge", with_subsets)
-    question = Question(weights, str(pictures), ("0.05",), attacks=("FGSM",))
-    run = assess(question, tmp_path / "run", device=CPU, quiet=True)
+    request = Request(weights, str(pictures), ("0.05",), attacks=("FGSM",))
+    run = assess(request, tmp_path / "run", device=CPU, quiet=True)
     found, records = answer(run), read_records(tmp_path / "run")
     assert records.image.nunique() == 90
     subset = json.loads((tmp_path / "run" / "verdict.json").read_text())[0]["subset"]
@@ -252,7 +252,7 @@ def test_a_second_evaluation_in_the_same_folder_is_refused(weights, pictures, an
 
 
 def test_an_epsilon_that_is_given_twice_counts_once():
-    assert Question("m", "d", ("0.05", "1/20", 0.02, "0.05")).epsilons == (0.05, 0.02)
+    assert Request("m", "d", ("0.05", "1/20", 0.02, "0.05")).epsilons == (0.05, 0.02)
 
 
 def test_times_and_names():
@@ -311,21 +311,21 @@ def masked(weights, tmp_path, monkeypatch):
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("changed, what", [("WEIGHTS", "weights"), ("CODE", "answers")])
 def test_a_model_that_has_changed_does_not_get_the_old_answer(changed, what, masked, pictures, tmp_path, monkeypatch):
-    question = Question(masked, str(pictures), ("0.05",), attacks=("FGSM",), limit=12)
-    assess(question, tmp_path / "run", device=CPU, quiet=True)
+    request = Request(masked, str(pictures), ("0.05",), attacks=("FGSM",), limit=12)
+    assess(request, tmp_path / "run", device=CPU, quiet=True)
     before = (tmp_path / "run" / "verdict.json").read_bytes()
-    assess(question, tmp_path / "run", device=CPU, quiet=True)
+    assess(request, tmp_path / "run", device=CPU, quiet=True)
     monkeypatch.setenv(changed, "0.8")
     with pytest.raises(EscrimeError, match=f"when it had other {what}; give another folder with --out"):
-        assess(question, tmp_path / "run", device=CPU, quiet=True)
+        assess(request, tmp_path / "run", device=CPU, quiet=True)
     assert (tmp_path / "run" / "verdict.json").read_bytes() == before
 
 
 def test_epsilons_that_agree_to_nine_digits_are_one():
-    question = Question("lenet", "photos", ("8/255", "0.031372549", "4/255"))
-    assert question.epsilons == (8 / 255, 4 / 255)
+    request = Request("lenet", "photos", ("8/255", "0.031372549", "4/255"))
+    assert request.epsilons == (8 / 255, 4 / 255)
     with pytest.raises(EscrimeError, match="too small to be told from 0"):
-        Question("lenet", "photos", ("1e-10",))
+        Request("lenet", "photos", ("1e-10",))
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -336,7 +336,7 @@ def test_how_a_model_is_fed_is_looked_at_once(weights, pictures, tmp_path, monke
     real, looks = inputs.input_range, []
     monkeypatch.setattr(inputs, "input_range", lambda *given: looks.append(None) or real(*given))
     run = assess(
-        Question(weights, str(pictures), ("0.05",), attacks=("FGSM",), limit=20), tmp_path / "run", device=CPU, quiet=True
+        Request(weights, str(pictures), ("0.05",), attacks=("FGSM",), limit=20), tmp_path / "run", device=CPU, quiet=True
     )
     checks = json.loads((run.folder.path / "checks.json").read_text())
     assert len(looks) == 1 and [check["severity"] for check in checks if check["id"] == "input-range"] == ["passed"]

@@ -15,33 +15,33 @@ from escrime import EscrimeError
 from escrime.cli import app
 from escrime.commands.evaluate import assessment as assessing
 from escrime.commands.evaluate.assessment import assess
-from escrime.commands.evaluate.request import Question
+from escrime.commands.evaluate.request import Request
 from escrime.evaluation import Effort, read_records
 
 CPU = torch.device("cpu")
 
 
-def run(question: Question, out: str) -> None:
+def run(request: Request, out: str) -> None:
     torch.set_num_threads(1)
     assessing.EFFORT = Effort(images=8, steps=5, queries=20, draws=5, eot=2, doublings=0)  # in a process of its own
-    assess(question, out, device=CPU, quiet=True)
+    assess(request, out, device=CPU, quiet=True)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_killed_at_ten_random_moments(weights, pictures, tmp_path):
     """The records in the end are those of an undisturbed run, and no finished part is ever written again."""
-    question = Question(weights, str(pictures), ("0.05",), attacks=("FGSM", "APGD"))
-    run(question, str(tmp_path / "whole"))
+    request = Request(weights, str(pictures), ("0.05",), attacks=("FGSM", "APGD"))
+    run(request, str(tmp_path / "whole"))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["escrime.commands.evaluate.assessment", "escrime.report"])
-    warm = context.Process(target=run, args=(question, str(tmp_path / "warm")))
+    warm = context.Process(target=run, args=(request, str(tmp_path / "warm")))
     begin = time.monotonic()
     warm.start(), warm.join()
     usual, rng, out = time.monotonic() - begin, random.Random(0), tmp_path / "killed"
     finished: dict[str, int] = {}
     for _ in range(10):
-        child = context.Process(target=run, args=(question, str(out)))
+        child = context.Process(target=run, args=(request, str(out)))
         child.start()
         child.join(rng.uniform(0.02, 0.6) * usual)
         child.kill()
@@ -49,7 +49,7 @@ def test_killed_at_ten_random_moments(weights, pictures, tmp_path):
         times = {path.name: path.stat().st_mtime_ns for path in out.glob("records/*.parquet")}
         assert finished.items() <= times.items()
         finished = times
-    run(question, str(out))
+    run(request, str(out))
     assert finished.items() <= {path.name: path.stat().st_mtime_ns for path in out.glob("records/*.parquet")}.items()
     keys = ["attack", "eps", "image"]
     one, two = (read_records(path).sort_values(keys, ignore_index=True) for path in (tmp_path / "whole", out))
@@ -238,5 +238,5 @@ def test_a_full_disk_loses_nothing(weights, pictures, tmp_path, monkeypatch):
 
 def test_a_slash_behind_the_folder_is_no_other_question(weights, pictures):
     """Completion at the prompt adds one; the work would be lost for it."""
-    plain, slashed = (Question(weights, f"{pictures}{end}", ("0.05",)) for end in ("", "/"))
+    plain, slashed = (Request(weights, f"{pictures}{end}", ("0.05",)) for end in ("", "/"))
     assert plain == slashed and plain.settings() == slashed.settings()

@@ -10,7 +10,7 @@ from escrime import FGSM, PGD, Effort, evaluate
 from escrime.budgets import SAME, epsilon, levels_within, same, shared_grids, unified, within
 from escrime.evaluation.engine import Part
 from escrime.evaluation.requests import check_epsilons
-from escrime.evaluation.stronger import Ground, _felled, standing
+from escrime.evaluation.stronger import Scope, _already_fooled, standing
 from escrime.evaluation.subjects import Case, Subject
 from escrime.norms import NORMS
 from escrime.report.sweep import build_sweeps
@@ -69,7 +69,7 @@ def test_what_fell_at_an_eps_has_fallen_there_wherever_it_is_asked(form):
         for randomized in (False, True):
             left = standing(records, "linf", asked, randomized)
             assert left.tolist() == [1, 1, 0, 0], (text, randomized)
-        row = _felled(records, Ground(part.case, "linf", [asked], asked), {"i2", "i3"}, asked, part)
+        row = _already_fooled(records, Scope(part.case, "linf", [asked], asked), {"i2", "i3"}, asked, part)
         assert (row["prediction"] != row["label"]).all() and (row["distance"] > 0).all(), text  # by the attack, not when clean
         assert compare(records, ("m", "none", "white-box", "A"), ("m", "none", "white-box", "A"), eps=asked).n == 4
         assert compare(records, ("m", "none", "white-box", "A"), ("m", "none", "white-box", "A"), eps=text).n == 4

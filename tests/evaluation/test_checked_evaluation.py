@@ -127,10 +127,10 @@ def test_what_had_fallen_keeps_the_row_that_says_so(linear, few):
 
     records = evaluate(linear, few, {"half": half}, epsilons=[0.1], checks=QUICK).records
     before, after = (records.query("attack == @name").set_index("image") for name in ("half", "stronger"))
-    felled = before.index[before["correct"] == 0]
-    assert len(felled) >= 10 and (after.loc[felled, "backwards"] == 0).all()
-    assert (after.loc[felled, "prediction"] == before.loc[felled, "prediction"]).all()
-    assert (after.loc[~after.index.isin(felled), "backwards"] > 0).all()
+    already_fooled = before.index[before["correct"] == 0]
+    assert len(already_fooled) >= 10 and (after.loc[already_fooled, "backwards"] == 0).all()
+    assert (after.loc[already_fooled, "prediction"] == before.loc[already_fooled, "prediction"]).all()
+    assert (after.loc[~after.index.isin(already_fooled), "backwards"] > 0).all()
 
 
 @pytest.mark.parametrize("share", [1, 3])

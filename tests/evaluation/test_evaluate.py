@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 import escrime
 from escrime import DGSM, FGSM, FMN, PGD, AutoAttack, DeepFool, EscrimeError, MajorityVote, PredictionAveraging, WorstCase
 from escrime.evaluation import Subject
-from escrime.evaluation.engine import carrying
+from escrime.evaluation.engine import for_transfer
 from escrime.norms import NORMS
 from escrime.randomness import noise_keys, uniform_noise
 from escrime.results.crossings import crossings
@@ -363,7 +363,7 @@ def test_transfer_examples_do_not_stop_at_the_boundary_of_the_network_they_are_m
     "attack", [FGSM(0.1), DGSM(0.1, target=1, steps=3), FMN(0.1, steps=5, stop_within=True), DeepFool(0.5)]
 )
 def test_attacks_that_have_no_more_to_spend_share_their_transfer_examples(linear, data, attack):
-    assert carrying(attack) is attack
+    assert for_transfer(attack) is attack
     records = evaluate(
         [Subject("m", linear), Subject("m", Moved(linear), "retrained", undefended=linear)], data, attack
     ).records

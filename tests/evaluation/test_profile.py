@@ -10,7 +10,7 @@ from torch import nn
 
 from escrime import PGD, Effort, evaluate
 from escrime.attacks.adaptive.surrogate import eight_bit
-from escrime.evaluation.profile import Budget, approach
+from escrime.evaluation.profile import Budget, profile
 
 QUICK = Effort(images=24, steps=8, queries=40, draws=40, doublings=1)
 EPS = 0.02
@@ -37,7 +37,7 @@ def known(linear, few):
 
 
 def looked(model, known, seed=0):
-    return approach(model, *known, Budget(EPS), seed)
+    return profile(model, *known, Budget(EPS), seed)
 
 
 def fails_differentiated(network, x):
@@ -119,7 +119,7 @@ def test_a_single_class_has_no_gradient_to_complain_of(linear, known):
 
 def test_an_honest_model_is_climbed_as_it_is(linear, known):
     found = looked(linear, known)
-    assert found.settings == {} and found.surface is found.twin and found.true and not found.others
+    assert found.settings == {} and found.surrogate is found.twin and found.true and not found.others
 
 
 def test_what_fails_to_be_differentiated_is_said(linear, known):
@@ -136,7 +136,7 @@ def test_the_same_surface_is_chosen_again(linear, known):
     model = Around(linear, lambda network, x: network(torch.round(x * 12) / 12))
     one, other = looked(model, known), looked(model, known)
     assert one.settings == other.settings and one.settings["through"] and not one.blind
-    moved = [PGD(EPS, steps=5)(found.surface, *known) for found in (one, other)]
+    moved = [PGD(EPS, steps=5)(found.surrogate, *known) for found in (one, other)]
     assert torch.equal(*moved)
 
 

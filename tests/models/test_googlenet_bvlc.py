@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from escrime import EscrimeError, load_model
 from escrime.data import IMAGENET_INDICES
-from escrime.models import build, load_weights, logits_and_auxiliary, numerical_gap, prepare, save_weights
+from escrime.models import build, load_weights, logits_and_auxiliary, numerical_difference, prepare, save_weights
 from escrime.models.fast.prepare import trace
 from escrime.models.googlenet_bvlc import local_response_norm
 
@@ -39,7 +39,7 @@ def test_reference_logits(published):
     assert torch.allclose(logits[[0, 217, 482]], torch.tensor([0.21980, -2.67840, 1.61465]), atol=1e-4)
     assert found.wnids[217] == "n02102040" and found.size == 224
     assert found.normalization == "mean 0.4824, 0.4588, 0.4078, std 0.0039, from escrime"
-    assert numerical_gap(found.model, prepare(found.model), reference_image()) < 1e-4
+    assert numerical_difference(found.model, prepare(found.model), reference_image()) < 1e-4
 
 
 @pytest.mark.shared

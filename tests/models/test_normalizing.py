@@ -5,7 +5,7 @@ import torch
 
 import escrime
 from escrime import EscrimeError, load_model
-from escrime.commands.evaluate.request import Question
+from escrime.commands.evaluate.request import Request
 from escrime.models import save_weights
 from escrime.models.loading.normalizing import channel_numbers
 
@@ -67,10 +67,10 @@ def test_nonsense_is_named(text):
 )
 def test_what_no_normalization_is_is_refused_before_anything_is_read(mean, std, said):
     with pytest.raises(EscrimeError, match=said):
-        Question("nowhere.pt2", "nowhere", (0.1,), mean=mean, std=std)
+        Request("nowhere.pt2", "nowhere", (0.1,), mean=mean, std=std)
     with pytest.raises(EscrimeError, match=said):
         load_model("nowhere.pt2", mean, std)
 
 
 def test_a_continued_run_must_share_it():
-    assert Question("m", "d", (0.1,), mean=(0.5,), std=(0.5,)).settings()["mean"] == [0.5]
+    assert Request("m", "d", (0.1,), mean=(0.5,), std=(0.5,)).settings()["mean"] == [0.5]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from escrime.errors import EscrimeError
-from escrime.models import ARCHITECTURES, Normalized, build, logits_and_auxiliary, numerical_gap, prepare
+from escrime.models import ARCHITECTURES, Normalized, build, logits_and_auxiliary, numerical_difference, prepare
 from escrime.models.fast.prepare import Folded
 
 
@@ -351,7 +351,7 @@ def test_the_gap_is_that_of_the_largest_logit(images):
     with torch.no_grad():
         other.network.fc.bias[2] += 0.5
     model.train()
-    assert numerical_gap(model, other, images) == pytest.approx(0.5, abs=1e-5) and model.training
+    assert numerical_difference(model, other, images) == pytest.approx(0.5, abs=1e-5) and model.training
 
 
 class Views(nn.Module):

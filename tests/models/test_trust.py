@@ -154,10 +154,10 @@ def test_every_command_that_takes_a_model_asks(command, trust, tmp_path, monkeyp
 
 def test_what_was_trusted_once_is_not_trusted_for_ever(program, tmp_path):
     """A run folder says nothing of trust, so that one from a stranger cannot grant it."""
-    from escrime.commands.evaluate.request import Question
+    from escrime.commands.evaluate.request import Request
 
-    asked = Question("m.pt2", "digits", (0.1,), trust=True)
-    assert "trust" not in asked.settings() and asked.settings() == Question("m.pt2", "digits", (0.1,)).settings()
+    asked = Request("m.pt2", "digits", (0.1,), trust=True)
+    assert "trust" not in asked.settings() and asked.settings() == Request("m.pt2", "digits", (0.1,)).settings()
 
 
 def test_a_python_file_and_weights_need_no_word(tmp_path):

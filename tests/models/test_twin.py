@@ -57,7 +57,7 @@ def test_close_verdicts_are_the_originals(linear, data):
     with torch.no_grad():
         assert (twin.copy(images).argmax(1) != logits.argmax(1)).sum() > 10, "the copy alone must be wrong here"
         assert torch.equal(twin.logits(images, keys(150)).argmax(1), logits.argmax(1))
-    assert abs(twin.gap - error) < 1e-5
+    assert abs(twin.difference - error) < 1e-5
 
 
 def test_a_verdict_costs_one_pass_of_the_original_and_one_more_where_it_is_close(linear, data):
@@ -88,7 +88,7 @@ def test_records_are_the_originals_where_the_copy_calls_it_fooled_and_where_it_c
     truth = linear(images).argmax(1)
     labels = truth if not turn else (truth + 1) % 4  # all right, or right on the copy alone
     twin = Twin(linear, WrongInTheDark(copy.deepcopy(linear)))
-    twin.gap, twin.compared = 0.0, 8
+    twin.difference, twin.compared = 0.0, 8
     verdict = score(twin, images, labels, torch.full((150,), -1), [(0, i) for i in range(150)])
     with torch.no_grad():
         wrong = twin.model(images).argmax(1) != WrongInTheDark(linear)(images).argmax(1)
@@ -111,7 +111,7 @@ def test_the_gap_has_a_floor(linear, data):
     twin = Twin(linear, copy.deepcopy(linear))
     twin.compared = 8
     logits = torch.tensor([[1e6, 1e6 + 1, 0.0, 0.0], [1.0, 2.0, 0.0, 0.0]])
-    assert twin.gap == 0 and twin.doubtful(logits).tolist() == [True, False]
+    assert twin.difference == 0 and twin.doubtful(logits).tolist() == [True, False]
 
 
 class Rounding(nn.Module):
@@ -145,7 +145,7 @@ def test_only_claimed_rows_are_settled(linear, data):
     twin = Twin(linear, Biased(copy.deepcopy(linear), 1e6))
     claimed = torch.zeros(150, dtype=torch.bool)
     claimed[[3, 70]] = True
-    settled, asked = twin.settle(data[0], twin.copy(data[0]).detach(), keys(150), claimed)
+    settled, asked = twin.verify(data[0], twin.copy(data[0]).detach(), keys(150), claimed)
     assert torch.equal(asked, claimed) and torch.allclose(settled[claimed], logits[claimed], atol=1e-5)
     assert not torch.equal(settled[~claimed], logits[~claimed])
 

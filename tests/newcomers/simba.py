@@ -10,8 +10,8 @@ from ..errors import EscrimeError
 from ..norms import per_image
 from ..randomness import derive, fractions
 from .core.gradients import loss_only
-from .core.iterative import Answer, IterativeAttack, Rows, State
-from .core.losses import gap
+from .core.iterative import IterativeAttack, Output, Rows, State
+from .core.losses import shortfall
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class SimBA(IterativeAttack):
         return {"x": rows.images, "key": keys, "taken": torch.zeros_like(keys)}
 
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
-        return gap(logits, labels, aims)
+        return shortfall(logits, labels, aims)
 
-    def ask(self, model, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Answer:
-        return Answer(*loss_only(model, x, loss, keys, self.eot), gradient=None)
+    def ask(self, model, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
+        return Output(*loss_only(model, x, loss, keys, self.eot), gradient=None)
 
-    def step(self, state: State, answer: Answer, rows: Rows) -> None:
+    def step(self, state: State, output: Output, rows: Rows) -> None:
         drawn = fractions(derive(state["key"], state["taken"]), 2)
         place = (drawn[:, :1] * rows.images[0].numel()).long()
         sign = 2 * (drawn[:, 1:] < 0.5).to(rows.images) - 1

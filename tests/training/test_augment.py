@@ -8,14 +8,14 @@ from escrime.data import ImageSet
 from escrime.errors import EscrimeError
 from escrime.training import TrainSettings
 from escrime.training.augment import ASPECTS, augment, crop, parse_augment, resized_crop
-from escrime.training.loader import Feed
-from escrime.training.noise import Draws, image_keys
+from escrime.training.loader import Loader
+from escrime.training.noise import EpochNoise, image_keys
 
 IDS = [f"image/{row}" for row in range(400)]
 
 
 def draws(seed=0, epoch=0, ids=IDS):
-    return Draws(image_keys(seed, ids), epoch)
+    return EpochNoise(image_keys(seed, ids), epoch)
 
 
 def everything(images, rows, names="flip+crop+resized-crop", **key):
@@ -93,7 +93,7 @@ def test_crops_of_another_size():
     settings = TrainSettings(augment="flip+resized-crop", crop_size=32)
     assert augment(ramp, lambda purpose: draws().fractions(purpose, np.arange(5)), settings).shape == (5, 3, 32, 32)
     data = ImageSet("ramps", ramp.numpy().copy(), np.zeros(5, int), tuple("abcde"), ("ramp",))
-    whole, labels = Feed(data, torch.device("cpu"), side=32).images(np.arange(5))
+    whole, labels = Loader(data, torch.device("cpu"), side=32).images(np.arange(5))
     assert whole.shape == (5, 3, 32, 32) and (whole[0, 0, 0, 2:-2] * 255 - half[0, 0, 0, 2:-2]).abs().max() <= 1
     with pytest.raises(EscrimeError, match='crop_size = 32, .* "resized-crop"; set augment'):
         TrainSettings(augment="flip", crop_size=32)

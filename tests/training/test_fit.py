@@ -12,7 +12,7 @@ from torch import nn
 from escrime.errors import EscrimeError
 from escrime.models import build
 from escrime.training import FitResult, TrainSettings, fit, objective
-from escrime.training.loader import Feed
+from escrime.training.loader import Loader
 
 FAST = TrainSettings(epochs=2, batch_size=8)
 
@@ -179,10 +179,10 @@ def test_batchnorm_is_updated_once_per_step(network, image_set):
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_images_are_exactly_those_of_the_set(image_set, channels_last):
     data, rows = image_set(), np.array([5, 0, 5, 21])
-    feed = Feed(data, torch.device("cpu"))
-    feed.layout = torch.channels_last if channels_last else torch.contiguous_format
-    pixels, labels = feed.pixels(rows)
-    images = feed.floats(pixels)
+    loader = Loader(data, torch.device("cpu"))
+    loader.layout = torch.channels_last if channels_last else torch.contiguous_format
+    pixels, labels = loader.pixels(rows)
+    images = loader.floats(pixels)
     assert torch.equal(images, data.batch(rows)[0]) and torch.equal(labels, data.batch(rows)[1])
     assert images.is_contiguous(memory_format=torch.channels_last) == channels_last
 

@@ -11,7 +11,7 @@ from escrime.errors import EscrimeError
 from escrime.models import load_weights
 from escrime.training import TrainSettings, fit, objective
 from escrime.training import checkpoint as checkpoint_module
-from escrime.training.loader import Feed
+from escrime.training.loader import Loader
 from escrime.training.overfitting import monitor as monitor_module
 from escrime.training.overfitting.holdout import hold_back
 
@@ -54,7 +54,7 @@ def scripted(monkeypatch):
     def script(epochs):
         said = {}
 
-        def probe(model, feed, rows, eps, seed):
+        def probe(model, loader, rows, eps, seed):
             digest = next(model.parameters()).detach().numpy().tobytes()
             said.setdefault(digest, len(said))
             return epochs[said[digest]]  # a resumed run that repeats an epoch hears the same again
@@ -101,12 +101,12 @@ class Uncopyable(torch.nn.Sequential):
 
 def test_a_model_without_a_copy_is_left_alone_too(network, image_set):
     model = Uncopyable(*network()).train()
-    feed, rows = Feed(image_set(), torch.device("cpu")), np.arange(2, 20)
+    loader, rows = Loader(image_set(), torch.device("cpu")), np.arange(2, 20)
     before, state = torch.get_rng_state(), bits(model.state_dict())
-    values = monitor_module.probe(model, feed, rows, EPS, seed=0)
+    values = monitor_module.probe(model, loader, rows, EPS, seed=0)
     assert all(module.training for module in model.modules()) and bits(model.state_dict()) == state
     assert torch.equal(torch.get_rng_state(), before)
-    assert values == pytest.approx(monitor_module.probe(network(), feed, rows, EPS, seed=0))
+    assert values == pytest.approx(monitor_module.probe(network(), loader, rows, EPS, seed=0))
 
 
 def test_keep_says_which_weights_the_model_holds(network, image_set, tmp_path, scripted):
@@ -130,12 +130,12 @@ def test_keep_says_which_weights_the_model_holds(network, image_set, tmp_path, s
 def test_catastrophic_overfitting_stops(network, image_set, tmp_path, scripted):
     scripted(CATASTROPHE)
     seen = []
-    with pytest.warns(UserWarning, match="catastrophic overfitting in epoch 4.*weights of epoch 2") as told:
+    with pytest.warns(UserWarning, match="catastrophic overfitting in epoch 4.*weights of epoch 2") as broadcast:
         result = fit(
             network(), image_set(), "fgsm-mixed", settings=settings(), checkpoint=tmp_path, on_epoch=seen.append
         )  # fmt: skip
-    assert len(told) == 1 and result.warnings == [str(told[0].message)]
-    assert told[0].filename == __file__, "a warning points at the line that called fit"
+    assert len(broadcast) == 1 and result.warnings == [str(broadcast[0].message)]
+    assert broadcast[0].filename == __file__, "a warning points at the line that called fit"
     assert len(result.history) == len(seen) == 4 and result.best_epoch == 2
     scripted(CATASTROPHE)
     good = state_after((network(), image_set()), 2, "fgsm-mixed")
@@ -146,9 +146,9 @@ def test_catastrophic_overfitting_stops(network, image_set, tmp_path, scripted):
 
 def test_it_may_go_on_with_a_warning(network, image_set, tmp_path, scripted):
     scripted(CATASTROPHE)
-    with pytest.warns(UserWarning, match="catastrophic.*goes on") as told:
+    with pytest.warns(UserWarning, match="catastrophic.*goes on") as broadcast:
         whole = fit(network(), image_set(), "fgsm-mixed", settings=settings(on_overfitting="warn"))
-    assert len(told) == 1 and len(whole.history) == 5 and len(whole.warnings) == 1
+    assert len(broadcast) == 1 and len(whole.history) == 5 and len(whole.warnings) == 1
     scripted(CATASTROPHE)
     with pytest.warns(UserWarning, match="stopped"):
         fit(network(), image_set(), "fgsm-mixed", settings=settings(), checkpoint=tmp_path)

@@ -39,19 +39,19 @@ def train(data, goal, probe_images=128, **values):
     model = build("lenet", len(data.classes), seed=0)
     fit(model, data, settings=TrainSettings(epochs=2, learning_rate=0.05), seed=1)
     settings = TrainSettings(**(dict(learning_rate=0.05, batch_size=32, probe_images=probe_images) | values))
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as broadcast:
         warnings.simplefilter("always")
         result = fit(model, data, goal, settings=settings, seed=1)
-    return result, [str(entry.message) for entry in told]
+    return result, [str(entry.message) for entry in broadcast]
 
 
 @pytest.mark.slow
 def test_catastrophic_overfitting_is_stopped(four):
-    result, told = train(four, SingleStep(), epochs=60)
+    result, broadcast = train(four, SingleStep(), epochs=60)
     end = result.history.iloc[-1]
     good = result.history.iloc[result.best_epoch - 1]
-    assert len(result.history) < 60 and told == result.warnings and "catastrophic overfitting" in told[0]
-    assert f"in epoch {len(result.history)}:" in told[0] and f"epoch {result.best_epoch}; training stopped" in told[0]
+    assert len(result.history) < 60 and broadcast == result.warnings and "catastrophic overfitting" in broadcast[0]
+    assert f"in epoch {len(result.history)}:" in broadcast[0] and f"epoch {result.best_epoch}; training stopped" in broadcast[0]
     assert end.probe_fgsm >= 0.75 * end.probe_clean and end.probe_pgd <= good.probe_pgd / 2
     rows = hold_back(four, 128, seed=1)[1]
     images, labels = four.batch(rows)
@@ -64,8 +64,8 @@ def test_catastrophic_overfitting_is_stopped(four):
 @pytest.mark.slow
 @pytest.mark.parametrize("goal", [objective("n-fgsm", eps=0.1), objective("pgd", eps=0.1, steps=5)], ids=lambda goal: goal.name)
 def test_an_honest_run_goes_on(goal):
-    result, told = train(load("digits").train, goal, probe_images=256, epochs=12, learning_rate=0.02)
-    assert len(result.history) == 12 and not told
+    result, broadcast = train(load("digits").train, goal, probe_images=256, epochs=12, learning_rate=0.02)
+    assert len(result.history) == 12 and not broadcast
     assert not any("single step" in text or "catastrophic" in text for text in result.warnings)
     assert result.history.probe_pgd.max() > 0.5
 

@@ -204,9 +204,9 @@ def test_other_initial_weights_are_mentioned(network, image_set, tmp_path):
     run = dict(settings=settings({}), checkpoint=tmp_path)
     with pytest.raises(Killed):
         fit(network(), image_set(), **run, on_epoch=kill_after(1))
-    with pytest.warns(UserWarning, match="other initial weights") as told, pytest.raises(Killed):
+    with pytest.warns(UserWarning, match="other initial weights") as broadcast, pytest.raises(Killed):
         fit(network(seed=1), image_set(), **run, on_epoch=kill_after(2))
-    assert told[0].filename == __file__, "a warning points at the line that called fit"
+    assert broadcast[0].filename == __file__, "a warning points at the line that called fit"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         resumed = fit(network(), image_set(), **run)

@@ -7,7 +7,7 @@ import torch
 import escrime
 from escrime.data import ImageSet
 from escrime.training import OBJECTIVES, TrainSettings, fit, objective
-from escrime.training.loader import Feed
+from escrime.training.loader import Loader
 
 if not torch.cuda.is_available():
     pytest.skip("torch sees no CUDA GPU here", allow_module_level=True)
@@ -39,18 +39,18 @@ def test_every_objective_learns(name, precision, easy):
 
 
 def test_images_are_resident_and_exact(easy):
-    feed = Feed(easy, GPU)
-    assert feed._resident.device == GPU
+    loader = Loader(easy, GPU)
+    assert loader._resident.device == GPU
     rows = np.array([5, 0, 255])
-    pixels, labels = feed.pixels(rows)
-    assert torch.equal(feed.floats(pixels).cpu(), easy.batch(rows.tolist())[0]) and labels.tolist() == [1, 0, 3]
+    pixels, labels = loader.pixels(rows)
+    assert torch.equal(loader.floats(pixels).cpu(), easy.batch(rows.tolist())[0]) and labels.tolist() == [1, 0, 3]
 
 
 def test_the_same_views_as_on_the_cpu(easy):
     from escrime.training.augment import augment
-    from escrime.training.noise import Draws, image_keys
+    from escrime.training.noise import EpochNoise, image_keys
 
-    draws, rows = Draws(image_keys(0, easy.ids), 1), np.arange(256)
+    draws, rows = EpochNoise(image_keys(0, easy.ids), 1), np.arange(256)
     images = torch.from_numpy(easy.images)
     settings = TrainSettings(augment="flip+crop+resized-crop", crop_size=12)
     views = [augment(x, lambda p: draws.fractions(p, rows), settings).cpu() for x in (images, images.cuda())]

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from ..norms import per_image
-from .core.inputs import Problem
-from .core.iterative import Answer, IterativeAttack, Rows, State
+from .core.inputs import Inputs
+from .core.iterative import IterativeAttack, Output, Rows, State
 from .core.losses import LOSSES, check_loss, next_classes
 from .core.steps import random_start
 from .pgd import check_steps
@@ -51,7 +51,7 @@ class APGD(IterativeAttack):
         "parameter-free attacks, arXiv:2003.01690"
     )
     keep_best = True
-    settling = 0.08
+    warmup = 0.08
 
     def __post_init__(self):
         super().__post_init__()
@@ -64,10 +64,10 @@ class APGD(IterativeAttack):
 
     @property
     def runs(self) -> int:
-        return self.restarts * self.abreast
+        return self.restarts * self.concurrent
 
     @property
-    def abreast(self) -> int:
+    def concurrent(self) -> int:
         return max(self.targets_tried, 1)
 
     @property
@@ -78,14 +78,14 @@ class APGD(IterativeAttack):
     def needs_clean_logits(self) -> bool:
         return self.targets_tried > 0
 
-    def aims(self, problem: Problem, clean_logits: Tensor | None, restart: int) -> Tensor | None:
+    def aims(self, inputs: Inputs, clean_logits: Tensor | None, restart: int) -> Tensor | None:
         if not self.targets_tried:
-            return problem.targets
-        if problem.targets is not None:
+            return inputs.targets
+        if inputs.targets is not None:
             raise EscrimeError(
                 f"targets_tried = {self.targets_tried} tries classes of its own, and targets= asks for others; give only one."
             )
-        return next_classes(clean_logits, problem.labels, restart % self.targets_tried)
+        return next_classes(clean_logits, inputs.labels, restart % self.targets_tried)
 
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
         return LOSSES[self.loss](logits, labels, aims)
@@ -110,18 +110,18 @@ class APGD(IterativeAttack):
             "moved": torch.zeros(n, dtype=torch.bool, device=device),
         }
 
-    def step(self, state: State, answer: Answer, rows: Rows) -> None:
+    def step(self, state: State, output: Output, rows: Rows) -> None:
         wide = lambda flags: flags[:, None, None, None]  # noqa: E731
         began = state["moved"]  # rows whose iterate came from a step, not from the start
-        better = answer.loss < state["lowest"]
+        better = output.loss < state["lowest"]
         state["lowest_at"] = torch.where(wide(better), state["x"], state["lowest_at"])
-        state["lowest_gradient"] = torch.where(wide(better), answer.gradient, state["lowest_gradient"])
-        state["lowest"] = torch.where(better, answer.loss, state["lowest"])
+        state["lowest_gradient"] = torch.where(wide(better), output.gradient, state["lowest_gradient"])
+        state["lowest"] = torch.where(better, output.loss, state["lowest"])
         # At the start point there is nothing to compare with; the first checkpoint compares with its loss.
-        state["lowest_at_checkpoint"] = torch.where(began, state["lowest_at_checkpoint"], answer.loss)
-        state["improved"] = state["improved"] + (began & (answer.loss < state["last"]))
+        state["lowest_at_checkpoint"] = torch.where(began, state["lowest_at_checkpoint"], output.loss)
+        state["improved"] = state["improved"] + (began & (output.loss < state["last"]))
         state["since"] = state["since"] + began
-        state["last"] = answer.loss
+        state["last"] = output.loss
 
         due = began & (state["since"] >= state["window"])
         stuck = ~state["halved"] & (state["lowest_at_checkpoint"] <= state["lowest"])
@@ -135,7 +135,7 @@ class APGD(IterativeAttack):
         state["window"] = torch.where(due, shorter, state["window"])
 
         x = torch.where(wide(halve), state["lowest_at"], state["x"])
-        gradient = torch.where(wide(halve), state["lowest_gradient"], answer.gradient)
+        gradient = torch.where(wide(halve), state["lowest_gradient"], output.gradient)
         size = per_image(2 * rows.eps * 0.5 ** state["halvings"].double(), x).float()
         z = rows.project(x - size * self.geometry.steepest(gradient))
         eased = x + MOMENTUM * (z - x) + (1 - MOMENTUM) * (x - state["previous"])

@@ -10,8 +10,8 @@ from ..models.running import network_batch, passes_per_image
 from ..randomness import derive
 from .apgd import APGD
 from .core.base import Attack, Outcome
-from .core.inputs import Problem
-from .core.losses import gap
+from .core.inputs import Inputs
+from .core.losses import shortfall
 from .core.verdicts import certain, clean_logits, expected
 from .fmn import FMN
 from .square import Square
@@ -49,7 +49,7 @@ class AutoAttack(Attack):
         "Croce and Hein (2020), Reliable evaluation of adversarial robustness with an ensemble of diverse "
         "parameter-free attacks, arXiv:2003.01690"
     )
-    settles = True
+    confirms = True
 
     def __post_init__(self):
         super().__post_init__()
@@ -70,35 +70,35 @@ class AutoAttack(Attack):
             Square(**shared, **stop, queries=self.queries),
         ]
 
-    def _sweep(self, twin, problem: Problem, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
-        logits, looked = clean_logits(twin, problem, problem.keys(self.name, "clean"), self.eot)
+    def _sweep(self, twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
+        logits, looked = clean_logits(twin, inputs, inputs.keys(self.name, "clean"), self.eot)
         predicted = logits.argmax(1)
-        fallen = (predicted != problem.labels if problem.targets is None else predicted == problem.targets).cpu()
+        fallen = (predicted != inputs.labels if inputs.targets is None else predicted == inputs.targets).cpu()
         # What is wrong from the start has fallen at every ε, as it is; a few draws do not tell that.
         standing = wanted & ~(fallen & self.early_stop & (self.eot == 1))
-        results = [problem.images.clone() for _ in budgets]
+        results = [inputs.images.clone() for _ in budgets]
         forwards, backwards = (looked / len(budgets)).repeat(len(budgets), 1), torch.zeros(budgets.shape)
         left = torch.full(budgets.shape, float("inf"), dtype=torch.float32)  # the margin of the answer kept
-        for stage in self.stages(logits.shape[1], problem.targets is not None):
+        for stage in self.stages(logits.shape[1], inputs.targets is not None):
             rows = standing.any(0).nonzero().flatten()
             if not len(rows):
                 break
-            part = problem.only(rows.to(problem.images.device))
+            part = inputs.only(rows.to(inputs.images.device))
             if isinstance(stage, Square):
                 # Where a search by scores gets further than the gradients did, they may be hidden: it goes on.
                 floor = left.masked_fill(~standing, -float("inf"))[:, rows].amax(0)
-                part = replace(part, floor=floor.to(problem.images.device))
+                part = replace(part, floor=floor.to(inputs.images.device))
             for k, outcome in enumerate(stage._sweep(twin, part, budgets[:, rows], standing[:, rows])):
                 forwards[k, rows] += outcome.forwards
                 backwards[k, rows] += outcome.backwards
                 nothing = torch.zeros(len(rows), dtype=torch.bool)
                 fell = outcome.success.cpu() if self.early_stop and outcome.success is not None else nothing
-                fell = fell & (stage.settles or self.eot == 1)
+                fell = fell & (stage.confirms or self.eot == 1)
                 still = (standing[k, rows] & ~fell).nonzero().flatten()
                 margins = torch.full((len(rows),), -float("inf"), dtype=torch.float32)
                 gone = nothing.clone()
                 if len(still):
-                    at = still.to(problem.images.device)
+                    at = still.to(inputs.images.device)
                     margins[still], gone[still], spent = self._margin(twin, part.only(at), outcome.adversarial[at])
                     forwards[k, rows[still]] += spent
                 better = standing[k, rows] & (margins < left[k, rows])
@@ -110,13 +110,13 @@ class AutoAttack(Attack):
         success = ~standing if self.early_stop else [None] * len(budgets)
         return [Outcome(*parts) for parts in zip(results, forwards, backwards, success, strict=True)]
 
-    def _margin(self, twin, problem: Problem, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _margin(self, twin, inputs: Inputs, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """How far (N,) each of x is from success, whether (N,) it succeeds, and the passes (N,) spent: on a randomized model an
         average over noise that no attack saw, and a success that is certain."""
-        judges, keys = JUDGES if self.eot > 1 or not self.early_stop else 1, problem.keys(self.name, "judge")
+        judges, keys = JUDGES if self.eot > 1 or not self.early_stop else 1, inputs.keys(self.name, "judge")
 
         def value(logits: Tensor, at: slice) -> Tensor:
-            margins = gap(logits, problem.labels[at], None if problem.targets is None else problem.targets[at])
+            margins = shortfall(logits, inputs.labels[at], None if inputs.targets is None else inputs.targets[at])
             return torch.stack([margins, (margins >= 0).float()], dim=1)
 
         values, spent = expected(twin, x, keys, judges, value)
@@ -124,7 +124,7 @@ class AutoAttack(Attack):
         gone = values[:, 1] == 0
         rows = gone.nonzero().flatten()
         if self.eot > 1 and self.early_stop and len(rows):
-            some, copies = problem.only(rows.to(x.device)), passes_per_image(twin.model)
+            some, copies = inputs.only(rows.to(x.device)), passes_per_image(twin.model)
             limit = network_batch(x) // copies
             gone[rows], more = certain(twin, x[rows.to(x.device)], some, derive(keys[rows], JUDGES), limit)
             spent[rows] += more * copies

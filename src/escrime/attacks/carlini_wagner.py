@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from ..norms import per_image
-from .core.iterative import Answer, Rows, State
-from .core.losses import gap
+from .core.iterative import Output, Rows, State
+from .core.losses import shortfall
 from .core.minimum_norm import MinimumNorm
 
 BETA1, BETA2 = 0.9, 0.999  # of Adam
@@ -60,7 +60,7 @@ class CarliniWagner(MinimumNorm):
 
     def succeeded(self, logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
         wrong = super().succeeded(logits, labels, targets)
-        return wrong & (gap(logits, labels, targets) <= -self.confidence) if self.confidence else wrong
+        return wrong & (shortfall(logits, labels, targets) <= -self.confidence) if self.confidence else wrong
 
     def start(self, rows: Rows, keys: Tensor) -> State:
         zero = torch.zeros_like(rows.eps)
@@ -78,10 +78,10 @@ class CarliniWagner(MinimumNorm):
         moments = {name: torch.zeros_like(w) for name in ("mean", "square")}
         return {"w": w, **moments, "taken": zero, "found": zero > 0, "reference": torch.full_like(zero, math.inf)}
 
-    def step(self, state: State, answer: Answer, rows: Rows) -> None:
-        away = self.note(state, answer, rows)
-        loss = answer.loss.double()
-        state["found"] = state["found"] | answer.success
+    def step(self, state: State, output: Output, rows: Rows) -> None:
+        away = self.note(state, output, rows)
+        loss = output.loss.double()
+        state["found"] = state["found"] | output.success
         value = away.square() + state["c"] * loss.clamp_min(-self.confidence)
         every = max(self.steps // 10, 1)
         looking = state["taken"] % every == 0
@@ -90,7 +90,7 @@ class CarliniWagner(MinimumNorm):
         over = stalled | (state["taken"] >= self.steps)
 
         active = per_image((loss > -self.confidence) * state["c"], rows.images).float()
-        inner = 2 * (state["x"] - rows.images) + active * answer.gradient
+        inner = 2 * (state["x"] - rows.images) + active * output.gradient
         tanh = torch.tanh(state["w"])
         gradient = inner * (1 - tanh.square()) / 2
         state["taken"] = t = state["taken"] + 1

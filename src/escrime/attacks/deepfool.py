@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import EscrimeError
 from ..norms import per_image
 from .core.gradients import logit_gradients
-from .core.iterative import Answer, IterativeAttack, Rows, State
+from .core.iterative import IterativeAttack, Output, Rows, State
 from .core.minimum_norm import MinimumNorm
 
 
@@ -54,7 +54,7 @@ class DeepFool(MinimumNorm):
     def start(self, rows: Rows, keys: Tensor) -> State:
         return self.fresh(rows)
 
-    def ask(self, model, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Answer:
+    def ask(self, model, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
         def choose(logits: Tensor) -> Tensor:
             """The label first, then the classes whose boundaries are considered."""
             if rows.aims is not None:
@@ -66,13 +66,13 @@ class DeepFool(MinimumNorm):
             return torch.cat([rows.labels[:, None], others.topk(count, dim=1).indices], dim=1)
 
         logits, classes, gradients = logit_gradients(model, x, choose, keys, self.eot)
-        return Answer(logits, self.objective(logits, rows.labels, rows.aims), gradients, classes)
+        return Output(logits, self.objective(logits, rows.labels, rows.aims), gradients, classes)
 
-    def step(self, state: State, answer: Answer, rows: Rows) -> None:
-        self.note(state, answer, rows)
-        values = answer.logits.gather(1, answer.classes)
+    def step(self, state: State, output: Output, rows: Rows) -> None:
+        self.note(state, output, rows)
+        values = output.logits.gather(1, output.classes)
         f = (values[:, :1] - values[:, 1:]).clamp_min(0)  # how far above each other class the label lies
-        w = answer.gradient[:, 1:] - answer.gradient[:, :1]
+        w = output.gradient[:, 1:] - output.gradient[:, :1]
         size = self.geometry.dual(w).clamp_min(1e-30)
         nearest = (f / size).argmin(1, keepdim=True)
         pick = nearest[:, :, None, None, None].expand(-1, -1, *w.shape[2:])

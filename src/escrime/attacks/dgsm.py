@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from ..norms import per_image
-from .core.inputs import Problem
-from .core.iterative import Answer, IterativeAttack, Rows, State
+from .core.inputs import Inputs
+from .core.iterative import IterativeAttack, Output, Rows, State
 from .pgd import check_step_size
 
 
@@ -41,7 +41,7 @@ class DGSM(IterativeAttack):
         "neural architectures"
     )
     needs_target = True
-    settling = 0.2
+    warmup = 0.2
 
     def __post_init__(self):
         super().__post_init__()
@@ -49,10 +49,10 @@ class DGSM(IterativeAttack):
             raise EscrimeError(f"steps = {self.steps} is negative; DGSM needs a number of steps such as 20.")
         check_step_size(self, "2.5·ε/steps")
 
-    def aims(self, problem: Problem, clean_logits: Tensor | None, restart: int) -> Tensor:
-        if problem.targets is None:
+    def aims(self, inputs: Inputs, clean_logits: Tensor | None, restart: int) -> Tensor:
+        if inputs.targets is None:
             raise EscrimeError("DGSM needs the class to move towards: give target=CLASS, or targets= (N,) in the call.")
-        return problem.targets
+        return inputs.targets
 
     def start(self, rows: Rows, keys: Tensor) -> State:
         a = 2.5 * rows.eps / self.steps if self.step_size is None else torch.full_like(rows.eps, self.step_size)
@@ -61,5 +61,5 @@ class DGSM(IterativeAttack):
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor) -> Tensor:
         return (logits.gather(1, labels[:, None]) - logits.gather(1, aims[:, None])).squeeze(1)
 
-    def step(self, state: State, answer: Answer, rows: Rows) -> None:
-        state["x"] = rows.project(state["x"] - state["a"] * answer.gradient.sign())
+    def step(self, state: State, output: Output, rows: Rows) -> None:
+        state["x"] = rows.project(state["x"] - state["a"] * output.gradient.sign())

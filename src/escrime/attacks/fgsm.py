@@ -10,7 +10,7 @@ from ..models.running import Batches, network_batch, passes_per_image
 from ..norms import per_image
 from .core.base import Attack, Outcome
 from .core.gradients import finite, loss_gradient
-from .core.inputs import Problem, check_classes, report_not_finite
+from .core.inputs import Inputs, check_classes, report_not_finite
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class FGSM(Attack):
     access = "gradients"
     paper = "Goodfellow, Shlens, Szegedy (2015), Explaining and harnessing adversarial examples, arXiv:1412.6572"
 
-    def _sweep(self, twin, problem: Problem, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
-        images, keys, copies = problem.images, problem.keys(self.name), passes_per_image(twin.model)
+    def _sweep(self, twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
+        images, keys, copies = inputs.images, inputs.keys(self.name), passes_per_image(twin.model)
         adversarial = [torch.empty_like(images) for _ in budgets]
 
         def part(at: slice) -> None:
-            direction = self.geometry.steepest(self._gradient(twin, problem, at, keys[at]))
+            direction = self.geometry.steepest(self._gradient(twin, inputs, at, keys[at]))
             for moved, eps in zip(adversarial, budgets[:, at]):
                 step = per_image(eps, images[at]).float() * direction
                 moved[at] = self.geometry.project(images[at] + step, images[at], eps)
@@ -46,17 +46,17 @@ class FGSM(Attack):
         share = torch.full((len(images),), self.eot * copies / len(budgets))
         return [Outcome(moved, share, share) for moved in adversarial]
 
-    def _gradient(self, twin, problem: Problem, at: slice, keys: Tensor) -> Tensor:
+    def _gradient(self, twin, inputs: Inputs, at: slice, keys: Tensor) -> Tensor:
         """The gradient (N, C, H, W) along which to step, for the images `at`."""
-        targeted = problem.targets is not None
-        goals = (problem.targets if targeted else problem.labels)[at].repeat_interleave(self.eot)
+        targeted = inputs.targets is not None
+        goals = (inputs.targets if targeted else inputs.labels)[at].repeat_interleave(self.eot)
 
         def loss(logits):
-            check_classes(problem, logits.shape[1])
+            check_classes(inputs, logits.shape[1])
             return cross_entropy(logits, goals, reduction="none")
 
-        logits, _, gradient = loss_gradient(twin.copy, problem.images[at], loss, keys, self.eot)
-        bad = torch.zeros(len(problem.images), dtype=torch.bool)
+        logits, _, gradient = loss_gradient(twin.copy, inputs.images[at], loss, keys, self.eot)
+        bad = torch.zeros(len(inputs.images), dtype=torch.bool)
         bad[at] = ~logits.isfinite().all(1).cpu()
-        report_not_finite(problem, bad)
+        report_not_finite(inputs, bad)
         return finite(-gradient if targeted else gradient)

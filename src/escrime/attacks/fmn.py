@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from ..norms import per_image
-from .core.iterative import Answer, Rows, State
+from .core.iterative import Output, Rows, State
 from .core.minimum_norm import MinimumNorm
 
 GAMMA_LAST = 0.001  # γ_K
@@ -57,19 +57,19 @@ class FMN(MinimumNorm):
         zero = torch.zeros_like(rows.eps)
         return self.fresh(rows) | {"radius": torch.full_like(zero, math.inf), "step": zero}
 
-    def step(self, state: State, answer: Answer, rows: Rows) -> None:
+    def step(self, state: State, output: Output, rows: Rows) -> None:
         decay = (1 + torch.cos(math.pi * state["step"] / self.steps)) / 2
         alpha = self.step_size * (0.01 + 0.99 * decay)
         gamma = GAMMA_LAST + (self.gamma - GAMMA_LAST) * decay
-        away = self.note(state, answer, rows)
-        flat = answer.gradient.flatten(1)
+        away = self.note(state, output, rows)
+        flat = output.gradient.flatten(1)
         # Where the boundary of a linear model would be.
-        linear = away + answer.loss.abs() / self.geometry.dual(answer.gradient).clamp_min(1e-30)
+        linear = away + output.loss.abs() / self.geometry.dual(output.gradient).clamp_min(1e-30)
         # Both reach a little beyond: clipped to the box, a step to the boundary itself may end just before it for ever.
         grown = torch.where(state["nearest"].isinf(), linear, state["radius"]) * (1 + gamma)
         shrunk = torch.minimum(state["radius"] * (1 - gamma), state["nearest"])
-        state["radius"] = radius = torch.where(answer.success, shrunk, grown)
-        direction = answer.gradient / per_image(flat.norm(dim=1).clamp_min(1e-30), rows.images).float()
+        state["radius"] = radius = torch.where(output.success, shrunk, grown)
+        direction = output.gradient / per_image(flat.norm(dim=1).clamp_min(1e-30), rows.images).float()
         delta = state["x"] - per_image(alpha, rows.images).float() * direction - rows.images
         state["x"] = (rows.images + self.geometry.clip(delta, radius)).clamp(0, 1)
         state["step"] = state["step"] + 1

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from ..norms import per_image
-from .core.iterative import Answer, IterativeAttack, Rows, State
+from .core.iterative import IterativeAttack, Output, Rows, State
 from .core.losses import LOSSES, check_loss
 from .core.steps import random_start
 
@@ -60,8 +60,8 @@ class PGD(IterativeAttack):
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
         return LOSSES[self.loss](logits, labels, aims)
 
-    def step(self, state: State, answer: Answer, rows: Rows) -> None:
-        gradient = answer.gradient
+    def step(self, state: State, output: Output, rows: Rows) -> None:
+        gradient = output.gradient
         if self.momentum:
             size = gradient.flatten(1).abs().sum(1).clamp_min(1e-30).reshape(-1, 1, 1, 1)
             state["velocity"] = gradient = self.momentum * state["velocity"] + gradient / size

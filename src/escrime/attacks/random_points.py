@@ -11,8 +11,8 @@ from ..errors import EscrimeError
 from ..norms import per_image
 from ..randomness import derive, fractions
 from .core.gradients import loss_only
-from .core.iterative import Answer, IterativeAttack, Rows, State
-from .core.losses import gap
+from .core.iterative import IterativeAttack, Output, Rows, State
+from .core.losses import shortfall
 from .core.steps import random_start
 
 
@@ -35,9 +35,9 @@ class RandomPoints(IterativeAttack):
     access = "labels"
     paper = "Carlini et al. (2019), On evaluating adversarial robustness, section 4.2, arXiv:1902.06705"
     keep_best = True
-    settles = False  # each point is asked about once
+    confirms = False  # each point is asked about once
     steps = 0  # a point is a start, and the next one is another run
-    abreast = 16
+    concurrent = 16
 
     def __post_init__(self):
         super().__post_init__()
@@ -58,10 +58,10 @@ class RandomPoints(IterativeAttack):
         return {"x": x}
 
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
-        return gap(logits, labels, aims)
+        return shortfall(logits, labels, aims)
 
-    def ask(self, model, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Answer:
-        return Answer(*loss_only(model, x, loss, keys, self.eot), gradient=None)
+    def ask(self, model, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
+        return Output(*loss_only(model, x, loss, keys, self.eot), gradient=None)
 
-    def step(self, state: State, answer: Answer, rows: Rows) -> None:
+    def step(self, state: State, output: Output, rows: Rows) -> None:
         """Each point is asked about once."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..errors import EscrimeError
 from ..norms import per_image
 from .core.gradients import loss_only
-from .core.iterative import Answer, Rows, State
+from .core.iterative import Output, Rows, State
 from .core.minimum_norm import MinimumNorm
 
 IMAGE, AHEAD = -2, -1  # in place of a block: the image itself is asked about, the first direction with nothing flipped
@@ -65,12 +65,12 @@ class RayS(MinimumNorm):
             "block": whole + IMAGE,
         }
 
-    def ask(self, model, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Answer:
-        return Answer(*loss_only(model, x, loss, keys, self.eot), gradient=None)
+    def ask(self, model, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
+        return Output(*loss_only(model, x, loss, keys, self.eot), gradient=None)
 
-    def step(self, state: State, answer: Answer, rows: Rows) -> None:
-        self.note(state, answer, rows)
-        won, was = answer.success, state["searching"]
+    def step(self, state: State, output: Output, rows: Rows) -> None:
+        self.note(state, output, rows)
+        won, was = output.success, state["searching"]
         begins = won & ~was & (state["block"] != IMAGE)
         state["sign"] = torch.where(_column(begins, rows), self._flipped(state), state["sign"])
         middle = (state["low"] + state["high"]) / 2

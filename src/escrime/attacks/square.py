@@ -14,8 +14,8 @@ from ..errors import EscrimeError
 from ..norms import per_image
 from ..randomness import derive, fractions
 from .core.gradients import loss_only
-from .core.iterative import Answer, IterativeAttack, Rows, State
-from .core.losses import LOSSES, check_loss, gap
+from .core.iterative import IterativeAttack, Output, Rows, State
+from .core.losses import LOSSES, check_loss, shortfall
 
 # After how many of 10 000 proposals the share p of changed pixels halves (the authors' code; the text leaves out 500).
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -72,7 +72,7 @@ class Square(IterativeAttack):
             raise EscrimeError(f"p_init = {self.p_init} is no share of the pixels; use a number in (0, 1], such as 0.8.")
 
     @property
-    def settling(self) -> float:
+    def warmup(self) -> float:
         """Random search gains by leaps: what a few queries gained says little."""
         return min(max(0.06, 300 / self.queries), 1.0)
 
@@ -86,12 +86,12 @@ class Square(IterativeAttack):
         return {"x": PROPOSALS[self.norm].start(rows, keys), "key": keys, "proposals": torch.zeros_like(keys)}
 
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
-        return (gap if self.loss == "margin" else LOSSES[self.loss])(logits, labels, aims)
+        return (shortfall if self.loss == "margin" else LOSSES[self.loss])(logits, labels, aims)
 
-    def ask(self, model, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Answer:
-        return Answer(*loss_only(model, x, loss, keys, self.eot), gradient=None)
+    def ask(self, model, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
+        return Output(*loss_only(model, x, loss, keys, self.eot), gradient=None)
 
-    def step(self, state: State, answer: Answer, rows: Rows) -> None:
+    def step(self, state: State, output: Output, rows: Rows) -> None:
         i, (height, width) = state["proposals"], rows.images.shape[2:]
         sides = scheduled_sides(self.p_init, self.norm, height, width)
         side = _side_of_proposal(self.queries, sides, i.device)[i]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from .core.base import Attack, Outcome
-from .core.inputs import Problem
+from .core.inputs import Inputs
 from .core.iterative import IterativeAttack
 from .core.jobs import Bisection
 from .core.minimum_norm import MinimumNorm
@@ -57,7 +57,7 @@ class WorstCase(Attack):
     def _budget(self, eps):
         return self.attack._budget(eps)
 
-    def _sweep(self, twin, problem: Problem, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
+    def _sweep(self, twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
         order = budgets[:, 0].argsort().tolist()
         ascending = budgets[order]
         if (ascending.diff(dim=0) < 0).any():
@@ -65,30 +65,30 @@ class WorstCase(Attack):
         if isinstance(self.attack, IterativeAttack) and not isinstance(self.attack, MinimumNorm):
             attack = copy(self.attack)
             object.__setattr__(attack, "early_stop", True)  # which an attack of the user's may not have as a field
-            plan = Bisection(ascending, attack.runs, wanted.any(0), attack.abreast)
-            outcomes = Loop(attack, twin, problem, ascending, plan).run()
+            plan = Bisection(ascending, attack.runs, wanted.any(0), attack.concurrent)
+            outcomes = Loop(attack, twin, inputs, ascending, plan).run()
         else:
-            outcomes = self._smallest(twin, problem, self.attack._sweep(twin, problem, ascending, wanted))
+            outcomes = self._smallest(twin, inputs, self.attack._sweep(twin, inputs, ascending, wanted))
         return [outcomes[order.index(k)] for k in range(len(order))]
 
-    def _smallest(self, twin, problem: Problem, outcomes: list[Outcome]) -> list[Outcome]:
+    def _smallest(self, twin, inputs: Inputs, outcomes: list[Outcome]) -> list[Outcome]:
         """The outcomes of an ascending grid, each image's first success standing for all later ones."""
-        fallen = torch.zeros(len(problem.images), dtype=torch.bool)
-        found, kept = problem.images.clone(), []
+        fallen = torch.zeros(len(inputs.images), dtype=torch.bool)
+        found, kept = inputs.images.clone(), []
         for k, outcome in enumerate(outcomes):
             rows = (~fallen).nonzero().flatten()
             if not len(rows):
                 kept.append(replace(outcome, adversarial=found.clone(), success=fallen.clone()))
                 continue
-            logits, spent = expected(twin, outcome.adversarial[rows], problem.keys(self.name, k)[rows], self.eot)
-            success = self._succeeded(logits, problem.only(rows))
+            logits, spent = expected(twin, outcome.adversarial[rows], inputs.keys(self.name, k)[rows], self.eot)
+            success = self._succeeded(logits, inputs.only(rows))
             found[rows] = outcome.adversarial[rows]
             fallen[rows] = success
             extra = torch.zeros(len(fallen)).index_put((rows,), spent)
             kept.append(Outcome(found.clone(), outcome.forwards + extra, outcome.backwards, fallen.clone()))
         return kept
 
-    def _succeeded(self, logits: Tensor, problem: Problem) -> Tensor:
+    def _succeeded(self, logits: Tensor, inputs: Inputs) -> Tensor:
         """Which images the logits (N, K) call wrong, or the target; (N,) bool on the CPU."""
         predicted = logits.argmax(1)
-        return (predicted != problem.labels if problem.targets is None else predicted == problem.targets).cpu()
+        return (predicted != inputs.labels if inputs.targets is None else predicted == inputs.targets).cpu()

@@ -42,10 +42,10 @@ def attack(
 
     from ..commands.attack.photos import attack_photos
     from ..commands.shared.devices import pick_device
-    from ..commands.shared.stdout import prints_aside
+    from ..commands.shared.stdout import reserving_stdout
 
     budget = None if eps is None else epsilon(eps)
-    with prints_aside() as stdout:
+    with reserving_stdout() as stdout:
         for result in attack_photos(
             photos,
             model,

@@ -55,10 +55,10 @@ def evaluate(
 ) -> None:
     """How robust is this model? Clean and robust accuracy on your images, with intervals, checks and a report."""
     from ..commands.evaluate.assessment import assess
-    from ..commands.evaluate.request import Question
+    from ..commands.evaluate.request import Request
     from ..commands.evaluate.result import answer, show
     from ..commands.shared.devices import processes
-    from ..commands.shared.stdout import prints_aside
+    from ..commands.shared.stdout import reserving_stdout
     from ..models.deadline import seconds
 
     if fail_under is not None and not 0 <= fail_under <= 1:
@@ -67,7 +67,7 @@ def evaluate(
         time_left = None if budget is None else seconds(budget)
     except (ValueError, KeyError):
         raise EscrimeError(f"--budget {budget!r} is no time; write 90s, 10min or 2h.") from None
-    question = Question(
+    request = Request(
         model,
         data,
         split(eps),
@@ -83,8 +83,8 @@ def evaluate(
         **normalization(mean, std),
         trust=trust,
     )
-    with prints_aside(json_), processes(device) as here:
-        run = assess(question, out, device=here, command=command(), quiet=json_)
+    with reserving_stdout(json_), processes(device) as here:
+        run = assess(request, out, device=here, command=command(), quiet=json_)
         if not run.team.first:
             return
         found = answer(run)

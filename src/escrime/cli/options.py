@@ -45,7 +45,7 @@ def split(text: str) -> tuple[str, ...]:
 
 
 def normalization(mean: str | None, std: str | None) -> dict:
-    """--mean and --std as Question and load_model take them."""
+    """--mean and --std as Request and load_model take them."""
     from ..models.loading.normalizing import channel_numbers
 
     return {"mean": channel_numbers("--mean", mean), "std": channel_numbers("--std", std)}

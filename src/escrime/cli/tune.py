@@ -45,10 +45,10 @@ def tune(
     trust: Trust = False,
 ) -> None:
     """Choose ε_max and N of prediction averaging (PPA) by clean and attacked accuracy, and validate the choice."""
-    from ..commands.evaluate.request import Question
+    from ..commands.evaluate.request import Request
     from ..commands.shared.devices import pick_device
     from ..commands.shared.display import Display
-    from ..commands.shared.stdout import prints_aside
+    from ..commands.shared.stdout import reserving_stdout
     from ..commands.tune.result import show
     from ..commands.tune.tune import tune_model
     from ..evaluation.shared_copies import Grid
@@ -59,9 +59,9 @@ def tune(
         raise EscrimeError(f"--samples {samples!r} is no list of whole numbers; write 2,4,8,16.") from None
     grid = Grid(eps, split(eps_max), copies, against, steps)
     rest = {"seed": seed, "anyway": anyway, "skip_unreadable": skip_unreadable, "trust": trust, **normalization(mean, std)}
-    question = Question(model, data, (eps,), limit=limit, size=size, **rest)
-    with prints_aside(json_):
-        folder, result = tune_model(question, grid, out, device=pick_device(device), command=command(), quiet=json_)
+    request = Request(model, data, (eps,), limit=limit, size=size, **rest)
+    with reserving_stdout(json_):
+        folder, result = tune_model(request, grid, out, device=pick_device(device), command=command(), quiet=json_)
     if json_:
         typer.echo(json_text(result))
     else:

@@ -7,16 +7,16 @@ import torch
 from torch import nn
 
 from .. import data
-from ..data.classes import class_facts
+from ..data.classes import class_metadata
 from ..distributed import Processes
 from ..errors import EscrimeError
 from ..evaluation.subjects import Case, Subject, as_cases
 from ..models import load_weights
 from ..models.fast.prepare import copied
 from ..training import TrainSettings, objective
-from .evaluate.assessment import Assessment, answer_in_folder
+from .evaluate.assessment import Assessment, evaluate_in_folder
 from .evaluate.candidate import Candidate
-from .evaluate.request import Question, short_name
+from .evaluate.request import Request, short_name
 from .run.schema import ADVERSARIAL
 from .shared.display import Display
 from .shared.fitting import fit_in_folder
@@ -37,7 +37,7 @@ class Hardening:
     @cached_property
     def splits(self) -> data.Splits:
         candidate = self.candidate
-        images = candidate.question.images
+        images = candidate.request.images
         own = images not in data.DATASETS or Path(images).is_dir()
         name, folder = ("folder", images) if own else (images, None)
         with candidate.display.reading() as progress:
@@ -78,10 +78,10 @@ class Hardening:
             self.train,
             objective(**self.goal),
             self.training,
-            log=f"{short_name(candidate.question.model)}--{ADVERSARIAL}",
+            log=f"{short_name(candidate.request.model)}--{ADVERSARIAL}",
             weights=path,
-            about=class_facts(self.test) | {"model": candidate.loaded.origin, "size": candidate.size},
-            seed=candidate.question.seed,
+            about=class_metadata(self.test) | {"model": candidate.loaded.origin, "size": candidate.size},
+            seed=candidate.request.seed,
             device=candidate.device,
             team=Processes(candidate.device, alone=True),
         )
@@ -95,7 +95,7 @@ class Hardening:
 
 
 def harden(
-    question: Question,
+    request: Request,
     out: Path | str | None,
     *,
     goal: dict,
@@ -109,19 +109,17 @@ def harden(
 
     Errors: EscrimeError for a model that cannot be trained (a black box), and as `fit` and `assess`.
     """
-    name = short_name(question.model)
+    name = short_name(request.model)
     folder = RunFolder(out or Path("runs") / f"harden-{name}")
-    candidate = Candidate(question, Display(quiet=quiet), device)
+    candidate = Candidate(request, Display(quiet=quiet), device)
     made = Hardening(candidate, goal, training or {}, folder)
     if candidate.loaded.answers != "gradients" or candidate.threat != "white-box":
         raise EscrimeError(
-            f"{question.model} gives no gradients, so it cannot be trained here; give the model as a torch module."
+            f"{request.model} gives no gradients, so it cannot be trained here; give the model as a torch module."
         )
     if not any(parameter.requires_grad for parameter in candidate.loaded.model.parameters()):
-        raise EscrimeError(
-            f"{question.model} has no parameter to train: an exported program is fixed. Give the network itself."
-        )
+        raise EscrimeError(f"{request.model} has no parameter to train: an exported program is fixed. Give the network itself.")
     sources = dict(test=lambda: made.test, train=lambda: made.train, cases=made.cases, settings=made.settings)
     run = Assessment(candidate, folder, Processes(device, alone=True), **sources)
-    answer_in_folder(run, name, command)
+    evaluate_in_folder(run, name, command)
     return run

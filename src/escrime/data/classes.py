@@ -52,7 +52,7 @@ def _as_wnids(names: Sequence[str] | None) -> Sequence[str] | None:
     return names if names and all(re.fullmatch(r"n\d{8}", name) for name in names) else None
 
 
-def class_facts(data: ImageSet) -> dict:
+def class_metadata(data: ImageSet) -> dict:
     """JSON values for weights that were trained on `data`: what their outputs are called."""
     return {"classes": list(data.classes)} | ({"wnids": list(data.wnids)} if data.wnids else {})
 

@@ -9,7 +9,7 @@ from ..errors import EscrimeError
 from .content import encode
 
 
-def lots(seed: int, names: Sequence[str]) -> np.ndarray:
+def random_order(seed: int, names: Sequence[str]) -> np.ndarray:
     """A number drawn for each name by hashing it with the seed, uint64 (N,): a lottery that knows no order."""
     key = repr(int(seed)).encode() + b"\x1f"
     draws = (int.from_bytes(blake2b(key + encode(name), digest_size=8).digest(), "little") for name in names)
@@ -32,11 +32,11 @@ def evenly(
     """
     classes = range(labels.max(initial=0) + 1) if classes is None else classes
     prefer = np.zeros(len(ids), dtype=np.int64) if prefer is None else np.asarray(prefer)
-    order = np.lexsort((lots(seed, ids), -prefer, labels))
+    order = np.lexsort((random_order(seed, ids), -prefer, labels))
     turn = np.empty(len(ids), dtype=np.int64)  # how many images of the class come before this one
     turn[order] = np.arange(len(ids)) - np.searchsorted(labels[order], labels[order])
-    class_lots = lots(seed, [f"class {name}" for name in classes])
-    return np.sort(np.lexsort((class_lots[labels], turn))[:count])
+    class_order = random_order(seed, [f"class {name}" for name in classes])
+    return np.sort(np.lexsort((class_order[labels], turn))[:count])
 
 
 def stratified_split(
@@ -61,13 +61,13 @@ def stratified_split(
     # Largest remainder: the shares that lost most by rounding down get the images that are left.
     shares = sizes * (count / len(ids))
     quota = np.clip(np.floor(shares).astype(np.int64), 1, sizes - 1)
-    ties = lots(seed, [f"class {name}" for name in classes])
+    ties = random_order(seed, [f"class {name}" for name in classes])
     while quota.sum() != count:
         step = 1 if quota.sum() < count else -1
         free = (quota < sizes - 1) if step > 0 else (quota > 1)
         gain = np.where(free, step * (shares - quota), -np.inf)
         quota[np.lexsort((ties, -gain))[0]] += step
-    order = np.lexsort((lots(seed, ids), labels))
+    order = np.lexsort((random_order(seed, ids), labels))
     turn = np.arange(len(ids)) - np.searchsorted(labels[order], labels[order])
     test = np.zeros(len(ids), dtype=bool)
     test[order[turn < quota[labels[order]]]] = True

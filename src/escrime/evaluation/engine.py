@@ -21,8 +21,8 @@ from ..randomness import key, seed_all_generators
 from ..results.keys import joined, part_key
 from ..results.records import frame, unattacked
 from .images import Images
-from .pieces import Begun, Done, Pieces, not_told, nothing_done
-from .profile import Approaches
+from .pieces import Begun, Done, Pieces, no_progress, nothing_done
+from .profile import Profiles
 from .quantized import on_the_grid
 from .requests import norm_of
 from .scoring import Predicted, score
@@ -54,7 +54,7 @@ class Part:
 def evaluate_parts(
     cases: list[Case],
     slices: Callable[[], Iterator[Images]],
-    approaches: Approaches,
+    profiles: Profiles,
     attacks: dict[str, Attack],
     epsilons: dict[str, list[float]],
     *,
@@ -63,35 +63,35 @@ def evaluate_parts(
     eot: int,
     finished: Callable[[str], bool],
     done: Done = nothing_done,
-    begun: Begun = not_told,
+    begun: Begun = no_progress,
     samples: dict[tuple[str, str, str], frozenset] | None = None,
     failed: Callable[[Part, str], None] = lambda part, reason: None,
 ) -> Iterator[tuple[Part, pd.DataFrame]]:
-    """Yield (part, records) for every part that is not `finished`, of those of its images that are not `done`. `approaches`: to
+    """Yield (part, records) for every part that is not `finished`, of those of its images that are not `done`. `profiles`: to
     the models, over the same slices. Under a deadline parts are divided (see `pieces`), all attacks go over one piece before
     the next begins, and OutOfTime is raised when the time is up.
 
     Adversarial images are crafted once per attacked network and scored on every case that shares it; those of a transfer
-    attack apart, where it would not spend all its steps otherwise (see `carrying`). `draws`: fresh noise draws behind each
+    attack apart, where it would not spend all its steps otherwise (see `for_transfer`). `draws`: fresh noise draws behind each
     verdict on a randomized model; `eot`: draws in each gradient of an adaptive attack on one.
     An attack that raises on a part leaves its images as they are, with rows that say so (`unattacked`), and `failed` is told
     why; only an EscrimeError, which is about bad input, stops everything.
     `samples` maps (defense, threat, attack label) to the ids of the images to use where all of them would cost too much.
     """
-    pieces, models = Pieces(), _Scored(approaches, seed, draws)
+    pieces, models = Pieces(), _Scored(profiles, seed, draws)
     for index, whole in enumerate(slices()):
         check_images(whole.pixels)
         for everything in pieces.of(whole):
             models.clean.clear()
             for label, asked_for in attacks.items():
                 for (_, sample, carries), group in _sharing(cases, label, asked_for, samples or {}).items():
-                    attack = carrying(asked_for) if carries else asked_for
+                    attack = for_transfer(asked_for) if carries else asked_for
                     names = whole.ids if sample is None else tuple(name for name in whole.ids if name in sample)
                     images = everything if sample is None else everything.only(sample)
                     for parts, rest in unfinished([Part(case, label, index) for case in group], names, images, finished, done):
                         pieces.worked = True
                         begun(label, len(rest.ids) * len(parts))
-                        attacked, grid = approaches[group[0].attacked], epsilons[label]
+                        attacked, grid = profiles[group[0].attacked], epsilons[label]
                         crafted = _crafted(attack, attacked, group[0].attacked, rest, grid, seed, eot)
                         for part in parts:
                             table, reason = models.records(part, attack, rest, crafted, grid)
@@ -107,7 +107,7 @@ def _crafted(attack, known, model, images: Images, grid: list[float], seed: int,
         return [_untouched(images)] * len(grid), ""
     targets, ours = _targets(attack, images), isinstance(attack, Attack)
     # Our own attacks climb the faster copy's surface; a user's attack gets the model it was promised.
-    climbed = known.surface if ours else model
+    climbed = known.surrogate if ours else model
     noise = eot if known.randomized else None
     outcomes, reason = _or_reason(lambda: craft(attack, climbed, images, targets, grid, seed, noise))
     if outcomes is not None and ours and known.settings.get("grid"):
@@ -122,13 +122,13 @@ def _crafted(attack, known, model, images: Images, grid: list[float], seed: int,
 class _Scored:
     """What the models predict for what attacks made of one piece of the images; for the clean images they are asked once."""
 
-    def __init__(self, approaches: Approaches, seed: int, draws: int):
-        self.approaches, self.seed, self.draws = approaches, seed, draws
+    def __init__(self, profiles: Profiles, seed: int, draws: int):
+        self.profiles, self.seed, self.draws = profiles, seed, draws
         self.clean: dict[tuple, Predicted] = {}
 
     def records(self, part: Part, attack, images: Images, crafted: tuple, grid: list[float]) -> tuple[pd.DataFrame, str]:
         """(the records of a part, why it could not be attacked or scored, "" where it could)."""
-        known, (outcomes, reason) = self.approaches[part.case.subject.classifier], crafted
+        known, (outcomes, reason) = self.profiles[part.case.subject.classifier], crafted
         draws = self.draws if known.randomized else 1
         if (id(known.twin), images.ids) not in self.clean:
             keys, none = [(self.seed, i, "clean") for i in images.ids], torch.full_like(images.labels, -1)
@@ -176,16 +176,16 @@ def _untouched(images: Images) -> Outcome:
 
 
 def _sharing(cases: list[Case], label: str, attack, samples: dict) -> dict[tuple, list[Case]]:
-    """The cases that share adversarial images: those that attack the same network on the same images, `carrying` or not."""
+    """The cases that share adversarial images: those that attack the same network on the same images, `for_transfer` or not."""
     groups: dict[tuple, list[Case]] = {}
-    changes = carrying(attack) is not attack
+    changes = for_transfer(attack) is not attack
     for case in cases:
         sample = samples.get((case.subject.defense, case.threat, label))
         groups.setdefault((id(case.attacked), sample, changes and case.threat == "transfer"), []).append(case)
     return groups
 
 
-def carrying(attack):
+def for_transfer(attack):
     """The attack as it is made on one network to fool another: all steps are spent, where one that leaves at its first
     success would stop at the boundary of the network it is made on, which the other does not share. It costs as much on every
     image as on one that stands, and for AutoAttack that is all of its stages.
@@ -195,7 +195,7 @@ def carrying(attack):
     WorstCase gives its attack, as another network does not fall at the same ε.
     """
     if isinstance(attack, WorstCase):
-        return carrying(attack.attack)
+        return for_transfer(attack.attack)
     if not isinstance(attack, Attack) or isinstance(attack, MinimumNorm) or not is_dataclass(attack):
         return attack
     own = {field.name for field in fields(attack)}

@@ -22,8 +22,8 @@ from .budget import LOOKED, images_for_a_look, seconds_per_pass
 from .checks.data import as_pixels, data_findings, duplicates
 from .effort import Effort
 from .images import PART, Source
-from .pipeline import Plan, all_findings, carry_out
-from .profile import Approaches
+from .pipeline import Plan, all_findings, execute
+from .profile import Profiles
 from .progress import Meter, Told
 from .requests import budget_of, check_attacks, check_epsilons, manners_of
 from .store import Memory
@@ -90,7 +90,7 @@ def evaluate(
     a grid for all attacks, a dict of name → ε or grid, or None for each attack's own ε. draws: fresh noise draws behind
     each verdict on a randomized model. eot: noise draws per gradient of an adaptive attack on one. checks: how hard to look
     for what the attacks missed (see Effort), False not to; where they find something, a stronger attack runs on every image.
-    Where a model hides its gradients, escrime's attacks follow those of a Surface with the same answers; a callable of yours
+    Where a model hides its gradients, escrime's attacks follow those of a Surrogate with the same answers; a callable of yours
     gets the model itself. train: the training images, to look for test images in.
 
     budget: seconds, or a text such as "10min", that the evaluation may take; it ends within one batch of them. As many images
@@ -124,10 +124,10 @@ def evaluate(
     with _shown(progress) as told, deadline.deadline(within), deadline.listening(told):
         meter = told if told is not None else Meter(lambda done, total, note: None)
         meter.begin("look at the model", 1)
-        approaches = Approaches(source, budget_of(attacks, grids), seed, _look(cases, source, within))
+        profiles = Profiles(source, budget_of(attacks, grids), seed, _look(cases, source, within))
         effort = checks if isinstance(checks, Effort) else Effort() if checks else None
-        plan, store = Plan(cases, approaches, attacks, grids, seed, draws, eot, effort), Memory()
-        left = carry_out(plan, store, Processes(device, alone=True), lambda title: nullcontext(meter))
+        plan, store = Plan(cases, profiles, attacks, grids, seed, draws, eot, effort), Memory()
+        left = execute(plan, store, Processes(device, alone=True), lambda title: nullcontext(meter))
     records, manners = store.records(), manners_of(attacks)
     if effort is None:
         failed = [f for f in record_findings(records, store.failures, manners) if f.id in ("attack-failed", "non-finite")]

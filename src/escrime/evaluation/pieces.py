@@ -17,7 +17,7 @@ def nothing_done(key: str) -> Collection[str]:
     return ()
 
 
-def not_told(name: str, images: int) -> None:
+def no_progress(name: str, images: int) -> None:
     """Nobody wants to know what is begun."""
 
 

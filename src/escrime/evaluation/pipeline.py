@@ -33,14 +33,14 @@ from .budget import (
 )
 from .checks.inputs import input_findings
 from .checks.provable import certificate_findings
-from .checks.search import Stage
+from .checks.search import Attempt
 from .effort import Effort
 from .engine import evaluate_parts
 from .images import Images, Source
-from .profile import Approaches, as_attacked
+from .profile import Profiles, as_attacked
 from .progress import Meter
 from .store import Examined, Store
-from .stronger import Ground, examination, grounds, of_case, stronger_parts
+from .stronger import Scope, examination, of_case, scopes, stronger_parts
 from .subjects import Case
 from .work import about_passes, passes_of_check
 
@@ -59,7 +59,7 @@ class Plan:
     sample: the same for the stronger attack on a case."""
 
     cases: list[Case]
-    approaches: Approaches
+    profiles: Profiles
     attacks: dict
     grids: dict[str, list[float]]
     seed: int
@@ -72,10 +72,10 @@ class Plan:
 
     @property
     def source(self) -> Source:
-        return self.approaches.source
+        return self.profiles.source
 
 
-def carry_out(plan: Plan, store: Store, team: Processes, shown: Shown) -> list[Finding]:
+def execute(plan: Plan, store: Store, team: Processes, shown: Shown) -> list[Finding]:
     """Do all of the plan that `store` does not hold yet, or what there is time for, and return what that left open. Where the
     checks leave enough of the time, more images are attacked and checked.
 
@@ -85,10 +85,10 @@ def carry_out(plan: Plan, store: Store, team: Processes, shown: Shown) -> list[F
     while True:
         cases = plan.cases
         with deadline.as_time_allows("the attacks"), shown("Attack") as meter:
-            cases = as_attacked(cases, plan.approaches)
+            cases = as_attacked(cases, plan.profiles)
             attack(replace(plan, cases=cases), store, team, meter, within, cost)
         team.wait()
-        if not team.told(bool(store.keys())):
+        if not team.broadcast(bool(store.keys())):
             raise EscrimeError(
                 "the time was up before any attack had finished one image; nothing can be said yet. Give a larger budget "
                 "(--budget)."
@@ -101,7 +101,7 @@ def carry_out(plan: Plan, store: Store, team: Processes, shown: Shown) -> list[F
             return []
         took = deadline.clock() - began
         cost, left = took * total / max(len(judged), 1), deadline.time_left()
-        if plan.effort is None or not team.told(len(judged) < total and left > max(LEAST * within, MORE * took)):
+        if plan.effort is None or not team.broadcast(len(judged) < total and left > max(LEAST * within, MORE * took)):
             return budget_findings(store.records(), cases, list(plan.attacks), total, open_checks(store))
 
 
@@ -119,7 +119,7 @@ def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: floa
         work = evaluate_parts(
             plan.cases,
             plan.source,
-            plan.approaches,
+            plan.profiles,
             plan.attacks,
             plan.grids,
             seed=plan.seed,
@@ -155,33 +155,33 @@ def check(plan: Plan, store: Store, team: Processes, shown: Shown, among: frozen
     """
     records = store.records()
     records = records if among is None else records[records["image"].isin(among)]
-    todo = [ground for ground in grounds(plan.cases, records, plan.headline) if not _complete(ground, plan, records, store)]
-    if not team.told(len(todo)):
+    todo = [scope for scope in scopes(plan.cases, records, plan.headline) if not _complete(scope, plan, records, store)]
+    if not team.broadcast(len(todo)):
         return
     team.wait()  # all have looked before the first one writes
     with shown("Check") as meter, deadline.listening(meter):
         plan_checks(todo, records, plan.effort, meter)
-        for count, ground in enumerate(todo):
+        for count, scope in enumerate(todo):
             left = deadline.time_left()
             with deadline.deadline(None if left is None else left / (len(todo) - count)) as limit:
-                _examine(ground, plan, store, team, meter, records, among, limit)
+                _examine(scope, plan, store, team, meter, records, among, limit)
             team.wait()
 
 
-def _examine(ground: Ground, plan: Plan, store: Store, team: Processes, meter: Meter, records, among, limit) -> None:
+def _examine(scope: Scope, plan: Plan, store: Store, team: Processes, meter: Meter, records, among, limit) -> None:
     """Examine one case, and run what that calls for on every image; its findings are written last, for what they stand for is
     complete when they are there."""
-    case, norm = joined(ground.case.name), ground.norm
-    findings, stages = probe_in_time(ground, plan, records, meter)
-    before, names = store.examinations().get((case, norm)), [f"{stage.name}: {stage.attack!r}" for stage in stages]
+    case, norm = joined(scope.case.name), scope.norm
+    findings, attempts = probe_in_time(scope, plan, records, meter)
+    before, names = store.examinations().get((case, norm)), [f"{attempt.name}: {attempt.attack!r}" for attempt in attempts]
     short = limit is not None and EXAMINATION in limit.cut
     everyone = team.all_of((names, short))
     if everyone[0][1] and before is not None:  # an earlier one came farther: it stands, but for what it did not look at
         if team.first:
             store.note_examination(case, norm, replace(before, cut=limit.cut))
         return
-    prefix = parts_of([*ground.case.name, STRONGER + norms.norm(norm).suffix])
-    if team.first and before is not None and before.stages not in ([], names):
+    prefix = parts_of([*scope.case.name, STRONGER + norms.norm(norm).suffix])
+    if team.first and before is not None and before.attempts not in ([], names):
         for key in store.keys(prefix):  # of other attacks
             store.forget(key)
         store.forget_examination(case, norm)
@@ -191,9 +191,9 @@ def _examine(ground: Ground, plan: Plan, store: Store, team: Processes, meter: M
     if names == everyone[0][0]:
         share = lambda key: slice_of(key) % len(agreed) == agreed.index(team.rank)  # noqa: E731
         parts = stronger_parts(
-            ground,
-            stages,
-            plan.approaches,
+            scope,
+            attempts,
+            plan.profiles,
             lambda: _judged(plan.source, among),
             records,
             seed=plan.seed,
@@ -201,8 +201,8 @@ def _examine(ground: Ground, plan: Plan, store: Store, team: Processes, meter: M
             finished=lambda key: not share(key) or store.finished(key),
             done=lambda key: store.done(f"{key}-"),
             begun=meter.begin,
-            epsilons=None if plan.headline is None else [ground.eps],
-            sample=plan.sample(ground.case),
+            epsilons=None if plan.headline is None else [scope.eps],
+            sample=plan.sample(scope.case),
         )
         try:
             for part, rows in parts:
@@ -212,25 +212,25 @@ def _examine(ground: Ground, plan: Plan, store: Store, team: Processes, meter: M
     team.wait()
     if not team.first:
         return
-    if limit is not None and stages:
-        findings = _if_cut(limit, findings, len(store.done(prefix)), ground, plan, records)
+    if limit is not None and attempts:
+        findings = _if_cut(limit, findings, len(store.done(prefix)), scope, plan, records)
     keys, cut = store.keys(prefix), [] if limit is None else limit.cut
-    store.note_examination(case, norm, Examined(*_basis(ground, plan, records), names, keys, findings, cut))
+    store.note_examination(case, norm, Examined(*_basis(scope, plan, records), names, keys, findings, cut))
 
 
 def _judged(source: Source, among: frozenset[str] | None) -> Iterator[Images]:
     return (images for images in source() if among is None or any(str(name) in among for name in images.ids))
 
 
-def _basis(ground: Ground, plan: Plan, records: pd.DataFrame) -> tuple[int, dict[str, int]]:
+def _basis(scope: Scope, plan: Plan, records: pd.DataFrame) -> tuple[int, dict[str, int]]:
     """What an examination stands on: how many images, and how hard it looks."""
-    return int(of_case(records, ground.case)["image"].nunique()), asdict(plan.effort)
+    return int(of_case(records, scope.case)["image"].nunique()), asdict(plan.effort)
 
 
-def _complete(ground: Ground, plan: Plan, records: pd.DataFrame, store: Store) -> bool:
+def _complete(scope: Scope, plan: Plan, records: pd.DataFrame, store: Store) -> bool:
     """Whether the case was examined on this basis, and all that the stronger attack wrote because of it is there."""
-    old = store.examinations().get((joined(ground.case.name), ground.norm))
-    return old is not None and old.rests_on(*_basis(ground, plan, records)) and all(map(store.finished, old.parts))
+    old = store.examinations().get((joined(scope.case.name), scope.norm))
+    return old is not None and old.rests_on(*_basis(scope, plan, records)) and all(map(store.finished, old.parts))
 
 
 def open_checks(store: Store) -> dict[tuple, list[str]]:
@@ -252,27 +252,25 @@ def all_findings(
     return in_order([*about_all, *found, *record_findings(records, store.failures, manners)])
 
 
-def plan_checks(todo: list[Ground], records: pd.DataFrame, effort: Effort, meter: Meter) -> None:
+def plan_checks(todo: list[Scope], records: pd.DataFrame, effort: Effort, meter: Meter) -> None:
     """Tell the meter what examining these will cost, about."""
     meter.plan(STRONGER, 0, 1)
-    for ground in todo:
-        images = of_case(records, ground.case)["image"].nunique()
-        probing, stronger = passes_of_check(ground.case, effort)
-        meter.plan(_title(ground), min(effort.images, images), probing.forwards + probing.gradients)
+    for scope in todo:
+        images = of_case(records, scope.case)["image"].nunique()
+        probing, stronger = passes_of_check(scope.case, effort)
+        meter.plan(_title(scope), min(effort.images, images), probing.forwards + probing.gradients)
         meter.plan(STRONGER, meter.tasks[STRONGER].images + images, stronger.forwards + stronger.gradients)
 
 
-def _title(ground: Ground) -> str:
+def _title(scope: Scope) -> str:
     """What the examination of a case is called while it goes on."""
-    defense = ground.case.subject.defense
+    defense = scope.case.subject.defense
     return "examine" if defense == "none" else f"examine {defense_name(defense)}"
 
 
-def _if_cut(
-    limit: deadline.Deadline, findings: list[Finding], faced: int, ground: Ground, plan: Plan, records
-) -> list[Finding]:
+def _if_cut(limit: deadline.Deadline, findings: list[Finding], faced: int, scope: Scope, plan: Plan, records) -> list[Finding]:
     """The findings, with what the stronger attack had no time for noted in `limit`: they have no answer without any image."""
-    names, sample = of_case(records, ground.case)["image"].unique(), plan.sample(ground.case)
+    names, sample = of_case(records, scope.case)["image"].unique(), plan.sample(scope.case)
     images = len(names) if sample is None else len({str(name) for name in sample} & set(names))
     if faced >= images:
         return findings
@@ -280,32 +278,32 @@ def _if_cut(
     return findings if faced else [replace(finding, answered=False) for finding in findings]
 
 
-def probe_in_time(ground: Ground, plan: Plan, records: pd.DataFrame, meter: Meter) -> tuple[list[Finding], list[Stage]]:
+def probe_in_time(scope: Scope, plan: Plan, records: pd.DataFrame, meter: Meter) -> tuple[list[Finding], list[Attempt]]:
     """As `probe`, on as many images as there is time for; what is cut short by a deadline is noted there."""
-    judged, effort = of_case(records, ground.case)["image"].nunique(), plan.effort
-    meter.begin(_title(ground), min(effort.images, judged))
+    judged, effort = of_case(records, scope.case)["image"].nunique(), plan.effort
+    meter.begin(_title(scope), min(effort.images, judged))
     with deadline.as_time_allows(EXAMINATION):
         if deadline.time_left() is not None:
             deadline.look()
-            model, (passes, _) = ground.case.subject.classifier, passes_of_check(ground.case, effort)
-            each = seconds_per_pass(model, plan.approaches.images.pixels[:FEWEST]) / passes_per_image(model)
+            model, (passes, _) = scope.case.subject.classifier, passes_of_check(scope.case, effort)
+            each = seconds_per_pass(model, plan.profiles.images.pixels[:FEWEST]) / passes_per_image(model)
             effort = affordable(effort, passes, each, judged)
-        return probe(ground, plan.approaches, records, effort, plan.seed)
+        return probe(scope, plan.profiles, records, effort, plan.seed)
     return [], []
 
 
 def probe(
-    ground: Ground, approaches: Approaches, records: pd.DataFrame, effort: Effort, seed: int
-) -> tuple[list[Finding], list[Stage]]:
+    scope: Scope, profiles: Profiles, records: pd.DataFrame, effort: Effort, seed: int
+) -> tuple[list[Finding], list[Attempt]]:
     """What the checks find about one case, and the attacks it calls for."""
-    model, first = ground.case.subject.classifier, approaches.images
-    known = approaches[model]
-    more, about = approaches.source.few_pairs(seed), {"blind": known.blind, "batch": known.batch}
+    model, first = scope.case.subject.classifier, profiles.images
+    known = profiles[model]
+    more, about = profiles.source.few_pairs(seed), {"blind": known.blind, "batch": known.batch}
     inputs = input_findings(
-        known.asked, first.pixels, first.labels, known.randomized, seed, **about, more=more, fed=approaches.fed.get(id(model))
+        known.asked, first.pixels, first.labels, known.randomized, seed, **about, more=more, fed=profiles.fed.get(id(model))
     )
     inputs += certificate_findings(model, first.pixels)
-    examined = examination(ground, approaches, records, effort, seed)
-    about = dict(zip(("model", "defense", "threat"), ground.case.name))
+    examined = examination(scope, profiles, records, effort, seed)
+    about = dict(zip(("model", "defense", "threat"), scope.case.name))
     found = [finding.of(**about) for finding in inputs]
-    return found + [finding.of(**about, norm=ground.norm) for finding in examined.findings], examined.stages
+    return found + [finding.of(**about, norm=scope.norm) for finding in examined.findings], examined.attempts

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from ..attacks.adaptive.inner import Inner, inner_logits, taught_logits
-from ..attacks.adaptive.surrogate import Surface
+from ..attacks.adaptive.surrogate import Surrogate
 from ..attacks.pgd import PGD
 from ..checks import check_images
 from ..errors import is_bad_input
-from ..models.company import InCompany, fewest
 from ..models.fast.twin import Twin
+from ..models.filled_batch import FilledBatch, fewest
 from ..models.fresh import Fresh
 from ..models.running import check_logits, differentiable, failure_named, no_trace, ordinary
 from ..norms import DEFAULT, norm
@@ -21,13 +21,13 @@ from ..randomness import as_keys, derive, row_keys, uniform_noise
 from ..results.findings import Finding
 from ..results.records import BLACK_BOX, WHITE_BOX
 from .checks.batch import Alone, BatchEffect, batch_effect
-from .checks.gradients import Gradients, measure_gradients, surface_settings
+from .checks.gradients import Gradients, measure_gradients, surrogate_settings
 from .checks.neighborhood import Neighborhood, look_around
 from .checks.state import Memory, memory_of
 from .images import PART, Images, Source
 from .scoring import draws_once_per_batch, score
 from .subjects import Case
-from .surfaces import choose_surface
+from .surrogates import choose_surrogate
 
 BESIDE, HALVINGS = 12, 5  # images that are followed to the boundary of their class, and how closely
 
@@ -52,10 +52,10 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Approach:
+class Profile:
     """classes: K. randomized: repeated forwards disagree. twin: the model and its faster copy, for verdicts. surface: what
     gradient attacks climb; the twin itself where the model's gradients are as they should be. gradients: what was measured,
-    None for a plain callable or where no image is classified right. settings: of the Surface, {} without one. blind: it gives
+    None for a plain callable or where no image is classified right. settings: of the Surrogate, {} without one. blind: it gives
     no gradients that could be had. others: surfaces that fooled images which the chosen one did not. true: what is climbed
     has the slopes of the model. around: what the model does close to the images. memory: what it remembers. failure: why it
     cannot be differentiated. batch: what company does to its predictions, None where noise hides it; where they depend on it,
@@ -64,7 +64,7 @@ class Approach:
     classes: int
     randomized: bool
     twin: Twin
-    surface: Twin
+    surrogate: Twin
     gradients: Gradients | None
     settings: dict
     blind: bool = False
@@ -77,14 +77,14 @@ class Approach:
     asked: object = None
 
 
-def approach(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) -> Approach:
+def profile(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) -> Profile:
     """Look at `model` with a few images (N, C, H, W), and at what surrounds them within `budget`.
 
     Errors: EscrimeError for a model that returns no logits (N, K).
     """
     fresh = _unless_it_raises(lambda: Fresh(model), None)  # before it is asked anything that it may remember
     if (least := fewest(model, images)) > 1:
-        model, fresh = InCompany(model, least), None if fresh is None else Fresh(InCompany(fresh.model, least))
+        model, fresh = FilledBatch(model, least), None if fresh is None else Fresh(FilledBatch(fresh.model, least))
     classes, reach = _classes(model, images[:2]), budget.per_pixel(images)
     memory = _unless_it_raises(lambda: memory_of(model, fresh, images, reach, seed), Memory())
     who = fresh if memory and memory.copied else model
@@ -94,7 +94,7 @@ def approach(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) -
         who = Alone(who)
         around = _unless_it_raises(lambda: look_around(who, images, reach, seed), Neighborhood())
     twin = Twin(who)
-    plain = Approach(classes, around.randomized, twin, twin, None, {}, around=around, memory=memory, batch=batch, asked=model)
+    plain = Profile(classes, around.randomized, twin, twin, None, {}, around=around, memory=memory, batch=batch, asked=model)
     if not isinstance(model, nn.Module):
         return replace(plain, blind=not _unless_it_raises(lambda: _gives_gradients(model, images[:2]), False))
     keys = [(seed, row, "approach") for row in range(len(images))]
@@ -112,7 +112,7 @@ def approach(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) -
         failure = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
     if found is not None and found.true and not around.randomized:
         found = _unless_it_raises(lambda: _beside_the_boundary(found, who, twin, x, y, budget, seed), found)
-    settings = surface_settings(found) if found is not None else {"through": True}
+    settings = surrogate_settings(found) if found is not None else {"through": True}
     if around.mode:
         settings["through"] = True
     if around.randomized and draws_once_per_batch(who, images[:1]):
@@ -124,14 +124,14 @@ def approach(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) -
         return replace(known, true=found.true)
     hidden = found is None or around.mode or around.off_grid or not _gradient_is_there(found)
     if not hidden:
-        return _climbing(known, Twin(Surface(who, **settings)), settings, x, y, reach, seed)
+        return _climbing(known, Twin(Surrogate(who, **settings)), settings, x, y, reach, seed)
     inside = _inside(who, x, reach, seed) if found is None or (found.flat | found.zero | found.saturated).any() else []
-    chosen, others = choose_surface(who, twin, settings, inside, x, y, budget, around.randomized, seed)
+    chosen, others = choose_surrogate(who, twin, settings, inside, x, y, budget, around.randomized, seed)
     if chosen is None:
         kept = {name: settings[name] for name in ("grid", "apart") if name in settings}
-        return replace(known, surface=Twin(Surface(who, **kept)), settings=kept, blind=True, true=False)
-    surfaces = tuple(Twin(Surface(who, **other)) for other in others)
-    return _climbing(replace(known, others=surfaces), Twin(Surface(who, **chosen)), chosen, x, y, reach, seed)
+        return replace(known, surrogate=Twin(Surrogate(who, **kept)), settings=kept, blind=True, true=False)
+    surrogates = tuple(Twin(Surrogate(who, **other)) for other in others)
+    return _climbing(replace(known, others=surrogates), Twin(Surrogate(who, **chosen)), chosen, x, y, reach, seed)
 
 
 def _beside_the_boundary(found: Gradients, model, twin: Twin, images: Tensor, labels: Tensor, budget: Budget, seed: int):
@@ -180,13 +180,13 @@ def _gives_gradients(model: Callable, images: Tensor) -> bool:
         return model(ordinary(images).detach().requires_grad_().clone()).requires_grad
 
 
-def _climbing(known: Approach, surface: Twin, settings: dict, images, labels, reach: float, seed: int) -> Approach:
-    """The approach over `surface`, with what its gradient is worth."""
+def _climbing(known: Profile, surrogate: Twin, settings: dict, images, labels, reach: float, seed: int) -> Profile:
+    """The profile over `surrogate`, with what its gradient is worth."""
     try:
-        true = "inner" not in settings and measure_gradients(surface.model, images, labels, reach / 4, seed).true
+        true = "inner" not in settings and measure_gradients(surrogate.model, images, labels, reach / 4, seed).true
     except Exception:
         true = False
-    return replace(known, surface=surface, settings=settings, true=true)
+    return replace(known, surrogate=surrogate, settings=settings, true=true)
 
 
 def _inside(model: nn.Module, images: Tensor, reach: float, seed: int) -> list[Inner]:
@@ -214,17 +214,17 @@ def _classes(model, images: Tensor) -> int:
         return check_logits(model(images.clone()), images).shape[1]
 
 
-class Approaches:
+class Profiles:
     """The approach to each model, found on a few of the images when it is first asked for."""
 
     def __init__(self, source: Source, budget: Budget, seed: int, count: int = PART):
         self.source, self.budget, self.seed, self.count = source, budget, seed, count
-        self.known: dict[int, Approach] = {}
+        self.known: dict[int, Profile] = {}
         self.fed: dict[int, list[Finding]] = {}  # id of a model → what an earlier look found about how it is fed
 
-    def __getitem__(self, model) -> Approach:
+    def __getitem__(self, model) -> Profile:
         if id(model) not in self.known:
-            found = approach(model, self.images.pixels, self.images.labels, self.budget, self.seed)
+            found = profile(model, self.images.pixels, self.images.labels, self.budget, self.seed)
             self.source.check_classes(found.classes)
             self.known[id(model)] = found
         return self.known[id(model)]
@@ -238,7 +238,7 @@ class Approaches:
         return few
 
 
-def as_attacked(cases: list[Case], approaches: Approaches) -> list[Case]:
+def as_attacked(cases: list[Case], profiles: Profiles) -> list[Case]:
     """The cases, those of an undefended model that gives no gradients at the threat level of a black box."""
-    blind = lambda case: not isinstance(case.attacked, nn.Module) and approaches[case.attacked].blind  # noqa: E731
+    blind = lambda case: not isinstance(case.attacked, nn.Module) and profiles[case.attacked].blind  # noqa: E731
     return [replace(case, threat=BLACK_BOX) if case.threat == WHITE_BOX and blind(case) else case for case in cases]

@@ -14,12 +14,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..attacks.adaptive.surrogate import Surface
+from ..attacks.adaptive.surrogate import Surrogate
 from ..attacks.core.base import Outcome
 from ..attacks.pgd import PGD
 from ..budgets import epsilon
 from ..data import ImageSet
-from ..data.sampling import lots
+from ..data.sampling import random_order
 from ..defenses import PredictionAveraging
 from ..errors import EscrimeError, nearest
 from ..models.fast.twin import Twin
@@ -28,7 +28,7 @@ from ..numerals import enormous, shown
 from ..randomness import as_keys, derive, row_keys
 from ..results.choosing import UNDEFENDED, Point
 from .images import PART, Images, Source
-from .profile import Approach, Approaches, Budget
+from .profile import Budget, Profile, Profiles
 from .scoring import check_finite
 
 FEWEST = 20  # images in all: half of them choose
@@ -106,7 +106,7 @@ def halves(data: ImageSet, seed: int) -> tuple[ImageSet, ImageSet]:
         raise EscrimeError(f"data is a {type(data).__name__}; give an ImageSet, such as escrime.data.load(...).test.")
     if len(data) < FEWEST:
         raise EscrimeError(f"{len(data)} images are too few to choose on one half and validate on the other; give {FEWEST}.")
-    order = np.lexsort((lots(seed, data.ids), data.labels))
+    order = np.lexsort((random_order(seed, data.ids), data.labels))
     return data.select(np.sort(order[::2])), data.select(np.sort(order[1::2]))
 
 
@@ -129,12 +129,12 @@ def tuning_parts(
     device = existing_device(device if device is not None else next((p.device for p in model.parameters()), "cpu"))
     model = model.to(device)
     source = Source(data, device)
-    approaches = Approaches(source, Budget(grid.eps), seed)
-    known: Approach | None = None
+    profiles = Profiles(source, Budget(grid.eps), seed)
+    known: Profile | None = None
     for index, images in enumerate(source()):
         if finished(index):
             continue
-        known = known or _approached(approaches, model)
+        known = known or _profiled(profiles, model)
         yield index, _measure(model, known, images, grid, seed, step)
 
 
@@ -143,8 +143,8 @@ def slices_in(data: ImageSet) -> int:
     return ceil(len(data) / PART)
 
 
-def _approached(approaches: Approaches, model: nn.Module) -> Approach:
-    known = approaches[model]
+def _profiled(profiles: Profiles, model: nn.Module) -> Profile:
+    known = profiles[model]
     if known.randomized:
         raise EscrimeError(
             "the model answers differently each time it is asked, so its own noise would be taken for that of the average; "
@@ -153,7 +153,7 @@ def _approached(approaches: Approaches, model: nn.Module) -> Approach:
     return known
 
 
-def _measure(model, known: Approach, images: Images, grid: Grid, seed: int, step) -> pd.DataFrame:
+def _measure(model, known: Profile, images: Images, grid: Grid, seed: int, step) -> pd.DataFrame:
     rows = []
 
     def note(condition: str, point: Point, correct: Tensor, forwards=0.0, backwards=0.0) -> None:
@@ -162,11 +162,11 @@ def _measure(model, known: Approach, images: Images, grid: Grid, seed: int, step
         rows.append(pd.DataFrame({"image": names, "label": images.labels.cpu().numpy(), **own, **passes}))
 
     names = [str(name) for name in images.ids]
-    plain = _craft(grid.attack, known.surface, images, grid.eps, seed)
+    plain = _craft(grid.attack, known.surrogate, images, grid.eps, seed)
     for radius in grid.eps_max:
         defended = PredictionAveraging(model, radius, grid.most)
         if known.settings:  # the network hides its gradients; so does its average
-            climbed = Twin(Surface(defended, **known.settings))
+            climbed = Twin(Surrogate(defended, **known.settings))
         else:
             climbed = Twin(defended, PredictionAveraging(known.twin.copy, radius, grid.most))
         knowing = _craft(grid.attack.against_noise(grid.eot), climbed, images, grid.eps, seed)
@@ -191,9 +191,9 @@ def _passes(outcome: Outcome) -> tuple[np.ndarray, np.ndarray]:
     return outcome.forwards.double().cpu().numpy(), outcome.backwards.double().cpu().numpy()
 
 
-def _craft(attack: PGD, prey: Twin, images: Images, eps: float, seed: int) -> Outcome:
+def _craft(attack: PGD, attacked: Twin, images: Images, eps: float, seed: int) -> Outcome:
     """The attack's outcome; an example that breaks its budget is replaced by the image."""
-    (outcome,) = attack.sweep(prey, images.pixels, images.labels, [eps], seed=seed, ids=images.ids)
+    (outcome,) = attack.sweep(attacked, images.pixels, images.labels, [eps], seed=seed, ids=images.ids)
     verified = attack.geometry.inside(outcome.adversarial, images.pixels, eps)
     kept = torch.where(verified[:, None, None, None], outcome.adversarial, images.pixels)
     return Outcome(kept, outcome.forwards, outcome.backwards)

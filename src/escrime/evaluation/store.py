@@ -16,7 +16,7 @@ class Examined:
 
     images: int
     effort: dict[str, int]
-    stages: list[str] = field(default_factory=list)
+    attempts: list[str] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     cut: list[str] = field(default_factory=list)

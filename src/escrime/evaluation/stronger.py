@@ -14,18 +14,18 @@ from ..norms import Norm, norm
 from ..results.records import STRONGER, worst_case
 from ..results.verdicts import headline_eps
 from .checks.examine import Examination, examine
-from .checks.search import Asked, Search, Stage, settled
+from .checks.search import Attempt, Earlier, Search, settled
 from .effort import Effort
 from .engine import Part, records_of, unfinished
 from .images import Images
-from .pieces import Begun, Done, Pieces, not_told, nothing_done
-from .profile import Approach, Approaches
+from .pieces import Begun, Done, Pieces, no_progress, nothing_done
+from .profile import Profile, Profiles
 from .scoring import Predicted, score
 from .subjects import Case
 
 
 @dataclass(frozen=True)
-class Ground:
+class Scope:
     """What an examination stands on: a case, its norm, the ε of its untargeted attacks and of its headline."""
 
     case: Case
@@ -34,7 +34,7 @@ class Ground:
     eps: float
 
 
-def grounds(cases: list[Case], records: pd.DataFrame, eps: float | None = None) -> list[Ground]:
+def scopes(cases: list[Case], records: pd.DataFrame, eps: float | None = None) -> list[Scope]:
     """One ground per case an attacker may know (so not under transfer) and norm; eps: the headline, see `headline_eps`."""
     found = []
     for case in (case for case in cases if case.threat != "transfer"):
@@ -43,7 +43,7 @@ def grounds(cases: list[Case], records: pd.DataFrame, eps: float | None = None) 
             rows = own[(own["norm"] == name) & (own["threat"] == case.threat) & (own["eps"] > 0)]
             if len(rows):
                 grid = sorted(float(e) for e in rows["eps"].unique())
-                found.append(Ground(case, name, grid, headline_eps(rows, records, eps)))
+                found.append(Scope(case, name, grid, headline_eps(rows, records, eps)))
     return found
 
 
@@ -81,27 +81,27 @@ def standing(records: pd.DataFrame, norm: str, eps: float, randomized: bool) -> 
     return clean.combine(low, min).reindex(clean.index)
 
 
-def examination(ground: Ground, approaches: Approaches, records: pd.DataFrame, effort: Effort, seed: int) -> Examination:
-    """Examine the case of `ground` on a few of the images that it was attacked on."""
-    case, own = ground.case, of_case(records, ground.case)
-    known = approaches[case.attacked]
-    left = standing(own, ground.norm, ground.eps, known.randomized)
-    images = approaches.source.few(effort.images, seed, set(left.index))
+def examination(scope: Scope, profiles: Profiles, records: pd.DataFrame, effort: Effort, seed: int) -> Examination:
+    """Examine the case of `scope` on a few of the images that it was attacked on."""
+    case, own = scope.case, of_case(records, scope.case)
+    known = profiles[case.attacked]
+    left = standing(own, scope.norm, scope.eps, known.randomized)
+    images = profiles.source.few(effort.images, seed, set(left.index))
     undefended = case.subject.undefended
     search = Search(
-        twin=approaches[case.subject.classifier].twin,
-        surface=known.surface,
-        undefended=None if undefended is None else approaches[undefended].surface,
+        twin=profiles[case.subject.classifier].twin,
+        surrogate=known.surrogate,
+        undefended=None if undefended is None else profiles[undefended].surrogate,
         randomized=known.randomized,
         images=images.pixels,
         labels=images.labels,
         ids=images.ids,
-        eps=ground.eps,
-        norm=ground.norm,
+        eps=scope.eps,
+        norm=scope.norm,
         effort=effort,
         seed=seed,
         left=torch.tensor([float(left[str(name)]) for name in images.ids]),
-        asked=_asked_for(own, ground, left, images.ids),
+        asked=_asked_for(own, scope, left, images.ids),
         total=len(left),
         others=known.others,
         grid=bool(known.settings.get("grid")),
@@ -109,20 +109,20 @@ def examination(ground: Ground, approaches: Approaches, records: pd.DataFrame, e
     return examine(search, known)
 
 
-def _asked_for(own: pd.DataFrame, ground: Ground, left: pd.Series, ids: tuple) -> Asked:
+def _asked_for(own: pd.DataFrame, scope: Scope, left: pd.Series, ids: tuple) -> Earlier:
     """What the attacks that were asked for did to the images `ids`, from their rows."""
-    rows = own[(own["norm"] == ground.norm) & own["verified"] & (own["target"] < 0)]
+    rows = own[(own["norm"] == scope.norm) & own["verified"] & (own["target"] < 0)]
     fell = rows[rows["correct"] < 0.5].groupby("image")["eps"].min()
-    stood = rows[within(rows["eps"], ground.eps) & (rows["prediction"] == rows["label"])].groupby("image")["confidence"].min()
+    stood = rows[within(rows["eps"], scope.eps) & (rows["prediction"] == rows["label"])].groupby("image")["confidence"].min()
     names = [str(name) for name in ids]
     of = lambda column, other: torch.tensor([float(column.get(name, other)) for name in names])  # noqa: E731
-    return Asked(of(left, 1.0), of(stood, 1.0), of(fell, float("inf")))
+    return Earlier(of(left, 1.0), of(stood, 1.0), of(fell, float("inf")))
 
 
 def stronger_parts(
-    ground: Ground,
-    stages: list[Stage],
-    approaches: Approaches,
+    scope: Scope,
+    attempts: list[Attempt],
+    profiles: Profiles,
     slices: Callable[[], Iterator[Images]],
     records: pd.DataFrame,
     *,
@@ -130,32 +130,32 @@ def stronger_parts(
     draws: int,
     finished: Callable[[str], bool],
     done: Done = nothing_done,
-    begun: Begun = not_told,
+    begun: Begun = no_progress,
     epsilons: list[float] | None = None,
     sample: frozenset | None = None,
 ) -> Iterator[tuple[Part, pd.DataFrame]]:
     """Yield (part, records) of the stages, one after another, on every image that still stands, at every ε of the ground
     (or `epsilons`), of `sample`, where it is given. An image that has fallen before keeps the row of what felled it. In pieces
     under a deadline, as `evaluate_parts`."""
-    if not stages:
+    if not attempts:
         return
-    case, known = ground.case, approaches[ground.case.subject.classifier]
+    case, known = scope.case, profiles[scope.case.subject.classifier]
     own = of_case(records, case)
     places = own.groupby("image", sort=False).indices  # once: a search per part would take time as the square of the images
     pieces = Pieces()
     for index, images in enumerate(slices()):
         whole = images.only(frozenset(name for name in images.ids if str(name) in places and (not sample or name in sample)))
-        part = Part(case, STRONGER + norm(ground.norm).suffix, index)
+        part = Part(case, STRONGER + norm(scope.norm).suffix, index)
         for piece in pieces.of(whole):
             for (own_part,), rest in unfinished([part], whole.ids, piece, finished, done):
                 pieces.worked = True
                 begun(STRONGER, len(rest.ids))
                 mine = own.iloc[np.sort(np.concatenate([places[str(name)] for name in rest.ids]))]
-                yield own_part, _strengthen(own_part, ground, stages, known, rest, mine, epsilons or ground.grid, seed, draws)
+                yield own_part, _strengthen(own_part, scope, attempts, known, rest, mine, epsilons or scope.grid, seed, draws)
 
 
 def _strengthen(
-    part: Part, ground: Ground, stages: list[Stage], known: Approach, images: Images, own: pd.DataFrame, epsilons, seed, draws
+    part: Part, scope: Scope, attempts: list[Attempt], known: Profile, images: Images, own: pd.DataFrame, epsilons, seed, draws
 ) -> pd.DataFrame:
     frames, n = [], draws if known.randomized else 1
     keys = [(seed, name, "clean") for name in images.ids]
@@ -163,44 +163,44 @@ def _strengthen(
     for eps in sorted(epsilons):
         # What has fallen at a smaller ε has fallen at this one.
         before = pd.concat([own, *frames], ignore_index=True)
-        left = standing(before, ground.norm, eps, known.randomized)
+        left = standing(before, scope.norm, eps, known.randomized)
         chances = torch.tensor([float(left[str(name)]) for name in images.ids])
         alive = torch.ones(len(chances), dtype=torch.bool) if known.randomized else chances > 0.5
         parts = []
         if alive.any():
             target = images.only(frozenset(name for name, stands in zip(images.ids, alive.tolist()) if stands))
-            outcome = _ladder(stages, known, target, eps, norm(ground.norm), seed)
+            outcome = _ladder(attempts, known, target, eps, norm(scope.norm), seed)
             none = torch.full_like(target.labels, -1)
             theirs = Predicted(*(column[alive] for column in vars(clean).values()))
-            attack = replace(stages[0].attack, eps=eps)
+            attack = replace(attempts[0].attack, eps=eps)
             answers = (target, none, [outcome], [eps], theirs, seed, n, known.randomized)
             parts.append(records_of(part, known.twin, attack, *answers))
         if not alive.all():
             fallen = {str(name) for name, stands in zip(images.ids, alive.tolist()) if not stands}
-            parts.append(_felled(before, ground, fallen, eps, part))
+            parts.append(_already_fooled(before, scope, fallen, eps, part))
         frames.append(pd.concat(parts, ignore_index=True))
     return pd.concat(frames, ignore_index=True)
 
 
-def _ladder(stages: list[Stage], known: Approach, images: Images, eps: float, norm: Norm, seed: int) -> Outcome:
+def _ladder(attempts: list[Attempt], known: Profile, images: Images, eps: float, norm: Norm, seed: int) -> Outcome:
     """Each stage on what the ones before it left standing."""
     found, n = images.pixels.clone(), len(images.ids)
     forwards, backwards, stands = torch.zeros(n), torch.zeros(n), torch.ones(n, dtype=torch.bool)
-    for stage in stages:
+    for attempt in attempts:
         rows = stands.nonzero().flatten()
         if not len(rows):
             break
         at = rows.to(found.device)
         pixels, labels, ids = images.pixels[at], images.labels[at], [images.ids[i] for i in rows.tolist()]
         try:
-            (outcome,) = replace(stage.attack, eps=eps).sweep(stage.surface, pixels, labels, [eps], seed=seed, ids=ids)
+            (outcome,) = replace(attempt.attack, eps=eps).sweep(attempt.surrogate, pixels, labels, [eps], seed=seed, ids=ids)
         except Exception as error:  # it worked on the sample; on what it fails here the others have their turn
             if is_bad_input(error):
                 raise
             continue
         forwards[rows] += outcome.forwards.cpu()
         backwards[rows] += outcome.backwards.cpu()
-        keys = [(seed, name, "ladder", stage.name, eps) for name in ids]
+        keys = [(seed, name, "ladder", attempt.name, eps) for name in ids]
         grid = bool(known.settings.get("grid"))
         moved, right, _ = settled(known.twin, outcome.adversarial, pixels, labels, keys, eps, norm, 1, grid)
         fell = (right < 0.5) & norm.inside(moved, pixels, eps).cpu()
@@ -210,10 +210,10 @@ def _ladder(stages: list[Stage], known: Approach, images: Images, eps: float, no
     return Outcome(found, forwards, backwards)
 
 
-def _felled(before: pd.DataFrame, ground: Ground, names: set[str], eps: float, part: Part) -> pd.DataFrame:
+def _already_fooled(before: pd.DataFrame, scope: Scope, names: set[str], eps: float, part: Part) -> pd.DataFrame:
     """For images that fell to an earlier attack, or were wrong from the start, the row that says so, at this ε."""
     rows = before[before["image"].isin(names)]
-    ours = (rows["norm"] == ground.norm) & (within(rows["eps"], eps)) & rows["verified"]
+    ours = (rows["norm"] == scope.norm) & (within(rows["eps"], eps)) & rows["verified"]
     ranked = rows.assign(other=~ours).sort_values(["other", "preliminary", "eps"], kind="stable")
     wrong = ranked.groupby("image", sort=False).head(1).copy()
     # Wrong from the start, and not by any attack (another's row, as that of what broke its budget, tells of the clean image
@@ -225,7 +225,7 @@ def _felled(before: pd.DataFrame, ground: Ground, names: set[str], eps: float, p
     return wrong.assign(
         threat=part.case.threat,
         attack=part.attack,
-        norm=ground.norm,
+        norm=scope.norm,
         eps=eps,
         target=np.int64(-1),
         hit=0.0,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import EscrimeError
 from ..models import logits_and_auxiliary
-from .noise import Draws, image_keys
+from .noise import EpochNoise, image_keys
 from .teacher import Teacher
 
 AUXILIARY_WEIGHT = 0.3  # of each auxiliary classifier (Szegedy et al., 2015, section 5)
@@ -52,7 +52,7 @@ class Context:
     """
 
     rows: np.ndarray
-    draws: Draws
+    draws: EpochNoise
     classes: int
     label_smoothing: float = 0.0
     tally: Tally = field(default_factory=Tally)
@@ -63,7 +63,7 @@ class Context:
     @classmethod
     def of(cls, ids: Sequence[str], *, classes: int, seed: int = 0, epoch: int = 0, label_smoothing: float = 0.0) -> Self:
         """A context for a batch of images named `ids`: objectives can be called without `fit`."""
-        return cls(np.arange(len(ids)), Draws(image_keys(seed, ids), epoch), classes, label_smoothing)
+        return cls(np.arange(len(ids)), EpochNoise(image_keys(seed, ids), epoch), classes, label_smoothing)
 
     def show(self, images: Tensor) -> None:
         """What the teacher, if there is one, is asked about: images (N, C, H, W) as they are now. `fit` shows the batch; an

@@ -12,7 +12,7 @@ from ..data import ImageSet
 from ..distributed import Processes
 from ..randomness import check_seed
 from .context import LossFunction
-from .loader import Feed, steps_per_epoch
+from .loader import Loader, steps_per_epoch
 from .objectives import objective as named_objective
 from .overfitting.holdout import hold_back, probed_eps
 from .overfitting.monitor import Monitor
@@ -35,10 +35,10 @@ class Inputs:
     settings: TrainSettings
     seed: int
     team: Processes
-    feed: Feed
+    loader: Loader
     rows: np.ndarray
     monitor: Monitor | None
-    test: Feed | None
+    test: Loader | None
     test_eps: float
 
     @classmethod
@@ -59,26 +59,26 @@ class Inputs:
         check(model, objective, settings)
         seed = check_seed(seed)
         device = pick_device(model, device)
-        team, feed, test = Processes(device), Feed(data, device, side=settings.crop_size), None
-        feed.layout = memory_format(model, feed, device) if settings.channels_last else torch.contiguous_format
+        team, loader, test = Processes(device), Loader(data, device, side=settings.crop_size), None
+        loader.layout = memory_format(model, loader, device) if settings.channels_last else torch.contiguous_format
         if evaluate_on is not None:
-            test = Feed(evaluate_on, device, "images of evaluate_on")
-            test.layout = feed.layout
+            test = Loader(evaluate_on, device, "images of evaluate_on")
+            test.layout = loader.layout
         test_eps = epsilon(getattr(objective, "eps", 8 / 255) if evaluate_eps is None else evaluate_eps)
-        rows, monitor = np.arange(len(feed)), None
+        rows, monitor = np.arange(len(loader)), None
         if (eps := probed_eps(objective, settings)) is not None:
             rows, held = hold_back(data, settings.probe_images, seed)
-            monitor = Monitor(feed, held, eps, seed, settings)
+            monitor = Monitor(loader, held, eps, seed, settings)
         team.check(len(rows) // steps_per_epoch(len(rows), settings.batch_size))
-        return cls(model, objective, settings, seed, team, feed, rows, monitor, test, test_eps)
+        return cls(model, objective, settings, seed, team, loader, rows, monitor, test, test_eps)
 
     @property
     def device(self) -> torch.device:
-        return self.feed.device
+        return self.loader.device
 
     @property
     def data(self) -> ImageSet:
-        return self.feed.data
+        return self.loader.data
 
     @property
     def tested_on(self) -> str:

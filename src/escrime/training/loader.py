@@ -16,7 +16,7 @@ from ..errors import EscrimeError
 from ..randomness import generator
 
 
-class Feed:
+class Loader:
     """Batches of `data` (an ImageSet) on `device`, in the memory format `layout`; `what` they are is said in errors.
 
     side: of the square images that the model sees, where that is not their own (see crop_size of TrainSettings).

@@ -116,7 +116,7 @@ def fit(
     """
     inputs = Inputs.of(model, data, objective, settings, seed, device, evaluate_on, evaluate_eps)
     folder = None if checkpoint is None else expanded(checkpoint)
-    with _alone(folder, inputs), session(model, inputs.device, inputs.feed.layout):
+    with _alone(folder, inputs), session(model, inputs.device, inputs.loader.layout):
         trainer = Trainer(inputs, teacher)
         saved = None if folder is None else _checkpoint(folder, trainer, same_start)
         history = _resume(trainer, saved)
@@ -173,7 +173,7 @@ def _measured(trainer: Trainer, history: list[dict], record: dict) -> dict:
         with trainer.averaged():
             clean, fooled = accuracies(model, inputs.test, inputs.test_eps)
         record |= {"test_accuracy": clean, "test_fgsm_accuracy": fooled, "test_eps": inputs.test_eps}
-    return inputs.team.told(record)
+    return inputs.team.broadcast(record)
 
 
 def _keep(trainer: Trainer, saved: Checkpoint | None, history: list[dict]) -> None:
@@ -191,7 +191,7 @@ def _finish(trainer: Trainer, history: list[dict]) -> int:
     """Leave in the model, in every process, the weights that are returned; the epoch (from 1) that they are of."""
     monitor, team = trainer.inputs.monitor, trainer.inputs.team
     if monitor is not None and monitor.holds_best(history):
-        epoch = team.told(monitor.best.epoch)
+        epoch = team.broadcast(monitor.best.epoch)
         if team.first:
             monitor.best.restore(trainer.model)
         team.same_weights(trainer.model)
@@ -207,5 +207,5 @@ def _result(trainer: Trainer, history: list[dict], resumed: int, epoch: int, sav
     ignored = unused(inputs.settings, monitor is not None, trainer.teacher, len(history) > resumed)
     if monitor is None:
         return FitResult(trainer.model, table, resumed, path, epoch, warnings=ignored)
-    best_epoch, warned = inputs.team.told(monitor.best.epoch) or None, ignored + monitor.sentences(history)
+    best_epoch, warned = inputs.team.broadcast(monitor.best.epoch) or None, ignored + monitor.sentences(history)
     return FitResult(trainer.model, table, resumed, path, epoch, best_epoch, monitor.best.weights or None, warned)

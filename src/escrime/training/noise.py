@@ -18,7 +18,7 @@ def image_keys(seed: int, ids: Sequence[str]) -> np.ndarray:
     return np.array([generator("training", seed, name).initial_seed() for name in ids], dtype=np.uint64)
 
 
-class Draws:
+class EpochNoise:
     """The draws of epoch `epoch` for images with keys `keys` (N,). `rows` below are positions in `keys`."""
 
     def __init__(self, keys: np.ndarray, epoch: int):

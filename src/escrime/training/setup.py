@@ -15,7 +15,7 @@ from ..models.running import failure_named, out_of_memory, refuse_inference_tens
 from .averaging import Average
 from .checkpoint import Checkpoint
 from .context import LossFunction
-from .loader import Feed
+from .loader import Loader
 from .session import own_generators
 from .settings import OF_TEACHERS, TrainSettings
 from .teacher import Teacher
@@ -39,7 +39,7 @@ def check(model: nn.Module, objective: LossFunction, settings: TrainSettings) ->
         raise EscrimeError(f"{odd[0]!r} in the model's state_dict() is no tensor, and a checkpoint holds tensors only.")
 
 
-def memory_format(model: nn.Module, feed: Feed, device: torch.device) -> torch.memory_format:
+def memory_format(model: nn.Module, loader: Loader, device: torch.device) -> torch.memory_format:
     """Channels-last where a copy of the model takes two images so in training mode: one that flattens by
     `x.view(len(x), -1)`, as many do, runs in plain memory only."""
     try:
@@ -49,26 +49,26 @@ def memory_format(model: nn.Module, feed: Feed, device: torch.device) -> torch.m
     trial.train()
     try:
         with torch.no_grad(), own_generators(device):
-            trial(feed.first(2).contiguous(memory_format=torch.channels_last))
+            trial(loader.first(2).contiguous(memory_format=torch.channels_last))
     except Exception:  # what is wrong in any memory, training says
         return torch.contiguous_format
     return torch.channels_last
 
 
-def count_classes(model: nn.Module, feed: Feed) -> int:
+def count_classes(model: nn.Module, loader: Loader) -> int:
     """K, from the logits of the first image; refuses images that the model does not take, labels it has no output for."""
     model.eval()
-    images = feed.first(1)
-    fails = f"the model fails on the first image of the {feed.what}, {' × '.join(map(str, images.shape[1:]))} in [0, 1]"
+    images = loader.first(1)
+    fails = f"the model fails on the first image of the {loader.what}, {' × '.join(map(str, images.shape[1:]))} in [0, 1]"
     with failure_named(fails, "resize the images, or mend the model"), torch.no_grad():
         logits = model(images)
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise EscrimeError(f"the model returns {shape} for one image; a classifier returns logits (N, K).")
-    highest = int(np.max(feed.data.labels))
+    highest = int(np.max(loader.data.labels))
     if highest >= logits.shape[1]:
         raise EscrimeError(
-            f"the {feed.what} contain class {highest}, but the model has {logits.shape[1]} classes; "
+            f"the {loader.what} contain class {highest}, but the model has {logits.shape[1]} classes; "
             f"build it with {highest + 1} or more."
         )
     return logits.shape[1]

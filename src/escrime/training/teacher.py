@@ -19,7 +19,7 @@ from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-def
 from ..errors import EscrimeError
 from ..models import prepare
 from ..models.fast.first_call import SAME
-from ..models.fast.prepare import copied, numerical_gap
+from ..models.fast.prepare import copied, numerical_difference
 from ..models.running import buffers_kept, failure_named
 from .crafting import at_least_float32
 
@@ -57,7 +57,7 @@ class Teacher:
             raise EscrimeError("the teacher answers the first training images with NaN; give one with sound weights.")
         self._moves = any(not torch.equal(now, then) for now, then in zip(frozen.buffers(), before))
         faster = prepare(frozen)
-        same = numerical_gap(frozen, faster, images) <= SAME * float(logits.abs().max())
+        same = numerical_difference(frozen, faster, images) <= SAME * float(logits.abs().max())
         self.model = faster if same and not self._moves else frozen
 
     def logits(self, images: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from .divergence import LossWatch, finite_names
 from .identity import appearance
 from .inputs import Inputs
 from .loader import epoch_order, steps_per_epoch
-from .noise import Draws, image_keys
+from .noise import EpochNoise, image_keys
 from .schedule import learning_rate
 from .session import own_generators, seed_dropout, training_mode
 from .setup import check_loss, count_classes, explained, make_optimizer, statistics
@@ -35,7 +35,7 @@ class Trainer:
     def __init__(self, inputs: Inputs, teacher: nn.Module | None):
         model, settings = inputs.model, inputs.settings
         self.inputs, self.model, self.settings = inputs, model, settings
-        self.classes = count_classes(model, inputs.feed)
+        self.classes = count_classes(model, inputs.loader)
         if inputs.test is not None:
             count_classes(model, inputs.test)
         inputs.team.same_weights(model)
@@ -43,7 +43,7 @@ class Trainer:
         self.teacher_digest: str | None = None
         if teacher is not None:
             self.teacher, self.teacher_digest = self._prepared(teacher)
-        fast = inputs.feed.layout == torch.channels_last and inputs.device.type == "cpu"
+        fast = inputs.loader.layout == torch.channels_last and inputs.device.type == "cpu"
         self._kernels: Callable[[], AbstractContextManager] = Kernels(model).installed if fast else ExitStack
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = make_optimizer(self.parameters, settings, inputs.device)
@@ -56,7 +56,7 @@ class Trainer:
         """The teacher as the loss asks it, and its digest, on which all processes agree."""
         inputs, settings = self.inputs, self.settings
         seed_dropout(inputs.device, inputs.seed, 0)  # a random teacher's first answers, too, hang on the seed alone
-        guide = Teacher(teacher, inputs.feed.first(2), self.classes, settings.teacher_weight, settings.temperature)
+        guide = Teacher(teacher, inputs.loader.first(2), self.classes, settings.teacher_weight, settings.temperature)
         digest = appearance(teacher)
         inputs.team.agree(digest, "a teacher with the digest")
         return guide, digest
@@ -74,7 +74,7 @@ class Trainer:
         inputs, team = self.inputs, self.inputs.team
         training_mode(self.model, self.settings.freeze_batchnorm)
         seed_dropout(inputs.device, inputs.seed, epoch, team.rank)
-        draws, tally = Draws(self._keys, epoch), Tally()
+        draws, tally = EpochNoise(self._keys, epoch), Tally()
         watch = LossWatch(epoch + 1, self._finite, last_good)
         started, steps = time.perf_counter(), self.settings.epochs * self._steps
         order = epoch_order(len(inputs.rows), inputs.seed, epoch, self.settings.batch_size)
@@ -99,12 +99,12 @@ class Trainer:
         """Craft and run the batch of `context` forward and backward; its loss, whose gradients, times `weight`, are the
         parameters' now."""
         inputs = self.inputs
-        pixels, labels = inputs.feed.pixels(context.rows)
+        pixels, labels = inputs.loader.pixels(context.rows)
         pixels = augment(pixels, partial(context.draws.fractions, rows=context.rows), self.settings)
         self.optimizer.zero_grad(set_to_none=True)
         bfloat16 = self.settings.precision == "bfloat16"
         with explained(self.settings, last_good), self._kernels():  # backward too: checkpointed parts run again there
-            images = inputs.feed.floats(pixels)
+            images = inputs.loader.floats(pixels)
             context.show(images)
             with torch.autocast(inputs.device.type, torch.bfloat16, bfloat16, cache_enabled=False):
                 loss = inputs.objective(self.model, images, labels, context)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from escrime import APGD, FGSM, PGD, Effort, evaluate
-from escrime.evaluation.checks.gradients import gradient_findings, measure_gradients, surface_settings
+from escrime.evaluation.checks.gradients import gradient_findings, measure_gradients, surrogate_settings
 
 QUICK = Effort(images=40, steps=20, queries=100, draws=50, doublings=1)
 
@@ -53,7 +53,7 @@ def images():
 
 def findings(model, images):
     measured = measure_gradients(model, images, model(images).argmax(1), 0.025)
-    settings = surface_settings(measured)
+    settings = surrogate_settings(measured)
     return settings, {finding.id: finding for finding in gradient_findings(measured)}
 
 

@@ -13,7 +13,7 @@ from .bpda import StraightThrough
 MOST_APART = 64  # calls for one batch; draws of an expectation are adjacent rows, and usually a power of two
 
 
-class Surface(nn.Module):
+class Surrogate(nn.Module):
     """The same decisions as `model`, images (N, C, H, W) → logits (N, K), made easier to climb.
 
     through: go straight through what has no gradient; whole, unsaturated, inner: how (see StraightThrough). scale: divide the
@@ -67,13 +67,13 @@ class Surface(nn.Module):
 
     def _separately(self, images: Tensor) -> Tensor:
         groups = gcd(len(images), MOST_APART)
-        keys, answers = noise_keys(images), []
+        keys, outputs = noise_keys(images), []
         with nullcontext() if keys is None else generators_kept():  # once, not for every part
             for group in range(groups):
                 part = slice(group, None, groups)
                 with nullcontext() if keys is None else row_keys(keys[part]):
-                    answers.append(self.path(images[part]))
-        return torch.stack(answers, dim=1).flatten(0, 1)
+                    outputs.append(self.path(images[part]))
+        return torch.stack(outputs, dim=1).flatten(0, 1)
 
 
 def eight_bit(images: Tensor) -> Tensor:

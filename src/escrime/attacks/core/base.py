@@ -14,7 +14,7 @@ from ...models.fast.twin import Twin
 from ...models.running import differentiable, no_trace, refuse_inference_tensors
 from ...norms import Norm, norm
 from ...numerals import enormous, shown
-from .inputs import Problem
+from .inputs import Inputs
 
 Access = Literal["labels", "scores", "gradients"]  # from the least that a model gives away to the most
 Kind = Literal["fixed budget", "nearest", "search"]
@@ -61,7 +61,7 @@ class Attack:
     norm: str = "linf"
     target: int | None = None
     eot: int = 1
-    settles = False  # whether, against noise, it leaves an image only once fresh draws make its success certain
+    confirms = False  # whether, against noise, it leaves an image only once fresh draws make its success certain
 
     def __post_init__(self):
         norm(self.norm)  # refuses a name that is none
@@ -110,9 +110,9 @@ class Attack:
 
     def against_noise(self, eot: int) -> "Attack":
         """The same attack for a randomized model, with at least `eot` noise draws per gradient. One lucky draw is no success:
-        no job leaves early, unless it `settles` what it leaves by fresh draws."""
+        no job leaves early, unless it `confirms` what it leaves by fresh draws."""
         changes = {"stop_within": False, "eot": max(eot, self.eot)}
-        if not (self.settles and changes["eot"] > 1):
+        if not (self.confirms and changes["eot"] > 1):
             changes |= {"early_stop": False, "give_up": None}
         if "eot" not in self._own:
             raise EscrimeError(
@@ -147,18 +147,18 @@ class Attack:
         give an `escrime.models.Twin` instead of a model to use one copy for several calls.
         """
         with differentiable():
-            problem = Problem.checked(images, labels, targets, self.target, seed, ids)
-            budgets = self._budgets([self._budget(e) for e in epsilons], problem.images)
+            inputs = Inputs.checked(images, labels, targets, self.target, seed, ids)
+            budgets = self._budgets([self._budget(e) for e in epsilons], inputs.images)
             if not len(budgets):
                 return []
-            if not len(problem.images):
+            if not len(inputs.images):
                 nothing = torch.zeros(0)
-                return [Outcome(problem.images, nothing, nothing, nothing.bool()) for _ in epsilons]
+                return [Outcome(inputs.images, nothing, nothing, nothing.bool()) for _ in epsilons]
             twin = model if isinstance(model, Twin) else Twin(model)
             if isinstance(twin.copy, nn.Module):
                 refuse_inference_tensors(twin.copy)  # a Twin may have been made under it too
-            with no_trace(twin.model, problem.images.device):
-                return self._sweep(twin, problem, budgets, torch.ones_like(budgets, dtype=torch.bool))
+            with no_trace(twin.model, inputs.images.device):
+                return self._sweep(twin, inputs, budgets, torch.ones_like(budgets, dtype=torch.bool))
 
     def _budget(self, eps) -> float | tuple[float, ...]:
         """ε as a number, or a tuple of one per image."""
@@ -176,7 +176,7 @@ class Attack:
         rows = [torch.as_tensor(eps, dtype=torch.float64).expand(len(images)) for eps in epsilons]
         return torch.stack(rows) if rows else torch.zeros(0, len(images), dtype=torch.float64)
 
-    def _sweep(self, twin: Twin, problem: Problem, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
+    def _sweep(self, twin: Twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
         """One Outcome per row of `budgets` (K, N); entries not `wanted` (K, N) may be left as the clean image."""
         raise NotImplementedError
 

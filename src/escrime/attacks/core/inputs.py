@@ -12,7 +12,7 @@ from ...randomness import as_keys, check_seed
 
 
 @dataclass(frozen=True)
-class Problem:
+class Inputs:
     """images (N, C, H, W), labels (N,), targets (N,) or None, ids (N,), seed: the input of one attack call.
 
     floor (N,), if given, is how little another attack has left between an image and success: one that is ahead of that
@@ -27,7 +27,7 @@ class Problem:
     floor: Tensor | None = None
 
     @classmethod
-    def checked(cls, images, labels, targets, target, seed, ids) -> "Problem":
+    def checked(cls, images, labels, targets, target, seed, ids) -> "Inputs":
         """Build a problem, refusing by name anything outside the contract. `target` is the attack's own setting."""
         images = ordinary(check_images(images).detach())
         n = len(images)
@@ -52,30 +52,30 @@ class Problem:
             raise EscrimeError(f"ids name {len(ids)} images, but {n} were given; give one id per image.")
         return cls(images, labels, targets, ids, check_seed(seed))
 
-    def only(self, rows: Tensor) -> "Problem":
+    def only(self, rows: Tensor) -> "Inputs":
         """The same problem for some of its images; `rows` holds their positions."""
         targets = None if self.targets is None else self.targets[rows]
         ids = tuple(self.ids[row] for row in rows.tolist())
         floor = None if self.floor is None else self.floor[rows]
-        return Problem(self.images[rows], self.labels[rows], targets, ids, self.seed, floor)
+        return Inputs(self.images[rows], self.labels[rows], targets, ids, self.seed, floor)
 
     def keys(self, *purpose) -> Tensor:
         """One key (N,) per image for `purpose`."""
         return as_keys([(self.seed, name, *purpose) for name in self.ids])
 
 
-def check_classes(problem: Problem, classes: int) -> None:
+def check_classes(inputs: Inputs, classes: int) -> None:
     """Refuse labels and targets the model does not have."""
-    check_labels(problem.labels, len(problem.labels), classes)
-    if problem.targets is not None:
-        check_labels(problem.targets, len(problem.labels), classes, what="targets")
+    check_labels(inputs.labels, len(inputs.labels), classes)
+    if inputs.targets is not None:
+        check_labels(inputs.targets, len(inputs.labels), classes, what="targets")
 
 
-def report_not_finite(problem: Problem, bad: Tensor) -> None:
+def report_not_finite(inputs: Inputs, bad: Tensor) -> None:
     """Raise if the model answered NaN or infinity for any image in the mask `bad` (N,)."""
     rows = bad.nonzero().flatten().tolist()
     if rows:
         raise NotFinite(
-            f"the model returns NaN or infinite logits for image {problem.ids[rows[0]]!r} ({len(rows)} of {len(bad)} "
+            f"the model returns NaN or infinite logits for image {inputs.ids[rows[0]]!r} ({len(rows)} of {len(bad)} "
             "images); such an answer is not a success of the attack, so mend the model first (overflow, 0/0 in a defense?)."
         )

@@ -4,20 +4,20 @@ from torch import Tensor
 
 from ...models.fast.twin import Twin
 from .base import Outcome
-from .inputs import Problem
+from .inputs import Inputs
 from .jobs import EpsGrid
-from .rows import Answer, Rows, State
+from .rows import Output, Rows, State
 from .scheduler import Loop
 from .stepwise import Stepwise
 
-__all__ = ["Answer", "IterativeAttack", "Rows", "State"]  # what a new attack is written with
+__all__ = ["Output", "IterativeAttack", "Rows", "State"]  # what a new attack is written with
 
 
 class IterativeAttack(Stepwise):
     """An attack that asks the model about `steps` iterates from a start point. A subclass implements start, objective and
     step, and may replace ask, rank, near_enough and remaining; a job whose state says "done" leaves with its next answer.
 
-    early_stop: a job leaves as soon as an iterate succeeds. Against noise (eot > 1) an attack that `settles` then leaves once
+    early_stop: a job leaves as soon as an iterate succeeds. Against noise (eot > 1) an attack that `confirms` then leaves once
     all draws of an answer succeed and so do CERTAIN fresh ones of the same iterate, which is looked at whenever its answers
     have doubled; so at most 2 % of the draws are still right, with 95 % confidence. restarts: how often a job that failed
     begins again, `runs` in all where an attack takes several to one restart. keep_best: the answer is the best iterate
@@ -28,5 +28,5 @@ class IterativeAttack(Stepwise):
     remains is that of the draw nearest to success: an image stays where any draw of any answer succeeded or nearly did.
     """
 
-    def _sweep(self, twin: Twin, problem: Problem, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
-        return Loop(self, twin, problem, budgets, EpsGrid(wanted, self.runs, self.abreast)).run()
+    def _sweep(self, twin: Twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
+        return Loop(self, twin, inputs, budgets, EpsGrid(wanted, self.runs, self.concurrent)).run()

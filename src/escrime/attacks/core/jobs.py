@@ -18,11 +18,11 @@ class Job(NamedTuple):
 class EpsGrid:
     """Every `wanted` (K, N) pair of ε and image on its own; a restart enters only after those before it have failed.
 
-    `abreast` restarts enter together; a Job stands for all of them, and its number is that of the first.
+    `concurrent` restarts enter together; a Job stands for all of them, and its number is that of the first.
     """
 
-    def __init__(self, wanted: Tensor, restarts: int, abreast: int = 1):
-        self.restarts, self.abreast = restarts, abreast
+    def __init__(self, wanted: Tensor, restarts: int, concurrent: int = 1):
+        self.restarts, self.concurrent = restarts, concurrent
         self.waiting = deque(Job(image, eps) for eps, image in wanted.nonzero().tolist())
 
     def next(self) -> Job | None:
@@ -30,8 +30,8 @@ class EpsGrid:
 
     def report(self, job: Job, success: bool, distance: float) -> None:
         """Take note of a job that has left with an answer at `distance` from its image."""
-        if not success and job.restart + self.abreast < self.restarts:
-            self.waiting.append(job._replace(restart=job.restart + self.abreast))
+        if not success and job.restart + self.concurrent < self.restarts:
+            self.waiting.append(job._replace(restart=job.restart + self.concurrent))
 
     def sources(self) -> Tensor | None:
         """Which ε's answer stands for each (ε, image), (K, N); -1 for the clean image; None for its own."""
@@ -42,9 +42,9 @@ class Bisection(EpsGrid):
     """The smallest ε of an ascending grid at which each image falls, by halving: an answer found at ε₁ also answers every
     larger ε, and an ε at which the attack fails rules out every smaller one."""
 
-    def __init__(self, budgets: Tensor, restarts: int, wanted: Tensor, abreast: int = 1):
+    def __init__(self, budgets: Tensor, restarts: int, wanted: Tensor, concurrent: int = 1):
         count, images = budgets.shape
-        super().__init__(torch.zeros(0, 0), restarts, abreast)
+        super().__init__(torch.zeros(0, 0), restarts, concurrent)
         self.budgets = budgets
         self.failed = torch.full((images,), -1)  # largest ε index known to fail
         self.fallen = torch.full((images,), count)  # smallest ε index known to succeed
@@ -59,7 +59,7 @@ class Bisection(EpsGrid):
             self.waiting.append(Job(image, (low + high) // 2))
 
     def report(self, job: Job, success: bool, distance: float) -> None:
-        if not success and job.restart + self.abreast < self.restarts:
+        if not success and job.restart + self.concurrent < self.restarts:
             return super().report(job, success, distance)
         if success:
             # An example may lie deeper than its ε: it answers every ε it lies within.

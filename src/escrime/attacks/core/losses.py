@@ -23,7 +23,7 @@ def margin(logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
     return own - logits.scatter(1, labels[:, None], float("-inf")).amax(1)
 
 
-def gap(logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
+def shortfall(logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
     """Negative exactly where the attack has succeeded: the margin away from the label, or the largest other logit − z_aim.
 
     Towards a class, `margin` may fall for ever while a third class is on top; this one may not.

@@ -34,19 +34,19 @@ class Progress:
         return type(self)(**{name: change(name, value) for name, value in vars(self).items()})
 
     def look(
-        self, attack: Stepwise, had: Tensor, lacks: Tensor, gaps: Tensor | None, image: Tensor, floor: Tensor | None
+        self, attack: Stepwise, had: Tensor, lacks: Tensor, shortfalls: Tensor | None, image: Tensor, floor: Tensor | None
     ) -> Tensor:
         """Take note of an answer; which jobs (N,) give up now, (N,) bool.
 
-        had (N,): the answers of each job with this one, on the CPU. lacks (N,): what this one lacks to success. gaps (N, eot),
-        if known: what each draw does. image (N,), on the CPU: which one of the problem's, for `floor`, see Problem.
+        had (N,): the queries of each job with this one, on the CPU. lacks (N,): what this one lacks to success. shortfalls
+        (N, eot), if known: what each draw lacks. image (N,), on the CPU: which one of the inputs', for `floor`, see Inputs.
         """
         device, half = self.remaining.device, attack.patience // 2
         self.remaining = torch.minimum(self.remaining, lacks.float())
         self.began = torch.where(self.began.isinf(), self.remaining, self.began)
-        if gaps is not None:
-            self.falling = self.falling + gaps.mean(1)
-            self.spread = self.spread + gaps.var(1)
+        if shortfalls is not None:
+            self.falling = self.falling + shortfalls.mean(1)
+            self.spread = self.spread + shortfalls.var(1)
         doublings = (had / half).log2()
         due = (had >= half) & (doublings == doublings.round())
         if not due.any():
@@ -58,7 +58,7 @@ class Progress:
         if floor is not None:
             hopeless &= self.remaining > floor[image.to(device)]
         due, late = due.to(device), (had > half).to(device)
-        if attack.plateaus and gaps is not None:
+        if attack.plateaus and shortfalls is not None:
             hopeless |= self._idle(attack, had, ahead, due)
         self.remained = torch.where(due, self.remaining, self.remained)
         return due & late & hopeless

@@ -46,7 +46,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Output:
     """What the model said of the iterates: logits (N, K), the attack's loss (N,), its gradient, and, once verified, which
     iterates succeed (N,) bool. gradient: of the loss (N, C, H, W); or of the logits of `classes` (N, M), (N, M, C, H, W);
     None where the attack uses scores only."""

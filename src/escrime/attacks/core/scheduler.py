@@ -14,42 +14,42 @@ from ...models.running import Batches, network_batch, passes_per_image
 from ...randomness import as_keys, derive
 from .base import Outcome
 from .batch import Batch
-from .inputs import Problem
+from .inputs import Inputs
 from .jobs import EpsGrid, Job
 from .progress import Progress
 from .query import Query
 from .results import Results
-from .rows import BEST, ITERATE, Answer, Rows
+from .rows import BEST, ITERATE, Output, Rows
 from .stepwise import Stepwise
 from .verdicts import clean_logits
 from .verification import Verdict, Verifier
 
 START = -1  # in place of a step number, in the key of a start point's randomness
-SETTLED = -1.0  # rank of an iterate whose success is certain, before adversarial (0) and not (1)
+CONFIRMED = -1.0  # rank of an iterate whose success is certain, before adversarial (0) and not (1)
 
 
 class Loop:
     """Runs the jobs that `plan` gives out, at the ε of `budgets` (K, N). `run()` returns one Outcome per ε."""
 
-    def __init__(self, attack: Stepwise, twin: Twin, problem: Problem, budgets: Tensor, plan: EpsGrid):
-        self.attack, self.twin, self.problem, self.budgets, self.plan = attack, twin, problem, budgets, plan
+    def __init__(self, attack: Stepwise, twin: Twin, inputs: Inputs, budgets: Tensor, plan: EpsGrid):
+        self.attack, self.twin, self.inputs, self.budgets, self.plan = attack, twin, inputs, budgets, plan
         self.copies = passes_per_image(twin.model)
-        self.batches = Batches(network_batch(problem.images) // (self.copies * attack.eot))
-        self.results = Results(problem.images, len(budgets))
-        self.query = Query(attack, twin, problem, self.batches)
-        self.verifier = Verifier(attack, twin, problem, self.batches, self.results.bad)
+        self.batches = Batches(network_batch(inputs.images) // (self.copies * attack.eot))
+        self.results = Results(inputs.images, len(budgets))
+        self.query = Query(attack, twin, inputs, self.batches)
+        self.verifier = Verifier(attack, twin, inputs, self.batches, self.results.bad)
         self.looks = attack.keep_best or attack.early_stop
         self.aims: Tensor | None = None  # (restarts, N): the class to move towards
 
     def run(self) -> list[Outcome]:
-        attack, problem = self.attack, self.problem
+        attack, inputs = self.attack, self.inputs
         if attack.queries == 0:
-            nothing = torch.zeros(len(problem.images))
+            nothing = torch.zeros(len(inputs.images))
             return [Outcome(x, nothing, nothing) for x in self.results.images]
         clean, looked = None, 0.0
         if attack.needs_clean_logits:
-            clean, looked = clean_logits(self.twin, problem, problem.keys(attack.name, "clean"), attack.eot)
-        aims = [attack.aims(problem, clean, restart) for restart in range(attack.runs)]
+            clean, looked = clean_logits(self.twin, inputs, inputs.keys(attack.name, "clean"), attack.eot)
+        aims = [attack.aims(inputs, clean, restart) for restart in range(attack.runs)]
         self.aims = None if aims[0] is None else torch.stack(aims)
         batch = None
         while (batch := self._fill(batch)) is not None:
@@ -61,7 +61,7 @@ class Loop:
         fresh: list[Job] = []
         held = 0 if batch is None else len(batch)
         while held + len(fresh) < self.batches.limit and (job := self.plan.next()):
-            last = min(job.restart + self.attack.abreast, self.attack.runs)
+            last = min(job.restart + self.attack.concurrent, self.attack.runs)
             fresh += [job._replace(restart=restart) for restart in range(job.restart, last)]
             self.results.enter(job, last - job.restart)
         if not fresh:
@@ -69,9 +69,9 @@ class Loop:
         return batch.join(self._begin(fresh)) if batch is not None and held else self._begin(fresh)
 
     def _begin(self, jobs: list[Job]) -> Batch:
-        attack, seed, ids = self.attack, self.problem.seed, self.problem.ids
+        attack, seed, ids = self.attack, self.inputs.seed, self.inputs.ids
         keys = as_keys([(seed, ids[j.image], attack.name, float(self.budgets[j.eps, j.image]), j.restart) for j in jobs])
-        rows, device = self._rows(jobs), self.problem.images.device
+        rows, device = self._rows(jobs), self.inputs.images.device
         state = attack.start(rows, derive(keys, START))
         batch = Batch(torch.tensor(jobs), keys, torch.zeros(len(jobs), dtype=torch.int64), rows, state)
         if attack.keep_best:
@@ -82,52 +82,52 @@ class Loop:
         return batch
 
     def _rows(self, jobs: list[Job]) -> Rows:
-        problem, device = self.problem, self.problem.images.device
+        inputs, device = self.inputs, self.inputs.images.device
         image, eps, restart = torch.tensor(jobs).T
         budget, image = self.budgets[eps, image].to(device), image.to(device)
         aims = None if self.aims is None else self.aims[restart.to(device), image]
-        targets = None if problem.targets is None else problem.targets[image]
-        return Rows(problem.images[image], problem.labels[image], targets, aims, budget, self.attack.geometry)
+        targets = None if inputs.targets is None else inputs.targets[image]
+        return Rows(inputs.images[image], inputs.labels[image], targets, aims, budget, self.attack.geometry)
 
     def _query(self, batch: Batch) -> Batch:
         """Ask the model once about every iterate in the batch; let jobs step on or leave. Those that stay."""
         attack, state = self.attack, batch.state
         keys = derive(batch.keys, batch.taken)
-        answer, gaps = self.query.ask(batch, keys)
-        found = self.verifier.verdict(batch, answer, gaps, keys, self._hopeless(batch, answer, gaps))
-        answer = replace(answer, success=found.success.to(batch.device), logits=found.logits)
+        output, shortfalls = self.query.ask(batch, keys)
+        found = self.verifier.verdict(batch, output, shortfalls, keys, self._hopeless(batch, output, shortfalls))
+        output = replace(output, success=found.success.to(batch.device), logits=found.logits)
         evaluated = state[ITERATE]
         if attack.keep_best:
-            order = (~answer.success).float()
-            order = order.masked_fill(found.won.to(batch.device), SETTLED) if self.verifier.settles else order
-            batch.keep_best(torch.stack([order, attack.rank(answer, evaluated, batch.rows)], dim=1))
-        attack.step(state, answer, batch.rows)
+            order = (~output.success).float()
+            order = order.masked_fill(found.won.to(batch.device), CONFIRMED) if self.verifier.confirms else order
+            batch.keep_best(torch.stack([order, attack.rank(output, evaluated, batch.rows)], dim=1))
+        attack.step(state, output, batch.rows)
         batch.taken += 1
-        self._spend(batch, answer, found.asked)
+        self._spend(batch, output, found.asked)
         leaving = found.won | found.done | (batch.taken >= attack.queries)
-        if attack.abreast > 1 and attack.early_stop:
+        if attack.concurrent > 1 and attack.early_stop:
             leaving = leaving | self._decided(batch, found)
         if not leaving.any():
             return batch
         self._leave(batch, leaving, found, state[BEST] if attack.keep_best else evaluated if self.looks else state[ITERATE])
         return batch.only(~leaving)
 
-    def _hopeless(self, batch: Batch, answer: Answer, gaps: Tensor | None) -> Tensor | None:
+    def _hopeless(self, batch: Batch, output: Output, shortfalls: Tensor | None) -> Tensor | None:
         """The jobs (N,) that give up; None where no job may."""
         if batch.progress is None:
             return None
-        lacks = self.attack.remaining(answer, batch.state, batch.rows) if gaps is None else gaps.amin(1)
-        return batch.progress.look(self.attack, batch.taken + 1, lacks, gaps, batch.image, self.problem.floor)
+        lacks = self.attack.remaining(output, batch.state, batch.rows) if shortfalls is None else shortfalls.amin(1)
+        return batch.progress.look(self.attack, batch.taken + 1, lacks, shortfalls, batch.image, self.inputs.floor)
 
-    def _spend(self, batch: Batch, answer: Answer, asked: Tensor | None) -> None:
+    def _spend(self, batch: Batch, output: Output, asked: Tensor | None) -> None:
         """Count the passes of this answer: one backward pass, or one per class whose logit was differentiated."""
-        backwards = 0 if answer.gradient is None else 1 if answer.classes is None else answer.classes.shape[1]
+        backwards = 0 if output.gradient is None else 1 if output.classes is None else output.classes.shape[1]
         cost = torch.full((len(batch),), float(self.attack.eot))
         self.results.spend(batch.place, cost if asked is None else cost + asked, cost * backwards)
 
     def _decided(self, batch: Batch, found: Verdict) -> Tensor:
         """The jobs (N,) of images that one of their jobs has won."""
-        won = found.won if self.verifier.settles else found.success & (found.won | found.done)
+        won = found.won if self.verifier.confirms else found.success & (found.won | found.done)
         eps, image = batch.place
         decided = torch.zeros_like(self.results.success)
         decided[eps[won], image[won]] = True
@@ -140,7 +140,7 @@ class Loop:
         gone = leaving.nonzero().flatten()
         at = gone.to(batch.device)
         rank = None if batch.rank is None else batch.rank[at].cpu()
-        success = found.success[gone] if rank is None else rank[:, 0] == (SETTLED if self.verifier.settles else 0)
+        success = found.success[gone] if rank is None else rank[:, 0] == (CONFIRMED if self.verifier.confirms else 0)
         x = x[at]
         if self.verifier.asks_original and (again := success & ~found.won[gone]).any():
             those = gone[again]
@@ -153,5 +153,5 @@ class Loop:
             if results.leave(job, x[n], None if rank is None else rank[n], success[n], away[n]):
                 # Without early stop one success is not enough, as with noise, where it may be a lucky draw.
                 ends = bool(results.success[job.eps, job.image]) and attack.early_stop
-                first = job._replace(restart=job.restart // attack.abreast * attack.abreast)
+                first = job._replace(restart=job.restart // attack.concurrent * attack.concurrent)
                 self.plan.report(first, ends, float(results.away[job.eps, job.image]))

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from .base import Attack
 from .gradients import loss_gradient
-from .inputs import Problem
-from .losses import gap
-from .rows import Answer, Rows, State
+from .inputs import Inputs
+from .losses import shortfall
+from .rows import Output, Rows, State
 
 
 class Stepwise(Attack):
@@ -21,12 +21,12 @@ class Stepwise(Attack):
     keep_best: bool = False
     give_up: float | None = None
     plateaus = False  # whether, against noise, a job also leaves where the average of its answers falls no more
-    abreast = 1  # restarts that run side by side, of which the first success ends the others: a fixed number, so that
+    concurrent = 1  # restarts that run side by side, of which the first success ends the others: a fixed number, so that
     # what an image costs does not depend on how full the batch is
-    settling = 0.16  # the share of its answers that a job has before it may give up
+    warmup = 0.16  # the share of its answers that a job has before it may give up
 
     @property
-    def settles(self) -> bool:
+    def confirms(self) -> bool:
         return self.keep_best
 
     @property
@@ -42,7 +42,7 @@ class Stepwise(Attack):
     @property
     def patience(self) -> int:
         """Answers before the first look at whether to give up: a power of two, so that the answers double between looks."""
-        return 2 ** max(1, int(math.log2(max(2.0, self.settling * self.queries))))
+        return 2 ** max(1, int(math.log2(max(2.0, self.warmup * self.queries))))
 
     def start(self, rows: Rows, keys: Tensor) -> State:
         """The state of new jobs; random numbers of row i come from keys[i], (N,) int64."""
@@ -52,29 +52,29 @@ class Stepwise(Attack):
         """One value per row, (N,), to be minimized."""
         raise NotImplementedError
 
-    def ask(self, model, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Answer:
+    def ask(self, model, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
         """Put the iterates x (N, C, H, W) to the model. `loss` is the objective for these rows, each repeated `eot` times."""
-        return Answer(*loss_gradient(model, x, loss, keys, self.eot))
+        return Output(*loss_gradient(model, x, loss, keys, self.eot))
 
-    def step(self, state: State, answer: Answer, rows: Rows) -> None:
+    def step(self, state: State, output: Output, rows: Rows) -> None:
         """Put the next iterate, inside ball and box, into state["x"]."""
         raise NotImplementedError
 
-    def rank(self, answer: Answer, x: Tensor, rows: Rows) -> Tensor:
+    def rank(self, output: Output, x: Tensor, rows: Rows) -> Tensor:
         """What tells the better of two adversarial iterates, or of two that are not: lower is better, (N,)."""
-        return answer.loss
+        return output.loss
 
     def near_enough(self, x: Tensor, rows: Rows) -> Tensor | None:
         """Which iterates (N,) would end their job if they were adversarial; None for all."""
         return None
 
-    def remaining(self, answer: Answer, state: State, rows: Rows) -> Tensor:
+    def remaining(self, output: Output, state: State, rows: Rows) -> Tensor:
         """What an iterate lacks to success (N,), negative once it succeeds."""
-        return gap(answer.logits, rows.labels, rows.targets)
+        return shortfall(output.logits, rows.labels, rows.targets)
 
-    def aims(self, problem: Problem, clean_logits: Tensor | None, restart: int) -> Tensor | None:
+    def aims(self, inputs: Inputs, clean_logits: Tensor | None, restart: int) -> Tensor | None:
         """The class each image (N,) is moved towards in this restart; None moves it away from its label."""
-        return problem.targets
+        return inputs.targets
 
     @property
     def needs_clean_logits(self) -> bool:

@@ -10,19 +10,19 @@ from ...models.fast.twin import Twin
 from ...models.running import Batches, check_logits, network_batch, passes_per_image
 from ...randomness import derive, row_keys
 from .gradients import draw_keys
-from .inputs import Problem, check_classes, report_not_finite
-from .losses import gap
+from .inputs import Inputs, check_classes, report_not_finite
+from .losses import shortfall
 from .rows import Rows
 
 CERTAIN = 150  # fresh draws, all of which succeed: with 95 % confidence at most 2 % of all draws do not (0.05^(1/150) = .98)
 
 
 @torch.no_grad()
-def clean_logits(twin: Twin, problem: Problem, keys: Tensor, draws: int = 1) -> tuple[Tensor, Tensor]:
+def clean_logits(twin: Twin, inputs: Inputs, keys: Tensor, draws: int = 1) -> tuple[Tensor, Tensor]:
     """The logits (N, K) of the problem's images, checked, and the forward passes (N,) they cost; see `expected`."""
-    logits, spent = expected(twin, problem.images, keys, draws)
-    check_classes(problem, logits.shape[1])
-    report_not_finite(problem, ~logits.isfinite().all(1))
+    logits, spent = expected(twin, inputs.images, keys, draws)
+    check_classes(inputs, logits.shape[1])
+    report_not_finite(inputs, ~logits.isfinite().all(1))
     return logits, spent
 
 
@@ -54,7 +54,7 @@ def expected(
 
 
 @torch.no_grad()
-def certain(twin: Twin, x: Tensor, problem: Problem | Rows, keys: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+def certain(twin: Twin, x: Tensor, inputs: Inputs | Rows, keys: Tensor, limit: int) -> tuple[Tensor, Tensor]:
     """Which of x (N, C, H, W) succeed in each of CERTAIN draws from `keys` (N,), (N,) bool, and the draws (N,) that took, both
     on the CPU: an image is asked about, ever more draws at a time, until one of them fails.
 
@@ -67,11 +67,11 @@ def certain(twin: Twin, x: Tensor, problem: Problem | Rows, keys: Tensor, limit:
 
         def part(at: slice, draws=draws, asked=asked, rows=rows) -> Tensor:
             some = rows[at].to(x.device)
-            pixels, labels = x[some].repeat_interleave(draws, dim=0), problem.labels[some].repeat_interleave(draws)
-            targets = None if problem.targets is None else problem.targets[some].repeat_interleave(draws)
+            pixels, labels = x[some].repeat_interleave(draws, dim=0), inputs.labels[some].repeat_interleave(draws)
+            targets = None if inputs.targets is None else inputs.targets[some].repeat_interleave(draws)
             with row_keys(draw_keys(derive(keys[rows[at]], asked), draws)):
                 logits = check_logits(twin.copy(pixels), pixels)
-            return (gap(logits, labels, targets) < 0).view(-1, draws).all(1).cpu()
+            return (shortfall(logits, labels, targets) < 0).view(-1, draws).all(1).cpu()
 
         spent[rows] += draws
         rows = rows[torch.cat(Batches(limit // draws).map(part, len(rows)))]

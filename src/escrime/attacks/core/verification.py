@@ -10,8 +10,8 @@ from ...models.running import Batches
 from ...randomness import derive
 from .batch import Batch
 from .gradients import draw_keys
-from .inputs import Problem, report_not_finite
-from .rows import DONE, ITERATE, Answer
+from .inputs import Inputs, report_not_finite
+from .rows import DONE, ITERATE, Output
 from .stepwise import Stepwise
 from .verdicts import certain
 
@@ -41,24 +41,26 @@ class Verifier:
     whose logits are not finite.
     """
 
-    def __init__(self, attack: Stepwise, twin: Twin, problem: Problem, batches: Batches, bad: Tensor):
-        self.attack, self.twin, self.problem, self.batches, self.bad = attack, twin, problem, batches, bad
+    def __init__(self, attack: Stepwise, twin: Twin, inputs: Inputs, batches: Batches, bad: Tensor):
+        self.attack, self.twin, self.inputs, self.batches, self.bad = attack, twin, inputs, batches, bad
         # An average over noise draws is nobody's verdict: such an answer is for the evaluation to judge.
         self.asks_original = (attack.keep_best or attack.early_stop) and attack.eot == 1 and not twin.exact
-        self.settles = attack.eot > 1 and attack.early_stop and attack.settles
+        self.confirms = attack.eot > 1 and attack.early_stop and attack.confirms
 
-    def verdict(self, batch: Batch, answer: Answer, gaps: Tensor | None, keys: Tensor, hopeless: Tensor | None) -> Verdict:
-        """Of the iterates that `answer` is about. gaps (N, eot), if known: what each draw lacks to success. keys (N,): the
-        randomness of the answer. hopeless (N,) bool: whose job gives up."""
-        found = self._verified(batch, answer, keys, hopeless)
-        if self.settles and gaps is not None:
-            won, asked = self._settled(batch, gaps)
+    def verdict(
+        self, batch: Batch, output: Output, shortfalls: Tensor | None, keys: Tensor, hopeless: Tensor | None
+    ) -> Verdict:
+        """Of the iterates that `output` is about. shortfalls (N, eot), if known: what each draw lacks to success. keys (N,):
+        the randomness of the output. hopeless (N,) bool: whose job gives up."""
+        found = self._verified(batch, output, keys, hopeless)
+        if self.confirms and shortfalls is not None:
+            won, asked = self._settled(batch, shortfalls)
             return replace(found, success=found.success | won, won=won, asked=asked)
-        return replace(found, won=torch.zeros_like(found.won)) if self.settles else found
+        return replace(found, won=torch.zeros_like(found.won)) if self.confirms else found
 
-    def _verified(self, batch: Batch, answer: Answer, keys: Tensor, hopeless: Tensor | None) -> Verdict:
+    def _verified(self, batch: Batch, output: Output, keys: Tensor, hopeless: Tensor | None) -> Verdict:
         """The wait for the copy's flags is the only one of a step in which nothing is asked."""
-        attack, x, rows, logits = self.attack, batch.state[ITERATE], batch.rows, answer.logits
+        attack, x, rows, logits = self.attack, batch.state[ITERATE], batch.rows, output.logits
         bad = ~logits.isfinite().all(1)
         claimed = attack.succeeded(logits, rows.labels, rows.targets)
         near = attack.near_enough(x, rows) if attack.early_stop else torch.zeros_like(bad)
@@ -69,20 +71,20 @@ class Verifier:
         flags = torch.stack([bad, claimed, claimed & unsure, near, done]).cpu()
         if flags[0].any():
             self.bad[batch.image[flags[0]]] = True
-            report_not_finite(self.problem, self.bad)
+            report_not_finite(self.inputs, self.bad)
         success, asked = flags[1], None
         if flags[2].any():
             # Under the noise that the copy saw, or the gap between the two would be the noise.
-            logits, asked = self.twin.settle(x, logits, draw_keys(keys, 1), claimed, near)
+            logits, asked = self.twin.verify(x, logits, draw_keys(keys, 1), claimed, near)
             success = (attack.succeeded(logits, rows.labels, rows.targets) & claimed).cpu()
         return Verdict(success, success & flags[3], flags[4], logits, asked)
 
-    def _settled(self, batch: Batch, gaps: Tensor) -> tuple[Tensor, Tensor]:
+    def _settled(self, batch: Batch, shortfalls: Tensor) -> tuple[Tensor, Tensor]:
         """Which iterates (N,) succeed for certain, of those all of whose draws did, where the answers have doubled or are the
         last; and the passes (N,) that took. Their own draws are fresh too, for no step has seen them yet."""
         had = batch.taken + 1
         due = ((had & (had - 1)) == 0) | (had >= self.attack.queries)
-        rows = ((gaps < 0).all(1).cpu() & due).nonzero().flatten()
+        rows = ((shortfalls < 0).all(1).cpu() & due).nonzero().flatten()
         won, spent = torch.zeros(len(batch), dtype=torch.bool), torch.zeros(len(batch))
         if len(rows):
             at = rows.to(batch.device)

@@ -13,8 +13,8 @@ from ...distributed import Processes
 from ...evaluation.checks.data import data_findings
 from ...evaluation.effort import Effort
 from ...evaluation.images import PART, Source
-from ...evaluation.pipeline import Plan, carry_out
-from ...evaluation.profile import Approaches, as_attacked
+from ...evaluation.pipeline import Plan, execute
+from ...evaluation.profile import Profiles, as_attacked
 from ...evaluation.requests import budget_of, manners_of
 from ...evaluation.subjects import Case, as_cases, as_subjects
 from ...models.deadline import as_time_allows, clock, deadline
@@ -27,7 +27,7 @@ from ..shared.store import FolderStore
 from .candidate import Candidate
 from .first_look import FirstLook
 from .identity import identity_of, refuse_another_model
-from .request import Question, short_name
+from .request import Request, short_name
 
 EFFORT = Effort(images=64, steps=50, queries=500, draws=200, eot=4, doublings=1)
 
@@ -49,7 +49,7 @@ class Assessment:
         settings: Callable[[], dict] = dict,
     ):
         self.candidate, self.folder, self.team = candidate, folder, team
-        self.question, self.display = candidate.question, candidate.display
+        self.request, self.display = candidate.request, candidate.display
         self._test, self._train, self._settings = test or candidate.images, train, settings
         self._cases = cases or (lambda name: as_cases(as_subjects({name: candidate.model})))
         self.fed: list[Finding] | None = None  # what the first look found about how the model is fed
@@ -75,17 +75,17 @@ class Assessment:
     @property
     def grids(self) -> dict[str, list[float]]:
         """The first attack is also scored at ε = 0."""
-        grid = sorted(self.question.epsilons)
+        grid = sorted(self.request.epsilons)
         return {name: ([0.0, *grid] if at == 0 else grid) for at, name in enumerate(self.candidate.attacks)}
 
     def settings(self) -> dict:
         """What a run that continues this one must share."""
         about = {"threat": self.candidate.threat, "attacks": list(self.candidate.attacks)}
-        return self.question.settings() | about | self._settings()
+        return self.request.settings() | about | self._settings()
 
     def begin(self) -> None:
         """Loaded and read: from here on the time counts. Errors: EscrimeError for what nobody should spend an hour on."""
-        self.end = None if self.question.budget is None else clock() + self.question.budget
+        self.end = None if self.request.budget is None else clock() + self.request.budget
         self.fed = self.look.check()
 
     @property
@@ -93,21 +93,21 @@ class Assessment:
         return None if self.end is None else self.end - clock()
 
     @cached_property
-    def approaches(self) -> Approaches:
-        found = Approaches(self.source, budget_of(self.candidate.attacks, self.grids), self.question.seed, self.look.approached)
+    def profiles(self) -> Profiles:
+        found = Profiles(self.source, budget_of(self.candidate.attacks, self.grids), self.request.seed, self.look.profiled)
         if self.fed is not None:
             found.fed[id(self.candidate.model)] = self.fed
         return found
 
-    def approached(self, name: str, before: dict | None) -> dict:
+    def profiled(self, name: str, before: dict | None) -> dict:
         """What a manifest notes where there is or was too little time to look at as many images as usual: how each case was
         approached. Records that were made by another approach, `before`, are deleted, to be made again."""
-        if before is None and self.look.approached == PART:
+        if before is None and self.look.profiled == PART:
             return {}
         found: dict[str, dict] = {}
         with deadline(self.left), as_time_allows("the first look"):
-            for case in as_attacked(self._cases(name), self.approaches):
-                known, scored = self.approaches[case.attacked], self.approaches[case.subject.classifier]
+            for case in as_attacked(self._cases(name), self.profiles):
+                known, scored = self.profiles[case.attacked], self.profiles[case.subject.classifier]
                 found[joined(case.name)] = {
                     "settings": {name: str(value) for name, value in known.settings.items()},
                     "randomized": [known.randomized, scored.randomized],
@@ -121,28 +121,28 @@ class Assessment:
                 path.unlink()
         return {"approach": (before or {}) | found}
 
-    def carry_out(self, name: str) -> None:
+    def execute(self, name: str) -> None:
         """The attacks and the checks, as far as the budget goes."""
         plan = Plan(
             self._cases(name),
-            self.approaches,
+            self.profiles,
             self.candidate.attacks,
             self.grids,
-            seed=self.question.seed,
+            seed=self.request.seed,
             draws=8,
             eot=8,
             effort=EFFORT,
-            headline=self.question.epsilons[0],
+            headline=self.request.epsilons[0],
         )
         shown = lambda title: self.folder.metered(title, self.display, noted=self.team.first)  # noqa: E731
-        with deadline(self.team.told(self.left)):  # of the first process: all have the same time
-            left = carry_out(plan, FolderStore(self.folder), self.team, shown)
+        with deadline(self.team.broadcast(self.left)):  # of the first process: all have the same time
+            left = execute(plan, FolderStore(self.folder), self.team, shown)
         if self.team.first:
-            finish_checks(self.folder, [*data_findings(self.test, self.train), *left], self.question.epsilons[0])
+            finish_checks(self.folder, [*data_findings(self.test, self.train), *left], self.request.epsilons[0])
 
 
 def assess(
-    question: Question,
+    request: Request,
     out: Path | str | None,
     *,
     device: torch.device,
@@ -155,23 +155,23 @@ def assess(
 
     Errors: EscrimeError for whatever cannot be evaluated, before anything is written.
     """
-    name, team = short_name(question.model), team or Processes(device)
+    name, team = short_name(request.model), team or Processes(device)
     folder = RunFolder(out or Path("runs") / f"evaluate-{name}")
-    run = Assessment(Candidate(question, Display(quiet=quiet or not team.first), device), folder, team)
-    answer_in_folder(run, name, command)
+    run = Assessment(Candidate(request, Display(quiet=quiet or not team.first), device), folder, team)
+    evaluate_in_folder(run, name, command)
     return run
 
 
-def answer_in_folder(run: Assessment, name: str, command: str) -> None:
+def evaluate_in_folder(run: Assessment, name: str, command: str) -> None:
     """Make or continue the run folder, attack, check, draw the report."""
     from ...report import draw_report
 
     loaded = run.candidate.loaded
     normalized = f", normalization: {loaded.normalization}" if loaded.normalization else ""
-    run.display.say(f"{run.question.model} on {run.question.images}{normalized}")
+    run.display.say(f"{run.request.model} on {run.request.images}{normalized}")
     if not run.team.first:
         run.team.wait()  # the first process decodes the images, looks at the model, and makes the folder
-        run.carry_out(name)
+        run.execute(name)
         return
     run.candidate.attacks, run.test, run.begin()
     dataset, settings, identity = about_images(run.test, run.train), run.settings(), identity_of(run.candidate, run.source)
@@ -184,8 +184,8 @@ def answer_in_folder(run: Assessment, name: str, command: str) -> None:
         )
         old = run.folder.manifest["models"].get(name, {})
         refuse_another_model(run.folder, run.candidate, old, identity)
-        run.folder.record_model(name, facts | identity | run.approached(name, old.get("approach")))
+        run.folder.record_model(name, facts | identity | run.profiled(name, old.get("approach")))
         run.team.wait()
-        run.carry_out(name)
+        run.execute(name)
         with run.folder.stage("report"), run.display.bar("Draw the report", None):
             draw_report(run.folder.path)

@@ -11,11 +11,11 @@ from ...attacks.core.base import Attack
 from ...attacks.core.registry import by_name, make, named, sees
 from ...errors import EscrimeError
 from ...models import Loaded, load_model
-from ...models.loading.black_box import Asked
+from ...models.loading.black_box import Queried
 from ...models.running import check_logits, failure_named
 from ...randomness import key
 from ..shared.display import Display
-from .request import USUAL, Question
+from .request import USUAL, Request
 
 OF_ITS_SIZE = "give the size it was made for with --size, or mend the model"
 
@@ -23,12 +23,12 @@ OF_ITS_SIZE = "give the size it was made for with --size, or mend the model"
 class Candidate:
     """What is judged: everything is loaded when it is first asked for."""
 
-    def __init__(self, question: Question, display: Display, device: torch.device):
-        self.question, self.display, self.device = question, display, device
+    def __init__(self, request: Request, display: Display, device: torch.device):
+        self.request, self.display, self.device = request, display, device
 
     @cached_property
     def loaded(self) -> Loaded:
-        return load_model(self.question.model, self.question.mean, self.question.std, trust=self.question.trust)
+        return load_model(self.request.model, self.request.mean, self.request.std, trust=self.request.trust)
 
     @cached_property
     def model(self) -> nn.Module | Callable:
@@ -38,51 +38,51 @@ class Candidate:
             model = model.to(self.device)
         if threat == "white-box" or self.loaded.answers != "gradients":
             return model
-        return Asked(model, labels=threat == "labels")
+        return Queried(model, labels=threat == "labels")
 
     @cached_property
     def threat(self) -> str:
         """The threat model asked for, or the strongest that the model allows."""
-        answers, wanted = self.loaded.answers, self.question.threat
+        answers, wanted = self.loaded.answers, self.request.threat
         if answers == "gradients":
             return wanted or "white-box"
         if wanted == "white-box" or (answers == "labels" and wanted == "scores"):
-            raise EscrimeError(f"{self.question.model} gives away {answers} only; threat {wanted!r} needs more.")
+            raise EscrimeError(f"{self.request.model} gives away {answers} only; threat {wanted!r} needs more.")
         return wanted or answers
 
     def images(self) -> data.ImageSet:
         """The images of the question, to judge by."""
         with self.display.reading() as progress:
             rest = dict(download=True, on_error=self.on_error, progress=progress)
-            return self.to_judge(data.load_to_judge(self.question.images, self.size, **rest))
+            return self.to_judge(data.load_to_judge(self.request.images, self.size, **rest))
 
     @property
     def size(self) -> int:
         """The edge length of the images in pixels."""
-        return self.question.size or self.loaded.size or 224
+        return self.request.size or self.loaded.size or 224
 
     @property
     def on_error(self) -> str:
-        return "skip" if self.question.skip_unreadable else "raise"
+        return "skip" if self.request.skip_unreadable else "raise"
 
     def to_judge(self, images: data.ImageSet) -> data.ImageSet:
         """The images with the model's labels, in an order drawn from the seed, so that any first part stands for all."""
-        seed = self.question.seed
-        images = images.limit(self.question.limit, seed) if self.question.limit else images
+        seed = self.request.seed
+        images = images.limit(self.request.limit, seed) if self.request.limit else images
         order = sorted(range(len(images)), key=lambda row: key(seed, "order", images.ids[row]))
         return self.with_labels(images.select(order))
 
     def with_labels(self, images: data.ImageSet) -> data.ImageSet:
         """The images with the labels that the model gives their classes."""
         count = self._first_answer(images).shape[1]
-        return data.labels_for(images, count, self.loaded.classes, self.loaded.wnids, self.question.model)
+        return data.labels_for(images, count, self.loaded.classes, self.loaded.wnids, self.request.model)
 
     def _first_answer(self, images: data.ImageSet) -> torch.Tensor:
         """The logits (1, K) of the first image; EscrimeError for a model that cannot take it."""
         pixels, _ = images.batch([0], self.device)
         side = pixels.shape[-1]
         with (
-            failure_named(f"{self.question.model} fails on an image of 3 × {side} × {side} in [0, 1]", OF_ITS_SIZE),
+            failure_named(f"{self.request.model} fails on an image of 3 × {side} × {side} in [0, 1]", OF_ITS_SIZE),
             torch.no_grad(),
         ):
             return check_logits(self.model(pixels), pixels)
@@ -91,12 +91,12 @@ class Candidate:
     def attacks(self) -> dict[str, Attack]:
         """By name, at the largest ε. Errors: EscrimeError for one that needs more than the threat model gives."""
         given = {"white-box": "gradients"}.get(self.threat, self.threat)
-        chosen = {name: named(name) for name in self.question.attacks or USUAL[given]}
+        chosen = {name: named(name) for name in self.request.attacks or USUAL[given]}
         for name, attack in chosen.items():
             if not sees(attack, given):
                 able = [other for other, kind in by_name().items() if sees(kind, given) and not kind.needs_target]
                 raise EscrimeError(
                     f"attack {name!r} needs {attack.access}, which threat {self.threat!r} has not; use {' or '.join(able)}."
                 )
-        eps, norm = max(self.question.epsilons), self.question.norm
+        eps, norm = max(self.request.epsilons), self.request.norm
         return {name: make(attack, eps, norm, **attack.usual) for name, attack in chosen.items()}

@@ -22,30 +22,30 @@ class FirstLook:
 
     def affordable(self, most: int, passes: int) -> int:
         """How many images, at most `most`, a look may take that asks the model `passes` times about each."""
-        budget = self.candidate.question.budget
+        budget = self.candidate.request.budget
         return most if budget is None else images_for_a_look(budget, passes, self._each, most)
 
     @cached_property
     def _each(self) -> float:
         """Seconds that the model takes for an image."""
-        return seconds_per_pass(self.candidate.model, self.source.few(LOOKED, self.candidate.question.seed).pixels)
+        return seconds_per_pass(self.candidate.model, self.source.few(LOOKED, self.candidate.request.seed).pixels)
 
     @property
-    def approached(self) -> int:
+    def profiled(self) -> int:
         """Images that show how a model is approached."""
         return self.affordable(PART, 21)
 
     def check(self) -> list[Finding]:
         """What is found about how the model is fed, [] where nobody can tell. Errors: EscrimeError for what makes all numbers
         meaningless, unless the question says to go on anyway."""
-        question, blind = self.candidate.question, self.candidate.threat != "white-box"
-        images = self.source.few(self.affordable(LOOK, 8), question.seed)
+        request, blind = self.candidate.request, self.candidate.threat != "white-box"
+        images = self.source.few(self.affordable(LOOK, 8), request.seed)
         nothing = BatchEffect(0, 0, "", 0.0, "")  # what company does is looked at later, once
-        about = dict(blind=blind, batch=nothing, more=self.source.few_pairs(question.seed))
-        found = input_findings(self.candidate.model, images.pixels, images.labels, False, question.seed, **about)
+        about = dict(blind=blind, batch=nothing, more=self.source.few_pairs(request.seed))
+        found = input_findings(self.candidate.model, images.pixels, images.labels, False, request.seed, **about)
         for finding in found:
             if finding.severity == "alarm" and finding.id in REFUSED:
-                if finding.id != "non-finite" and question.anyway:
+                if finding.id != "non-finite" and request.anyway:
                     continue
                 anyway = "" if finding.id == "non-finite" else " To evaluate it all the same: --anyway."
                 raise EscrimeError(f"{finding.message}. {finding.remedy}{anyway}")

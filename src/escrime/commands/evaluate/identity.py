@@ -16,7 +16,7 @@ KNOWN_BY = 16  # images whose logits tell a model from another
 def identity_of(candidate: Candidate, source) -> dict:
     """A hash of its weights, and mean, spread and maximum of its logits for a few images of `source` (a Source); None for what
     a model has not, or predicts differently each time."""
-    seed, model, device = candidate.question.seed, candidate.model, candidate.device
+    seed, model, device = candidate.request.seed, candidate.model, candidate.device
     images = source.few(KNOWN_BY, seed).pixels
     keys = [(seed, row, "identity") for row in range(len(images))]
 
@@ -37,7 +37,7 @@ def refuse_another_model(folder: RunFolder, candidate: Candidate, old: dict, new
     for what, value in new.items():
         if old.get(what) is not None and value is not None and not alike(old[what], value):
             raise EscrimeError(
-                f"{folder.path} was made with {candidate.question.model} when it had other {what}; "
+                f"{folder.path} was made with {candidate.request.model} when it had other {what}; "
                 "give another folder with --out, or delete this one."
             )
 

@@ -21,7 +21,7 @@ THREATS = {
 
 
 @dataclass(frozen=True)
-class Question:
+class Request:
     """What is asked: which model (a specification, see models.SPECS) on which images (a folder, or a dataset's name).
 
     epsilons: the first is the headline. attacks: names of escrime's, () for the usual ones of the threat model `threat`.

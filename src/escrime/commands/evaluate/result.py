@@ -24,7 +24,7 @@ WEAKEST = 5  # classes
 def answer(run: Assessment) -> dict:
     """JSON values: the question, clean and robust accuracy at the headline ε with their 95 % intervals, every attack at every
     ε, the weakest classes, the verdict of the checks, and how many images the time has left open."""
-    verdict, eps = read_verdicts(run.folder.path)[0], run.question.epsilons[0]
+    verdict, eps = read_verdicts(run.folder.path)[0], run.request.epsilons[0]
     # A dataset with several ways to count is answered for by its first, which is the verdict's.
     records = in_subset(read_records(run.folder.path), verdict["subset"] or None).assign(subsets=verdict["subset"])
     worst = worst_case(records)
@@ -36,9 +36,9 @@ def answer(run: Assessment) -> dict:
     share = lambda rows: dict(zip(("low", "high"), wilson(rows["correct"].sum(), len(rows))))  # noqa: E731
     return {
         "model": run.candidate.loaded.origin,
-        "data": run.question.images,
+        "data": run.request.images,
         "threat": run.candidate.threat,
-        "norm": run.question.norm,
+        "norm": run.request.norm,
         "eps": eps,
         "n": int(clean["image"].nunique()),
         "open": _images(run, verdict["subset"]) - int(clean["image"].nunique()),
@@ -53,7 +53,7 @@ def answer(run: Assessment) -> dict:
         "verdict": {name: verdict[name] for name in ("sentence", "believe")},
         "notes": [crossing.sentence for crossing in crossings(records, worst)],
         "passes_per_image": float((records["forwards"] + records["backwards"]).groupby(records["image"]).sum().mean()),
-        "settings": asdict(run.question),
+        "settings": asdict(run.request),
         "report": str(run.folder / "report.html"),
     }
 

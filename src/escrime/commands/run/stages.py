@@ -7,13 +7,13 @@ from pathlib import Path
 
 from torch import nn
 
-from ...data.classes import class_facts
+from ...data.classes import class_metadata
 from ...evaluation import read_records
 from ...evaluation.checks.data import data_findings
 from ...evaluation.flatness import flatness
 from ...evaluation.images import Source
-from ...evaluation.pipeline import Plan, carry_out
-from ...evaluation.profile import Approaches
+from ...evaluation.pipeline import Plan, execute
+from ...evaluation.profile import Profiles
 from ...evaluation.requests import budget_of, manners_of
 from ...evaluation.subjects import as_cases
 from ...evaluation.work import passes_of_case
@@ -95,7 +95,7 @@ def _fit(run: ExperimentRun, model, defense, network, goal, settings, title) -> 
         settings,
         log=f"{model}--{defense}",
         weights=run.checkpoint(model, defense),
-        about=class_facts(run.splits.train)
+        about=class_metadata(run.splits.train)
         | {
             "model": model,
             "defense": defense,
@@ -131,7 +131,7 @@ def evaluate(run: ExperimentRun, model: str) -> None:
     ppa, spec = run.experiment.defenses.ppa, run.experiment
     plan = Plan(
         as_cases(run.subjects(model)),
-        Approaches(Source(run.test, run.device), budget_of(attacks, grids), spec.seed),
+        Profiles(Source(run.test, run.device), budget_of(attacks, grids), spec.seed),
         attacks,
         grids,
         seed=spec.seed,
@@ -143,7 +143,7 @@ def evaluate(run: ExperimentRun, model: str) -> None:
         sample=partial(sample_of, run),
     )
     shown = lambda what: run.folder.metered(f"{what} {model}", run.display, noted=run.team.first)  # noqa: E731
-    carry_out(plan, FolderStore(run.folder), run.team, shown)
+    execute(plan, FolderStore(run.folder), run.team, shown)
 
 
 def look_closer(run: ExperimentRun, model: str, records) -> None:

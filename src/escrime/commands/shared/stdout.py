@@ -9,7 +9,7 @@ from typing import TextIO
 
 
 @contextmanager
-def prints_aside(aside: bool = True) -> Iterator[TextIO]:
+def reserving_stdout(aside: bool = True) -> Iterator[TextIO]:
     """Within the block what is printed goes to stderr, by libraries in C as well. Yields the stream that is still stdout."""
     if not aside:
         yield sys.stdout

@@ -58,12 +58,14 @@ class FolderStore:
         for path in sorted((self.folder / "checks").glob("*.json")):
             case, norm = last_of(path.stem)
             old = fitting(read_json(path), StoredExamination, path)
+            old["attempts"] = old.pop("stages")  # as the file has always called them
             found[case, norm] = Examined(**{**old, "findings": from_rows(old["findings"], norm)})
         return found
 
     def note_examination(self, case: str, norm: str, found: Examined) -> None:
         (self.folder / "checks").mkdir(exist_ok=True)
         content = asdict(found) | {"findings": [finding.as_dict() for finding in found.findings]}
+        content["stages"] = content.pop("attempts")
         if not found.cut:
             del content["cut"]
         self.folder.write_json(f"checks/{joined((case, norm))}.json", content)

@@ -12,7 +12,7 @@ from ...data import ImageSet, class_places
 from ...errors import EscrimeError
 from ...models import load_model
 from ...models.running import check_logits, failure_named
-from ...training.loader import Feed
+from ...training.loader import Loader
 from ...training.session import own_generators
 
 ASKED, FEWEST = 64, 30  # training images that tell whether it knows them; fewer tell nothing
@@ -30,7 +30,7 @@ def load_teacher(spec: str, images: ImageSet, side: int, trust: bool = False) ->
     if loaded.answers != "gradients":
         raise EscrimeError(f"{what} gives away {loaded.answers} only; give a network that this library can run.")
     rows = np.unique(np.linspace(0, len(images) - 1, min(ASKED, len(images))).astype(np.int64))
-    pixels, labels = Feed(images, cpu, side=side).images(rows)
+    pixels, labels = Loader(images, cpu, side=side).images(rows)
     fails = f"{what} fails on images of 3 × {side} × {side} in [0, 1]"
     with failure_named(fails, "give a network that takes float32 images of this size"), torch.no_grad(), own_generators(cpu):
         logits = check_logits(loaded.model(pixels.clone()), pixels, what)

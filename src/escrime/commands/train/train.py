@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ... import __version__, data
-from ...data.classes import class_facts
+from ...data.classes import class_metadata
 from ...distributed import Processes
 from ...errors import EscrimeError
 from ...files import sweep, write_whole
@@ -166,7 +166,7 @@ def run_training(
             folder.write_json(FACTS, facts)
             # The last file: the training is complete when it exists.
             about = {"arch": job.arch, "size": job.seen(splits.train), "epoch": result.epoch}
-            save_weights(model, folder / WEIGHTS, class_facts(splits.train) | about)
+            save_weights(model, folder / WEIGHTS, class_metadata(splits.train) | about)
     if result.resumed:
         display.say(f"{result.resumed} of {job.settings.epochs} epochs were found done.")
     for warning in result.warnings:

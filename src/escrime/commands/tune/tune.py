@@ -21,7 +21,7 @@ from ...results.schema import StoredTuning
 from ..evaluate.candidate import Candidate
 from ..evaluate.first_look import FirstLook
 from ..evaluate.identity import identity_of, refuse_another_model
-from ..evaluate.request import Question, short_name
+from ..evaluate.request import Request, short_name
 from ..shared.display import Display
 from ..shared.folder import RunFolder, about_images, provenance
 from .result import answer, csv_of
@@ -31,7 +31,7 @@ PARTS = "parts"  # of the choosing half, one file per slice of the images
 
 
 def tune_model(
-    question: Question,
+    request: Request,
     grid: Grid,
     out: Path | str | None,
     *,
@@ -45,17 +45,17 @@ def tune_model(
     Errors: EscrimeError for a model or images that cannot be used, before anything is written, and for a folder that holds
     the answer to another question.
     """
-    folder = RunFolder(out or Path("runs") / f"tune-{short_name(question.model)}")
-    candidate = Candidate(question, Display(quiet=quiet), device)
-    candidate.display.say(f"{question.model} on {question.images}")
+    folder = RunFolder(out or Path("runs") / f"tune-{short_name(request.model)}")
+    candidate = Candidate(request, Display(quiet=quiet), device)
+    candidate.display.say(f"{request.model} on {request.images}")
     if candidate.loaded.answers != "gradients" or not isinstance(candidate.loaded.model, nn.Module):
         raise EscrimeError(
-            f"{question.model} gives no gradients, so an attack cannot be adaptive; give the model as a torch module."
+            f"{request.model} gives no gradients, so an attack cannot be adaptive; give the model as a torch module."
         )
     test = candidate.images()
     source = Source(test, device)
-    choosing, validating = halves(test, question.seed)
-    identity = {"settings": _settings(question, grid), "dataset": about_images(test)}
+    choosing, validating = halves(test, request.seed)
+    identity = {"settings": _settings(request, grid), "dataset": about_images(test)}
     if (folder / RESULT).exists():
         old = _read(folder)
         folder.refuse_another(old, identity)
@@ -82,7 +82,7 @@ def tune_model(
         records = _measured(candidate, folder, choosing, grid)
         measured = time.monotonic()
         with candidate.display.bar("Validate on the other half", None):
-            found = conclude(candidate.model, validating, grid, records, seed=question.seed, device=device)
+            found = conclude(candidate.model, validating, grid, records, seed=request.seed, device=device)
         seconds = {"choose": round(measured - start, 2), "validate": round(time.monotonic() - measured, 2)}
         result = _read(folder) | answer(found, len(choosing), len(validating)) | {"seconds": seconds}
         write_whole(folder / "tune.csv", csv_of(found.table), follow=False)
@@ -91,9 +91,9 @@ def tune_model(
     return folder, result
 
 
-def _settings(question: Question, grid: Grid) -> dict:
+def _settings(request: Request, grid: Grid) -> dict:
     named = ("model", "images", "limit", "size", "seed", "skip_unreadable", "mean", "std")
-    return {name: getattr(question, name) for name in named} | asdict(grid)
+    return {name: getattr(request, name) for name in named} | asdict(grid)
 
 
 def _measured(candidate: Candidate, folder: RunFolder, choosing, grid: Grid) -> pd.DataFrame:
@@ -107,7 +107,7 @@ def _measured(candidate: Candidate, folder: RunFolder, choosing, grid: Grid) -> 
             candidate.model,
             choosing,
             grid,
-            seed=candidate.question.seed,
+            seed=candidate.request.seed,
             device=candidate.device,
             finished=lambda index: index in done,
             step=lambda note: advance(note=note),

@@ -8,21 +8,21 @@ from ...attacks.square import PROPOSALS, Square
 from ...models.deadline import as_time_allows
 from ...norms import norm
 from ...results.findings import Finding
-from ..profile import Approach
+from ..profile import Profile
 from .gradients import gradient_findings
 from .neighborhood import neighborhood_findings
 from .quality import attack_quality
 from .search import (
     GRADIENT,
+    Attempt,
     Search,
-    Stage,
     Trial,
     best_trial,
-    decision_stages,
-    gradient_stages,
-    longer_stages,
-    other_stages,
-    smooth_stages,
+    decision_attempts,
+    gradient_attempts,
+    longer_attempts,
+    other_attempts,
+    smooth_attempts,
 )
 from .state import memory_findings
 
@@ -41,56 +41,56 @@ class Examination:
     """findings, and the stages whose numbers should stand in place of the evaluation's: [] where its attacks were enough."""
 
     findings: list[Finding]
-    stages: list[Stage]
+    attempts: list[Attempt]
 
 
-def examine(search: Search, approach: Approach) -> Examination:
+def examine(search: Search, profile: Profile) -> Examination:
     """Search for what was missed; `search.left` is what the evaluation's own attacks left."""
     n, before = len(search.left), search.accuracy
-    findings = neighborhood_findings(approach.around, n) + memory_findings(approach.memory)
-    findings += gradient_findings(approach.gradients) if approach.gradients is not None else []
-    findings += _not_differentiable(approach, n)
-    if approach.around.ignores:
+    findings = neighborhood_findings(profile.around, n) + memory_findings(profile.memory)
+    findings += gradient_findings(profile.gradients) if profile.gradients is not None else []
+    findings += _not_differentiable(profile, n)
+    if profile.around.ignores:
         return Examination([*findings, *_nothing_to_attack(n)], [])
     if not n or search.eps <= 0:
         return Examination(findings, [])
     hidden = any(finding.severity == "alarm" for finding in findings)
-    if not approach.blind:
-        for stage in gradient_stages(search, approach.classes):
-            search.run(stage)
+    if not profile.blind:
+        for attempt in gradient_attempts(search, profile.classes):
+            search.run(attempt)
         findings.append(_weaker(search, before))
-    followed, flat = search.accuracy, approach.gradients is not None and _share(approach.gradients.flat) > FLAT
-    turn = float(approach.gradients.turn.nanmedian()) if approach.gradients is not None else 1.0
-    true = approach.gradients is not None and approach.true and not hidden and turn >= JAGGED
-    others = [search.run(stage) for stage in other_stages(search, flat or approach.blind, true)]
-    if approach.blind:
+    followed, flat = search.accuracy, profile.gradients is not None and _share(profile.gradients.flat) > FLAT
+    turn = float(profile.gradients.turn.nanmedian()) if profile.gradients is not None else 1.0
+    true = profile.gradients is not None and profile.true and not hidden and turn >= JAGGED
+    others = [search.run(attempt) for attempt in other_attempts(search, flat or profile.blind, true)]
+    if profile.blind:
         findings.append(_weaker(search, before))
     else:
         findings.append(_without_gradients(search, others, followed))
         if findings[-1].severity == "alarm" and not flat:  # the scores may lead no farther than the gradients
-            for stage in decision_stages(search):
-                search.run(stage)
+            for attempt in decision_attempts(search):
+                search.run(attempt)
     hidden |= findings[-1].severity == "alarm"
 
-    if not search.randomized and not approach.blind and (hidden or turn < JAGGED):
-        findings += _jagged(search, [search.run(stage) for stage in smooth_stages(search)], turn)
-    if not approach.blind:
+    if not search.randomized and not profile.blind and (hidden or turn < JAGGED):
+        findings += _jagged(search, [search.run(attempt) for attempt in smooth_attempts(search)], turn)
+    if not profile.blind:
         findings.append(_converged(search))
-    around = [_unlimited(search, flat)] if not approach.blind or approach.failure else []
+    around = [_unlimited(search, flat)] if not profile.blind or profile.failure else []
     findings += around
 
-    findings += attack_quality(search, approach.blind)
+    findings += attack_quality(search, profile.blind)
     missed = before - search.accuracy
     wrong = any(finding.severity == "alarm" for finding in findings)
     found_more = missed * n >= 1 or wrong or search.randomized
-    stages = _useful(search) if found_more else _for_the_rest(search)
-    if not found_more or not stages:
-        return Examination(findings, stages)
+    attempts = _useful(search) if found_more else _for_the_rest(search)
+    if not found_more or not attempts:
+        return Examination(findings, attempts)
     gone_around = search.accuracy == 0 or _beats_guessing(search) and all(f.severity == "passed" for f in around)
-    return Examination([_answered(search, approach, f, gone_around) for f in findings], stages)
+    return Examination([_answered(search, profile, f, gone_around) for f in findings], attempts)
 
 
-def _answered(search: Search, approach: Approach, finding: Finding, gone_around: bool) -> Finding:
+def _answered(search: Search, profile: Profile, finding: Finding, gone_around: bool) -> Finding:
     """The finding, answered where running the stages on every image answers it. What has not converged would fall further with
     more of them, unless nothing is left; an alarm asks for an attack that beats guessing, and with ε = 1 leaves nothing."""
     if finding.severity not in ("alarm", "warning") or finding.id in ("converged", "black-box") and search.accuracy > 0:
@@ -99,7 +99,7 @@ def _answered(search: Search, approach: Approach, finding: Finding, gone_around:
         return replace(finding, answered=True)
     if finding.id == "stateful":
         return finding
-    exact = gone_around and approach.true and finding.id in EXACT
+    exact = gone_around and profile.true and finding.id in EXACT
     return replace(finding, answered=gone_around, exact=exact)
 
 
@@ -113,20 +113,20 @@ def _beats_guessing(search: Search) -> bool:
     return search.accuracy <= guessed - min(NOTABLE, guessed / 2) or search.accuracy == 0
 
 
-def _not_differentiable(approach: Approach, n: int) -> list[Finding]:
+def _not_differentiable(profile: Profile, n: int) -> list[Finding]:
     """A black box, or a module that fails when somebody differentiates it: nobody has seen its gradients."""
-    if approach.failure:
-        around = "by scores and labels alone" if approach.blind else "through a surface that can be differentiated"
+    if profile.failure:
+        around = "by scores and labels alone" if profile.blind else "through a surface that can be differentiated"
         return [
             Finding(
                 "gradient-fails",
                 "alarm",
-                f"The model cannot be differentiated ({approach.failure}): it was attacked {around}",
+                f"The model cannot be differentiated ({profile.failure}): it was attacked {around}",
                 {"images": n},
                 "Make the forward pass differentiable: no in-place writes into what requires a gradient, no inner graph kept.",
             )
         ]
-    if not approach.blind:
+    if not profile.blind:
         return []
     return [
         Finding(
@@ -175,7 +175,7 @@ def _weaker(search: Search, before: float) -> Finding:
 def _without_gradients(search: Search, others: list[Trial], followed: float) -> Finding:
     """What ignores the model's gradient must not find more than what follows it."""
     n, best = len(search.left), max(others, key=lambda trial: trial.gain)
-    gain, who = best.gain, best.stage.name
+    gain, who = best.gain, best.attempt.name
     evidence = {"images": n, "eps": search.eps, "gradient attacks leave": round(followed, 4), **_trials(others)}
     if not _notable(gain, n):
         message = f"Nothing that ignores the gradient (scores, transfer, random points) finds more ({n} images)"
@@ -209,7 +209,7 @@ def _converged(search: Search) -> Finding:
     """Twice the steps (and noise draws) until it changes nothing any more."""
     n, before, gain, last = len(search.left), search.accuracy, 0.0, None
     little = max(CONVERGED, 0.99 / n)
-    for last in longer_stages(search):
+    for last in longer_attempts(search):
         gain = search.run(last).gain
         if gain < little:
             break
@@ -223,7 +223,7 @@ def _converged(search: Search) -> Finding:
         )
     evidence = {"images": n, "eps": search.eps, "before": round(before, 4), "after": round(search.accuracy, 4)}
     evidence["last doubling"] = round(gain, 4)
-    evidence |= _trials([trial for trial in search.trials if trial.stage.kind == "longer"])
+    evidence |= _trials([trial for trial in search.trials if trial.attempt.kind == "longer"])
     if gain < little:
         message = f"Twice the steps{' and noise draws' if search.randomized else ''} take {gain:.1%} more off ({last.name})"
         return Finding("converged", "passed", message, evidence)
@@ -243,15 +243,15 @@ def _unlimited(search: Search, flat: bool) -> Finding:
     best = best_trial(search, GRADIENT)
     tried = [PGD(eps, steps=20, norm=search.norm, early_stop=not search.randomized or search.effort.eot > 1)]
     tried = [replace(a, eot=search.effort.eot) if search.randomized else a for a in tried]
-    surfaces = [best.stage.surface if best is not None else search.surface]
+    surrogates = [best.attempt.surrogate if best is not None else search.surrogate]
     if best is None or flat:
         tried += [Square(eps, queries=100, norm=search.norm)] if search.norm in PROPOSALS else []
-        tried += [replace(stage.attack, eps=eps, queries=200) for stage in decision_stages(search)]
-        surfaces += [search.twin] * (len(tried) - len(surfaces))
+        tried += [replace(attempt.attack, eps=eps, queries=200) for attempt in decision_attempts(search)]
+        surrogates += [search.twin] * (len(tried) - len(surrogates))
     left: list[float] = []
-    for attack, surface in zip(tried, surfaces, strict=True):
+    for attack, surrogate in zip(tried, surrogates, strict=True):
         with as_time_allows("the attack with ε = 1"), suppress(Exception):  # what fails fools nobody
-            moved = attack(surface, search.images, search.labels, seed=search.seed, ids=search.ids)
+            moved = attack(surrogate, search.images, search.labels, seed=search.seed, ids=search.ids)
             left.append(float(search.judge(moved, "unlimited", eps).mean()))
         if left and min(left) <= FULL:
             break
@@ -271,27 +271,27 @@ def _unlimited(search: Search, flat: bool) -> Finding:
     )
 
 
-def _useful(search: Search) -> list[Stage]:
+def _useful(search: Search) -> list[Attempt]:
     """The stages to run on every image: on a deterministic model all that took something, else the best one."""
     if search.randomized:
         best = best_trial(search)
-        return [] if best is None else [best.stage]
-    took = [trial.stage for trial in search.trials if trial.gain > 0]
-    if not {"scores", "labels"} & {stage.kind for stage in took}:
-        took += [trial.stage for trial in search.trials if trial.stage.kind == "gradient" and trial.stage not in took]
+        return [] if best is None else [best.attempt]
+    took = [trial.attempt for trial in search.trials if trial.gain > 0]
+    if not {"scores", "labels"} & {attempt.kind for attempt in took}:
+        took += [trial.attempt for trial in search.trials if trial.attempt.kind == "gradient" and trial.attempt not in took]
     return took
 
 
-def _for_the_rest(search: Search) -> list[Stage]:
+def _for_the_rest(search: Search) -> list[Attempt]:
     """Where the sample shows nothing more, it may still be one image in twenty of the others: the gradient attacks go over all
     of them, where they are few enough to cost no more than a few examinations."""
     if not len(search.left) < search.total <= MANY * len(search.left):
         return []
-    return [trial.stage for trial in search.trials if trial.stage.kind == "gradient" and not trial.failure]
+    return [trial.attempt for trial in search.trials if trial.attempt.kind == "gradient" and not trial.failure]
 
 
 def _trials(trials: list[Trial]) -> dict:
     return {
-        **{f"{trial.stage.name} leaves": round(trial.accuracy, 4) for trial in trials if not trial.failure},
-        **{f"{trial.stage.name} fails": trial.failure for trial in trials if trial.failure},
+        **{f"{trial.attempt.name} leaves": round(trial.accuracy, 4) for trial in trials if not trial.failure},
+        **{f"{trial.attempt.name} fails": trial.failure for trial in trials if trial.failure},
     }

@@ -16,7 +16,7 @@ CAFFE = (104.0, 117.0, 123.0)  # the mean color of the first ImageNet networks: 
 
 
 @dataclass(frozen=True)
-class Feed:
+class Preprocessing:
     """x (N, C, H, W) → gain · x[order] + shift, channel by channel."""
 
     gain: tuple[float, ...]
@@ -27,20 +27,23 @@ class Feed:
         gain, shift = (images.new_tensor(values).reshape(1, -1, 1, 1) for values in (self.gain, self.shift))
         return images[:, list(self.order)] * gain + shift
 
-    def after(self, first: "Feed") -> "Feed":
+    def after(self, first: "Preprocessing") -> "Preprocessing":
         """What `first` and then this make."""
         gain = tuple(g * first.gain[c] for g, c in zip(self.gain, self.order))
         shift = tuple(g * first.shift[c] + s for g, s, c in zip(self.gain, self.shift, self.order))
-        return Feed(gain, shift, tuple(first.order[c] for c in self.order))
+        return Preprocessing(gain, shift, tuple(first.order[c] for c in self.order))
 
-    def inverse(self) -> "Feed":
+    def inverse(self) -> "Preprocessing":
         back = tuple(self.order.index(c) for c in range(len(self.order)))
         gain = tuple(1 / self.gain[c] for c in back)
-        return Feed(gain, tuple(-self.shift[c] / self.gain[c] for c in back), back)
+        return Preprocessing(gain, tuple(-self.shift[c] / self.gain[c] for c in back), back)
 
-    def like(self, other: "Feed") -> bool:
+    def like(self, other: "Preprocessing") -> bool:
         """The same on [0, 1], but for rounding."""
-        ends = [torch.tensor([feed.shift, tuple(map(sum, zip(feed.gain, feed.shift)))]) for feed in (self, other)]
+        ends = [
+            torch.tensor([preprocessing.shift, tuple(map(sum, zip(preprocessing.gain, preprocessing.shift)))])
+            for preprocessing in (self, other)
+        ]
         return self.order == other.order and float((ends[0] - ends[1]).abs().max()) <= EXACT * float(ends[1].abs().max())
 
     @property
@@ -68,20 +71,20 @@ def _is_levels(value: float) -> bool:
     return abs(value) > 1e-3 and abs(value * 255 - round(value * 255)) < 1e-4 and abs(value * 1000 - round(value * 1000)) > 1e-3
 
 
-def normalizing(mean, std) -> Feed:
-    return Feed(tuple(1 / s for s in std), tuple(-m / s for m, s in zip(mean, std)), tuple(range(len(mean))))
+def normalizing(mean, std) -> Preprocessing:
+    return Preprocessing(tuple(1 / s for s in std), tuple(-m / s for m, s in zip(mean, std)), tuple(range(len(mean))))
 
 
-def identity(channels: int) -> Feed:
+def identity(channels: int) -> Preprocessing:
     return normalizing([0.0] * channels, [1.0] * channels)
 
 
-def swapped(feed: Feed) -> Feed:
+def swapped(preprocessing: Preprocessing) -> Preprocessing:
     """The same with red and blue exchanged before it."""
-    return feed.after(Feed((1.0,) * 3, (0.0,) * 3, (2, 1, 0)))
+    return preprocessing.after(Preprocessing((1.0,) * 3, (0.0,) * 3, (2, 1, 0)))
 
 
-def usual(channels: int) -> dict[str, Feed]:
+def usual(channels: int) -> dict[str, Preprocessing]:
     """What networks are commonly fed: name → how pixels in [0, 1] are changed."""
     known = {
         "pixels in [0, 1]": identity(channels),
@@ -92,12 +95,12 @@ def usual(channels: int) -> dict[str, Feed]:
         known |= {
             "ImageNet's mean and std": normalizing(IMAGENET_MEAN, IMAGENET_STD),
             "CIFAR-10's mean and std": normalizing(CIFAR_MEAN, CIFAR_STD),
-            "BGR in 0–255 minus mean colors": Feed((255.0,) * 3, tuple(-c for c in CAFFE), (2, 1, 0)),
+            "BGR in 0–255 minus mean colors": Preprocessing((255.0,) * 3, tuple(-c for c in CAFFE), (2, 1, 0)),
         }
     return known
 
 
-def measured(model, images: Tensor) -> Feed | None:
+def measured(model, images: Tensor) -> Preprocessing | None:
     """How pixels reach the first layer with weights, from plain colored images of this shape (N, C, H, W), whatever code
     does it; None where that cannot be seen: a plain callable, noise, another number of channels, no affine map."""
     if not isinstance(model, nn.Module):
@@ -123,7 +126,7 @@ def measured(model, images: Tensor) -> Feed | None:
     return _affine(colors, seen[0], images[0].numel()) if seen else None
 
 
-def _affine(colors: Tensor, reached: Tensor, flat: int) -> Feed | None:
+def _affine(colors: Tensor, reached: Tensor, flat: int) -> Preprocessing | None:
     """The map from plain colors (N, C) to what reached the weights, one channel from one."""
     n, channels = colors.shape
     if reached.dim() == 2 and reached.shape[1] == flat:
@@ -142,10 +145,10 @@ def _affine(colors: Tensor, reached: Tensor, flat: int) -> Feed | None:
     odd = float((given @ found - values).abs().max()) > EXACT * size or float(others) > EXACT * float(own.abs().max())
     if odd or own.abs().min() < EXACT or sorted(order.tolist()) != list(range(channels)):
         return None
-    return Feed(tuple(own.tolist()), tuple(found[channels].tolist()), tuple(order.tolist()))
+    return Preprocessing(tuple(own.tolist()), tuple(found[channels].tolist()), tuple(order.tolist()))
 
 
-def replaced(model, change: Feed) -> Feed | None:
+def replaced(model, change: Preprocessing) -> Preprocessing | None:
     """The normalization in front of `model`, or in place of the one it begins with, that has the effect of `change` on its
     images; None where escrime.Normalized cannot have it: channels change places, or a mean outside [0, 1]."""
     old = identity(len(change.gain))

@@ -166,8 +166,8 @@ def _logits(model, x: Tensor, keys: Tensor) -> Tensor:
         return check_logits(model(x.clone()), x)
 
 
-def surface_settings(found: Gradients) -> dict:
-    """What a Surface needs to give an attacker a slope where the model's own gradients have none."""
+def surrogate_settings(found: Gradients) -> dict:
+    """What a Surrogate needs to give an attacker a slope where the model's own gradients have none."""
     settings = {}
     missing = (found.zero, found.at_bounds > LITTLE)
     if max(map(_share, missing)) > LITTLE or _share(found.not_finite) > 0 or found.false:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...attacks.adaptive.bpda import inner_tables
-from ...attacks.adaptive.surrogate import Surface, eight_bit
+from ...attacks.adaptive.surrogate import Surrogate, eight_bit
 from ...attacks.core.gradients import loss_gradient
 from ...models.running import Batches, check_logits, differentiable, network_batch, no_trace, passes_per_image
 from ...randomness import as_keys, derive, row_keys, uniform_noise
@@ -44,7 +44,7 @@ def look_around(model, images: Tensor, reach: float, seed: int) -> Neighborhood:
     keys = as_keys([(seed, "neighborhood", row) for row in range(len(images))])
     corner = (images + reach * uniform_noise(images, 1, derive(keys, 1))[0].sign()).clamp(0, 1)
     within = (images + reach * uniform_noise(images, 1, derive(keys, 2))[0]).clamp(0, 1)
-    asked = _Asked(model, keys)
+    asked = _Queried(model, keys)
     with torch.no_grad(), no_trace(model, images.device):
         points = {"the images": images, "corners of the ε-ball": corner, "points inside it": within}
         noisy = tuple(name for name, x in points.items() if _disagrees(asked, x, 4 if name == "the images" else 2))
@@ -54,7 +54,7 @@ def look_around(model, images: Tensor, reach: float, seed: int) -> Neighborhood:
     return Neighborhood(bool(noisy), noisy, ignores, mode, leaps if leaps >= SOME else 0.0)
 
 
-class _Asked:
+class _Queried:
     """The model's logits (N, K) for images, the noise of each row drawn from its key; nothing is asked twice."""
 
     def __init__(self, model, keys: Tensor):
@@ -78,7 +78,7 @@ class _Asked:
         return torch.cat(Batches(network_batch(images) // passes_per_image(self.model)).map(part, len(images)))
 
 
-def _disagrees(asked: _Asked, x: Tensor, repeats: int) -> bool:
+def _disagrees(asked: _Queried, x: Tensor, repeats: int) -> bool:
     """Whether repeated forwards disagree. All images are asked: a model may be noisy on a few in a hundred only."""
     first = asked(x, FIRST)
     return any(not _same(first, asked(x, FIRST + repeat)) for repeat in range(1, repeats))
@@ -89,7 +89,7 @@ def _same(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
 
 
-def _ignores(asked: _Asked, images: Tensor, near: list[Tensor], keys: Tensor) -> bool:
+def _ignores(asked: _Queried, images: Tensor, near: list[Tensor], keys: Tensor) -> bool:
     """Whether entirely different images, under the same noise, get the same logits to the last bit, and nothing inside leads
     from an image to the logits. No attack is run on such a model, so what merely saturates (one class, whatever the images
     here) must not pass. One more pass per image of a model that looks; of one that does not ten, and a few gradients."""
@@ -119,10 +119,10 @@ def _leads(model: nn.Module, x: Tensor, keys: Tensor) -> bool:
     """Whether the logits change with the image where saturating and hidden functions are gone straight through."""
     ways = ({"through": True}, {"whole": True, "unsaturated": True})
     with differentiable(), torch.enable_grad():
-        for surface in (Surface(model, **way) for way in ways):
+        for surrogate in (Surrogate(model, **way) for way in ways):
             loss = lambda z: (z * torch.arange(1.0, z.shape[1] + 1, device=z.device)).sum(1)  # noqa: E731  not constant for shares
             try:
-                gradient = loss_gradient(surface, x, loss, keys)[2]
+                gradient = loss_gradient(surrogate, x, loss, keys)[2]
             except Exception:  # nobody knows, so it is attacked
                 return True
             if not bool((gradient == 0).all()):
@@ -144,7 +144,7 @@ def _weighs(model: nn.Module, x: Tensor, keys: Tensor) -> bool:
     return len(tables[0]) != len(tables[1]) or not all(map(torch.equal, *tables))
 
 
-def _off_grid(asked: _Asked, points: list[Tensor], keys: Tensor) -> float:
+def _off_grid(asked: _Queried, points: list[Tensor], keys: Tensor) -> float:
     """The share of images whose margin leaps between an 8-bit image and one that rounds to it, or changes from one of `points`
     to the other on the grid only: off it such a model may know one answer per image."""
     leaps, on_grid, off_grid, first = [], [], [], None

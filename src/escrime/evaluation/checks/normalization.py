@@ -11,7 +11,7 @@ from torch import Tensor
 from ...models.normalized import Normalized
 from ...results.findings import Finding
 from ...results.statistics import holm, mcnemar
-from .feeding import Feed, identity, measured, normalizing, numbers, replaced, swapped, usual
+from .feeding import Preprocessing, identity, measured, normalizing, numbers, replaced, swapped, usual
 
 CERTAIN = 0.001  # p from which another way is better, after correction for the ways and for looking twice
 CLEARLY = 0.02  # how much better, as a share of the images
@@ -25,7 +25,7 @@ LOOKS = 2
 FILLED = (0.1, 0.9)  # of the range of pixels: images that fill a share between these may simply be of low contrast
 ENDS = 0.001  # share of the pixels at either end that does not count for it
 
-Ask = Callable[[Tensor], Tensor]
+Predict = Callable[[Tensor], Tensor]
 More = Callable[[int], tuple[Tensor, Tensor]]
 
 
@@ -69,7 +69,9 @@ def gain(other: Scores, now: Scores) -> Gain:
     return Gain(share, mcnemar(other.right, now.right) if share > 0 else 1.0, likely)
 
 
-def input_range(model, images: Tensor, labels: Tensor, logits: Tensor, ask: Ask, more: More | None = None) -> list[Finding]:
+def input_range(
+    model, images: Tensor, labels: Tensor, logits: Tensor, predict: Predict, more: More | None = None
+) -> list[Finding]:
     """No other of the usual ways to feed the images may be answered clearly better.
 
     logits: of the images as they are. ask: images → logits. more: number → that many (images, labels) of the set.
@@ -82,21 +84,21 @@ def input_range(model, images: Tensor, labels: Tensor, logits: Tensor, ask: Ask,
         return []
     looked, open_ways, begun = {}, {}, scores(logits[:FIRST], labels[:FIRST])
     for name, change in tried.items():
-        first = _scored(ask, change, images[:FIRST], labels[:FIRST])
+        first = _scored(predict, change, images[:FIRST], labels[:FIRST])
         if first is None:  # refuses such images, so it was not made for them
             continue
         looked[name] = first.count
         likelier = first.likelihood.mean() > begun.likelihood.mean() and 2 * first.count >= begun.count
         if first.count + 1 >= begun.count or likelier:
             open_ways[name] = change
-    answers = _all(ask, open_ways, images, labels)
+    answers = _all(predict, open_ways, images, labels)
     unclear = [name for name, own in answers.items() if _suggests(gain(own, now))]
     if unclear and more is not None:
         wide, wide_labels = more(MOST)
-        again = scores(ask(wide), wide_labels) if len(wide) > len(images) else None
+        again = scores(predict(wide), wide_labels) if len(wide) > len(images) else None
         if again is not None:
             images, labels, now = wide, wide_labels, again
-            answers = _all(ask, {name: open_ways[name] for name in unclear}, images, labels)
+            answers = _all(predict, {name: open_ways[name] for name in unclear}, images, labels)
     gains = {name: gain(own, now) for name, own in answers.items()}
     rest = [1.0] * (len(looked) - len(gains))  # dropped, and yet tried
     accuracy, likelihood = (
@@ -108,7 +110,7 @@ def input_range(model, images: Tensor, labels: Tensor, logits: Tensor, ask: Ask,
         if _clear(gains[name], float(p), float(likely))
     }
     stretched = _stretched(images) if clear else None
-    better = None if stretched is None else _scored(ask, stretched, images, labels)
+    better = None if stretched is None else _scored(predict, stretched, images, labels)
     used = f"fed with {found}" if found is not None else "how its pixels are normalized cannot be seen"
     evidence = {
         "images": len(images),
@@ -143,7 +145,7 @@ def _clear(found: Gain, accuracy: float, likelihood: float) -> bool:
     return likelihood < CERTAIN and found.accuracy < WITNESS[0] and found.share >= WITNESS[1]
 
 
-def _stretched(images: Tensor) -> Feed | None:
+def _stretched(images: Tensor) -> Preprocessing | None:
     """All images alike, spread over [0, 1]; None where they fill it, or so little of it that they were scaled twice."""
     values = images.double().flatten().sort().values
     low, high = (float(values[int(end * (len(values) - 1))]) for end in (ENDS, 1 - ENDS))
@@ -160,19 +162,19 @@ def _explains(stretched: Scores, now: Scores, clear: list[Scores]) -> bool:
     return gain(stretched, now).share >= most / 2 and not left
 
 
-def _scored(ask: Ask, change: Feed, images: Tensor, labels: Tensor) -> Scores | None:
+def _scored(predict: Predict, change: Preprocessing, images: Tensor, labels: Tensor) -> Scores | None:
     try:
-        return scores(ask(change(images)), labels)
+        return scores(predict(change(images)), labels)
     except Exception:  # a model that refuses such images was not made for them
         return None
 
 
-def _all(ask: Ask, ways: dict[str, Feed], images: Tensor, labels: Tensor) -> dict[str, Scores]:
-    found = {name: _scored(ask, change, images, labels) for name, change in ways.items()}
+def _all(predict: Predict, ways: dict[str, Preprocessing], images: Tensor, labels: Tensor) -> dict[str, Scores]:
+    found = {name: _scored(predict, change, images, labels) for name, change in ways.items()}
     return {name: own for name, own in found.items() if own is not None}
 
 
-def _ways(channels: int, found: Feed | None) -> dict[str, Feed]:
+def _ways(channels: int, found: Preprocessing | None) -> dict[str, Preprocessing]:
     """name → how to change the images: first what may stand before the model as it is, then what makes each of the usual
     ways of what reaches its weights."""
     known = usual(channels)
@@ -190,14 +192,14 @@ def _ways(channels: int, found: Feed | None) -> dict[str, Feed]:
         for name, target in known.items():
             at_odds = "" if found is not None or before.like(identity(channels)) else " in place of ImageNet's mean and std"
             ways.setdefault(f"fed as {name}{at_odds}", before.inverse().after(target))
-    distinct: dict[str, Feed] = {}
+    distinct: dict[str, Preprocessing] = {}
     for name, change in ways.items():
         if not change.like(identity(channels)) and not any(change.like(other) for other in distinct.values()):
             distinct[name] = change
     return distinct
 
 
-def _explained(model, name: str, change: Feed, found: Feed | None) -> tuple[str, str]:
+def _explained(model, name: str, change: Preprocessing, found: Preprocessing | None) -> tuple[str, str]:
     """What it means that a way is better, and what to do."""
     wanted = None if found is None else found.after(change)
     new, plain = replaced(model, change), change.order == tuple(range(len(change.order)))
@@ -237,7 +239,7 @@ def _explained(model, name: str, change: Feed, found: Feed | None) -> tuple[str,
     return cause, f"{remedy}, {place}."
 
 
-def _once(found: Feed) -> bool:
+def _once(found: Preprocessing) -> bool:
     """Whether it is one of the usual ways, rather than two of them after another."""
     return any(found.like(known) for known in usual(len(found.gain)).values())
 

@@ -44,7 +44,7 @@ def _nearest(search: Search) -> dict:
     with as_time_allows("the nearest examples"):
         try:
             moved = FMN(norm=search.norm, steps=STEPS)(
-                search.surface, search.images, search.labels, seed=search.seed, ids=search.ids
+                search.surrogate, search.images, search.labels, seed=search.seed, ids=search.ids
             )
             away = norm(search.norm).distance(moved, search.images).cpu()
             far = norm(search.norm).diameter(search.images)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ...attacks.adaptive.surrogate import Surface
+from ...attacks.adaptive.surrogate import Surrogate
 from ...attacks.apgd import APGD
 from ...attacks.core.base import Attack
 from ...attacks.pgd import PGD
@@ -39,13 +39,13 @@ GRADIENT = ("gradient", "smooth", "longer")
 
 
 @dataclass(frozen=True)
-class Stage:
+class Attempt:
     """One attack on one surface. kind: "gradient", "random", "scores", "labels", "transfer", "smooth" or "longer"."""
 
     name: str
     kind: str
     attack: Attack
-    surface: Twin
+    surrogate: Twin
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,14 @@ class Trial:
     """What a stage did on the sample: the mean accuracy it leaves on its own, what it takes off the best before it, and why
     it failed, "" where it did not."""
 
-    stage: Stage
+    attempt: Attempt
     accuracy: float
     gain: float
     failure: str = ""
 
 
 @dataclass(frozen=True)
-class Asked:
+class Earlier:
     """What the attacks that were asked for left of each image (N,): the chance that it is still right, the least confidence of
     the model in its label (1 where it fell, or was not seen), and the smallest ε at which it fell (inf where it did not)."""
 
@@ -76,7 +76,7 @@ class Search:
     model treats 8-bit images otherwise than others. judged: JUDGES draws say so."""
 
     twin: Twin
-    surface: Twin
+    surrogate: Twin
     undefended: Twin | None
     randomized: bool
     images: Tensor
@@ -87,7 +87,7 @@ class Search:
     effort: Effort
     seed: int
     left: Tensor
-    asked: "Asked | None" = None
+    asked: "Earlier | None" = None
     total: int = 0
     others: tuple[Twin, ...] = ()
     grid: bool = False
@@ -117,32 +117,32 @@ class Search:
         nothing could take more off the estimate."""
         return (torch.ones_like(self.left) if self.randomized and not self.judged else self.left).nonzero().flatten()
 
-    def run(self, stage: Stage) -> Trial:
+    def run(self, attempt: Attempt) -> Trial:
         """Run a stage, keep what it found, and return what it was good for. Whatever the model raises meanwhile is noted."""
         rows = self.rows()
         if not len(rows):
-            return self._note(stage, self.left)
+            return self._note(attempt, self.left)
         at = rows.to(self.images.device)
-        attack = replace(stage.attack, eps=self.eps)
+        attack = replace(attempt.attack, eps=self.eps)
         moved, ids = self.images.clone(), [self.ids[i] for i in rows]
         failure = "there was no time for it"
-        with as_time_allows(stage.name):
+        with as_time_allows(attempt.name):
             try:
-                moved[at] = attack(stage.surface, self.images[at], self.labels[at], seed=self.seed, ids=ids)
-                after = self.judge(moved, stage.name)
-                return self._note(stage, torch.where(torch.isin(torch.arange(len(self.left)), rows), after, self.left))
+                moved[at] = attack(attempt.surrogate, self.images[at], self.labels[at], seed=self.seed, ids=ids)
+                after = self.judge(moved, attempt.name)
+                return self._note(attempt, torch.where(torch.isin(torch.arange(len(self.left)), rows), after, self.left))
             except Exception as error:
                 if is_bad_input(error):
                     raise
                 failure = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        return self._note(stage, self.left, failure)
+        return self._note(attempt, self.left, failure)
 
-    def _note(self, stage: Stage, after: Tensor, failure: str = "") -> Trial:
+    def _note(self, attempt: Attempt, after: Tensor, failure: str = "") -> Trial:
         # A minimum of two noisy estimates would be too low: a randomized model takes the better attack as a whole.
         better = self.randomized and bool(after.mean() < self.left.mean())
         best, self.judged = (after, True) if better else (self.left, self.judged)
         best = best if self.randomized else torch.minimum(self.left, after)
-        trial = Trial(stage, float(after.mean()), float(self.left.mean() - best.mean()), failure)
+        trial = Trial(attempt, float(after.mean()), float(self.left.mean() - best.mean()), failure)
         self.left = best
         self.trials.append(trial)
         return trial
@@ -179,40 +179,42 @@ def settled(
     return found, right, sure
 
 
-def gradient_stages(search: Search, classes: int) -> list[Stage]:
+def gradient_attempts(search: Search, classes: int) -> list[Attempt]:
     """The attacks that follow the gradient: two losses, since either can be blind; the second-best surfaces by one."""
     effort, norm = search.effort, search.norm
     if search.randomized:
         noisy = PGD(search.eps, steps=min(effort.steps, 40), norm=norm, early_stop=effort.eot > 1, eot=effort.eot)
-        stages = {loss: replace(noisy, loss=loss) for loss in ("ce", "margin")}
-        return [Stage(f"PGD-{loss.upper()}, EOT {effort.eot}", "gradient", a, search.surface) for loss, a in stages.items()]
+        attempts = {loss: replace(noisy, loss=loss) for loss in ("ce", "margin")}
+        return [
+            Attempt(f"PGD-{loss.upper()}, EOT {effort.eot}", "gradient", a, search.surrogate) for loss, a in attempts.items()
+        ]
     loss, tried = ("dlr" if classes >= 4 else "margin"), min(9, classes - 1)
     shared = {"eps": search.eps, "norm": norm, "steps": effort.steps, "give_up": GIVE_UP}
-    stages = [Stage("APGD-CE", "gradient", APGD(**shared), search.surface)]
+    attempts = [Attempt("APGD-CE", "gradient", APGD(**shared), search.surrogate)]
     if tried:
         targeted = APGD(**shared, loss=loss, targets_tried=tried)
-        stages.append(Stage(f"APGD-{loss.upper()}-T", "gradient", targeted, search.surface))
-    for number, surface in enumerate(search.others):
+        attempts.append(Attempt(f"APGD-{loss.upper()}-T", "gradient", targeted, search.surrogate))
+    for number, surrogate in enumerate(search.others):
         attack = PGD(search.eps, steps=effort.steps, norm=norm, loss="margin")
-        stages.append(Stage(f"PGD, surface {number + 2}", "gradient", attack, surface))
-    return stages
+        attempts.append(Attempt(f"PGD, surface {number + 2}", "gradient", attack, surrogate))
+    return attempts
 
 
-def other_stages(search: Search, flat: bool = False, true: bool = False) -> list[Stage]:
+def other_attempts(search: Search, flat: bool = False, true: bool = False) -> list[Attempt]:
     """The attacks that do not follow the model's gradient: random points, transfer, scores alone, and where the scores are
     `flat`, labels alone. Where its gradients are `true`, they have led at least as far as chance could: then a search by scores
     leaves what it will not reach, and a few random points are asked about, to show a pocket that one in a hundred meets."""
     effort, norm = search.effort, search.norm
     draws = min(effort.draws, FEW_POINTS) if true else effort.draws
     points = RandomPoints(search.eps, draws=draws, norm=norm, early_stop=not search.randomized)
-    stages = [Stage(f"{draws:,} random points", "random", points, search.twin)]
+    attempts = [Attempt(f"{draws:,} random points", "random", points, search.twin)]
     if search.undefended is not None:
         attack = PGD(search.eps, steps=min(effort.steps, 40), norm=norm, early_stop=False)
-        stages.append(Stage("transfer", "transfer", attack, search.undefended))
-    return stages + score_stages(search, true) + (decision_stages(search) if flat else [])
+        attempts.append(Attempt("transfer", "transfer", attack, search.undefended))
+    return attempts + score_attempts(search, true) + (decision_attempts(search) if flat else [])
 
 
-def score_stages(search: Search, true: bool) -> list[Stage]:
+def score_attempts(search: Search, true: bool) -> list[Attempt]:
     """The attack that needs scores only, in the norms that it has proposals for."""
     effort = search.effort
     if search.norm not in PROPOSALS:
@@ -220,41 +222,41 @@ def score_stages(search: Search, true: bool) -> list[Stage]:
     square = Square(search.eps, queries=effort.queries, norm=search.norm, give_up=GIVE_UP if true else None)
     if search.randomized:
         square = replace(square.against_noise(effort.eot), queries=max(effort.queries // effort.eot, 1))
-    return [Stage(f"Square-{square.queries}", "scores", square, search.surface if search.grid else search.twin)]
+    return [Attempt(f"Square-{square.queries}", "scores", square, search.surrogate if search.grid else search.twin)]
 
 
-def decision_stages(search: Search) -> list[Stage]:
+def decision_attempts(search: Search) -> list[Attempt]:
     """The attack that needs labels only, for scores that tell nothing."""
     if search.norm != RayS.norm:
         return []
     rays = RayS(search.eps, queries=LABEL_QUERIES * search.effort.queries, stop_within=not search.randomized)
-    return [Stage(f"RayS-{rays.queries}", "labels", rays, search.surface if search.grid else search.twin)]
+    return [Attempt(f"RayS-{rays.queries}", "labels", rays, search.surrogate if search.grid else search.twin)]
 
 
-def smooth_stages(search: Search) -> list[Stage]:
+def smooth_attempts(search: Search) -> list[Attempt]:
     """The gradient averaged over the neighborhood, for surfaces so jagged that a single one leads nowhere."""
-    model, stages = search.surface.model, []
+    model, attempts = search.surrogate.model, []
     for part in SMOOTH:
-        surface = Twin(Surface(model, smooth=part * search.eps, samples=SMOOTH_SAMPLES))
+        surrogate = Twin(Surrogate(model, smooth=part * search.eps, samples=SMOOTH_SAMPLES))
         attack = PGD(search.eps, steps=min(search.effort.steps, 40), norm=search.norm, loss="margin")
-        stages.append(Stage(f"smoothed gradient, {part:g} ε", "smooth", attack, surface))
-    return stages
+        attempts.append(Attempt(f"smoothed gradient, {part:g} ε", "smooth", attack, surrogate))
+    return attempts
 
 
-def longer_stages(search: Search) -> Iterator[Stage]:
+def longer_attempts(search: Search) -> Iterator[Attempt]:
     """The best gradient attack so far with twice the steps (and noise draws), again and again; ask for the next one while
     the last one gained."""
     best = best_trial(search, GRADIENT)
     if best is None:
         return
-    attack = best.stage.attack
+    attack = best.attempt.attack
     for _ in range(search.effort.doublings + FURTHER * (search.effort.doublings > 0 and not search.randomized)):
         attack = replace(attack, steps=2 * attack.steps, **({"eot": 2 * attack.eot} if search.randomized else {}))
         eot = f", EOT {attack.eot}" if search.randomized else ""
-        yield Stage(f"{attack.name} {attack.steps} steps{eot}", "longer", attack, best.stage.surface)
+        yield Attempt(f"{attack.name} {attack.steps} steps{eot}", "longer", attack, best.attempt.surrogate)
 
 
 def best_trial(search: Search, kinds: tuple[str, ...] | None = None) -> Trial | None:
     """The trial that left least, of those `kinds`; on a deterministic model, the one that took most."""
-    tried = [t for t in search.trials if not t.failure and (kinds is None or t.stage.kind in kinds)]
+    tried = [t for t in search.trials if not t.failure and (kinds is None or t.attempt.kind in kinds)]
     return min(tried, key=lambda t: (t.accuracy, -t.gain), default=None)

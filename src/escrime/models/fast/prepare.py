@@ -50,7 +50,7 @@ def prepare(model: nn.Module) -> nn.Module:
     return on_first_call(in_format(duplicate, torch.channels_last), earlier or doubt)
 
 
-def numerical_gap(model: nn.Module, prepared: nn.Module, images: Tensor) -> float:
+def numerical_difference(model: nn.Module, prepared: nn.Module, images: Tensor) -> float:
     """The largest |difference| between the logits of `model`, in eval mode, and of its prepared copy over `images`."""
     reference = copied(model)
     reference.eval()

@@ -9,24 +9,24 @@ from ..running import Classifier, check_logits, full_precision, rounds
 from .first_call import SAME
 from .prepare import prepare
 
-SAFETY = 10  # an answer stands on the copy when its logit margin is this many times the measured gap
-PROBE = 8  # answers compared before the gap counts as measured
+SAFETY = 10  # an answer stands on the copy when its logit margin is this many times the measured difference
+PROBE = 8  # answers compared before the difference counts as measured
 EVERY = 32  # later on, one answer in so many is compared
-FLOOR = 32 * torch.finfo(torch.float32).eps  # the least gap, relative to the largest logit of an image
+FLOOR = 32 * torch.finfo(torch.float32).eps  # the least difference, relative to the largest logit of an image
 CLOSE = 1e-3  # a margin relative to the largest logit; batches of other sizes move well-conditioned logits by about 1e-6
 PRECISIONS = ("float32", "bfloat16")
 
 
 class Twin:
-    """`copy` only reorders the arithmetic of `model`; `gap` is the largest difference between their logits seen.
+    """`copy` only reorders the arithmetic of `model`; `difference` is the largest difference between their logits seen.
 
     Attacks step along the copy. What ends a job of an attack, what it returns as a success, and every logit of `logits`,
     from which records are made, is the original's: "robust" from a copy that errs would be as false as "fooled". Where the
-    copy may speak is the ranking of iterates within a search, and there only beyond SAFETY times the gap, which is never
-    taken for less than FLOOR of the logits' size: it is measured on the first answers and on all that the original is asked
-    about later, but a copy may be off elsewhere. Where a GPU rounds to TensorFloat-32 no gap holds for other batches, and
-    the original, which never does, is asked there too. A plain callable, or a module that cannot be copied, is its own copy;
-    so is a model whose copy turns out to compute something else.
+    copy may speak is the ranking of iterates within a search, and there only beyond SAFETY times the difference, which is never
+    taken for less than FLOOR of the logits' size: it is measured on the first outputs and on all that the original is asked
+    about later, but a copy may be off elsewhere. Where a GPU rounds to TensorFloat-32 no difference holds for other batches,
+    and the original, which never does, is asked there too. A plain callable, or a module that cannot be copied, is its own
+    copy; so is a model whose copy turns out to compute something else.
 
     precision: "bfloat16" runs the copy under autocast, for GPUs with tensor cores (a CPU without AMX is slower so); such a
     copy does more than reorder, so the original is asked about every success. compiled: torch.compile the copy, which
@@ -38,7 +38,7 @@ class Twin:
     ):
         if precision not in PRECISIONS:
             raise EscrimeError(f"precision {precision!r} is unknown; use one of {', '.join(PRECISIONS)}.")
-        self.model, self.gap, self.compared, self.wrong = model, 0.0, 0, False
+        self.model, self.difference, self.compared, self.wrong = model, 0.0, 0, False
         self.reorders = precision == "float32"
         if copy is None:
             try:
@@ -59,13 +59,13 @@ class Twin:
         return self.reorders and not rounds(device) and not self.wrong
 
     def doubtful(self, logits: Tensor) -> Tensor:
-        """Which answers (N, K) of the copy do not stand on their own, (N,) bool: close ones, NaN, all before the gap is
+        """Which answers (N, K) of the copy do not stand on their own, (N,) bool: close ones, NaN, all before the difference is
         known."""
         if self.exact:
             return torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
         if self.compared < PROBE or logits.shape[1] < 2 or not self.stands(logits.device):
             return torch.ones(len(logits), dtype=torch.bool, device=logits.device)
-        least = SAFETY * logits.detach().abs().amax(1).mul(FLOOR).clamp_min(self.gap)
+        least = SAFETY * logits.detach().abs().amax(1).mul(FLOOR).clamp_min(self.difference)
         return ~(margins(logits) >= least)  # the negation also catches NaN
 
     @torch.no_grad()
@@ -82,22 +82,22 @@ class Twin:
             return check_logits(self.model(images.clone()), images)  # a model may write into what it is given
 
     def _compare(self, logits: Tensor, said: Tensor) -> None:
-        """Widen the gap to that between the original's logits (N, K) and what the copy `said`."""
-        gaps = (logits - said).abs()
-        gap = float(torch.where(gaps.isfinite(), gaps, 0).max())
-        self.gap = max(self.gap, gap)
-        if self.stands(logits.device) and gap > SAME * float(logits.abs().max()):
+        """Widen the difference to that between the original's logits (N, K) and what the copy `said`."""
+        differences = (logits - said).abs()
+        difference = float(torch.where(differences.isfinite(), differences, 0).max())
+        self.difference = max(self.difference, difference)
+        if self.stands(logits.device) and difference > SAME * float(logits.abs().max()):
             # It computes another function, whose gradients would mislead. What it has said so far the original says again.
             self.copy, self.wrong = self.model, True
         self.compared += len(logits)
 
-    def settle(
+    def verify(
         self, images: Tensor, logits: Tensor, keys: Tensor, claimed: Tensor | None = None, final: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Put the original's logits in place of the copy's wherever these do not stand; also say where, (N,) bool on CPU.
 
         claimed (N,): the rows that matter, default all. final (N,): those of them for which only the original's will do.
-        One wait for the device, two while the gap is being measured.
+        One wait for the device, two while the difference is being measured.
         """
         open_rows = torch.ones(len(logits), dtype=torch.bool, device=logits.device) if claimed is None else claimed
         asked = torch.zeros(len(logits), dtype=torch.bool)

@@ -59,7 +59,7 @@ def black_box(
     return Loaded(box, origin, classes, None, size, "labels" if answer.dim() == 1 else "scores")
 
 
-class Asked:
+class Queried:
     """A torch model behind a wall: its scores without gradients, or its decision alone as a one-hot score."""
 
     def __init__(self, model: nn.Module, labels: bool):

@@ -205,7 +205,7 @@ def envelope_note(run: Run, pairs: list[tuple[Sweep, Sweep]]) -> str:
         " The solid line steps by exactly ε*; thin and dashed is the worst case up to ε*, image by image, of an attacker "
         f"who may take {smaller}, so it never rises{but}."
     )
-    gaps = [(gap, eps, sweep) for sweep, worst in pairs for gap, eps in gaps_between(sweep, worst)]
+    gaps = [(gap, eps, sweep) for sweep, worst in pairs for gap, eps in losses_of_sweep(sweep, worst)]
     gap, eps, sweep = max(gaps, key=lambda found: found[0], default=(0.0, 0.0, pairs[0][0]))
     if gap > 0:
         causes = ["a single step overshoots"]
@@ -222,7 +222,7 @@ def envelope_note(run: Run, pairs: list[tuple[Sweep, Sweep]]) -> str:
     return note
 
 
-def gaps_between(sweep: Sweep, envelope: Sweep) -> list[tuple[float, float]]:
+def losses_of_sweep(sweep: Sweep, envelope: Sweep) -> list[tuple[float, float]]:
     """(how far the curve lies above its envelope, ε) at every ε both have, on the images both have."""
     found = [(sweep.against(envelope, float(eps)), float(eps)) for eps in sweep.eps]
     return [(gap.value, eps) for gap, eps in found if gap is not None and gap.n]

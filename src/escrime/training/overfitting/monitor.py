@@ -13,7 +13,7 @@ from ...files import leftovers
 from ...models.fast.twin import Twin
 from ...models.running import no_trace
 from ...randomness import as_keys
-from ..loader import Feed
+from ..loader import Loader
 from ..settings import TrainSettings
 from .alarms import PROBED, best_epoch, overfitted, sentences
 from .best import Best
@@ -28,10 +28,10 @@ class Monitor:
     The numbers depend on the weights, the images and `seed` alone: the noise of an image is the same in every epoch.
     """
 
-    def __init__(self, feed: Feed, rows: np.ndarray, eps: float, seed: int, settings: TrainSettings):
-        self.feed, self.rows, self.eps, self.seed = feed, rows, eps, seed
+    def __init__(self, loader: Loader, rows: np.ndarray, eps: float, seed: int, settings: TrainSettings):
+        self.loader, self.rows, self.eps, self.seed = loader, rows, eps, seed
         self.settings = settings
-        self.commonest = float(np.bincount(np.asarray(feed.data.labels)[rows]).max() / len(rows))
+        self.commonest = float(np.bincount(np.asarray(loader.data.labels)[rows]).max() / len(rows))
         self.best = Best(None, None)
 
     def resume(self, model: nn.Module, history: list[dict], path: Path | None, identity: dict | None) -> None:
@@ -48,7 +48,7 @@ class Monitor:
 
     def look(self, model: nn.Module, history: list[dict], record: dict) -> dict:
         """The probed accuracies after the epoch `record`, which follows `history`; notes the weights if they are best."""
-        values = dict(zip(PROBED, probe(model, self.feed, self.rows, self.eps, self.seed), strict=True))
+        values = dict(zip(PROBED, probe(model, self.loader, self.rows, self.eps, self.seed), strict=True))
         if best_epoch([*history, record | values], self.commonest) == record["epoch"]:
             self.best.take(model, record["epoch"])
         return values
@@ -71,7 +71,7 @@ class Monitor:
         return sentences(history, self.commonest, len(self.rows), self.eps, self.settings, finished)
 
 
-def probe(model: nn.Module, feed: Feed, rows: np.ndarray, eps: float, seed: int = 0) -> tuple[float, float, float]:
+def probe(model: nn.Module, loader: Loader, rows: np.ndarray, eps: float, seed: int = 0) -> tuple[float, float, float]:
     """(clean, FGSM, PGD-10) accuracy in [0, 1] of the images `rows` at `eps`, a fraction of the color range (l_inf).
 
     The attacks are escrime's, their noise drawn per image id from `seed`; the model is afterwards as it was: modes,
@@ -81,11 +81,11 @@ def probe(model: nn.Module, feed: Feed, rows: np.ndarray, eps: float, seed: int 
     twin, right = Twin(model), torch.zeros(1 + len(attacks), dtype=torch.int64)
     for start in range(0, len(rows), BATCH):
         part = rows[start : start + BATCH]
-        (images, labels), ids = feed.images(part), [feed.data.ids[row] for row in part]
+        (images, labels), ids = loader.images(part), [loader.data.ids[row] for row in part]
         candidates = [images]
         for attack in attacks:  # they take a Twin in place of the model, and do not say so yet
             candidates.append(attack(twin, images, labels, seed=seed, ids=ids))  # type: ignore[arg-type]
         keys = as_keys([(seed, name, "probe") for name in ids])
-        with no_trace(model, feed.device):
+        with no_trace(model, loader.device):
             right += torch.stack([(twin.logits(x, keys).argmax(dim=1) == labels).sum() for x in candidates]).cpu()
     return tuple((right.double() / len(rows)).tolist())

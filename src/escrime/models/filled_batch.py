@@ -8,7 +8,7 @@ from .running import Classifier, check_logits, no_trace, passes_per_image
 MOST = 8  # images that a batch may need
 
 
-class InCompany(nn.Module):
+class FilledBatch(nn.Module):
     """The same classifier, images (N, C, H, W) → logits (N, K): a batch of fewer than `least` images is repeated."""
 
     def __init__(self, model: Classifier, least: int):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..attacks.adaptive.surrogate import Surface
+from ..attacks.adaptive.surrogate import Surrogate
 from ..attacks.pgd import PGD
 from ..models.fast.twin import Twin
 from ..norms import Norm, norm
@@ -17,10 +17,10 @@ WAYS = ({}, {"whole": True}, {"unsaturated": True}, {"whole": True, "unsaturated
 KEPT = 2  # other surfaces to attack as well
 
 
-def choose_surface(
+def choose_surrogate(
     model, twin: Twin, settings: dict, inside: list, images: Tensor, labels: Tensor, budget, randomized: bool, seed: int
 ) -> tuple[dict | None, list[dict]]:
-    """The settings of the Surface whose gradients fool most of `images` (N, C, H, W), as the original judges, and of others
+    """The settings of the Surrogate whose gradients fool most of `images` (N, C, H, W), as the original judges, and of others
     that fool images which it does not. (None, []) where no gradient can be had at all.
 
     settings: what every surface has. inside: inner logits to climb, see attacks/inner.py.
@@ -34,7 +34,7 @@ def choose_surface(
     for way in ways:
         own = {**settings, **way}
         try:
-            moved = attack(Twin(Surface(model, **own)), x, y, seed=seed)
+            moved = attack(Twin(Surrogate(model, **own)), x, y, seed=seed)
         except Exception:  # a way that this model does not go
             continue
         tried.append((own, stands(twin, moved, x, y, budget.eps, norm(budget.norm), seed, 16 if randomized else 1)))
