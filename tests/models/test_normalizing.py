@@ -27,7 +27,10 @@ ask.size = 8
 def test_it_replaces_the_one_in_front(tmp_path):
     save_weights(escrime.build("lenet", 3, seed=1, mean=0.5, std=0.5), tmp_path / "w.safetensors", {"size": 8})
     spec, images = f"lenet@{tmp_path / 'w.safetensors'}", torch.rand(3, 3, 8, 8)
-    old, new = load_model(spec).model, load_model(spec, 0.25, (0.5, 0.25, 0.5)).model
+    before, after = load_model(spec), load_model(spec, 0.25, (0.5, 0.25, 0.5))
+    old, new = before.model, after.model
+    assert before.normalization == "mean 0.5, std 0.5, from the file"
+    assert after.normalization == "mean 0.25, std 0.5, 0.25, 0.5, from --mean and --std"
     assert type(new.network) is type(old.network) and new.mean.shape == old.mean.shape and not new.training
     expected = old.network((images - 0.25) / torch.tensor([0.5, 0.25, 0.5])[:, None, None])
     assert torch.allclose(new(images), expected, atol=1e-6)
@@ -37,7 +40,9 @@ def test_it_goes_in_front_of_what_has_none(tmp_path):
     (tmp_path / "mine.py").write_text(SOURCE)
     images = torch.rand(3, 3, 8, 8)
     plain = load_model(f"{tmp_path / 'mine.py'}:module").model
-    model = load_model(f"{tmp_path / 'mine.py'}:module", 0.5, 0.25).model
+    loaded = load_model(f"{tmp_path / 'mine.py'}:module", 0.5, 0.25)
+    model = loaded.model
+    assert loaded.normalization == "mean 0.5, std 0.25, from --mean and --std"
     assert torch.allclose(model(images), plain((images - 0.5) / 0.25), atol=1e-6)
 
 
@@ -47,6 +52,7 @@ def test_a_black_box_gets_it_too():
 
     box = renormalized(Loaded(lambda x: x.mean((2, 3)), "box", answers="scores"), 0.5, 0.5)
     images = torch.rand(3, 3, 8, 8)
+    assert box.normalization == "mean 0.5, std 0.5, from --mean and --std"
     assert box.answers == "scores" and torch.allclose(box.model(images), 2 * images.mean((2, 3)) - 1, atol=1e-6)
 
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from ...errors import EscrimeError
 from ...regular import check_regular, most_weights, reason
-from ..normalized import Normalized
 
 IMAGENET = 1000
 
@@ -43,10 +43,22 @@ def wnids_of(count: int) -> tuple[str, ...] | None:
     return imagenet_wnids() if count == IMAGENET else None
 
 
-def normalization(model: Normalized, source: str) -> str:
+class HasNormalization(Protocol):
+    """mean, std: tensors with one value per channel."""
+
+    mean: Tensor
+    std: Tensor
+
+
+def normalization(model: HasNormalization, source: str) -> str:
     """The mean and std of `model` in words, and that they come from `source`."""
-    mean, std = (list(dict.fromkeys(round(v, 4) for v in t.flatten().tolist())) for t in (model.mean, model.std))
-    return f"mean {', '.join(map(str, mean))}, std {', '.join(map(str, std))}, from {source}"
+    return f"mean {_channels(model.mean)}, std {_channels(model.std)}, from {source}"
+
+
+def _channels(values: Tensor) -> str:
+    """One number where all channels have the same."""
+    numbers = [str(round(value, 4)) for value in values.flatten().tolist()]
+    return numbers[0] if len(set(numbers)) == 1 else ", ".join(numbers)
 
 
 def existing(path: Path) -> Path:

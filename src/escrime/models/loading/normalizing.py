@@ -9,9 +9,10 @@ from ...errors import EscrimeError
 from ...numerals import number_of
 from ..normalized import Normalized, Values, channel_values
 from ..running import Classifier
-from .loaded import Loaded
+from .loaded import Loaded, normalization
 
 CHANNELS = 3
+GIVEN = "--mean and --std"  # where the numbers come from, as the commands tell it
 
 
 def channel_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
@@ -53,12 +54,13 @@ def renormalized(loaded: Loaded, mean: Values | None, std: Values | None) -> Loa
         return loaded
     model = loaded.model
     if not isinstance(model, nn.Module):
-        return replace(loaded, model=_Before(model, mean, std))
+        before = _Before(model, mean, std)
+        return replace(loaded, model=before, normalization=normalization(before, GIVEN))
     network = model.network if isinstance(model, Normalized) else model
     # One value per channel, as everywhere in saved weights.
     new = Normalized(network, channel_values("mean", mean, CHANNELS), channel_values("std", std, CHANNELS))
     new.train(model.training)
-    return replace(loaded, model=new)
+    return replace(loaded, model=new, normalization=normalization(new, GIVEN))
 
 
 class _Before:
