@@ -1,6 +1,8 @@
 """What a killed run must not lose, and what it must not leave behind."""
 
 import os
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -144,3 +146,13 @@ def test_why_an_attack_failed_is_written_and_read_inside_the_folder(folder, tmp_
     os.mkfifo(place)
     with pytest.raises(EscrimeError, match="is a pipe"):
         RunFolder(folder.path)
+
+
+def test_a_run_from_a_checkout_names_its_commit(folder):
+    """Wherever the module lies in the package: a result nobody can make again is worth little."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        pytest.skip("no checkout")
+    head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    commit = folder.manifest["commit"]
+    assert commit and head.startswith(commit.removesuffix("-dirty"))

@@ -8,6 +8,7 @@ import time
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
@@ -257,7 +258,7 @@ def _version(package: str) -> str | None:
 
 def _commit() -> str | None:
     """The commit of the checkout escrime runs from; None when it was installed from a package."""
-    here = Path(__file__).resolve().parents[3]
+    here = Path(str(files("escrime"))).resolve().parents[1]  # of src/escrime
     if not (here / ".git").exists():
         return None
     try:
