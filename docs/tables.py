@@ -3,6 +3,7 @@
 Each stands between two comments, <!-- table: NAME --> and <!-- end of table -->. A test fails where one is not what this makes.
 """
 
+import json
 import re
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from escrime.attacks import ATTACKS, Attack
 from escrime.commands.catalog import catalog, in_words
 from escrime.data import DATASETS
+from escrime.report.document_schema import SCHEMA, schema
 from escrime.training import OBJECTIVES
 
 ROOT = Path(__file__).parents[1]
@@ -76,3 +78,4 @@ if __name__ == "__main__":
     for page in PAGES:
         path = ROOT / page
         path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
+    (ROOT / "docs" / SCHEMA).write_text(json.dumps(schema(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

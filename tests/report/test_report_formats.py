@@ -155,7 +155,7 @@ def test_the_installed_chromium_prints_a_page(tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(("--format", "docx"), "not one of html, md, json, pdf"), (("--format", "jsn"), "Did you mean 'json'")],
+    [(("--format", "docx"), "not one of html, md, json, junit, sarif, pdf"), (("--format", "jsn"), "Did you mean 'json'")],
 )
 def test_an_unknown_format_is_one_sentence(words, said, small, escrime):
     code, _, err = escrime("report", small, *words)

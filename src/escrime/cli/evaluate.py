@@ -9,7 +9,24 @@ from ..errors import EscrimeError
 from ..norms import DEFAULT, NORMS
 from ..terminal import json_text
 from .app import app
-from .options import Device, Mean, Seed, Size, SkipUnreadable, Spec, Std, Strict, Trust, believed, command, normalization, split
+from .options import (
+    Device,
+    FailUnder,
+    Mean,
+    Seed,
+    Size,
+    SkipUnreadable,
+    Spec,
+    Std,
+    Strict,
+    Trust,
+    believed,
+    check_gate,
+    command,
+    normalization,
+    robust_enough,
+    split,
+)
 
 EVALUATE_EXAMPLES = """Examples:
 
@@ -45,9 +62,7 @@ def evaluate(
     device: Device = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/evaluate-MODEL.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the answer as JSON, and nothing else.")] = False,
-    fail_under: Annotated[
-        float | None, typer.Option(metavar="X", help="Exit with 4 if robust accuracy is below X (0 to 1).")
-    ] = None,
+    fail_under: FailUnder = None,
     strict: Strict = False,
     skip_unreadable: SkipUnreadable = False,
     anyway: Annotated[bool, typer.Option("--anyway", help="Go on although clean accuracy is at chance.")] = False,
@@ -61,8 +76,7 @@ def evaluate(
     from ..commands.shared.stdout import reserving_stdout
     from ..models.deadline import seconds
 
-    if fail_under is not None and not 0 <= fail_under <= 1:
-        raise EscrimeError(f"--fail-under {fail_under:g} is no share of the images; give a number from 0 to 1, such as 0.4.")
+    check_gate(fail_under)
     try:
         time_left = None if budget is None else seconds(budget)
     except (ValueError, KeyError):
@@ -95,6 +109,5 @@ def evaluate(
         typer.echo(json_text(found))
     if strict:
         believed(run.folder.path)
-    if fail_under is not None and found["robust"]["accuracy"] < fail_under:
-        typer.echo(f"robust accuracy {found['robust']['accuracy']:.1%} is below --fail-under {fail_under:g}", err=True)
-        raise typer.Exit(4)
+    if fail_under is not None:
+        robust_enough(found["robust"]["accuracy"], fail_under)

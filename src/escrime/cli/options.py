@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import EscrimeError
 from ..terminal import printable
 
 
@@ -25,6 +26,7 @@ Mean = Annotated[
 ]
 Std = Annotated[str | None, typer.Option(metavar="S[,S,S]", help="Its standard deviation, such as 0.229,0.224,0.225.")]
 Strict = Annotated[bool, typer.Option(help="Exit with 3 if a validity check forbids to believe a number.")]
+FailUnder = Annotated[float | None, typer.Option(metavar="X", help="Exit with 4 if robust accuracy is below X (0 to 1).")]
 SkipUnreadable = Annotated[bool, typer.Option(help="Leave out, count and name unreadable images.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other training setting. Repeatable.")]
 Goals = Annotated[
@@ -60,6 +62,19 @@ def believed(folder: Path) -> None:
         say(f"not to be believed: {sentence}", err=True)
     if doubted:
         raise typer.Exit(3)
+
+
+def check_gate(fail_under: float | None) -> None:
+    """Errors: EscrimeError for a --fail-under that is no share."""
+    if fail_under is not None and not 0 <= fail_under <= 1:
+        raise EscrimeError(f"--fail-under {fail_under:g} is no share of the images; give a number from 0 to 1, such as 0.4.")
+
+
+def robust_enough(accuracy: float, fail_under: float) -> None:
+    """Leave with exit code 4 where robust accuracy is below --fail-under."""
+    if accuracy < fail_under:
+        say(f"robust accuracy {accuracy:.1%} is below --fail-under {fail_under:g}", err=True)
+        raise typer.Exit(4)
 
 
 def say(text: str, err: bool = False) -> None:

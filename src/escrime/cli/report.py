@@ -7,7 +7,7 @@ import typer
 
 from ..terminal import printable
 from .app import app
-from .options import Strict, believed, say
+from .options import FailUnder, Strict, believed, check_gate, robust_enough, say
 
 REPORT_EXAMPLES = """Examples:
 
@@ -19,25 +19,31 @@ REPORT_EXAMPLES = """Examples:
 
   escrime report runs/digits --format pdf
 
-html and pdf draw the figures again. json and md draw nothing: one document goes to the screen, or to the file of --out."""
+  escrime report runs/evaluate-mine --format junit --fail-under 0.4 --out
+  junit.xml
+
+html and pdf draw the figures again. The others draw nothing: one document goes to the screen, or to the file of --out."""
 
 
 @app.command(epilog=REPORT_EXAMPLES)
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, such as runs/digits.")],
     format: Annotated[
-        str, typer.Option(metavar="FORMAT", help="html, md, json, or pdf (needs an installed Chromium).")
+        str,
+        typer.Option(metavar="FORMAT", help="html, md, json, junit, sarif, or pdf (needs an installed Chromium)."),
     ] = "html",
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Default: the screen for md and json, else RUN/report.FORMAT.")
+        Path | None, typer.Option(metavar="FILE", help="Default: RUN/report.FORMAT for html and pdf, else the screen.")
     ] = None,
     strict: Strict = False,
+    fail_under: FailUnder = None,
 ) -> None:
     """Draw the figures, the claims table and report.html again, from the records alone; or give them in another format."""
-    from ..report.formats import known_format, report_files, report_text
+    from ..report.formats import TEXTS, known_format, report_files, report_text
 
-    if known_format(format) in ("md", "json"):
-        text = report_text(folder, format)
+    check_gate(fail_under)
+    if known_format(format) in TEXTS:
+        text = report_text(folder, format, fail_under)
         if out is None:
             typer.echo(printable(text, lines=True), nl=False)
         else:
@@ -50,3 +56,7 @@ def report(
         say(f"{len(files)} files drawn; open {files[-1]}")
     if strict:
         believed(folder)
+    if fail_under is not None:
+        from ..report.validity import read_verdicts
+
+        robust_enough(min(verdict["accuracy"] for verdict in read_verdicts(folder)), fail_under)

@@ -8,6 +8,7 @@ import pandas as pd
 from ..results.records import summarize, worst_case_by_subset
 from ..results.verdicts import verdicts
 from .claims import judge
+from .document_schema import VERSION
 from .headline import headline_eps
 from .run import Run
 from .tables import paired_tests
@@ -20,13 +21,15 @@ MANIFEST = (*_ABOUT, "dataset", "models", "experiment", "stages")
 def facts(run: Run) -> dict:
     """JSON values, shares as fractions of 1 with 95 % intervals `low` to `high`; null where nothing was measured.
 
-    manifest: how it was made. eps: the headline ε. verdicts: one per model, defense and norm. summary: accuracy per
-    (subset, model, defense, threat, attack, norm, ε); worst_case: the same over all attacks up to each ε; hits: how often a
-    targeted attack reached its class. tests: each defense against none, paired. claims: the paper's. checks: the findings.
+    version: of its schema, see document_schema. manifest: how it was made. eps: the headline ε. verdicts: one per model,
+    defense and norm. summary: accuracy per (subset, model, defense, threat, attack, norm, ε); worst_case: the same over all
+    attacks up to each ε; hits: how often a targeted attack reached its class. tests: each defense against none, paired.
+    claims: the paper's. checks: the findings.
     """
     eps, found = headline_eps(run), validity(run)
     return plain(
         {
+            "version": VERSION,
             "manifest": {name: run.manifest.get(name) for name in MANIFEST},
             "eps": eps,
             "verdicts": [verdict.as_dict() for verdict in verdicts(run.records, found, eps)],

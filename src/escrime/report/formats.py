@@ -1,4 +1,4 @@
-"""A run's report in the format that is asked for: html, md, json or pdf."""
+"""A run's report in the format that is asked for: a page, a text, or what a CI system reads."""
 
 from pathlib import Path
 
@@ -6,11 +6,16 @@ from ..errors import EscrimeError, nearest
 from ..files import write_whole
 from ..terminal import json_text
 
-FORMATS = ("html", "md", "json", "pdf")
+TEXTS = ("md", "json", "junit", "sarif")
+FORMATS = ("html", *TEXTS, "pdf")
 
 
-def report_text(folder: Path | str, format: str) -> str:
-    """The report as text, "md" or "json", from the records; nothing is drawn and the folder stays as it is."""
+def report_text(folder: Path | str, format: str, fail_under: float | None = None) -> str:
+    """The report as text, in one of TEXTS, from the records; nothing is drawn and the folder stays as it is.
+
+    fail_under: the least robust accuracy that passes, for junit and sarif.
+    """
+    from .document import facts
     from .run import read_run
 
     run = read_run(folder)
@@ -18,8 +23,14 @@ def report_text(folder: Path | str, format: str) -> str:
         from .markdown import markdown
 
         return markdown(run)
-    from .document import facts
+    if format == "junit":
+        from .junit import junit
 
+        return junit(facts(run), fail_under)
+    if format == "sarif":
+        from .sarif import sarif
+
+        return sarif(facts(run), fail_under)
     return json_text(facts(run), allow_nan=False) + "\n"
 
 

@@ -95,6 +95,14 @@ def clean_accuracy(records: pd.DataFrame, model: str, defense: str, images: pd.S
     return float((rows["clean_prediction"] == rows["label"]).mean())
 
 
+def objects(finding: Finding) -> bool:
+    """Whether a finding by itself forbids to believe a number: an alarm whose cause was not taken away exactly, or a warning
+    that no stronger attack has answered, or that none can answer."""
+    if finding.severity == "alarm":
+        return not finding.exact
+    return finding.severity == "warning" and (not finding.answered or finding.id in BEFORE)
+
+
 def _verdict(rows: pd.DataFrame, clean: float, asked: float, everywhere: bool, findings: list[Finding], subset: str) -> Verdict:
     first, n = rows.iloc[0], len(rows)
     accuracy = float(rows["correct"].mean())

@@ -1,0 +1,60 @@
+"""What the formats of CI systems have in common: a run's checks, verdicts and gate, each as one thing that passes or fails."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..norms import norm
+from ..results.findings import Finding
+from ..results.names import defense_name
+from ..results.statistics import share_text
+from ..results.verdicts import objects
+from .validity import about
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A finding: of which check, about whom ("" for all), how severe, and whether it forbids to believe a number."""
+
+    id: str
+    about: str
+    severity: str
+    message: str
+    remedy: str
+    objects: bool
+
+
+def checked(document: dict[str, Any]) -> list[Checked]:
+    """The findings of a run's document, in its order."""
+    found = [Finding(**row) for row in document["checks"]]
+    return [
+        Checked(
+            one.id,
+            about(one) + (norm(one.norm).in_words if one.norm else ""),
+            one.severity,
+            one.message,
+            one.remedy,
+            objects(one),
+        )
+        for one in found
+    ]
+
+
+def verdict_name(verdict: dict[str, Any]) -> str:
+    """Whom a verdict is about."""
+    who = verdict["model"] if verdict["defense"] == "none" else f"{verdict['model']} with {defense_name(verdict['defense'])}"
+    subset = f", {verdict['subset']} images" if verdict["subset"] else ""
+    return f"{who}{norm(verdict['norm']).in_words}{subset}"
+
+
+def gated(document: dict[str, Any], fail_under: float | None) -> Iterator[tuple[str, str, bool]]:
+    """(whom it is about, a sentence, whether it fails) of every verdict, where there is a threshold."""
+    if fail_under is None:
+        return
+    for verdict in document["verdicts"]:
+        failed = verdict["accuracy"] < fail_under
+        sentence = (
+            f"robust accuracy {share_text(verdict['accuracy'])} at ε = {verdict['eps']:.4g} (n = {verdict['n']}) is "
+            f"{'below' if failed else 'not below'} {share_text(fail_under)}"
+        )
+        yield verdict_name(verdict), sentence, failed

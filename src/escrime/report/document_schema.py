@@ -1,0 +1,136 @@
+"""What `escrime report --format json` prints, as a JSON Schema, so that a program can rely on it.
+
+VERSION counts up when a field goes, or means something else; new fields may come at any time.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+VERSION = 1
+SCHEMA = "report.schema.json"  # in docs/
+
+Share = float | None  # a fraction of 1; null where nothing was measured
+
+
+class Row(BaseModel):
+    """A row of the document; its fields are told in `report.document`."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class VerdictRow(Row):
+    """The sentence about one model, defense and norm, and the number that stands."""
+
+    model: str
+    defense: str
+    threat: str
+    norm: str
+    subset: str
+    eps: float
+    accuracy: Share
+    low: Share
+    high: Share
+    n: int
+    clean: Share
+    believe: bool
+    sentence: str
+
+
+class AccuracyRow(Row):
+    """The share of n images that are right, with its 95 % interval."""
+
+    subset: str
+    model: str
+    defense: str
+    threat: str
+    attack: str
+    norm: str
+    eps: float
+    n: int
+    accuracy: Share
+    low: Share
+    high: Share
+
+
+class HitRow(Row):
+    """The share of n images that a targeted attack made into its target."""
+
+    target: str
+    model: str
+    defense: str
+    threat: str
+    attack: str
+    norm: str
+    eps: float
+    n: int
+    share: Share
+    low: Share
+    high: Share
+
+
+class TestRow(Row):
+    """A paired test of two rows on the images that both have."""
+
+    first: list[str]
+    second: list[str]
+    eps: float
+    n: int
+    difference: Share
+    low: Share
+    high: Share
+    gained: int
+    lost: int
+    p: Share
+    p_holm: Share
+    test: str
+    verdict: str
+
+
+class ClaimRow(Row):
+    """One of the paper's claims, and what was measured of it."""
+
+    id: str
+    model: str
+    claim: str
+    paper: str
+    verdict: str
+    why: str
+
+
+class CheckRow(Row):
+    """A finding of a validity check."""
+
+    id: str
+    severity: Literal["alarm", "warning", "note", "passed"]
+    message: str
+    evidence: dict[str, Any]
+    remedy: str
+    model: str
+    defense: str
+    threat: str
+    norm: str
+    answered: bool
+    exact: bool
+
+
+class Document(Row):
+    """One run. Shares are fractions of 1 with 95 % intervals from `low` to `high`; null where nothing was measured."""
+
+    model_config = ConfigDict(extra="allow", title="escrime report")
+
+    version: Literal[1] = Field(description="Of this schema.")
+    manifest: dict[str, Any] = Field(description="How the run was made: command, seed, versions, hardware, data, models.")
+    eps: float | None = Field(description="The headline ε.")
+    verdicts: list[VerdictRow]
+    summary: list[AccuracyRow] = Field(description="Accuracy per subset, model, defense, threat, attack, norm and ε.")
+    worst_case: list[AccuracyRow] = Field(description="The same over all attacks up to each ε.")
+    hits: list[HitRow]
+    tests: list[TestRow]
+    claims: list[ClaimRow]
+    checks: list[CheckRow]
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of the document."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | Document.model_json_schema()
