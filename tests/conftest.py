@@ -71,17 +71,29 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def imagenette_folder(shared, common) -> Path:
-    """Imagenette unpacked once for all pytest workers, outside the repository."""
+def once(common):
+    """A function (name, make) → the folder `name` that `make(folder)` has filled, once for all pytest workers."""
     from tests.zoo.training import one_at_a_time
 
-    folder, partial = common / "imagenette", common / "imagenette.partial"
+    def filled(name, make) -> Path:
+        with one_at_a_time(common / f"{name}.lock"):
+            if not (common / name).exists():
+                make(common / f"{name}.partial")
+                (common / f"{name}.partial").rename(common / name)
+        return common / name
+
+    return filled
+
+
+@pytest.fixture(scope="session")
+def imagenette_folder(shared, once) -> Path:
+    """Imagenette unpacked once for all pytest workers, outside the repository."""
     archives = sorted((shared / "data").glob("imagenette2-224-*.tar"))
     assert len(archives) == 3, f"expected three Imagenette archives in {shared / 'data'}, found {len(archives)}"
-    with one_at_a_time(common / "imagenette.lock"):
-        if not folder.exists():
-            for archive in archives:
-                with tarfile.open(archive) as tar:
-                    tar.extractall(partial, filter="data")
-            partial.rename(folder)
-    return folder
+
+    def unpack(folder: Path) -> None:
+        for archive in archives:
+            with tarfile.open(archive) as tar:
+                tar.extractall(folder, filter="data")
+
+    return once("imagenette", unpack)
