@@ -22,17 +22,24 @@ def few_threads():
 
 # Whose tests share trained networks only, which all workers have; those with one parameter stay together.
 SPREAD = "test_zoo.py"
-# These begin first, as one that began last would leave the other worker idle; then those with the most tests.
-LONGEST = ("test_digits_run.py", "test_imagenette.py", SPREAD)
+# The files that take longest begin first, in this order, as one that began last would leave the other worker idle; then
+# those with the most tests.
+LONGEST = (
+    *("test_digits_run.py", "test_imagenette.py", SPREAD, "test_evaluate_command.py", "test_evaluate_survives.py"),
+    *("test_evaluate_budget.py", "test_processes.py", "test_run.py", "test_imagenette_data.py", "test_overfitting_digits.py"),
+    *("test_training_command.py", "test_fuzz_inputs.py", "test_report_browser.py", "test_resume.py", "test_docs.py"),
+    *("test_checked_evaluation.py", "test_profile.py", "test_evaluate.py", "test_report_figures.py", "test_newcomers.py"),
+)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """A file stays with one worker, for its fixtures, but for SPREAD; xdist 3.8's own groups do nothing under pytest 9.
-
-    The work waiting is ordered by number of tests; LONGEST come before.
-    """
+    """A file stays with one worker, for its fixtures, but for SPREAD; xdist 3.8's own groups do nothing under pytest 9."""
     from xdist.scheduler import LoadFileScheduling
+
+    def rank(scope: str) -> int:
+        file = Path(scope.partition("::")[0]).name
+        return LONGEST.index(file) if file in LONGEST else len(LONGEST)
 
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
@@ -40,8 +47,7 @@ def pytest_xdist_make_scheduler(config, log):
             return f"{file}::{nodeid.partition('[')[2]}" if file.endswith(SPREAD) else file
 
         def _assign_work_unit(self, node) -> None:
-            first = max(self.workqueue, key=lambda scope: scope.partition("::")[0].endswith(LONGEST))
-            self.workqueue.move_to_end(first, last=False)
+            self.workqueue.move_to_end(min(self.workqueue, key=rank), last=False)
             super()._assign_work_unit(node)
 
     return ByFile(config, log)
