@@ -310,7 +310,7 @@ assessment.EFFORT = Effort(images=16, steps=5, queries=20, draws=5, eot=2, doubl
 
 @pytest.fixture
 def changing(weights, tmp_path, monkeypatch):
-    """A model whose weights and code depend on the environment. It hides no gradient: to go around that takes ten seconds."""
+    """A model whose weights and code depend on the environment. It hides no gradient, and calls for no stronger attack."""
     (tmp_path / "mine.py").write_text(MASKED.replace("(x * 64).round() / 64", "x"))
     monkeypatch.setenv("NETWORK", str(weights))
     return f"{tmp_path / 'mine.py'}:Masked"
