@@ -1,5 +1,6 @@
 """The command line: one sentence on bad input, exit code ≠ 0, a traceback only with --debug."""
 
+import io
 import json
 import os
 import signal
@@ -105,13 +106,11 @@ def test_an_unsafe_pickle_is_refused_unopened_and_leaves_no_run_behind(escrime, 
     assert not (tmp_path / "runs" / "digits" / "manifest.json").exists()
 
 
-def test_debug_shows_the_traceback_and_without_it_the_process_ends_with_2(tmp_path):
-    def process(*words):
-        command = [sys.executable, "-m", "escrime", "run", "digit", *words]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
-
-    plain, debug = process(), process("--debug")
-    assert plain.returncode == 2 and plain.stderr.startswith("error: ") and "Traceback" not in plain.stderr
+def test_debug_shows_the_traceback_of_what_is_one_sentence_without(escrime, tmp_path):
+    plain = escrime("run", "digit")
+    assert plain.returncode == 2 and plain.err.startswith("error: ") and "Traceback" not in plain.err
+    command = [sys.executable, "-m", "escrime", "run", "digit", "--debug"]
+    debug = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert debug.returncode != 0 and "Traceback" in debug.stderr
 
 
@@ -142,12 +141,15 @@ def test_json_stands_alone_on_stdout_whatever_the_work_prints(command, escrime, 
     assert done.returncode == 0 and json.loads(done.out) == found and "loading weights" in done.err
 
 
-def test_a_terminal_without_greek_letters_is_told_all_the_same(tmp_path):
-    command = [sys.executable, "-m", "escrime", "list"]
-    surroundings = os.environ | {"PYTHONIOENCODING": "latin-1"}
-    done = subprocess.run(command, capture_output=True, cwd=tmp_path, timeout=120, env=surroundings)
-    assert done.returncode == 0, done.stderr
-    assert b"wide_resnet50_2" in done.stdout and b"8?64 px" in done.stdout
+def test_a_terminal_without_greek_letters_is_told_all_the_same(monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setattr("sys.argv", ["escrime", "list"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    terminal.flush()
+    said = terminal.buffer.getvalue()
+    assert not stop.value.code and b"wide_resnet50_2" in said and b"8?64 px" in said
 
 
 def test_a_full_disk_behind_stdout_is_no_defect(tmp_path):

@@ -40,7 +40,7 @@ def test_exactly_equal_in_any_batch_and_order(attack, many, batches_of_three):
     run = lambda rows: attack(model, images[rows], labels[rows], ids=rows.tolist(), seed=5)  # noqa: E731
     whole = run(torch.arange(COUNT))
     order = torch.randperm(COUNT, generator=torch.Generator().manual_seed(0))
-    for size, count in ((64, COUNT), (7, 21), (1, 12)):
+    for size, count in ((64, COUNT), (7, 21), (1, 5)):
         for rows in order[:count].split(size):
             assert torch.equal(run(rows), whole[rows]), f"batches of {size}"
     batches_of_three()

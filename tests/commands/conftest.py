@@ -62,11 +62,11 @@ def tiny(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def finished(tiny, tmp_path_factory):
-    """The folder of a finished tiny run. Copy it before changing anything."""
+def finished(tiny, once):
+    """The folder of a finished tiny run, of all pytest workers. Copy it before changing anything."""
     from escrime.commands.run import run_experiment
 
-    return run_experiment(str(tiny), out=tmp_path_factory.mktemp("runs") / "tiny", quiet=True, device="cpu")
+    return once("finished", lambda folder: run_experiment(str(tiny), out=folder, quiet=True, device="cpu"))
 
 
 @pytest.fixture(scope="session")

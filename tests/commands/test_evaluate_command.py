@@ -263,7 +263,7 @@ def test_times_and_names():
 
 def test_torchrun_gives_the_rows_of_one_process(weights, pictures, tmp_path):
     """Those of the stronger attack too, which a model that hides its gradients calls for."""
-    (tmp_path / "mine.py").write_text(MASKED)
+    (tmp_path / "mine.py").write_text(MASKED + QUICKLY)
     arguments = ["-m", "escrime", "evaluate", "--model", f"{tmp_path / 'mine.py'}:Masked", "--data", str(pictures)]
     arguments += ["--eps", "0.05", "--device", "cpu"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "NETWORK": weights}
@@ -300,25 +300,34 @@ class Masked(torch.nn.Module):
 """
 
 
+QUICKLY = """
+from escrime.commands.evaluate import assessment
+from escrime.evaluation import Effort
+
+assessment.EFFORT = Effort(images=16, steps=5, queries=20, draws=5, eot=2, doublings=0)  # as quick_checks, in each process
+"""
+
+
 @pytest.fixture
-def masked(weights, tmp_path, monkeypatch):
-    """A model that hides its gradients, so that the checks call for a stronger attack on every image."""
-    (tmp_path / "mine.py").write_text(MASKED)
+def changing(weights, tmp_path, monkeypatch):
+    """A model whose weights and code depend on the environment. It hides no gradient, and calls for no stronger attack."""
+    (tmp_path / "mine.py").write_text(MASKED.replace("(x * 64).round() / 64", "x"))
     monkeypatch.setenv("NETWORK", str(weights))
     return f"{tmp_path / 'mine.py'}:Masked"
 
 
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize("changed, what", [("WEIGHTS", "weights"), ("CODE", "answers")])
-def test_a_model_that_has_changed_does_not_get_the_old_answer(changed, what, masked, pictures, tmp_path, monkeypatch):
-    request = Request(masked, str(pictures), ("0.05",), attacks=("FGSM",), limit=12)
+def test_a_model_that_has_changed_does_not_get_the_old_answer(changing, pictures, tmp_path, monkeypatch):
+    request = Request(changing, str(pictures), ("0.05",), attacks=("FGSM",), limit=12)
     assess(request, tmp_path / "run", device=CPU, quiet=True)
     before = (tmp_path / "run" / "verdict.json").read_bytes()
     assess(request, tmp_path / "run", device=CPU, quiet=True)
-    monkeypatch.setenv(changed, "0.8")
-    with pytest.raises(EscrimeError, match=f"when it had other {what}; give another folder with --out"):
-        assess(request, tmp_path / "run", device=CPU, quiet=True)
-    assert (tmp_path / "run" / "verdict.json").read_bytes() == before
+    for changed, what in (("WEIGHTS", "weights"), ("CODE", "answers")):
+        with monkeypatch.context() as patch:
+            patch.setenv(changed, "0.8")
+            with pytest.raises(EscrimeError, match=f"when it had other {what}; give another folder with --out"):
+                assess(request, tmp_path / "run", device=CPU, quiet=True)
+        assert (tmp_path / "run" / "verdict.json").read_bytes() == before
 
 
 def test_epsilons_that_agree_to_nine_digits_are_one():

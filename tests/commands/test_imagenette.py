@@ -31,6 +31,14 @@ def folder(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="module", autouse=True)
+def coarse_surfaces():
+    """Of the loss, 3 × 3 points in place of 13 × 13, which took longer than all the rest; no test here looks at them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("escrime.evaluation.flatness.AXIS", (-2.0, 0.0, 2.0))
+        yield
+
+
 @pytest.fixture(scope="module")
 def run(folder, tmp_path_factory):
     """The shipped experiment with GoogLeNet, its grids and passes cut so that two cores need seconds."""
@@ -88,6 +96,7 @@ def test_both_subsets_have_their_claims(run):
 
 
 @pytest.mark.shared
+@pytest.mark.usefixtures("undrawn")
 def test_real_images_and_real_weights(imagenette_folder, shared, tmp_path):
     """MobileNetV2 on real photos, output layer cut to ten of its 1,000 classes, before any training."""
     text = shipped()["imagenette"].read_text()

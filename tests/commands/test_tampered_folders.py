@@ -14,7 +14,7 @@ from tests.report.conftest import RunBuilder, add_examples, add_slider, add_surf
 from tests.tampering import state, tamper
 
 SECONDS = 60  # the slowest of these commands takes a few
-SMALL, MIDDLE, LARGE = 24, 20, 500  # tampered folders for each command
+SMALL, MIDDLE, LARGE = 16, 20, 500  # tampered folders for each command
 
 
 COMMANDS = pytest.mark.parametrize(

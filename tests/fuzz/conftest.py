@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from escrime import cli
 
 CODES = {0, 2, 3, 4}  # done, bad input, not to be believed, below --fail-under: those that the documentation names
-FEW, MIDDLE, MANY = 20, 100, 1500  # examples
+FEW, MIDDLE, MANY = 20, 60, 1500  # examples
 OTHERS = 150  # the seed of the middle-sized tests
 OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 

@@ -1,6 +1,7 @@
 """Synthetic run folders whose accuracies are known: `build_run` writes what an experiment would, without any model."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -239,10 +240,10 @@ def paper_run(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def drawn_run(paper_run) -> Path:
-    """The same folder with its report."""
-    draw_report(paper_run)
-    return paper_run
+def drawn_run(paper_run, once, tmp_path_factory) -> Path:
+    """The same folder with its report, drawn once for all pytest workers, each of which has a copy."""
+    drawn = once("drawn", lambda folder: draw_report(shutil.copytree(paper_run, folder)))
+    return shutil.copytree(drawn, tmp_path_factory.mktemp("drawn") / "run")
 
 
 @pytest.fixture

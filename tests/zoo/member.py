@@ -57,6 +57,7 @@ class Kit:
     photos: Path | None = None
     weights: Path | None = None
     found: dict = field(default_factory=dict)  # see truth.examples
+    truths: dict[str, float] = field(default_factory=dict)  # by name of the member
     _networks: dict[str, nn.Module] = field(default_factory=dict)
 
     def network(self, name: str) -> nn.Module:

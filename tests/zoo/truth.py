@@ -83,6 +83,12 @@ def truth(member: Member, kit: Kit) -> float:
     """The share, or for a randomized model the chance, that is left; `Member.known_truth` where there is one."""
     if member.known_truth is not None:
         return member.known_truth
+    if member.name not in kit.truths:
+        kit.truths[member.name] = _truth(member, kit)
+    return kit.truths[member.name]
+
+
+def _truth(member: Member, kit: Kit) -> float:
     built = member.make(kit)
     images, labels = kit.judged(member)
     labels = built.relabel(labels)
