@@ -60,6 +60,11 @@ class Norm:
     polytope = False
 
     @property
+    def title(self) -> str:
+        """As it is written in a sentence."""
+        return self.name
+
+    @property
     def suffix(self) -> str:
         """Behind a name that stands for several norms: "-l2", and "" for the norm that is meant where none is named."""
         return "" if self.name == DEFAULT else f"-{self.name}"
@@ -145,6 +150,7 @@ class Linf(Norm):
     """max |δᵢ|: every color value may move by ε."""
 
     name = "linf"
+    title = "l_inf"
     unit = "fraction of the color range"
     meaning = "How far any pixel may move, as a fraction of the color range from black to white: 0.1 is 25.5 of 255 levels."
     direction = "the sign of the gradient"

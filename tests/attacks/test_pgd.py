@@ -73,7 +73,7 @@ def test_never_worse_than_the_start(attack, network, images):
     full = replace(attack, early_stop=False)
     from escrime.attacks.core.iterative import Rows
     from escrime.attacks.core.scheduler import START
-    from escrime.attacks.core.steps import random_start
+    from escrime.attacks.core.starts import random_start
     from escrime.randomness import as_keys, derive
 
     rows = Rows(images, labels, None, None, torch.full((9,), 0.1, dtype=torch.float64), NORMS["linf"])
@@ -141,7 +141,7 @@ def test_apgd_halves_its_step_where_pgd_oscillates():
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_random_starts_fill_the_ball(images, norm):
     from escrime.attacks.core.iterative import Rows
-    from escrime.attacks.core.steps import random_start
+    from escrime.attacks.core.starts import random_start
     from escrime.randomness import as_keys
 
     inner = torch.full((200, 1, 4, 4), 0.5)

@@ -6,7 +6,7 @@ from torch import nn
 
 from escrime import PGD, EscrimeError
 from escrime.attacks.core.iterative import Rows
-from escrime.attacks.core.verdicts import CERTAIN
+from escrime.attacks.core.predictions import CERTAIN
 from escrime.attacks.square import HALVINGS, Square, _place, _side_of_proposal, bump, scheduled_sides
 from escrime.norms import NORMS
 from escrime.randomness import as_keys

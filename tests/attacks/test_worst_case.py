@@ -62,7 +62,7 @@ def test_halving_finds_every_boundary():
             smallest = job.image  # image i falls at ε index i; the last one never
             plan.report(job, job.eps >= smallest, float(budgets[max(smallest, 0) if smallest < count else 0, 0]))
             runs += 1
-        assert plan.fallen.tolist() == list(range(count + 1))
+        assert plan.smallest_success.tolist() == list(range(count + 1))
         sources = plan.sources()
         for image in range(count):
             assert (sources[image:, image] >= image).all() and (sources[:image, image] < image).all()

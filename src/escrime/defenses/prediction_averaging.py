@@ -73,7 +73,7 @@ class PredictionAveraging(nn.Module):
         keys = noise_keys(images)
         copies = self.noisy_copies(images, keys).flatten(0, 1)
         with copied_keys(self.samples, keys):
-            logits = check_logits(self.undefended(copies), copies).unflatten(0, (self.samples, -1))
+            logits: Tensor = check_logits(self.undefended(copies), copies).unflatten(0, (self.samples, -1))
         if self.average == "probabilities":
             logits = logits.log_softmax(dim=-1)
         return logits.logsumexp(dim=0)

@@ -79,7 +79,7 @@ class MajorityVote(nn.Module):
         keys = noise_keys(images)
         copies = self.noisy_copies(images, keys).flatten(0, 1)
         with copied_keys(self.samples, keys):
-            logits = check_logits(self.undefended(copies), copies).unflatten(0, (self.samples, -1))
+            logits: Tensor = check_logits(self.undefended(copies), copies).unflatten(0, (self.samples, -1))
         mean = logits.log_softmax(dim=-1).logsumexp(dim=0) - log(self.samples)
         votes = nn.functional.one_hot(logits.argmax(dim=-1), logits.shape[-1]).sum(dim=0).to(mean.dtype)
         share = torch.logaddexp(votes.log(), mean.detach()) - log(self.samples + 1)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from numbers import Integral
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from ..randomness import generators_kept
 from .deadline import look
 
 Classifier = Callable[[Tensor], Tensor]  # images (N, C, H, W) → logits (N, K): an nn.Module, or any callable as a black box
+Part = TypeVar("Part")
 IMPOSSIBLE = 104.0  # how far below the others a class lies that a model calls impossible: exp(-104) is 0 in float32
 
 
@@ -157,22 +159,24 @@ def _precision_switches() -> tuple[tuple, str, object]:
     return (convolutions, products), "allow_tf32", False
 
 
-def check_logits(logits: Tensor, images: Tensor, who: str = "the model") -> Tensor:
-    """Return `logits`, of `who`, in float32 and without −inf, if they have shape (N, K) and are where the images (N, ...) are.
+def check_logits(logits: Tensor, images: Tensor, model: str = "the model") -> Tensor:
+    """Return `logits` in float32 and without −inf, if they have shape (N, K) and are where the images (N, ...) are.
+
+    model: whose they are, in words.
 
     Half precision, float64 and integers are converted here and nowhere else; −inf, see `finite_below`.
     """
     rows = len(images)
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != rows:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-        raise EscrimeError(f"{who} returned {shape} for {rows} images; a classifier returns logits (N, K).")
+        raise EscrimeError(f"{model} returned {shape} for {rows} images; a classifier returns logits (N, K).")
     if logits.device != images.device:
         raise EscrimeError(
-            f"{who}'s logits are on device {logits.device}, the images on {images.device}; keep the model's own tensors "
+            f"{model}'s logits are on device {logits.device}, the images on {images.device}; keep the model's own tensors "
             "as buffers or parameters, so that they move with it, and return logits on the device of the images."
         )
     if logits.is_complex():
-        raise EscrimeError(f"{who} returned {logits.dtype}; logits are real numbers, so return their real part.")
+        raise EscrimeError(f"{model} returned {logits.dtype}; logits are real numbers, so return their real part.")
     return finite_below(logits.float())
 
 
@@ -221,12 +225,13 @@ class Batches:
     def __init__(self, limit: int):
         self.limit = max(1, limit)
 
-    def map(self, call: Callable[[slice], object], rows: int) -> list:
+    def map(self, call: Callable[[slice], Part], rows: int) -> list[Part]:
         """[call(rows 0 to limit), call(the next ones), …] over `rows` rows.
 
         Errors: EscrimeError where a single row does not fit. OutOfTime before the first call after a `deadline`.
         """
-        parts, done = [], 0
+        parts: list[Part] = []
+        done = 0
         while done < rows:
             part = slice(done, min(done + self.limit, rows))
             look(part.stop - part.start)

@@ -58,7 +58,7 @@ class Twin:
         """Whether an answer of the copy can be clear enough to count."""
         return self.reorders and not rounds(device) and not self.wrong
 
-    def doubtful(self, logits: Tensor) -> Tensor:
+    def uncertain(self, logits: Tensor) -> Tensor:
         """Which answers (N, K) of the copy do not stand on their own, (N,) bool: close ones, NaN, all before the difference is
         known."""
         if self.exact:
@@ -102,7 +102,7 @@ class Twin:
         open_rows = torch.ones(len(logits), dtype=torch.bool, device=logits.device) if claimed is None else claimed
         asked = torch.zeros(len(logits), dtype=torch.bool)
         while not self.exact:
-            needed = self.doubtful(logits) if final is None else self.doubtful(logits) | final
+            needed = self.uncertain(logits) if final is None else self.uncertain(logits) | final
             rows = ((open_rows & needed).cpu() & ~asked).nonzero().flatten()
             if self.compared < PROBE:
                 rows = rows[: PROBE - self.compared]
