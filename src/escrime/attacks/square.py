@@ -175,7 +175,8 @@ def _half_bump(height: int, width: int) -> Tensor:
 def bump(side: int) -> Tensor:
     """η* of the paper, (side, side): one half rises and the other falls, with l2 norm 1."""
     eta = torch.cat([_half_bump(side // 2, side), -_half_bump(side - side // 2, side)])
-    return (eta / eta.norm()).float()
+    unit: Tensor = eta / eta.norm()
+    return unit.float()
 
 
 @lru_cache(maxsize=16)
