@@ -1,4 +1,4 @@
-"""The registry: which classes are attacks, what they must say, and how one is made by name."""
+"""The registry: which classes are attacks, how they describe themselves, and how one is made by name."""
 
 import pytest
 
@@ -40,10 +40,10 @@ def test_the_public_dataclasses_of_a_folder_are_its_attacks(tmp_path, monkeypatc
 @pytest.mark.parametrize(
     "wrong", [{"norms": ()}, {"norms": ("l3",)}, {"access": None}, {"access": "weights"}, {"kind": "fast"}, {"paper": ""}]
 )
-def test_an_attack_that_does_not_say_what_it_is_is_named(wrong, tmp_path, monkeypatch):
+def test_an_attack_that_does_not_describe_itself_is_named(wrong, tmp_path, monkeypatch):
     (what,) = wrong
     name = f"wrong_{what}_{len(str(wrong))}"
-    with pytest.raises(TypeError, match=rf"{name}.odd.Odd.{what} = .* does not say what the attack is"):
+    with pytest.raises(TypeError, match=rf"{name}.odd.Odd.{what} = .* does not describe the attack"):
         package(tmp_path, monkeypatch, name, **SAID | wrong)
 
 

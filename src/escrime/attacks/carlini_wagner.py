@@ -98,9 +98,9 @@ class CarliniWagner(MinimumNorm):
         state["found"] = state["found"] | output.success
         value = distance.square() + state["c"] * loss.clamp_min(-self.confidence)
         every = max(self.steps // 10, 1)
-        looking = state["taken"] % every == 0
-        stalled = looking & (value > 0.9999 * state["reference"])
-        state["reference"] = torch.where(looking, torch.minimum(state["reference"], value), state["reference"])
+        due = state["taken"] % every == 0
+        stalled = due & (value > 0.9999 * state["reference"])
+        state["reference"] = torch.where(due, torch.minimum(state["reference"], value), state["reference"])
         over = stalled | (state["taken"] >= self.steps)
 
         active = per_image((loss > -self.confidence) * state["c"], rows.images).float()

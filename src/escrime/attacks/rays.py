@@ -66,15 +66,15 @@ class RayS(MinimumNorm):
         return self.queries - 1
 
     def start(self, rows: Rows, keys: Tensor) -> State:
-        zero, whole = torch.zeros_like(rows.eps), torch.zeros_like(rows.labels)
+        zero, none = torch.zeros_like(rows.eps), torch.zeros_like(rows.labels)
         return self.fresh(rows) | {
             "sign": torch.ones_like(rows.images),
             "radius": torch.full_like(zero, FARTHEST),  # known distance of the best direction, or how far to look
             "low": zero,
             "high": zero,
             "searching": zero > 0,
-            "level": whole,
-            "block": whole + IMAGE,
+            "level": none,
+            "block": none + IMAGE,
         }
 
     def ask(self, model: Classifier, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:

@@ -30,7 +30,7 @@ def modes_kept(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def buffers_kept(model: nn.Module) -> Iterator[None]:
-    """Put every dense buffer back after the block, as it was: a model may count its answers, or adapt its statistics to them.
+    """Put every dense buffer back after the block, as it was: a model may count its outputs, or adapt its statistics to them.
 
     Left as they are: a cache that was made or grew in the block, for the model may remember that it is there; buffers of
     scripted modules.
@@ -143,7 +143,7 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 
 def rounds(device: torch.device) -> bool:
-    """Whether float32 is rounded to TensorFloat-32 there, outside of `full_precision`: how much an answer is off then depends
+    """Whether float32 is rounded to TensorFloat-32 there, outside of `full_precision`: how much an output is off then depends
     on the kernel, which depends on the size of the batch."""
     if device.type != "cuda":
         return False
@@ -181,7 +181,7 @@ def check_logits(logits: Tensor, images: Tensor, model: str = "the model") -> Te
 
 
 def finite_below(logits: Tensor) -> Tensor:
-    """`logits` (..., K) with a finite number in place of −inf, which says that a class is impossible: IMPOSSIBLE below the
+    """`logits` (..., K) with a finite number in place of −inf, which means that a class is impossible: IMPOSSIBLE below the
     lowest finite logit of its row, where softmax gives it 0. So differences and gradients stay finite, and the size of the
     logits, by which numerical gaps are judged, stays of its order. NaN, +inf and a row without a finite logit are left."""
     values = logits.detach()
@@ -195,7 +195,7 @@ def finite_below(logits: Tensor) -> Tensor:
 @contextmanager
 def failure_named(fails: str, remedy: str) -> Iterator[None]:
     """Within the block, whatever is raised by a model that was made for other images becomes one sentence, from `fails`, which
-    says who fails on what, to the `remedy`."""
+    names who fails on what, to the `remedy`."""
     try:
         yield
     except EscrimeError:
@@ -206,7 +206,7 @@ def failure_named(fails: str, remedy: str) -> Iterator[None]:
 
 
 def passes_per_image(model: object) -> int:
-    """How many passes of the network one image costs: a defense that averages over copies says so in `copies`."""
+    """How many passes of the network one image costs: a defense that averages over copies has so many `copies`."""
     copies = getattr(model, "copies", 1)
     return int(copies) if isinstance(copies, Integral) else 1  # a model may call something else by that name
 
@@ -254,5 +254,5 @@ class Batches:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """CUDA has its own exception; the CPU allocator raises a RuntimeError that only its text tells apart."""
+    """CUDA has its own exception; the CPU allocator raises a RuntimeError that only its text distinguishes."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

@@ -16,7 +16,7 @@ def find_attacks(package: str, folders: Iterable[str]) -> dict[str, type[Attack]
     """Class name → class, sorted: the public dataclasses that derive from Attack, of every module in the folders of `package`.
 
     Raises:
-        TypeError: For a class that does not say what it is, naming the file and what is missing.
+        TypeError: For a class that does not describe itself, naming the file and what is missing.
     """
     found: dict[str, type[Attack]] = {}
     for module in modules_in(package, folders):
@@ -37,7 +37,7 @@ def _described(attack: type[Attack]) -> type[Attack]:
     for name, (fine, what) in needed.items():
         if not fine:
             where = f"{attack.__module__}.{attack.__name__}.{name}"
-            raise TypeError(f"{where} = {getattr(attack, name)!r} does not say what the attack is; give {what} (see Attack).")
+            raise TypeError(f"{where} = {getattr(attack, name)!r} does not describe the attack; give {what} (see Attack).")
     return attack
 
 

@@ -97,5 +97,5 @@ class Output:
         if len(parts) == 1:
             return parts[0]
         columns: dict[str, Any] = {name: [getattr(part, name) for part in parts] for name in vars(parts[0])}
-        whole: dict[str, Any] = {name: None if v[0] is None else torch.cat(v) for name, v in columns.items()}
-        return cls(**whole)
+        joined: dict[str, Any] = {name: None if v[0] is None else torch.cat(v) for name, v in columns.items()}
+        return cls(**joined)
