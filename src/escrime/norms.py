@@ -37,7 +37,15 @@ def norm(name: str) -> Norm:
 
 
 def per_image(value: float | Tensor, like: Tensor) -> Tensor:
-    """`value` as a float64 tensor (N, 1, 1, 1) on the device of `like` (N, C, H, W), from a number or (N,)."""
+    """A number per image as a tensor that broadcasts over its values.
+
+    Args:
+        value: A number, or (N,).
+        like: (N, C, H, W), whose device is used.
+
+    Returns:
+        float64 (N, 1, 1, 1).
+    """
     import torch  # which tensors come from: only here is there none to ask
 
     value = torch.as_tensor(value, dtype=torch.float64, device=like.device)
@@ -94,7 +102,16 @@ class Norm:
         raise NotImplementedError
 
     def inside(self, candidates: Tensor, images: Tensor, eps: float | Tensor) -> Tensor:
-        """Which candidates (N, C, H, W) are finite, in [0, 1] and within ε of their image, shape (N,) bool."""
+        """Which candidates are valid adversarial images.
+
+        Args:
+            candidates: x', (N, C, H, W).
+            images: x, (N, C, H, W).
+            eps: ε, a number or (N,).
+
+        Returns:
+            Which are finite, in [0, 1] and within ε of their image, (N,) bool.
+        """
         flat = candidates.flatten(1)
         in_box = (flat.isfinite() & (flat >= 0) & (flat <= 1)).all(dim=1)
         return in_box & (self.distance(candidates, images) <= per_image(eps, images).flatten())
@@ -105,15 +122,41 @@ class Norm:
         return None
 
     def project(self, candidates: Tensor, images: Tensor, eps: float | Tensor) -> Tensor:
-        """Π(x'), the projection on the ε-ball around `images` ∩ [0, 1], (N, C, H, W), that keeps both to the last bit."""
+        """Π(x'), the projection on the ε-ball around x ∩ [0, 1], which keeps both to the last bit.
+
+        Args:
+            candidates: x', float32 (N, C, H, W).
+            images: x, float32 (N, C, H, W) in [0, 1].
+            eps: ε, a number or (N,).
+
+        Returns:
+            float32 (N, C, H, W).
+        """
         raise NotImplementedError
 
     def clip(self, delta: Tensor, radius: Tensor) -> Tensor:
-        """The nearest δ (N, C, H, W) with norm up to `radius` (N,), in float32, wherever x + δ lies."""
+        """The nearest δ of norm up to a radius, wherever x + δ lies.
+
+        Args:
+            delta: δ, float32 (N, C, H, W).
+            radius: (N,).
+
+        Returns:
+            float32 (N, C, H, W), within the radius up to rounding.
+        """
         raise NotImplementedError
 
     def random_point(self, image: Tensor, eps: Tensor, generator: torch.Generator) -> Tensor:
-        """A δ drawn uniformly from the ε-ball, for one `image` (C, H, W) and its ε, a float32 tensor without dimensions."""
+        """A δ drawn uniformly from the ε-ball.
+
+        Args:
+            image: One, (C, H, W), for its shape and device.
+            eps: Its ε, a float32 tensor without dimensions.
+            generator: Of the random numbers.
+
+        Returns:
+            float32 (C, H, W).
+        """
         raise NotImplementedError
 
     def steepest(self, gradient: Tensor) -> Tensor:

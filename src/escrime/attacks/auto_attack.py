@@ -72,7 +72,15 @@ class AutoAttack(Attack):
         self.stages(10, targeted=False)  # refuses settings that a stage would refuse
 
     def stages(self, classes: int, targeted: bool) -> list[Attack]:
-        """The attacks, in order, for a model with this many classes."""
+        """The attacks, in order.
+
+        Args:
+            classes: K, of the model.
+            targeted: Whether there are classes to reach.
+
+        Returns:
+            Four attacks.
+        """
         first = APGD(self.eps, self.steps, norm=self.norm, early_stop=self.early_stop, give_up=self.give_up, eot=self.eot)
         nearest = FMN(self.eps, self.norm, self.steps, eot=self.eot)
         if self.eot == 1:  # the nearest example to the boundary of an average decides nothing

@@ -94,7 +94,7 @@ class PGD(IterativeAttack):
 
 
 def check_steps(attack: IterativeAttack) -> None:
-    """Refuse step counts, step sizes and restarts that mean nothing; step sizes may be written as "1/255"."""
+    """Raise EscrimeError for step counts, step sizes and restarts out of range; step sizes may be written as "1/255"."""
     if attack.steps < 1:
         raise EscrimeError(f"steps = {attack.steps}: {attack.name} needs at least one step.")
     if attack.restarts < 1:
@@ -103,7 +103,7 @@ def check_steps(attack: IterativeAttack) -> None:
 
 
 def check_step_size(attack: IterativeAttack, default: str) -> None:
-    """Refuse a step size that is no distance above 0; it may be written as "1/255"."""
+    """Raise EscrimeError for a step size that is no distance above 0; it may be written as "1/255". default: that of None."""
     size = getattr(attack, "step_size", None)
     if size is not None:
         if not attack.geometry.epsilon(size) > 0:

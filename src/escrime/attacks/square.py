@@ -118,6 +118,15 @@ def scheduled_sides(p_init: float, norm: str, height: int, width: int) -> tuple[
     """The side of the square, in pixels, before each of the halvings of p and after the last: √(p · height · width).
 
     It is at least 1 and fits into the image; in l2 it is odd and at least 3, so that a bump has a center.
+
+    Args:
+        p_init: The first p.
+        norm: "linf" or "l2".
+        height: Of the images.
+        width: Of the images.
+
+    Returns:
+        The sides, one more than HALVINGS.
     """
     sides = [round(math.sqrt(p_init / 2**k * height * width)) for k in range(len(HALVINGS) + 1)]
     if PROPOSALS[norm].centered:

@@ -16,9 +16,12 @@ class Job(NamedTuple):
 
 
 class EpsGrid:
-    """Every `wanted` (K, N) pair of ε and image on its own; a restart enters only after those before it have failed.
+    """Every pair of ε and image on its own; a restart enters only after those before it have failed.
 
-    `concurrent` restarts enter together; a Job stands for all of them, and its number is that of the first.
+    Args:
+        wanted: Which pairs, (K, N) bool.
+        restarts: Of each pair, at most.
+        concurrent: Restarts that enter together; one Job means all of them, and its number is that of the first.
     """
 
     def __init__(self, wanted: Tensor, restarts: int, concurrent: int = 1):
@@ -40,7 +43,14 @@ class EpsGrid:
 
 class Bisection(EpsGrid):
     """The smallest ε of an ascending grid at which each image is fooled, by halving: an example found at ε₁ is one at every
-    larger ε, and an ε at which the attack fails rules out every smaller one."""
+    larger ε, and an ε at which the attack fails rules out every smaller one.
+
+    Args:
+        budgets: The grid, ascending, (K, N).
+        restarts: Of each pair of ε and image, at most.
+        wanted: Which images, (N,) bool.
+        concurrent: See EpsGrid.
+    """
 
     def __init__(self, budgets: Tensor, restarts: int, wanted: Tensor, concurrent: int = 1):
         count, images = budgets.shape

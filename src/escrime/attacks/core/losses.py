@@ -1,7 +1,7 @@
 """Losses an attack minimizes: each maps logits (N, K), labels (N,) and the class to reach (N,) or None to one value per row.
 
 The sign is the attack's: lower is closer to success, so untargeted cross-entropy is −J. z are the logits, y the label, t the
-class to reach.
+class to reach. Each takes the same arguments, as `ce` documents them.
 """
 
 import torch
@@ -12,7 +12,16 @@ from ...errors import EscrimeError, nearest
 
 
 def ce(logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
-    """Cross-entropy J(z, k) = log Σᵢ e^{zᵢ} − z_k: −J(z, y) away from the label, J(z, t) towards a class."""
+    """Cross-entropy J(z, k) = log Σᵢ e^{zᵢ} − z_k: −J(z, y) away from the label, J(z, t) towards a class.
+
+    Args:
+        logits: z, (N, K).
+        labels: y, int64 (N,).
+        aims: t, int64 (N,); None for the loss away from the label.
+
+    Returns:
+        One value per row, (N,).
+    """
     return -cross_entropy(logits, labels, reduction="none") if aims is None else cross_entropy(logits, aims, reduction="none")
 
 
@@ -61,7 +70,19 @@ def check_loss(name: str) -> str:
 
 
 def next_classes(logits: Tensor, labels: Tensor, rank: int) -> Tensor:
-    """The class (N,) that comes `rank`-th (from 0) by logit among those that are not the label."""
+    """The class that is `rank`-th by logit among those that are not the label.
+
+    Args:
+        logits: (N, K).
+        labels: int64 (N,).
+        rank: From 0, the most likely.
+
+    Returns:
+        int64 (N,).
+
+    Raises:
+        EscrimeError: Where there are not so many other classes.
+    """
     others = logits.scatter(1, labels[:, None], float("-inf"))
     if rank >= logits.shape[1] - 1:
         raise EscrimeError(

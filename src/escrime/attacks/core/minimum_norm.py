@@ -50,7 +50,16 @@ class MinimumNorm(IterativeAttack):
         return state["nearest"] - rows.eps
 
     def note(self, state: State, output: Output, rows: Rows) -> Tensor:
-        """Note in the state how near (N,) the nearest adversarial iterate is; return the distance (N,) of the present one."""
+        """Note in the state how near the nearest adversarial iterate is.
+
+        Args:
+            state: Of the jobs, made from `fresh`.
+            output: The model's, for state["x"].
+            rows: The images and budgets.
+
+        Returns:
+            The distance of the present iterates, float64 (N,).
+        """
         distance = self.geometry.distance(state["x"], rows.images)
         state["nearest"] = torch.where(output.success, torch.minimum(state["nearest"], distance), state["nearest"])
         state["done"] = state["done"] | (state["nearest"] == 0)  # nothing is nearer than the image itself

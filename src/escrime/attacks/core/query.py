@@ -16,7 +16,14 @@ from .stepwise import Stepwise
 
 
 class Query:
-    """One query about every iterate, in as many batches as memory asks for."""
+    """One query about every iterate, in as many batches as memory asks for.
+
+    Args:
+        attack: Whose iterates they are.
+        twin: The model and its copy.
+        inputs: Of the attack's call.
+        batches: Of at most so many jobs, `eot` rows each.
+    """
 
     def __init__(self, attack: Stepwise, twin: Twin, inputs: Inputs, batches: Batches):
         self.attack, self.twin, self.inputs, self.batches = attack, twin, inputs, batches
@@ -24,8 +31,15 @@ class Query:
         self.checked = False  # whether the model has the classes of the labels
 
     def ask(self, batch: Batch, keys: Tensor) -> tuple[Output, Tensor | None]:
-        """The copy's outputs under the noise of `keys` (N,); against noise also how far each draw is from success, (N, eot), if
-        the attack `confirms`."""
+        """Query the copy.
+
+        Args:
+            batch: The jobs.
+            keys: Of the noise of each, int64 (N,).
+
+        Returns:
+            The outputs, and against noise how far each draw is from success, (N, eot), if the attack `confirms`; else None.
+        """
         x, eot = batch.state[ITERATE], self.attack.eot
         shortfalls = torch.full((len(x), eot), float("inf"), device=batch.device)
 

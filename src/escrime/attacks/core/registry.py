@@ -15,6 +15,13 @@ ACCESS: tuple[str, ...] = get_args(Access)
 def find_attacks(package: str, folders: Iterable[str]) -> dict[str, type[Attack]]:
     """Class name → class, sorted: the public dataclasses that derive from Attack, of every module in the folders of `package`.
 
+    Args:
+        package: Its name.
+        folders: Where its modules are.
+
+    Returns:
+        The classes.
+
     Raises:
         TypeError: For a class that does not describe itself, naming the file and what is missing.
     """

@@ -8,7 +8,12 @@ from .jobs import Job
 
 
 class Results:
-    """K × N of each: the iterate kept, whether it succeeds, the passes spent, and the jobs that are in the batch."""
+    """K × N of each: the iterate kept, whether it succeeds, the passes spent, and the jobs that are in the batch.
+
+    Args:
+        images: The clean images, (N, C, H, W).
+        count: K, how many ε.
+    """
 
     def __init__(self, images: Tensor, count: int):
         shape = (count, len(images))
@@ -32,8 +37,18 @@ class Results:
         self.running[job.eps, job.image] = jobs
 
     def leave(self, job: Job, x: Tensor, rank: Tensor | None, success: Tensor, distance: Tensor) -> bool:
-        """Keep what a job leaves with if it ranks lower than what is there, or ranks do not count. Whether that was the last of
-        its image and ε in the batch."""
+        """Keep what a job leaves with if it ranks lower than what is there, or ranks do not count.
+
+        Args:
+            job: The job.
+            x: Its iterate, (C, H, W).
+            rank: Of the iterate, (2,): not adversarial, rank; None where ranks do not count.
+            success: Whether it succeeds, a scalar.
+            distance: From the image, a scalar.
+
+        Returns:
+            Whether that was the last job of its image and ε in the batch.
+        """
         place = (job.eps, job.image)
         if rank is None or tuple(rank) < tuple(self.rank[place]):
             self.images[job.eps][job.image] = x

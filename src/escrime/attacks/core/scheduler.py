@@ -29,7 +29,15 @@ CONFIRMED = -1.0  # rank of an iterate whose success is certain, before adversar
 
 
 class Loop:
-    """Runs the jobs that `plan` gives out, at the ε of `budgets` (K, N). `run()` returns one Outcome per ε."""
+    """Runs jobs; `run()` returns one Outcome per ε.
+
+    Args:
+        attack: Whose steps are taken.
+        twin: The model and its copy.
+        inputs: Of the attack's call.
+        budgets: ε of each result and image, (K, N).
+        plan: Gives out the jobs.
+    """
 
     def __init__(self, attack: Stepwise, twin: Twin, inputs: Inputs, budgets: Tensor, plan: EpsGrid):
         self.attack, self.twin, self.inputs, self.budgets, self.plan = attack, twin, inputs, budgets, plan

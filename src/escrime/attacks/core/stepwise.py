@@ -110,7 +110,16 @@ class Stepwise(Attack):
         raise NotImplementedError
 
     def rank(self, output: Output, x: Tensor, rows: Rows) -> Tensor:
-        """What decides the better of two adversarial iterates, or of two that are not: lower is better, (N,)."""
+        """What decides the better of two adversarial iterates, or of two that are not.
+
+        Args:
+            output: The model's, verified.
+            x: The iterates it is about, (N, C, H, W).
+            rows: The images, labels and budgets.
+
+        Returns:
+            (N,), lower is better; by default the loss.
+        """
         return output.loss
 
     def near_enough(self, x: Tensor, rows: Rows) -> Tensor | None:
@@ -118,11 +127,29 @@ class Stepwise(Attack):
         return None
 
     def remaining(self, output: Output, state: State, rows: Rows) -> Tensor:
-        """How far an iterate is from success (N,), negative once it succeeds."""
+        """How far an iterate is from success, from which `give_up` decides.
+
+        Args:
+            output: The model's, not verified yet.
+            state: Of the jobs.
+            rows: The images, labels and budgets.
+
+        Returns:
+            (N,), negative once it succeeds.
+        """
         return shortfall(output.logits, rows.labels, rows.targets)
 
     def aims(self, inputs: Inputs, clean_logits: Tensor | None, restart: int) -> Tensor | None:
-        """The class each image (N,) is moved towards in this restart; None moves it away from its label."""
+        """The classes to move towards.
+
+        Args:
+            inputs: Of the call.
+            clean_logits: Of the images, (N, K), where `needs_clean_logits`; else None.
+            restart: Its number, from 0.
+
+        Returns:
+            int64 (N,); None to move away from the label.
+        """
         return inputs.targets
 
     @property
@@ -131,6 +158,15 @@ class Stepwise(Attack):
         return False
 
     def succeeded(self, logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
-        """Which rows are adversarial, (N,) bool: at the target where there is one, else misclassified."""
+        """Which rows are adversarial: predicted as the target where there is one, else misclassified.
+
+        Args:
+            logits: (N, K).
+            labels: (N,).
+            targets: The classes to reach, (N,), or None.
+
+        Returns:
+            (N,) bool.
+        """
         predicted = logits.argmax(1)
         return predicted != labels if targets is None else predicted == targets
