@@ -91,9 +91,9 @@ def test_restarts_touch_only_survivors(linear, images):
     labels = labels_of(linear, images)
     one = PGD(0.02, steps=3).sweep(linear, images, labels, [0.02])[0]
     three = PGD(0.02, steps=3, restarts=3).sweep(linear, images, labels, [0.02])[0]
-    fallen = linear(one.adversarial).argmax(1) != labels
-    assert fallen.any() and not fallen.all(), "this test needs both kinds of image"
-    assert torch.equal(three.forwards[fallen], one.forwards[fallen])
+    fooled = linear(one.adversarial).argmax(1) != labels
+    assert fooled.any() and not fooled.all(), "this test needs both kinds of image"
+    assert torch.equal(three.forwards[fooled], one.forwards[fooled])
     standing = ~(linear(three.adversarial).argmax(1) != labels)
     assert (three.forwards[standing] == 3 * 4).all()
 
@@ -164,7 +164,7 @@ def test_dlr_does_not_change_with_the_scale_of_the_logits(images):
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: PGD(0.1, steps=0), "at least one step"),
         (lambda: PGD(0.1, restarts=0), "at least 1"),
@@ -175,8 +175,8 @@ def test_dlr_does_not_change_with_the_scale_of_the_logits(images):
         (lambda: APGD(0.1, targets_tried=2, target=1), "exclude each other"),
     ],
 )
-def test_bad_settings(make, said):
-    with pytest.raises(EscrimeError, match=said):
+def test_bad_settings(make, message):
+    with pytest.raises(EscrimeError, match=message):
         make()
 
 

@@ -42,7 +42,7 @@ def test_an_attack_may_call_its_state_as_it_likes(network, images, give_up):
 
 
 def batch(count, first=0):
-    """Jobs whose every tensor tells which one it is."""
+    """Jobs whose every tensor shows which one it is."""
     number = torch.arange(first, first + count)
     x = number.float().view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
     rows = Rows(x, number, None, None, number.double(), NORMS["l2"])
