@@ -59,7 +59,7 @@ def test_large_logits_do_not_overflow(images):
 
 
 def test_a_confident_copy_dominates_the_sum_but_not_the_mean_of_softmaxes():
-    """Two copies predict class 0 mildly, one predicts class 1 with large logits: the two averages disagree."""
+    """Two copies say class 0 mildly, one says class 1 with large logits: the two averages disagree."""
 
     class ByCopy(nn.Module):
         def forward(self, x):
@@ -119,8 +119,8 @@ def test_gradient_flows_through_every_copy(images):
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"), [((0.1, 0), "at least one"), ((2, 4), "color range"), ((0.1, 4, "mean"), "average = 'mean'")]
+    ("settings", "said"), [((0.1, 0), "at least one"), ((2, 4), "color range"), ((0.1, 4, "mean"), "average = 'mean'")]
 )
-def test_bad_settings(settings, message):
-    with pytest.raises(EscrimeError, match=message):
+def test_bad_settings(settings, said):
+    with pytest.raises(EscrimeError, match=said):
         PredictionAveraging(Scaled(1.0), *settings)

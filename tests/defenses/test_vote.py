@@ -1,4 +1,4 @@
-"""The majority vote: its output is the count, its gradient that of the mean probability."""
+"""The majority vote: its answer is the count, its gradient that of the mean probability."""
 
 import pytest
 import torch
@@ -43,10 +43,10 @@ def test_the_answer_is_the_count(images, samples):
     model = Scaled(2.0)
     vote = MajorityVote(model, 0.4, samples)
     with row_keys(KEYS):
-        predicted = torch.stack([model(copy).argmax(1) for copy in vote.noisy_copies(images)])
+        said = torch.stack([model(copy).argmax(1) for copy in vote.noisy_copies(images)])
     with row_keys(KEYS):
         share = vote(images).softmax(dim=1)
-    votes = nn.functional.one_hot(predicted, 5).sum(0)
+    votes = nn.functional.one_hot(said, 5).sum(0)
     top = votes.gather(1, share.argmax(1, keepdim=True)).squeeze(1)
     assert torch.equal(top, votes.amax(1))
     assert samples < 64 or (votes.amax(1) < samples).any(), "every vote is unanimous: the test shows nothing"
@@ -56,7 +56,7 @@ def test_the_answer_is_the_count(images, samples):
 
 
 def test_a_narrow_majority_wins_over_any_confidence():
-    """Three copies lean to class 0; two are certain of class 1: PPA's averages predict 1, the vote predicts 0."""
+    """Three copies lean to class 0; two are certain of class 1: PPA's averages say 1, the vote says 0."""
     table = [[0.1, 0.0], [0.1, 0.0], [0.1, 0.0], [0.0, 90.0], [0.0, 90.0]]
     assert MajorityVote(ByCopy(table), 0.1, 5)(torch.rand(1, 3, 2, 2)).argmax() == 0
 
@@ -123,8 +123,8 @@ def test_an_adaptive_attack_sees_through_the_staircase(images):
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"), [((0.1, 0), "at least one"), ((0.1, 2.5), "whole number"), ((2, 4), "color range")]
+    ("settings", "said"), [((0.1, 0), "at least one"), ((0.1, 2.5), "whole number"), ((2, 4), "color range")]
 )
-def test_bad_settings(settings, message):
-    with pytest.raises(EscrimeError, match=message):
+def test_bad_settings(settings, said):
+    with pytest.raises(EscrimeError, match=said):
         MajorityVote(Scaled(1.0), *settings)

@@ -20,7 +20,7 @@ from .sources import read_weights
 
 def from_weights(name: str, file: str) -> Loaded:
     """`name` with the weights in `file`; how many classes they have is read from their output layer, and the normalization
-    where the file gives it, else it is that of the architecture."""
+    where the file says it, else it is that of the architecture."""
     arch = architecture(name)
     weights = read_weights(file, arch)
     shapes, wanted = skeleton(arch, 10), head_names(arch, 10)

@@ -88,7 +88,7 @@ def from_hugging_face(name: str) -> Loaded:
         raise EscrimeError("Hugging Face models need transformers; install it with: pip install 'escrime[hf]'.") from None
     _refuse_odd_files(expanded(name))
     try:
-        # Given explicitly: where it is not, transformers asks a person at a terminal whether to run the code beside a model.
+        # Said aloud: where nothing is said, transformers asks a person at a terminal whether to run the code beside a model.
         network = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
         processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
         labels = network.config.id2label

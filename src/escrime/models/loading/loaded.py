@@ -18,9 +18,9 @@ IMAGENET = 1000
 class Loaded:
     """model: images float32 (N, 3, H, W) in [0, 1] → logits (N, K), a module, or for a black box any callable.
 
-    origin: the specification. classes: K names, None where they are not known. wnids: their WordNet ids, where the classes
+    origin: the specification. classes: K names, None where nothing says them. wnids: their WordNet ids, where the classes
     are ImageNet's. size: pixels of the square side it expects, None for any. answers: "gradients", or what a black box
-    gives away: "scores" or "labels". normalization: as a sentence describes it, None where it is the model's own business.
+    gives away: "scores" or "labels". normalization: what a sentence says of it, None where it is the model's own business.
     """
 
     model: nn.Module | Callable

@@ -50,7 +50,7 @@ def cut_heads(
     for name in heads & tensors.keys():
         classes, rows = expected[name][0], tensors[name].shape[0] if tensors[name].dim() else 0
         if tensors[name].shape[1:] != torch.Size(expected[name][1:]):
-            continue  # another architecture; check_fit reports it
+            continue  # another architecture; check_fit says so
         if rows == classes and set(class_indices or ()) != set(range(classes)):
             continue
         if head == "new":

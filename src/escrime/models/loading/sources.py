@@ -71,7 +71,7 @@ def _refuse_compressed(path: Path, origin: str) -> None:
         with zipfile.ZipFile(path) as archive:
             packed = next((entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED), None)
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
-        return  # of torch before 1.6, or damaged: its reader reports it
+        return  # of torch before 1.6, or damaged: its reader says so
     if packed is not None:
         raise EscrimeError(f"weights file {origin} is compressed ({packed}), as torch.save leaves none; save it again.")
 
@@ -80,7 +80,7 @@ def _unpickled(path: Path, origin: str) -> Any:
     """The content of a torch file, read by the restricted unpickler that builds tensors and plain containers only."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about old pickle protocols and TorchScript: the message below covers it
+            warnings.simplefilter("ignore")  # about old pickle protocols and TorchScript: the message below says it
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged or hostile file provokes in the reader
         asked = _globals(path, str(error))
@@ -141,7 +141,7 @@ def _from_url(source: str) -> Weights:
         if not match:
             raise EscrimeError(f"weights {source!r}: write the checksum as #sha256= and 64 hexadecimal digits.")
         digest = match[1].lower()
-    # The name has the URL's hash in it: two sites may both serve a file called model.pth.
+    # The name carries the URL's hash: two sites may both serve a file called model.pth.
     name = f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{Path(urlparse(url).path).name}"
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not path.is_file() or (digest and _sha256(path) != digest):
@@ -149,7 +149,7 @@ def _from_url(source: str) -> Weights:
     try:
         return _from_file(path, url)
     except EscrimeError:
-        path.unlink(missing_ok=True)  # a cut-off download must not be taken for the file of the URL ever after
+        path.unlink(missing_ok=True)  # a cut-off download must not answer for the URL ever after
         raise
 
 
