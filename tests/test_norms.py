@@ -23,7 +23,7 @@ EVERY = pytest.mark.parametrize("name", [*NORMS, "l2half"])
 
 
 class L2Half(Euclidean):
-    """Half the l2 norm, so that every ε is half as long: all that a new norm has to say."""
+    """Half the l2 norm, so that every ε is half as long: all that a new norm has to define."""
 
     name = "l2half"
     unit = "half the l2 distance"

@@ -1,4 +1,4 @@
-"""The norms that perturbations are measured in, one class each: all that is special about a norm stands in its class.
+"""The norms that perturbations are measured in, one class each: all that is special about a norm is in its class.
 
 Nobody compares names: an attack asks its `geometry`, everybody else `norm(name)`, which refuses a name that it does not know.
 A new norm is one class with `@register` before it. Images are float32 in [0, 1], shape (N, C, H, W). Nothing here waits for
@@ -30,14 +30,22 @@ def register(kind: type[Norm]) -> type[Norm]:
 
 
 def norm(name: str) -> Norm:
-    """The norm of this name. Errors: EscrimeError for a name that is none."""
+    """The norm of this name; EscrimeError for a name that is none."""
     if not isinstance(name, str) or name not in NORMS:
         raise EscrimeError(f"norm {name!r} is unknown; use one of {', '.join(NORMS)}.{nearest(name, NORMS)}")
     return NORMS[name]
 
 
 def per_image(value: float | Tensor, like: Tensor) -> Tensor:
-    """`value` as a float64 tensor (N, 1, 1, 1) on the device of `like` (N, C, H, W), from a number or (N,)."""
+    """A number per image as a tensor that broadcasts over its values.
+
+    Args:
+        value: A number, or (N,).
+        like: (N, C, H, W), whose device is used.
+
+    Returns:
+        float64 (N, 1, 1, 1).
+    """
     import torch  # which tensors come from: only here is there none to ask
 
     value = torch.as_tensor(value, dtype=torch.float64, device=like.device)
@@ -47,9 +55,10 @@ def per_image(value: float | Tensor, like: Tensor) -> Tensor:
 class Norm:
     """What attacks, records and reports need of a norm. ε is a number, or a tensor (N,) of one per image; δ = x' − x.
 
-    name: as users and records write it. per_value: ε bounds every color value by itself, so that it is at most 1 and counts
-    8-bit levels. polytope: the ball has corners, where a function that is nearly linear is largest. And for reports: what ε
-    counts, on an axis (unit) and as a sentence (meaning), and what a single step follows (direction).
+    - name: as users and records write it.
+    - per_value: whether ε bounds every color value by itself, so that it is at most 1 and counts 8-bit levels.
+    - polytope: whether the ball has corners, where a function that is nearly linear is largest.
+    - unit, meaning, direction: for reports, what ε counts, on an axis and as a sentence, and what a single step follows.
     """
 
     name: str
@@ -58,6 +67,11 @@ class Norm:
     direction = "the gradient"
     per_value = False
     polytope = False
+
+    @property
+    def title(self) -> str:
+        """As it is written in a sentence."""
+        return self.name
 
     @property
     def suffix(self) -> str:
@@ -75,7 +89,7 @@ class Norm:
         return 1.0 if self.per_value else math.inf
 
     def epsilon(self, value: float | int | str) -> float:
-        """ε as a float, as `budgets.epsilon` reads it. Errors: EscrimeError for what is no ε of this norm."""
+        """ε as a float, as `budgets.epsilon` reads it; EscrimeError for what is no ε of this norm."""
         return epsilon(value, self.largest)
 
     def diameter(self, images: Tensor) -> float:
@@ -83,11 +97,21 @@ class Norm:
         raise NotImplementedError
 
     def distance(self, candidates: Tensor, images: Tensor) -> Tensor:
-        """‖x' − x‖ per image in float64, shape (N,). In float32 the difference is rounded: it may hide a last bit."""
+        """‖x' − x‖ of candidates x' and images x (N, C, H, W), float64 (N,). In float32 the difference is rounded: it may hide
+        a last bit."""
         raise NotImplementedError
 
     def inside(self, candidates: Tensor, images: Tensor, eps: float | Tensor) -> Tensor:
-        """Which candidates are finite, in [0, 1] and within ε of their image, shape (N,) bool."""
+        """Which candidates are valid adversarial images.
+
+        Args:
+            candidates: x', (N, C, H, W).
+            images: x, (N, C, H, W).
+            eps: ε, a number or (N,).
+
+        Returns:
+            Which are finite, in [0, 1] and within ε of their image, (N,) bool.
+        """
         flat = candidates.flatten(1)
         in_box = (flat.isfinite() & (flat >= 0) & (flat <= 1)).all(dim=1)
         return in_box & (self.distance(candidates, images) <= per_image(eps, images).flatten())
@@ -98,31 +122,65 @@ class Norm:
         return None
 
     def project(self, candidates: Tensor, images: Tensor, eps: float | Tensor) -> Tensor:
-        """Project on the ε-ball around `images` ∩ the box [0, 1]. The result keeps both to the last bit."""
+        """Π(x'), the projection on the ε-ball around x ∩ [0, 1], which keeps both to the last bit.
+
+        Args:
+            candidates: x', float32 (N, C, H, W).
+            images: x, float32 (N, C, H, W) in [0, 1].
+            eps: ε, a number or (N,).
+
+        Returns:
+            float32 (N, C, H, W).
+        """
         raise NotImplementedError
 
     def clip(self, delta: Tensor, radius: Tensor) -> Tensor:
-        """The nearest δ (N, C, H, W) with norm up to `radius` (N,), in float32, wherever x + δ lies."""
+        """The nearest δ of norm up to a radius, wherever x + δ lies.
+
+        Args:
+            delta: δ, float32 (N, C, H, W).
+            radius: (N,).
+
+        Returns:
+            float32 (N, C, H, W), within the radius up to rounding.
+        """
         raise NotImplementedError
 
     def random_point(self, image: Tensor, eps: Tensor, generator: torch.Generator) -> Tensor:
-        """A δ drawn uniformly from the ε-ball, for one `image` (C, H, W) and its ε, a float32 tensor without dimensions."""
+        """A δ drawn uniformly from the ε-ball.
+
+        Args:
+            image: One, (C, H, W), for its shape and device.
+            eps: Its ε, a float32 tensor without dimensions.
+            generator: Of the random numbers.
+
+        Returns:
+            float32 (C, H, W).
+        """
         raise NotImplementedError
 
     def steepest(self, gradient: Tensor) -> Tensor:
-        """The δ of norm 1 along which a linear function with this gradient (N, C, H, W) rises fastest."""
+        """The δ of norm 1 along which a linear function with this gradient (N, C, H, W) rises fastest: in l_inf sign(g), in l2
+        g/‖g‖₂, 0 where the gradient is 0."""
         raise NotImplementedError
 
     def dual(self, gradient: Tensor) -> Tensor:
-        """How much a linear function with this gradient (N, C, H, W) rises along `steepest`: its dual norm (N,). Of several
-        functions per image (N, M, C, H, W) it is (N, M)."""
+        """How much a linear function with this gradient (N, C, H, W) rises along `steepest`: its dual norm (N,), in l_inf ‖g‖₁,
+        in l2 ‖g‖₂. Of several functions per image (N, M, C, H, W) it is (N, M)."""
         raise NotImplementedError
 
     def to_8_bits(self, candidates: Tensor, images: Tensor, eps: float) -> Tensor:
         """The images that a picture file can hold, every value a level k/255, nearest to `candidates` and within ε of `images`.
 
-        Where no level lies within ε, a file can hold no more of an attack than the clean image of 8 bits. Shapes
-        (N, C, H, W). ε counts as kept up to how exactly a float32 holds k/255.
+        Where no level lies within ε, a file can hold no more of an attack than the clean image of 8 bits.
+
+        Args:
+            candidates: The adversarial images, (N, C, H, W).
+            images: The clean ones.
+            eps: ε, counted as kept up to how exactly a float32 holds k/255.
+
+        Returns:
+            float32 (N, C, H, W).
         """
         clean, wanted = images.double() * LEVELS, candidates.double() * LEVELS
         reach = float(eps) * LEVELS + LEVELS * (SAME + FLOAT32)
@@ -135,9 +193,9 @@ class Norm:
     def too_far(self, saved: Tensor, images: Tensor, eps: float) -> Tensor:
         """Which values (N, C, H, W) of images of whole levels to put back by one, where they lie beyond ε by a last bit."""
         far = (self.distance(saved, images) > eps).reshape(-1, 1, 1, 1) & (saved != images)
-        away = (saved - images).abs().flatten(1)
-        largest = away.argmax(1, keepdim=True)  # one level of one value is more than enough
-        return far & away.new_zeros(away.shape).scatter(1, largest, 1.0).bool().view_as(far)
+        moved = (saved - images).abs().flatten(1)
+        largest = moved.argmax(1, keepdim=True)  # one level of one value is more than enough
+        return far & moved.new_zeros(moved.shape).scatter(1, largest, 1.0).bool().view_as(far)
 
 
 @register
@@ -145,6 +203,7 @@ class Linf(Norm):
     """max |δᵢ|: every color value may move by ε."""
 
     name = "linf"
+    title = "l_inf"
     unit = "fraction of the color range"
     meaning = "How far any pixel may move, as a fraction of the color range from black to white: 0.1 is 25.5 of 255 levels."
     direction = "the sign of the gradient"

@@ -51,12 +51,28 @@ def as_keys(keys: Tensor | Sequence[tuple]) -> Tensor:
 
 
 def derive(keys: Tensor, number: int | Tensor) -> Tensor:
-    """Other keys, one for each of `keys` (N,) and `number`, an integer or (N,)."""
+    """Other keys, by hashing a number into each.
+
+    Args:
+        keys: int64 (N,).
+        number: What for, an integer or int64 (N,).
+
+    Returns:
+        int64 (N,), unrelated to the keys and to those of other numbers.
+    """
     return _mix(keys + _mix(torch.as_tensor(number, dtype=torch.int64))) & 0x7FFFFFFFFFFFFFFF
 
 
 def fractions(keys: Tensor, count: int) -> Tensor:
-    """Uniform numbers in [0, 1), float32 (N, count): cheap for a few numbers per row, on the device of `keys`."""
+    """Uniform numbers in [0, 1): cheap for a few numbers per row.
+
+    Args:
+        keys: int64 (N,).
+        count: Numbers per row.
+
+    Returns:
+        float32 (N, count), on the device of the keys.
+    """
     bits = _mix(keys[:, None] + torch.arange(1, count + 1, device=keys.device) * _GOLDEN)
     return ((bits >> 40) & 0xFFFFFF).float() * 2.0**-24
 
@@ -81,6 +97,9 @@ def row_keys(keys: Tensor | Sequence[tuple]) -> Iterator[None]:
 
     A module that draws from a global generator instead (torch's, numpy's or Python's) gets it seeded from all keys of the
     batch, and it is put back afterwards: its noise is reproducible, and another for every purpose, but depends on the batch.
+
+    Args:
+        keys: int64 (N,), or the parts of each key.
     """
     keys = as_keys(keys)
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
@@ -98,8 +117,12 @@ def row_keys(keys: Tensor | Sequence[tuple]) -> Iterator[None]:
 @contextmanager
 def copied_keys(copies: int, keys: Tensor | None = None) -> Iterator[None]:
     """Within the block, a module that gives another one its batch `copies` times, the whole batch again and again, gives
-    it keys as well: one for each copy of each row, from the `keys` (N,) that `noise_keys` gave it, by default those of
-    `row_keys`. Outside `row_keys` nothing happens."""
+    it keys as well: one for each copy of each row. Outside `row_keys` nothing happens.
+
+    Args:
+        copies: How often.
+        keys: Those that `noise_keys` gave the module, (N,); None for those of `row_keys`.
+    """
     keys = _keys.get() if keys is None else keys
     tokens = _keys.set(None if keys is None else _copied(keys, copies)), _given.set(0)
     try:
@@ -163,12 +186,18 @@ def seed_all_generators(number: int, devices: Sequence[int] = ()) -> None:
 
 
 def noise_keys(images: Tensor | int) -> Tensor | None:
-    """The keys (M,) of the batch `images` (M, ...), or of M images, that a module was given; None outside `row_keys`.
+    """The keys of the batch that a module was given.
 
     Where what is around the module has changed the batch, they are made from its N keys. A multiple (crops, flips): one for
     each copy of each row, whichever way the copies lie (without the images: the batch again and again). Parts that make up
     the batch, one after another: each row its own. Any other number: the keys of the batch from its start, again and again;
     there an image's noise depends on its place.
+
+    Args:
+        images: The batch, (M, ...), or M.
+
+    Returns:
+        int64 (M,); None outside `row_keys`.
     """
     keys, rows = _keys.get(), images if isinstance(images, int) else len(images)
     if keys is None or rows == len(keys):
@@ -197,7 +226,16 @@ def _neighbors(images: Tensor, copies: int) -> bool:
 
 
 def uniform_noise(like: Tensor, samples: int, keys: Tensor | None) -> Tensor:
-    """Uniform noise in [-1, 1], shape (samples, N, ...) for `like` of shape (N, ...), row n drawn from `keys[n]`."""
+    """Uniform noise in [-1, 1].
+
+    Args:
+        like: (N, ...), whose shape, device and type the noise has.
+        samples: Noise tensors for each row.
+        keys: Row n is drawn from keys[n], int64 (N,); None for torch's global generator.
+
+    Returns:
+        (samples, N, ...).
+    """
     shape = (samples, *like.shape)
     if keys is None:
         return torch.rand(shape, device=like.device, dtype=like.dtype).mul_(2).sub_(1)

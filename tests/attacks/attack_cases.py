@@ -1,4 +1,4 @@
-"""The table of attacks that the laws hold for, and models whose answer is known or whose passes are counted."""
+"""The table of attacks that the laws hold for, and models whose optimum is known or whose passes are counted."""
 
 import math
 

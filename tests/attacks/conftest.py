@@ -1,4 +1,4 @@
-"""Models with a known answer, and a small network with everything an attack must not disturb."""
+"""Models with a known optimum, and a small network with everything an attack must not disturb."""
 
 import pytest
 import torch

@@ -36,11 +36,11 @@ def test_as_on_the_cpu(attack, network, many):
     assert NORMS[attack.norm].inside(moved, images.cuda(), bound(attack, images)).all()
     here = attack(network, images, labels, seed=3)
     with full_precision(torch.device("cuda")):  # what lies just over the boundary is, in TensorFloat-32, on either side
-        fallen = [succeeds(net, x, y, attack).cpu() for net, x, y in ((there, moved, labels.cuda()), (network, here, labels))]
+        fooled = [succeeds(net, x, y, attack).cpu() for net, x, y in ((there, moved, labels.cuda()), (network, here, labels))]
     if isinstance(attack, RandomPoints):  # nothing but noise, and a GPU's is another
-        assert abs(int(fallen[0].sum()) - int(fallen[1].sum())) <= 10
+        assert abs(int(fooled[0].sum()) - int(fooled[1].sum())) <= 10
     else:  # where two boundaries are a rounding apart, one image may fall on one side only
-        assert (fallen[0] != fallen[1]).sum() <= 3, (fallen[0].sum(), fallen[1].sum())
+        assert (fooled[0] != fooled[1]).sum() <= 3, (fooled[0].sum(), fooled[1].sum())
 
 
 @pytest.mark.parametrize("attack", [DeepFool(), DeepFool(norm="linf"), FMN(), PGD(0.1, steps=20, early_stop=True)], ids=repr)

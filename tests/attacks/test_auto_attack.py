@@ -51,7 +51,7 @@ def test_a_stage_sees_what_the_stages_before_left_standing(watched, mixed, norm)
 
 
 def test_several_epsilons_stand_on_their_own(watched, mixed):
-    """An image that has fallen at a large ε is attacked on at the smaller ones only; the answers are those of single runs."""
+    """An image that is fooled at a large ε is attacked on at the smaller ones only; the results are those of single runs."""
     model, images, labels = mixed
     grid = [0.02, 0.05, 0.1]
     outcomes = AutoAttack(0.1, **FAST).sweep(model, images, labels, grid)
@@ -60,8 +60,8 @@ def test_several_epsilons_stand_on_their_own(watched, mixed):
     for eps, outcome in zip(grid, outcomes):
         alone = AutoAttack(eps, **FAST).sweep(model, images, labels, [eps])[0]
         assert torch.equal(outcome.success, alone.success) and NORMS["linf"].inside(outcome.adversarial, images, eps).all()
-    fallen = torch.stack([o.success for o in outcomes])
-    assert fallen[0].sum() < fallen[-1].sum()
+    fooled = torch.stack([o.success for o in outcomes])
+    assert fooled[0].sum() < fooled[-1].sum()
 
 
 def test_it_falls_where_any_stage_alone_fells_it(mixed):
@@ -105,7 +105,7 @@ def test_few_classes(watched, norm, classes, early_stop):
 
 
 def test_with_noise_only_what_is_certain_leaves_and_the_expected_margin_chooses(watched, network, images):
-    """What has not fallen for certain sees the next stage, and the answer is the best on average over fresh noise."""
+    """What is not fooled for certain sees the next stage, and the result is the best on average over fresh noise."""
     labels = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1, 2])
     model = PredictionAveraging(network.eval(), 0.1, samples=2)
     attack = AutoAttack(0.01, **FAST).against_noise(3)
@@ -132,7 +132,7 @@ def test_a_hidden_gradient_falls_to_the_search_by_scores(watched):
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: AutoAttack(0.1, steps=0), "steps = 0"),
         (lambda: AutoAttack(0.1, queries=0), "queries = 0"),
@@ -143,6 +143,6 @@ def test_a_hidden_gradient_falls_to_the_search_by_scores(watched):
         (lambda: AutoAttack(0.1, eot=0), "eot = 0"),
     ],
 )
-def test_bad_settings(make, said):
-    with pytest.raises(EscrimeError, match=said):
+def test_bad_settings(make, message):
+    with pytest.raises(EscrimeError, match=message):
         make()

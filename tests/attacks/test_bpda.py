@@ -1,4 +1,4 @@
-"""Straight through: the same answers, and a gradient near that of the network behind whatever hides it."""
+"""Straight through: the same outputs, and a gradient near that of the network behind whatever hides it."""
 
 import random
 from contextlib import nullcontext
@@ -128,9 +128,9 @@ def test_pixels_at_a_bound_keep_their_gradient(net, images, hide):
     """A clamp has none at its bounds, where half of these pixels are, nor beyond."""
     images = (2 * images - 0.5).clamp(0, 1)
     model = Defended(net, hide)
-    said, found = gradient(StraightThrough(model), images)
+    output, found = gradient(StraightThrough(model), images)
     _, true = gradient(net, hide(images).detach())
-    assert torch.equal(said, model(images).detach()) and torch.equal(found, true)
+    assert torch.equal(output, model(images).detach()) and torch.equal(found, true)
 
 
 def test_a_bound_inside_the_network_is_a_nonlinearity(net, images):
@@ -141,16 +141,16 @@ def test_a_bound_inside_the_network_is_a_nonlinearity(net, images):
 
 def test_what_is_infinite_before_a_bound_is_answered_as_before(net, images):
     model, images = Defended(net, lambda x: torch.logit(x).clamp(-3, 3)), images.round()
-    said, _ = gradient(StraightThrough(model), images)
-    assert said.isfinite().all() and torch.equal(said, model(images))
+    output, _ = gradient(StraightThrough(model), images)
+    assert output.isfinite().all() and torch.equal(output, model(images))
 
 
 @pytest.mark.parametrize("hide", HIDING.values(), ids=HIDING)
 def test_what_hides_a_gradient_is_gone_around(net, images, hide):
     model = Defended(net, hide)
     _, true = gradient(net, images)
-    said, found = gradient(StraightThrough(model), images)
-    assert torch.equal(said, model(images).detach()), "the answers must stay those of the model, to the last bit"
+    output, found = gradient(StraightThrough(model), images)
+    assert torch.equal(output, model(images).detach()), "the outputs must stay those of the model, to the last bit"
     assert F.cosine_similarity(found.flatten(), true.flatten(), dim=0) > 0.85
     _, naive = gradient(model, images)
     assert F.cosine_similarity(naive.flatten(), true.flatten(), dim=0) < 0.1, "or the case would prove nothing"
@@ -170,9 +170,9 @@ def test_a_codec_outside_torch_is_stepped_over(net):
         return torch.stack(rows).permute(0, 3, 1, 2).float() / 255
 
     images = torch.rand(4, 3, 5, 5, generator=torch.Generator().manual_seed(2)) * 0.2 + 0.4
-    said, found = gradient(StraightThrough(Defended(net, jpeg)), images)
+    output, found = gradient(StraightThrough(Defended(net, jpeg)), images)
     _, true = gradient(net, images)
-    assert torch.equal(said, Defended(net, jpeg)(images).detach())
+    assert torch.equal(output, Defended(net, jpeg)(images).detach())
     assert F.cosine_similarity(found.flatten(), true.flatten(), dim=0) > 0.85
 
 
@@ -196,9 +196,9 @@ def test_copies_of_the_batch_find_their_images_again(net, images):
 
 
 def test_an_honest_gradient_stays_as_it_is(net, images):
-    said, found = gradient(StraightThrough(net), images)
+    output, found = gradient(StraightThrough(net), images)
     plain, true = gradient(net, images)
-    assert torch.equal(said, plain) and torch.equal(found, true)
+    assert torch.equal(output, plain) and torch.equal(found, true)
 
 
 def test_nothing_is_left_behind(net, images):
@@ -254,8 +254,8 @@ def followed(net, images, run) -> float:
     model = Around(net, run)
     with torch.no_grad():
         plain = model(images.clone())
-    said, found = gradient(StraightThrough(model), images)
-    assert torch.equal(said, plain), "the logits must stay those of the model, to the last bit"
+    output, found = gradient(StraightThrough(model), images)
+    assert torch.equal(output, plain), "the logits must stay those of the model, to the last bit"
     return float(F.cosine_similarity(found.flatten(), gradient(net, images)[1].flatten(), dim=0))
 
 
@@ -488,12 +488,12 @@ def test_hooks_on_gradients_rest_and_are_put_back(net, images):
     ]
     hooked = [dict(layer._backward_hooks) for layer in net], [dict(layer._backward_pre_hooks) for layer in net]
     _, silent = gradient(net, images)
-    said, found = gradient(StraightThrough(Around(net, lambda net, x: net(x))), images)
+    output, found = gradient(StraightThrough(Around(net, lambda net, x: net(x))), images)
     assert hooked == ([dict(layer._backward_hooks) for layer in net], [dict(layer._backward_pre_hooks) for layer in net])
     for hook in turned:
         hook.remove()
     plain, true = gradient(net, images)
-    assert silent.abs().sum() == 0 and torch.equal(said, plain) and torch.equal(found, true)
+    assert silent.abs().sum() == 0 and torch.equal(output, plain) and torch.equal(found, true)
 
 
 def half_detached(x):
@@ -501,7 +501,7 @@ def half_detached(x):
 
 
 def test_whole_steps_over_what_carries_a_part(net, images):
-    """A part of the gradient from C, of which nobody is told, and a decoy that only whole gets around."""
+    """A part of the gradient from C, which nobody knows of, and a decoy that only whole gets around."""
 
     def partial(x):
         hidden = torch.frombuffer(bytearray(x.detach().numpy().tobytes()), dtype=torch.float32).view(x.shape)
@@ -509,8 +509,8 @@ def test_whole_steps_over_what_carries_a_part(net, images):
 
     model, true = Defended(net, partial), gradient(net, images)[1]
     _, part = gradient(StraightThrough(model), images)
-    said, found = gradient(StraightThrough(model, whole=True), images)
-    assert torch.equal(said, model(images).detach()) and torch.allclose(found, true)
+    output, found = gradient(StraightThrough(model, whole=True), images)
+    assert torch.equal(output, model(images).detach()) and torch.allclose(found, true)
     assert part[:, :, :3].abs().sum() == 0 and torch.allclose(part[:, :, 3:], true[:, :, 3:])
 
 
@@ -520,8 +520,8 @@ def test_whole_steps_over_what_carries_a_part(net, images):
 def test_unsaturated_functions_keep_a_slope(net, images, flat):
     model = Around(net, lambda net, x: flat(1e7 * net(x)))
     assert gradient(model, images)[1].abs().sum() == 0
-    said, found = gradient(StraightThrough(model, unsaturated=True), images)
-    assert torch.equal(said, model(images).detach())
+    output, found = gradient(StraightThrough(model, unsaturated=True), images)
+    assert torch.equal(output, model(images).detach())
     assert F.cosine_similarity(found.flatten(), gradient(net, images)[1].flatten(), dim=0) > 0.9
 
 

@@ -70,7 +70,7 @@ def test_images_at_the_faces_of_the_box_can_move(model):
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: CarliniWagner(steps=0), "steps = 0: Carlini–Wagner needs at least one"),
         (lambda: CarliniWagner(rounds=0), "rounds = 0: Carlini–Wagner needs at least one"),
@@ -80,6 +80,6 @@ def test_images_at_the_faces_of_the_box_can_move(model):
         (lambda: CarliniWagner("x"), "not a number"),
     ],
 )
-def test_bad_settings(make, said):
-    with pytest.raises(EscrimeError, match=said):
+def test_bad_settings(make, message):
+    with pytest.raises(EscrimeError, match=message):
         make()

@@ -81,7 +81,7 @@ def test_on_a_randomized_model_it_takes_all_its_steps():
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: DeepFool(steps=0), "steps = 0: DeepFool needs at least one step"),
         (lambda: DeepFool(overshoot=-0.1), "overshoot = -0.1 stops short"),
@@ -91,8 +91,8 @@ def test_on_a_randomized_model_it_takes_all_its_steps():
         (lambda: DeepFool(-1), "negative"),
     ],
 )
-def test_bad_settings(make, said):
-    with pytest.raises(EscrimeError, match=said):
+def test_bad_settings(make, message):
+    with pytest.raises(EscrimeError, match=message):
         make()
 
 

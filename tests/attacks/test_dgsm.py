@@ -18,7 +18,7 @@ def test_loss_is_the_difference_of_cross_entropies():
 
 
 def test_the_loss_does_not_saturate():
-    """In float32 the cross-entropy of a very confident answer has no gradient; z_true − z_desired has."""
+    """In float32 the cross-entropy of a very confident prediction has no gradient; z_true − z_desired has."""
     logits = torch.tensor([[200.0, 0.0]], requires_grad=True)
     (plain,) = torch.autograd.grad(cross_entropy(logits, torch.tensor([0])), logits)
     assert not plain.any()
@@ -84,7 +84,7 @@ def test_a_sweep_is_the_same_as_single_calls(network, images):
 
 
 @pytest.mark.parametrize(
-    ("settings", "call", "said"),
+    ("settings", "call", "message"),
     [
         ({"target": 0}, {}, "equals the label of image 0"),
         ({}, {}, "target=CLASS"),
@@ -94,6 +94,6 @@ def test_a_sweep_is_the_same_as_single_calls(network, images):
         ({"target": 2, "step_size": 0.0}, {}, "positive"),
     ],
 )
-def test_bad_targets_and_settings_are_refused(linear, images, settings, call, said):
-    with pytest.raises(EscrimeError, match=said):
+def test_bad_targets_and_settings_are_refused(linear, images, settings, call, message):
+    with pytest.raises(EscrimeError, match=message):
         DGSM(0.1, **settings)(linear, images, torch.zeros(9, dtype=torch.long), **call)

@@ -84,7 +84,7 @@ def test_a_model_without_gradient_leaves_it_at_the_image():
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: FMN(steps=0), "steps = 0: FMN needs at least one step"),
         (lambda: FMN(step_size=0), "step_size = 0 must be positive"),
@@ -95,6 +95,6 @@ def test_a_model_without_gradient_leaves_it_at_the_image():
         (lambda: FMN(eot=0), "eot = 0"),
     ],
 )
-def test_bad_settings(make, said):
-    with pytest.raises(EscrimeError, match=said):
+def test_bad_settings(make, message):
+    with pytest.raises(EscrimeError, match=message):
         make()

@@ -50,7 +50,7 @@ def test_a_budget_of_a_third_of_what_is_needed_is_left_soon(attack, inputs):
 def test_a_sufficient_budget_finds_what_it_found(attack, factor, inputs):
     model, images, labels, reach = inputs
     if isinstance(attack, Square):
-        factor += 0.1  # random search gains too slowly close to the optimum to tell whether it will get there
+        factor += 0.1  # random search gains too slowly close to the optimum to show whether it will get there
     full, _ = run(replace(attack, give_up=None), model, images, labels, reach * factor)
     found, _ = run(attack, model, images, labels, reach * factor)
     assert torch.equal(found, full)
@@ -90,7 +90,7 @@ def test_against_noise_only_what_settles_a_success_leaves_early():
     for attack in ATTACKS:
         noisy, confirms = attack.against_noise(4), not isinstance(attack, (DGSM, FMN))
         assert noisy.confirms == confirms and (noisy.give_up == attack.give_up if confirms else noisy.give_up is None)
-        assert attack.against_noise(1).give_up is None  # a single draw settles nothing
+        assert attack.against_noise(1).give_up is None  # a single draw decides nothing
 
 
 def test_what_fools_another_network_spends_everything_against_noise_too():

@@ -29,7 +29,7 @@ def linear(classes):
     return model, images, labels_of(model, images)
 
 
-def fallen(attack, model, images, labels, eps):
+def fooled(attack, model, images, labels, eps):
     return labels_of(model, replace(attack, eps=eps.tolist())(model, images, labels)) != labels
 
 
@@ -52,8 +52,8 @@ def test_with_a_budget(attack, classes, norm):
     """With 2 % more than the distance every image falls, with 1 % less none does: no step leaves the ball."""
     model, images, labels = linear(classes)
     exact, attack = model.reach(images, norm), replace(attack, norm=norm)
-    assert fallen(attack, model, images, labels, exact * 1.02).all()
-    assert not fallen(attack, model, images, labels, exact * 0.99).any()
+    assert fooled(attack, model, images, labels, exact * 1.02).all()
+    assert not fooled(attack, model, images, labels, exact * 0.99).any()
 
 
 @BOTH_NORMS
@@ -61,8 +61,8 @@ def test_with_a_budget_from_a_random_start(norm):
     """The steps of PGD, 2.5 ε in all, turn a random direction in l2 to within a few percent of the best one."""
     model, images, labels = linear(2)
     exact, attack = model.reach(images, norm), PGD(0.1, norm=norm)
-    assert fallen(attack, model, images, labels, exact * (1.02 if norm == "linf" else 1.06)).all()
-    assert not fallen(attack, model, images, labels, exact * 0.99).any()
+    assert fooled(attack, model, images, labels, exact * (1.02 if norm == "linf" else 1.06)).all()
+    assert not fooled(attack, model, images, labels, exact * 0.99).any()
 
 
 def test_dgsm():

@@ -70,7 +70,7 @@ def test_input_is_not_changed_and_an_attack_happens(attack, network, images, lab
 
 @EVERY
 def test_a_model_that_writes_into_its_input_spoils_nothing(attack, linear, images, labels):
-    """Such as one that normalizes in place: the answer is that of the same model written otherwise."""
+    """Such as one that normalizes in place: the result is that of the same model written otherwise."""
 
     class InPlace(nn.Module):
         def forward(self, x):
@@ -104,13 +104,13 @@ def test_success_is_what_the_original_says(attack, network, wrong):
     images, labels = wrong
     sweep = [0.01, 0.1, 0.4]
     for outcome in attack.sweep(network, images, labels, sweep):
-        said = succeeds(network, outcome.adversarial, labels, attack)
+        successes = succeeds(network, outcome.adversarial, labels, attack)
         if outcome.success is None:
             assert isinstance(attack, (FGSM, DGSM)) or not attack.early_stop
         elif isinstance(core(attack), MinimumNorm):
-            assert said[outcome.success].all()
+            assert successes[outcome.success].all()
         else:
-            assert torch.equal(outcome.success, said)
+            assert torch.equal(outcome.success, successes)
 
 
 @EVERY
@@ -130,10 +130,10 @@ def test_restarts_touch_only_survivors(attack, network, wrong):
     eps = 0.01 if attack.norm == "linf" else 0.1
     attack = replace(attack, eps=eps, restarts=1)
     one, more = (a.sweep(network, images, labels, [eps])[0] for a in (attack, replace(attack, restarts=4)))
-    fallen = one.success
-    assert fallen.any() and not more.success.all(), "this test needs both kinds of image"
-    assert torch.equal(more.forwards[fallen], one.forwards[fallen])
-    assert torch.equal(more.adversarial[fallen], one.adversarial[fallen])
+    fooled = one.success
+    assert fooled.any() and not more.success.all(), "this test needs both kinds of image"
+    assert torch.equal(more.forwards[fooled], one.forwards[fooled])
+    assert torch.equal(more.adversarial[fooled], one.adversarial[fooled])
     assert (more.forwards[~more.success] > one.forwards[~more.success]).all()
 
 
@@ -225,7 +225,7 @@ def test_an_attack_of_a_users_in_the_worst_case_and_against_noise(network, image
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: PGD(0.1, steps=2.5), "steps = 2.5 is not a whole number"),
         (lambda: PGD(0.1, steps="10"), "steps = '10' is not a whole number"),
@@ -238,8 +238,8 @@ def test_an_attack_of_a_users_in_the_worst_case_and_against_noise(network, image
         (lambda: APGD(0.1, targets_tried=None), "targets_tried = None is not a whole number"),
     ],
 )
-def test_settings_that_mean_nothing_are_named(make, said):
-    with pytest.raises(EscrimeError, match=said):
+def test_settings_that_mean_nothing_are_named(make, message):
+    with pytest.raises(EscrimeError, match=message):
         make()
 
 
@@ -262,7 +262,7 @@ def test_classes_that_are_tried_and_classes_that_are_asked_for_exclude_each_othe
 
 
 class Adjacent(nn.Module):
-    """It has buffers that cannot be compared, and one that is made by the first answer, as it remembers."""
+    """It has buffers that cannot be compared, and one that is made by the first pass, as it remembers."""
 
     def __init__(self, network):
         super().__init__()
@@ -284,15 +284,15 @@ def test_other_buffers_are_left_alone(network, images, labels):
 
 
 class Counting(nn.Module):
-    """It counts its answers in a buffer, and its BatchNorm adapts to what it is given, also in evaluation mode."""
+    """It counts its passes in a buffer, and its BatchNorm adapts to what it is given, also in evaluation mode."""
 
     def __init__(self, network):
         super().__init__()
         self.network, self.norm = network, nn.BatchNorm2d(3)
-        self.register_buffer("answers", torch.zeros(()))
+        self.register_buffer("passes", torch.zeros(()))
 
     def forward(self, x):
-        self.answers = self.answers + len(x)  # another tensor in the place of the buffer
+        self.passes = self.passes + len(x)  # another tensor in the place of the buffer
         self.norm.train()
         return self.network(self.norm(x))
 
@@ -326,8 +326,8 @@ def test_auto_attack_tells_of_the_images_that_it_gives(wrong, network):
     for aims in (None, targets):
         (outcome,) = AutoAttack(0.05, steps=10, queries=50).sweep(network, images, labels, [0.05], targets=aims)
         with torch.no_grad():
-            said = network(outcome.adversarial).argmax(1)
-        assert torch.equal(outcome.success, said != labels if aims is None else said == targets)
+            predicted = network(outcome.adversarial).argmax(1)
+        assert torch.equal(outcome.success, predicted != labels if aims is None else predicted == targets)
 
 
 def test_a_network_that_squeezes_its_answer_is_refused_by_name(network, images, labels):
@@ -387,8 +387,8 @@ def test_against_noise_no_job_leaves_at_a_lucky_draw(attack):
     """One lucky draw is not a success, whatever an attack calls its way to stop at one."""
     prepared = attack.against_noise(3)
     assert prepared.eot >= 3
-    settled = ("early_stop", "give_up") if prepared.confirms else ()  # by many fresh draws
-    assert not any(getattr(prepared, name, False) for name in ("early_stop", "stop_within", "give_up") if name not in settled)
+    confirmed = ("early_stop", "give_up") if prepared.confirms else ()  # by many fresh draws
+    assert not any(getattr(prepared, name, False) for name in ("early_stop", "stop_within", "give_up") if name not in confirmed)
 
 
 @EVERY

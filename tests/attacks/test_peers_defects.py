@@ -1,4 +1,4 @@
-"""Defects found in the source of other libraries, each as one test that escrime passes. The docstring says who has it."""
+"""Defects found in the source of other libraries, each as one test that escrime passes. The docstring names who has it."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ def easy(model):
 
 
 class Noisy(nn.Module):
-    """Ignores its input and errs in 5 % of its answers, by torch's global generator."""
+    """Ignores its input and errs in 5 % of its outputs, by torch's global generator."""
 
     def forward(self, x):
         lucky, one = torch.rand(len(x)) < 0.05, torch.ones(len(x))
@@ -164,7 +164,7 @@ def test_ten_epsilons_take_one_gradient(model, easy):
     assert sum(o.backwards.sum() for o in outcomes) == pytest.approx(30)
     counted = Counted(model)
     FMN(steps=20).sweep(plain(counted), *easy, grid)
-    assert counted.tally.forwards == 30 * 21, "one search answers every ε"
+    assert counted.tally.forwards == 30 * 21, "one search serves every ε"
 
 
 def test_no_hidden_forwards(model, easy):
@@ -207,7 +207,7 @@ def test_images_share_forwards(attack, model, easy):
 )
 def test_targeted_attacks_descend_in_mixed_precision(attack):
     """Madry's library back-propagates the untargeted loss in its mixed-precision branch: targeted attacks go the wrong way.
-    Here the model answers in float32 also where the caller is under autocast."""
+    Here the model computes in float32 also where the caller is under autocast."""
     model, images = Linear(2), grey(30, spread=0.5)
     labels = labels_of(model, images)
     with torch.autocast("cpu", torch.bfloat16):

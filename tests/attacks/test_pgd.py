@@ -73,7 +73,7 @@ def test_never_worse_than_the_start(attack, network, images):
     full = replace(attack, early_stop=False)
     from escrime.attacks.core.iterative import Rows
     from escrime.attacks.core.scheduler import START
-    from escrime.attacks.core.steps import random_start
+    from escrime.attacks.core.starts import random_start
     from escrime.randomness import as_keys, derive
 
     rows = Rows(images, labels, None, None, torch.full((9,), 0.1, dtype=torch.float64), NORMS["linf"])
@@ -91,9 +91,9 @@ def test_restarts_touch_only_survivors(linear, images):
     labels = labels_of(linear, images)
     one = PGD(0.02, steps=3).sweep(linear, images, labels, [0.02])[0]
     three = PGD(0.02, steps=3, restarts=3).sweep(linear, images, labels, [0.02])[0]
-    fallen = linear(one.adversarial).argmax(1) != labels
-    assert fallen.any() and not fallen.all(), "this test needs both kinds of image"
-    assert torch.equal(three.forwards[fallen], one.forwards[fallen])
+    fooled = linear(one.adversarial).argmax(1) != labels
+    assert fooled.any() and not fooled.all(), "this test needs both kinds of image"
+    assert torch.equal(three.forwards[fooled], one.forwards[fooled])
     standing = ~(linear(three.adversarial).argmax(1) != labels)
     assert (three.forwards[standing] == 3 * 4).all()
 
@@ -141,7 +141,7 @@ def test_apgd_halves_its_step_where_pgd_oscillates():
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_random_starts_fill_the_ball(images, norm):
     from escrime.attacks.core.iterative import Rows
-    from escrime.attacks.core.steps import random_start
+    from escrime.attacks.core.starts import random_start
     from escrime.randomness import as_keys
 
     inner = torch.full((200, 1, 4, 4), 0.5)
@@ -164,7 +164,7 @@ def test_dlr_does_not_change_with_the_scale_of_the_logits(images):
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: PGD(0.1, steps=0), "at least one step"),
         (lambda: PGD(0.1, restarts=0), "at least 1"),
@@ -175,8 +175,8 @@ def test_dlr_does_not_change_with_the_scale_of_the_logits(images):
         (lambda: APGD(0.1, targets_tried=2, target=1), "exclude each other"),
     ],
 )
-def test_bad_settings(make, said):
-    with pytest.raises(EscrimeError, match=said):
+def test_bad_settings(make, message):
+    with pytest.raises(EscrimeError, match=message):
         make()
 
 

@@ -1,4 +1,4 @@
-"""The registry: which classes are attacks, what they must say, and how one is made by name."""
+"""The registry: which classes are attacks, how they describe themselves, and how one is made by name."""
 
 import pytest
 
@@ -16,35 +16,37 @@ class Base(Attack):
 @dataclass(frozen=True)
 class Odd(Attack):
     eps: float
-{said}
+{described}
 
 @dataclass(frozen=True)
 class _Private(Attack):
     eps: float
 """
-SAID = {"norms": ("l2",), "access": "scores", "kind": "nearest", "paper": "Nobody (2020), Nothing"}
+DESCRIBED = {"norms": ("l2",), "access": "scores", "kind": "nearest", "paper": "Nobody (2020), Nothing"}
 
 
-def package(folder, monkeypatch, name, **said) -> dict:
+def package(folder, monkeypatch, name, **described) -> dict:
     (folder / name).mkdir()
-    (folder / name / "odd.py").write_text(FILE.format(said="".join(f"    {key} = {value!r}\n" for key, value in said.items())))
+    (folder / name / "odd.py").write_text(
+        FILE.format(described="".join(f"    {key} = {value!r}\n" for key, value in described.items()))
+    )
     monkeypatch.syspath_prepend(str(folder))
     return find_attacks(name, [str(folder / name)])
 
 
 def test_the_public_dataclasses_of_a_folder_are_its_attacks(tmp_path, monkeypatch):
-    (odd,) = package(tmp_path, monkeypatch, "whole", **SAID).items()
+    (odd,) = package(tmp_path, monkeypatch, "whole", **DESCRIBED).items()
     assert odd[0] == "Odd" and (odd[1].norms, odd[1].access, odd[1].kind) == (("l2",), "scores", "nearest")
 
 
 @pytest.mark.parametrize(
     "wrong", [{"norms": ()}, {"norms": ("l3",)}, {"access": None}, {"access": "weights"}, {"kind": "fast"}, {"paper": ""}]
 )
-def test_an_attack_that_does_not_say_what_it_is_is_named(wrong, tmp_path, monkeypatch):
+def test_an_attack_that_does_not_describe_itself_is_named(wrong, tmp_path, monkeypatch):
     (what,) = wrong
     name = f"wrong_{what}_{len(str(wrong))}"
-    with pytest.raises(TypeError, match=rf"{name}.odd.Odd.{what} = .* does not say what the attack is"):
-        package(tmp_path, monkeypatch, name, **SAID | wrong)
+    with pytest.raises(TypeError, match=rf"{name}.odd.Odd.{what} = .* does not describe the attack"):
+        package(tmp_path, monkeypatch, name, **DESCRIBED | wrong)
 
 
 def test_who_takes_another_attack_is_not_made_by_name():
@@ -65,7 +67,7 @@ def test_each_attack_is_made_in_each_of_its_norms():
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "said"),
+    ("name", "settings", "message"),
     [
         ("PGD", {"stepz": 3}, "PGD has no setting 'stepz'; it takes steps, .* Did you mean 'steps'?"),
         ("PGD", {"steps": 5.5}, "steps = 5.5: input should be a valid integer"),
@@ -79,8 +81,8 @@ def test_each_attack_is_made_in_each_of_its_norms():
         ("WorstCase", {}, "attack 'WorstCase' is unknown"),
     ],
 )
-def test_what_cannot_be_made_is_named(name, settings, said):
-    with pytest.raises(EscrimeError, match=said):
+def test_what_cannot_be_made_is_named(name, settings, message):
+    with pytest.raises(EscrimeError, match=message):
         make(named(name), 0.1, **settings)
 
 

@@ -13,7 +13,7 @@ from escrime.attacks.core.results import Results
 from escrime.attacks.core.rows import Rows
 from escrime.norms import NORMS
 
-TAKEN = ("rank", "remaining", "remained", "began", "level", "falling", "spread")
+TAKEN = ("rank", "queries", "remaining", "remaining_before", "remaining_first", "margin_before", "margin_sum", "variance_sum")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def test_an_attack_may_call_its_state_as_it_likes(network, images, give_up):
 
 
 def batch(count, first=0):
-    """Jobs whose every tensor tells which one it is."""
+    """Jobs whose every tensor shows which one it is."""
     number = torch.arange(first, first + count)
     x = number.float().view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
     rows = Rows(x, number, None, None, number.double(), NORMS["l2"])
@@ -56,12 +56,12 @@ def test_all_that_belongs_to_a_job_enters_and_leaves_with_it():
     both = batch(3).join(batch(2, first=3))
     left = both.only(torch.tensor([True, False, True, False, True]))
     for what, wanted in ((both, [0, 1, 2, 3, 4]), (left, [0, 2, 4])):
-        tensors = [*what.state.values(), what.jobs, what.keys, what.taken, what.rank, *vars(what.progress).values()]
+        tensors = [*what.state.values(), what.jobs, what.keys, what.queries, what.rank, *vars(what.progress).values()]
         tensors += [value for value in vars(what.rows).values() if isinstance(value, torch.Tensor)]
         assert len(tensors) >= 16 and len(what) == len(wanted)
         assert all(value.flatten(1).double().mean(1).tolist() == wanted for value in (t.view(len(t), -1) for t in tensors))
     bare = replace(both, rank=None, progress=None)
-    assert bare.join(bare).rank is None and bare.only(both.taken > 1).progress is None
+    assert bare.join(bare).rank is None and bare.only(both.queries > 1).progress is None
 
 
 def test_the_best_iterate_is_adversarial_first_then_of_the_lowest_rank():
@@ -80,9 +80,9 @@ def test_results_keep_the_lowest_rank_of_a_jobs_restarts_and_tell_the_last_to_le
     assert not results.leave(Job(1, 0, 0), x, torch.tensor([0.0, 3.0]), torch.tensor(True), far)
     assert results.leave(Job(1, 0, 1), 2 * x, torch.tensor([1.0, 1.0]), torch.tensor(False), 2 * far)
     results.spend((torch.tensor([0, 0]), torch.tensor([1, 1])), torch.ones(2), torch.ones(2))
-    own, other = results.outcomes(None, passes=3, looked=1.0, saw=True)
+    own, other = results.outcomes(None, passes=3, before=1.0, verified=True)
     assert own.adversarial.flatten().tolist() == [0, 1] and own.success.tolist() == [False, True]
     assert own.forwards.tolist() == [0.5, 6.5] and own.backwards.tolist() == [0, 6]
     assert not other.success.any() and not other.adversarial.any()
-    borrowed = results.outcomes(torch.tensor([[-1, -1], [-1, 0]]), passes=1, looked=0.0, saw=False)
+    borrowed = results.outcomes(torch.tensor([[-1, -1], [-1, 0]]), passes=1, before=0.0, verified=False)
     assert [o.adversarial.flatten().tolist() for o in borrowed] == [[0, 0], [0, 1]] and borrowed[1].success is None

@@ -6,7 +6,7 @@ from torch import nn
 
 from escrime import PGD, EscrimeError
 from escrime.attacks.core.iterative import Rows
-from escrime.attacks.core.verdicts import CERTAIN
+from escrime.attacks.core.predictions import CERTAIN
 from escrime.attacks.square import HALVINGS, Square, _place, _side_of_proposal, bump, scheduled_sides
 from escrime.norms import NORMS
 from escrime.randomness import as_keys
@@ -82,11 +82,11 @@ def test_known_optimum_on_a_linear_model(linear, norm, above):
     images = grey(40)
     labels = labels_of(linear, images)
     exact = boundary(linear, images, labels, norm)
-    fallen = {}
+    fooled = {}
     for factor in (0.999, above):
         eps = (exact * factor).tolist()
-        fallen[factor] = Square(eps, queries=1500, norm=norm).sweep(linear, images, labels, [eps])[0].success
-    assert not fallen[0.999].any() and fallen[above].float().mean() >= 0.9
+        fooled[factor] = Square(eps, queries=1500, norm=norm).sweep(linear, images, labels, [eps])[0].success
+    assert not fooled[0.999].any() and fooled[above].float().mean() >= 0.9
 
 
 def test_hidden_gradients_do_not_hide_the_model(linear):
@@ -223,10 +223,10 @@ def test_restarts_touch_only_survivors(linear):
     images = grey(30)
     labels = labels_of(linear, images)
     one, three = (Square(0.12, queries=15, restarts=r).sweep(linear.forward, images, labels, [0.12])[0] for r in (1, 3))
-    fallen = one.success
-    assert fallen.any() and not three.success.all() and three.success.sum() > fallen.sum(), "this test needs all three kinds"
-    assert torch.equal(three.forwards[fallen], one.forwards[fallen])
-    assert torch.equal(three.adversarial[fallen], one.adversarial[fallen])
+    fooled = one.success
+    assert fooled.any() and not three.success.all() and three.success.sum() > fooled.sum(), "this test needs all three kinds"
+    assert torch.equal(three.forwards[fooled], one.forwards[fooled])
+    assert torch.equal(three.adversarial[fooled], one.adversarial[fooled])
     assert (three.forwards[~three.success] == 3 * 15).all()
 
 
@@ -245,7 +245,7 @@ def test_no_budget_leaves_the_image(linear):
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: Square(0.1, queries=0), "queries = 0: .* whole number from 1"),
         (lambda: Square(0.1, queries=1e3), "queries = 1000.0 is not a whole number"),
@@ -257,6 +257,6 @@ def test_no_budget_leaves_the_image(linear):
         (lambda: Square(0.1, eot=0), "eot = 0"),
     ],
 )
-def test_bad_settings(make, said):
-    with pytest.raises(EscrimeError, match=said):
+def test_bad_settings(make, message):
+    with pytest.raises(EscrimeError, match=message):
         make()

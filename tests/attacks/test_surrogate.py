@@ -1,4 +1,4 @@
-"""A surface answers as its model does, with another slope."""
+"""A surrogate predicts as its model does, with another slope."""
 
 import numpy as np
 import pytest
@@ -59,9 +59,9 @@ def test_smoothing_finds_the_slope_of_a_jagged_surface():
     keys, model = as_keys([("test", row) for row in range(32)]), Jagged()
     surrogate = Surrogate(model, smooth=0.1, samples=32)
     first = lambda logits: logits[:, 0]  # noqa: E731
-    said, _, slope = loss_gradient(surrogate, images, first, keys)
+    output, _, slope = loss_gradient(surrogate, images, first, keys)
     plain, _, single = loss_gradient(model, images, first, keys)
-    assert torch.equal(said, plain), "the answer is the model's own"
+    assert torch.equal(output, plain), "the output is the model's own"
     assert (single.mean((1, 2, 3)) > 0).float().mean() > 0.3 and (slope.mean((1, 2, 3)) < 0).float().mean() > 0.9
 
 
@@ -118,8 +118,8 @@ def test_on_the_grid_it_asks_about_files_to_the_last_bit_and_goes_straight_throu
     """Also about the neighbors whose slopes are averaged: off the grid this model leads the other way."""
     model, keys = OnGridOnly(linear), as_keys([("test", row) for row in range(len(images))])
     first = lambda logits: logits[:, 0]  # noqa: E731
-    said, _, found = loss_gradient(Surrogate(model, grid=True, smooth=smooth), images, first, keys)
-    assert all(model.seen) and torch.equal(said, linear(eight_bit(images)).detach())
+    output, _, found = loss_gradient(Surrogate(model, grid=True, smooth=smooth), images, first, keys)
+    assert all(model.seen) and torch.equal(output, linear(eight_bit(images)).detach())
     _, _, true = loss_gradient(linear, images, first, keys)
     assert torch.allclose(found, true, atol=1e-5)
     _, _, naive = loss_gradient(model, images, first, keys)

@@ -25,7 +25,7 @@ def test_never_above_the_full_grid_and_never_rising(linear, images, attack):
     worst = WorstCase(attack).sweep(linear, images, labels, GRID)
     curve = [fooled(linear, o, labels) for o in worst]
     assert all((b | ~a).all() for a, b in zip(full, curve)), "whatever falls on its own falls here"
-    assert all((later | ~earlier).all() for earlier, later in zip(curve, curve[1:])), "and stays fallen"
+    assert all((later | ~earlier).all() for earlier, later in zip(curve, curve[1:])), "and stays fooled"
     assert curve[0].sum() < curve[-1].sum(), "the grid of this test must make a difference"
     for eps, outcome, found in zip(GRID, worst, curve):
         assert NORMS["linf"].inside(outcome.adversarial, images, eps).all() and torch.equal(outcome.success, found)
@@ -62,7 +62,7 @@ def test_halving_finds_every_boundary():
             smallest = job.image  # image i falls at ε index i; the last one never
             plan.report(job, job.eps >= smallest, float(budgets[max(smallest, 0) if smallest < count else 0, 0]))
             runs += 1
-        assert plan.fallen.tolist() == list(range(count + 1))
+        assert plan.smallest_success.tolist() == list(range(count + 1))
         sources = plan.sources()
         for image in range(count):
             assert (sources[image:, image] >= image).all() and (sources[:image, image] < image).all()

@@ -111,7 +111,7 @@ def test_the_gap_has_a_floor(linear, data):
     twin = Twin(linear, copy.deepcopy(linear))
     twin.compared = 8
     logits = torch.tensor([[1e6, 1e6 + 1, 0.0, 0.0], [1.0, 2.0, 0.0, 0.0]])
-    assert twin.difference == 0 and twin.doubtful(logits).tolist() == [True, False]
+    assert twin.difference == 0 and twin.uncertain(logits).tolist() == [True, False]
 
 
 class Rounding(nn.Module):

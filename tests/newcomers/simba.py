@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
+from ..models.running import Classifier
 from ..norms import per_image
 from ..randomness import derive, fractions
+from .core.base import Epsilon
 from .core.gradients import loss_only
 from .core.iterative import IterativeAttack, Output, Rows, State
 from .core.losses import shortfall
@@ -18,11 +20,18 @@ from .core.losses import shortfall
 class SimBA(IterativeAttack):
     """One color value at a time, drawn at random, moves to x ± ε, and stays where the scores get worse for the label.
 
-    eps: the budget. queries: answers asked of the model per image, the image itself among them. target: class to reach.
-    early_stop: stop an image at its first success.
+    Args:
+        eps: The budget in l_inf, a fraction of the color range.
+        queries: Of the model per image, the image itself among them.
+        target: The class to reach; None for any misclassification.
+        early_stop: Whether an image stops at its first success.
+        eot: Noise draws of a randomized model averaged for each query.
+
+    Raises:
+        EscrimeError: For a setting out of range.
     """
 
-    eps: float | str
+    eps: Epsilon
     queries: int = 1000
     target: int | None = None
     early_stop: bool = True
@@ -33,7 +42,7 @@ class SimBA(IterativeAttack):
     paper = "Guo, Gardner, You, Wilson, Weinberger (2019), Simple black-box adversarial attacks, arXiv:1905.07121"
     keep_best = True  # the point that the search has accepted is state["best"]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.queries < 1:
             raise EscrimeError(f"queries = {self.queries} asks nothing; give a whole number from 1, such as 1000.")
@@ -49,7 +58,7 @@ class SimBA(IterativeAttack):
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
         return shortfall(logits, labels, aims)
 
-    def ask(self, model, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
+    def ask(self, model: Classifier, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
         return Output(*loss_only(model, x, loss, keys, self.eot), gradient=None)
 
     def step(self, state: State, output: Output, rows: Rows) -> None:

@@ -1,7 +1,7 @@
 """Attacks: one file per algorithm, and the scheduler that drives the iterative ones.
 
 ATTACKS holds every attack by its name, and each is a name of this package. They are found in this folder: a new one is one file
-with a frozen dataclass that says what it is (see Attack).
+with a frozen dataclass that describes itself (see Attack).
 """
 
 from typing import Any

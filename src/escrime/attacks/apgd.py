@@ -8,10 +8,11 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from ..norms import per_image
+from .core.base import Epsilon
 from .core.inputs import Inputs
 from .core.iterative import IterativeAttack, Output, Rows, State
 from .core.losses import LOSSES, check_loss, next_classes
-from .core.steps import random_start
+from .core.starts import random_start
 from .pgd import check_steps
 
 MOMENTUM = 0.75  # α of the paper: weight of the new step against the last one
@@ -22,18 +23,35 @@ PROGRESS = 0.75  # ρ: share of steps since the last checkpoint that must have i
 class APGD(IterativeAttack):
     """PGD with momentum whose step size starts at 2ε and halves where the loss stops improving; no step size to choose.
 
-    At checkpoints (after 22 % of the steps, then at intervals shrinking from 19 % to 6 %) the step of an image is halved,
-    and it goes on from its best iterate, if fewer than ρ of its steps improved the loss, or if neither step size nor best
-    loss changed since the last checkpoint.
+    z = Π(x − η·d), x ← Π(x + α·(z − x) + (1 − α)·(x − x_previous)), α = 0.75, with d the direction in which the loss rises
+    fastest (its sign in l_inf, ∇L/‖∇L‖₂ in l2) and Π the projection on the ε-ball ∩ [0, 1]. Losses are those of losses.py,
+    which are minimized, so that untargeted L = −J and the step climbs J.
 
-    eps, norm: the budget. loss: "ce" or "dlr" ("margin" works too). target: class to reach. targets_tried: k > 0 runs
-    the targeted loss towards the k most likely other classes side by side, to any misclassification (APGD-T with "dlr");
-    restarts then counts runs per class. early_stop: stop an image at its first success.
-    give_up: leave when success is out of sight (see IterativeAttack); None spends all steps. Every image has its own
-    step size, checkpoint and budget.
+    At checkpoints (after 22 % of the steps, then at intervals shrinking from 19 % to 6 %) the step η of an image is halved,
+    and it goes on from its best iterate, if fewer than ρ = 0.75 of its steps improved the loss, or if neither step size nor
+    best loss changed since the last checkpoint. Every image has its own step size, checkpoint and budget.
+
+    Source: Croce and Hein (2020), Reliable evaluation of adversarial robustness, algorithm 1.
+
+    Args:
+        eps: The budget, a number, a text such as "8/255" or one number per image: a fraction of the color range in l_inf, a
+            length in l2.
+        steps: Gradient steps.
+        restarts: Runs from random starts; one begins only where those before it failed. With `targets_tried`, per class.
+        loss: "ce" or "dlr"; "margin" works too.
+        norm: "linf" or "l2".
+        target: The class to reach; None for any misclassification.
+        targets_tried: k > 0 runs the targeted loss towards the k most likely other classes side by side, to any
+            misclassification (APGD-T with "dlr").
+        early_stop: Whether an image stops at its first success.
+        give_up: How soon to leave an image on which success is out of sight (see IterativeAttack); None spends all steps.
+        eot: Noise draws of a randomized model averaged in each gradient.
+
+    Raises:
+        EscrimeError: For a setting out of range, an unknown loss, `target` with `targets_tried`.
     """
 
-    eps: float | str
+    eps: Epsilon
     steps: int = 100
     restarts: int = 1
     loss: str = "ce"
@@ -53,7 +71,7 @@ class APGD(IterativeAttack):
     keep_best = True
     warmup = 0.08
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_loss(self.loss)
         check_steps(self)
@@ -85,6 +103,8 @@ class APGD(IterativeAttack):
             raise EscrimeError(
                 f"targets_tried = {self.targets_tried} tries classes of its own, and targets= asks for others; give only one."
             )
+        if clean_logits is None:
+            raise RuntimeError("the clean logits choose the classes to try, and were not asked for")
         return next_classes(clean_logits, inputs.labels, restart % self.targets_tried)
 
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
@@ -93,7 +113,10 @@ class APGD(IterativeAttack):
     def start(self, rows: Rows, keys: Tensor) -> State:
         x = random_start(rows, keys)
         n, device = len(x), x.device
-        floats = lambda value: torch.full((n,), value, device=device)  # noqa: E731
+
+        def floats(value: float) -> Tensor:
+            return torch.full((n,), value, device=device)
+
         return {
             "x": x,
             "previous": x,
@@ -111,11 +134,11 @@ class APGD(IterativeAttack):
         }
 
     def step(self, state: State, output: Output, rows: Rows) -> None:
-        wide = lambda flags: flags[:, None, None, None]  # noqa: E731
+        gradient = output.needed_gradient()
         began = state["moved"]  # rows whose iterate came from a step, not from the start
         better = output.loss < state["lowest"]
-        state["lowest_at"] = torch.where(wide(better), state["x"], state["lowest_at"])
-        state["lowest_gradient"] = torch.where(wide(better), output.gradient, state["lowest_gradient"])
+        state["lowest_at"] = torch.where(_wide(better), state["x"], state["lowest_at"])
+        state["lowest_gradient"] = torch.where(_wide(better), gradient, state["lowest_gradient"])
         state["lowest"] = torch.where(better, output.loss, state["lowest"])
         # At the start point there is nothing to compare with; the first checkpoint compares with its loss.
         state["lowest_at_checkpoint"] = torch.where(began, state["lowest_at_checkpoint"], output.loss)
@@ -134,11 +157,16 @@ class APGD(IterativeAttack):
         shorter = (state["window"] - max(int(0.03 * self.steps), 1)).clamp_min(max(int(0.06 * self.steps), 1))
         state["window"] = torch.where(due, shorter, state["window"])
 
-        x = torch.where(wide(halve), state["lowest_at"], state["x"])
-        gradient = torch.where(wide(halve), state["lowest_gradient"], output.gradient)
+        x = torch.where(_wide(halve), state["lowest_at"], state["x"])
+        gradient = torch.where(_wide(halve), state["lowest_gradient"], gradient)
         size = per_image(2 * rows.eps * 0.5 ** state["halvings"].double(), x).float()
         z = rows.project(x - size * self.geometry.steepest(gradient))
         eased = x + MOMENTUM * (z - x) + (1 - MOMENTUM) * (x - state["previous"])
-        new = torch.where(wide(began), rows.project(eased), z)
+        new = torch.where(_wide(began), rows.project(eased), z)
         state["previous"], state["x"] = x, new
         state["moved"] = torch.ones_like(began)
+
+
+def _wide(flags: Tensor) -> Tensor:
+    """(N,) as (N, 1, 1, 1)."""
+    return flags[:, None, None, None]

@@ -6,34 +6,50 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..models.fast.twin import Twin
 from ..models.running import network_batch, passes_per_image
 from ..randomness import derive
 from .apgd import APGD
-from .core.base import Attack, Outcome
+from .core.base import Attack, Epsilon, Outcome
 from .core.inputs import Inputs
 from .core.losses import shortfall
-from .core.verdicts import certain, clean_logits, expected
+from .core.predictions import certain, clean_logits, expected
 from .fmn import FMN
 from .square import Square
 
-JUDGES = 16  # fresh noise draws that choose between the stages' answers on a randomized model
+JUDGES = 16  # fresh noise draws that choose between the stages' results on a randomized model
 
 
 @dataclass(frozen=True)
 class AutoAttack(Attack):
     """APGD-CE → targeted APGD-DLR → FMN → Square, each only on the images that still stand: the verdict to quote.
 
-    eps, norm: the budget. steps: of each gradient attack. targets_tried: classes the targeted attack aims at, in the
-    order of the clean logits (at most K − 1). queries: of the score-based attack. target: class to reach; then APGD with
-    CE, APGD with the targeted DLR loss, FMN and Square all aim at it. eot: noise draws per answer of a randomized model.
-    early_stop: an image that has fallen is left alone; False runs every stage on every image and keeps the answer with the
-    lowest expected margin. With eot > 1 an image has fallen once CERTAIN fresh draws of one answer succeed, so that at most
-    2 % of all draws are still right; of what has not, the answer with the lowest expected margin is kept. give_up: how soon
-    a stage leaves an image on which success is out of sight (see IterativeAttack); None spends the whole budget on everything
-    that stands, as the original does. With fewer than four classes the margin stands in for DLR.
+    With eot > 1 an image is fooled once CERTAIN fresh draws of one result succeed, so that at most 2 % of all draws are still
+    classified right; of other images the result with the lowest expected margin is kept. With fewer than four classes the
+    margin replaces DLR.
+
+    Source: Croce and Hein (2020), Reliable evaluation of adversarial robustness, section 5; there the third attack is FAB.
+
+    Args:
+        eps: The budget, a number, a text such as "8/255" or one number per image: a fraction of the color range in l_inf, a
+            length in l2.
+        norm: "linf" or "l2".
+        steps: Of each gradient attack.
+        targets_tried: Classes the targeted attack aims at, in the order of the clean logits, at most K − 1.
+        queries: Of the score-based attack.
+        target: The class to reach; then APGD with CE, APGD with the targeted DLR loss, FMN and Square all aim at it. None for
+            any misclassification.
+        early_stop: Whether an image that is fooled is left alone; False runs every stage on every image and keeps the result
+            with the lowest expected margin.
+        give_up: How soon a stage leaves an image on which success is out of sight (see IterativeAttack); None spends the whole
+            budget on every image that is not fooled, as the original does.
+        eot: Noise draws of a randomized model averaged in each gradient and for each query.
+
+    Raises:
+        EscrimeError: For a setting that one of the stages refuses.
     """
 
-    eps: float | str
+    eps: Epsilon
     norm: str = "linf"
     steps: int = 100
     targets_tried: int = 9
@@ -51,34 +67,38 @@ class AutoAttack(Attack):
     )
     confirms = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         self.stages(10, targeted=False)  # refuses settings that a stage would refuse
 
     def stages(self, classes: int, targeted: bool) -> list[Attack]:
-        """The attacks, in order, for a model with this many classes."""
-        shared = {"eps": self.eps, "norm": self.norm, "eot": self.eot}
-        stop = {"early_stop": self.early_stop, "give_up": self.give_up}
-        # The nearest example to the boundary of an average settles nothing.
-        nearest = {} if self.eot > 1 else {"stop_within": self.early_stop, "give_up": self.give_up}
+        """The attacks, in order.
+
+        Args:
+            classes: K, of the model.
+            targeted: Whether there are classes to reach.
+
+        Returns:
+            Four attacks.
+        """
+        first = APGD(self.eps, self.steps, norm=self.norm, early_stop=self.early_stop, give_up=self.give_up, eot=self.eot)
+        nearest = FMN(self.eps, self.norm, self.steps, eot=self.eot)
+        if self.eot == 1:  # the nearest example to the boundary of an average decides nothing
+            nearest = replace(nearest, stop_within=self.early_stop, give_up=self.give_up)
         loss = "dlr" if classes >= 4 else "margin"
         tried = 0 if targeted else min(self.targets_tried, classes - 1)
-        return [
-            APGD(**shared, **stop, steps=self.steps),
-            APGD(**shared, **stop, steps=self.steps, loss=loss, targets_tried=tried),
-            FMN(**shared, steps=self.steps, **nearest),
-            Square(**shared, **stop, queries=self.queries),
-        ]
+        search = Square(self.eps, self.queries, self.norm, early_stop=self.early_stop, give_up=self.give_up, eot=self.eot)
+        return [first, replace(first, loss=loss, targets_tried=tried), nearest, search]
 
-    def _sweep(self, twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
-        logits, looked = clean_logits(twin, inputs, inputs.keys(self.name, "clean"), self.eot)
+    def _sweep(self, twin: Twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
+        logits, before = clean_logits(twin, inputs, inputs.keys(self.name, "clean"), self.eot)
         predicted = logits.argmax(1)
-        fallen = (predicted != inputs.labels if inputs.targets is None else predicted == inputs.targets).cpu()
-        # What is wrong from the start has fallen at every ε, as it is; a few draws do not tell that.
-        standing = wanted & ~(fallen & self.early_stop & (self.eot == 1))
+        wrong = (predicted != inputs.labels if inputs.targets is None else predicted == inputs.targets).cpu()
+        # What is wrong from the start is fooled at every ε, as it is; a few draws do not show that.
+        standing = wanted & ~(wrong & self.early_stop & (self.eot == 1))
         results = [inputs.images.clone() for _ in budgets]
-        forwards, backwards = (looked / len(budgets)).repeat(len(budgets), 1), torch.zeros(budgets.shape)
-        left = torch.full(budgets.shape, float("inf"), dtype=torch.float32)  # the margin of the answer kept
+        forwards, backwards = (before / len(budgets)).repeat(len(budgets), 1), torch.zeros(budgets.shape)
+        lowest = torch.full(budgets.shape, float("inf"), dtype=torch.float32)  # the margin of the result kept
         for stage in self.stages(logits.shape[1], inputs.targets is not None):
             rows = standing.any(0).nonzero().flatten()
             if not len(rows):
@@ -86,31 +106,31 @@ class AutoAttack(Attack):
             part = inputs.only(rows.to(inputs.images.device))
             if isinstance(stage, Square):
                 # Where a search by scores gets further than the gradients did, they may be hidden: it goes on.
-                floor = left.masked_fill(~standing, -float("inf"))[:, rows].amax(0)
+                floor = lowest.masked_fill(~standing, -float("inf"))[:, rows].amax(0)
                 part = replace(part, floor=floor.to(inputs.images.device))
             for k, outcome in enumerate(stage._sweep(twin, part, budgets[:, rows], standing[:, rows])):
                 forwards[k, rows] += outcome.forwards
                 backwards[k, rows] += outcome.backwards
                 nothing = torch.zeros(len(rows), dtype=torch.bool)
-                fell = outcome.success.cpu() if self.early_stop and outcome.success is not None else nothing
-                fell = fell & (stage.confirms or self.eot == 1)
-                still = (standing[k, rows] & ~fell).nonzero().flatten()
+                fooled = outcome.success.cpu() if self.early_stop and outcome.success is not None else nothing
+                fooled = fooled & (stage.confirms or self.eot == 1)
+                still = (standing[k, rows] & ~fooled).nonzero().flatten()
                 margins = torch.full((len(rows),), -float("inf"), dtype=torch.float32)
-                gone = nothing.clone()
+                fooled_too = nothing.clone()
                 if len(still):
                     at = still.to(inputs.images.device)
-                    margins[still], gone[still], spent = self._margin(twin, part.only(at), outcome.adversarial[at])
+                    margins[still], fooled_too[still], spent = self._margin(twin, part.only(at), outcome.adversarial[at])
                     forwards[k, rows[still]] += spent
-                better = standing[k, rows] & (margins < left[k, rows])
+                better = standing[k, rows] & (margins < lowest[k, rows])
                 results[k][rows[better]] = outcome.adversarial[better]
-                left[k, rows[better]] = margins[better]
+                lowest[k, rows[better]] = margins[better]
                 if self.early_stop:
-                    fell |= gone  # what the search for the nearest example put back into the ball may still succeed
-                standing[k, rows] &= ~fell
-        success = ~standing if self.early_stop else [None] * len(budgets)
+                    fooled |= fooled_too  # what the search for the nearest example put back into the ball may still succeed
+                standing[k, rows] &= ~fooled
+        success = [~still for still in standing] if self.early_stop else [None] * len(budgets)
         return [Outcome(*parts) for parts in zip(results, forwards, backwards, success, strict=True)]
 
-    def _margin(self, twin, inputs: Inputs, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _margin(self, twin: Twin, inputs: Inputs, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """How far (N,) each of x is from success, whether (N,) it succeeds, and the passes (N,) spent: on a randomized model an
         average over noise that no attack saw, and a success that is certain."""
         judges, keys = JUDGES if self.eot > 1 or not self.early_stop else 1, inputs.keys(self.name, "judge")
@@ -121,11 +141,11 @@ class AutoAttack(Attack):
 
         values, spent = expected(twin, x, keys, judges, value)
         values, spent = values.cpu(), spent.cpu()
-        gone = values[:, 1] == 0
-        rows = gone.nonzero().flatten()
+        succeeds = values[:, 1] == 0
+        rows = succeeds.nonzero().flatten()
         if self.eot > 1 and self.early_stop and len(rows):
             some, copies = inputs.only(rows.to(x.device)), passes_per_image(twin.model)
             limit = network_batch(x) // copies
-            gone[rows], more = certain(twin, x[rows.to(x.device)], some, derive(keys[rows], JUDGES), limit)
+            succeeds[rows], more = certain(twin, x[rows.to(x.device)], some, derive(keys[rows], JUDGES), limit)
             spent[rows] += more * copies
-        return values[:, 0].float(), gone, spent
+        return values[:, 0].float(), succeeds, spent

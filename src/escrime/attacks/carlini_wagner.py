@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from ..norms import per_image
+from .core.base import Epsilon
 from .core.iterative import Output, Rows, State
 from .core.losses import shortfall
 from .core.minimum_norm import MinimumNorm
@@ -20,15 +21,28 @@ INSIDE = 1 - 1e-6  # how close to the box's faces w starts: at the faces themsel
 class CarliniWagner(MinimumNorm):
     """Minimize ‖x' − x‖₂² + c·max(f(x'), −κ), x' = ½(tanh w + 1), by Adam on w; c is searched per image.
 
-    f is the margin of the label over the best other class, or of the best class over the target. A round that found an
-    example lowers c to halfway, one that did not raises it, tenfold while no upper bound is known.
+    f(x') = z_y − max_{i≠y} z_i, or towards a class max_{i≠t} z_i − z_t. A round that found an example lowers c to halfway, one
+    that did not raises it, tenfold while no upper bound is known.
 
-    eps: largest distance of interest, None for any (see MinimumNorm). steps: of a round, at most: a round ends early
-    where the objective of its image has not improved for a tenth of them. rounds: of the search for c. initial_c: c of
-    the first. step_size: Adam's. confidence: κ, by how much the logits of an example should differ. target: class to reach.
+    Source: Carlini and Wagner (2017), Towards evaluating the robustness of neural networks, sections V and VI-A (the l2
+    attack).
+
+    Args:
+        eps: Largest distance of interest, a length in l2; None for any (see MinimumNorm).
+        steps: Of a round, at most: a round ends early where the objective of its image has not improved for a tenth of them.
+        rounds: Of the search for c.
+        step_size: Adam's, in units of w.
+        initial_c: c of the first round.
+        confidence: κ, by how much the logits of an example should differ.
+        target: The class to reach; None for any misclassification.
+        stop_within: Whether an image leaves at its first example within ε.
+        eot: Noise draws of a randomized model averaged in each gradient.
+
+    Raises:
+        EscrimeError: For a setting out of range.
     """
 
-    eps: float | str | None = None
+    eps: Epsilon | None = None
     steps: int = 1000
     rounds: int = 9
     step_size: float = 0.01
@@ -43,7 +57,7 @@ class CarliniWagner(MinimumNorm):
     paper = "Carlini and Wagner (2017), Towards evaluating the robustness of neural networks, arXiv:1608.04644"
     norm = "l2"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("steps", "rounds"):
             if getattr(self, name) < 1:
@@ -79,18 +93,18 @@ class CarliniWagner(MinimumNorm):
         return {"w": w, **moments, "taken": zero, "found": zero > 0, "reference": torch.full_like(zero, math.inf)}
 
     def step(self, state: State, output: Output, rows: Rows) -> None:
-        away = self.note(state, output, rows)
+        distance = self.note(state, output, rows)
         loss = output.loss.double()
         state["found"] = state["found"] | output.success
-        value = away.square() + state["c"] * loss.clamp_min(-self.confidence)
+        value = distance.square() + state["c"] * loss.clamp_min(-self.confidence)
         every = max(self.steps // 10, 1)
-        looking = state["taken"] % every == 0
-        stalled = looking & (value > 0.9999 * state["reference"])
-        state["reference"] = torch.where(looking, torch.minimum(state["reference"], value), state["reference"])
+        due = state["taken"] % every == 0
+        stalled = due & (value > 0.9999 * state["reference"])
+        state["reference"] = torch.where(due, torch.minimum(state["reference"], value), state["reference"])
         over = stalled | (state["taken"] >= self.steps)
 
         active = per_image((loss > -self.confidence) * state["c"], rows.images).float()
-        inner = 2 * (state["x"] - rows.images) + active * output.gradient
+        inner = 2 * (state["x"] - rows.images) + active * output.needed_gradient()
         tanh = torch.tanh(state["w"])
         gradient = inner * (1 - tanh.square()) / 2
         state["taken"] = t = state["taken"] + 1

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
+from ..models.running import Classifier
 from ..norms import per_image
+from .core.base import Epsilon
 from .core.gradients import logit_gradients
-from .core.iterative import IterativeAttack, Output, Rows, State
+from .core.iterative import Output, Rows, State
 from .core.minimum_norm import MinimumNorm
 
 
@@ -18,14 +20,30 @@ from .core.minimum_norm import MinimumNorm
 class DeepFool(MinimumNorm):
     """Step to the nearest boundary of the linearized model, again and again, until the class changes.
 
-    eps: largest distance of interest, None for any (see MinimumNorm). steps: at most; an image stops at its first
-    success, which the overshoot carries over the boundary. overshoot: η, each step goes 1 + η times as far. candidates:
-    how many of the most likely other classes are considered (the paper's code takes 9); each costs a backward pass.
-    target: class to reach; then only its boundary counts. early_stop: stop an image at its first success; False, for
-    randomized models, takes all steps and keeps the nearest example.
+    With f_k = z_y − z_k and w_k = ∇z_k − ∇z_y, the nearest boundary is l = argmin_k f_k/‖w_k‖_q, and
+    x ← x + (1 + η)·(f_l/‖w_l‖_q)·d, where d is the direction of w_l of norm 1 (w/‖w‖₂ in l2, q = 2; sign w in l_inf, q = 1).
+
+    Source: Moosavi-Dezfooli, Fawzi, Frossard (2016), DeepFool, algorithm 2, for other norms section 3.3. There the overshoot
+    is applied once, at the end.
+
+    Args:
+        eps: Largest distance of interest, a fraction of the color range in l_inf, a length in l2; None for any (see
+            MinimumNorm).
+        norm: "l2" or "linf".
+        steps: At most; an image stops at its first success, which the overshoot moves over the boundary.
+        overshoot: η, each step goes 1 + η times as far.
+        candidates: How many of the most likely other classes are considered (the paper's code takes 9); each costs a
+            backward pass.
+        target: The class to reach, of which only the boundary counts; None for any misclassification.
+        early_stop: Whether an image stops at its first success; False, for randomized models, takes all steps and keeps the
+            nearest example.
+        eot: Noise draws of a randomized model averaged in each gradient.
+
+    Raises:
+        EscrimeError: For a setting out of range.
     """
 
-    eps: float | str | None = None
+    eps: Epsilon | None = None
     norm: str = "l2"
     steps: int = 50
     overshoot: float = 0.02
@@ -40,9 +58,8 @@ class DeepFool(MinimumNorm):
         "Moosavi-Dezfooli, Fawzi, Frossard (2016), DeepFool: a simple and accurate method to fool deep neural "
         "networks, arXiv:1511.04599"
     )
-    near_enough = IterativeAttack.near_enough  # the first example is the answer, wherever it lies
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.steps < 1:
             raise EscrimeError(f"steps = {self.steps}: DeepFool needs at least one step, such as 50.")
@@ -51,10 +68,14 @@ class DeepFool(MinimumNorm):
         if self.candidates < 1:
             raise EscrimeError(f"candidates = {self.candidates}: at least one other class must be considered.")
 
+    def near_enough(self, x: Tensor, rows: Rows) -> Tensor | None:
+        """All of them: the first example is the result, wherever it lies."""
+        return None
+
     def start(self, rows: Rows, keys: Tensor) -> State:
         return self.fresh(rows)
 
-    def ask(self, model, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
+    def ask(self, model: Classifier, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
         def choose(logits: Tensor) -> Tensor:
             """The label first, then the classes whose boundaries are considered."""
             if rows.aims is not None:
@@ -70,14 +91,17 @@ class DeepFool(MinimumNorm):
 
     def step(self, state: State, output: Output, rows: Rows) -> None:
         self.note(state, output, rows)
-        values = output.logits.gather(1, output.classes)
+        gradients, classes = output.needed_gradient(), output.classes
+        if classes is None:
+            raise RuntimeError("the gradients are of no classes")
+        values = output.logits.gather(1, classes)
         f = (values[:, :1] - values[:, 1:]).clamp_min(0)  # how far above each other class the label lies
-        w = output.gradient[:, 1:] - output.gradient[:, :1]
+        w = gradients[:, 1:] - gradients[:, :1]
         size = self.geometry.dual(w).clamp_min(1e-30)
         nearest = (f / size).argmin(1, keepdim=True)
         pick = nearest[:, :, None, None, None].expand(-1, -1, *w.shape[2:])
         w, size, f = w.gather(1, pick).squeeze(1), size.gather(1, nearest).squeeze(1), f.gather(1, nearest).squeeze(1)
-        # A boundary that is reached exactly is not crossed: the small constant carries over it.
+        # A boundary that is reached exactly is not crossed: the small constant moves over it.
         length = (1 + self.overshoot) * (f / size) + 1e-6
         length = length.float().clamp_max(torch.finfo(torch.float32).max)  # infinite, it is NaN where w is 0
         state["x"] = (state["x"] + per_image(length, w).float() * self.geometry.steepest(w)).clamp(0, 1)

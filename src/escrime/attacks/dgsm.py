@@ -7,8 +7,10 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from ..norms import per_image
+from .core.base import Epsilon
 from .core.inputs import Inputs
 from .core.iterative import IterativeAttack, Output, Rows, State
+from .core.losses import margin
 from .pgd import check_step_size
 
 
@@ -19,14 +21,24 @@ class DGSM(IterativeAttack):
     The log-sum-exp terms of the two cross-entropies cancel, so L = z_true − z_desired, which is what is differentiated:
     the same direction without the saturation of the softmax. x + δ stays a valid image at every step.
 
-    eps: fraction of the color range (l_inf only). target: the desired class, or give targets= in the call. steps: N, which
-    the paper leaves open (default 20). step_size: a, likewise open; default 2.5·ε/N, which can reach the ball's faces
-    from any start (Madry et al. 2018). early_stop: stop an image when it is called the desired class (the paper takes
-    all N steps). give_up: leave when the class is out of reach (see IterativeAttack), such as 3; None takes all steps.
-    eot: noise draws averaged in each gradient of a randomized model.
+    Source: Donoghue, Lines, Pereira (2020), Generating and defending against adversarial examples, attack 2.
+
+    Args:
+        eps: The budget in l_inf, a fraction of the color range: a number, a text such as "8/255" or one number per image.
+        target: The desired class; None where `targets` is given in the call.
+        steps: N, which the paper leaves open.
+        step_size: a, likewise open, a fraction of the color range; None for 2.5·ε/N, which can reach the ball's faces from
+            any start (Madry et al. 2018).
+        early_stop: Whether an image stops when it is predicted as the desired class (the paper takes all N steps).
+        give_up: How soon to leave an image on which the class is out of reach (see IterativeAttack), such as 3; None takes
+            all steps.
+        eot: Noise draws of a randomized model averaged in each gradient.
+
+    Raises:
+        EscrimeError: For a setting out of range, and in a call without a desired class.
     """
 
-    eps: float | str
+    eps: Epsilon
     target: int | None = None
     steps: int = 20
     step_size: float | str | None = None
@@ -43,7 +55,7 @@ class DGSM(IterativeAttack):
     needs_target = True
     warmup = 0.2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.steps < 0:
             raise EscrimeError(f"steps = {self.steps} is negative; DGSM needs a number of steps such as 20.")
@@ -55,11 +67,11 @@ class DGSM(IterativeAttack):
         return inputs.targets
 
     def start(self, rows: Rows, keys: Tensor) -> State:
-        a = 2.5 * rows.eps / self.steps if self.step_size is None else torch.full_like(rows.eps, self.step_size)
+        a = 2.5 * rows.eps / self.steps if self.step_size is None else torch.full_like(rows.eps, float(self.step_size))
         return {"x": rows.images, "a": per_image(a, rows.images).float()}
 
-    def objective(self, logits: Tensor, labels: Tensor, aims: Tensor) -> Tensor:
-        return (logits.gather(1, labels[:, None]) - logits.gather(1, aims[:, None])).squeeze(1)
+    def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
+        return margin(logits, labels, aims)
 
     def step(self, state: State, output: Output, rows: Rows) -> None:
-        state["x"] = rows.project(state["x"] - state["a"] * output.gradient.sign())
+        state["x"] = rows.project(state["x"] - state["a"] * self.geometry.steepest(output.needed_gradient()))

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ..models.fast.twin import Twin
 from ..models.running import Batches, network_batch, passes_per_image
-from ..norms import per_image
-from .core.base import Attack, Outcome
+from ..norms import DEFAULT, NORMS, Norm, per_image
+from .core.base import Attack, Epsilon, Outcome
 from .core.gradients import finite, loss_gradient
 from .core.inputs import Inputs, check_classes, report_not_finite
 
@@ -17,12 +18,23 @@ from .core.inputs import Inputs, check_classes, report_not_finite
 class FGSM(Attack):
     """One step of size ε along the sign of the input gradient: x' = clip(x + ε·sign(∇ₓ J(θ, x, y)), 0, 1).
 
-    eps: fraction of the color range. norm: "linf", or "l2" (the step is ε·g/‖g‖₂). target: class to move towards, down
-    the gradient of J(θ, x, target). eot: noise draws averaged in the gradient of a randomized model.
-    A sweep over ε takes one gradient per image for all ε.
+    In l2 the step is ε·∇ₓJ/‖∇ₓJ‖₂; towards a class t it goes down the gradient of J(θ, x, t). A sweep over ε takes one gradient
+    per image for all ε.
+
+    Source: Goodfellow, Shlens, Szegedy (2015), Explaining and harnessing adversarial examples, section 4.
+
+    Args:
+        eps: The budget, a number, a text such as "8/255" or one number per image: a fraction of the color range in l_inf, a
+            length in l2.
+        norm: "linf" or "l2".
+        target: The class to move towards; None to move away from the label.
+        eot: Noise draws of a randomized model averaged in the gradient.
+
+    Raises:
+        EscrimeError: For a setting out of range.
     """
 
-    eps: float | str
+    eps: Epsilon
     norm: str = "linf"
     target: int | None = None
     eot: int = 1
@@ -31,27 +43,26 @@ class FGSM(Attack):
     access = "gradients"
     paper = "Goodfellow, Shlens, Szegedy (2015), Explaining and harnessing adversarial examples, arXiv:1412.6572"
 
-    def _sweep(self, twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
+    def _sweep(self, twin: Twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
         images, keys, copies = inputs.images, inputs.keys(self.name), passes_per_image(twin.model)
         adversarial = [torch.empty_like(images) for _ in budgets]
 
         def part(at: slice) -> None:
-            direction = self.geometry.steepest(self._gradient(twin, inputs, at, keys[at]))
+            gradient = self._gradient(twin, inputs, at, keys[at])
             for moved, eps in zip(adversarial, budgets[:, at]):
-                step = per_image(eps, images[at]).float() * direction
-                moved[at] = self.geometry.project(images[at] + step, images[at], eps)
+                stepped = fgsm_step(images[at], gradient, per_image(eps, images[at]).float(), self.geometry)
+                moved[at] = self.geometry.project(stepped, images[at], eps)
 
         Batches(network_batch(images) // (copies * self.eot)).map(part, len(images))
         # The gradient serves every ε, so its cost is shared among them.
         share = torch.full((len(images),), self.eot * copies / len(budgets))
         return [Outcome(moved, share, share) for moved in adversarial]
 
-    def _gradient(self, twin, inputs: Inputs, at: slice, keys: Tensor) -> Tensor:
+    def _gradient(self, twin: Twin, inputs: Inputs, at: slice, keys: Tensor) -> Tensor:
         """The gradient (N, C, H, W) along which to step, for the images `at`."""
-        targeted = inputs.targets is not None
-        goals = (inputs.targets if targeted else inputs.labels)[at].repeat_interleave(self.eot)
+        goals = (inputs.labels if inputs.targets is None else inputs.targets)[at].repeat_interleave(self.eot)
 
-        def loss(logits):
+        def loss(logits: Tensor) -> Tensor:
             check_classes(inputs, logits.shape[1])
             return cross_entropy(logits, goals, reduction="none")
 
@@ -59,4 +70,21 @@ class FGSM(Attack):
         bad = torch.zeros(len(inputs.images), dtype=torch.bool)
         bad[at] = ~logits.isfinite().all(1).cpu()
         report_not_finite(inputs, bad)
-        return finite(-gradient if targeted else gradient)
+        return finite(gradient if inputs.targets is None else -gradient)
+
+
+def fgsm_step(images: Tensor, gradient: Tensor, eps: float | Tensor, geometry: Norm = NORMS[DEFAULT]) -> Tensor:
+    """x' = clip(x + ε·d, 0, 1), d where J rises fastest per unit of the norm: sign(∇ₓJ) in l_inf, ∇ₓJ/‖∇ₓJ‖₂ in l2.
+
+    Source: Goodfellow, Shlens, Szegedy (2015), Explaining and harnessing adversarial examples, section 4.
+
+    Args:
+        images: x, float32 (N, C, H, W) in [0, 1].
+        gradient: ∇ₓJ of the loss J, (N, C, H, W).
+        eps: ε, a number or (N, 1, 1, 1); negative to go down the gradient.
+        geometry: The norm.
+
+    Returns:
+        x', which float32 rounding may put beyond ε by a last bit.
+    """
+    return (images + eps * geometry.steepest(gradient)).clamp_(0, 1)

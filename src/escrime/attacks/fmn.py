@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from ..norms import per_image
+from .core.base import Epsilon
 from .core.iterative import Output, Rows, State
 from .core.minimum_norm import MinimumNorm
 
@@ -19,15 +20,30 @@ GAMMA_LAST = 0.001  # γ_K
 class FMN(MinimumNorm):
     """The nearest adversarial example: normalized gradient steps in a ball whose radius follows the decision boundary.
 
-    The radius starts at the distance of the linearized boundary, shrinks by γ where the iterate is adversarial and grows
-    by γ where it is not any more; step size α and γ fall along a cosine.
+    δ ← Π_r(δ − α·∇L/‖∇L‖₂), where L is the margin and Π_r projects on the ball of radius r. Until an iterate is adversarial r
+    is the distance ‖δ‖ + |L|/‖∇L‖_q of the linearized boundary, times 1 + γ; then min(r·(1 − γ), ‖δ*‖) where the iterate is,
+    with δ* the nearest found, and r·(1 + γ) where it is not any more. Step size α and γ fall along a cosine.
 
-    eps: largest distance of interest, None for any (see MinimumNorm). steps: K, of the search. step_size: α₀, in l2
-    length; it ends at α₀/100. gamma: γ₀. target: class to reach. stop_within: leave at the first example within ε.
-    give_up: leave when success within ε is out of sight (see IterativeAttack); None spends all steps.
+    Source: Pintor, Roli, Brendel, Biggio (2021), Fast minimum-norm adversarial attacks, algorithm 1.
+
+    Args:
+        eps: Largest distance of interest, a fraction of the color range in l_inf, a length in l2; None for any (see
+            MinimumNorm).
+        norm: "linf" or "l2".
+        steps: K, of the search.
+        step_size: α₀, a length in l2 whatever the norm; it ends at α₀/100.
+        gamma: γ₀, a share of the radius; it ends at 0.001.
+        target: The class to reach; None for any misclassification.
+        stop_within: Whether an image leaves at its first example within ε.
+        give_up: How soon to leave an image on which success within ε is out of sight (see IterativeAttack); None spends all
+            steps.
+        eot: Noise draws of a randomized model averaged in each gradient.
+
+    Raises:
+        EscrimeError: For a setting out of range.
     """
 
-    eps: float | str | None = None
+    eps: Epsilon | None = None
     norm: str = "linf"
     steps: int = 100
     step_size: float = 1.0
@@ -44,7 +60,7 @@ class FMN(MinimumNorm):
         "constraints, arXiv:2102.12827"
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.steps < 1:
             raise EscrimeError(f"steps = {self.steps}: FMN needs at least one step, such as 100.")
@@ -61,15 +77,15 @@ class FMN(MinimumNorm):
         decay = (1 + torch.cos(math.pi * state["step"] / self.steps)) / 2
         alpha = self.step_size * (0.01 + 0.99 * decay)
         gamma = GAMMA_LAST + (self.gamma - GAMMA_LAST) * decay
-        away = self.note(state, output, rows)
-        flat = output.gradient.flatten(1)
+        distance, gradient = self.note(state, output, rows), output.needed_gradient()
+        flat = gradient.flatten(1)
         # Where the boundary of a linear model would be.
-        linear = away + output.loss.abs() / self.geometry.dual(output.gradient).clamp_min(1e-30)
+        linear = distance + output.loss.abs() / self.geometry.dual(gradient).clamp_min(1e-30)
         # Both reach a little beyond: clipped to the box, a step to the boundary itself may end just before it for ever.
         grown = torch.where(state["nearest"].isinf(), linear, state["radius"]) * (1 + gamma)
         shrunk = torch.minimum(state["radius"] * (1 - gamma), state["nearest"])
         state["radius"] = radius = torch.where(output.success, shrunk, grown)
-        direction = output.gradient / per_image(flat.norm(dim=1).clamp_min(1e-30), rows.images).float()
+        direction = gradient / per_image(flat.norm(dim=1).clamp_min(1e-30), rows.images).float()
         delta = state["x"] - per_image(alpha, rows.images).float() * direction - rows.images
         state["x"] = (rows.images + self.geometry.clip(delta, radius)).clamp(0, 1)
         state["step"] = state["step"] + 1

@@ -8,24 +8,45 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from ..norms import per_image
+from .core.base import Epsilon
 from .core.iterative import IterativeAttack, Output, Rows, State
 from .core.losses import LOSSES, check_loss
-from .core.steps import random_start
+from .core.starts import random_start
 
 
 @dataclass(frozen=True)
 class PGD(IterativeAttack):
-    """Projected gradient steps from a random start: x ← Π(x + a·sign ∇J), or a·∇J/‖∇J‖₂ in l2.
+    """Projected gradient steps from a random start, down a loss L such as −J: x ← Π(x − a·sign ∇ₓL), in l2 a·∇ₓL/‖∇ₓL‖₂.
 
-    eps: the budget. steps: default 40. step_size: constant; by default it falls from ε to 0 along half a cosine, which
-    finds easy examples in a step or two and hard ones at least as often as the usual 2.5·ε/steps. restarts: a job that
-    failed begins again from another start. random_start: False starts at the image (BIM). momentum: μ of the accumulated
-    gradient g ← μ·g + ∇J/‖∇J‖₁ (MI-FGSM), 0 without. loss: "ce", "margin" or "dlr". target: class to reach. early_stop:
-    stop an image at its first success. The best iterate is returned, so the result is never worse than the start, and
-    the last iterate counts: one step is an attack.
+    L is one of losses.py: L = −J(x, y) away from the label, so that the step is the paper's x ← Π(x + a·sign ∇ₓJ(x, y)), and
+    L = J(x, t) towards a class t. Π projects on the ε-ball ∩ [0, 1].
+
+    The best iterate is returned, so the result is never worse than the start, and the last iterate counts: one step is an
+    attack.
+
+    Source: Madry, Makelov, Schmidt, Tsipras, Vladu (2018), Towards deep learning models resistant to adversarial attacks,
+    section 2.1; for momentum Dong et al. (2018), Boosting adversarial attacks with momentum, algorithm 1.
+
+    Args:
+        eps: The budget, a number, a text such as "8/255" or one number per image: a fraction of the color range in l_inf, a
+            length in l2.
+        steps: Gradient steps.
+        step_size: a, in the units of ε; None for one that falls from ε to 0 along half a cosine, which finds easy examples
+            in a step or two and hard ones at least as often as the usual 2.5·ε/steps.
+        restarts: Runs; one begins, from another start, only where those before it failed.
+        norm: "linf" or "l2".
+        loss: "ce", "margin" or "dlr".
+        momentum: μ of the accumulated gradient g ← μ·g + ∇L/‖∇L‖₁ (MI-FGSM); 0 without.
+        random_start: Whether to start at a random point of the ball; False starts at the image (BIM).
+        target: The class to reach; None for any misclassification.
+        early_stop: Whether an image stops at its first success.
+        eot: Noise draws of a randomized model averaged in each gradient.
+
+    Raises:
+        EscrimeError: For a setting out of range, and an unknown loss.
     """
 
-    eps: float | str
+    eps: Epsilon
     steps: int = 40
     step_size: float | str | None = None
     restarts: int = 1
@@ -45,7 +66,7 @@ class PGD(IterativeAttack):
     )
     keep_best = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_loss(self.loss)
         check_steps(self)
@@ -61,7 +82,7 @@ class PGD(IterativeAttack):
         return LOSSES[self.loss](logits, labels, aims)
 
     def step(self, state: State, output: Output, rows: Rows) -> None:
-        gradient = output.gradient
+        gradient = output.needed_gradient()
         if self.momentum:
             size = gradient.flatten(1).abs().sum(1).clamp_min(1e-30).reshape(-1, 1, 1, 1)
             state["velocity"] = gradient = self.momentum * state["velocity"] + gradient / size
@@ -72,8 +93,8 @@ class PGD(IterativeAttack):
         state["x"] = rows.project(moved)
 
 
-def check_steps(attack) -> None:
-    """Refuse step counts, step sizes and restarts that mean nothing; step sizes may be written as "1/255"."""
+def check_steps(attack: IterativeAttack) -> None:
+    """Raise EscrimeError for step counts, step sizes and restarts out of range; step sizes may be written as "1/255"."""
     if attack.steps < 1:
         raise EscrimeError(f"steps = {attack.steps}: {attack.name} needs at least one step.")
     if attack.restarts < 1:
@@ -81,8 +102,8 @@ def check_steps(attack) -> None:
     check_step_size(attack, "one that falls from ε to 0")
 
 
-def check_step_size(attack, default: str) -> None:
-    """Refuse a step size that is no distance above 0; it may be written as "1/255"."""
+def check_step_size(attack: IterativeAttack, default: str) -> None:
+    """Raise EscrimeError for a step size that is no distance above 0; it may be written as "1/255". default: that of None."""
     size = getattr(attack, "step_size", None)
     if size is not None:
         if not attack.geometry.epsilon(size) > 0:

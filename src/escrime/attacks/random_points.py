@@ -8,23 +8,39 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
+from ..models.running import Classifier
 from ..norms import per_image
 from ..randomness import derive, fractions
+from .core.base import Epsilon
 from .core.gradients import loss_only
 from .core.iterative import IterativeAttack, Output, Rows, State
 from .core.losses import shortfall
-from .core.steps import random_start
+from .core.starts import random_start
 
 
 @dataclass(frozen=True)
 class RandomPoints(IterativeAttack):
-    """`draws` independent points of the ball, in l_inf about half of them corners x ± ε; the best one is the answer.
+    """`draws` independent points of the ball, in l_inf about half of them corners x ± ε; the best one is the result.
 
-    eps, norm: the budget. draws: points asked about, each for `eot` forward passes and no gradient. target: class to
-    reach. early_stop: leave an image at its first success.
+    x' = Π(x + δ), δ uniform in the ε-ball, or where the norm's ball has corners for every other point δ = ε·sign δ. The best is
+    the one with the least margin. No gradient is needed.
+
+    Source: Carlini et al. (2019), On evaluating adversarial robustness, section 4.2.
+
+    Args:
+        eps: The budget, a number, a text such as "8/255" or one number per image: a fraction of the color range in l_inf, a
+            length in l2.
+        draws: Points the model is queried about, each for `eot` forward passes.
+        norm: "linf" or "l2".
+        target: The class to reach; None for any misclassification.
+        early_stop: Whether an image stops at its first success.
+        eot: Noise draws of a randomized model averaged for each point.
+
+    Raises:
+        EscrimeError: For a setting out of range.
     """
 
-    eps: float | str
+    eps: Epsilon
     draws: int = 1000
     norm: str = "linf"
     target: int | None = None
@@ -35,11 +51,11 @@ class RandomPoints(IterativeAttack):
     access = "labels"
     paper = "Carlini et al. (2019), On evaluating adversarial robustness, section 4.2, arXiv:1902.06705"
     keep_best = True
-    confirms = False  # each point is asked about once
+    confirms = False  # the model is queried about each point once
     steps = 0  # a point is a start, and the next one is another run
     concurrent = 16
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.draws < 1:
             raise EscrimeError(f"draws = {self.draws!r}: give a whole number of points from 1, such as 1000.")
@@ -60,8 +76,8 @@ class RandomPoints(IterativeAttack):
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
         return shortfall(logits, labels, aims)
 
-    def ask(self, model, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
+    def ask(self, model: Classifier, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
         return Output(*loss_only(model, x, loss, keys, self.eot), gradient=None)
 
     def step(self, state: State, output: Output, rows: Rows) -> None:
-        """Each point is asked about once."""
+        """None: the model is queried about each point once."""

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
+from ..models.running import Classifier
 from ..norms import per_image
+from .core.base import Epsilon
 from .core.gradients import loss_only
 from .core.iterative import Output, Rows, State
 from .core.minimum_norm import MinimumNorm
 
-IMAGE, AHEAD = -2, -1  # in place of a block: the image itself is asked about, the first direction with nothing flipped
+IMAGE, AHEAD = -2, -1  # in place of a block: queried is the image itself, the first direction with nothing flipped
 FARTHEST = 1.0  # from here on every pixel is at its bound
 
 
@@ -20,16 +22,26 @@ FARTHEST = 1.0  # from here on every pixel is at its bound
 class RayS(MinimumNorm):
     """The model's decisions alone: which of the directions {−1, 1}ⁿ meets the boundary first, and where.
 
-    From the direction of all ones, the sign of one block of pixels is flipped: halves, quarters, and so on down to single
-    pixels. A flip is kept where the image is still adversarial at the distance known so far; the distance is then searched
-    by halving. Neither gradients nor scores are used, so a model that returns labels only can be attacked.
+    min over d ∈ {−1, 1}ⁿ of g(d) = min{r : x + r·d is adversarial}. From the direction of all ones, the sign of one block of
+    pixels is flipped: halves, quarters, and so on down to single pixels. A flip is kept where the image is still adversarial at
+    the distance known so far; the distance is then searched by halving. Neither gradients nor scores are used, so a model that
+    returns labels only can be attacked.
 
-    eps: largest distance of interest, None for any (see MinimumNorm). queries: answers asked of the model per image, each
-    `eot` forward passes. tolerance: how well a distance is known before the next flip. target: class to reach.
-    stop_within: leave once an example lies within ε.
+    Source: Chen and Gu (2020), RayS, algorithms 2 and 3.
+
+    Args:
+        eps: Largest distance of interest in l_inf, a fraction of the color range; None for any (see MinimumNorm).
+        queries: Of the model per image, each `eot` forward passes.
+        tolerance: How well a distance is known before the next flip, a fraction of the color range.
+        target: The class to reach; None for any misclassification.
+        stop_within: Whether an image leaves at its first example within ε.
+        eot: Noise draws of a randomized model averaged for each query.
+
+    Raises:
+        EscrimeError: For a setting out of range.
     """
 
-    eps: float | str | None = None
+    eps: Epsilon | None = None
     queries: int = 5000
     tolerance: float = 1e-3
     target: int | None = None
@@ -42,7 +54,7 @@ class RayS(MinimumNorm):
     usual = {"queries": 2000, "stop_within": True}
     norm = "linf"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.queries < 1:
             raise EscrimeError(f"queries = {self.queries!r} asks nothing; give a whole number from 1, such as 5000.")
@@ -54,18 +66,18 @@ class RayS(MinimumNorm):
         return self.queries - 1
 
     def start(self, rows: Rows, keys: Tensor) -> State:
-        zero, whole = torch.zeros_like(rows.eps), torch.zeros_like(rows.labels)
+        zero, none = torch.zeros_like(rows.eps), torch.zeros_like(rows.labels)
         return self.fresh(rows) | {
             "sign": torch.ones_like(rows.images),
             "radius": torch.full_like(zero, FARTHEST),  # known distance of the best direction, or how far to look
             "low": zero,
             "high": zero,
             "searching": zero > 0,
-            "level": whole,
-            "block": whole + IMAGE,
+            "level": none,
+            "block": none + IMAGE,
         }
 
-    def ask(self, model, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
+    def ask(self, model: Classifier, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
         return Output(*loss_only(model, x, loss, keys, self.eot), gradient=None)
 
     def step(self, state: State, output: Output, rows: Rows) -> None:

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
+from ..models.running import Classifier
 from ..norms import per_image
 from ..randomness import derive, fractions
+from .core.base import Epsilon
 from .core.gradients import loss_only
 from .core.iterative import IterativeAttack, Output, Rows, State
 from .core.losses import LOSSES, check_loss, shortfall
@@ -26,18 +28,30 @@ class Square(IterativeAttack):
     """Random search with the model's scores alone: change one square at a time, keep it where the loss falls.
 
     In l_inf it starts from vertical stripes of x ± ε and sets squares to x ± ε, one sign per channel; in l2 it starts from
-    a grid of bumps η and moves the norm of one window into a bump in another. Nothing is differentiated, so a model that
-    hides its gradients hides nothing from it.
+    a grid of bumps η and moves the norm of one window into a bump in another: x ← x_new where L(x_new) < L(x), L the margin
+    z_y − max_{i≠y} z_i. Nothing is differentiated, so a model that hides its gradients hides nothing from it.
 
-    eps, norm: the budget. queries: answers asked of the model per image and restart, the start among them; each costs
-    `eot` forward passes. restarts: an image that stands after all queries begins again. p_init: share of the pixels that
-    the first squares cover; it halves on a schedule scaled to `queries`. loss: "margin" (towards a class: the largest other
-    logit − z_target), "ce" or "dlr". target: class to reach. early_stop: stop an image at its first success.
-    give_up: leave when success is out of sight (see IterativeAttack), against noise also where the average margin of the
-    queries falls no more; None asks all queries.
+    Source: Andriushchenko, Croce, Flammarion, Hein (2020), Square Attack, algorithms 1 to 3, equation 2 for η.
+
+    Args:
+        eps: The budget, a number, a text such as "8/255" or one number per image: a fraction of the color range in l_inf, a
+            length in l2.
+        queries: Of the model per image and restart, the start among them; each costs `eot` forward passes.
+        norm: "linf" or "l2".
+        restarts: Runs; one begins only where those before it failed.
+        p_init: Share of the pixels that the first squares cover; it halves on a schedule scaled to `queries`.
+        loss: "margin" (towards a class: the largest other logit − z_target), "ce" or "dlr".
+        target: The class to reach; None for any misclassification.
+        early_stop: Whether an image stops at its first success.
+        give_up: How soon to leave an image on which success is out of sight (see IterativeAttack), against noise also where
+            the average margin of the queries falls no more; None makes all queries.
+        eot: Noise draws of a randomized model averaged for each query.
+
+    Raises:
+        EscrimeError: For a setting out of range, an unknown loss, a norm that has no proposals.
     """
 
-    eps: float | str
+    eps: Epsilon
     queries: int = 5000
     norm: str = "linf"
     restarts: int = 1
@@ -57,7 +71,7 @@ class Square(IterativeAttack):
     plateaus = True
     keep_best = True  # the point that the search has accepted is state["best"]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_loss(self.loss)
         if self.norm not in PROPOSALS:
@@ -73,7 +87,7 @@ class Square(IterativeAttack):
 
     @property
     def warmup(self) -> float:
-        """Random search gains by leaps: what a few queries gained says little."""
+        """Random search gains by leaps: what a few queries gained shows little."""
         return min(max(0.06, 300 / self.queries), 1.0)
 
     @property
@@ -88,7 +102,7 @@ class Square(IterativeAttack):
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
         return (shortfall if self.loss == "margin" else LOSSES[self.loss])(logits, labels, aims)
 
-    def ask(self, model, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
+    def ask(self, model: Classifier, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
         return Output(*loss_only(model, x, loss, keys, self.eot), gradient=None)
 
     def step(self, state: State, output: Output, rows: Rows) -> None:
@@ -104,6 +118,15 @@ def scheduled_sides(p_init: float, norm: str, height: int, width: int) -> tuple[
     """The side of the square, in pixels, before each of the halvings of p and after the last: √(p · height · width).
 
     It is at least 1 and fits into the image; in l2 it is odd and at least 3, so that a bump has a center.
+
+    Args:
+        p_init: The first p.
+        norm: "linf" or "l2".
+        height: Of the images.
+        width: Of the images.
+
+    Returns:
+        The sides, one more than HALVINGS.
     """
     sides = [round(math.sqrt(p_init / 2**k * height * width)) for k in range(len(HALVINGS) + 1)]
     if PROPOSALS[norm].centered:
@@ -135,7 +158,8 @@ def _stripes(rows: Rows, keys: Tensor) -> Tensor:
     """The start in l_inf: x ± ε, the sign drawn for every column and channel."""
     n, channels, _, width = rows.images.shape
     up = fractions(keys, channels * width).reshape(n, channels, 1, width) < 0.5
-    return torch.where(up, rows.upper, rows.lower)
+    lower, upper = rows.bounds()
+    return torch.where(up, upper, lower)
 
 
 def _paint(rows: Rows, best: Tensor, side: Tensor, keys: Tensor, sides: tuple[int, ...]) -> Tensor:
@@ -144,7 +168,8 @@ def _paint(rows: Rows, best: Tensor, side: Tensor, keys: Tensor, sides: tuple[in
     numbers = fractions(keys, channels + 2)
     square, _, _ = _place(numbers[:, :2], side, height, width)
     up = numbers[:, 2:].reshape(n, channels, 1, 1) < 0.5
-    return torch.where(square, torch.where(up, rows.upper, rows.lower), best)
+    lower, upper = rows.bounds()
+    return torch.where(square, torch.where(up, upper, lower), best)
 
 
 def _half_bump(height: int, width: int) -> Tensor:
@@ -152,13 +177,15 @@ def _half_bump(height: int, width: int) -> Tensor:
     n = max(height, width) // 2
     row, column = ((torch.arange(size) - size // 2).abs() for size in (height, width))
     weights = 1 / torch.arange(1, n + 2, dtype=torch.float64).square()
-    return weights.flip(0).cumsum(0).flip(0)[torch.maximum(row[:, None], column)]
+    eta: Tensor = weights.flip(0).cumsum(0).flip(0)[torch.maximum(row[:, None], column)]
+    return eta
 
 
 def bump(side: int) -> Tensor:
     """η* of the paper, (side, side): one half rises and the other falls, with l2 norm 1."""
     eta = torch.cat([_half_bump(side // 2, side), -_half_bump(side - side // 2, side)])
-    return (eta / eta.norm()).float()
+    unit: Tensor = eta / eta.norm()
+    return unit.float()
 
 
 @lru_cache(maxsize=16)
@@ -200,7 +227,11 @@ def _move(rows: Rows, best: Tensor, side: Tensor, keys: Tensor, sides: tuple[int
     eta = values[torch.where(window[:, 0], entry, 0)][:, None]
 
     delta = best - rows.images
-    squares, norm2 = delta.square(), lambda values: values.sum((2, 3), keepdim=True)
+    squares = delta.square()
+
+    def norm2(values: Tensor) -> Tensor:
+        return values.sum((2, 3), keepdim=True)
+
     unused = (_radius(rows).square() - squares.sum((1, 2, 3), keepdim=True)).clamp_min(0)
     available = norm2(squares * both) + unused / channels  # (ε_avail)² of every channel
     rho = 2 * (numbers[:, 5:, None, None] < 0.5) - 1
@@ -210,7 +241,7 @@ def _move(rows: Rows, best: Tensor, side: Tensor, keys: Tensor, sides: tuple[int
 
 
 def _radius(rows: Rows) -> Tensor:
-    """The largest norm (N, 1, 1, 1) that float32 arithmetic cannot carry beyond ε: the sum x + δ, below 1, is rounded by at
+    """The largest norm (N, 1, 1, 1) that float32 arithmetic cannot move beyond ε: the sum x + δ, below 1, is rounded by at
     most 2⁻²⁵ per pixel. Keeping it spares the search a projection that would wait for the device at every step."""
     pixels = rows.images[0].numel()
     return (per_image(rows.eps, rows.images) * (1 - 1e-5) - 2**-25 * math.sqrt(pixels)).clamp_min(0).float()
@@ -223,8 +254,13 @@ def _at_radius(rows: Rows, delta: Tensor) -> Tensor:
 
 
 class Proposals(NamedTuple):
-    """How the search starts and what it tries in one norm. start: (rows, keys) → x (N, C, H, W). change: (rows, the accepted
-    points, side of the square (N,), keys, all sides there will be) → x. centered: the square needs a pixel in its middle."""
+    """How the search starts and what it tries in one norm.
+
+    Args:
+        start: (rows, keys) → x (N, C, H, W).
+        change: (rows, the accepted points, side of the square (N,), keys, all sides there will be) → x.
+        centered: Whether the square needs a pixel in its middle.
+    """
 
     start: Callable[[Rows, Tensor], Tensor]
     change: Callable[[Rows, Tensor, Tensor, Tensor, tuple[int, ...]], Tensor]

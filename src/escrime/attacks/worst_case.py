@@ -1,19 +1,21 @@
-"""The worst-case curve: the smallest ε of a grid at which each image falls answers every larger one."""
+"""The worst-case curve: what fools the model at the smallest ε of a grid fools it at every larger one."""
 
 from copy import copy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
+from ..models.fast.twin import Twin
 from .core.base import Attack, Outcome
 from .core.inputs import Inputs
 from .core.iterative import IterativeAttack
 from .core.jobs import Bisection
 from .core.minimum_norm import MinimumNorm
+from .core.predictions import expected
 from .core.scheduler import Loop
-from .core.verdicts import expected
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,12 @@ class WorstCase(Attack):
     attacked on its own (single-step overshoot, label leaking). An iterative attack halves the grid per image and stops
     at its first success: about log₂ K runs instead of K, taking an ε that fails to rule out the smaller ones.
     Another attack runs at every ε, and the smallest success is kept.
+
+    Args:
+        attack: Any attack of escrime's, or of a user's.
+
+    Raises:
+        EscrimeError: If that is no attack.
     """
 
     attack: Attack
@@ -33,7 +41,7 @@ class WorstCase(Attack):
     kind = "search"
     paper = "of escrime's own: bisection over ε, since what fools a model within ε fools it within every larger one"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.attack, Attack):
             raise EscrimeError(f"WorstCase was given {self.attack!r}; give one of escrime's attacks, such as PGD('8/255').")
 
@@ -54,10 +62,10 @@ class WorstCase(Attack):
         """On a randomized model no single success decides which ε to try next, so every ε is attacked on its own."""
         return self.attack.against_noise(eot)
 
-    def _budget(self, eps):
+    def _budget(self, eps: Any) -> float | tuple[float, ...] | None:
         return self.attack._budget(eps)
 
-    def _sweep(self, twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
+    def _sweep(self, twin: Twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
         order = budgets[:, 0].argsort().tolist()
         ascending = budgets[order]
         if (ascending.diff(dim=0) < 0).any():
@@ -71,24 +79,24 @@ class WorstCase(Attack):
             outcomes = self._smallest(twin, inputs, self.attack._sweep(twin, inputs, ascending, wanted))
         return [outcomes[order.index(k)] for k in range(len(order))]
 
-    def _smallest(self, twin, inputs: Inputs, outcomes: list[Outcome]) -> list[Outcome]:
-        """The outcomes of an ascending grid, each image's first success standing for all later ones."""
-        fallen = torch.zeros(len(inputs.images), dtype=torch.bool)
+    def _smallest(self, twin: Twin, inputs: Inputs, outcomes: list[Outcome]) -> list[Outcome]:
+        """The outcomes of an ascending grid, each image's first success taken for all later ones."""
+        fooled = torch.zeros(len(inputs.images), dtype=torch.bool)
         found, kept = inputs.images.clone(), []
         for k, outcome in enumerate(outcomes):
-            rows = (~fallen).nonzero().flatten()
+            rows = (~fooled).nonzero().flatten()
             if not len(rows):
-                kept.append(replace(outcome, adversarial=found.clone(), success=fallen.clone()))
+                kept.append(replace(outcome, adversarial=found.clone(), success=fooled.clone()))
                 continue
             logits, spent = expected(twin, outcome.adversarial[rows], inputs.keys(self.name, k)[rows], self.eot)
             success = self._succeeded(logits, inputs.only(rows))
             found[rows] = outcome.adversarial[rows]
-            fallen[rows] = success
-            extra = torch.zeros(len(fallen)).index_put((rows,), spent)
-            kept.append(Outcome(found.clone(), outcome.forwards + extra, outcome.backwards, fallen.clone()))
+            fooled[rows] = success
+            extra = torch.zeros(len(fooled)).index_put((rows,), spent)
+            kept.append(Outcome(found.clone(), outcome.forwards + extra, outcome.backwards, fooled.clone()))
         return kept
 
     def _succeeded(self, logits: Tensor, inputs: Inputs) -> Tensor:
-        """Which images the logits (N, K) call wrong, or the target; (N,) bool on the CPU."""
+        """Which images the logits (N, K) misclassify, or put into the target class; (N,) bool on the CPU."""
         predicted = logits.argmax(1)
         return (predicted != inputs.labels if inputs.targets is None else predicted == inputs.targets).cpu()

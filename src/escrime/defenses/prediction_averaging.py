@@ -1,17 +1,12 @@
 """PPA, perturbed prediction averaging. Donoghue, Lines, Pereira (2020), the paper's defense 3."""
 
-from numbers import Integral
-
-import torch
 from torch import Tensor, nn
 
-from ..budgets import epsilon
 from ..errors import EscrimeError
-from ..models.running import check_logits, passes_per_image
-from ..randomness import copied_keys, noise_keys, uniform_noise
+from .noisy_copies import NoisyCopies
 
 
-class PredictionAveraging(nn.Module):
+class PredictionAveraging(NoisyCopies):
     """A classifier that averages a model's predictions over noisy copies of the image.
 
     P(k|x) = Σᵢ e^{z_k(x+δᵢ)} / Σⱼ Σᵢ e^{z_j(x+δᵢ)} = softmax(logsumexpᵢ z(x+δᵢ)), δ₁ = 0 and δ₂..δ_N uniform in the l_inf
@@ -31,35 +26,14 @@ class PredictionAveraging(nn.Module):
     """
 
     defense = "ppa"
+    purpose = "PPA averages over"
+    first_is_clean = True
 
     def __init__(self, model: nn.Module, eps_max: float | str, samples: int, average: str = "exponentials"):
-        super().__init__()
-        if isinstance(samples, bool) or not isinstance(samples, (int, Integral)) or samples < 1:
-            raise EscrimeError(f"samples = {samples!r}: PPA averages over a whole number of copies, at least one.")
+        super().__init__(model, eps_max, samples)
         if average not in ("exponentials", "probabilities"):
             raise EscrimeError(f"average = {average!r} is unknown; use 'exponentials' (the paper's) or 'probabilities'.")
-        self.undefended = model
-        self.eps_max = epsilon(eps_max)
-        self.samples = int(samples)
         self.average = average
-
-    @property
-    def copies(self) -> int:
-        """Network passes per image."""
-        return self.samples * passes_per_image(self.undefended)
-
-    def noisy_copies(self, images: Tensor, keys: Tensor | None = None) -> Tensor:
-        """The copies x + δᵢ, the first one clean.
-
-        Args:
-            images: (N, C, H, W).
-            keys: Of the images, (N,), by default what `noise_keys` says.
-
-        Returns:
-            The copies, shape (samples, N, C, H, W).
-        """
-        noise = uniform_noise(images, self.samples - 1, noise_keys(images) if keys is None else keys)
-        return torch.cat([images[None], images[None] + self.eps_max * noise])
 
     def forward(self, images: Tensor) -> Tensor:
         """The averaged logits.
@@ -70,10 +44,7 @@ class PredictionAveraging(nn.Module):
         Returns:
             logsumexpᵢ z, shape (N, K); of the log-softmaxes for average="probabilities".
         """
-        keys = noise_keys(images)
-        copies = self.noisy_copies(images, keys).flatten(0, 1)
-        with copied_keys(self.samples, keys):
-            logits = check_logits(self.undefended(copies), copies).unflatten(0, (self.samples, -1))
+        logits = self.copied_logits(images)
         if self.average == "probabilities":
             logits = logits.log_softmax(dim=-1)
         return logits.logsumexp(dim=0)

@@ -6,19 +6,15 @@ the vote proves); Yang et al. (2020), Randomized smoothing of all shapes and siz
 """
 
 from math import log
-from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 
-from ..budgets import epsilon
-from ..errors import EscrimeError
-from ..models.running import check_logits, passes_per_image
-from ..randomness import copied_keys, noise_keys, uniform_noise
+from .noisy_copies import NoisyCopies
 
 
-class MajorityVote(nn.Module):
-    """A classifier that answers with the class most noisy copies of the image get from a model.
+class MajorityVote(NoisyCopies):
+    """A classifier that predicts the class that most noisy copies of the image get from a model.
 
     x + δᵢ for i = 1..N, every δᵢ uniform in the l_inf ball of radius ε_max. Unlike PPA's, no copy is clean: the vote is then
     N independent samples of one distribution, what `escrime.certify` needs. Copies are not clipped to [0, 1].
@@ -41,31 +37,8 @@ class MajorityVote(nn.Module):
     """
 
     defense = "vote"
-
-    def __init__(self, model: nn.Module, eps_max: float | str, samples: int):
-        super().__init__()
-        if isinstance(samples, bool) or not isinstance(samples, (int, Integral)) or samples < 1:
-            raise EscrimeError(f"samples = {samples!r}: a vote needs a whole number of copies, at least one.")
-        self.undefended = model
-        self.eps_max = epsilon(eps_max)
-        self.samples = int(samples)
-
-    @property
-    def copies(self) -> int:
-        """Network passes per image."""
-        return self.samples * passes_per_image(self.undefended)
-
-    def noisy_copies(self, images: Tensor, keys: Tensor | None = None) -> Tensor:
-        """The copies x + δᵢ, none of them clean.
-
-        Args:
-            images: (N, C, H, W).
-            keys: Of the images, (N,), by default what `noise_keys` says.
-
-        Returns:
-            The copies, shape (samples, N, C, H, W).
-        """
-        return images[None] + self.eps_max * uniform_noise(images, self.samples, noise_keys(images) if keys is None else keys)
+    purpose = "a vote needs"
+    first_is_clean = False
 
     def forward(self, images: Tensor) -> Tensor:
         """The log of the smoothed vote shares.
@@ -76,10 +49,7 @@ class MajorityVote(nn.Module):
         Returns:
             z, shape (N, K), of which softmax(z) are the shares.
         """
-        keys = noise_keys(images)
-        copies = self.noisy_copies(images, keys).flatten(0, 1)
-        with copied_keys(self.samples, keys):
-            logits = check_logits(self.undefended(copies), copies).unflatten(0, (self.samples, -1))
+        logits = self.copied_logits(images)
         mean = logits.log_softmax(dim=-1).logsumexp(dim=0) - log(self.samples)
         votes = nn.functional.one_hot(logits.argmax(dim=-1), logits.shape[-1]).sum(dim=0).to(mean.dtype)
         share = torch.logaddexp(votes.log(), mean.detach()) - log(self.samples + 1)

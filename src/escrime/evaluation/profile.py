@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from ..attacks.adaptive.inner import Inner, inner_logits, taught_logits
+from ..attacks.adaptive.inner_logits import Inner, inner_logits, taught_logits
 from ..attacks.adaptive.surrogate import Surrogate
 from ..attacks.pgd import PGD
 from ..checks import check_images

@@ -6,11 +6,13 @@ from .loading import SPECS, Loaded, load_model
 from .loading.weights import load_weights, read_metadata, save_weights
 from .normalized import Normalized, logits_and_auxiliary
 from .registry import build
+from .running import Classifier
 from .small import LeNet, WideResNetSmall
 
 __all__ = [
     "ARCHITECTURES",
     "Architecture",
+    "Classifier",
     "LeNet",
     "Loaded",
     "Normalized",

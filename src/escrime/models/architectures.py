@@ -81,7 +81,7 @@ def _models() -> ModuleType:
 
 # torchvision's slow truncated-normal initialization is left out: BatchNorm follows every convolution of these two.
 # Their published weights come from TensorFlow, trained on pixels in [-1, 1]. torchvision hides that behind
-# `transform_input`, which turns ImageNet-normalized images back into [-1, 1]; mean 0.5 and std 0.5 say it directly.
+# `transform_input`, which turns ImageNet-normalized images back into [-1, 1]; mean 0.5 and std 0.5 do the same directly.
 _INCEPTION = {"options": {"init_weights": False, "aux_logits": True}, "mean": HALF, "std": HALF}
 
 ARCHITECTURES: dict[str, Architecture] = {

@@ -74,9 +74,9 @@ def as_time_allows(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def listening(told: Callable[[int], None] | None) -> Iterator[None]:
-    """Within the block, told(rows) before a model is asked about so many rows; None for nobody."""
-    token = _listener.set(told)
+def listening(listener: Callable[[int], None] | None) -> Iterator[None]:
+    """Within the block, listener(rows) is called before a model is asked about so many rows; None for nobody."""
+    token = _listener.set(listener)
     try:
         yield
     finally:
@@ -85,11 +85,11 @@ def listening(told: Callable[[int], None] | None) -> Iterator[None]:
 
 def look(rows: int = 0) -> None:
     """Before a model is asked about `rows` images: raise OutOfTime where the time is up."""
-    limit, told = _current.get(), _listener.get()
+    limit, listener = _current.get(), _listener.get()
     if limit is not None and limit.left <= 0:
         raise OutOfTime
-    if told is not None and rows:
-        told(rows)
+    if listener is not None and rows:
+        listener(rows)
 
 
 def cut(what: str) -> None:

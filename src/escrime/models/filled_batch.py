@@ -30,7 +30,7 @@ class FilledBatch(nn.Module):
 @torch.no_grad()
 def fewest(model: Classifier, images: Tensor) -> int:
     """The smallest batch, 1, 2, 4 or 8, of copies of the first of `images` (N, C, H, W) that `model` takes; 1 where it takes
-    none, for its error to be told."""
+    none, for its error to be reported."""
     size = 1
     while size <= MOST:
         batch = images[:1].repeat(size, 1, 1, 1)

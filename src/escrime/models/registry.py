@@ -116,6 +116,6 @@ def _load(
 
 
 def stored_normalization(weights: Weights) -> tuple | None:
-    """(mean, std) that the metadata of a file say."""
+    """(mean, std) from the metadata of a file."""
     facts = weights.metadata
     return (facts["mean"], facts["std"]) if {"mean", "std"} <= facts.keys() else None

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from numbers import Integral
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from ..randomness import generators_kept
 from .deadline import look
 
 Classifier = Callable[[Tensor], Tensor]  # images (N, C, H, W) → logits (N, K): an nn.Module, or any callable as a black box
+Part = TypeVar("Part")
 IMPOSSIBLE = 104.0  # how far below the others a class lies that a model calls impossible: exp(-104) is 0 in float32
 
 
@@ -28,7 +30,7 @@ def modes_kept(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def buffers_kept(model: nn.Module) -> Iterator[None]:
-    """Put every dense buffer back after the block, as it was: a model may count its answers, or adapt its statistics to them.
+    """Put every dense buffer back after the block, as it was: a model may count its outputs, or adapt its statistics to them.
 
     Left as they are: a cache that was made or grew in the block, for the model may remember that it is there; buffers of
     scripted modules.
@@ -141,7 +143,7 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 
 def rounds(device: torch.device) -> bool:
-    """Whether float32 is rounded to TensorFloat-32 there, outside of `full_precision`: how much an answer is off then depends
+    """Whether float32 is rounded to TensorFloat-32 there, outside of `full_precision`: how much an output is off then depends
     on the kernel, which depends on the size of the batch."""
     if device.type != "cuda":
         return False
@@ -157,27 +159,29 @@ def _precision_switches() -> tuple[tuple, str, object]:
     return (convolutions, products), "allow_tf32", False
 
 
-def check_logits(logits: Tensor, images: Tensor, who: str = "the model") -> Tensor:
-    """Return `logits`, of `who`, in float32 and without −inf, if they have shape (N, K) and are where the images (N, ...) are.
+def check_logits(logits: Tensor, images: Tensor, model: str = "the model") -> Tensor:
+    """Return `logits` in float32 and without −inf, if they have shape (N, K) and are where the images (N, ...) are.
+
+    model: whose they are, in words.
 
     Half precision, float64 and integers are converted here and nowhere else; −inf, see `finite_below`.
     """
     rows = len(images)
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != rows:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-        raise EscrimeError(f"{who} returned {shape} for {rows} images; a classifier returns logits (N, K).")
+        raise EscrimeError(f"{model} returned {shape} for {rows} images; a classifier returns logits (N, K).")
     if logits.device != images.device:
         raise EscrimeError(
-            f"{who}'s logits are on device {logits.device}, the images on {images.device}; keep the model's own tensors "
+            f"{model}'s logits are on device {logits.device}, the images on {images.device}; keep the model's own tensors "
             "as buffers or parameters, so that they move with it, and return logits on the device of the images."
         )
     if logits.is_complex():
-        raise EscrimeError(f"{who} returned {logits.dtype}; logits are real numbers, so return their real part.")
+        raise EscrimeError(f"{model} returned {logits.dtype}; logits are real numbers, so return their real part.")
     return finite_below(logits.float())
 
 
 def finite_below(logits: Tensor) -> Tensor:
-    """`logits` (..., K) with a finite number in place of −inf, which says that a class is impossible: IMPOSSIBLE below the
+    """`logits` (..., K) with a finite number in place of −inf, which means that a class is impossible: IMPOSSIBLE below the
     lowest finite logit of its row, where softmax gives it 0. So differences and gradients stay finite, and the size of the
     logits, by which numerical gaps are judged, stays of its order. NaN, +inf and a row without a finite logit are left."""
     values = logits.detach()
@@ -191,7 +195,7 @@ def finite_below(logits: Tensor) -> Tensor:
 @contextmanager
 def failure_named(fails: str, remedy: str) -> Iterator[None]:
     """Within the block, whatever is raised by a model that was made for other images becomes one sentence, from `fails`, which
-    says who fails on what, to the `remedy`."""
+    names who fails on what, to the `remedy`."""
     try:
         yield
     except EscrimeError:
@@ -202,7 +206,7 @@ def failure_named(fails: str, remedy: str) -> Iterator[None]:
 
 
 def passes_per_image(model: object) -> int:
-    """How many passes of the network one image costs: a defense that averages over copies says so in `copies`."""
+    """How many passes of the network one image costs: a defense that averages over copies has so many `copies`."""
     copies = getattr(model, "copies", 1)
     return int(copies) if isinstance(copies, Integral) else 1  # a model may call something else by that name
 
@@ -221,12 +225,13 @@ class Batches:
     def __init__(self, limit: int):
         self.limit = max(1, limit)
 
-    def map(self, call: Callable[[slice], object], rows: int) -> list:
+    def map(self, call: Callable[[slice], Part], rows: int) -> list[Part]:
         """[call(rows 0 to limit), call(the next ones), …] over `rows` rows.
 
         Errors: EscrimeError where a single row does not fit. OutOfTime before the first call after a `deadline`.
         """
-        parts, done = [], 0
+        parts: list[Part] = []
+        done = 0
         while done < rows:
             part = slice(done, min(done + self.limit, rows))
             look(part.stop - part.start)
@@ -249,5 +254,5 @@ class Batches:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """CUDA has its own exception; the CPU allocator raises a RuntimeError that only its text tells apart."""
+    """CUDA has its own exception; the CPU allocator raises a RuntimeError that only its text distinguishes."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

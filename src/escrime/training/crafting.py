@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..attacks.fgsm import fgsm_step
 from ..models.running import modes_kept
 
 
@@ -43,15 +44,10 @@ def at_least_float32(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype.itemsize < 4 else logits
 
 
-def step(images: Tensor, gradient: Tensor, size: float | Tensor) -> Tensor:
-    """clip(x + size · sign(gradient), 0, 1); `size` is a number or (N, 1, 1, 1), negative to descend."""
-    return (images + size * gradient.sign()).clamp_(0, 1)
-
-
 def fgsm(model: nn.Module, images: Tensor, labels: Tensor, eps: float | Tensor) -> Tensor:
-    """x' = clip(x + ε·sign(∇_x J(θ, x, y)), 0, 1) (Goodfellow et al., 2015, section 4), crafted in evaluation mode."""
+    """FGSM, see `fgsm_step`, in l_inf; crafted in evaluation mode."""
     with evaluation_mode(model):
-        return step(images, input_gradient(model, images, cross_entropy_sum(labels)), eps)
+        return fgsm_step(images, input_gradient(model, images, cross_entropy_sum(labels)), eps)
 
 
 def climb(

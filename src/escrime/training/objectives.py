@@ -14,11 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..attacks.fgsm import fgsm_step
 from ..budgets import epsilon
 from ..errors import EscrimeError
 from .checked import Checked, check_choice, check_count, check_number
 from .context import Context
-from .crafting import at_least_float32, climb, cross_entropy_sum, evaluation_mode, fgsm, input_gradient, step
+from .crafting import at_least_float32, climb, cross_entropy_sum, evaluation_mode, fgsm, input_gradient
 
 OBJECTIVES: dict[str, type["Objective"]] = {}
 EPS_DISTRIBUTIONS = {"fixed": "ε for every image", "uniform": "uniform on [0, ε], drawn per image and epoch"}
@@ -143,7 +144,7 @@ class NFGSM(Stepped):
         noisy = (images + 2 * eps * context.noise("start", images)).clamp_(0, 1)
         with evaluation_mode(model):
             gradient = input_gradient(model, noisy, cross_entropy_sum(labels))
-        return context.loss(model, step(noisy, gradient, self.size(eps, 1.0)), labels, clean=0)
+        return context.loss(model, fgsm_step(noisy, gradient, self.size(eps, 1.0)), labels, clean=0)
 
 
 @dataclass(frozen=True, kw_only=True)

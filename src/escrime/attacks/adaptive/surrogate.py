@@ -1,4 +1,4 @@
-"""What an attacker who knows a model differentiates: the same answers, with a gradient that leads somewhere."""
+"""What an attacker who knows a model differentiates: the same predictions, with a useful gradient."""
 
 from contextlib import nullcontext
 from math import gcd
@@ -6,27 +6,36 @@ from math import gcd
 import torch
 from torch import Tensor, nn
 
-from ...models.running import passes_per_image
+from ...models.running import Classifier, passes_per_image
 from ...randomness import derive, generators_kept, noise_keys, row_keys, uniform_noise
-from .bpda import StraightThrough
+from .bpda import InnerTable, StraightThrough
 
-MOST_APART = 64  # calls for one batch; draws of an expectation are adjacent rows, and usually a power of two
+MOST_CALLS = 64  # for one batch; draws of an expectation are adjacent rows, and usually a power of two
 
 
 class Surrogate(nn.Module):
-    """The same decisions as `model`, images (N, C, H, W) → logits (N, K), made easier to climb.
+    """The same predictions as a model's, images (N, C, H, W) → logits (N, K), with a gradient that is easier to follow.
 
-    through: go straight through what has no gradient; whole, unsaturated, inner: how (see StraightThrough). scale: divide the
-    logits by it, so that cross-entropy no longer saturates; the decision does not change. grid: the model is asked about the
-    nearest 8-bit image, for one that treats others differently. smooth: the gradient is the mean over `samples` points
-    within ± smooth of each pixel, which finds the slope of a jagged surface; the logits stay those of the image itself.
-    apart: for models that draw their noise once per batch, neighboring rows go through the model in separate calls, or the
-    draws of an expectation over noise (EOT) would all be the same one.
+    Args:
+        model: The classifier.
+        through: Whether to go straight through what has no gradient (BPDA, see StraightThrough).
+        scale: Divides the logits, so that cross-entropy no longer saturates; predictions do not change.
+        smooth: Above 0, the gradient is the mean over `samples` points drawn uniformly within ± smooth of each value, which
+            finds the slope of a jagged function; the logits stay those of the image itself.
+        samples: Of that mean.
+        apart: For models that draw their noise once per batch: neighboring rows go through the model in separate calls, or
+            the draws of an expectation over noise (EOT) would all be the same one.
+        whole: See StraightThrough; with `through`.
+        unsaturated: See StraightThrough; with `through`.
+        inner: See StraightThrough; with `through`.
+        grid: Whether the model is queried about the nearest 8-bit image, for one that treats others differently.
     """
+
+    path: Classifier
 
     def __init__(
         self,
-        model,
+        model: Classifier,
         *,
         through: bool = False,
         scale: float = 1.0,
@@ -35,14 +44,16 @@ class Surrogate(nn.Module):
         apart: bool = False,
         whole: bool = False,
         unsaturated: bool = False,
-        inner=None,
+        inner: InnerTable | None = None,
         grid: bool = False,
     ):
         super().__init__()
         self.apart, self.grid = apart, grid
         self.through = (through or whole or unsaturated or inner is not None) and isinstance(model, nn.Module)
         self.scale, self.smooth, self.samples = float(scale), float(smooth), int(samples)
-        self.path = StraightThrough(model, whole=whole, unsaturated=unsaturated, inner=inner) if self.through else model
+        if isinstance(model, nn.Module) and self.through:
+            model = StraightThrough(model, whole=whole, unsaturated=unsaturated, inner=inner)
+        self.path = model
 
     @property
     def copies(self) -> int:
@@ -66,7 +77,7 @@ class Surrogate(nn.Module):
         return eight_bit(images) + (images - images.detach()) if self.grid else images
 
     def _separately(self, images: Tensor) -> Tensor:
-        groups = gcd(len(images), MOST_APART)
+        groups = gcd(len(images), MOST_CALLS)
         keys, outputs = noise_keys(images), []
         with nullcontext() if keys is None else generators_kept():  # once, not for every part
             for group in range(groups):
@@ -81,7 +92,7 @@ def eight_bit(images: Tensor) -> Tensor:
     return (images.detach() * 255).round().clamp(0, 255) / 255
 
 
-def _keyed(model, images: Tensor, keys: Tensor | None, times: int) -> Tensor:
+def _keyed(model: Classifier, images: Tensor, keys: Tensor | None, times: int) -> Tensor:
     """The logits of `times` copies of a batch, each with noise keys of its own."""
     if keys is None:
         return model(images)

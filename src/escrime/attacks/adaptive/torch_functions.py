@@ -1,14 +1,31 @@
-"""Which functions of torch have no gradient that says anything, or move numbers out of its sight: tables for bpda.py."""
+"""Which functions of torch have no useful gradient, or move numbers out of its sight: tables for bpda.py."""
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Function = Callable[..., Any]  # of torch, as it reaches __torch_function__
 
-def named(*names: str) -> set:
+
+def named(*names: str) -> set[Function]:
     """The functions and methods of torch with these names, in-place ones too."""
     places = (torch, Tensor, torch._C._nn, F)
     return {found for place in places for name in names if (found := getattr(place, name, None)) is not None}
+
+
+def getter(name: str) -> Function:
+    """What is called where an attribute of a tensor is read."""
+    found: Function = getattr(Tensor, name).__get__
+    return found
+
+
+def setter(name: str) -> Function:
+    """What is called where an attribute of a tensor is written."""
+    found: Function = getattr(Tensor, name).__set__
+    return found
 
 
 STEPS = named("round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "hardshrink")
@@ -19,15 +36,24 @@ STEPS_IN_PLACE = named(*(f"{name}_" for name in ("round", "floor", "ceil", "trun
 GREATER = named("gt", "ge", "greater", "greater_equal", "__gt__", "__ge__")
 LESS = named("lt", "le", "less", "less_equal", "__lt__", "__le__")
 NOT = named("logical_not", "__invert__", "bitwise_not")
-EXTREMES = {torch.any: torch.amax, torch.all: torch.amin, Tensor.any: Tensor.amax, Tensor.all: Tensor.amin}
+EXTREMES: dict[Function, Function] = {
+    torch.any: torch.amax,
+    torch.all: torch.amin,
+    Tensor.any: Tensor.amax,
+    Tensor.all: Tensor.amin,
+}
 DIVISIONS = named("floor_divide", "__floordiv__")
-LEAVES = named("detach", "detach_") | {Tensor.data.__get__}
-REQUIRES_GRAD = Tensor.requires_grad.__get__
-MARKS = named("requires_grad_") | {Tensor.requires_grad.__set__}
+DETACHING = named("detach", "detach_") | {getter("data")}
+REQUIRES_GRAD = getter("requires_grad")
+MARKING = named("requires_grad_") | {setter("requires_grad")}
 HOOKS = named("register_hook", "register_post_accumulate_grad_hook")
-ASKS_FOR_GRADIENTS = {REQUIRES_GRAD: False, Tensor.grad_fn.__get__: None, Tensor.is_leaf.__get__: True}
-DERIVATIVES = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
-RETAIN = {torch.autograd.grad: 3, torch.autograd.backward: 2, Tensor.backward: 2}  # where their retain_graph stands
+WITHOUT_GRADIENT = {REQUIRES_GRAD: False, getter("grad_fn"): None, getter("is_leaf"): True}  # what a tensor without one reports
+DERIVATIVES: set[Function] = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
+RETAIN: dict[Function, int] = {
+    torch.autograd.grad: 3,
+    torch.autograd.backward: 2,
+    Tensor.backward: 2,
+}  # where their retain_graph stands
 SATURATING = named("tanh", "sigmoid", "softmax", "erf", "hardsigmoid", "softsign", "relu6", "logsigmoid", "expit")
 SATURATING_IN_PLACE = named("tanh_", "sigmoid_", "erf_")
 FROM_NUMPY = named("tensor", "as_tensor", "asarray")

@@ -4,20 +4,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ...errors import EscrimeError
 from ...models.fast.twin import Twin
-from ...models.running import differentiable, no_trace, refuse_inference_tensors
+from ...models.running import Classifier, differentiable, no_trace, refuse_inference_tensors
 from ...norms import Norm, norm
 from ...numerals import enormous, shown
 from .inputs import Inputs
 
 Access = Literal["labels", "scores", "gradients"]  # from the least that a model gives away to the most
 Kind = Literal["fixed budget", "nearest", "search"]
+Epsilon = float | str | tuple[float, ...]  # of all images, as a number or a text such as "8/255", or one number per image
 
 WHOLE = ("steps", "restarts", "queries", "rounds", "candidates", "draws", "targets_tried", "target", "eot")
 REAL = ("give_up", "momentum", "overshoot", "confidence", "initial_c", "gamma", "p_init", "tolerance")
@@ -25,10 +26,15 @@ REAL = ("give_up", "momentum", "overshoot", "confidence", "initial_c", "gamma", 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Adversarial images (N, C, H, W) and the network passes spent on each: forwards (N,), backwards (N,).
+    """What an attack found at one ε, and what it cost.
 
-    success (N,) bool: which images the attack saw the original model get wrong (or call the target), never its faster copy;
-    None where it did not look (FGSM, averages over noise), so ask the model. An evaluation always looks for itself.
+    Args:
+        adversarial: The images, float32 (N, C, H, W).
+        forwards: Forward passes of the network spent on each image, (N,).
+        backwards: Backward passes, (N,).
+        success: Which images the original model, never its faster copy, was seen to misclassify (or to put into the target
+            class), (N,) bool; None where the attack did not verify that (FGSM, averages over noise). An evaluation always
+            verifies for itself.
     """
 
     adversarial: Tensor
@@ -38,32 +44,44 @@ class Outcome:
 
 
 class Attack:
-    """Base of the attacks. A subclass is a frozen dataclass with `eps`, and optionally `norm`, `target` and `eot`; on a
-    randomized model `eot` is needed.
+    """Base of the attacks: `attack(model, images, labels)` returns adversarial images.
 
-    It implements `_sweep(twin, problem, budgets, wanted)`, which returns one Outcome per ε.
+    A subclass is a frozen dataclass whose fields are its settings: `eps`, and optionally `norm` ("linf" without it),
+    `target` (the class to reach; None for any misclassification) and `eot` (noise draws of a randomized model averaged in
+    each gradient, which such a model needs). It implements `_sweep(twin, inputs, budgets, wanted)`, which returns one Outcome
+    per ε.
 
-    The class itself says what the attack is, and every list of attacks is made from that (see registry.py). norms: the norms of
-    its budget. access: the least that the model must give away. kind: "fixed budget" where it makes the best example for the ε
-    it is given, "nearest" where it looks for the nearest one whatever ε is, "search" where it looks for the smallest ε at which
-    another attack succeeds. paper: authors, year, title, arXiv number. needs_target: it cannot do without a class to reach.
-    usual: the settings with which `escrime evaluate` runs it by its name, where they are not the defaults.
+    Class attributes describe the attack, and every list of attacks is made from them (see registry.py):
+
+    - norms: the norms of its budget.
+    - access: the least that the model must give away; None: nothing is concluded from how it compares with others.
+    - kind: "fixed budget" where it makes the best example for the ε it is given, "nearest" where it looks for the nearest one
+      whatever ε is, "search" where it looks for the smallest ε at which another attack succeeds.
+    - paper: authors, year, title, arXiv number.
+    - needs_target: it cannot do without a class to reach.
+    - usual: the settings with which `escrime evaluate` runs it by its name, where they are not the defaults.
+    - confirms: whether, against noise, it leaves an image only once fresh draws make its success certain.
     """
 
     norms: ClassVar[tuple[str, ...]] = ()
-    access: ClassVar[Access | None] = None  # not said: then nothing is concluded from how it compares with others
+    access: ClassVar[Access | None] = None
     kind: ClassVar[Kind] = "fixed budget"
     paper: ClassVar[str] = ""
     needs_target: ClassVar[bool] = False
     usual: ClassVar[dict[str, Any]] = {}
 
-    eps: float | tuple[float, ...]
+    eps: Epsilon | None  # read as one number, or a tuple of one per image; None where there is no budget
     norm: str = "linf"
     target: int | None = None
     eot: int = 1
-    confirms = False  # whether, against noise, it leaves an image only once fresh draws make its success certain
+    if TYPE_CHECKING:  # only read, so that a subclass may have a property in its place
 
-    def __post_init__(self):
+        @property
+        def confirms(self) -> bool: ...
+    else:
+        confirms = False
+
+    def __post_init__(self) -> None:
         norm(self.norm)  # refuses a name that is none
         object.__setattr__(self, "eps", self._budget(self.eps))
         if type(self).__module__.partition(".")[0] == __name__.partition(".")[0]:  # a user's may mean anything by a name
@@ -72,7 +90,7 @@ class Attack:
         if self.eot < 1:
             raise EscrimeError(f"eot = {self.eot}: at least one draw of the model's noise is needed per gradient.")
 
-    def _check_number(self, name: str, value) -> None:
+    def _check_number(self, name: str, value: object) -> None:
         """Refuse a setting of WHOLE or REAL that is no such number; None leaves those out that may be."""
         if value is None and name in ("target", "give_up"):
             return
@@ -85,6 +103,7 @@ class Attack:
 
     @property
     def name(self) -> str:
+        """The name in records; hashed into the randomness of each image."""
         return type(self).__name__
 
     @property
@@ -95,7 +114,7 @@ class Attack:
     @property
     def manner(self) -> str:
         """What the checks of records compare it as: "single" for one gradient step, "iterated" for more, "scores" for a search
-        without gradients, "distance" where it looks for the nearest example; "" where it takes no step or does not say."""
+        without gradients, "distance" where it looks for the nearest example; "" where it takes no step or has no `access`."""
         steps = getattr(self, "steps", 1)
         if self.access is None or steps < 1:
             return ""
@@ -109,12 +128,23 @@ class Attack:
         return {field.name for field in fields(self)} if is_dataclass(self) else set()
 
     def against_noise(self, eot: int) -> "Attack":
-        """The same attack for a randomized model, with at least `eot` noise draws per gradient. One lucky draw is no success:
-        no job leaves early, unless it `confirms` what it leaves by fresh draws."""
-        changes = {"stop_within": False, "eot": max(eot, self.eot)}
-        if not (self.confirms and changes["eot"] > 1):
+        """The same attack for a randomized model. One lucky draw is no success: no job leaves early, unless it `confirms` by
+        fresh draws what it leaves.
+
+        Args:
+            eot: The least number of noise draws averaged in each gradient (expectation over transformation).
+
+        Returns:
+            An attack of the same class.
+
+        Raises:
+            EscrimeError: If the class has no setting `eot`.
+        """
+        draws = max(eot, self.eot)
+        changes: dict[str, int | None] = {"stop_within": False, "eot": draws}
+        if not (self.confirms and draws > 1):
             changes |= {"early_stop": False, "give_up": None}
-        if "eot" not in self._own:
+        if not is_dataclass(self) or "eot" not in self._own:
             raise EscrimeError(
                 f"{self.name} has no setting eot, how many noise draws of a randomized model are behind each gradient; add the "
                 "field `eot: int = 1` to the class."
@@ -123,28 +153,62 @@ class Attack:
 
     def __call__(
         self,
-        model: nn.Module,
+        model: Classifier | Twin,
         images: Tensor,
         labels: Tensor,
         *,
         targets: Tensor | None = None,
         seed: int = 0,
-        ids: Sequence | None = None,
+        ids: Sequence[object] | None = None,
     ) -> Tensor:
-        """Return adversarial images, same shape as `images` (N, C, H, W), in [0, 1] and within ε to the last bit.
+        """Adversarial images. The model is left as it was, and a call under torch.inference_mode() is like any other.
 
-        labels (N,) are the true classes; targets (N,), if given, are the classes to reach instead. `seed` and `ids`
-        (one per image, default 0, 1, ...) fix the randomness of each image whatever the batch it is in.
-        Errors: EscrimeError for images outside the contract, target == label, a model that answers NaN, or one that was
-        made under torch.inference_mode(). A call under it is like any other.
+        Args:
+            model: The classifier, images (N, C, H, W) → logits (N, K): an nn.Module, or any callable as a black box.
+            images: float32 (N, C, H, W) in [0, 1].
+            labels: The true classes, (N,).
+            targets: The classes to reach, (N,); None for the `target` of the settings, or any misclassification.
+            seed: Of the randomness of all images.
+            ids: One per image, by default 0, 1, …; with the seed they fix the randomness of each image whatever the batch it
+                is in.
+
+        Returns:
+            float32 of the shape of `images`, in [0, 1] and within ε to the last bit.
+
+        Raises:
+            EscrimeError: For images outside the contract, a target that equals the label, a model that returns NaN or
+                infinity, or one that was made under torch.inference_mode().
         """
         return self.sweep(model, images, labels, [self.eps], targets=targets, seed=seed, ids=ids)[0].adversarial
 
-    def sweep(self, model, images, labels, epsilons, *, targets=None, seed=0, ids=None) -> list[Outcome]:
-        """Run the attack at every ε of `epsilons` and return one Outcome for each, in order.
+    def sweep(
+        self,
+        model: Classifier | Twin,
+        images: Tensor,
+        labels: Tensor,
+        epsilons: Sequence[Epsilon | Tensor | None],
+        *,
+        targets: Tensor | None = None,
+        seed: int = 0,
+        ids: Sequence[object] | None = None,
+    ) -> list[Outcome]:
+        """The attack at every ε of `epsilons`.
 
-        An ε is a number, or one number per image (N,). The attack runs on a faster copy of the model, made here;
-        give an `escrime.models.Twin` instead of a model to use one copy for several calls.
+        Args:
+            model: As in a call. The attack runs on a faster copy of it, made here; give an `escrime.models.fast.twin.Twin` to
+                use one copy for several calls.
+            images: As in a call.
+            labels: As in a call.
+            epsilons: Each a number, or one number per image (N,).
+            targets: As in a call.
+            seed: As in a call.
+            ids: As in a call.
+
+        Returns:
+            One Outcome for each ε, in order.
+
+        Raises:
+            EscrimeError: As a call does.
         """
         with differentiable():
             inputs = Inputs.checked(images, labels, targets, self.target, seed, ids)
@@ -160,15 +224,15 @@ class Attack:
             with no_trace(twin.model, inputs.images.device):
                 return self._sweep(twin, inputs, budgets, torch.ones_like(budgets, dtype=torch.bool))
 
-    def _budget(self, eps) -> float | tuple[float, ...]:
-        """ε as a number, or a tuple of one per image."""
+    def _budget(self, eps: Any) -> float | tuple[float, ...] | None:
+        """ε as a number, or a tuple of one per image; from whatever a user may give."""
         if hasattr(eps, "tolist"):  # torch's, NumPy's
             eps = eps.flatten().tolist() if eps.ndim else eps.item()
         if isinstance(eps, (list, tuple)):
             return tuple(self.geometry.epsilon(e) for e in eps)
         return self.geometry.epsilon(eps)
 
-    def _budgets(self, epsilons: list, images: Tensor) -> Tensor:
+    def _budgets(self, epsilons: Sequence[float | tuple[float, ...] | None], images: Tensor) -> Tensor:
         """ε of every sweep step and image, (K, N) float64 on the CPU."""
         for eps in epsilons:
             if isinstance(eps, tuple) and len(eps) != len(images):
@@ -182,4 +246,4 @@ class Attack:
 
 
 def _finite(value: Real) -> bool:
-    return not enormous(value) and math.isfinite(value)
+    return not enormous(value) and math.isfinite(float(value))

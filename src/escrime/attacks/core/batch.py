@@ -11,11 +11,11 @@ from .rows import BEST, ITERATE, Rows, State
 
 @dataclass
 class Batch:
-    """N jobs. `jobs`, `keys` and `taken` are on the CPU, the rest where the images are."""
+    """N jobs. `jobs`, `keys` and `queries` are on the CPU, the rest where the images are."""
 
     jobs: Tensor  # (N, 3) int64: image, ε, restart
     keys: Tensor  # (N,) int64: its randomness
-    taken: Tensor  # (N,) int64: the answers it has had
+    queries: Tensor  # (N,) int64: how often the model was queried for it
     rows: Rows
     state: State
     rank: Tensor | None = None  # (N, 2) of state[BEST], where the best iterate is kept
@@ -26,7 +26,7 @@ class Batch:
 
     @property
     def image(self) -> Tensor:
-        """Of each job, (N,), as a position in the problem."""
+        """Of each job, (N,), as a position in the inputs."""
         return self.jobs[:, 0]
 
     @property
@@ -43,10 +43,10 @@ class Batch:
         return Batch(
             torch.cat([self.jobs, other.jobs]),
             torch.cat([self.keys, other.keys]),
-            torch.cat([self.taken, other.taken]),
+            torch.cat([self.queries, other.queries]),
             self.rows.each(lambda name, old: torch.cat([old, getattr(other.rows, name)])),
             {name: torch.cat([self.state[name], value]) for name, value in other.state.items()},
-            None if self.rank is None else torch.cat([self.rank, other.rank]),
+            None if self.rank is None or other.rank is None else torch.cat([self.rank, other.rank]),
             self.progress and self.progress.each(lambda name, old: torch.cat([old, getattr(other.progress, name)])),
         )
 
@@ -56,7 +56,7 @@ class Batch:
         return Batch(
             self.jobs[stay],
             self.keys[stay],
-            self.taken[stay],
+            self.queries[stay],
             self.rows.each(lambda name, value: value[kept]),
             {name: value[kept] for name, value in self.state.items()},
             None if self.rank is None else self.rank[kept],
@@ -65,8 +65,10 @@ class Batch:
 
     def keep_best(self, rank: Tensor) -> None:
         """Keep the evaluated iterate, of `rank` (N, 2), where it ranks below the best so far: adversarial first, then the
-        lowest rank."""
+        lowest rank. Only where a best iterate is kept."""
         state, old = self.state, self.rank
+        if old is None:
+            return
         better = (rank[:, 0] < old[:, 0]) | ((rank[:, 0] == old[:, 0]) & (rank[:, 1] < old[:, 1]))
         state[BEST] = torch.where(better[:, None, None, None], state[ITERATE], state[BEST])
         self.rank = torch.where(better[:, None], rank, old)

@@ -1,27 +1,49 @@
-"""What an attack asks of a model, with expectation over its noise (EOT) in one batched forward: logits, the input gradient
-of a loss, or the gradients of several logits."""
+"""What an attack asks of a model: logits, the input gradient of a loss, or the gradients of several logits.
+
+Of a randomized model they are means over noise draws ξ₁ … ξ_n in one batched forward pass, expectation over transformation
+(EOT): ∇ₓ E_ξ[L(f(x; ξ))] ≈ 1/n · Σᵢ ∇ₓ L(f(x; ξᵢ)). Source: Athalye, Engstrom, Ilyas, Kwok (2018), Synthesizing robust
+adversarial examples, section 2.1.
+"""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from ...models.running import check_logits
+from ...models.running import Classifier, check_logits
 from ...randomness import derive, row_keys
 
 
 def draw_keys(keys: Tensor, draws: int) -> Tensor:
-    """The keys (N·draws,) of every noise draw of every row, rows of one image adjacent."""
+    """The keys of the noise of every draw of every row.
+
+    Args:
+        keys: Of the rows, int64 (N,).
+        draws: Noise draws for each row.
+
+    Returns:
+        int64 (N·draws,), those of one row adjacent.
+    """
     return derive(keys.repeat_interleave(draws), torch.arange(draws).repeat(len(keys)))
 
 
 def loss_gradient(
-    model, x: Tensor, loss: Callable[[Tensor], Tensor], keys: Tensor, draws: int = 1
+    model: Classifier, x: Tensor, loss: Callable[[Tensor], Tensor], keys: Tensor, draws: int = 1
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the logits (N, K), the loss (N,) and its gradient ∇ₓ E[loss] (N, C, H, W).
+    """Logits, loss and the input gradient ∇ₓ E_ξ[loss(model(x; ξ))], by EOT: 1/n · Σᵢ ∇ₓ loss(model(x; ξᵢ)), see above.
 
-    `loss` maps logits (N·draws, K) to one value per row, rows of one image adjacent. With draws > 1 all three are means
-    over the draws. Source of EOT: Athalye et al. (2018), Synthesizing robust adversarial examples.
+    Args:
+        model: Images (N, C, H, W) → logits (N, K).
+        x: The images, float32 (N, C, H, W).
+        loss: Logits (N·draws, K) → one value per row, (N·draws,), rows of one image adjacent.
+        keys: Of the noise of each image, int64 (N,).
+        draws: n, noise draws per image; 1 for a deterministic model.
+
+    Returns:
+        The logits (N, K), the loss (N,) and its gradient (N, C, H, W), each the mean over the draws.
+
+    Raises:
+        EscrimeError: For a model that does not return logits (N·draws, K).
     """
     x = x.detach().requires_grad_(True)
     with torch.enable_grad(), row_keys(draw_keys(keys, draws)):
@@ -32,19 +54,46 @@ def loss_gradient(
 
 
 @torch.no_grad()
-def loss_only(model, x: Tensor, loss: Callable[[Tensor], Tensor], keys: Tensor, draws: int = 1) -> tuple[Tensor, Tensor]:
-    """Return the logits (N, K) and the loss (N,), means over the draws; as `loss_gradient`, without a gradient."""
+def loss_only(
+    model: Classifier, x: Tensor, loss: Callable[[Tensor], Tensor], keys: Tensor, draws: int = 1
+) -> tuple[Tensor, Tensor]:
+    """As `loss_gradient`, without a gradient.
+
+    Args:
+        model: As there.
+        x: As there.
+        loss: As there.
+        keys: As there.
+        draws: As there.
+
+    Returns:
+        The logits (N, K) and the loss (N,), means over the draws.
+
+    Raises:
+        EscrimeError: As there.
+    """
     with row_keys(draw_keys(keys, draws)):
         logits = _logits(model, x, draws)
         return _mean(logits, draws), _mean(loss(logits), draws)
 
 
 def logit_gradients(
-    model, x: Tensor, choose: Callable[[Tensor], Tensor], keys: Tensor, draws: int = 1
+    model: Classifier, x: Tensor, choose: Callable[[Tensor], Tensor], keys: Tensor, draws: int = 1
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the logits (N, K), the chosen classes (N, M) and the gradients of their logits (N, M, C, H, W).
+    """The gradients of several logits, by one forward pass and M backward passes.
 
-    `choose` maps the logits (N, K) to classes (N, M). One forward pass and M backward passes.
+    Args:
+        model: As in `loss_gradient`.
+        x: As there.
+        choose: Logits (N, K) → the classes (N, M) whose logits are differentiated.
+        keys: As there.
+        draws: As there.
+
+    Returns:
+        The logits (N, K), the chosen classes (N, M) and the gradients of their logits (N, M, C, H, W), means over the draws.
+
+    Raises:
+        EscrimeError: As there.
     """
     x = x.detach().requires_grad_(True)
     with torch.enable_grad(), row_keys(draw_keys(keys, draws)):
@@ -70,7 +119,7 @@ def _gradient(value: Tensor, x: Tensor, retain_graph: bool = False) -> Tensor:
     return torch.zeros_like(x) if gradient is None else gradient
 
 
-def _logits(model, x: Tensor, draws: int) -> Tensor:
+def _logits(model: Classifier, x: Tensor, draws: int) -> Tensor:
     """The model's logits (N·draws, K) in float32, whatever it computes in."""
     return check_logits(model(_repeat(x, draws)), x.detach().repeat_interleave(draws, dim=0) if draws > 1 else x)
 

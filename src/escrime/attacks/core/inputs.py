@@ -1,5 +1,6 @@
 """What every attack starts from: checked images, labels, targets, ids and seed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,22 +14,51 @@ from ...randomness import as_keys, check_seed
 
 @dataclass(frozen=True)
 class Inputs:
-    """images (N, C, H, W), labels (N,), targets (N,) or None, ids (N,), seed: the input of one attack call.
+    """The input of one attack call.
 
-    floor (N,), if given, is how little another attack has left between an image and success: one that is ahead of that
-    does not give up.
+    Args:
+        images: float32 (N, C, H, W) in [0, 1].
+        labels: The true classes, int64 (N,).
+        targets: The classes to reach, (N,); None for any misclassification.
+        ids: One per image.
+        seed: With the ids, of the randomness.
+        floor: How little another attack has left between each image and success, (N,): an attack that is ahead of that does
+            not give up.
     """
 
     images: Tensor
     labels: Tensor
     targets: Tensor | None
-    ids: tuple
+    ids: tuple[object, ...]
     seed: int
     floor: Tensor | None = None
 
     @classmethod
-    def checked(cls, images, labels, targets, target, seed, ids) -> "Inputs":
-        """Build a problem, refusing by name anything outside the contract. `target` is the attack's own setting."""
+    def checked(
+        cls,
+        images: Tensor,
+        labels: Tensor,
+        targets: Tensor | None,
+        target: int | None,
+        seed: int,
+        ids: Sequence[object] | None,
+    ) -> "Inputs":
+        """The inputs of a call, of which anything outside the contract is refused by name.
+
+        Args:
+            images: As the caller gave them.
+            labels: As the caller gave them.
+            targets: As the caller gave them.
+            target: The attack's own setting.
+            seed: As the caller gave it.
+            ids: As the caller gave them; None for 0, 1, …
+
+        Returns:
+            All of them on the device of the images.
+
+        Raises:
+            EscrimeError: For the first thing that is wrong.
+        """
         images = ordinary(check_images(images).detach())
         n = len(images)
         labels = ordinary(check_labels(labels, n).to(images.device))
@@ -53,29 +83,29 @@ class Inputs:
         return cls(images, labels, targets, ids, check_seed(seed))
 
     def only(self, rows: Tensor) -> "Inputs":
-        """The same problem for some of its images; `rows` holds their positions."""
+        """The inputs for some of the images; `rows` holds their positions."""
         targets = None if self.targets is None else self.targets[rows]
         ids = tuple(self.ids[row] for row in rows.tolist())
         floor = None if self.floor is None else self.floor[rows]
         return Inputs(self.images[rows], self.labels[rows], targets, ids, self.seed, floor)
 
-    def keys(self, *purpose) -> Tensor:
+    def keys(self, *purpose: str | int) -> Tensor:
         """One key (N,) per image for `purpose`."""
         return as_keys([(self.seed, name, *purpose) for name in self.ids])
 
 
 def check_classes(inputs: Inputs, classes: int) -> None:
-    """Refuse labels and targets the model does not have."""
+    """Raise EscrimeError for labels and targets that a model of so many `classes` does not have."""
     check_labels(inputs.labels, len(inputs.labels), classes)
     if inputs.targets is not None:
         check_labels(inputs.targets, len(inputs.labels), classes, what="targets")
 
 
 def report_not_finite(inputs: Inputs, bad: Tensor) -> None:
-    """Raise if the model answered NaN or infinity for any image in the mask `bad` (N,)."""
+    """Raise NotFinite if the model returned NaN or infinity for any image in the mask `bad` (N,)."""
     rows = bad.nonzero().flatten().tolist()
     if rows:
         raise NotFinite(
             f"the model returns NaN or infinite logits for image {inputs.ids[rows[0]]!r} ({len(rows)} of {len(bad)} "
-            "images); such an answer is not a success of the attack, so mend the model first (overflow, 0/0 in a defense?)."
+            "images); such an output is not a success of the attack, so mend the model first (overflow, 0/0 in a defense?)."
         )

@@ -1,4 +1,4 @@
-"""The base of attacks that take steps: what such an attack says of itself (stepwise.py), run by the loop (scheduler.py)."""
+"""The base of attacks that take steps: what such an attack implements (stepwise.py), run by the loop (scheduler.py)."""
 
 from torch import Tensor
 
@@ -14,18 +14,22 @@ __all__ = ["Output", "IterativeAttack", "Rows", "State"]  # what a new attack is
 
 
 class IterativeAttack(Stepwise):
-    """An attack that asks the model about `steps` iterates from a start point. A subclass implements start, objective and
-    step, and may replace ask, rank, near_enough and remaining; a job whose state says "done" leaves with its next answer.
+    """An attack that queries the model about `steps` iterates from a start point. A subclass implements start, objective and
+    step, and may replace ask, rank, near_enough and remaining; a job whose state has "done" set leaves after its next query.
 
-    early_stop: a job leaves as soon as an iterate succeeds. Against noise (eot > 1) an attack that `confirms` then leaves once
-    all draws of an answer succeed and so do CERTAIN fresh ones of the same iterate, which is looked at whenever its answers
-    have doubled; so at most 2 % of the draws are still right, with 95 % confidence. restarts: how often a job that failed
-    begins again, `runs` in all where an attack takes several to one restart. keep_best: the answer is the best iterate
-    (adversarial before not, then the lowest rank), the start and the last one among them, which takes one more pass;
-    otherwise it is the last iterate. give_up: a job leaves when success is out of sight: when what remains is more than
-    `give_up` times what the coming doublings of its answers would gain, if each gained as
-    much as the last one, or as one did on average where that is more; None spends the whole budget. Against noise what
-    remains is that of the draw nearest to success: an image stays where any draw of any answer succeeded or nearly did.
+    What its settings mean, as fields, constants or properties:
+
+    - steps: from the start on, each after one query of the model.
+    - restarts: how often a job that failed begins again, `runs` in all where an attack takes several to one restart.
+    - early_stop: a job leaves as soon as an iterate succeeds. Against noise (eot > 1) an attack that `confirms` then leaves
+      once all draws of a query succeed and so do CERTAIN fresh ones of the same iterate, which is tested whenever the queries
+      have doubled; so at most 2 % of the draws are still classified right, with 95 % confidence.
+    - keep_best: the result is the best iterate (adversarial before not, then the lowest rank), the start and the last one
+      among them, which takes one more pass; otherwise it is the last iterate.
+    - give_up: a job leaves when success is out of sight: when what remains is more than `give_up` times what the coming
+      doublings of its queries would gain, if each gained as much as the last one, or as one did on average where that is
+      more; None spends the whole budget. Against noise what remains is that of the draw nearest to success: an image stays
+      where any draw of any query succeeded or nearly did.
     """
 
     def _sweep(self, twin: Twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:

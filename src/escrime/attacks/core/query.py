@@ -1,4 +1,4 @@
-"""Asks the copy of the model about the iterates in the batch."""
+"""Queries the copy of the model about the iterates in the batch."""
 
 from dataclasses import replace
 
@@ -16,26 +16,40 @@ from .stepwise import Stepwise
 
 
 class Query:
-    """One question about every iterate, in as many batches as memory asks for."""
+    """One query about every iterate, in as many batches as memory asks for.
+
+    Args:
+        attack: Whose iterates they are.
+        twin: The model and its copy.
+        inputs: Of the attack's call.
+        batches: Of at most so many jobs, `eot` rows each.
+    """
 
     def __init__(self, attack: Stepwise, twin: Twin, inputs: Inputs, batches: Batches):
         self.attack, self.twin, self.inputs, self.batches = attack, twin, inputs, batches
-        self.notes_shortfalls = attack.eot > 1 and attack.confirms
+        self.keeps_shortfalls = attack.eot > 1 and attack.confirms
         self.checked = False  # whether the model has the classes of the labels
 
     def ask(self, batch: Batch, keys: Tensor) -> tuple[Output, Tensor | None]:
-        """The copy's answers under the noise of `keys` (N,); against noise also what each draw lacks to success, (N, eot), if
-        the attack `confirms`."""
+        """Query the copy.
+
+        Args:
+            batch: The jobs.
+            keys: Of the noise of each, int64 (N,).
+
+        Returns:
+            The outputs, and against noise how far each draw is from success, (N, eot), if the attack `confirms`; else None.
+        """
         x, eot = batch.state[ITERATE], self.attack.eot
         shortfalls = torch.full((len(x), eot), float("inf"), device=batch.device)
 
         def part(at: slice) -> Output:
             rows = batch.rows.each(lambda name, value: value[at])
-            labels, aims = (None if t is None else t.repeat_interleave(eot) for t in (rows.labels, rows.aims))
+            labels, aims = rows.labels.repeat_interleave(eot), None if rows.aims is None else rows.aims.repeat_interleave(eot)
             goals = None if rows.targets is None else rows.targets.repeat_interleave(eot)
 
             def loss(logits: Tensor) -> Tensor:
-                if self.notes_shortfalls:
+                if self.keeps_shortfalls:
                     shortfalls[at] = shortfall(logits.detach(), labels, goals).view(-1, eot)
                 return self.attack.objective(logits, labels, aims)
 
@@ -43,11 +57,8 @@ class Query:
             return output if output.gradient is None else replace(output, gradient=finite(output.gradient))
 
         outputs = self.batches.map(part, len(x))
-        known = self.notes_shortfalls and bool(shortfalls.isfinite().all())  # an attack may ask without its objective
-        if len(outputs) > 1:
-            parts = {name: [getattr(output, name) for output in outputs] for name in vars(outputs[0])}
-            outputs = [Output(**{name: None if p[0] is None else torch.cat(p) for name, p in parts.items()})]
-        return outputs[0], shortfalls if known else None
+        known = self.keeps_shortfalls and bool(shortfalls.isfinite().all())  # an attack may ask without its objective
+        return Output.joined(outputs), shortfalls if known else None
 
     def _network(self, x: Tensor) -> Tensor:
         logits = check_logits(self.twin.copy(x), x)

@@ -15,7 +15,15 @@ ACCESS: tuple[str, ...] = get_args(Access)
 def find_attacks(package: str, folders: Iterable[str]) -> dict[str, type[Attack]]:
     """Class name → class, sorted: the public dataclasses that derive from Attack, of every module in the folders of `package`.
 
-    Errors: TypeError for a class that does not say what it is, naming the file and what is missing.
+    Args:
+        package: Its name.
+        folders: Where its modules are.
+
+    Returns:
+        The classes.
+
+    Raises:
+        TypeError: For a class that does not describe itself, naming the file and what is missing.
     """
     found: dict[str, type[Attack]] = {}
     for module in modules_in(package, folders):
@@ -36,7 +44,7 @@ def _described(attack: type[Attack]) -> type[Attack]:
     for name, (fine, what) in needed.items():
         if not fine:
             where = f"{attack.__module__}.{attack.__name__}.{name}"
-            raise TypeError(f"{where} = {getattr(attack, name)!r} does not say what the attack is; give {what} (see Attack).")
+            raise TypeError(f"{where} = {getattr(attack, name)!r} does not describe the attack; give {what} (see Attack).")
     return attack
 
 
@@ -54,7 +62,7 @@ def by_name() -> dict[str, type[Attack]]:
 
 
 def named(name: str) -> type[Attack]:
-    """The attack of `by_name` that is called so. Errors: EscrimeError with the nearest one."""
+    """The attack of `by_name` that is called so; EscrimeError with the nearest one where none is."""
     choices = by_name()
     if name not in choices:
         raise EscrimeError(f"attack {name!r} is unknown; use {', '.join(choices)}.{nearest(name, choices)}")
@@ -67,12 +75,22 @@ def sees(attack: type[Attack], given: str) -> bool:
 
 
 def make(attack: type[Attack], eps: float | str | None, norm: str | None = None, **settings: Any) -> Attack:
-    """One at ε in `norm` (None: its own) with these settings, as a file or a command line gives them.
+    """An attack from what a file or a command line gives.
 
-    Errors: EscrimeError for a norm it does not work in, an unknown setting, and a value of another type or out of range.
+    Args:
+        attack: Its class.
+        eps: The budget.
+        norm: None for the attack's own.
+        settings: All others.
+
+    Returns:
+        The attack, its settings checked.
+
+    Raises:
+        EscrimeError: For a norm it does not work in, an unknown setting, and a value of another type or out of range.
     """
     if norm is not None and norm not in attack.norms:
-        able = " and ".join({"linf": "l_inf"}.get(other, other) for other in attack.norms)
+        able = " and ".join(NORMS[other].title for other in attack.norms)
         remedy = f"leave it out, or use norm {attack.norms[0]}"
         raise EscrimeError(f"{attack.__name__} works in {able} only, not in {norm}; {remedy}.")
     known = settings_of(attack)

@@ -8,7 +8,12 @@ from .jobs import Job
 
 
 class Results:
-    """K × N of each: the iterate kept, whether it succeeds, the passes spent, and the jobs that are in the batch."""
+    """K × N of each: the iterate kept, whether it succeeds, the passes spent, and the jobs that are in the batch.
+
+    Args:
+        images: The clean images, (N, C, H, W).
+        count: K, how many ε.
+    """
 
     def __init__(self, images: Tensor, count: int):
         shape = (count, len(images))
@@ -16,7 +21,7 @@ class Results:
         self.images = [images.clone() for _ in range(count)]  # the iterate kept, at first the image itself
         self.rank = torch.full((*shape, 2), float("inf"))  # of the iterate kept: (not adversarial, rank)
         self.success = torch.zeros(shape, dtype=torch.bool)
-        self.away = torch.zeros(shape, dtype=torch.float64)  # the distance of the iterate kept
+        self.distance = torch.zeros(shape, dtype=torch.float64)  # of the iterate kept from its image
         self.forwards, self.backwards = torch.zeros(shape), torch.zeros(shape)
         self.running = torch.zeros(shape, dtype=torch.int64)  # jobs in the batch
         self.bad = torch.zeros(len(images), dtype=torch.bool)  # whose logits are not finite, whatever ε
@@ -31,23 +36,42 @@ class Results:
         """Note that so many jobs of its image and ε enter the batch together."""
         self.running[job.eps, job.image] = jobs
 
-    def leave(self, job: Job, x: Tensor, rank: Tensor | None, success: Tensor, away: Tensor) -> bool:
-        """Keep what a job leaves with if it ranks lower than what is there, or ranks do not count. Whether that was the last of
-        its image and ε in the batch."""
+    def leave(self, job: Job, x: Tensor, rank: Tensor | None, success: Tensor, distance: Tensor) -> bool:
+        """Keep what a job leaves with if it ranks lower than what is there, or ranks do not count.
+
+        Args:
+            job: The job.
+            x: Its iterate, (C, H, W).
+            rank: Of the iterate, (2,): not adversarial, rank; None where ranks do not count.
+            success: Whether it succeeds, a scalar.
+            distance: From the image, a scalar.
+
+        Returns:
+            Whether that was the last job of its image and ε in the batch.
+        """
         place = (job.eps, job.image)
         if rank is None or tuple(rank) < tuple(self.rank[place]):
             self.images[job.eps][job.image] = x
-            self.success[place], self.away[place] = success, away
+            self.success[place], self.distance[place] = success, distance
             if rank is not None:
                 self.rank[place] = rank
         self.running[place] -= 1
         return bool(self.running[place] == 0)
 
-    def outcomes(self, sources: Tensor | None, passes: int, looked: Tensor | float, saw: bool) -> list[Outcome]:
-        """One per ε. sources (K, N): which ε's iterate stands for each, see EpsGrid. passes: of the network, to one of the
-        model. looked: forward passes, (N,), spent before the first job. saw: whether success was looked at."""
+    def outcomes(self, sources: Tensor | None, passes: int, before: Tensor | float, verified: bool) -> list[Outcome]:
+        """What has been found.
+
+        Args:
+            sources: Which ε's iterate is the result at each, (K, N), see EpsGrid.
+            passes: Of the network, to one of the model.
+            before: Forward passes, (N,), spent before the first job.
+            verified: Whether success was verified.
+
+        Returns:
+            One Outcome per ε.
+        """
         count = len(self.images)
-        forwards, backwards = self.forwards * passes + looked / count, self.backwards * passes
+        forwards, backwards = self.forwards * passes + before / count, self.backwards * passes
         outcomes = []
         for k in range(count):
             adversarial, success = self.images[k], self.success[k]
@@ -55,5 +79,5 @@ class Results:
                 at = list(enumerate(sources[k].tolist()))
                 adversarial = torch.stack([self.clean[i] if source < 0 else self.images[source][i] for i, source in at])
                 success = torch.tensor([source >= 0 and bool(self.success[source, i]) for i, source in at])
-            outcomes.append(Outcome(adversarial, forwards[k], backwards[k], success if saw else None))
+            outcomes.append(Outcome(adversarial, forwards[k], backwards[k], success if verified else None))
         return outcomes

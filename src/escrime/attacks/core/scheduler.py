@@ -16,20 +16,28 @@ from .base import Outcome
 from .batch import Batch
 from .inputs import Inputs
 from .jobs import EpsGrid, Job
+from .predictions import clean_logits
 from .progress import Progress
 from .query import Query
 from .results import Results
 from .rows import BEST, ITERATE, Output, Rows
 from .stepwise import Stepwise
-from .verdicts import clean_logits
-from .verification import Verdict, Verifier
+from .verification import Verified, Verifier
 
 START = -1  # in place of a step number, in the key of a start point's randomness
 CONFIRMED = -1.0  # rank of an iterate whose success is certain, before adversarial (0) and not (1)
 
 
 class Loop:
-    """Runs the jobs that `plan` gives out, at the ε of `budgets` (K, N). `run()` returns one Outcome per ε."""
+    """Runs jobs; `run()` returns one Outcome per ε.
+
+    Args:
+        attack: Whose steps are taken.
+        twin: The model and its copy.
+        inputs: Of the attack's call.
+        budgets: ε of each result and image, (K, N).
+        plan: Gives out the jobs.
+    """
 
     def __init__(self, attack: Stepwise, twin: Twin, inputs: Inputs, budgets: Tensor, plan: EpsGrid):
         self.attack, self.twin, self.inputs, self.budgets, self.plan = attack, twin, inputs, budgets, plan
@@ -38,7 +46,7 @@ class Loop:
         self.results = Results(inputs.images, len(budgets))
         self.query = Query(attack, twin, inputs, self.batches)
         self.verifier = Verifier(attack, twin, inputs, self.batches, self.results.bad)
-        self.looks = attack.keep_best or attack.early_stop
+        self.verifies = attack.keep_best or attack.early_stop
         self.aims: Tensor | None = None  # (restarts, N): the class to move towards
 
     def run(self) -> list[Outcome]:
@@ -46,15 +54,16 @@ class Loop:
         if attack.queries == 0:
             nothing = torch.zeros(len(inputs.images))
             return [Outcome(x, nothing, nothing) for x in self.results.images]
-        clean, looked = None, 0.0
+        clean: Tensor | None = None
+        before: Tensor | float = 0.0
         if attack.needs_clean_logits:
-            clean, looked = clean_logits(self.twin, inputs, inputs.keys(attack.name, "clean"), attack.eot)
-        aims = [attack.aims(inputs, clean, restart) for restart in range(attack.runs)]
-        self.aims = None if aims[0] is None else torch.stack(aims)
-        batch = None
+            clean, before = clean_logits(self.twin, inputs, inputs.keys(attack.name, "clean"), attack.eot)
+        aims = [aim for restart in range(attack.runs) if (aim := attack.aims(inputs, clean, restart)) is not None]
+        self.aims = torch.stack(aims) if aims else None
+        batch: Batch | None = None
         while (batch := self._fill(batch)) is not None:
             batch = self._query(batch)
-        return self.results.outcomes(self.plan.sources(), self.copies, looked, self.looks)
+        return self.results.outcomes(self.plan.sources(), self.copies, before, self.verifies)
 
     def _fill(self, batch: Batch | None) -> Batch | None:
         """Let waiting jobs into the batch while there is room. None once no job is left."""
@@ -90,11 +99,11 @@ class Loop:
         return Rows(inputs.images[image], inputs.labels[image], targets, aims, budget, self.attack.geometry)
 
     def _query(self, batch: Batch) -> Batch:
-        """Ask the model once about every iterate in the batch; let jobs step on or leave. Those that stay."""
+        """Query the model once about every iterate in the batch; let jobs step on or leave. Those that stay."""
         attack, state = self.attack, batch.state
-        keys = derive(batch.keys, batch.taken)
+        keys = derive(batch.keys, batch.queries)
         output, shortfalls = self.query.ask(batch, keys)
-        found = self.verifier.verdict(batch, output, shortfalls, keys, self._hopeless(batch, output, shortfalls))
+        found = self.verifier.verify(batch, output, shortfalls, keys, self._gives_up(batch, output, shortfalls))
         output = replace(output, success=found.success.to(batch.device), logits=found.logits)
         evaluated = state[ITERATE]
         if attack.keep_best:
@@ -102,30 +111,33 @@ class Loop:
             order = order.masked_fill(found.won.to(batch.device), CONFIRMED) if self.verifier.confirms else order
             batch.keep_best(torch.stack([order, attack.rank(output, evaluated, batch.rows)], dim=1))
         attack.step(state, output, batch.rows)
-        batch.taken += 1
-        self._spend(batch, output, found.asked)
-        leaving = found.won | found.done | (batch.taken >= attack.queries)
+        batch.queries += 1
+        self._spend(batch, output, found.passes)
+        leaving = found.won | found.done | (batch.queries >= attack.queries)
         if attack.concurrent > 1 and attack.early_stop:
             leaving = leaving | self._decided(batch, found)
         if not leaving.any():
             return batch
-        self._leave(batch, leaving, found, state[BEST] if attack.keep_best else evaluated if self.looks else state[ITERATE])
+        self._leave(batch, leaving, found, state[BEST] if attack.keep_best else evaluated if self.verifies else state[ITERATE])
         return batch.only(~leaving)
 
-    def _hopeless(self, batch: Batch, output: Output, shortfalls: Tensor | None) -> Tensor | None:
+    def _gives_up(self, batch: Batch, output: Output, shortfalls: Tensor | None) -> Tensor | None:
         """The jobs (N,) that give up; None where no job may."""
-        if batch.progress is None:
+        attack = self.attack
+        if batch.progress is None or attack.give_up is None:
             return None
-        lacks = self.attack.remaining(output, batch.state, batch.rows) if shortfalls is None else shortfalls.amin(1)
-        return batch.progress.look(self.attack, batch.taken + 1, lacks, shortfalls, batch.image, self.inputs.floor)
+        remaining = attack.remaining(output, batch.state, batch.rows) if shortfalls is None else shortfalls.amin(1)
+        queries, floor = batch.queries + 1, self.inputs.floor
+        return batch.progress.update(attack, attack.give_up, queries, remaining, shortfalls, batch.image, floor)
 
-    def _spend(self, batch: Batch, output: Output, asked: Tensor | None) -> None:
-        """Count the passes of this answer: one backward pass, or one per class whose logit was differentiated."""
+    def _spend(self, batch: Batch, output: Output, verifying: Tensor | None) -> None:
+        """Count the passes of this query: one backward pass, or one per class whose logit was differentiated; and those of
+        `verifying` it."""
         backwards = 0 if output.gradient is None else 1 if output.classes is None else output.classes.shape[1]
         cost = torch.full((len(batch),), float(self.attack.eot))
-        self.results.spend(batch.place, cost if asked is None else cost + asked, cost * backwards)
+        self.results.spend(batch.place, cost if verifying is None else cost + verifying, cost * backwards)
 
-    def _decided(self, batch: Batch, found: Verdict) -> Tensor:
+    def _decided(self, batch: Batch, found: Verified) -> Tensor:
         """The jobs (N,) of images that one of their jobs has won."""
         won = found.won if self.verifier.confirms else found.success & (found.won | found.done)
         eps, image = batch.place
@@ -133,9 +145,9 @@ class Loop:
         decided[eps[won], image[won]] = True
         return decided[eps, image]
 
-    def _leave(self, batch: Batch, leaving: Tensor, found: Verdict, x: Tensor) -> None:
-        """Keep the iterates x of the jobs that leave, and report to the plan. What the original has not confirmed yet, as it
-        ended no job, it is asked about here."""
+    def _leave(self, batch: Batch, leaving: Tensor, found: Verified, x: Tensor) -> None:
+        """Keep the iterates x of the jobs that leave, and report to the plan. About those that the original has not confirmed
+        yet, as they ended no job, it is asked here."""
         attack, results = self.attack, self.results
         gone = leaving.nonzero().flatten()
         at = gone.to(batch.device)
@@ -147,11 +159,11 @@ class Loop:
             success[again] = self.verifier.confirmed(batch, those, x[again.to(batch.device)])
             eps, image = batch.place
             results.spend((eps[those], image[those]), torch.ones(len(those)))
-        away = attack.geometry.distance(x, batch.rows.images[at]).cpu()
+        distance = attack.geometry.distance(x, batch.rows.images[at]).cpu()
         for n, numbers in enumerate(batch.jobs[gone].tolist()):
             job = Job(*numbers)
-            if results.leave(job, x[n], None if rank is None else rank[n], success[n], away[n]):
+            if results.leave(job, x[n], None if rank is None else rank[n], success[n], distance[n]):
                 # Without early stop one success is not enough, as with noise, where it may be a lucky draw.
                 ends = bool(results.success[job.eps, job.image]) and attack.early_stop
                 first = job._replace(restart=job.restart // attack.concurrent * attack.concurrent)
-                self.plan.report(first, ends, float(results.away[job.eps, job.image]))
+                self.plan.report(first, ends, float(results.distance[job.eps, job.image]))

@@ -1,5 +1,5 @@
 """What a prepared copy finds out at its first call: whether it runs in its memory format, and whether folding what could not
-be traced as a whole kept its function. No pass is spent where nothing is in doubt."""
+be traced as a whole kept its function. No pass is spent where nothing is unverified."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -24,29 +24,29 @@ def in_format(model: nn.Module, layout: torch.memory_format) -> nn.Module:
 
 
 @dataclass
-class Doubt:
-    """unfolded: a copy that says what the model must say. folded: (child, convolution in it) of all that was folded without
-    a sight of how the model uses its children."""
+class Unverified:
+    """unfolded: a copy that returns what the model must return. folded: (child, convolution in it) of all that was folded
+    without a sight of how the model uses its children."""
 
     unfolded: nn.Module
     folded: list[tuple[nn.Module, nn.Module]]
 
 
-def on_first_call(model: nn.Module, doubt: Doubt | None) -> nn.Module:
+def on_first_call(model: nn.Module, unverified: Unverified | None) -> nn.Module:
     """`model`, which goes on in plain memory where its first call fails: one that flattens by `x.view(len(x), -1)`, as many
-    do, refuses channels-last memory. Where its use of what was folded is in `doubt` and it errs, it goes on unfolded."""
+    do, refuses channels-last memory. Where its use of what was folded is in `unverified` and it errs, it goes on unfolded."""
     kind = type(model)
     # A class and no hook, which could not try again; and no attribute, which would stay the model's in copies of it.
     model.__class__ = type(kind.__name__, (_FirstCall, kind), {"__module__": kind.__module__})
-    vars(model)["_doubt"] = doubt
+    vars(model)["_unverified"] = unverified
     return model
 
 
-def never_called(model: nn.Module) -> Doubt | None:
-    """Make of a prepared copy that was never called what it is otherwise; returns its doubt."""
+def never_called(model: nn.Module) -> Unverified | None:
+    """Make of a prepared copy that was never called what it is otherwise; returns what is unverified."""
     if isinstance(model, _FirstCall):
         model.__class__ = type(model).__bases__[1]
-    return vars(model).pop("_doubt", None)
+    return vars(model).pop("_unverified", None)
 
 
 class _FirstCall:
@@ -61,35 +61,37 @@ class _FirstCall:
 
 
 def _settle(model: nn.Module, images: Tensor, more: dict[str, Any]) -> Any:
-    doubt, spare = vars(model)["_doubt"], images.clone()  # a model may write into what it is given
+    unverified, spare = vars(model)["_unverified"], images.clone()  # a model may write into what it is given
     uses: Counter[nn.Module] = Counter()
     try:
-        said = _watched(model, doubt, uses, images, more)
+        output = _watched(model, unverified, uses, images, more)
     except Exception as error:
         if out_of_memory(error):
             raise
         in_format(model, torch.contiguous_format)
         try:
-            said = _watched(model, doubt, uses, spare.clone(), more)
+            output = _watched(model, unverified, uses, spare.clone(), more)
         except Exception:
             in_format(model, torch.channels_last)
-            said = None
-        if said is None and doubt is None:
+            output = None
+        if output is None and unverified is None:
             raise
     # A convolution that runs as often as the child it is in is only used as the child uses it.
-    if doubt is not None and (said is None or any(uses[child] != uses[layer] for child, layer in doubt.folded)):
+    if unverified is not None and (output is None or any(uses[child] != uses[layer] for child, layer in unverified.folded)):
         with torch.no_grad():
-            right = doubt.unfolded.forward(spare.clone(), **more)
-        if not _same(said, right):
-            vars(model).update(vars(doubt.unfolded))
-            said = model.forward(spare, **more)
-    del vars(model)["_doubt"]
-    return said
+            right = unverified.unfolded.forward(spare.clone(), **more)
+        if not _same(output, right):
+            vars(model).update(vars(unverified.unfolded))
+            output = model.forward(spare, **more)
+    del vars(model)["_unverified"]
+    return output
 
 
-def _watched(model: nn.Module, doubt: Doubt | None, uses: Counter[nn.Module], images: Tensor, more: dict[str, Any]) -> Any:
-    """The model's answer; `uses` counts the calls of what was folded."""
-    modules: Collection[nn.Module] = {module for pair in doubt.folded for module in pair} if doubt is not None else ()
+def _watched(
+    model: nn.Module, unverified: Unverified | None, uses: Counter[nn.Module], images: Tensor, more: dict[str, Any]
+) -> Any:
+    """The model's output; `uses` counts the calls of what was folded."""
+    modules: Collection[nn.Module] = {module for pair in unverified.folded for module in pair} if unverified is not None else ()
     uses.clear()
     hooks = [module.register_forward_hook(lambda module, *_: uses.update([module])) for module in modules]
     try:
@@ -99,7 +101,7 @@ def _watched(model: nn.Module, doubt: Doubt | None, uses: Counter[nn.Module], im
             hook.remove()
 
 
-def _same(said: object, right: object) -> bool:
-    if not (isinstance(said, Tensor) and isinstance(right, Tensor) and said.shape == right.shape):
+def _same(output: object, right: object) -> bool:
+    if not (isinstance(output, Tensor) and isinstance(right, Tensor) and output.shape == right.shape):
         return False
-    return said.numel() == 0 or bool((said - right).abs().max() <= SAME * right.abs().max())
+    return output.numel() == 0 or bool((output - right).abs().max() <= SAME * right.abs().max())

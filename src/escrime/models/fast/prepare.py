@@ -14,7 +14,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ...errors import EscrimeError
-from .first_call import Doubt, in_format, never_called, on_first_call
+from .first_call import Unverified, in_format, never_called, on_first_call
 
 # Exact types only: a subclass, or a parametrized layer, may do more than its base class.
 PAIRS = {(nn.Conv1d, nn.BatchNorm1d), (nn.Conv2d, nn.BatchNorm2d), (nn.Conv3d, nn.BatchNorm3d)}
@@ -37,17 +37,17 @@ def prepare(model: nn.Module) -> nn.Module:
     earlier = never_called(duplicate)
     for parameter in duplicate.parameters():  # one by one: ScriptModules have no requires_grad_ of their own
         parameter.requires_grad_(False)
-    doubt = unfolded = None
+    unverified = unfolded = None
     if not any(hooked(module) for name, module in duplicate.named_modules() if name):
         graph = trace(duplicate, root=True)
         if graph is None and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in duplicate.modules()):
             unfolded = copied(duplicate)
         folded = _fold(duplicate, appearances(duplicate), graph)
-        doubt = Doubt(unfolded, folded) if unfolded is not None and folded else None
+        unverified = Unverified(unfolded, folded) if unfolded is not None and folded else None
     if isinstance(duplicate, torch.jit.ScriptModule):  # of a class of its own, but it shows what it does
         views = "aten::view" in str(duplicate.inlined_graph)
         return duplicate if views else in_format(duplicate, torch.channels_last)
-    return on_first_call(in_format(duplicate, torch.channels_last), earlier or doubt)
+    return on_first_call(in_format(duplicate, torch.channels_last), earlier or unverified)
 
 
 def numerical_difference(model: nn.Module, prepared: nn.Module, images: Tensor) -> float:
@@ -60,7 +60,7 @@ def numerical_difference(model: nn.Module, prepared: nn.Module, images: Tensor) 
 
 def copied(model: nn.Module) -> nn.Module:
     """A deep copy; deepcopy leaves gradients behind."""
-    # deepcopy refuses tensors that carry a graph, such as those that torch.nn.utils.weight_norm leaves on a module.
+    # deepcopy refuses tensors that have a graph, such as those that torch.nn.utils.weight_norm leaves on a module.
     derived = {
         id(value): value.detach().clone()
         for module in model.modules()

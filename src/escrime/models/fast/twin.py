@@ -1,4 +1,4 @@
-"""A model and its faster copy: attacks run on the copy, what counts is what the original says."""
+"""A model and its faster copy: attacks run on the copy, what counts is what the original predicts."""
 
 import torch
 from torch import Tensor, nn
@@ -9,9 +9,9 @@ from ..running import Classifier, check_logits, full_precision, rounds
 from .first_call import SAME
 from .prepare import prepare
 
-SAFETY = 10  # an answer stands on the copy when its logit margin is this many times the measured difference
-PROBE = 8  # answers compared before the difference counts as measured
-EVERY = 32  # later on, one answer in so many is compared
+SAFETY = 10  # an output of the copy counts when its logit margin is this many times the measured difference
+PROBE = 8  # outputs compared before the difference counts as measured
+EVERY = 32  # later on, one output in so many is compared
 FLOOR = 32 * torch.finfo(torch.float32).eps  # the least difference, relative to the largest logit of an image
 CLOSE = 1e-3  # a margin relative to the largest logit; batches of other sizes move well-conditioned logits by about 1e-6
 PRECISIONS = ("float32", "bfloat16")
@@ -55,11 +55,11 @@ class Twin:
         return self.copy is self.model and not self.wrong
 
     def stands(self, device: torch.device) -> bool:
-        """Whether an answer of the copy can be clear enough to count."""
+        """Whether an output of the copy can be clear enough to count."""
         return self.reorders and not rounds(device) and not self.wrong
 
-    def doubtful(self, logits: Tensor) -> Tensor:
-        """Which answers (N, K) of the copy do not stand on their own, (N,) bool: close ones, NaN, all before the difference is
+    def uncertain(self, logits: Tensor) -> Tensor:
+        """Which outputs (N, K) of the copy do not count on their own, (N,) bool: close ones, NaN, all before the difference is
         known."""
         if self.exact:
             return torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
@@ -69,10 +69,10 @@ class Twin:
         return ~(margins(logits) >= least)  # the negation also catches NaN
 
     @torch.no_grad()
-    def original(self, images: Tensor, keys: Tensor, said: Tensor) -> Tensor:
-        """The original's logits (N, K) for `images`, of which the copy `said` (N, K); both saw the noise of `keys`."""
+    def original(self, images: Tensor, keys: Tensor, copied: Tensor) -> Tensor:
+        """The original's logits (N, K) for `images`; `copied` (N, K) are the copy's, under the same noise of `keys`."""
         logits = self.ask(images, keys)
-        self._compare(logits, said)
+        self._compare(logits, copied)
         return logits
 
     @torch.no_grad()
@@ -81,20 +81,20 @@ class Twin:
         with row_keys(keys), full_precision(images.device):
             return check_logits(self.model(images.clone()), images)  # a model may write into what it is given
 
-    def _compare(self, logits: Tensor, said: Tensor) -> None:
-        """Widen the difference to that between the original's logits (N, K) and what the copy `said`."""
-        differences = (logits - said).abs()
+    def _compare(self, logits: Tensor, copied: Tensor) -> None:
+        """Widen the difference to that between the original's logits (N, K) and those `copied`, of the copy."""
+        differences = (logits - copied).abs()
         difference = float(torch.where(differences.isfinite(), differences, 0).max())
         self.difference = max(self.difference, difference)
         if self.stands(logits.device) and difference > SAME * float(logits.abs().max()):
-            # It computes another function, whose gradients would mislead. What it has said so far the original says again.
+            # It computes another function, whose gradients would mislead. The original is asked again what it predicted so far.
             self.copy, self.wrong = self.model, True
         self.compared += len(logits)
 
     def verify(
         self, images: Tensor, logits: Tensor, keys: Tensor, claimed: Tensor | None = None, final: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Put the original's logits in place of the copy's wherever these do not stand; also say where, (N,) bool on CPU.
+        """Put the original's logits in place of the copy's wherever these do not count; return also where, (N,) bool on CPU.
 
         claimed (N,): the rows that matter, default all. final (N,): those of them for which only the original's will do.
         One wait for the device, two while the difference is being measured.
@@ -102,7 +102,7 @@ class Twin:
         open_rows = torch.ones(len(logits), dtype=torch.bool, device=logits.device) if claimed is None else claimed
         asked = torch.zeros(len(logits), dtype=torch.bool)
         while not self.exact:
-            needed = self.doubtful(logits) if final is None else self.doubtful(logits) | final
+            needed = self.uncertain(logits) if final is None else self.uncertain(logits) | final
             rows = ((open_rows & needed).cpu() & ~asked).nonzero().flatten()
             if self.compared < PROBE:
                 rows = rows[: PROBE - self.compared]
@@ -144,8 +144,8 @@ class Twin:
         some = slice(0, PROBE) if self.compared < PROBE else slice(self.compared % EVERY, None, EVERY)
         if len(images[some]):
             with row_keys(keys[some]):
-                said = check_logits(self.copy(images[some].clone()), images[some])
-            self._compare(logits[some], said)
+                copied = check_logits(self.copy(images[some].clone()), images[some])
+            self._compare(logits[some], copied)
 
 
 def margins(logits: Tensor) -> Tensor:

@@ -83,8 +83,7 @@ def probe(model: nn.Module, loader: Loader, rows: np.ndarray, eps: float, seed: 
         part = rows[start : start + BATCH]
         (images, labels), ids = loader.images(part), [loader.data.ids[row] for row in part]
         candidates = [images]
-        for attack in attacks:  # they take a Twin in place of the model, and do not say so yet
-            candidates.append(attack(twin, images, labels, seed=seed, ids=ids))  # type: ignore[arg-type]
+        candidates += [attack(twin, images, labels, seed=seed, ids=ids) for attack in attacks]
         keys = as_keys([(seed, name, "probe") for name in ids])
         with no_trace(model, loader.device):
             right += torch.stack([(twin.logits(x, keys).argmax(dim=1) == labels).sum() for x in candidates]).cpu()

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..crafting import cross_entropy_sum, evaluation_mode, step
+from ...attacks.fgsm import fgsm_step
+from ..crafting import cross_entropy_sum, evaluation_mode
 from ..loader import Loader
 
 
@@ -22,7 +23,7 @@ def accuracies(model: nn.Module, loader: Loader, eps: float, batch_size: int = 2
                 logits = model(images)
                 (gradient,) = torch.autograd.grad(cross_entropy_sum(labels)(logits), images)
             with torch.no_grad():
-                fooled = model(step(images.detach(), gradient, eps))
+                fooled = model(fgsm_step(images.detach(), gradient, eps))
             right += torch.stack([(z.argmax(dim=1) == labels).sum() for z in (logits.detach(), fooled)])
     clean, adversarial = (right.double() / len(loader)).tolist()
     return clean, adversarial

@@ -1,4 +1,4 @@
-"""What the model says of whole sets of images between the steps of a search: one verdict, or a mean over noise."""
+"""What the model predicts for whole sets of images between the steps of a search: once, or as a mean over noise."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,20 @@ CERTAIN = 150  # fresh draws, all of which succeed: with 95 % confidence at most
 
 @torch.no_grad()
 def clean_logits(twin: Twin, inputs: Inputs, keys: Tensor, draws: int = 1) -> tuple[Tensor, Tensor]:
-    """The logits (N, K) of the problem's images, checked, and the forward passes (N,) they cost; see `expected`."""
+    """The logits of the clean images, checked.
+
+    Args:
+        twin: The model and its copy.
+        inputs: The images.
+        keys: Of the noise of each image, int64 (N,).
+        draws: Noise draws averaged, see `expected`.
+
+    Returns:
+        The logits (N, K) and the forward passes (N,) they cost.
+
+    Raises:
+        EscrimeError: For labels that the model does not have, and logits that are not finite.
+    """
     logits, spent = expected(twin, inputs.images, keys, draws)
     check_classes(inputs, logits.shape[1])
     report_not_finite(inputs, ~logits.isfinite().all(1))
@@ -30,16 +43,25 @@ def clean_logits(twin: Twin, inputs: Inputs, keys: Tensor, draws: int = 1) -> tu
 def expected(
     twin: Twin, x: Tensor, keys: Tensor, draws: int = 1, value: Callable[[Tensor, slice], Tensor] = lambda logits, at: logits
 ) -> tuple[Tensor, Tensor]:
-    """The mean over `draws` of value(logits, rows), first dimension N, and the forward passes (N,) spent, on the CPU.
+    """The mean over noise draws of a value of the logits. A single draw is the original's, for it decides; a mean over noise,
+    which no single draw decides, is the copy's.
 
-    With one draw that is a verdict, and the original's. A mean over noise, which no single answer decides, is the copy's.
+    Args:
+        twin: The model and its copy.
+        x: Images, float32 (N, C, H, W).
+        keys: Of the noise of each image, int64 (N,).
+        draws: How many noise draws.
+        value: (logits of some rows, which rows) → a tensor with the rows first; by default the logits.
+
+    Returns:
+        The mean, first dimension N, and the forward passes (N,) spent, on the CPU.
     """
     copies = passes_per_image(twin.model)
 
     def part(at: slice) -> tuple[Tensor, Tensor]:
-        total = 0.0
+        total = torch.zeros(())
         for draw in range(draws):
-            look(at.stop - at.start if draw else 0)  # the first is told by Batches
+            look(at.stop - at.start if draw else 0)  # Batches reports the first
             drawn = derive(keys[at], draw)
             if draws == 1:
                 logits = twin.ask(x[at], drawn)
@@ -49,23 +71,30 @@ def expected(
             total = total + value(logits, at) / draws
         return total, torch.full((at.stop - at.start,), float(copies * draws))
 
-    parts = Batches(network_batch(x) // copies).map(part, len(x))
-    return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+    values, spent = zip(*Batches(network_batch(x) // copies).map(part, len(x)), strict=True)
+    return torch.cat(values), torch.cat(spent)
 
 
 @torch.no_grad()
 def certain(twin: Twin, x: Tensor, inputs: Inputs | Rows, keys: Tensor, limit: int) -> tuple[Tensor, Tensor]:
-    """Which of x (N, C, H, W) succeed in each of CERTAIN draws from `keys` (N,), (N,) bool, and the draws (N,) that took, both
-    on the CPU: an image is asked about, ever more draws at a time, until one of them fails.
+    """Which images succeed in each of CERTAIN noise draws: ever more draws at a time, until one of them fails.
 
-    problem: the labels and targets of x. limit: rows that the copy, of whose noise this is an average, takes at a time.
+    Args:
+        twin: The model and its copy; the draws are the copy's.
+        x: Images, float32 (N, C, H, W).
+        inputs: Their labels and targets.
+        keys: Of the noise of each image, int64 (N,).
+        limit: Rows that the copy takes at a time.
+
+    Returns:
+        Which succeed, (N,) bool, and the draws (N,) that took, both on the CPU.
     """
     spent, found = torch.zeros(len(x)), torch.zeros(len(x), dtype=torch.bool)
     rows, asked, number = torch.arange(len(x)), 0, 4
     while asked < CERTAIN and len(rows):
         draws = min(number, CERTAIN - asked)
 
-        def part(at: slice, draws=draws, asked=asked, rows=rows) -> Tensor:
+        def part(at: slice, draws: int = draws, asked: int = asked, rows: Tensor = rows) -> Tensor:
             some = rows[at].to(x.device)
             pixels, labels = x[some].repeat_interleave(draws, dim=0), inputs.labels[some].repeat_interleave(draws)
             targets = None if inputs.targets is None else inputs.targets[some].repeat_interleave(draws)

@@ -7,7 +7,15 @@ from .rows import Rows
 
 
 def random_start(rows: Rows, keys: Tensor) -> Tensor:
-    """Points (N, C, H, W) uniform in the ε-ball, clipped to the box, one draw per key (N,)."""
+    """Points drawn uniformly from the ε-ball around each image, projected on ball ∩ [0, 1].
+
+    Args:
+        rows: The images and their ε.
+        keys: Of the randomness of each row, int64 (N,).
+
+    Returns:
+        float32 (N, C, H, W).
+    """
     source, eps = torch.Generator(device=rows.images.device), rows.eps.float()
     delta = torch.empty_like(rows.images)
     for n, key in enumerate(keys.tolist()):

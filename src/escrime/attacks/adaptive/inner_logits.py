@@ -20,8 +20,13 @@ RIDGE = 1e-2
 
 @dataclass(frozen=True)
 class Inner:
-    """call: the number of the torch call that returns a table (N·copies, D). weight (D, K), bias (K,): a linear head on it;
-    None where the table holds logits already."""
+    """Where in a model a table of numbers can stand in for its logits.
+
+    Args:
+        call: The number of the torch call that returns the table, (N·copies, D).
+        weight: Of a linear head on it, (D, K); None where the table holds logits already.
+        bias: Of that head, (K,).
+    """
 
     call: int
     weight: Tensor | None = field(default=None, repr=False, compare=False)
@@ -31,13 +36,20 @@ class Inner:
         """Logits (N, K) from a table (N·copies, D), means over the copies."""
         table = table.float()
         table = table.unflatten(0, (-1, rows)).mean(0) if len(table) > rows else table
-        return table if self.weight is None else table @ self.weight + self.bias
+        return table if self.weight is None or self.bias is None else table @ self.weight + self.bias
 
 
 @torch.no_grad()
 def inner_logits(model: nn.Module, images: Tensor) -> Inner | None:
-    """The earliest table of `model` that predicts what the model predicts for nearly all of `images` (N, C, H, W), and tells
-    the images apart; None where there is none."""
+    """The earliest table of a model that predicts as the model does for nearly all images, and differs between them.
+
+    Args:
+        model: Images → logits (N, K).
+        images: float32 (N, C, H, W) in [0, 1].
+
+    Returns:
+        The table, or None where there is none.
+    """
     logits, tables = inner_tables(model, images)
     predicted, rows = logits.argmax(1), len(images)
     for call, table in tables:
@@ -52,8 +64,15 @@ def inner_logits(model: nn.Module, images: Tensor) -> Inner | None:
 
 @torch.no_grad()
 def taught_logits(model: nn.Module, points: list[Tensor]) -> Inner | None:
-    """A linear head on that table of `model` from which the predicted labels are learned best: on every second image, judged
-    on the others. points: the images (N, C, H, W) and what lies around them, in the same order. None where nothing is learned.
+    """A linear head on that table of a model from which the predicted labels are learned best: on every second image, measured
+    on the others.
+
+    Args:
+        model: Images → logits (N, K).
+        points: The images (N, C, H, W) and what lies around them, in the same order.
+
+    Returns:
+        The head, or None where nothing is learned.
     """
     found = [inner_tables(model, x) for x in points]
     rows, classes = len(points[0]), found[0][0].shape[1]
