@@ -1,7 +1,7 @@
 """The one pipeline of all evaluations: attack in parts, check, attack harder, as far as there is time.
 
 `escrime.evaluate` keeps what it makes in memory, the commands in a run folder (see store.py). Of a team of processes each
-makes its share of the parts; what is examined on a few images, all of them look at alike.
+makes its share of the parts, and attacks its share of the few images of each examination (see shared_rows.py).
 """
 
 from collections.abc import Callable, Iterator
@@ -39,6 +39,7 @@ from .engine import evaluate_parts
 from .images import Images, Source
 from .profile import Profiles, as_attacked
 from .progress import Meter
+from .shared_rows import SharedRows
 from .store import Examined, Store
 from .stronger import Scope, examination, of_case, scopes, stronger_parts
 from .subjects import Case
@@ -137,7 +138,8 @@ def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: floa
             if left is not None and plan.effort is not None:
                 each = (deadline.clock() - began) / max(meter.done + meter.inside - before, 1)
                 total = len(plan.source)
-                expected = cost or each * sum(passes_of_checks(case, plan.effort, total) for case in plan.cases)
+                passes = sum(passes_of_checks(case, plan.effort, total) for case in plan.cases) / team.count
+                expected = cost or each * passes
                 limit.end = began + left - kept_for_checks(left, expected)
 
 
@@ -160,7 +162,7 @@ def check(plan: Plan, store: Store, team: Processes, shown: Shown, among: frozen
         return
     team.wait()  # all have looked before the first one writes
     with shown("Check") as meter, deadline.listening(meter):
-        plan_checks(todo, records, plan.effort, meter)
+        plan_checks(todo, records, plan.effort, meter, team.count)
         for count, scope in enumerate(todo):
             left = deadline.time_left()
             with deadline.deadline(None if left is None else left / (len(todo) - count)) as limit:
@@ -172,10 +174,16 @@ def _examine(scope: Scope, plan: Plan, store: Store, team: Processes, meter: Met
     """Examine one case, and run what that calls for on every image; its findings are written last, for what they stand for is
     complete when they are there."""
     case, norm = joined(scope.case.name), scope.norm
-    findings, attempts = probe_in_time(scope, plan, records, meter)
-    before, names = store.examinations().get((case, norm)), [f"{attempt.name}: {attempt.attack!r}" for attempt in attempts]
-    short = limit is not None and EXAMINATION in limit.cut
-    everyone = team.all_of((names, short))
+    shared = SharedRows(team)
+
+    def look() -> tuple[list[str], bool]:
+        nonlocal findings, attempts
+        findings, attempts = probe_in_time(scope, plan, records, meter, shared)
+        return [f"{one.name}: {one.attack!r}" for one in attempts], limit is not None and EXAMINATION in limit.cut
+
+    findings, attempts = [], []
+    everyone = shared.finish(look)
+    before, names = store.examinations().get((case, norm)), everyone[team.rank][0]
     if everyone[0][1] and before is not None:  # an earlier one came farther: it stands, but for what it did not look at
         if team.first:
             store.note_examination(case, norm, replace(before, cut=limit.cut))
@@ -252,14 +260,14 @@ def all_findings(
     return in_order([*about_all, *found, *record_findings(records, store.failures, manners)])
 
 
-def plan_checks(todo: list[Scope], records: pd.DataFrame, effort: Effort, meter: Meter) -> None:
-    """Tell the meter what examining these will cost, about."""
+def plan_checks(todo: list[Scope], records: pd.DataFrame, effort: Effort, meter: Meter, processes: int) -> None:
+    """Tell the meter what examining these will cost each of the processes, about."""
     meter.plan(STRONGER, 0, 1)
     for scope in todo:
         images = of_case(records, scope.case)["image"].nunique()
         probing, stronger = passes_of_check(scope.case, effort)
-        meter.plan(_title(scope), min(effort.images, images), probing.forwards + probing.gradients)
-        meter.plan(STRONGER, meter.tasks[STRONGER].images + images, stronger.forwards + stronger.gradients)
+        meter.plan(_title(scope), min(effort.images, images) / processes, probing.forwards + probing.gradients)
+        meter.plan(STRONGER, meter.tasks[STRONGER].images + images / processes, stronger.forwards + stronger.gradients)
 
 
 def _title(scope: Scope) -> str:
@@ -278,22 +286,28 @@ def _if_cut(limit: deadline.Deadline, findings: list[Finding], faced: int, scope
     return findings if faced else [replace(finding, answered=False) for finding in findings]
 
 
-def probe_in_time(scope: Scope, plan: Plan, records: pd.DataFrame, meter: Meter) -> tuple[list[Finding], list[Attempt]]:
+def probe_in_time(
+    scope: Scope, plan: Plan, records: pd.DataFrame, meter: Meter, shared: SharedRows
+) -> tuple[list[Finding], list[Attempt]]:
     """As `probe`, on as many images as there is time for; what is cut short by a deadline is noted there."""
     judged, effort = of_case(records, scope.case)["image"].nunique(), plan.effort
-    meter.begin(_title(scope), min(effort.images, judged))
+    meter.begin(_title(scope), min(effort.images, judged) / shared.team.count)
     with deadline.as_time_allows(EXAMINATION):
         if deadline.time_left() is not None:
             deadline.look()
             model, (passes, _) = scope.case.subject.classifier, passes_of_check(scope.case, effort)
-            each = seconds_per_pass(model, plan.profiles.images.pixels[:FEWEST]) / passes_per_image(model)
-            effort = affordable(effort, passes, each, judged)
-        return probe(scope, plan.profiles, records, effort, plan.seed)
+
+            def fewer() -> Effort:
+                each = seconds_per_pass(model, plan.profiles.images.pixels[:FEWEST]) / passes_per_image(model)
+                return affordable(effort, passes, each / shared.team.count, judged)
+
+            effort = shared.first("effort", fewer)
+        return probe(scope, plan.profiles, records, effort, plan.seed, shared)
     return [], []
 
 
 def probe(
-    scope: Scope, profiles: Profiles, records: pd.DataFrame, effort: Effort, seed: int
+    scope: Scope, profiles: Profiles, records: pd.DataFrame, effort: Effort, seed: int, shared: SharedRows
 ) -> tuple[list[Finding], list[Attempt]]:
     """What the checks find about one case, and the attacks it calls for."""
     model, first = scope.case.subject.classifier, profiles.images
@@ -303,7 +317,7 @@ def probe(
         known.asked, first.pixels, first.labels, known.randomized, seed, **about, more=more, fed=profiles.fed.get(id(model))
     )
     inputs += certificate_findings(model, first.pixels)
-    examined = examination(scope, profiles, records, effort, seed)
+    examined = examination(scope, profiles, records, effort, seed, shared)
     about = dict(zip(("model", "defense", "threat"), scope.case.name))
     found = [finding.of(**about) for finding in inputs]
     return found + [finding.of(**about, norm=scope.norm) for finding in examined.findings], examined.attempts

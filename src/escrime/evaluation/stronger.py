@@ -21,6 +21,7 @@ from .images import Images
 from .pieces import Begun, Done, Pieces, no_progress, nothing_done
 from .profile import Profile, Profiles
 from .scoring import Predicted, score
+from .shared_rows import SharedRows
 from .subjects import Case
 
 
@@ -81,8 +82,10 @@ def standing(records: pd.DataFrame, norm: str, eps: float, randomized: bool) -> 
     return clean.combine(low, min).reindex(clean.index)
 
 
-def examination(scope: Scope, profiles: Profiles, records: pd.DataFrame, effort: Effort, seed: int) -> Examination:
-    """Examine the case of `scope` on a few of the images that it was attacked on."""
+def examination(
+    scope: Scope, profiles: Profiles, records: pd.DataFrame, effort: Effort, seed: int, shared: SharedRows
+) -> Examination:
+    """Examine the case of `scope` on a few of the images that it was attacked on, which the processes of `shared` share."""
     case, own = scope.case, of_case(records, scope.case)
     known = profiles[case.attacked]
     left = standing(own, scope.norm, scope.eps, known.randomized)
@@ -105,6 +108,7 @@ def examination(scope: Scope, profiles: Profiles, records: pd.DataFrame, effort:
         total=len(left),
         others=known.others,
         grid=bool(known.settings.get("grid")),
+        shared=shared,
     )
     return examine(search, known)
 

@@ -3,6 +3,8 @@
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+import torch
+
 from ...attacks.pgd import PGD
 from ...attacks.square import PROPOSALS, Square
 from ...models.deadline import as_time_allows
@@ -251,8 +253,7 @@ def _unlimited(search: Search, flat: bool) -> Finding:
     left: list[float] = []
     for attack, surrogate in zip(tried, surrogates, strict=True):
         with as_time_allows("the attack with ε = 1"), suppress(Exception):  # what fails fools nobody
-            moved = attack(surrogate, search.images, search.labels, seed=search.seed, ids=search.ids)
-            left.append(float(search.judge(moved, "unlimited", eps).mean()))
+            left.append(float(search.after("unlimited", attack, surrogate, torch.arange(len(search.left)), eps).mean()))
         if left and min(left) <= FULL:
             break
     if not left:

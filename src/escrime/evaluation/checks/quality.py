@@ -4,7 +4,6 @@ import torch
 
 from ...attacks.fmn import FMN
 from ...models.deadline import as_time_allows
-from ...norms import norm
 from ...results.findings import Finding
 from .search import Search
 
@@ -43,15 +42,10 @@ def _nearest(search: Search) -> dict:
     found: dict = {}
     with as_time_allows("the nearest examples"):
         try:
-            moved = FMN(norm=search.norm, steps=STEPS)(
-                search.surrogate, search.images, search.labels, seed=search.seed, ids=search.ids
-            )
-            away = norm(search.norm).distance(moved, search.images).cpu()
-            far = norm(search.norm).diameter(search.images)
-            fooled = search.judge(moved, "nearest", far) < 0.5
+            away, right = search.distances("nearest", FMN(norm=search.norm, steps=STEPS))
         except Exception:  # noqa: BLE001  one more number, and no verdict hangs on it
             return {}
-        nearest = torch.where(fooled, away.double(), torch.inf).median()
+        nearest = torch.where(right < 0.5, away.double(), torch.inf).median()
         grid = search.asked.eps.median()
         found = {
             f"median ε, {who}": round(float(v), 6) for who, v in (("asked for", grid), ("nearest", nearest)) if v.isfinite()

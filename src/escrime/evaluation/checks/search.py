@@ -26,6 +26,7 @@ from ...norms import Norm, norm
 from ..effort import Effort
 from ..quantized import near_the_grid, on_the_grid
 from ..scoring import score
+from ..shared_rows import SharedRows, alone
 
 SMOOTH = (0.25, 0.5)  # of ε: how far around a point its slope is averaged
 SMOOTH_SAMPLES = 8
@@ -92,6 +93,7 @@ class Search:
     others: tuple[Twin, ...] = ()
     grid: bool = False
     judged: bool = False
+    shared: SharedRows = field(default_factory=alone)
     trials: list[Trial] = field(default_factory=list)
 
     def __post_init__(self):
@@ -101,15 +103,35 @@ class Search:
     def accuracy(self) -> float:
         return float(self.left.mean())
 
-    def judge(self, adversarial: Tensor, purpose: str, eps: float | None = None) -> Tensor:
-        """The share of noise draws, never seen by an attack, in which each image is classified right, (N,); see `settled`."""
-        keys = [(self.seed, name, "search", purpose, self.eps) for name in self.ids]
-        draws, within = JUDGES if self.randomized else 1, self.eps if eps is None else eps
-        geometry = norm(self.norm)
-        _, right, sure = settled(self.twin, adversarial, self.images, self.labels, keys, within, geometry, draws, self.grid)
+    def after(self, purpose: str, attack: Attack, surrogate: Twin, rows: Tensor, eps: float | None = None) -> Tensor:
+        """Attack the images at `rows` (n,), which the processes share, and judge the examples: the share of noise draws, never
+        seen by an attack, in which each is classified right, (n,); see `settled`. eps: what they may be judged within, by
+        default the ε of the search."""
+        right, sure = self.shared.map(purpose, rows, lambda own: self._judged(purpose, attack, surrogate, own, eps)[1:])
         if eps is None:  # an example within the budget: how sure the model is left of an image that stands
-            self.sure = torch.where(right > 0, torch.minimum(self.sure, sure), self.sure)
+            self.sure[rows] = torch.where(right > 0, torch.minimum(self.sure[rows], sure), self.sure[rows])
         return right
+
+    def distances(self, purpose: str, attack: Attack) -> tuple[Tensor, Tensor]:
+        """(how far the attack moves each image (N,), whether it is classified right there (N,)), whatever the distance."""
+        geometry = norm(self.norm)
+        far = geometry.diameter(self.images)
+
+        def work(own: Tensor) -> tuple[Tensor, Tensor]:
+            moved, right, _ = self._judged(purpose, attack, self.surrogate, own, far)
+            return geometry.distance(moved, self.images[own.to(self.images.device)]).cpu(), right
+
+        away, right = self.shared.map(purpose, torch.arange(len(self.left)), work)
+        return away, right
+
+    def _judged(self, purpose: str, attack: Attack, surrogate: Twin, rows: Tensor, eps: float | None) -> tuple:
+        """(examples (n, C, H, W), the share of draws in which each is right (n,), the confidence in its label (n,))."""
+        at, ids = rows.to(self.images.device), [self.ids[row] for row in rows.tolist()]
+        images, labels = self.images[at], self.labels[at]
+        moved = attack(surrogate, images, labels, seed=self.seed, ids=ids)
+        keys = [(self.seed, name, "search", purpose, self.eps) for name in ids]
+        draws, within = JUDGES if self.randomized else 1, self.eps if eps is None else eps
+        return moved, *settled(self.twin, moved, images, labels, keys, within, norm(self.norm), draws, self.grid)[1:]
 
     def rows(self) -> Tensor:
         """The images worth attacking, by position: those that still stand, and of a randomized model all whose chance a few
@@ -122,15 +144,12 @@ class Search:
         rows = self.rows()
         if not len(rows):
             return self._note(attempt, self.left)
-        at = rows.to(self.images.device)
-        attack = replace(attempt.attack, eps=self.eps)
-        moved, ids = self.images.clone(), [self.ids[i] for i in rows]
+        attack, after = replace(attempt.attack, eps=self.eps), self.left.clone()
         failure = "there was no time for it"
         with as_time_allows(attempt.name):
             try:
-                moved[at] = attack(attempt.surrogate, self.images[at], self.labels[at], seed=self.seed, ids=ids)
-                after = self.judge(moved, attempt.name)
-                return self._note(attempt, torch.where(torch.isin(torch.arange(len(self.left)), rows), after, self.left))
+                after[rows] = self.after(attempt.name, attack, attempt.surrogate, rows)
+                return self._note(attempt, after)
             except Exception as error:
                 if is_bad_input(error):
                     raise
@@ -152,8 +171,7 @@ class Search:
         model returns no numbers there."""
         attack = RandomPoints(self.eps, draws=GUESSES, norm=self.norm, early_stop=not self.randomized)
         with as_time_allows("random points to compare with"), suppress(NotFinite):
-            moved = attack(self.twin, self.images, self.labels, seed=self.seed, ids=self.ids)
-            return float(self.judge(moved, "guesses").mean())
+            return float(self.after("guesses", attack, self.twin, torch.arange(len(self.left))).mean())
         return 0.0
 
 
