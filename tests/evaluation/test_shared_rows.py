@@ -5,7 +5,7 @@ import pickle
 import pandas as pd
 import pytest
 import torch
-from in_processes import RUNS, evaluate, work
+from examined_in_processes import RUNS, evaluate, work
 
 from escrime.distributed import Processes
 

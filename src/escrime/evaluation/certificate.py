@@ -11,13 +11,16 @@ every point that is gained does not: P(x + δ) ≥ P(x) − (1 − O). Class c k
 The l1 radius does not depend on d. The l_inf radius falls like 1/d: on images of ordinary size it is nothing.
 """
 
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite, log2
+from math import inf, log2
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from scipy.stats import beta, binomtest
 from torch import Tensor, nn
 
@@ -50,7 +53,7 @@ class Certificate:
     confidence: float
     dimension: int
 
-    def summary(self, radii, norm: str = "l1", interval: float = 0.95) -> pd.DataFrame:
+    def summary(self, radii: float | str | Sequence[float | str], norm: str = "l1", interval: float = 0.95) -> pd.DataFrame:
         """Certified accuracy at each of `radii` with its Wilson interval: radius, accuracy, n, low, high.
 
         Counted are the images that are predicted correctly at every perturbation with ‖δ‖ ≤ radius. norm: "l1" or "linf".
@@ -61,7 +64,7 @@ class Certificate:
             raise EscrimeError("certified accuracy needs the labels; give them to certify.")
         right, reach = self.table["correct"].to_numpy(), self.table[f"{norm}_radius"].to_numpy()
         rows, n = [], len(right)
-        for radius in np.atleast_1d(radii).tolist():
+        for radius in np.atleast_1d(np.asarray(radii)).tolist():
             radius = epsilon(radius, LARGEST[norm]) if isinstance(radius, str) else radius
             if not radius >= 0:
                 raise EscrimeError(f"radius = {radius!r} is no distance; give numbers ≥ 0.")
@@ -90,16 +93,16 @@ class Certificate:
 
 
 def certify(
-    model,
+    model: nn.Module,
     images: Tensor,
-    labels=None,
+    labels: Tensor | None = None,
     *,
     eps_max: float | str | None = None,
     samples: int = 1000,
     selection: int = 100,
     confidence: float = 0.999,
     seed: int = 0,
-    ids=None,
+    ids: Iterable[Hashable] | None = None,
 ) -> Certificate:
     """Certify the majority vote of `model` under uniform noise of radius `eps_max` (Cohen et al., 2019, CERTIFY).
 
@@ -143,14 +146,14 @@ def certify(
 
 
 def predict(
-    model,
+    model: nn.Module,
     images: Tensor,
     *,
     eps_max: float | str | None = None,
     samples: int = 1000,
     confidence: float = 0.999,
     seed: int = 0,
-    ids=None,
+    ids: Iterable[Hashable] | None = None,
 ) -> Tensor:
     """The majority vote, int64 (N,), or −1 where the first class is not ahead of the second beyond chance.
 
@@ -166,7 +169,7 @@ def predict(
     return torch.where(torch.tensor(ahead), votes.argmax(1), ABSTAIN)
 
 
-def clopper_pearson(successes, n: int, confidence: float) -> np.ndarray:
+def clopper_pearson(successes: ArrayLike, n: int, confidence: float) -> np.ndarray:
     """The exact one-sided lower confidence bound of a proportion: the p at which ≥ `successes` of `n` are this unlikely.
 
     Source: Clopper and Pearson (1934), The use of confidence or fiducial limits illustrated in the case of the binomial.
@@ -175,23 +178,25 @@ def clopper_pearson(successes, n: int, confidence: float) -> np.ndarray:
     return np.where(k > 0, beta.ppf(1 - confidence, np.maximum(k, 1), n - k + 1), 0.0)
 
 
-def l1_radius(p, eps_max: float) -> np.ndarray:
+def l1_radius(p: ArrayLike, eps_max: float) -> np.ndarray:
     """2 ε_max (p − 1/2), or 0 for p ≤ 1/2: where the majority holds in l1 if its probability is at least `p`."""
     return 2 * eps_max * np.maximum(np.asarray(p, dtype=float) - 0.5, 0)
 
 
-def linf_radius(p, eps_max: float, dimension: int) -> np.ndarray:
+def linf_radius(p: ArrayLike, eps_max: float, dimension: int) -> np.ndarray:
     """2 ε_max (1 − (3/2 − p)^(1/d)), or 0 for p ≤ 1/2: the same in l_inf, for images of `dimension` numbers."""
     short = 1 - np.maximum(np.asarray(p, dtype=float) - 0.5, 0)
     return -2 * eps_max * np.expm1(np.log(short) / dimension)  # expm1: at d = 150,528 the difference from 1 is all there is
 
 
-def _classes(model, images: Tensor) -> int:
+def _classes(model: nn.Module, images: Tensor) -> int:
     with row_keys([("classes",)]):
         return check_logits(model(images[:1].clone()), images[:1]).shape[1]
 
 
-def _votes(model, images: Tensor, eps_max: float, draws: int, classes: int, ids: tuple, seed: int, purpose: str) -> Tensor:
+def _votes(
+    model: nn.Module, images: Tensor, eps_max: float, draws: int, classes: int, ids: tuple, seed: int, purpose: str
+) -> Tensor:
     """How often each class is said over `draws` noisy copies of each image, int64 (N, classes) on the CPU.
 
     A job is BLOCK draws of one image, keyed by (seed, id, purpose, block). Of the last block some draws may be surplus.
@@ -225,7 +230,7 @@ def _votes(model, images: Tensor, eps_max: float, draws: int, classes: int, ids:
     return votes
 
 
-def _checked(model, images: Tensor, eps_max) -> tuple[Tensor, nn.Module, float]:
+def _checked(model: nn.Module, images: Tensor, eps_max: Any) -> tuple[Tensor, nn.Module, float]:
     """The images, the network under the vote, and ε_max."""
     images = check_images(images).detach()
     if not len(images):
@@ -245,19 +250,19 @@ def _checked(model, images: Tensor, eps_max) -> tuple[Tensor, nn.Module, float]:
     return images, model, eps_max
 
 
-def _count(what: str, value) -> int:
+def _count(what: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise EscrimeError(f"{what} = {value!r}; give a whole number of draws ≥ 1.")
     return int(value)
 
 
-def _confidence(value) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not (isfinite(value) and 0 < value < 1):
+def _confidence(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < 1:
         raise EscrimeError(f"confidence = {value!r} is not strictly between 0 and 1; give 0.999 for one wrong in a thousand.")
     return float(value)
 
 
-def _names(ids, count: int) -> tuple:
+def _names(ids: Iterable[Hashable] | None, count: int) -> tuple:
     ids = tuple(range(count)) if ids is None else tuple(ids)
     if len(ids) != count:
         raise EscrimeError(f"ids name {len(ids)} images, but {count} were given; give one id per image.")

@@ -21,7 +21,7 @@ class Effort:
     eot: int = 8
     doublings: int = 3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in fields(self):
             value, low = getattr(self, field.name), 0 if field.name == "doublings" else 1
             if not isinstance(value, int) or isinstance(value, bool) or value < low:

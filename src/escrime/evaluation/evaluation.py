@@ -1,9 +1,10 @@
 """`escrime.evaluate`: the whole evaluation in one call, in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from numbers import Integral
+from typing import Any
 
 import pandas as pd
 import torch
@@ -51,7 +52,9 @@ class Evaluation:
         """Clean accuracy beside robust accuracy for every model and defense; see `comparisons.tradeoff`."""
         return tradeoff(self.records, attack, eps)
 
-    def compare(self, first, second, *, attack: str | None = None, eps: float | str) -> Comparison:
+    def compare(
+        self, first: Sequence[str], second: Sequence[str], *, attack: str | None = None, eps: float | str
+    ) -> Comparison:
         """The paired test between two columns, each (model, defense, threat[, attack]); see `comparisons.compare`."""
         return compare(self.records, first, second, attack=attack, eps=eps)
 
@@ -68,17 +71,17 @@ class Evaluation:
 
 @torch.inference_mode(False)  # where it is called from within that mode: nothing has a gradient there
 def evaluate(
-    models,
-    data,
-    attacks,
+    models: Any,
+    data: Any,
+    attacks: Any,
     *,
-    epsilons=None,
-    seed=0,
-    device=None,
-    draws=8,
-    eot=8,
+    epsilons: Any = None,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    draws: int = 8,
+    eot: int = 8,
     checks: Effort | bool = True,
-    train=None,
+    train: Any = None,
     budget: float | str | None = None,
     progress: bool | Told | None = None,
 ) -> Evaluation:
@@ -137,7 +140,7 @@ def evaluate(
     return Evaluation(records, all_findings(store, records, [*about_all, *left], manners))
 
 
-def _seconds(budget) -> float | None:
+def _seconds(budget: Any) -> float | None:
     """A budget in seconds. Errors: EscrimeError for what is no time."""
     try:
         within = None if budget is None else deadline.seconds(budget)
@@ -183,7 +186,7 @@ def _look(cases: list[Case], source: Source, within: float | None) -> int:
     return LOOKED
 
 
-def _device_of(cases) -> torch.device:
+def _device_of(cases: list[Case]) -> torch.device:
     for case in cases:
         for parameter in getattr(case.attacked, "parameters", lambda: ())():
             return parameter.device

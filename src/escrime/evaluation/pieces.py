@@ -27,7 +27,7 @@ class Pieces:
     image does not depend on it (law 3). worked: set by who attacks a piece, where there was anything to do: only then its
     time says something."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.size, self.worked = FIRST, False
         self.seconds, self.images = 0.0, 0
 

@@ -9,13 +9,14 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 
 import pandas as pd
+import torch
 
 from .. import norms
 from ..distributed import Processes
 from ..errors import EscrimeError
 from ..models import deadline
 from ..models.deadline import OutOfTime
-from ..models.running import passes_per_image
+from ..models.running import no_trace, passes_per_image
 from ..results.checks.records import record_findings
 from ..results.findings import Finding, in_order
 from ..results.keys import joined, names_in, parts_of, slice_of
@@ -32,7 +33,7 @@ from .budget import (
     seconds_per_pass,
 )
 from .checks.inputs import input_findings
-from .checks.provable import certificate_findings
+from .checks.registry import model_check
 from .checks.search import Attempt
 from .effort import Effort
 from .engine import evaluate_parts
@@ -72,6 +73,13 @@ class Plan:
     sample: Callable[[Case], frozenset | None] = lambda case: None
 
     @property
+    def checked(self) -> Effort:
+        """The effort of the checks, of a plan that has any."""
+        if self.effort is None:
+            raise ValueError("the plan has no checks")
+        return self.effort
+
+    @property
     def source(self) -> Source:
         return self.profiles.source
 
@@ -101,8 +109,9 @@ def execute(plan: Plan, store: Store, team: Processes, shown: Shown) -> list[Fin
         if within is None:
             return []
         took = deadline.clock() - began
-        cost, left = took * total / max(len(judged), 1), deadline.time_left()
-        if plan.effort is None or not team.broadcast(len(judged) < total and left > max(LEAST * within, MORE * took)):
+        count, left = 0 if judged is None else len(judged), deadline.time_left() or 0.0
+        cost = took * total / max(count, 1)
+        if plan.effort is None or not team.broadcast(count < total and left > max(LEAST * within, MORE * took)):
             return budget_findings(store.records(), cases, list(plan.attacks), total, open_checks(store))
 
 
@@ -135,7 +144,7 @@ def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: floa
         began, before = deadline.clock(), meter.done + meter.inside
         for part, rows in work:
             store.write(part.key, rows)
-            if left is not None and plan.effort is not None:
+            if left is not None and limit is not None and plan.effort is not None:
                 each = (deadline.clock() - began) / max(meter.done + meter.inside - before, 1)
                 total = len(plan.source)
                 passes = sum(passes_of_checks(case, plan.effort, total) for case in plan.cases) / team.count
@@ -162,7 +171,7 @@ def check(plan: Plan, store: Store, team: Processes, shown: Shown, among: frozen
         return
     team.wait()  # all have looked before the first one writes
     with shown("Check") as meter, deadline.listening(meter):
-        plan_checks(todo, records, plan.effort, meter, team.count)
+        plan_checks(todo, records, plan.checked, meter, team.count)
         for count, scope in enumerate(todo):
             left = deadline.time_left()
             with deadline.deadline(None if left is None else left / (len(todo) - count)) as limit:
@@ -170,23 +179,34 @@ def check(plan: Plan, store: Store, team: Processes, shown: Shown, among: frozen
             team.wait()
 
 
-def _examine(scope: Scope, plan: Plan, store: Store, team: Processes, meter: Meter, records, among, limit) -> None:
+def _examine(
+    scope: Scope,
+    plan: Plan,
+    store: Store,
+    team: Processes,
+    meter: Meter,
+    records: pd.DataFrame,
+    among: frozenset[str] | None,
+    limit: deadline.Deadline | None,
+) -> None:
     """Examine one case, and run what that calls for on every image; its findings are written last, for what they stand for is
     complete when they are there."""
     case, norm = joined(scope.case.name), scope.norm
     shared = SharedRows(team)
+
+    findings: list[Finding] = []
+    attempts: list[Attempt] = []
 
     def look() -> tuple[list[str], bool]:
         nonlocal findings, attempts
         findings, attempts = probe_in_time(scope, plan, records, meter, shared)
         return [f"{one.name}: {one.attack!r}" for one in attempts], limit is not None and EXAMINATION in limit.cut
 
-    findings, attempts = [], []
     everyone = shared.finish(look)
     before, names = store.examinations().get((case, norm)), everyone[team.rank][0]
     if everyone[0][1] and before is not None:  # an earlier one came farther: it stands, but for what it did not look at
         if team.first:
-            store.note_examination(case, norm, replace(before, cut=limit.cut))
+            store.note_examination(case, norm, replace(before, cut=[] if limit is None else limit.cut))
         return
     prefix = parts_of([*scope.case.name, STRONGER + norms.norm(norm).suffix])
     if team.first and before is not None and before.attempts not in ([], names):
@@ -232,7 +252,7 @@ def _judged(source: Source, among: frozenset[str] | None) -> Iterator[Images]:
 
 def _basis(scope: Scope, plan: Plan, records: pd.DataFrame) -> tuple[int, dict[str, int]]:
     """What an examination stands on: how many images, and how hard it looks."""
-    return int(of_case(records, scope.case)["image"].nunique()), asdict(plan.effort)
+    return int(of_case(records, scope.case)["image"].nunique()), asdict(plan.checked)
 
 
 def _complete(scope: Scope, plan: Plan, records: pd.DataFrame, store: Store) -> bool:
@@ -276,7 +296,9 @@ def _title(scope: Scope) -> str:
     return "examine" if defense == "none" else f"examine {defense_name(defense)}"
 
 
-def _if_cut(limit: deadline.Deadline, findings: list[Finding], faced: int, scope: Scope, plan: Plan, records) -> list[Finding]:
+def _if_cut(
+    limit: deadline.Deadline, findings: list[Finding], faced: int, scope: Scope, plan: Plan, records: pd.DataFrame
+) -> list[Finding]:
     """The findings, with what the stronger attack had no time for noted in `limit`: they have no answer without any image."""
     names, sample = of_case(records, scope.case)["image"].unique(), plan.sample(scope.case)
     images = len(names) if sample is None else len({str(name) for name in sample} & set(names))
@@ -290,7 +312,7 @@ def probe_in_time(
     scope: Scope, plan: Plan, records: pd.DataFrame, meter: Meter, shared: SharedRows
 ) -> tuple[list[Finding], list[Attempt]]:
     """As `probe`, on as many images as there is time for; what is cut short by a deadline is noted there."""
-    judged, effort = of_case(records, scope.case)["image"].nunique(), plan.effort
+    judged, effort = of_case(records, scope.case)["image"].nunique(), plan.checked
     meter.begin(_title(scope), min(effort.images, judged) / shared.team.count)
     with deadline.as_time_allows(EXAMINATION):
         if deadline.time_left() is not None:
@@ -312,12 +334,19 @@ def probe(
     """What the checks find about one case, and the attacks it calls for."""
     model, first = scope.case.subject.classifier, profiles.images
     known = profiles[model]
-    more, about = profiles.source.few_pairs(seed), {"blind": known.blind, "batch": known.batch}
     inputs = input_findings(
-        known.asked, first.pixels, first.labels, known.randomized, seed, **about, more=more, fed=profiles.fed.get(id(model))
+        known.asked or model,
+        first.pixels,
+        first.labels,
+        known.randomized,
+        seed,
+        blind=known.blind,
+        batch=known.batch,
+        more=profiles.source.few_pairs(seed),
+        fed=profiles.fed.get(id(model)),
     )
-    inputs += certificate_findings(model, first.pixels)
+    with torch.no_grad(), no_trace(model, first.pixels.device):
+        inputs += model_check.findings(model=model, images=first.pixels, labels=first.labels, profile=known, seed=seed)
     examined = examination(scope, profiles, records, effort, seed, shared)
-    about = dict(zip(("model", "defense", "threat"), scope.case.name))
-    found = [finding.of(**about) for finding in inputs]
-    return found + [finding.of(**about, norm=scope.norm) for finding in examined.findings], examined.attempts
+    found = [finding.of(*scope.case.name) for finding in inputs]
+    return found + [finding.of(*scope.case.name, scope.norm) for finding in examined.findings], examined.attempts

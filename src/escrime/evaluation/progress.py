@@ -20,8 +20,9 @@ class Meter:
     """Tells `told` (done, total, note) in network passes. Called with a number of rows before a model is asked about them (see
     models.deadline.listening). The total is an estimate, which gets better as the work goes on."""
 
-    def __init__(self, told: Told):
-        self.told, self.tasks, self.done = told, {}, 0.0
+    def __init__(self, told: Told) -> None:
+        self.told, self.done = told, 0.0
+        self.tasks: dict[str, _Task] = {}
         self.name, self.images, self.inside = "", 0.0, 0.0
 
     def plan(self, name: str, images: float, passes: float) -> None:

@@ -39,7 +39,7 @@ def score(
     hashed = as_keys(keys)
 
     def part(rows: slice) -> tuple[Tensor, ...]:
-        probabilities, votes = 0.0, 0.0
+        probabilities = votes = torch.zeros((), device=images.device)
         for draw in range(draws):
             look(rows.stop - rows.start if draw else 0)  # the first is told by Batches
             logits = twin.logits(images[rows], derive(hashed[rows], draw), mean=draws > 1)

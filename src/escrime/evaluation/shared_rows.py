@@ -24,7 +24,7 @@ class SharedRows:
     differ in a last bit that decides), nobody waits for anybody: from then on each does the whole work itself.
     """
 
-    def __init__(self, team: Processes):
+    def __init__(self, team: Processes) -> None:
         self.team, self.alone = team, not team.together
 
     def map(self, name: str, rows: Tensor, work: Callable[[Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:

@@ -1,7 +1,7 @@
 """After the attacks that were asked for: examine each model, and run what its examination calls for on every image."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from ..norms import Norm, norm
 from ..results.records import STRONGER, worst_case
 from ..results.verdicts import headline_eps
 from .checks.examine import Examination, examine
-from .checks.search import Attempt, Earlier, Search, settled
+from .checks.search import Attempt, Earlier, Search, settled, with_settings
 from .effort import Effort
 from .engine import Part, records_of, unfinished
 from .images import Images
@@ -159,9 +159,18 @@ def stronger_parts(
 
 
 def _strengthen(
-    part: Part, scope: Scope, attempts: list[Attempt], known: Profile, images: Images, own: pd.DataFrame, epsilons, seed, draws
+    part: Part,
+    scope: Scope,
+    attempts: list[Attempt],
+    known: Profile,
+    images: Images,
+    own: pd.DataFrame,
+    epsilons: Sequence[float],
+    seed: int,
+    draws: int,
 ) -> pd.DataFrame:
-    frames, n = [], draws if known.randomized else 1
+    frames: list[pd.DataFrame] = []
+    n = draws if known.randomized else 1
     keys = [(seed, name, "clean") for name in images.ids]
     clean = score(known.twin, images.pixels, images.labels, torch.full_like(images.labels, -1), keys, n)
     for eps in sorted(epsilons):
@@ -176,7 +185,7 @@ def _strengthen(
             outcome = _ladder(attempts, known, target, eps, norm(scope.norm), seed)
             none = torch.full_like(target.labels, -1)
             theirs = Predicted(*(column[alive] for column in vars(clean).values()))
-            attack = replace(attempts[0].attack, eps=eps)
+            attack = with_settings(attempts[0].attack, eps=eps)
             answers = (target, none, [outcome], [eps], theirs, seed, n, known.randomized)
             parts.append(records_of(part, known.twin, attack, *answers))
         if not alive.all():
@@ -197,7 +206,9 @@ def _ladder(attempts: list[Attempt], known: Profile, images: Images, eps: float,
         at = rows.to(found.device)
         pixels, labels, ids = images.pixels[at], images.labels[at], [images.ids[i] for i in rows.tolist()]
         try:
-            (outcome,) = replace(attempt.attack, eps=eps).sweep(attempt.surrogate, pixels, labels, [eps], seed=seed, ids=ids)
+            (outcome,) = with_settings(attempt.attack, eps=eps).sweep(
+                attempt.surrogate, pixels, labels, [eps], seed=seed, ids=ids
+            )
         except Exception as error:  # it worked on the sample; on what it fails here the others have their turn
             if is_bad_input(error):
                 raise

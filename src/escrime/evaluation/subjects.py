@@ -5,12 +5,16 @@ defense, with expectation over its noise. An undefended network has one level, *
 answers.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import EscrimeError
 from ..results.records import WHITE_BOX
+
+AnyAttack = Callable[..., Tensor]  # an Attack, or any attack(model, images, labels) → images
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Case:
         return self.subject.model, self.subject.defense, self.threat
 
 
-def as_subjects(models) -> list[Subject]:
+def as_subjects(models: Any) -> list[Subject]:
     """Subjects from a classifier, a dict of name → classifier (or Subject), or a list of subjects.
 
     A wrapper that names its `defense` and its `undefended` network, such as PredictionAveraging, becomes a defended
@@ -64,7 +68,7 @@ def as_subjects(models) -> list[Subject]:
     return subjects
 
 
-def _as_subject(name: str, model) -> Subject:
+def _as_subject(name: str, model: Any) -> Subject:
     defense, undefended = getattr(model, "defense", None), getattr(model, "undefended", None)
     if not isinstance(defense, str):  # a layer of the user's that is called so
         return Subject(name, model)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
@@ -142,11 +143,12 @@ def _validated(evaluation: Evaluation, grid: Grid) -> dict:
 
     def side(defense: str, transfer: str, adaptive: str) -> pd.DataFrame:
         clean = column(defense, grid.against if defense == "ppa" else transfer, 0.0)
-        ignoring, knowing = (column(defense, threat, grid.eps) for threat in (transfer, adaptive))
+        ignoring, knowing = (column(defense, threat, float(grid.eps)) for threat in (transfer, adaptive))
         return pd.DataFrame({"clean": clean, "transfer": ignoring, "adaptive": knowing})
 
     sides = {"candidate": side("ppa", "transfer", "adaptive"), "undefended": side("none", "white-box", "white-box")}
-    values, found = {}, {"n": len(sides["candidate"])}
+    values: dict[str, dict[str, pd.Series]] = {}
+    found: dict[str, Any] = {"n": len(sides["candidate"])}
     for name, scores in sides.items():
         own = {"attacked": attacked(scores, grid.against), "mean": objective(scores, grid.against)}
         values[name] = {condition: scores[condition] for condition in scores} | own

@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from ...models.running import check_logits, network_batch, no_trace, passes_per_image
+from ...models.running import Classifier, check_logits, network_batch, no_trace, passes_per_image
 from ...randomness import as_keys, generators_kept, noise_keys, row_keys
 from ...results.findings import Finding
 
@@ -23,7 +23,7 @@ class Alone(nn.Module):
     """The same classifier, which sees every image by itself: for one whose answers depend on the batch. A network that cannot
     take one image (it drops a dimension of 1, or takes statistics) sees as many copies of it as it needs, up to MOST."""
 
-    def __init__(self, model):
+    def __init__(self, model: Classifier) -> None:
         super().__init__()
         self.asked, self.least = model, 1
 
@@ -72,7 +72,7 @@ class BatchEffect:
 
 
 @torch.no_grad()
-def batch_effect(model, images: Tensor, step: float, seed: int = 0) -> BatchEffect:
+def batch_effect(model: Classifier, images: Tensor, step: float, seed: int = 0) -> BatchEffect:
     """Compare `model` alone with a batch of `images` (N, C, H, W) in [0, 1], as many as are scored at a time: clean, moved by
     4 · step per pixel, beside copies that resemble them, and in another order. About 4 N + 2 · ALONE passes."""
     images = images[: max(2, network_batch(images) // passes_per_image(model))]
@@ -134,7 +134,7 @@ def _beside(images: Tensor, near: Tensor, keys: Tensor, rows: Tensor) -> tuple[T
     return torch.cat([images[rows], rest, near[rows]]), torch.cat([keys[rows], keys[: len(rest)], keys[rows]])
 
 
-def _cause(model, logits: Callable, images: Tensor, near: Tensor, keys: Tensor, tolerance: float) -> str:
+def _cause(model: Classifier, logits: Callable, images: Tensor, near: Tensor, keys: Tensor, tolerance: float) -> str:
     """What in a batch moves an answer, by changing one thing at a time around the last image."""
     own = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)] if isinstance(model, nn.Module) else []
     if any(m.training or m.running_mean is None for m in own):

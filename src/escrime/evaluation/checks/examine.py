@@ -4,7 +4,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
+from ...attacks.core.base import Attack
 from ...attacks.pgd import PGD
 from ...attacks.square import PROPOSALS, Square
 from ...models.deadline import as_time_allows
@@ -13,7 +15,7 @@ from ...results.findings import Finding
 from ..profile import Profile
 from .gradients import gradient_findings
 from .neighborhood import neighborhood_findings
-from .quality import attack_quality
+from .registry import attack_check
 from .search import (
     GRADIENT,
     Attempt,
@@ -25,6 +27,7 @@ from .search import (
     longer_attempts,
     other_attempts,
     smooth_attempts,
+    with_settings,
 )
 from .state import memory_findings
 
@@ -81,7 +84,7 @@ def examine(search: Search, profile: Profile) -> Examination:
     around = [_unlimited(search, flat)] if not profile.blind or profile.failure else []
     findings += around
 
-    findings += attack_quality(search, profile.blind)
+    findings += attack_check.findings(search=search, profile=profile)
     missed = before - search.accuracy
     wrong = any(finding.severity == "alarm" for finding in findings)
     found_more = missed * n >= 1 or wrong or search.randomized
@@ -105,7 +108,7 @@ def _answered(search: Search, profile: Profile, finding: Finding, gone_around: b
     return replace(finding, answered=gone_around, exact=exact)
 
 
-def _share(rows) -> float:
+def _share(rows: Tensor) -> float:
     return float(rows.float().mean()) if len(rows) else 0.0
 
 
@@ -243,12 +246,12 @@ def _unlimited(search: Search, flat: bool) -> Finding:
     scores are flat."""
     eps = norm(search.norm).diameter(search.images)
     best = best_trial(search, GRADIENT)
-    tried = [PGD(eps, steps=20, norm=search.norm, early_stop=not search.randomized or search.effort.eot > 1)]
-    tried = [replace(a, eot=search.effort.eot) if search.randomized else a for a in tried]
+    pgd = PGD(eps, steps=20, norm=search.norm, early_stop=not search.randomized or search.effort.eot > 1)
+    tried: list[Attack] = [replace(pgd, eot=search.effort.eot) if search.randomized else pgd]
     surrogates = [best.attempt.surrogate if best is not None else search.surrogate]
     if best is None or flat:
         tried += [Square(eps, queries=100, norm=search.norm)] if search.norm in PROPOSALS else []
-        tried += [replace(attempt.attack, eps=eps, queries=200) for attempt in decision_attempts(search)]
+        tried += [with_settings(attempt.attack, eps=eps, queries=200) for attempt in decision_attempts(search)]
         surrogates += [search.twin] * (len(tried) - len(surrogates))
     left: list[float] = []
     for attack, surrogate in zip(tried, surrogates, strict=True):

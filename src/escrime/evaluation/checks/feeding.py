@@ -1,5 +1,6 @@
 """How pixels reach a network's first weights: measured, said in words, and the usual ways to compare it with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 
 from ...models.architectures import IMAGENET_MEAN, IMAGENET_STD
 from ...models.normalized import Normalized
+from ...models.running import Classifier
 from ...randomness import generator
 
 COLORS = 12  # plain colored images that tell an affine map
@@ -71,7 +73,7 @@ def _is_levels(value: float) -> bool:
     return abs(value) > 1e-3 and abs(value * 255 - round(value * 255)) < 1e-4 and abs(value * 1000 - round(value * 1000)) > 1e-3
 
 
-def normalizing(mean, std) -> Preprocessing:
+def normalizing(mean: Sequence[float], std: Sequence[float]) -> Preprocessing:
     return Preprocessing(tuple(1 / s for s in std), tuple(-m / s for m, s in zip(mean, std)), tuple(range(len(mean))))
 
 
@@ -100,7 +102,7 @@ def usual(channels: int) -> dict[str, Preprocessing]:
     return known
 
 
-def measured(model, images: Tensor) -> Preprocessing | None:
+def measured(model: Classifier, images: Tensor) -> Preprocessing | None:
     """How pixels reach the first layer with weights, from plain colored images of this shape (N, C, H, W), whatever code
     does it; None where that cannot be seen: a plain callable, noise, another number of channels, no affine map."""
     if not isinstance(model, nn.Module):
@@ -148,7 +150,7 @@ def _affine(colors: Tensor, reached: Tensor, flat: int) -> Preprocessing | None:
     return Preprocessing(tuple(own.tolist()), tuple(found[channels].tolist()), tuple(order.tolist()))
 
 
-def replaced(model, change: Preprocessing) -> Preprocessing | None:
+def replaced(model: Classifier, change: Preprocessing) -> Preprocessing | None:
     """The normalization in front of `model`, or in place of the one it begins with, that has the effect of `change` on its
     images; None where escrime.Normalized cannot have it: channels change places, or a mean outside [0, 1]."""
     old = identity(len(change.gain))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ...models.running import Batches, check_logits, network_batch, no_trace, passes_per_image
+from ...models.running import Batches, Classifier, check_logits, network_batch, no_trace, passes_per_image
 from ...randomness import as_keys, row_keys
 from ...results.checks.chance import chance_findings
 from ...results.findings import Finding
@@ -20,7 +20,7 @@ More = Callable[[int], tuple[Tensor, Tensor]]
 
 
 def input_findings(
-    model,
+    model: Classifier,
     images: Tensor,
     labels: Tensor,
     randomized: bool,
@@ -62,7 +62,7 @@ def _keys(seed: int, count: int) -> Tensor:
     return as_keys([(seed, "inputs", row) for row in range(count)])
 
 
-def _logits(model, images: Tensor, keys: Tensor) -> Tensor:
+def _logits(model: Classifier, images: Tensor, keys: Tensor) -> Tensor:
     """Logits (N, K)."""
 
     def part(rows: slice) -> Tensor:
@@ -104,7 +104,7 @@ def probabilities(logits: Tensor) -> list[Finding]:
     ]
 
 
-def train_mode(model) -> list[Finding]:
+def train_mode(model: Classifier) -> list[Finding]:
     """Layers left in training mode; they are evaluated in eval mode and put back."""
     if not isinstance(model, nn.Module):
         return []

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ...attacks.adaptive.bpda import inner_tables
 from ...attacks.adaptive.surrogate import Surrogate, eight_bit
 from ...attacks.core.gradients import loss_gradient
-from ...models.running import Batches, check_logits, differentiable, network_batch, no_trace, passes_per_image
+from ...models.running import Batches, Classifier, check_logits, differentiable, network_batch, no_trace, passes_per_image
 from ...randomness import as_keys, derive, row_keys, uniform_noise
 from ...results.findings import Finding
 
@@ -39,7 +39,7 @@ class Neighborhood:
     off_grid: float = 0.0
 
 
-def look_around(model, images: Tensor, reach: float, seed: int) -> Neighborhood:
+def look_around(model: Classifier, images: Tensor, reach: float, seed: int) -> Neighborhood:
     """Ask `model` about `images` (N, C, H, W) and points around them, `reach` away per pixel. About 13 passes per image."""
     keys = as_keys([(seed, "neighborhood", row) for row in range(len(images))])
     corner = (images + reach * uniform_noise(images, 1, derive(keys, 1))[0].sign()).clamp(0, 1)
@@ -57,7 +57,7 @@ def look_around(model, images: Tensor, reach: float, seed: int) -> Neighborhood:
 class _Queried:
     """The model's logits (N, K) for images, the noise of each row drawn from its key; nothing is asked twice."""
 
-    def __init__(self, model, keys: Tensor):
+    def __init__(self, model: Classifier, keys: Tensor) -> None:
         self.model, self.keys = model, keys
         self.known: list[tuple[Tensor, int, Tensor]] = []
 

@@ -9,6 +9,7 @@ from scipy.stats import wilcoxon
 from torch import Tensor
 
 from ...models.normalized import Normalized
+from ...models.running import Classifier
 from ...results.findings import Finding
 from ...results.statistics import holm, mcnemar
 from .feeding import Preprocessing, identity, measured, normalizing, numbers, replaced, swapped, usual
@@ -70,7 +71,7 @@ def gain(other: Scores, now: Scores) -> Gain:
 
 
 def input_range(
-    model, images: Tensor, labels: Tensor, logits: Tensor, predict: Predict, more: More | None = None
+    model: Classifier, images: Tensor, labels: Tensor, logits: Tensor, predict: Predict, more: More | None = None
 ) -> list[Finding]:
     """No other of the usual ways to feed the images may be answered clearly better.
 
@@ -82,7 +83,9 @@ def input_range(
     now = scores(logits, labels)
     if now is None:
         return []
-    looked, open_ways, begun = {}, {}, scores(logits[:FIRST], labels[:FIRST])
+    begun = scores(logits[:FIRST], labels[:FIRST]) or now
+    looked: dict[str, int] = {}
+    open_ways: dict[str, Preprocessing] = {}
     for name, change in tried.items():
         first = _scored(predict, change, images[:FIRST], labels[:FIRST])
         if first is None:  # refuses such images, so it was not made for them
@@ -199,7 +202,7 @@ def _ways(channels: int, found: Preprocessing | None) -> dict[str, Preprocessing
     return distinct
 
 
-def _explained(model, name: str, change: Preprocessing, found: Preprocessing | None) -> tuple[str, str]:
+def _explained(model: Classifier, name: str, change: Preprocessing, found: Preprocessing | None) -> tuple[str, str]:
     """What it means that a way is better, and what to do."""
     wanted = None if found is None else found.after(change)
     new, plain = replaced(model, change), change.order == tuple(range(len(change.order)))

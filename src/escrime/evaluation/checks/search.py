@@ -8,6 +8,7 @@ A white-box attack that any of them beats was misled. Carlini et al. (2019), On 
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ from ..effort import Effort
 from ..quantized import near_the_grid, on_the_grid
 from ..scoring import score
 from ..shared_rows import SharedRows, alone
+from ..subjects import AnyAttack
 
 SMOOTH = (0.25, 0.5)  # of ε: how far around a point its slope is averaged
 SMOOTH_SAMPLES = 8
@@ -96,7 +98,7 @@ class Search:
     shared: SharedRows = field(default_factory=alone)
     trials: list[Trial] = field(default_factory=list)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.sure = torch.ones_like(self.left)
 
     @property
@@ -124,7 +126,7 @@ class Search:
         away, right = self.shared.map(purpose, torch.arange(len(self.left)), work)
         return away, right
 
-    def _judged(self, purpose: str, attack: Attack, surrogate: Twin, rows: Tensor, eps: float | None) -> tuple:
+    def _judged(self, purpose: str, attack: AnyAttack, surrogate: Twin, rows: Tensor, eps: float | None) -> tuple:
         """(examples (n, C, H, W), the share of draws in which each is right (n,), the confidence in its label (n,))."""
         at, ids = rows.to(self.images.device), [self.ids[row] for row in rows.tolist()]
         images, labels = self.images[at], self.labels[at]
@@ -144,7 +146,7 @@ class Search:
         rows = self.rows()
         if not len(rows):
             return self._note(attempt, self.left)
-        attack, after = replace(attempt.attack, eps=self.eps), self.left.clone()
+        attack, after = with_settings(attempt.attack, eps=self.eps), self.left.clone()
         failure = "there was no time for it"
         with as_time_allows(attempt.name):
             try:
@@ -175,6 +177,11 @@ class Search:
         return 0.0
 
 
+def with_settings(attack: Attack, **settings: object) -> Attack:
+    """The attack, which like every one of ours is a dataclass, with other settings."""
+    return replace(cast(Any, attack), **settings)
+
+
 def settled(
     twin: Twin, moved: Tensor, images: Tensor, labels: Tensor, keys: list, eps: float, norm: Norm, draws: int, grid: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -202,15 +209,15 @@ def gradient_attempts(search: Search, classes: int) -> list[Attempt]:
     effort, norm = search.effort, search.norm
     if search.randomized:
         noisy = PGD(search.eps, steps=min(effort.steps, 40), norm=norm, early_stop=effort.eot > 1, eot=effort.eot)
-        attempts = {loss: replace(noisy, loss=loss) for loss in ("ce", "margin")}
         return [
-            Attempt(f"PGD-{loss.upper()}, EOT {effort.eot}", "gradient", a, search.surrogate) for loss, a in attempts.items()
+            Attempt(f"PGD-{loss.upper()}, EOT {effort.eot}", "gradient", replace(noisy, loss=loss), search.surrogate)
+            for loss in ("ce", "margin")
         ]
     loss, tried = ("dlr" if classes >= 4 else "margin"), min(9, classes - 1)
-    shared = {"eps": search.eps, "norm": norm, "steps": effort.steps, "give_up": GIVE_UP}
-    attempts = [Attempt("APGD-CE", "gradient", APGD(**shared), search.surrogate)]
+    apgd = APGD(search.eps, norm=norm, steps=effort.steps, give_up=GIVE_UP)
+    attempts = [Attempt("APGD-CE", "gradient", apgd, search.surrogate)]
     if tried:
-        targeted = APGD(**shared, loss=loss, targets_tried=tried)
+        targeted = replace(apgd, loss=loss, targets_tried=tried)
         attempts.append(Attempt(f"APGD-{loss.upper()}-T", "gradient", targeted, search.surrogate))
     for number, surrogate in enumerate(search.others):
         attack = PGD(search.eps, steps=effort.steps, norm=norm, loss="margin")
@@ -237,10 +244,11 @@ def score_attempts(search: Search, true: bool) -> list[Attempt]:
     effort = search.effort
     if search.norm not in PROPOSALS:
         return []
-    square = Square(search.eps, queries=effort.queries, norm=search.norm, give_up=GIVE_UP if true else None)
+    queries = max(effort.queries // effort.eot, 1) if search.randomized else effort.queries
+    square: Attack = Square(search.eps, queries=queries, norm=search.norm, give_up=GIVE_UP if true else None)
     if search.randomized:
-        square = replace(square.against_noise(effort.eot), queries=max(effort.queries // effort.eot, 1))
-    return [Attempt(f"Square-{square.queries}", "scores", square, search.surrogate if search.grid else search.twin)]
+        square = square.against_noise(effort.eot)
+    return [Attempt(f"Square-{queries}", "scores", square, search.surrogate if search.grid else search.twin)]
 
 
 def decision_attempts(search: Search) -> list[Attempt]:
@@ -267,11 +275,12 @@ def longer_attempts(search: Search) -> Iterator[Attempt]:
     best = best_trial(search, GRADIENT)
     if best is None:
         return
-    attack = best.attempt.attack
+    attack, steps, eot = best.attempt.attack, getattr(best.attempt.attack, "steps", 1), best.attempt.attack.eot
     for _ in range(search.effort.doublings + FURTHER * (search.effort.doublings > 0 and not search.randomized)):
-        attack = replace(attack, steps=2 * attack.steps, **({"eot": 2 * attack.eot} if search.randomized else {}))
-        eot = f", EOT {attack.eot}" if search.randomized else ""
-        yield Attempt(f"{attack.name} {attack.steps} steps{eot}", "longer", attack, best.attempt.surrogate)
+        steps, eot = 2 * steps, 2 * eot if search.randomized else eot
+        attack = with_settings(attack, steps=steps, **({"eot": eot} if search.randomized else {}))
+        draws = f", EOT {eot}" if search.randomized else ""
+        yield Attempt(f"{attack.name} {steps} steps{draws}", "longer", attack, best.attempt.surrogate)
 
 
 def best_trial(search: Search, kinds: tuple[str, ...] | None = None) -> Trial | None:

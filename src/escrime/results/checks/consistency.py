@@ -13,7 +13,8 @@ from ...norms import norm
 from ...overfitting import resists_one_step_only
 from ..findings import Finding
 from ..statistics import Difference, holm
-from .curves import FEWEST, NOTABLE, Curve, by_case, gap, has_stronger, per_case
+from .curves import FEWEST, NOTABLE, Curve, by_case, has_stronger, per_case, score_difference
+from .registry import record_check
 
 SURE = 0.01  # p from which a contradiction is one, corrected for the number of comparisons
 GRAY = 0.5  # the share of the color range from which every image may become the same gray,
@@ -21,12 +22,13 @@ LEFT = 0.1  # and what an attack may leave there;
 LEFT_OF_ANY = 0.05  # at ε = 1, where any image is allowed
 
 
+@record_check(10)
 def iterated_weaker(curves: list[Curve]) -> list[Finding]:
     """Many steps include the single one. Not under transfer, where single steps often carry over better."""
     tried = []
     for own in by_case([curve for curve in curves if curve.known and not curve.targeted]):
         for many, one in ((a, b) for a in own for b in own if a.iterated and b.manner == "single"):
-            tried += [(many, one, eps, *gap(many.at[eps], one.at[eps])) for eps in many.at if eps in one.at]
+            tried += [(many, one, eps, *score_difference(many.at[eps], one.at[eps])) for eps in many.at if eps in one.at]
     if not tried:
         return []
     sure = holm([p for *_, p in tried]) < SURE
@@ -57,6 +59,7 @@ def iterated_weaker(curves: list[Curve]) -> list[Finding]:
     ]
 
 
+@record_check(20)
 def accuracy_rises(curves: list[Curve]) -> list[Finding]:
     """A larger ε allows everything that a smaller one does."""
     untargeted = [curve for curve in curves if not curve.targeted and len(curve.at) > 1]
@@ -101,10 +104,11 @@ def largest_rise(curve: Curve) -> tuple[float, float, Difference] | None:
     values = [curve.accuracy(eps) for eps in grid]
     pairs = [(int(np.argmin(values[:end])), end) for end in range(1, len(grid))]
     low, high = (grid[k] for k in max(pairs, key=lambda pair: values[pair[1]] - values[pair[0]]))
-    difference, _ = gap(curve.at[high], curve.at[low])
+    difference, _ = score_difference(curve.at[high], curve.at[low])
     return (low, high, difference) if difference.value >= NOTABLE and difference.low > 0 else None
 
 
+@record_check(30)
 def no_full_success(curves: list[Curve]) -> list[Finding]:
     """Within ε = 0.5 in l_inf every image can be turned to gray, and within 1 into any other image."""
     far = [c for c in curves if c.iterated and c.known and max(c.at) >= GRAY * norm(c.norm).largest]
@@ -143,6 +147,7 @@ def no_full_success(curves: list[Curve]) -> list[Finding]:
     return per_case(fired, say) or [Finding("no-full-success", "passed", message, {"curves": len(far)})]
 
 
+@record_check(60)
 def overfitting(curves: list[Curve]) -> list[Finding]:
     """A network that one step barely hurts and many steps break has learned to resist the single step."""
     tried = []
@@ -174,6 +179,7 @@ def overfitting(curves: list[Curve]) -> list[Finding]:
     return per_case(fired, say) or [Finding("overfitting", "passed", message, {"comparisons": len(tried)})]
 
 
+@record_check(70)
 def targeted_disagrees(curves: list[Curve]) -> list[Finding]:
     """An image that an attack towards one class gets misclassified is one that an untargeted attack missed."""
     tried = []

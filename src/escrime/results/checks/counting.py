@@ -8,6 +8,7 @@ from ..keys import joined
 from ..records import WORST, in_subset, never_attacked, subset_names, with_preliminary, worst_case
 from ..statistics import wilson
 from .curves import Curve, per_case
+from .registry import record_check
 
 SAVED = 0.95  # share of the successes that survive rounding to 8 bits
 WIDE, WIDER, USELESS = 0.05, 0.1, 0.2  # half-widths of the 95 % interval
@@ -18,6 +19,7 @@ DISCORDANT = 6  # the fewest images that must differ, all one way, for an exact 
 Headline = tuple[float, int, float, str | None, tuple[str, str, str]]
 
 
+@record_check(80)
 def unverified(curves: list[Curve]) -> list[Finding]:
     """Every attacked image in the box and within ε."""
     tried = [(c, pd.concat(list(c.at.values()))) for c in curves]
@@ -43,6 +45,7 @@ def unverified(curves: list[Curve]) -> list[Finding]:
     ]
 
 
+@record_check(110)
 def attack_failed(curves: list[Curve], reasons: dict[str, str]) -> list[Finding]:
     """Attacks that raised on the model, so that its images count as not attacked by them."""
     failing = [(c, never_attacked(pd.concat(list(c.at.values())))) for c in curves]
@@ -70,6 +73,7 @@ def _reason(curve: Curve, reasons: dict[str, str]) -> str:
     return reasons.get(joined((curve.model, curve.defense, curve.threat, curve.attack)), "")
 
 
+@record_check(120)
 def non_finite(records: pd.DataFrame) -> list[Finding]:
     """Answers that were NaN or infinite: no prediction, and counted as not right."""
     found = []
@@ -94,6 +98,7 @@ def non_finite(records: pd.DataFrame) -> list[Finding]:
     return found
 
 
+@record_check(90)
 def lost_in_8_bits(curves: list[Curve]) -> list[Finding]:
     """Successful examples that survive being saved as an 8-bit image."""
     found: dict[float, list[np.ndarray]] = {}
@@ -130,6 +135,7 @@ def lost_in_8_bits(curves: list[Curve]) -> list[Finding]:
     ]
 
 
+@record_check(130)
 def few_images(records: pd.DataFrame) -> list[Finding]:
     """How far the number of images leaves each headline, the worst case over attacks, undecided."""
     found: list[Headline] = []
@@ -204,6 +210,7 @@ def images_for(half: float, accuracy: float) -> int:
     return n
 
 
+@record_check(140)
 def imagenet_leak(records: pd.DataFrame) -> list[Finding]:
     """Imagenette's val images, which networks pre-trained on ImageNet have seen."""
     names = subset_names(records)

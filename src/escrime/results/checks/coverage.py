@@ -2,9 +2,11 @@
 
 from ..findings import Finding
 from ..statistics import Difference
-from .curves import NOTABLE, Curve, by_case, gap, has_stronger, per_case
+from .curves import NOTABLE, Curve, by_case, has_stronger, per_case, score_difference
+from .registry import record_check
 
 
+@record_check(40)
 def transfer_stronger(curves: list[Curve]) -> list[Finding]:
     """Who knows a defense may also ignore it: where that does better, the adaptive attack is too weak."""
     tried: list[tuple[Curve, Curve, float, Difference]] = []
@@ -16,7 +18,7 @@ def transfer_stronger(curves: list[Curve]) -> list[Finding]:
         for eps in set(ignored.at) & set(knows.at):
             # An attacker wants few right answers, or many of the target's.
             pair = (ignored.at[eps], knows.at[eps]) if knows.targeted else (knows.at[eps], ignored.at[eps])
-            tried.append((knows, ignored, eps, gap(*pair, "hit" if knows.targeted else "correct")[0]))
+            tried.append((knows, ignored, eps, score_difference(*pair, "hit" if knows.targeted else "correct")[0]))
     fired = [row for row in tried if row[3].value >= NOTABLE and row[3].low > 0]
 
     def say(rows: list[tuple[Curve, Curve, float, Difference]]) -> Finding:
@@ -42,6 +44,7 @@ def transfer_stronger(curves: list[Curve]) -> list[Finding]:
     return per_case(fired, say) or [Finding("transfer-stronger", "passed", message, {"comparisons": len(tried)})]
 
 
+@record_check(50)
 def only_transfer(curves: list[Curve]) -> list[Finding]:
     """Every defense needs an attack that knows it: the same one, or one that is as strong."""
     ignored = [c for c in curves if c.threat == "transfer"]
@@ -69,6 +72,7 @@ def only_transfer(curves: list[Curve]) -> list[Finding]:
     return per_case(fired, say) or [Finding("only-transfer", "passed", passed, {"defenses": defenses})]
 
 
+@record_check(100)
 def single_step_only(curves: list[Curve]) -> list[Finding]:
     """The accuracy that one step leaves is no bound on anything."""
     cases = list(by_case([c for c in curves if c.known]))

@@ -101,7 +101,7 @@ def has_stronger(curves: list[Curve]) -> bool:
     return any(curve.stronger for curve in curves)
 
 
-def gap(first: pd.DataFrame, second: pd.DataFrame, score: str = "correct") -> tuple[Difference, float]:
+def score_difference(first: pd.DataFrame, second: pd.DataFrame, score: str = "correct") -> tuple[Difference, float]:
     """score of first − score of second on the images both have, with its interval, and the exact p."""
     images = first.index.intersection(second.index)
     a, b = first.loc[images, score].to_numpy(float), second.loc[images, score].to_numpy(float)

@@ -52,8 +52,8 @@ RUNS = {  # with ε = 0.002 nothing falls, so that the examination is most of th
     "attack fails": {"fails": ("checks.search.Search._judged", ValueError("odd"))},
     "attack refused": {"fails": ("checks.search.Search._judged", EscrimeError("bad input"))},
     "attack out of time": {"fails": ("checks.search.Search._judged", OutOfTime()), "seconds": 1000},
-    "check refused": {"fails": ("pipeline.certificate_findings", EscrimeError("bad input"))},
-    "check out of time": {"fails": ("pipeline.certificate_findings", OutOfTime()), "seconds": 1000},
+    "check refused": {"fails": ("pipeline.input_findings", EscrimeError("bad input"))},
+    "check out of time": {"fails": ("pipeline.input_findings", OutOfTime()), "seconds": 1000},
 }
 
 
