@@ -39,11 +39,18 @@ BLOCK = 16  # draws of one image that share a key: part of what is drawn, so not
 
 @dataclass(frozen=True)
 class Certificate:
-    """Per image, in `table`, one row each: `image` (its id), `prediction` (−1: abstains), `p_lower` (lower confidence bound
-    on the probability of the class tried, also where it abstains), `l1_radius` and `linf_radius` (0 where it abstains; no
-    perturbation shorter than that changes the prediction), and, if labels were given, `label` and `correct`.
+    """What `certify` proves: within which radius no perturbation changes the vote over all noise, which a MajorityVote of a few
+    copies only estimates.
 
-    What is certified is the vote over all noise, which a MajorityVote of a few copies only estimates.
+    Args:
+        table: one row per image: `image` (its id), `prediction` (−1: abstains), `p_lower` (lower confidence bound on the
+            probability of the class tried, also where it abstains), `l1_radius` and `linf_radius` (0 where it abstains; no
+            perturbation shorter than that changes the prediction), and, if labels were given, `label` and `correct`.
+        eps_max: the radius of the noise, as a fraction of the color range.
+        samples: noise draws behind each bound.
+        selection: noise draws that picked each class.
+        confidence: of each image's certificate alone.
+        dimension: numbers in one image, C·H·W.
     """
 
     table: pd.DataFrame
@@ -54,9 +61,18 @@ class Certificate:
     dimension: int
 
     def summary(self, radii: float | str | Sequence[float | str], norm: str = "l1", interval: float = 0.95) -> pd.DataFrame:
-        """Certified accuracy at each of `radii` with its Wilson interval: radius, accuracy, n, low, high.
+        """Certified accuracy: the share of images that are predicted correctly at every perturbation with ‖δ‖ ≤ radius.
 
-        Counted are the images that are predicted correctly at every perturbation with ‖δ‖ ≤ radius. norm: "l1" or "linf".
+        Args:
+            radii: one or several, as fractions of the color range or such as "8/255".
+            norm: "l1" or "linf".
+            interval: the confidence of the intervals.
+
+        Returns:
+            A table of radius, accuracy, n, low, high, the last two of the Wilson interval.
+
+        Raises:
+            EscrimeError: for a radius that is no distance, another norm, or a certificate without labels.
         """
         if norm not in LARGEST:
             raise EscrimeError(f"norm {norm!r} has no certificate here; use {' or '.join(map(repr, LARGEST))}.")
@@ -112,11 +128,24 @@ def certify(
     In l_inf this proves nothing at image size: 0.0007/255 for p = 0.999, eps_max = 0.3 and 3×224×224. For the paper's
     threat, in l_inf, attacks remain the measure.
 
-    model: the undefended classifier, or a MajorityVote, whose network and eps_max are then taken. images: (N, C, H, W) in
-    [0, 1]. labels: (N,), for certified accuracy. confidence: of each image's certificate alone, so among n images up to
-    (1 − confidence)·n are expected to be wrong. seed, ids: key the noise, whatever the batch or order.
     The proof is in real numbers: float32 rounding is outside it (Voráček and Hein, 2022, Sound randomized smoothing).
-    Errors: EscrimeError for input outside the contract, and for so few samples that nothing could be certified.
+
+    Args:
+        model: the undefended classifier, or a MajorityVote, whose network and eps_max are then taken.
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,), for certified accuracy.
+        eps_max: the radius of the noise, a fraction of the color range or such as "8/255".
+        samples: noise draws that bound the probability of the class.
+        selection: noise draws that pick it.
+        confidence: of each image's certificate alone, so among n images up to (1 − confidence)·n are expected to be wrong.
+        seed: with the ids the key of the noise, whatever the batch or order.
+        ids: (N,) of the images, by default their positions.
+
+    Returns:
+        The radii of every image.
+
+    Raises:
+        EscrimeError: for input outside the contract, and for so few samples that nothing could be certified.
     """
     images, model, eps_max = _checked(model, images, eps_max)
     samples, selection, confidence = _count("samples", samples), _count("selection", selection), _confidence(confidence)
@@ -157,8 +186,23 @@ def predict(
 ) -> Tensor:
     """The majority vote, int64 (N,), or −1 where the first class is not ahead of the second beyond chance.
 
-    An answer that is not the true majority comes with probability ≤ 1 − confidence (Cohen et al., 2019, PREDICT: a
-    two-sided binomial test between the two classes). Arguments and errors as for `certify`.
+    A prediction that is not the true majority comes with probability ≤ 1 − confidence (Cohen et al., 2019, PREDICT: a
+    two-sided binomial test between the two classes).
+
+    Args:
+        model: as for `certify`, like all that follow.
+        images: (N, C, H, W) in [0, 1].
+        eps_max: the radius of the noise.
+        samples: noise draws.
+        confidence: of each prediction.
+        seed: with the ids the key of the noise.
+        ids: (N,) of the images.
+
+    Returns:
+        The predictions, int64 (N,).
+
+    Raises:
+        EscrimeError: for input outside the contract.
     """
     images, model, eps_max = _checked(model, images, eps_max)
     samples, alpha, ids = _count("samples", samples), 1 - _confidence(confidence), _names(ids, len(images))

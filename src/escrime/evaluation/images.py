@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from ..checks import check_images, check_labels
+from ..data.imageset import ImageSet
 from ..data.sampling import evenly
 from ..errors import EscrimeError
 from ..randomness import key
 
+Data = ImageSet | tuple[Tensor, Tensor]  # or whatever has the same attributes
 PART = 64  # images per part: what a crash can cost
 
 

@@ -5,29 +5,38 @@ defense, with expectation over its noise. An undefended network has one level, *
 answers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
 from ..errors import EscrimeError
+from ..models.running import Classifier
 from ..results.records import WHITE_BOX
 
 AnyAttack = Callable[..., Tensor]  # an Attack, or any attack(model, images, labels) → images
+Epsilons = float | str | Sequence[float | str]  # one ε or several
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A classifier to score: the name of the model, the name of its defense ("none" without), and the undefended network.
+    """A classifier to score.
 
-    `undefended` is what a transfer attack sees: the wrapped network of a defense, or the network before retraining.
+    Args:
+        model: the name of the model.
+        classifier: images (N, C, H, W) in [0, 1] → logits (N, K).
+        defense: its name, "none" without one.
+        undefended: what a transfer attack sees: the wrapped network of a defense, or the network before retraining.
     """
 
     model: str
     classifier: nn.Module
     defense: str = "none"
     undefended: nn.Module | None = None
+
+
+Models = Classifier | Subject | Sequence[Classifier | Subject] | Mapping[str, Classifier | Subject]
 
 
 @dataclass(frozen=True)

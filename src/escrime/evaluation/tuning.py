@@ -21,9 +21,17 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Tuning:
-    """What `tune` found. records: one row per (ε_max, N, condition, image) of the choosing half; `correct` is the share of
-    noise draws that were right. table: one row per point, see `choosing.table_of`. validation: the candidate and the
-    undefended network on the other half. validated: the same in numbers."""
+    """What `tune` returns.
+
+    Args:
+        grid: what was tried.
+        records: one row per (ε_max, N, condition, image) of the choosing half; `correct` is the share of noise draws that were
+            right.
+        table: one row per (ε_max, N), see `choosing.table_of`.
+        choice: which of them was chosen, and whether it is worth its cost.
+        validation: the candidate and the undefended network on the other half.
+        validated: the same in numbers.
+    """
 
     grid: Grid
     records: pd.DataFrame
@@ -89,10 +97,6 @@ def tune(
 ) -> Tuning:
     """Choose ε_max and N of `PredictionAveraging(model, ε_max, N)` on one half of `data`, and validate them on the other.
 
-    model: the undefended classifier, images (N, C, H, W) in [0, 1] → logits (N, K), deterministic. data: at least 20 images.
-    eps, eps_max: fractions of the color range, or such as "8/255". draws: noise draws behind each score. eot: noise draws of
-    the average behind each gradient.
-
     Three accuracies for each (ε_max, N), all verified and scored on the model itself: *clean*; *transfer*, PGD on the
     undefended network, once for all points; *adaptive*, PGD through the average of N_max copies with expectation over its
     noise, once per ε_max and scored for every N. For N < N_max the last is an approximation, too kind to small N: that attack
@@ -103,7 +107,24 @@ def tune(
     network is the cheapest of all: where no setting beats it by more than that, none is worth its cost. Attacked accuracy is
     that under the transfer attack, or for against="adaptive" under the better of the two attacks.
 
-    Errors: EscrimeError for settings outside these, fewer than 20 images, or a model that is randomized or no torch module.
+    Args:
+        model: the undefended classifier, images (N, C, H, W) in [0, 1] → logits (N, K), deterministic.
+        data: at least 20 images.
+        eps: the attacker's budget, a fraction of the color range or such as "8/255".
+        eps_max: the radii of noise to try, such fractions too.
+        samples: the numbers of copies N to try.
+        against: the attack that counts, "adaptive" or "transfer".
+        steps: of PGD.
+        draws: noise draws behind each score.
+        eot: noise draws of the average behind each gradient.
+        seed: of all randomness.
+        device: where the model is moved to; by default it stays where it is.
+
+    Returns:
+        The choice, what it was chosen by, and the candidate on other images.
+
+    Raises:
+        EscrimeError: for settings outside these, fewer than 20 images, or a model that is randomized or no torch module.
     """
     grid = Grid(eps, eps_max, samples, against, steps, draws, eot)
     choosing, validating = halves(data, seed)
@@ -120,7 +141,19 @@ def conclude(
     seed: int = 0,
     device: torch.device | str | None = None,
 ) -> Tuning:
-    """Choose by the records of the choosing half, and evaluate the candidate and the undefended network on the other."""
+    """Choose by the records of the choosing half, and evaluate the candidate and the undefended network on the other.
+
+    Args:
+        model: the undefended classifier.
+        validating: the other half of the images.
+        grid: what was tried.
+        records: of the choosing half, as in a Tuning.
+        seed: of all randomness.
+        device: where the model is moved to.
+
+    Returns:
+        As `tune`.
+    """
     scores = {point: objective(found, grid.against).to_numpy() for point, found in scores_by_point(records).items()}
     choice = choose(scores)
     radius, copies = point = choice.candidate
