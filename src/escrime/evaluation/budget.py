@@ -12,9 +12,9 @@ from ..models.running import Classifier, no_trace
 from ..randomness import row_keys
 from ..results.findings import Finding
 from ..results.records import STRONGER
+from .cost import Passes, passes_of_check
 from .effort import Effort
 from .subjects import Case
-from .work import Passes, passes_of_check
 
 LEAST, MOST = 0.2, 0.5  # of the budget, kept for the checks
 SAFETY = 1.5  # over what they are expected to take
@@ -31,7 +31,7 @@ def seconds_per_pass(model: Classifier, images: Tensor) -> float:
         for _ in range(2):
             began = deadline.clock()
             with row_keys([("seconds_per_pass", row) for row in range(len(images))]):
-                model(images.clone()).sum().item()  # waits for a device that answers later
+                model(images.clone()).sum().item()  # waits for a device that works on its own
             seconds = deadline.clock() - began
     return seconds / len(images)
 

@@ -3,9 +3,9 @@
 Sources: Cohen, Rosenfeld and Kolter (2019), Certified adversarial robustness via randomized smoothing (the procedure);
 Yang et al. (2020), Randomized smoothing of all shapes and sizes (uniform noise and l1).
 
-Why. Let P(x) be the probability that the model says class c on x + uniform noise on [-ε, ε]^d, a cube of side 2ε. The cubes
-around x and x + δ share the fraction O = Π(1 − |δᵢ|/2ε) of their volume, and at worst every point that is lost says c and
-every point that is gained does not: P(x + δ) ≥ P(x) − (1 − O). Class c keeps the majority while that exceeds 1/2.
+Why. Let P(x) be the probability that the model predicts class c on x + uniform noise on [-ε, ε]^d, a cube of side 2ε. The cubes
+around x and x + δ share the fraction O = Π(1 − |δᵢ|/2ε) of their volume, and at worst every point that is lost is a c and every
+point that is gained is none: P(x + δ) ≥ P(x) − (1 − O). Class c keeps the majority while that exceeds 1/2.
   l1:    O ≥ 1 − ‖δ‖₁/2ε (a product of numbers in [0, 1] is at least 1 minus what they lack), so ‖δ‖₁ < 2ε (P − 1/2).
   l_inf: O is least with every |δᵢ| = r, where O = (1 − r/2ε)^d, so r < 2ε (1 − (3/2 − P)^(1/d)).
 The l1 radius does not depend on d. The l_inf radius falls like 1/d: on images of ordinary size it is nothing.
@@ -91,11 +91,11 @@ class Certificate:
     def sentence(self) -> str:
         """What the certificate is worth, in numbers, and what it is not."""
         kept = self.table["prediction"] != ABSTAIN
-        said = (
+        counted = (
             f"Of {len(kept)} images, {int(kept.sum())} have a certified prediction (each at {self.confidence:.4g} confidence)"
         )
         if not kept.any():
-            return said + "."
+            return counted + "."
         l1, linf = (float(self.table.loc[kept, f"{norm}_radius"].median()) for norm in LARGEST)
         best = float(self.table["linf_radius"].max())
         if 255 * best < 1:
@@ -103,8 +103,8 @@ class Certificate:
         else:
             worth = f"at most {255 * best:.2g}/255"
         return (
-            f"{said}; their median radius is {l1:.3g} in l1 (the sum of all changes to {self.dimension:,} numbers, each from 0 "
-            f"to 1), and in l_inf {255 * linf:.2g}/255, {worth}."
+            f"{counted}; their median radius is {l1:.3g} in l1 (the sum of all changes to {self.dimension:,} numbers, "
+            f"each from 0 to 1), and in l_inf {255 * linf:.2g}/255, {worth}."
         )
 
 
@@ -241,7 +241,7 @@ def _classes(model: nn.Module, images: Tensor) -> int:
 def _votes(
     model: nn.Module, images: Tensor, eps_max: float, draws: int, classes: int, ids: tuple, seed: int, purpose: str
 ) -> Tensor:
-    """How often each class is said over `draws` noisy copies of each image, int64 (N, classes) on the CPU.
+    """How often each class is predicted over `draws` noisy copies of each image, int64 (N, classes) on the CPU.
 
     A job is BLOCK draws of one image, keyed by (seed, id, purpose, block). Of the last block some draws may be surplus.
     """
@@ -258,7 +258,7 @@ def _votes(
         own = derive(noise_key.repeat(BLOCK), copy.flatten())  # for a model with noise of its own
         with row_keys(own):
             logits = check_logits(model(copies.flatten(0, 1)), copies.flatten(0, 1))
-        said = logits.argmax(1).unflatten(0, (BLOCK, -1)).cpu()
+        predicted = logits.argmax(1).unflatten(0, (BLOCK, -1)).cpu()
         finite = logits.isfinite().all(dim=1).unflatten(0, (BLOCK, -1)).all(dim=0).cpu()
         if not finite.all():
             name = ids[int(image[~finite][0])]
@@ -267,7 +267,7 @@ def _votes(
                 "first (overflow, or an input range that noise leaves?)."
             )
         counts = block * BLOCK + copy < draws
-        votes.index_put_((image.expand_as(said)[counts], said[counts]), torch.tensor(1), accumulate=True)
+        votes.index_put_((image.expand_as(predicted)[counts], predicted[counts]), torch.tensor(1), accumulate=True)
 
     batch = network_batch(images) // (BLOCK * passes_per_image(model))
     Batches(batch).map(part, len(images) * blocks)

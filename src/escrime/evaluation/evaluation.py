@@ -25,7 +25,7 @@ from .effort import Effort
 from .images import PART, Data, Source
 from .pipeline import Plan, all_findings, execute
 from .profile import Profiles
-from .progress import Meter, Told
+from .progress import Listener, Meter
 from .requests import budget_of, check_attacks, check_epsilons, manners_of
 from .store import Memory
 from .subjects import AnyAttack, Case, Epsilons, Models, as_cases, as_subjects
@@ -122,7 +122,7 @@ def evaluate(
     checks: Effort | bool = True,
     train: Data | None = None,
     budget: float | str | None = None,
-    progress: bool | Told | None = None,
+    progress: bool | Listener | None = None,
 ) -> Evaluation:
     """Score every model under every attack and ε, each defense under transfer and adaptive attack, and check the numbers.
 
@@ -134,7 +134,7 @@ def evaluate(
     Those that look for the nearest example (FMN, DeepFool, CarliniWagner, RayS) are left as they are, and transfer badly.
 
     Within a `budget` as many images are attacked as there is time for, all attacks finish one before the next, and about a
-    fifth to a half is kept for the checks. A finding "budget" tells what was left open: a note for images, a warning for
+    fifth to a half is kept for the checks. A finding "budget" lists what was left open: a note for images, a warning for
     attacks that were run on none, and for checks that were cut short.
 
     Args:
@@ -177,8 +177,8 @@ def evaluate(
     device = device if device is not None else _device_of(cases)
     within = _seconds(budget)
     source = Source(data, device, None if within is None else seed)
-    with _shown(progress) as told, deadline.deadline(within), deadline.listening(told):
-        meter = told if told is not None else Meter(lambda done, total, note: None)
+    with _shown(progress) as shown, deadline.deadline(within), deadline.listening(shown):
+        meter = shown if shown is not None else Meter(lambda done, total, note: None)
         meter.begin("look at the model", 1)
         profiles = Profiles(source, budget_of(attacks, grids), seed, _look(cases, source, within))
         effort = checks if isinstance(checks, Effort) else Effort() if checks else None
@@ -188,7 +188,7 @@ def evaluate(
     if effort is None:
         failed = [f for f in record_findings(records, store.failures, manners) if f.id in ("attack-failed", "non-finite")]
         return Evaluation(records, [*left, *failed])
-    alone = seen is None and isinstance(data, (tuple, list))  # a pair, which does not tell what classes there are
+    alone = seen is None and isinstance(data, (tuple, list))  # a pair, which has no list of classes
     about_all = duplicates(as_pixels(data)) if alone else data_findings(data, seen)
     return Evaluation(records, all_findings(store, records, [*about_all, *left], manners))
 
@@ -205,8 +205,8 @@ def _seconds(budget: Any) -> float | None:
 
 
 @contextmanager
-def _shown(progress: bool | Told | None) -> Iterator[Meter | None]:
-    """A Meter for what was asked for: a callable is told, True draws a bar, None draws one where somebody sees it move."""
+def _shown(progress: bool | Listener | None) -> Iterator[Meter | None]:
+    """A Meter for what was asked for: a callable is called, True draws a bar, None draws one where somebody sees it move."""
     if callable(progress):
         meter = Meter(progress)
         yield meter

@@ -35,16 +35,16 @@ from .budget import (
 from .checks.inputs import input_findings
 from .checks.registry import model_check
 from .checks.search import Attempt
+from .cost import passes_of_check, rough_passes
 from .effort import Effort
-from .engine import evaluate_parts
 from .images import Images, Source
+from .parts import evaluate_parts
 from .profile import Profiles, as_attacked
 from .progress import Meter
 from .shared_rows import SharedRows
 from .store import Examined, Store
 from .stronger import Scope, examination, of_case, scopes, stronger_parts
 from .subjects import Case
-from .work import about_passes, passes_of_check
 
 EXAMINATION = "the search for a stronger attack"
 MORE = 3.0  # times what the checks took, which must be left to go on after them
@@ -121,7 +121,7 @@ def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: floa
     left, count = deadline.time_left(), len(plan.source) * len(plan.cases)
     for label, one in plan.attacks.items():
         finished = sum(len(store.done(parts_of([*case.name, label]))) for case in plan.cases)
-        meter.plan(label, (count - finished) / team.count, about_passes(one, plan.grids[label]))
+        meter.plan(label, (count - finished) / team.count, rough_passes(one, plan.grids[label]))
     with (
         deadline.deadline(left if left is None or plan.effort is None else (1 - LEAST) * left) as limit,
         deadline.listening(meter),
@@ -153,7 +153,7 @@ def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: floa
 
 
 def _mine(key: str, team: Processes) -> bool:
-    """Whether a part, or a piece of one, is this process's to make."""
+    """Whether a part, or a chunk of one, is this process's to make."""
     return slice_of(key) % team.count == team.rank
 
 
@@ -281,7 +281,7 @@ def all_findings(
 
 
 def plan_checks(todo: list[Scope], records: pd.DataFrame, effort: Effort, meter: Meter, processes: int) -> None:
-    """Tell the meter what examining these will cost each of the processes, about."""
+    """Give the meter what examining these will cost each of the processes, about."""
     meter.plan(STRONGER, 0, 1)
     for scope in todo:
         images = of_case(records, scope.case)["image"].nunique()
@@ -299,7 +299,7 @@ def _title(scope: Scope) -> str:
 def _if_cut(
     limit: deadline.Deadline, findings: list[Finding], faced: int, scope: Scope, plan: Plan, records: pd.DataFrame
 ) -> list[Finding]:
-    """The findings, with what the stronger attack had no time for noted in `limit`: they have no answer without any image."""
+    """The findings; what the stronger attack had no time for is noted in `limit`. Without any image they are not answered."""
     names, sample = of_case(records, scope.case)["image"].unique(), plan.sample(scope.case)
     images = len(names) if sample is None else len({str(name) for name in sample} & set(names))
     if faced >= images:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..attacks.adaptive.inner import Inner, inner_logits, taught_logits
 from ..attacks.adaptive.surrogate import Surrogate
 from ..attacks.pgd import PGD
-from ..checks import check_images
+from ..checks import check_images, no_targets
 from ..errors import is_bad_input
 from ..models.fast.twin import Twin
 from ..models.filled_batch import FilledBatch, fewest
@@ -100,7 +100,7 @@ def profile(model: Classifier, images: Tensor, labels: Tensor, budget: Budget, s
     if not isinstance(model, nn.Module):
         return replace(plain, blind=not _unless_it_raises(lambda: _gives_gradients(model, images[:2]), False))
     keys = [(seed, row, "approach") for row in range(len(images))]
-    anything, none = torch.zeros_like(labels), labels.new_full(labels.shape, -1)  # labels of no class are refused later
+    anything, none = torch.zeros_like(labels), no_targets(labels)  # labels of no class are refused later
     right = score(twin, images, anything, none, keys).prediction == labels.cpu()
     if not right.any() or around.ignores or classes < 2:
         return plain
@@ -144,7 +144,7 @@ def _beside_the_boundary(
     x, y = images[:BESIDE], labels[:BESIDE]
     attack: AnyAttack = PGD(budget.eps, steps=4, norm=budget.norm, loss="margin", early_stop=False)
     moved = attack(twin, x, y, seed=seed)
-    low, high, none = torch.zeros(len(x)), torch.ones(len(x)), y.new_full(y.shape, -1)
+    low, high, none = torch.zeros(len(x)), torch.ones(len(x)), no_targets(y)
     for number in range(HALVINGS):
         middle = (low + high) / 2
         keys = [(seed, row, "boundary", number) for row in range(len(x))]
@@ -162,8 +162,8 @@ def _between(one: Tensor, other: Tensor, part: Tensor) -> Tensor:
 
 
 def _unless_it_raises(look: Callable[[], Value], nothing: Value) -> Value:
-    """What a look at the model finds, `nothing` where the model raises at what it is shown: an attack that meets the same says
-    so (`attack-failed`)."""
+    """What a look at the model finds, `nothing` where the model raises at what it is shown: an attack that meets the same is
+    reported (`attack-failed`)."""
     try:
         return look()
     except Exception as error:

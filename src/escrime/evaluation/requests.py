@@ -43,7 +43,7 @@ def check_attacks(attacks: Any) -> dict[str, Attack]:
 
 
 def manners_of(attacks: dict) -> dict[str, str]:
-    """Label → what the attack is (Attack.manner), of those that say so."""
+    """Label → what the attack is (Attack.manner), of those that have one."""
     return {label: attack.manner for label, attack in attacks.items() if isinstance(attack, Attack)}
 
 

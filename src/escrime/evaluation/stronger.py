@@ -9,16 +9,17 @@ import torch
 
 from ..attacks.core.base import Outcome
 from ..budgets import within
+from ..checks import NO_TARGET, no_targets
 from ..errors import is_bad_input
 from ..norms import Norm, norm
 from ..results.records import STRONGER, worst_case
-from ..results.verdicts import headline_eps
+from ..results.verdicts import verdict_eps
 from .checks.examine import Examination, examine
-from .checks.search import Attempt, Earlier, Search, settled, with_settings
+from .checks.search import Attempt, Earlier, Search, verified_examples, with_settings
+from .chunks import Begun, Chunks, Done, no_progress, nothing_done
 from .effort import Effort
-from .engine import Part, records_of, unfinished
 from .images import Images
-from .pieces import Begun, Done, Pieces, no_progress, nothing_done
+from .parts import Part, records_of, unfinished
 from .profile import Profile, Profiles
 from .scoring import Predicted, score
 from .shared_rows import SharedRows
@@ -36,7 +37,7 @@ class Scope:
 
 
 def scopes(cases: list[Case], records: pd.DataFrame, eps: float | None = None) -> list[Scope]:
-    """One ground per case an attacker may know (so not under transfer) and norm; eps: the headline, see `headline_eps`."""
+    """One scope per case an attacker may know (so not under transfer) and norm; eps: the headline, see `verdict_eps`."""
     found = []
     for case in (case for case in cases if case.threat != "transfer"):
         own = worst_case(of_case(records, case))
@@ -44,7 +45,7 @@ def scopes(cases: list[Case], records: pd.DataFrame, eps: float | None = None) -
             rows = own[(own["norm"] == name) & (own["threat"] == case.threat) & (own["eps"] > 0)]
             if len(rows):
                 grid = sorted(float(e) for e in rows["eps"].unique())
-                found.append(Scope(case, name, grid, headline_eps(rows, records, eps)))
+                found.append(Scope(case, name, grid, verdict_eps(rows, records, eps)))
     return found
 
 
@@ -138,21 +139,21 @@ def stronger_parts(
     epsilons: list[float] | None = None,
     sample: frozenset | None = None,
 ) -> Iterator[tuple[Part, pd.DataFrame]]:
-    """Yield (part, records) of the stages, one after another, on every image that still stands, at every ε of the ground
-    (or `epsilons`), of `sample`, where it is given. An image that has fallen before keeps the row of what felled it. In pieces
-    under a deadline, as `evaluate_parts`."""
+    """Yield (part, records) of the stages, one after another, on every image that still stands, at every ε of the scope
+    (or `epsilons`), of `sample`, where it is given. An image that was fooled before keeps the row of that attack. In chunks under
+    a deadline, as `evaluate_parts`."""
     if not attempts:
         return
     case, known = scope.case, profiles[scope.case.subject.classifier]
     own = of_case(records, case)
     places = own.groupby("image", sort=False).indices  # once: a search per part would take time as the square of the images
-    pieces = Pieces()
+    chunks = Chunks()
     for index, images in enumerate(slices()):
         whole = images.only(frozenset(name for name in images.ids if str(name) in places and (not sample or name in sample)))
         part = Part(case, STRONGER + norm(scope.norm).suffix, index)
-        for piece in pieces.of(whole):
-            for (own_part,), rest in unfinished([part], whole.ids, piece, finished, done):
-                pieces.worked = True
+        for chunk in chunks.of(whole):
+            for (own_part,), rest in unfinished([part], whole.ids, chunk, finished, done):
+                chunks.worked = True
                 begun(STRONGER, len(rest.ids))
                 mine = own.iloc[np.sort(np.concatenate([places[str(name)] for name in rest.ids]))]
                 yield own_part, _strengthen(own_part, scope, attempts, known, rest, mine, epsilons or scope.grid, seed, draws)
@@ -172,7 +173,7 @@ def _strengthen(
     frames: list[pd.DataFrame] = []
     n = draws if known.randomized else 1
     keys = [(seed, name, "clean") for name in images.ids]
-    clean = score(known.twin, images.pixels, images.labels, torch.full_like(images.labels, -1), keys, n)
+    clean = score(known.twin, images.pixels, images.labels, no_targets(images.labels), keys, n)
     for eps in sorted(epsilons):
         # What has fallen at a smaller ε has fallen at this one.
         before = pd.concat([own, *frames], ignore_index=True)
@@ -183,11 +184,11 @@ def _strengthen(
         if alive.any():
             target = images.only(frozenset(name for name, stands in zip(images.ids, alive.tolist()) if stands))
             outcome = _ladder(attempts, known, target, eps, norm(scope.norm), seed)
-            none = torch.full_like(target.labels, -1)
+            none = no_targets(target.labels)
             theirs = Predicted(*(column[alive] for column in vars(clean).values()))
             attack = with_settings(attempts[0].attack, eps=eps)
-            answers = (target, none, [outcome], [eps], theirs, seed, n, known.randomized)
-            parts.append(records_of(part, known.twin, attack, *answers))
+            scored = (target, none, [outcome], [eps], theirs, seed, n, known.randomized)
+            parts.append(records_of(part, known.twin, attack, *scored))
         if not alive.all():
             fallen = {str(name) for name, stands in zip(images.ids, alive.tolist()) if not stands}
             parts.append(_already_fooled(before, scope, fallen, eps, part))
@@ -217,7 +218,7 @@ def _ladder(attempts: list[Attempt], known: Profile, images: Images, eps: float,
         backwards[rows] += outcome.backwards.cpu()
         keys = [(seed, name, "ladder", attempt.name, eps) for name in ids]
         grid = bool(known.settings.get("grid"))
-        moved, right, _ = settled(known.twin, outcome.adversarial, pixels, labels, keys, eps, norm, 1, grid)
+        moved, right, _ = verified_examples(known.twin, outcome.adversarial, pixels, labels, keys, eps, norm, 1, grid)
         fell = (right < 0.5) & norm.inside(moved, pixels, eps).cpu()
         take = fell if not known.randomized else torch.ones_like(fell)
         found[at[take.to(at.device)]] = moved[take.to(at.device)]
@@ -226,12 +227,12 @@ def _ladder(attempts: list[Attempt], known: Profile, images: Images, eps: float,
 
 
 def _already_fooled(before: pd.DataFrame, scope: Scope, names: set[str], eps: float, part: Part) -> pd.DataFrame:
-    """For images that fell to an earlier attack, or were wrong from the start, the row that says so, at this ε."""
+    """For images that fell to an earlier attack, or were wrong from the start, the row that shows it, at this ε."""
     rows = before[before["image"].isin(names)]
     ours = (rows["norm"] == scope.norm) & (within(rows["eps"], eps)) & rows["verified"]
     ranked = rows.assign(other=~ours).sort_values(["other", "preliminary", "eps"], kind="stable")
     wrong = ranked.groupby("image", sort=False).head(1).copy()
-    # Wrong from the start, and not by any attack (another's row, as that of what broke its budget, tells of the clean image
+    # Wrong from the start, and not by any attack (another's row, as that of what broke its budget, is about the clean image
     # only): the clean image is the example.
     clean = (wrong["preliminary"] > 0.5) | wrong.pop("other")
     wrong.loc[clean, "prediction"] = wrong.loc[clean, "clean_prediction"]
@@ -242,7 +243,7 @@ def _already_fooled(before: pd.DataFrame, scope: Scope, names: set[str], eps: fl
         attack=part.attack,
         norm=scope.norm,
         eps=eps,
-        target=np.int64(-1),
+        target=np.int64(NO_TARGET),
         hit=0.0,
         forwards=0.0,
         backwards=0.0,

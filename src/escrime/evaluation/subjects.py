@@ -1,8 +1,8 @@
 """Which model is attacked and which is scored: the threat levels.
 
 *transfer*: the attack sees the undefended network, as in the paper. *adaptive*: the attack differentiates through the
-defense, with expectation over its noise. An undefended network has one level, *white-box*, or *black-box* where it only
-answers.
+defense, with expectation over its noise. An undefended network has one level, *white-box*, or *black-box* where it gives
+no gradients.
 """
 
 from collections.abc import Callable, Mapping, Sequence

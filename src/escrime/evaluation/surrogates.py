@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..attacks.adaptive.surrogate import Surrogate
 from ..attacks.pgd import PGD
+from ..checks import no_targets
 from ..models.fast.twin import Twin
 from ..models.running import Classifier
 from ..norms import Norm
@@ -64,6 +65,6 @@ def stands(
 ) -> Tensor:
     """The share of draws (N,) in which the original is right about `moved`, or about the 8-bit image next to it within ε
     where that is less."""
-    none, keys = labels.new_full(labels.shape, -1), [(seed, row, "surfaces") for row in range(len(labels))]
+    none, keys = no_targets(labels), [(seed, row, "surfaces") for row in range(len(labels))]
     saved = norm.to_8_bits(moved, images, eps)
     return torch.minimum(*(score(twin, z, labels, none, keys, draws).correct.float() for z in (moved, saved)))

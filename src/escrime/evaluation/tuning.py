@@ -48,7 +48,7 @@ class Tuning:
 
     @property
     def sentence(self) -> str:
-        """The answer, with what it rests on."""
+        """What to choose, with what it rests on."""
         new, where = self.validated, f"the {self.grid.against} attack at ε = {self.grid.eps:g}"
         setting = f"ε_max = {new['eps_max']:g} and N = {new['samples']}"
         side = lambda name: f"{new[name]['clean'][0]:.1%} clean and {new[name]['attacked'][0]:.1%} attacked"  # noqa: E731
@@ -59,13 +59,13 @@ class Tuning:
             f"{gain} points (standard error {100 * test['standard_error']:.1f}, exact paired test {_p(test['p'])})"
         )
         if self.choice.worth_it:
-            doubt = "" if self.confirmed else " These images do not confirm the gain."
-            return f"Against {where} choose {setting}: {proof}.{doubt}"
+            unsure = "" if self.confirmed else " These images do not confirm the gain."
+            return f"Against {where} choose {setting}: {proof}.{unsure}"
         return f"Against {where} no setting is worth its cost: undefended is as good. The best of them, {setting}: {proof}."
 
     @property
     def notes(self) -> list[str]:
-        """What to know before quoting the answer."""
+        """What to know before quoting the sentence."""
         new, found = self.validated, []
         weak = new["tests"]["adaptive over transfer"]
         if self.grid.against == "adaptive" and weak["difference"] > 0 and weak["p"] < SIGNIFICANT:

@@ -28,7 +28,7 @@ class Pixels:
 
 
 def data_findings(test: Any, train: Any = None) -> list[Finding]:
-    """What the images themselves say; test, train: an ImageSet or a pair (images, labels), uint8 or float in [0, 1]."""
+    """What the images themselves show; test, train: an ImageSet or a pair (images, labels), uint8 or float in [0, 1]."""
     known = as_pixels(train) if train is not None else None
     given = as_pixels(test, known.classes if known is not None else ())
     if not len(given.ids):

@@ -34,7 +34,7 @@ from .state import memory_findings
 NOTABLE = 0.05  # a share of the images from which a difference counts,
 FEWEST = 3  # and a number of images
 CONVERGED = 0.01  # what doubling the steps may still take off
-JAGGED = 0.3  # a median cosine between neighboring gradients below this says that they change from point to point
+JAGGED = 0.3  # a median cosine between neighboring gradients below this means that they change from point to point
 FULL = 0.1  # accuracy that an attack with ε = 1, which allows any image, may leave
 MANY = 4  # times the images of the examination: up to so many are all attacked by its gradient attacks
 FLAT = 0.05  # share of images with flat scores from which labels alone are tried

@@ -1,4 +1,4 @@
-"""How pixels reach a network's first weights: measured, said in words, and the usual ways to compare it with."""
+"""How pixels reach a network's first weights: measured, put in words, and the usual ways to compare it with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from ...models.normalized import Normalized
 from ...models.running import Classifier
 from ...randomness import generator
 
-COLORS = 12  # plain colored images that tell an affine map
+COLORS = 12  # plain colored images that determine an affine map
 EXACT = 1e-3  # how far a measured map may lie from an affine one, or from a known one, relative to the largest value
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
 CAFFE = (104.0, 117.0, 123.0)  # the mean color of the first ImageNet networks: blue, green, red on 0–255
@@ -120,7 +120,7 @@ def measured(model: Classifier, images: Tensor) -> Preprocessing | None:
     try:
         hooks = [module.register_forward_pre_hook(look) for module in weighted]
         model(colors[:, :, None, None].expand(-1, -1, *images.shape[2:]).clone())
-    except Exception:  # what cannot be asked cannot be measured; that it fails is told elsewhere
+    except Exception:  # what cannot be asked cannot be measured; that it fails is another check's finding
         return None
     finally:
         for hook in hooks:

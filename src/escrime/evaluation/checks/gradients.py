@@ -31,7 +31,7 @@ NEARER = (1, 4, 16)  # times nearer, where a kink may lie within that reach: a f
 INWARD = 0.01  # how far from the faces of the box the image is moved to see what they hide
 ROUNDING = 2e-6  # of the largest logit: what a difference of two outputs is off in float32,
 COARSE = {torch.bfloat16: 4e-3, torch.float16: 5e-4}  # and where the logits are numbers of these
-CLEAR = 30  # times that, from which a difference tells something
+CLEAR = 30  # times that, from which a difference counts
 UNEXPLAINED = 0.03  # share of the slopes' variance that a true gradient may leave unexplained (measured: below 0.006)
 LITTLE = 0.05  # share of the images from which a fault counts
 STEEP = 10.0  # a margin that no longer saturates cross-entropy
@@ -147,7 +147,7 @@ def _missed(model: Classifier, x: Tensor, loss: Loss, gradient: Tensor, reach: T
     """1 − R² per image (N,) over steps of `reach` (N, 1, 1, 1); NaN where they move the margin by little more than `off` (N,),
     which a difference is off by rounding."""
     off = off.double()
-    missed, moved, told = torch.zeros_like(off), torch.zeros_like(off), torch.zeros_like(off)
+    missed, moved, largest = torch.zeros_like(off), torch.zeros_like(off), torch.zeros_like(off)
     for direction in range(DIRECTIONS):
         v = uniform_noise(x, 1, derive(keys, 100 + direction))[0].sign()
         ahead, behind = x + reach * v, x - reach * v
@@ -155,9 +155,9 @@ def _missed(model: Classifier, x: Tensor, loss: Loss, gradient: Tensor, reach: T
             slope = loss(_logits(model, ahead, keys)).double() - loss(_logits(model, behind, keys)).double()
         predicted = (gradient.double() * (ahead.double() - behind.double())).flatten(1).sum(1)
         missed += ((slope - predicted).square() - (3 * off).square()).clamp_min(0)
-        told = torch.maximum(told, torch.maximum(slope.abs(), predicted.abs()))
+        largest = torch.maximum(largest, torch.maximum(slope.abs(), predicted.abs()))
         moved += torch.maximum(slope.square(), predicted.square())
-    return torch.where(told > CLEAR * off, missed / moved.clamp_min(1e-300), torch.nan).float()
+    return torch.where(largest > CLEAR * off, missed / moved.clamp_min(1e-300), torch.nan).float()
 
 
 @torch.no_grad()

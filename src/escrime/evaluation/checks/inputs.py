@@ -12,7 +12,7 @@ from ...results.findings import Finding
 from .batch import BatchEffect, batch_effect, batch_finding
 from .normalization import input_range
 
-STEP = 0.01  # how far from an image its surroundings are, where nobody says
+STEP = 0.01  # how far from an image its surroundings are, by default
 MODAL = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)  # what differs between train and eval mode
 
 
@@ -31,10 +31,10 @@ def input_findings(
     more: More | None = None,
     fed: list[Finding] | None = None,
 ) -> list[Finding]:
-    """What is wrong with how `model` takes `images` (N, C, H, W) in [0, 1] or answers; labels (N,).
+    """What is wrong with how `model` takes `images` (N, C, H, W) in [0, 1], or with its outputs; labels (N,).
 
     model: any callable to logits (N, K). randomized: whether repeated forwards disagree. blind: the model gives no gradients,
-    so that shares or labels will do. batch: what company does to its answers, None to measure it here. more: number → that
+    so that shares or labels will do. batch: what company does to its predictions, None to measure it here. more: number → that
     many (images, labels) of the same set, asked for where these leave open whether another normalization is better. fed: what
     was found about that before, which is not asked again. About three to fourteen passes per image, one with `fed`.
     """

@@ -1,7 +1,7 @@
 """What a model does close to the images: is it random there, does it look at its input at all, does it treat 8-bit images
 otherwise than others, and does it predict otherwise when somebody differentiates?
 
-Clean images alone would not tell: noise, or a way out, may wait off the 8-bit grid, where attacks ask and clean images never
+Clean images alone would not show it: noise, or a way out, may wait off the 8-bit grid, where attacks ask and clean images never
 lie.
 """
 
@@ -146,7 +146,7 @@ def _weighs(model: nn.Module, x: Tensor, keys: Tensor) -> bool:
 
 def _off_grid(asked: _Queried, points: list[Tensor], keys: Tensor) -> float:
     """The share of images whose margin leaps between an 8-bit image and one that rounds to it, or changes from one of `points`
-    to the other on the grid only: off it such a model may know one answer per image."""
+    to the other on the grid only: off it such a model may hold one output per image."""
     leaps, on_grid, off_grid, first = [], [], [], None
     for number, x in enumerate(points):
         on = eight_bit(x)
@@ -164,8 +164,8 @@ def _off_grid(asked: _Queried, points: list[Tensor], keys: Tensor) -> float:
 
 
 def _mode(model: nn.Module, x: Tensor, keys: Tensor) -> bool:
-    """Whether the logits change with gradients on, or when the input requires one; of a model that answers the same question
-    differently anyway (noise of its own) nobody can tell."""
+    """Whether the logits change with gradients on, or when the input requires one; of a model that returns
+    other logits for the same images anyway (noise of its own) nobody can know."""
     outputs = []
     try:
         with no_trace(model, x.device), differentiable():
@@ -173,7 +173,7 @@ def _mode(model: nn.Module, x: Tensor, keys: Tensor) -> bool:
                 with torch.set_grad_enabled(on), row_keys(keys):
                     given = x.detach().clone().requires_grad_() if asks else x.detach().clone()
                     outputs.append(check_logits(model(given.clone() if asks else given), given).detach())
-    except Exception:  # the measurement of gradients says what fails
+    except Exception:  # the measurement of gradients reports what fails
         return False
     size = outputs[0].abs().amax().clamp_min(1e-6)
     on, asked_for, again = (bool((other - outputs[0]).abs().amax() > SAME * size) for other in outputs[1:])
@@ -181,7 +181,7 @@ def _mode(model: nn.Module, x: Tensor, keys: Tensor) -> bool:
 
 
 def neighborhood_findings(around: Neighborhood, images: int) -> list[Finding]:
-    """What was seen around the images, but for the noise, of which `randomized` tells."""
+    """What was seen around the images, but for the noise, which `randomized` reports."""
     found = []
     if around.ignores:
         message = "The model does not look at its input: entirely different images get the same logits, so nothing can fool it"

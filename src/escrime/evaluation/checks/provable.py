@@ -1,4 +1,4 @@
-"""What averaging over uniform noise can prove, said plainly: something in l1, nothing in l_inf at the size of an image."""
+"""What averaging over uniform noise can prove, in plain words: something in l1, nothing in l_inf at the size of an image."""
 
 from torch import Tensor
 

@@ -20,6 +20,7 @@ from ...attacks.pgd import PGD
 from ...attacks.random_points import RandomPoints
 from ...attacks.rays import RayS
 from ...attacks.square import PROPOSALS, Square
+from ...checks import no_targets
 from ...errors import NotFinite, is_bad_input
 from ...models.deadline import as_time_allows
 from ...models.fast.twin import Twin
@@ -34,7 +35,7 @@ SMOOTH = (0.25, 0.5)  # of ε: how far around a point its slope is averaged
 SMOOTH_SAMPLES = 8
 JUDGES = 64  # fresh noise draws behind the judgment of one example on a randomized model
 GIVE_UP = 2.0
-LABEL_QUERIES = 4  # times the queries by scores: a label says less
+LABEL_QUERIES = 4  # times the queries by scores: a label holds less
 FEW_POINTS = 100  # random points per image where the gradients are true
 GUESSES = 20  # random points per image that an attack has to beat
 FURTHER = 4  # doublings beyond those asked for, while each still takes an image
@@ -76,7 +77,7 @@ class Earlier:
 class Search:
     """A model under search, with the images (N, C, H, W) it is searched on, a sample of the `total` that were attacked. `left`
     (N,): the chance that each is still right under the best attack so far. asked: what the attacks asked for left. grid: the
-    model treats 8-bit images otherwise than others. judged: JUDGES draws say so."""
+    model treats 8-bit images otherwise than others. judged: `left` is of JUDGES draws."""
 
     twin: Twin
     surrogate: Twin
@@ -107,8 +108,8 @@ class Search:
 
     def after(self, purpose: str, attack: Attack, surrogate: Twin, rows: Tensor, eps: float | None = None) -> Tensor:
         """Attack the images at `rows` (n,), which the processes share, and judge the examples: the share of noise draws, never
-        seen by an attack, in which each is classified right, (n,); see `settled`. eps: what they may be judged within, by
-        default the ε of the search."""
+        seen by an attack, in which each is classified right, (n,); see `verified_examples`. eps: what they may be judged
+        within, by default the ε of the search."""
         right, sure = self.shared.map(purpose, rows, lambda own: self._judged(purpose, attack, surrogate, own, eps)[1:])
         if eps is None:  # an example within the budget: how sure the model is left of an image that stands
             self.sure[rows] = torch.where(right > 0, torch.minimum(self.sure[rows], sure), self.sure[rows])
@@ -133,7 +134,7 @@ class Search:
         moved = attack(surrogate, images, labels, seed=self.seed, ids=ids)
         keys = [(self.seed, name, "search", purpose, self.eps) for name in ids]
         draws, within = JUDGES if self.randomized else 1, self.eps if eps is None else eps
-        return moved, *settled(self.twin, moved, images, labels, keys, within, norm(self.norm), draws, self.grid)[1:]
+        return moved, *verified_examples(self.twin, moved, images, labels, keys, within, norm(self.norm), draws, self.grid)[1:]
 
     def rows(self) -> Tensor:
         """The images worth attacking, by position: those that still stand, and of a randomized model all whose chance a few
@@ -182,13 +183,13 @@ def with_settings(attack: Attack, **settings: object) -> Attack:
     return replace(cast(Any, attack), **settings)
 
 
-def settled(
+def verified_examples(
     twin: Twin, moved: Tensor, images: Tensor, labels: Tensor, keys: list, eps: float, norm: Norm, draws: int, grid: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Examples (N, C, H, W), the share of `draws` (N,) in which the original is right about them, and its confidence (N,) in
     what it predicts. On a deterministic model, or one that treats files otherwise (`grid`), an image that stands is asked about
     as the 8-bit image next to it too."""
-    none = labels.new_full(labels.shape, -1)
+    none = no_targets(labels)
     found, first = moved.clone(), score(twin, moved, labels, none, keys, draws)
     right, sure = first.correct.float(), first.confidence.float()
     for rounded in (near_the_grid, on_the_grid)[: (draws == 1) + grid]:
@@ -252,7 +253,7 @@ def score_attempts(search: Search, true: bool) -> list[Attempt]:
 
 
 def decision_attempts(search: Search) -> list[Attempt]:
-    """The attack that needs labels only, for scores that tell nothing."""
+    """The attack that needs labels only, for scores that lead nowhere."""
     if search.norm != RayS.norm:
         return []
     rays = RayS(search.eps, queries=LABEL_QUERIES * search.effort.queries, stop_within=not search.randomized)

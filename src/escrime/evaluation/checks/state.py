@@ -41,7 +41,7 @@ def memory_of(model: Classifier, fresh: Fresh | None, images: Tensor, reach: flo
     """Ask copies of `model` about `images` (N, C, H, W) and their neighbors within `reach` per pixel, in two orders. fresh: the
     model as it was at the beginning; None for one that cannot be copied, which is asked itself. About 240 passes.
 
-    Where fresh copies that were asked the same differ in the end, the model is random in a way of its own, and nothing is said
+    Where fresh copies that were asked the same differ in the end, the model is random in a way of its own, and nothing is known
     of its memory; where they agree with each other, but not with the first of all, what it remembers lies outside of the copies
     (a global, a closure).
     """

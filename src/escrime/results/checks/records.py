@@ -1,4 +1,4 @@
-"""What the records tell of their own soundness: every check that needs nothing else."""
+"""What the records show of their own soundness: every check that needs nothing else."""
 
 import pandas as pd
 
@@ -10,7 +10,7 @@ from .registry import record_check
 def record_findings(
     records: pd.DataFrame, reasons: dict[str, str] | None = None, manners: dict[str, str] | None = None
 ) -> list[Finding]:
-    """The findings of all checks that read records alone, one per check and case. What rows do not tell: reasons, why attacks
+    """The findings of all checks that read records alone, one per check and case. What rows do not hold: reasons, why attacks
     failed, by MODEL--DEFENSE--THREAT--ATTACK; manners, what each attack is, by its label (see Attack.manner)."""
     curves = read_curves(records, manners)
     return record_check.findings(records=records, curves=curves, reasons=reasons or {}) if curves else []

@@ -16,7 +16,7 @@ class Checks:
     """The checks of one kind in the modules of `package`.
 
     A check is a function that returns findings and is decorated by the kind, as in `@record_check()`. It takes what it names:
-    the kinds below and in evaluation/checks/registry.py say what there is to name.
+    the kinds below and in evaluation/checks/registry.py list what there is to name.
     """
 
     def __init__(self, package: str):

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..attacks.core.base import Attack, Outcome
 from ..attacks.core.minimum_norm import MinimumNorm
 from ..attacks.worst_case import WorstCase
-from ..checks import check_images
+from ..checks import NO_TARGET, check_images, no_targets
 from ..errors import EscrimeError, is_bad_input
 from ..models.deadline import look, time_left
 from ..models.fast.twin import Twin
@@ -21,8 +21,8 @@ from ..norms import Norm
 from ..randomness import key, seed_all_generators
 from ..results.keys import joined, part_key
 from ..results.records import frame, unattacked
+from .chunks import Begun, Chunks, Done, no_progress, nothing_done
 from .images import Images
-from .pieces import Begun, Done, Pieces, no_progress, nothing_done
 from .profile import Profile, Profiles
 from .quantized import on_the_grid
 from .requests import norm_of
@@ -35,8 +35,8 @@ ROUNDING = 1e-6  # a few units in the last place of a float32 color value
 
 @dataclass(frozen=True)
 class Part:
-    """One piece of work: a case, an attack (by its label) and a slice of the images; `start` where it holds some of the
-    slice's images only, those from this one on (see `pieces`)."""
+    """One unit of work: a case, an attack (by its label) and a slice of the images; `start` where it holds some of the
+    slice's images only, those from this one on (see `chunks`)."""
 
     case: Case
     attack: str
@@ -70,28 +70,28 @@ def evaluate_parts(
     failed: Callable[[Part, str], None] = lambda part, reason: None,
 ) -> Iterator[tuple[Part, pd.DataFrame]]:
     """Yield (part, records) for every part that is not `finished`, of those of its images that are not `done`. `profiles`: to
-    the models, over the same slices. Under a deadline parts are divided (see `pieces`), all attacks go over one piece before
+    the models, over the same slices. Under a deadline parts are divided (see `chunks`), all attacks go over one chunk before
     the next begins, and OutOfTime is raised when the time is up.
 
     Adversarial images are crafted once per attacked network and scored on every case that shares it; those of a transfer
     attack apart, where it would not spend all its steps otherwise (see `for_transfer`). `draws`: fresh noise draws behind each
     verdict on a randomized model; `eot`: draws in each gradient of an adaptive attack on one.
-    An attack that raises on a part leaves its images as they are, with rows that say so (`unattacked`), and `failed` is told
-    why; only an EscrimeError, which is about bad input, stops everything.
+    An attack that raises on a part leaves its images as they are, with rows that show it (`unattacked`), and `failed` is called
+    with the reason; only an EscrimeError, which is about bad input, stops everything.
     `samples` maps (defense, threat, attack label) to the ids of the images to use where all of them would cost too much.
     """
-    pieces, models = Pieces(), _Scored(profiles, seed, draws)
+    chunks, models = Chunks(), _Scored(profiles, seed, draws)
     for index, whole in enumerate(slices()):
         check_images(whole.pixels)
-        for everything in pieces.of(whole):
+        for everything in chunks.of(whole):
             models.clean.clear()
             for label, asked_for in attacks.items():
-                for (_, sample, carries), group in _sharing(cases, label, asked_for, samples or {}).items():
-                    attack = for_transfer(asked_for) if carries else asked_for
+                for (_, sample, transfers), group in _sharing(cases, label, asked_for, samples or {}).items():
+                    attack = for_transfer(asked_for) if transfers else asked_for
                     names = whole.ids if sample is None else tuple(name for name in whole.ids if name in sample)
                     images = everything if sample is None else everything.only(sample)
                     for parts, rest in unfinished([Part(case, label, index) for case in group], names, images, finished, done):
-                        pieces.worked = True
+                        chunks.worked = True
                         begun(label, len(rest.ids) * len(parts))
                         attacked, grid = profiles[group[0].attacked], epsilons[label]
                         crafted = _crafted(attack, attacked, group[0].attacked, rest, grid, seed, eot)
@@ -124,7 +124,7 @@ def _crafted(
 
 
 class _Scored:
-    """What the models predict for what attacks made of one piece of the images; for the clean images they are asked once."""
+    """What the models predict for what attacks made of one chunk of the images; for the clean images they are asked once."""
 
     def __init__(self, profiles: Profiles, seed: int, draws: int) -> None:
         self.profiles, self.seed, self.draws = profiles, seed, draws
@@ -137,7 +137,7 @@ class _Scored:
         known, (outcomes, reason) = self.profiles[part.case.subject.classifier], crafted
         draws = self.draws if known.randomized else 1
         if (id(known.twin), images.ids) not in self.clean:
-            keys, none = [(self.seed, i, "clean") for i in images.ids], torch.full_like(images.labels, -1)
+            keys, none = [(self.seed, i, "clean") for i in images.ids], no_targets(images.labels)
             self.clean[id(known.twin), images.ids] = score(known.twin, images.pixels, images.labels, none, keys, draws)
         clean = self.clean[id(known.twin), images.ids]
         about, rest = (part, known.twin, attack, images, _targets(attack, images)), (grid, clean, self.seed, draws)
@@ -152,7 +152,7 @@ class _Scored:
 def unfinished(
     parts: list[Part], whole: tuple, images: Images, finished: Callable[[str], bool], done: Done
 ) -> Iterator[tuple[list[Part], Images]]:
-    """(parts, the images that are open in all of them), of a piece `images` of the slice that holds the ids `whole`."""
+    """(parts, the images that are open in all of them), of a chunk `images` of the slice that holds the ids `whole`."""
     left: dict[frozenset, list[Part]] = {}
     for part in parts:
         if not finished(part.key):
@@ -197,7 +197,7 @@ def for_transfer(attack: AnyAttack) -> AnyAttack:
     image as on one that stands, and for AutoAttack that is all of its stages.
 
     Itself where that changes nothing (FGSM, DGSM), and for attacks that look for the nearest example (FMN, DeepFool,
-    CarliniWagner, RayS): that is what they are, so a transfer of theirs says little; κ of CarliniWagner carries it over.
+    CarliniWagner, RayS): that is what they are, so a transfer of theirs shows little; κ of CarliniWagner makes it transfer.
     WorstCase gives its attack, as another network does not fall at the same ε.
     """
     if isinstance(attack, WorstCase):
@@ -362,4 +362,4 @@ def verdict_key(seed: int, image: Hashable) -> tuple:
 
 def _targets(attack: object, images: Images) -> Tensor:
     target = getattr(attack, "target", None)
-    return torch.full_like(images.labels, -1 if target is None else target)
+    return torch.full_like(images.labels, NO_TARGET if target is None else target)
