@@ -126,7 +126,7 @@ def certify(
     bound of at most 1/2 abstains. The radius in l1 is 2·eps_max·(p − 1/2), and in l_inf 2·eps_max·(1 − (1.5 − p)^(1/d)).
 
     In l_inf this proves nothing at image size: 0.0007/255 for p = 0.999, eps_max = 0.3 and 3×224×224. For the paper's
-    threat, in l_inf, attacks remain the measure.
+    attacker, in l_inf, attacks remain the measure.
 
     The proof is in real numbers: float32 rounding is outside it (Voráček and Hein, 2022, Sound randomized smoothing).
 

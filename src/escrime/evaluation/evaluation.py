@@ -228,7 +228,7 @@ def _shown(progress: bool | Listener | None) -> Iterator[Meter | None]:
 
 
 def _look(cases: list[Case], source: Source, within: float | None) -> int:
-    """How many images show how the models are approached."""
+    """How many images the profiles of the models are made on."""
     if within is None:
         return PART
     few = source.few(LOOKED, 0).pixels

@@ -103,18 +103,18 @@ def evaluate_parts(
 
 
 def _crafted(
-    attack: AnyAttack, known: Profile, model: Classifier, images: Images, grid: list[float], seed: int, eot: int
+    attack: AnyAttack, profile: Profile, model: Classifier, images: Images, grid: list[float], seed: int, eot: int
 ) -> tuple[list[Outcome] | None, str]:
-    """(the outcomes at every ε, ""), or (None, why the attack raised on `model`, which `known` is the approach to). A model
+    """(the outcomes at every ε, ""), or (None, why the attack raised on `model`, whose `profile` it is). A model
     that ignores its input predicts the same whatever is done to it, so nothing is: every image stays, for no passes."""
-    if known.around.ignores:
+    if profile.around.ignores:
         return [_untouched(images)] * len(grid), ""
     targets, ours = _targets(attack, images), isinstance(attack, Attack)
-    # Our own attacks climb the faster copy's surface; a user's attack gets the model it was promised.
-    climbed: Any = known.surrogate if ours else model
-    noise = eot if known.randomized else None
+    # Our own attacks follow the faster copy's gradient; a user's attack gets the model it was promised.
+    climbed: Any = profile.surrogate if ours else model
+    noise = eot if profile.randomized else None
     outcomes, reason = _or_reason(lambda: craft(attack, climbed, images, targets, grid, seed, noise))
-    if outcomes is not None and ours and known.settings.get("grid"):
+    if outcomes is not None and ours and profile.settings.get("grid"):
         geometry = norm_of(attack)  # the model treats 8-bit images otherwise, and was asked about those
         outcomes = [
             replace(found, adversarial=on_the_grid(found.adversarial, images.pixels, eps, geometry))
@@ -134,18 +134,18 @@ class _Scored:
         self, part: Part, attack: AnyAttack, images: Images, crafted: tuple, grid: list[float]
     ) -> tuple[pd.DataFrame, str]:
         """(the records of a part, why it could not be attacked or scored, "" where it could)."""
-        known, (outcomes, reason) = self.profiles[part.case.subject.classifier], crafted
-        draws = self.draws if known.randomized else 1
-        if (id(known.twin), images.ids) not in self.clean:
+        profile, (outcomes, reason) = self.profiles[part.case.subject.classifier], crafted
+        draws = self.draws if profile.randomized else 1
+        if (id(profile.twin), images.ids) not in self.clean:
             keys, none = [(self.seed, i, "clean") for i in images.ids], no_targets(images.labels)
-            self.clean[id(known.twin), images.ids] = score(known.twin, images.pixels, images.labels, none, keys, draws)
-        clean = self.clean[id(known.twin), images.ids]
-        about, rest = (part, known.twin, attack, images, _targets(attack, images)), (grid, clean, self.seed, draws)
+            self.clean[id(profile.twin), images.ids] = score(profile.twin, images.pixels, images.labels, none, keys, draws)
+        clean = self.clean[id(profile.twin), images.ids]
+        about, rest = (part, profile.twin, attack, images, _targets(attack, images)), (grid, clean, self.seed, draws)
         found = None
         if outcomes is not None:
-            found, reason = _or_reason(lambda: records_of(*about, outcomes, *rest, known.randomized))
+            found, reason = _or_reason(lambda: records_of(*about, outcomes, *rest, profile.randomized))
         if found is None:
-            found = unattacked(records_of(*about, [_untouched(images)] * len(grid), *rest, known.randomized))
+            found = unattacked(records_of(*about, [_untouched(images)] * len(grid), *rest, profile.randomized))
         return found, reason
 
 

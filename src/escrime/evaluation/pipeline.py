@@ -54,7 +54,7 @@ Shown = Callable[[str], AbstractContextManager[Meter]]  # title of a stage → i
 
 @dataclass(frozen=True)
 class Plan:
-    """What is evaluated. cases: who is attacked, and scored under which threat level. approaches: to their models, over the
+    """What is evaluated. cases: who is attacked, and scored under which threat level. profiles: of their models, over the
     images. attacks, grids: by label, and the ε of each. draws, eot: see `evaluate_parts`. effort: of the checks, None for
     none. headline: the ε that the checks are about, by default each norm's own; the stronger attack runs at this one only
     where it is given. samples: (defense, threat, attack label) → ids of the images for what would cost too much on all;
@@ -333,20 +333,20 @@ def probe(
 ) -> tuple[list[Finding], list[Attempt]]:
     """What the checks find about one case, and the attacks it calls for."""
     model, first = scope.case.subject.classifier, profiles.images
-    known = profiles[model]
+    profile = profiles[model]
     inputs = input_findings(
-        known.asked or model,
+        profile.asked or model,
         first.pixels,
         first.labels,
-        known.randomized,
+        profile.randomized,
         seed,
-        blind=known.blind,
-        batch=known.batch,
+        blind=profile.blind,
+        batch=profile.batch,
         more=profiles.source.few_pairs(seed),
         fed=profiles.fed.get(id(model)),
     )
     with torch.no_grad(), no_trace(model, first.pixels.device):
-        inputs += model_check.findings(model=model, images=first.pixels, labels=first.labels, profile=known, seed=seed)
+        inputs += model_check.findings(model=model, images=first.pixels, labels=first.labels, profile=profile, seed=seed)
     examined = examination(scope, profiles, records, effort, seed, shared)
     found = [finding.of(*scope.case.name) for finding in inputs]
     return found + [finding.of(*scope.case.name, scope.norm) for finding in examined.findings], examined.attempts

@@ -1,4 +1,4 @@
-"""How an attacker who knows a model comes at it: is it random, where do its gradients fail, and what to climb instead."""
+"""What an attacker who knows a model sees of it: is it random, where do its gradients fail, and what to climb instead."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -55,13 +55,13 @@ class Budget:
 
 @dataclass(frozen=True)
 class Profile:
-    """classes: K. randomized: repeated forwards disagree. twin: the model and its faster copy, for verdicts. surface: what
+    """classes: K. randomized: repeated forwards disagree. twin: the model and its faster copy, for verdicts. surrogate: what
     gradient attacks climb; the twin itself where the model's gradients are as they should be. gradients: what was measured,
     None for a plain callable or where no image is classified right. settings: of the Surrogate, {} without one. blind: it gives
-    no gradients that could be had. others: surfaces that fooled images which the chosen one did not. true: what is climbed
+    no gradients that could be had. others: surrogates that fooled images which the chosen one did not. true: what is climbed
     has the slopes of the model. around: what the model does close to the images. memory: what it remembers. failure: why it
     cannot be differentiated. batch: what company does to its predictions, None where noise hides it; where they depend on it,
-    twin and surface show the model every image alone. asked: the model itself, in company where it cannot take one image."""
+    twin and surrogate show the model every image alone. asked: the model itself, in company where it cannot take one image."""
 
     classes: int
     randomized: bool
@@ -222,7 +222,7 @@ def _classes(model: Classifier, images: Tensor) -> int:
 
 
 class Profiles:
-    """The approach to each model, found on a few of the images when it is first asked for."""
+    """The profile of each model, made on a few of the images when it is first asked for."""
 
     def __init__(self, source: Source, budget: Budget, seed: int, count: int = PART) -> None:
         self.source, self.budget, self.seed, self.count = source, budget, seed, count

@@ -57,17 +57,17 @@ class Grid:
     eot: int = 2
 
     def __post_init__(self) -> None:
-        known = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
-        known("eps", epsilon(self.eps))
-        known("eps_max", tuple(sorted({epsilon(radius) for radius in _several(self.eps_max)})))
-        known("samples", _several(self.samples))
+        keep = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        keep("eps", epsilon(self.eps))
+        keep("eps_max", tuple(sorted({epsilon(radius) for radius in _several(self.eps_max)})))
+        keep("samples", _several(self.samples))
         for n in self.samples:
             if isinstance(n, bool) or not isinstance(n, Integral) or n < 1 or enormous(n):
                 raise EscrimeError(
                     f"samples = {shown(n)} is no number of copies; give whole numbers above 0, such as 2,4,8,16."
                 )
         # One copy is the undefended network, which is always measured.
-        known("samples", tuple(sorted({int(n) for n in self.samples} - {1})))
+        keep("samples", tuple(sorted({int(n) for n in self.samples} - {1})))
         if not self.samples:
             raise EscrimeError("samples names no N above 1, and PPA of one copy is the undefended network; give 2,4,8,16.")
         if not float(self.eps) > 0:
@@ -131,12 +131,12 @@ def tuning_parts(
     model = model.to(device)
     source = Source(data, device)
     profiles = Profiles(source, Budget(float(grid.eps)), seed)
-    known: Profile | None = None
+    profile: Profile | None = None
     for index, images in enumerate(source()):
         if finished(index):
             continue
-        known = known or _profiled(profiles, model)
-        yield index, _measure(model, known, images, grid, seed, step)
+        profile = profile or _profiled(profiles, model)
+        yield index, _measure(model, profile, images, grid, seed, step)
 
 
 def slices_in(data: ImageSet) -> int:
@@ -145,17 +145,17 @@ def slices_in(data: ImageSet) -> int:
 
 
 def _profiled(profiles: Profiles, model: nn.Module) -> Profile:
-    known = profiles[model]
-    if known.randomized:
+    profile = profiles[model]
+    if profile.randomized:
         raise EscrimeError(
             "the model answers differently each time it is asked, so its own noise would be taken for that of the average; "
             "give the network inside it."
         )
-    return known
+    return profile
 
 
 def _measure(
-    model: nn.Module, known: Profile, images: Images, grid: Grid, seed: int, step: Callable[[str], None]
+    model: nn.Module, profile: Profile, images: Images, grid: Grid, seed: int, step: Callable[[str], None]
 ) -> pd.DataFrame:
     rows: list[pd.DataFrame] = []
 
@@ -167,13 +167,13 @@ def _measure(
         rows.append(pd.DataFrame({"image": names, "label": images.labels.cpu().numpy(), **own, **passes}))
 
     names = [str(name) for name in images.ids]
-    plain = _craft(grid.attack, known.surrogate, images, float(grid.eps), seed)
+    plain = _craft(grid.attack, profile.surrogate, images, float(grid.eps), seed)
     for radius in map(float, grid.eps_max):
         defended = PredictionAveraging(model, radius, grid.most)
-        if known.settings:  # the network hides its gradients; so does its average
-            climbed = Twin(Surrogate(defended, **known.settings))
+        if profile.settings:  # the network hides its gradients; so does its average
+            climbed = Twin(Surrogate(defended, **profile.settings))
         else:
-            climbed = Twin(defended, PredictionAveraging(cast(nn.Module, known.twin.copy), radius, grid.most))
+            climbed = Twin(defended, PredictionAveraging(cast(nn.Module, profile.twin.copy), radius, grid.most))
         knowing = _craft(grid.attack.against_noise(grid.eot), climbed, images, float(grid.eps), seed)
         shown = {"clean": images.pixels, "transfer": plain.adversarial, "adaptive": knowing.adversarial}
         for condition, pixels in shown.items():

@@ -88,15 +88,15 @@ def examination(
 ) -> Examination:
     """Examine the case of `scope` on a few of the images that it was attacked on, which the processes of `shared` share."""
     case, own = scope.case, of_case(records, scope.case)
-    known = profiles[case.attacked]
-    left = standing(own, scope.norm, scope.eps, known.randomized)
+    profile = profiles[case.attacked]
+    left = standing(own, scope.norm, scope.eps, profile.randomized)
     images = profiles.source.few(effort.images, seed, set(left.index))
     undefended = case.subject.undefended
     search = Search(
         twin=profiles[case.subject.classifier].twin,
-        surrogate=known.surrogate,
+        surrogate=profile.surrogate,
         undefended=None if undefended is None else profiles[undefended].surrogate,
-        randomized=known.randomized,
+        randomized=profile.randomized,
         images=images.pixels,
         labels=images.labels,
         ids=images.ids,
@@ -107,11 +107,11 @@ def examination(
         left=torch.tensor([float(left[str(name)]) for name in images.ids]),
         asked=_asked_for(own, scope, left, images.ids),
         total=len(left),
-        others=known.others,
-        grid=bool(known.settings.get("grid")),
+        others=profile.others,
+        grid=bool(profile.settings.get("grid")),
         shared=shared,
     )
-    return examine(search, known)
+    return examine(search, profile)
 
 
 def _asked_for(own: pd.DataFrame, scope: Scope, left: pd.Series, ids: tuple) -> Earlier:
@@ -139,12 +139,12 @@ def stronger_parts(
     epsilons: list[float] | None = None,
     sample: frozenset | None = None,
 ) -> Iterator[tuple[Part, pd.DataFrame]]:
-    """Yield (part, records) of the stages, one after another, on every image that still stands, at every ε of the scope
-    (or `epsilons`), of `sample`, where it is given. An image that was fooled before keeps the row of that attack. In chunks under
-    a deadline, as `evaluate_parts`."""
+    """Yield (part, records) of the attempts, one after another, on every image that still stands, at every ε of the scope
+    (or `epsilons`), of `sample`, where it is given. An image that was fooled before keeps the row of that attack. In chunks
+    under a deadline, as `evaluate_parts`."""
     if not attempts:
         return
-    case, known = scope.case, profiles[scope.case.subject.classifier]
+    case, profile = scope.case, profiles[scope.case.subject.classifier]
     own = of_case(records, case)
     places = own.groupby("image", sort=False).indices  # once: a search per part would take time as the square of the images
     chunks = Chunks()
@@ -156,14 +156,14 @@ def stronger_parts(
                 chunks.worked = True
                 begun(STRONGER, len(rest.ids))
                 mine = own.iloc[np.sort(np.concatenate([places[str(name)] for name in rest.ids]))]
-                yield own_part, _strengthen(own_part, scope, attempts, known, rest, mine, epsilons or scope.grid, seed, draws)
+                yield own_part, _strengthen(own_part, scope, attempts, profile, rest, mine, epsilons or scope.grid, seed, draws)
 
 
 def _strengthen(
     part: Part,
     scope: Scope,
     attempts: list[Attempt],
-    known: Profile,
+    profile: Profile,
     images: Images,
     own: pd.DataFrame,
     epsilons: Sequence[float],
@@ -171,24 +171,24 @@ def _strengthen(
     draws: int,
 ) -> pd.DataFrame:
     frames: list[pd.DataFrame] = []
-    n = draws if known.randomized else 1
+    n = draws if profile.randomized else 1
     keys = [(seed, name, "clean") for name in images.ids]
-    clean = score(known.twin, images.pixels, images.labels, no_targets(images.labels), keys, n)
+    clean = score(profile.twin, images.pixels, images.labels, no_targets(images.labels), keys, n)
     for eps in sorted(epsilons):
         # What has fallen at a smaller ε has fallen at this one.
         before = pd.concat([own, *frames], ignore_index=True)
-        left = standing(before, scope.norm, eps, known.randomized)
+        left = standing(before, scope.norm, eps, profile.randomized)
         chances = torch.tensor([float(left[str(name)]) for name in images.ids])
-        alive = torch.ones(len(chances), dtype=torch.bool) if known.randomized else chances > 0.5
+        alive = torch.ones(len(chances), dtype=torch.bool) if profile.randomized else chances > 0.5
         parts = []
         if alive.any():
             target = images.only(frozenset(name for name, stands in zip(images.ids, alive.tolist()) if stands))
-            outcome = _ladder(attempts, known, target, eps, norm(scope.norm), seed)
+            outcome = _ladder(attempts, profile, target, eps, norm(scope.norm), seed)
             none = no_targets(target.labels)
             theirs = Predicted(*(column[alive] for column in vars(clean).values()))
             attack = with_settings(attempts[0].attack, eps=eps)
-            scored = (target, none, [outcome], [eps], theirs, seed, n, known.randomized)
-            parts.append(records_of(part, known.twin, attack, *scored))
+            scored = (target, none, [outcome], [eps], theirs, seed, n, profile.randomized)
+            parts.append(records_of(part, profile.twin, attack, *scored))
         if not alive.all():
             fallen = {str(name) for name, stands in zip(images.ids, alive.tolist()) if not stands}
             parts.append(_already_fooled(before, scope, fallen, eps, part))
@@ -196,8 +196,8 @@ def _strengthen(
     return pd.concat(frames, ignore_index=True)
 
 
-def _ladder(attempts: list[Attempt], known: Profile, images: Images, eps: float, norm: Norm, seed: int) -> Outcome:
-    """Each stage on what the ones before it left standing."""
+def _ladder(attempts: list[Attempt], profile: Profile, images: Images, eps: float, norm: Norm, seed: int) -> Outcome:
+    """Each attempt on what the ones before it left standing."""
     found, n = images.pixels.clone(), len(images.ids)
     forwards, backwards, stands = torch.zeros(n), torch.zeros(n), torch.ones(n, dtype=torch.bool)
     for attempt in attempts:
@@ -217,12 +217,12 @@ def _ladder(attempts: list[Attempt], known: Profile, images: Images, eps: float,
         forwards[rows] += outcome.forwards.cpu()
         backwards[rows] += outcome.backwards.cpu()
         keys = [(seed, name, "ladder", attempt.name, eps) for name in ids]
-        grid = bool(known.settings.get("grid"))
-        moved, right, _ = verified_examples(known.twin, outcome.adversarial, pixels, labels, keys, eps, norm, 1, grid)
+        grid = bool(profile.settings.get("grid"))
+        moved, right, _ = verified_examples(profile.twin, outcome.adversarial, pixels, labels, keys, eps, norm, 1, grid)
         fell = (right < 0.5) & norm.inside(moved, pixels, eps).cpu()
-        take = fell if not known.randomized else torch.ones_like(fell)
+        take = fell if not profile.randomized else torch.ones_like(fell)
         found[at[take.to(at.device)]] = moved[take.to(at.device)]
-        stands[rows[fell]] = known.randomized
+        stands[rows[fell]] = profile.randomized
     return Outcome(found, forwards, backwards)
 
 

@@ -1,4 +1,4 @@
-"""Which surface to climb, where a model hides its gradient: tried by attacks, since nothing else shows what leads somewhere."""
+"""Which surrogate to follow, where a model hides its gradient: tried by attacks, as nothing else shows what leads somewhere."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ from .subjects import AnyAttack
 TRIED_ON = 24  # images
 STEPS, DRAWS = 15, 4
 WAYS: tuple[dict, ...] = ({}, {"whole": True}, {"unsaturated": True}, {"whole": True, "unsaturated": True})
-KEPT = 2  # other surfaces to attack as well
+KEPT = 2  # other surrogates to attack as well
 
 
 def choose_surrogate(
@@ -35,7 +35,7 @@ def choose_surrogate(
     """The settings of the Surrogate whose gradients fool most of `images` (N, C, H, W), as the original judges, and of others
     that fool images which it does not. (None, []) where no gradient can be had at all.
 
-    settings: what every surface has. inside: inner logits to climb, see attacks/inner.py.
+    settings: what every surrogate has. inside: inner logits to climb, see attacks/adaptive/inner.py.
     """
     x, y = images[:TRIED_ON], labels[:TRIED_ON]
     pgd = PGD(eps, steps=STEPS, norm=geometry.name, loss="margin", early_stop=not randomized)

@@ -38,12 +38,12 @@ JAGGED = 0.3  # a median cosine between neighboring gradients below this means t
 FULL = 0.1  # accuracy that an attack with ε = 1, which allows any image, may leave
 MANY = 4  # times the images of the examination: up to so many are all attacked by its gradient attacks
 FLAT = 0.05  # share of images with flat scores from which labels alone are tried
-EXACT = {"gradient-saturated"}  # alarms whose cause a surface takes away without a rest
+EXACT = {"gradient-saturated"}  # alarms whose cause a surrogate takes away without a rest
 
 
 @dataclass(frozen=True)
 class Examination:
-    """findings, and the stages whose numbers should stand in place of the evaluation's: [] where its attacks were enough."""
+    """findings, and the attempts whose numbers should stand in place of the evaluation's: [] where its attacks were enough."""
 
     findings: list[Finding]
     attempts: list[Attempt]
@@ -96,7 +96,7 @@ def examine(search: Search, profile: Profile) -> Examination:
 
 
 def _answered(search: Search, profile: Profile, finding: Finding, gone_around: bool) -> Finding:
-    """The finding, answered where running the stages on every image answers it. What has not converged would fall further with
+    """The finding, answered where making the attempts on every image answers it. What has not converged would fall further with
     more of them, unless nothing is left; an alarm asks for an attack that beats guessing, and with ε = 1 leaves nothing."""
     if finding.severity not in ("alarm", "warning") or finding.id in ("converged", "black-box") and search.accuracy > 0:
         return finding
@@ -276,7 +276,7 @@ def _unlimited(search: Search, flat: bool) -> Finding:
 
 
 def _useful(search: Search) -> list[Attempt]:
-    """The stages to run on every image: on a deterministic model all that took something, else the best one."""
+    """The attempts to make on every image: on a deterministic model all that took something, else the best one."""
     if search.randomized:
         best = best_trial(search)
         return [] if best is None else [best.attempt]

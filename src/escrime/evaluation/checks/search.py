@@ -44,7 +44,7 @@ GRADIENT = ("gradient", "smooth", "longer")
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attack on one surface. kind: "gradient", "random", "scores", "labels", "transfer", "smooth" or "longer"."""
+    """One attack on one surrogate. kind: "gradient", "random", "scores", "labels", "transfer", "smooth" or "longer"."""
 
     name: str
     kind: str
@@ -54,7 +54,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a stage did on the sample: the mean accuracy it leaves on its own, what it takes off the best before it, and why
+    """What an attempt did on the sample: the mean accuracy it leaves on its own, what it takes off the best before it, and why
     it failed, "" where it did not."""
 
     attempt: Attempt
@@ -143,7 +143,7 @@ class Search:
         return (torch.ones_like(self.left) if self.randomized and not self.judged else self.left).nonzero().flatten()
 
     def run(self, attempt: Attempt) -> Trial:
-        """Run a stage, keep what it found, and return what it was good for. Whatever the model raises meanwhile is noted."""
+        """Make an attempt, keep what it found, and return what it was good for. Whatever the model raises is noted."""
         rows = self.rows()
         if not len(rows):
             return self._note(attempt, self.left)
@@ -206,7 +206,7 @@ def verified_examples(
 
 
 def gradient_attempts(search: Search, classes: int) -> list[Attempt]:
-    """The attacks that follow the gradient: two losses, since either can be blind; the second-best surfaces by one."""
+    """The attacks that follow the gradient: two losses, since either can be blind; the second-best surrogates by one."""
     effort, norm = search.effort, search.norm
     if search.randomized:
         noisy = PGD(search.eps, steps=min(effort.steps, 40), norm=norm, early_stop=effort.eot > 1, eot=effort.eot)
@@ -231,9 +231,9 @@ def other_attempts(search: Search, flat: bool = False, true: bool = False) -> li
     `flat`, labels alone. Where its gradients are `true`, they have led at least as far as chance could: then a search by scores
     leaves what it will not reach, and a few random points are asked about, to show a pocket that one in a hundred meets."""
     effort, norm = search.effort, search.norm
-    draws = min(effort.draws, FEW_POINTS) if true else effort.draws
-    points = RandomPoints(search.eps, draws=draws, norm=norm, early_stop=not search.randomized)
-    attempts = [Attempt(f"{draws:,} random points", "random", points, search.twin)]
+    count = min(effort.draws, FEW_POINTS) if true else effort.draws
+    points = RandomPoints(search.eps, draws=count, norm=norm, early_stop=not search.randomized)
+    attempts = [Attempt(f"{count:,} random points", "random", points, search.twin)]
     if search.undefended is not None:
         attack = PGD(search.eps, steps=min(effort.steps, 40), norm=norm, early_stop=False)
         attempts.append(Attempt("transfer", "transfer", attack, search.undefended))
@@ -261,7 +261,7 @@ def decision_attempts(search: Search) -> list[Attempt]:
 
 
 def smooth_attempts(search: Search) -> list[Attempt]:
-    """The gradient averaged over the neighborhood, for surfaces so jagged that a single one leads nowhere."""
+    """The gradient averaged over the neighborhood, for models so jagged that a single one leads nowhere."""
     model, attempts = search.surrogate.model, []
     for part in SMOOTH:
         surrogate = Twin(Surrogate(model, smooth=part * search.eps, samples=SMOOTH_SAMPLES))
@@ -280,8 +280,8 @@ def longer_attempts(search: Search) -> Iterator[Attempt]:
     for _ in range(search.effort.doublings + FURTHER * (search.effort.doublings > 0 and not search.randomized)):
         steps, eot = 2 * steps, 2 * eot if search.randomized else eot
         attack = with_settings(attack, steps=steps, **({"eot": eot} if search.randomized else {}))
-        draws = f", EOT {eot}" if search.randomized else ""
-        yield Attempt(f"{attack.name} {steps} steps{draws}", "longer", attack, best.attempt.surrogate)
+        noise = f", EOT {eot}" if search.randomized else ""
+        yield Attempt(f"{attack.name} {steps} steps{noise}", "longer", attack, best.attempt.surrogate)
 
 
 def best_trial(search: Search, kinds: tuple[str, ...] | None = None) -> Trial | None:
