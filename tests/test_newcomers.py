@@ -24,7 +24,9 @@ def house(tmp_path_factory) -> Path:
     shutil.copytree(Path(escrime.__file__).parent, folder / "src" / "escrime")
     (folder / "docs").mkdir()
     shutil.copy(ROOT / "docs" / "tables.py", folder / "docs")
-    for name, room in (("simba", "attacks"), ("stripes", "data"), ("label_smoothing", "training"), ("classes", "cli")):
+    rooms = {"simba": "attacks", "stripes": "data", "label_smoothing": "training", "classes": "cli"}
+    rooms |= {"sure_when_fooled": "results/checks", "mirrored": "evaluation/checks"}
+    for name, room in rooms.items():
         shutil.copy(NEW / f"{name}.py", folder / "src" / "escrime" / room)
     return folder
 
@@ -70,6 +72,9 @@ escrime.fit(model, train, "label-smoothing", settings=TrainSettings(epochs=1, le
 result = escrime.evaluate(model, test, [SimBA(0.9, queries=300), escrime.FGSM(0.1)], checks=False)
 right = result.summary().set_index("attack")["accuracy"]
 assert right["SimBA"] < 0.8, right
+quick = escrime.Effort(images=16, steps=3, queries=10, draws=10, doublings=0)
+found = escrime.evaluate(model, test, escrime.FGSM(0.1), checks=quick).checks
+assert {"sure-when-fooled", "mirrored", "few-images"} <= {finding.id for finding in found}, found
 
 evaluate = ["evaluate", "--model", "mine.py:load", "--data", "stripes", "--eps", "0.1", "--attack", "SimBA", "--size", "8"]
 open("mine.py", "w").write("import escrime\\ndef load():\\n    return escrime.build('lenet', 2)\\n")
@@ -93,7 +98,7 @@ assert "`stripes`" in tables["datasets"] and "`label-smoothing`" in tables["obje
 """
 
 
-def test_an_attack_a_dataset_and_an_objective_are_one_file_each(house):
+def test_an_attack_a_dataset_an_objective_and_a_check_are_one_file_each(house):
     done = process(house, "-c", EVERYWHERE)
     assert done.returncode == 0, done.stderr
 

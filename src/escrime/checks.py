@@ -7,9 +7,16 @@ from torch import Tensor
 
 from .errors import EscrimeError
 
+NO_TARGET = -1  # in place of a class, where an attack is to reach none
+
+
+def no_targets(labels: Tensor) -> Tensor:
+    """The targets (N,) of an attack that only leads away from `labels` (N,)."""
+    return torch.full_like(labels, NO_TARGET)
+
 
 def check_images(images: Tensor) -> Tensor:
-    """Return `images` if they are float32, (N, C, H, W), finite and in [0, 1]; otherwise say what they are instead."""
+    """Return `images` if they are float32, (N, C, H, W), finite and in [0, 1]; otherwise refuse what they are instead."""
     if not isinstance(images, Tensor):
         raise EscrimeError(f"images are a {type(images).__name__}; give a float32 torch.Tensor (N, C, H, W) in [0, 1].")
     if images.dtype == torch.uint8:

@@ -1,4 +1,4 @@
-"""Work by several processes at once: evaluations share their parts, trainings their batches.
+"""Work by several processes at once: evaluations share their parts and examinations, trainings their batches.
 
 In training each process takes its part of every batch, and gradients are averaged before every step. The batch of a step
 stays the run's `batch_size`, divided among the processes; so the learning rate needs no rule, and the steps are those of one

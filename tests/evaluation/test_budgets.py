@@ -8,7 +8,7 @@ from torch import nn
 
 from escrime import FGSM, PGD, Effort, evaluate
 from escrime.budgets import SAME, epsilon, levels_within, same, shared_grids, unified, within
-from escrime.evaluation.engine import Part
+from escrime.evaluation.parts import Part
 from escrime.evaluation.requests import check_epsilons
 from escrime.evaluation.stronger import Scope, _already_fooled, standing
 from escrime.evaluation.subjects import Case, Subject

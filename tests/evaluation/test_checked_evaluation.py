@@ -170,7 +170,7 @@ def test_a_randomized_model_and_an_attack_that_leaves_the_ball(linear, few, shar
 @pytest.mark.parametrize("eps, left", [(0.02, True), (0.5, False)])
 def test_what_has_not_converged_is_not_answered_while_anything_is_left(linear, few, monkeypatch, eps, left):
     falling = Finding("converged", "warning", "twice the steps still take more off")
-    monkeypatch.setattr(examine, "_converged", lambda quarry: falling)
+    monkeypatch.setattr(examine, "_converged", lambda search: falling)
     found = evaluate(linear, few, {"lazy": lambda model, images, labels: images}, epsilons=[eps], checks=QUICK)
     finding, verdict = next(f for f in found.checks if f.id == "converged"), found.verdicts[0]
     assert "stronger" in set(found.records["attack"]) and (stands(found, eps) > 0) is left

@@ -9,7 +9,7 @@ import pytest
 from escrime.results.findings import Finding
 from escrime.results.records import frame, worst_case
 from escrime.results.statistics import wilson
-from escrime.results.verdicts import Verdict, headline_eps, left_more, verdicts
+from escrime.results.verdicts import Verdict, left_more, verdict_eps, verdicts
 
 CASE = {"model": "net", "defense": "none", "threat": "white-box", "norm": "linf"}
 EXAMINED = Finding("attack-strength", "passed", "no stronger one finds more", **CASE)
@@ -192,7 +192,7 @@ def test_every_number_of_a_sentence_is_one_of_the_verdict():
 
 def test_the_headline_is_where_half_of_the_clean_accuracy_stands():
     parts = pd.concat([rows("PGD", right, eps=eps) for eps, right in ((0.1, 180), (0.2, 90), (0.3, 10))])
-    assert headline_eps(worst_case(parts), parts) == 0.2 and headline_eps(worst_case(parts), parts, 0.28) == 0.3
+    assert verdict_eps(worst_case(parts), parts) == 0.2 and verdict_eps(worst_case(parts), parts, 0.28) == 0.3
 
 
 def test_where_nothing_was_right_attacks_left_nothing_is_not_said():

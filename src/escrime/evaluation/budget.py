@@ -1,6 +1,6 @@
 """An evaluation within a given time: what is kept for the checks, what they can afford, and what was left open."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from ..models import deadline
-from ..models.running import no_trace
+from ..models.running import Classifier, no_trace
 from ..randomness import row_keys
 from ..results.findings import Finding
 from ..results.records import STRONGER
+from .cost import Passes, passes_of_check
 from .effort import Effort
 from .subjects import Case
-from .work import Passes, passes_of_check
 
 LEAST, MOST = 0.2, 0.5  # of the budget, kept for the checks
 SAFETY = 1.5  # over what they are expected to take
@@ -24,14 +24,14 @@ FEWEST = 8  # and an examination
 PROBED = 0.5  # of a case's time, for its examination; the rest for the stronger attack on every image
 
 
-def seconds_per_pass(model, images: Tensor) -> float:
+def seconds_per_pass(model: Classifier, images: Tensor) -> float:
     """How long one image takes, asked about in a batch of `images` (N, C, H, W); the second of two batches counts."""
     seconds = 0.0
     with torch.no_grad(), no_trace(model, images.device):
         for _ in range(2):
             began = deadline.clock()
             with row_keys([("seconds_per_pass", row) for row in range(len(images))]):
-                model(images.clone()).sum().item()  # waits for a device that answers later
+                model(images.clone()).sum().item()  # waits for a device that works on its own
             seconds = deadline.clock() - began
     return seconds / len(images)
 
@@ -85,7 +85,7 @@ def left_open(records: pd.DataFrame, attacks: Sequence[str], images: int, cut: S
 
 
 def budget_findings(
-    records: pd.DataFrame, cases: Sequence[Case], attacks: Sequence[str], images: int, cut: dict[tuple, Sequence[str]]
+    records: pd.DataFrame, cases: Sequence[Case], attacks: Sequence[str], images: int, cut: Mapping[tuple, Sequence[str]]
 ) -> list[Finding]:
     """What the time did not suffice for, one finding per case: a note where images are left, which is what the interval is for;
     a warning where an attack was run on none of them, or a check was cut short (`cut`: name of the case → what). [] for a case
@@ -100,9 +100,8 @@ def budget_findings(
         if rest["images"] and not never:
             words.append(f"{rest['images']:,} of {images:,} images were attacked by every attack")
         if words:
-            about = dict(zip(("model", "defense", "threat"), case.name, strict=True))
             severity = "warning" if never or rest["checks"] else "note"
             message = f"The time was up before {'; before '.join(words)}"
             remedy = "Run again to go on, with more time (the budget) or without a limit."
-            found.append(Finding("budget", severity, message, rest | {"of": images}, remedy, **about))
+            found.append(Finding("budget", severity, message, rest | {"of": images}, remedy, model, defense, threat))
     return found

@@ -3,21 +3,24 @@
 Sources: Cohen, Rosenfeld and Kolter (2019), Certified adversarial robustness via randomized smoothing (the procedure);
 Yang et al. (2020), Randomized smoothing of all shapes and sizes (uniform noise and l1).
 
-Why. Let P(x) be the probability that the model says class c on x + uniform noise on [-ε, ε]^d, a cube of side 2ε. The cubes
-around x and x + δ share the fraction O = Π(1 − |δᵢ|/2ε) of their volume, and at worst every point that is lost says c and
-every point that is gained does not: P(x + δ) ≥ P(x) − (1 − O). Class c keeps the majority while that exceeds 1/2.
+Why. Let P(x) be the probability that the model predicts class c on x + uniform noise on [-ε, ε]^d, a cube of side 2ε. The cubes
+around x and x + δ share the fraction O = Π(1 − |δᵢ|/2ε) of their volume, and at worst every point that is lost is a c and every
+point that is gained is none: P(x + δ) ≥ P(x) − (1 − O). Class c keeps the majority while that exceeds 1/2.
   l1:    O ≥ 1 − ‖δ‖₁/2ε (a product of numbers in [0, 1] is at least 1 minus what they lack), so ‖δ‖₁ < 2ε (P − 1/2).
   l_inf: O is least with every |δᵢ| = r, where O = (1 − r/2ε)^d, so r < 2ε (1 − (3/2 − P)^(1/d)).
 The l1 radius does not depend on d. The l_inf radius falls like 1/d: on images of ordinary size it is nothing.
 """
 
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite, log2
+from math import inf, log2
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from scipy.stats import beta, binomtest
 from torch import Tensor, nn
 
@@ -36,11 +39,18 @@ BLOCK = 16  # draws of one image that share a key: part of what is drawn, so not
 
 @dataclass(frozen=True)
 class Certificate:
-    """Per image, in `table`, one row each: `image` (its id), `prediction` (−1: abstains), `p_lower` (lower confidence bound
-    on the probability of the class tried, also where it abstains), `l1_radius` and `linf_radius` (0 where it abstains; no
-    perturbation shorter than that changes the prediction), and, if labels were given, `label` and `correct`.
+    """What `certify` proves: within which radius no perturbation changes the vote over all noise, which a MajorityVote of a few
+    copies only estimates.
 
-    What is certified is the vote over all noise, which a MajorityVote of a few copies only estimates.
+    Args:
+        table: one row per image: `image` (its id), `prediction` (−1: abstains), `p_lower` (lower confidence bound on the
+            probability of the class tried, also where it abstains), `l1_radius` and `linf_radius` (0 where it abstains; no
+            perturbation shorter than that changes the prediction), and, if labels were given, `label` and `correct`.
+        eps_max: the radius of the noise, as a fraction of the color range.
+        samples: noise draws behind each bound.
+        selection: noise draws that picked each class.
+        confidence: of each image's certificate alone.
+        dimension: numbers in one image, C·H·W.
     """
 
     table: pd.DataFrame
@@ -50,10 +60,19 @@ class Certificate:
     confidence: float
     dimension: int
 
-    def summary(self, radii, norm: str = "l1", interval: float = 0.95) -> pd.DataFrame:
-        """Certified accuracy at each of `radii` with its Wilson interval: radius, accuracy, n, low, high.
+    def summary(self, radii: float | str | Sequence[float | str], norm: str = "l1", interval: float = 0.95) -> pd.DataFrame:
+        """Certified accuracy: the share of images that are predicted correctly at every perturbation with ‖δ‖ ≤ radius.
 
-        Counted are the images that are predicted correctly at every perturbation with ‖δ‖ ≤ radius. norm: "l1" or "linf".
+        Args:
+            radii: one or several, as fractions of the color range or such as "8/255".
+            norm: "l1" or "linf".
+            interval: the confidence of the intervals.
+
+        Returns:
+            A table of radius, accuracy, n, low, high, the last two of the Wilson interval.
+
+        Raises:
+            EscrimeError: for a radius that is no distance, another norm, or a certificate without labels.
         """
         if norm not in LARGEST:
             raise EscrimeError(f"norm {norm!r} has no certificate here; use {' or '.join(map(repr, LARGEST))}.")
@@ -61,7 +80,7 @@ class Certificate:
             raise EscrimeError("certified accuracy needs the labels; give them to certify.")
         right, reach = self.table["correct"].to_numpy(), self.table[f"{norm}_radius"].to_numpy()
         rows, n = [], len(right)
-        for radius in np.atleast_1d(radii).tolist():
+        for radius in np.atleast_1d(np.asarray(radii)).tolist():
             radius = epsilon(radius, LARGEST[norm]) if isinstance(radius, str) else radius
             if not radius >= 0:
                 raise EscrimeError(f"radius = {radius!r} is no distance; give numbers ≥ 0.")
@@ -72,11 +91,11 @@ class Certificate:
     def sentence(self) -> str:
         """What the certificate is worth, in numbers, and what it is not."""
         kept = self.table["prediction"] != ABSTAIN
-        said = (
+        counted = (
             f"Of {len(kept)} images, {int(kept.sum())} have a certified prediction (each at {self.confidence:.4g} confidence)"
         )
         if not kept.any():
-            return said + "."
+            return counted + "."
         l1, linf = (float(self.table.loc[kept, f"{norm}_radius"].median()) for norm in LARGEST)
         best = float(self.table["linf_radius"].max())
         if 255 * best < 1:
@@ -84,22 +103,22 @@ class Certificate:
         else:
             worth = f"at most {255 * best:.2g}/255"
         return (
-            f"{said}; their median radius is {l1:.3g} in l1 (the sum of all changes to {self.dimension:,} numbers, each from 0 "
-            f"to 1), and in l_inf {255 * linf:.2g}/255, {worth}."
+            f"{counted}; their median radius is {l1:.3g} in l1 (the sum of all changes to {self.dimension:,} numbers, "
+            f"each from 0 to 1), and in l_inf {255 * linf:.2g}/255, {worth}."
         )
 
 
 def certify(
-    model,
+    model: nn.Module,
     images: Tensor,
-    labels=None,
+    labels: Tensor | None = None,
     *,
     eps_max: float | str | None = None,
     samples: int = 1000,
     selection: int = 100,
     confidence: float = 0.999,
     seed: int = 0,
-    ids=None,
+    ids: Iterable[Hashable] | None = None,
 ) -> Certificate:
     """Certify the majority vote of `model` under uniform noise of radius `eps_max` (Cohen et al., 2019, CERTIFY).
 
@@ -107,13 +126,26 @@ def certify(
     bound of at most 1/2 abstains. The radius in l1 is 2·eps_max·(p − 1/2), and in l_inf 2·eps_max·(1 − (1.5 − p)^(1/d)).
 
     In l_inf this proves nothing at image size: 0.0007/255 for p = 0.999, eps_max = 0.3 and 3×224×224. For the paper's
-    threat, in l_inf, attacks remain the measure.
+    attacker, in l_inf, attacks remain the measure.
 
-    model: the undefended classifier, or a MajorityVote, whose network and eps_max are then taken. images: (N, C, H, W) in
-    [0, 1]. labels: (N,), for certified accuracy. confidence: of each image's certificate alone, so among n images up to
-    (1 − confidence)·n are expected to be wrong. seed, ids: key the noise, whatever the batch or order.
     The proof is in real numbers: float32 rounding is outside it (Voráček and Hein, 2022, Sound randomized smoothing).
-    Errors: EscrimeError for input outside the contract, and for so few samples that nothing could be certified.
+
+    Args:
+        model: the undefended classifier, or a MajorityVote, whose network and eps_max are then taken.
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,), for certified accuracy.
+        eps_max: the radius of the noise, a fraction of the color range or such as "8/255".
+        samples: noise draws that bound the probability of the class.
+        selection: noise draws that pick it.
+        confidence: of each image's certificate alone, so among n images up to (1 − confidence)·n are expected to be wrong.
+        seed: with the ids the key of the noise, whatever the batch or order.
+        ids: (N,) of the images, by default their positions.
+
+    Returns:
+        The radii of every image.
+
+    Raises:
+        EscrimeError: for input outside the contract, and for so few samples that nothing could be certified.
     """
     images, model, eps_max = _checked(model, images, eps_max)
     samples, selection, confidence = _count("samples", samples), _count("selection", selection), _confidence(confidence)
@@ -143,19 +175,34 @@ def certify(
 
 
 def predict(
-    model,
+    model: nn.Module,
     images: Tensor,
     *,
     eps_max: float | str | None = None,
     samples: int = 1000,
     confidence: float = 0.999,
     seed: int = 0,
-    ids=None,
+    ids: Iterable[Hashable] | None = None,
 ) -> Tensor:
     """The majority vote, int64 (N,), or −1 where the first class is not ahead of the second beyond chance.
 
-    An answer that is not the true majority comes with probability ≤ 1 − confidence (Cohen et al., 2019, PREDICT: a
-    two-sided binomial test between the two classes). Arguments and errors as for `certify`.
+    A prediction that is not the true majority comes with probability ≤ 1 − confidence (Cohen et al., 2019, PREDICT: a
+    two-sided binomial test between the two classes).
+
+    Args:
+        model: as for `certify`, like all that follow.
+        images: (N, C, H, W) in [0, 1].
+        eps_max: the radius of the noise.
+        samples: noise draws.
+        confidence: of each prediction.
+        seed: with the ids the key of the noise.
+        ids: (N,) of the images.
+
+    Returns:
+        The predictions, int64 (N,).
+
+    Raises:
+        EscrimeError: for input outside the contract.
     """
     images, model, eps_max = _checked(model, images, eps_max)
     samples, alpha, ids = _count("samples", samples), 1 - _confidence(confidence), _names(ids, len(images))
@@ -166,7 +213,7 @@ def predict(
     return torch.where(torch.tensor(ahead), votes.argmax(1), ABSTAIN)
 
 
-def clopper_pearson(successes, n: int, confidence: float) -> np.ndarray:
+def clopper_pearson(successes: ArrayLike, n: int, confidence: float) -> np.ndarray:
     """The exact one-sided lower confidence bound of a proportion: the p at which ≥ `successes` of `n` are this unlikely.
 
     Source: Clopper and Pearson (1934), The use of confidence or fiducial limits illustrated in the case of the binomial.
@@ -175,24 +222,26 @@ def clopper_pearson(successes, n: int, confidence: float) -> np.ndarray:
     return np.where(k > 0, beta.ppf(1 - confidence, np.maximum(k, 1), n - k + 1), 0.0)
 
 
-def l1_radius(p, eps_max: float) -> np.ndarray:
+def l1_radius(p: ArrayLike, eps_max: float) -> np.ndarray:
     """2 ε_max (p − 1/2), or 0 for p ≤ 1/2: where the majority holds in l1 if its probability is at least `p`."""
     return 2 * eps_max * np.maximum(np.asarray(p, dtype=float) - 0.5, 0)
 
 
-def linf_radius(p, eps_max: float, dimension: int) -> np.ndarray:
+def linf_radius(p: ArrayLike, eps_max: float, dimension: int) -> np.ndarray:
     """2 ε_max (1 − (3/2 − p)^(1/d)), or 0 for p ≤ 1/2: the same in l_inf, for images of `dimension` numbers."""
     short = 1 - np.maximum(np.asarray(p, dtype=float) - 0.5, 0)
     return -2 * eps_max * np.expm1(np.log(short) / dimension)  # expm1: at d = 150,528 the difference from 1 is all there is
 
 
-def _classes(model, images: Tensor) -> int:
+def _classes(model: nn.Module, images: Tensor) -> int:
     with row_keys([("classes",)]):
         return check_logits(model(images[:1].clone()), images[:1]).shape[1]
 
 
-def _votes(model, images: Tensor, eps_max: float, draws: int, classes: int, ids: tuple, seed: int, purpose: str) -> Tensor:
-    """How often each class is said over `draws` noisy copies of each image, int64 (N, classes) on the CPU.
+def _votes(
+    model: nn.Module, images: Tensor, eps_max: float, draws: int, classes: int, ids: tuple, seed: int, purpose: str
+) -> Tensor:
+    """How often each class is predicted over `draws` noisy copies of each image, int64 (N, classes) on the CPU.
 
     A job is BLOCK draws of one image, keyed by (seed, id, purpose, block). Of the last block some draws may be surplus.
     """
@@ -209,7 +258,7 @@ def _votes(model, images: Tensor, eps_max: float, draws: int, classes: int, ids:
         own = derive(noise_key.repeat(BLOCK), copy.flatten())  # for a model with noise of its own
         with row_keys(own):
             logits = check_logits(model(copies.flatten(0, 1)), copies.flatten(0, 1))
-        said = logits.argmax(1).unflatten(0, (BLOCK, -1)).cpu()
+        predicted = logits.argmax(1).unflatten(0, (BLOCK, -1)).cpu()
         finite = logits.isfinite().all(dim=1).unflatten(0, (BLOCK, -1)).all(dim=0).cpu()
         if not finite.all():
             name = ids[int(image[~finite][0])]
@@ -218,14 +267,14 @@ def _votes(model, images: Tensor, eps_max: float, draws: int, classes: int, ids:
                 "first (overflow, or an input range that noise leaves?)."
             )
         counts = block * BLOCK + copy < draws
-        votes.index_put_((image.expand_as(said)[counts], said[counts]), torch.tensor(1), accumulate=True)
+        votes.index_put_((image.expand_as(predicted)[counts], predicted[counts]), torch.tensor(1), accumulate=True)
 
     batch = network_batch(images) // (BLOCK * passes_per_image(model))
     Batches(batch).map(part, len(images) * blocks)
     return votes
 
 
-def _checked(model, images: Tensor, eps_max) -> tuple[Tensor, nn.Module, float]:
+def _checked(model: nn.Module, images: Tensor, eps_max: Any) -> tuple[Tensor, nn.Module, float]:
     """The images, the network under the vote, and ε_max."""
     images = check_images(images).detach()
     if not len(images):
@@ -245,19 +294,19 @@ def _checked(model, images: Tensor, eps_max) -> tuple[Tensor, nn.Module, float]:
     return images, model, eps_max
 
 
-def _count(what: str, value) -> int:
+def _count(what: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise EscrimeError(f"{what} = {value!r}; give a whole number of draws ≥ 1.")
     return int(value)
 
 
-def _confidence(value) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not (isfinite(value) and 0 < value < 1):
+def _confidence(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < 1:
         raise EscrimeError(f"confidence = {value!r} is not strictly between 0 and 1; give 0.999 for one wrong in a thousand.")
     return float(value)
 
 
-def _names(ids, count: int) -> tuple:
+def _names(ids: Iterable[Hashable] | None, count: int) -> tuple:
     ids = tuple(range(count)) if ids is None else tuple(ids)
     if len(ids) != count:
         raise EscrimeError(f"ids name {len(ids)} images, but {count} were given; give one id per image.")

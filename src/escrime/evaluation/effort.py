@@ -7,11 +7,21 @@ from ..errors import EscrimeError
 
 @dataclass(frozen=True)
 class Effort:
-    """images: how many images the checks look at, evenly over the classes. steps: of each gradient attack. queries: of the
-    score-based one. draws: random points in the ball. Where gradients are true and nothing is hidden, fewer of both will do: at
-    most 100 points, and no more queries on an image that they will not reach. eot: noise draws per gradient of a randomized
-    model, to begin with. doublings: how often steps and eot are doubled while that still lowers the accuracy. Every one is a
-    whole number from 1, doublings from 0.
+    """How hard the checks look: every number is whole and from 1, doublings from 0.
+
+    Where gradients are true and nothing is hidden, fewer draws and queries will do: at most 100 points, and no more queries on
+    an image that they will not reach.
+
+    Args:
+        images: how many images the checks look at, evenly over the classes.
+        steps: of each gradient attack.
+        queries: of the score-based one.
+        draws: random points in the ball.
+        eot: noise draws per gradient of a randomized model, to begin with.
+        doublings: how often steps and eot are doubled while that still lowers the accuracy.
+
+    Raises:
+        EscrimeError: for a number that is none of these.
     """
 
     images: int = 64
@@ -21,7 +31,7 @@ class Effort:
     eot: int = 8
     doublings: int = 3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in fields(self):
             value, low = getattr(self, field.name), 0 if field.name == "doublings" else 1
             if not isinstance(value, int) or isinstance(value, bool) or value < low:

@@ -1,9 +1,10 @@
 """`escrime.evaluate`: the whole evaluation in one call, in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from numbers import Integral
+from typing import Any
 
 import pandas as pd
 import torch
@@ -21,38 +22,79 @@ from ..results.verdicts import Verdict, verdicts
 from .budget import LOOKED, images_for_a_look, seconds_per_pass
 from .checks.data import as_pixels, data_findings, duplicates
 from .effort import Effort
-from .images import PART, Source
+from .images import PART, Data, Source
 from .pipeline import Plan, all_findings, execute
 from .profile import Profiles
-from .progress import Meter, Told
+from .progress import Listener, Meter
 from .requests import budget_of, check_attacks, check_epsilons, manners_of
 from .store import Memory
-from .subjects import Case, as_cases, as_subjects
+from .subjects import AnyAttack, Case, Epsilons, Models, as_cases, as_subjects
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The records of an evaluation, one row per (model, defense, threat level, attack, ε, image), and what its validity
-    checks found, alarms first. The rows of the attack "stronger" are escrime's own answer to a check that fired."""
+    """What `evaluate` returns.
+
+    Args:
+        records: one row per (model, defense, threat level, attack, ε, image). The rows of the attack "stronger" are those of
+            what escrime ran because of a check that fired.
+        checks: what the validity checks found, alarms first.
+    """
 
     records: pd.DataFrame
     checks: list[Finding] = field(default_factory=list)
 
     def summary(self, confidence: float = 0.95) -> pd.DataFrame:
-        """Accuracy with n and its Wilson interval for every (model, defense, threat, attack, ε), and for the worst case
-        over all attacks up to each ε."""
+        """Accuracy for every (model, defense, threat, attack, ε), and for the worst case over all attacks up to each ε.
+
+        Args:
+            confidence: of the intervals, between 0 and 1.
+
+        Returns:
+            A table with accuracy, n and the ends of its Wilson interval (`results.statistics.wilson`) as fractions.
+        """
         return summarize(pd.concat([self.records, worst_case_by_subset(self.records)], ignore_index=True), confidence)
 
     def per_class(self) -> pd.DataFrame:
-        """Accuracy with n and interval for every class; see `comparisons.per_class`."""
+        """Accuracy with n and Wilson interval for every class; see `comparisons.per_class`.
+
+        Returns:
+            A table with one row per (model, defense, threat, attack, ε, class).
+        """
         return per_class(self.records)
 
     def tradeoff(self, attack: str, eps: float | str) -> pd.DataFrame:
-        """Clean accuracy beside robust accuracy for every model and defense; see `comparisons.tradeoff`."""
+        """Clean accuracy beside robust accuracy for every model and defense; see `comparisons.tradeoff`.
+
+        Args:
+            attack: its label in the records.
+            eps: a fraction of the color range, or such as "8/255".
+
+        Returns:
+            A table with one row per (model, defense, threat).
+
+        Raises:
+            EscrimeError: for an attack or an ε without records.
+        """
         return tradeoff(self.records, attack, eps)
 
-    def compare(self, first, second, *, attack: str | None = None, eps: float | str) -> Comparison:
-        """The paired test between two columns, each (model, defense, threat[, attack]); see `comparisons.compare`."""
+    def compare(
+        self, first: Sequence[str], second: Sequence[str], *, attack: str | None = None, eps: float | str
+    ) -> Comparison:
+        """Whether one column is better than another on the same images, by McNemar's exact test (`results.statistics.mcnemar`).
+
+        Args:
+            first: (model, defense, threat), or the same with its attack.
+            second: the column that it is compared with.
+            attack: of columns that name none.
+            eps: a fraction of the color range, or such as "8/255".
+
+        Returns:
+            The difference with its paired interval and p; see `comparisons.compare`.
+
+        Raises:
+            EscrimeError: for a column, attack or ε without records, or without shared images.
+        """
         return compare(self.records, first, second, attack=attack, eps=eps)
 
     @property
@@ -68,41 +110,55 @@ class Evaluation:
 
 @torch.inference_mode(False)  # where it is called from within that mode: nothing has a gradient there
 def evaluate(
-    models,
-    data,
-    attacks,
+    models: Models,
+    data: Data,
+    attacks: AnyAttack | Sequence[AnyAttack] | Mapping[str, AnyAttack],
     *,
-    epsilons=None,
-    seed=0,
-    device=None,
-    draws=8,
-    eot=8,
+    epsilons: Epsilons | Mapping[str, Epsilons] | None = None,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    draws: int = 8,
+    eot: int = 8,
     checks: Effort | bool = True,
-    train=None,
+    train: Data | None = None,
     budget: float | str | None = None,
-    progress: bool | Told | None = None,
+    progress: bool | Listener | None = None,
 ) -> Evaluation:
-    """Score every model under every attack and ε, each defense under transfer and adaptive attack, and check the answer.
+    """Score every model under every attack and ε, each defense under transfer and adaptive attack, and check the numbers.
 
-    models: a classifier or a dict of name → classifier (images (N, C, H, W) in [0, 1] → logits (N, K)). data: an ImageSet
-    or a pair (images, labels). attacks: an attack, a list, or a dict of name → attack; any callable
-    attack(model, images, labels) → images will do, its ε in l_inf unless its attribute `norm` says "l2". epsilons: an ε or
-    a grid for all attacks, a dict of name → ε or grid, or None for each attack's own ε. draws: fresh noise draws behind
-    each verdict on a randomized model. eot: noise draws per gradient of an adaptive attack on one. checks: how hard to look
-    for what the attacks missed (see Effort), False not to; where they find something, a stronger attack runs on every image.
-    Where a model hides its gradients, escrime's attacks follow those of a Surrogate with the same answers; a callable of yours
-    gets the model itself. train: the training images, to look for test images in.
-
-    budget: seconds, or a text such as "10min", that the evaluation may take; it ends within one batch of them. As many images
-    are attacked as there is time for, all attacks finish one before the next, and about a fifth to a half is kept for the
-    checks. A finding "budget" says what was left open: a note for images, a warning for attacks that were run on none, and
-    for checks that were cut short. progress: True for a bar, a callable (done, total, note) to be told, in network passes;
-    by default a bar where a terminal or a notebook shows it.
+    Where a model hides its gradients, escrime's attacks follow those of a Surrogate with the same predictions; a callable of
+    yours gets the model itself. On a randomized model an attack that knows the defense follows the mean gradient over noise
+    draws (EOT, see `attacks.core.gradients`).
 
     A transfer attack spends all its steps, for an example that stops at the boundary of one network rarely fools another.
     Those that look for the nearest example (FMN, DeepFool, CarliniWagner, RayS) are left as they are, and transfer badly.
 
-    Errors: EscrimeError with one sentence for input outside the contract.
+    Within a `budget` as many images are attacked as there is time for, all attacks finish one before the next, and about a
+    fifth to a half is kept for the checks. A finding "budget" lists what was left open: a note for images, a warning for
+    attacks that were run on none, and for checks that were cut short.
+
+    Args:
+        models: a classifier or a dict of name → classifier (images (N, C, H, W) in [0, 1] → logits (N, K)).
+        data: an ImageSet or a pair (images, labels).
+        attacks: an attack, a list, or a dict of name → attack; any callable attack(model, images, labels) → images will do,
+            its ε in l_inf unless its attribute `norm` is "l2".
+        epsilons: an ε or a grid for all attacks, a dict of name → ε or grid, or None for each attack's own ε.
+        seed: of all randomness.
+        device: where the models are moved to; by default they stay where they are.
+        draws: fresh noise draws behind each verdict on a randomized model.
+        eot: noise draws per gradient of an adaptive attack on one.
+        checks: how hard to look for what the attacks missed (see Effort), False not to; where they find something, a stronger
+            attack runs on every image.
+        train: the training images, to look for test images in.
+        budget: seconds, or a text such as "10min", that the evaluation may take; it ends within one batch of them.
+        progress: True for a bar, a callable (done, total, note) that is called with network passes; by default a bar where a
+            terminal or a notebook shows it.
+
+    Returns:
+        The records, and what the checks found.
+
+    Raises:
+        EscrimeError: with one sentence for input outside the contract.
     """
     seed = check_seed(seed)
     for name, value in (("draws", draws), ("eot", eot)):
@@ -111,7 +167,7 @@ def evaluate(
     cases = as_cases(as_subjects(models))
     attacks = check_attacks(attacks)
     grids = check_epsilons(attacks, epsilons)
-    train = None if train is None else as_pixels(train)  # refused before anything is run
+    seen = None if train is None else as_pixels(train)  # refused before anything is run
     if device is not None:
         device = existing_device(device)
         for case in cases:
@@ -121,8 +177,8 @@ def evaluate(
     device = device if device is not None else _device_of(cases)
     within = _seconds(budget)
     source = Source(data, device, None if within is None else seed)
-    with _shown(progress) as told, deadline.deadline(within), deadline.listening(told):
-        meter = told if told is not None else Meter(lambda done, total, note: None)
+    with _shown(progress) as shown, deadline.deadline(within), deadline.listening(shown):
+        meter = shown if shown is not None else Meter(lambda done, total, note: None)
         meter.begin("look at the model", 1)
         profiles = Profiles(source, budget_of(attacks, grids), seed, _look(cases, source, within))
         effort = checks if isinstance(checks, Effort) else Effort() if checks else None
@@ -132,12 +188,12 @@ def evaluate(
     if effort is None:
         failed = [f for f in record_findings(records, store.failures, manners) if f.id in ("attack-failed", "non-finite")]
         return Evaluation(records, [*left, *failed])
-    alone = train is None and isinstance(data, (tuple, list))  # a pair, which does not tell what classes there are
-    about_all = duplicates(as_pixels(data)) if alone else data_findings(data, train)
+    alone = seen is None and isinstance(data, (tuple, list))  # a pair, which has no list of classes
+    about_all = duplicates(as_pixels(data)) if alone else data_findings(data, seen)
     return Evaluation(records, all_findings(store, records, [*about_all, *left], manners))
 
 
-def _seconds(budget) -> float | None:
+def _seconds(budget: Any) -> float | None:
     """A budget in seconds. Errors: EscrimeError for what is no time."""
     try:
         within = None if budget is None else deadline.seconds(budget)
@@ -149,8 +205,8 @@ def _seconds(budget) -> float | None:
 
 
 @contextmanager
-def _shown(progress: bool | Told | None) -> Iterator[Meter | None]:
-    """A Meter for what was asked for: a callable is told, True draws a bar, None draws one where somebody sees it move."""
+def _shown(progress: bool | Listener | None) -> Iterator[Meter | None]:
+    """A Meter for what was asked for: a callable is called, True draws a bar, None draws one where somebody sees it move."""
     if callable(progress):
         meter = Meter(progress)
         yield meter
@@ -172,7 +228,7 @@ def _shown(progress: bool | Told | None) -> Iterator[Meter | None]:
 
 
 def _look(cases: list[Case], source: Source, within: float | None) -> int:
-    """How many images show how the models are approached."""
+    """How many images the profiles of the models are made on."""
     if within is None:
         return PART
     few = source.few(LOOKED, 0).pixels
@@ -183,7 +239,7 @@ def _look(cases: list[Case], source: Source, within: float | None) -> int:
     return LOOKED
 
 
-def _device_of(cases) -> torch.device:
+def _device_of(cases: list[Case]) -> torch.device:
     for case in cases:
         for parameter in getattr(case.attacked, "parameters", lambda: ())():
             return parameter.device

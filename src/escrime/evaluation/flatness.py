@@ -47,7 +47,7 @@ def flatness(networks: dict[str, nn.Module], images: Tensor, labels: Tensor, ids
     networks = {name: prepare(network) for name, network in networks.items()}
     values = {name: _measure(network, images, labels, eps, seed) for name, network in networks.items()}
     first = next(iter(networks))
-    measures = {}
+    measures: dict[str, dict[str, dict]] = {}
     for measure in MEASURES:
         base = values[first][measure]
         measures[measure] = {}
@@ -58,7 +58,7 @@ def flatness(networks: dict[str, nn.Module], images: Tensor, labels: Tensor, ids
             measures[measure][name] = row if name == first else row | _compared(own, base, seed)
     few = images[:IN_SURFACE], labels[:IN_SURFACE]
     keys = as_keys([(seed, i, "surface") for i in ids[:IN_SURFACE]])
-    surfaces = {"images": {}, "weights": {}}
+    surfaces: dict[str, dict] = {"images": {}, "weights": {}}
     for name, network in networks.items():
         with no_trace(network, images.device):
             surfaces["images"][name] = _around_images(network, *few, eps, keys)
@@ -75,14 +75,14 @@ def flatness(networks: dict[str, nn.Module], images: Tensor, labels: Tensor, ids
 
 def _compared(own: np.ndarray, base: np.ndarray, seed: int) -> dict:
     """Mean over mean with its paired interval, where the first network's is surely above 0, and the paired test."""
-    found = {"ratio": None, "ratio_low": None, "ratio_high": None}
+    found: dict[str, float | None] = {"ratio": None, "ratio_low": None, "ratio_high": None}
     if bootstrap(base, seed)[0] > 0:
         low, high = bootstrap(np.stack([own, base], 1), seed, lambda pairs, axis: np.divide(*pairs.mean(axis).T))
         found = {"ratio": float(own.mean() / base.mean()), "ratio_low": low, "ratio_high": high}
     return found | {"p": float(wilcoxon(own, base).pvalue) if (own != base).any() else 1.0}
 
 
-def _losses(network, images: Tensor, labels: Tensor, weights: dict | None = None) -> Tensor:
+def _losses(network: nn.Module, images: Tensor, labels: Tensor, weights: dict | None = None) -> Tensor:
     """J of every image (N,), with other weights than its own where they are given."""
 
     def part(rows: slice) -> Tensor:
@@ -93,7 +93,7 @@ def _losses(network, images: Tensor, labels: Tensor, weights: dict | None = None
     return torch.cat(Batches(network_batch(images)).map(part, len(images)))
 
 
-def _measure(network, images, labels, eps: float, seed: int) -> dict[str, np.ndarray]:
+def _measure(network: nn.Module, images: Tensor, labels: Tensor, eps: float, seed: int) -> dict[str, np.ndarray]:
     """Every measure of every image."""
     moved = FGSM(eps)(network, images, labels)
     with no_trace(network, images.device):
@@ -114,7 +114,7 @@ def _measure(network, images, labels, eps: float, seed: int) -> dict[str, np.nda
 
 
 @torch.enable_grad()
-def _input_gradient(network, images, labels) -> Tensor:
+def _input_gradient(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     def part(rows: slice) -> Tensor:
         x = images[rows].detach().requires_grad_(True)
         return torch.autograd.grad(cross_entropy(network(x.clone()), labels[rows], reduction="sum"), x)[0]
@@ -122,7 +122,7 @@ def _input_gradient(network, images, labels) -> Tensor:
     return torch.cat(Batches(network_batch(images)).map(part, len(images)))
 
 
-def _around_images(network, images, labels, eps: float, keys: Tensor) -> list[list[float]]:
+def _around_images(network: nn.Module, images: Tensor, labels: Tensor, eps: float, keys: Tensor) -> list[list[float]]:
     """Mean loss over the images, each moved in its own plane and kept in [0, 1]."""
     steep = _input_gradient(network, images, labels).sign()
     signs = uniform_noise(images, 1, keys)[0].sign()
@@ -133,7 +133,7 @@ def _around_images(network, images, labels, eps: float, keys: Tensor) -> list[li
         ]
 
 
-def _around_weights(network, images, labels, seed: int) -> list[list[float]]:
+def _around_weights(network: nn.Module, images: Tensor, labels: Tensor, seed: int) -> list[list[float]]:
     along, random, weights = _gradient(network, images, labels), _random(network, seed, "surface"), _filters(network)
     surface = []
     with torch.no_grad():
@@ -144,7 +144,7 @@ def _around_weights(network, images, labels, seed: int) -> list[list[float]]:
     return surface
 
 
-def _filters(network) -> dict[str, Tensor]:
+def _filters(network: nn.Module) -> dict[str, Tensor]:
     """The weights that a direction moves: those with more than one dimension."""
     return {name: weight.detach() for name, weight in network.named_parameters() if weight.dim() > 1}
 
@@ -159,7 +159,7 @@ def _scaled(direction: dict[str, Tensor], weights: dict[str, Tensor]) -> dict[st
     return scaled
 
 
-def _random(network, seed: int, draw) -> dict[str, Tensor]:
+def _random(network: nn.Module, seed: int, draw: object) -> dict[str, Tensor]:
     """A Gaussian direction, the same for networks of the same architecture."""
     weights = _filters(network)
     drawn = {
@@ -170,7 +170,7 @@ def _random(network, seed: int, draw) -> dict[str, Tensor]:
 
 
 @torch.enable_grad()
-def _gradient(network, images, labels) -> dict[str, Tensor]:
+def _gradient(network: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """The direction in which the mean loss rises fastest, computed on copies of the weights."""
     weights = {name: weight.clone().requires_grad_(True) for name, weight in _filters(network).items()}
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}

@@ -3,20 +3,23 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..checks import check_images, check_labels
+from ..data.imageset import ImageSet
 from ..data.sampling import evenly
 from ..errors import EscrimeError
 from ..randomness import key
 
+Data = ImageSet | tuple[Tensor, Tensor]  # or whatever has the same attributes
 PART = 64  # images per part: what a crash can cost
 
 
-def check_set(data, *needed: str) -> None:
+def check_set(data: Any, *needed: str) -> None:
     """Errors: EscrimeError for what has not all that is needed of an ImageSet."""
     if not all(hasattr(data, name) for name in needed):
         raise EscrimeError(f"data is a {type(data).__name__}; give an ImageSet or a pair (images, labels).")
@@ -48,7 +51,7 @@ class Source:
     """The images of an evaluation on `device`, from an ImageSet or a pair (images, labels); called, it gives them in slices
     of PART images. mixed: a seed, for an order in which any first part stands for all; None for that of the data."""
 
-    data: object
+    data: Any
     device: torch.device
     mixed: int | None = None
 
@@ -67,7 +70,7 @@ class Source:
     def _all(self) -> tuple[Tensor | None, np.ndarray, Sequence]:
         """(the images of a pair, labels, ids). Errors: EscrimeError where there is no image."""
         if isinstance(self.data, (tuple, list)):
-            found = self._pair()
+            found: tuple[Tensor | None, np.ndarray, Sequence] = self._pair()
         else:
             check_set(self.data, "labels", "ids", "subsets", "batch")
             found = None, self.data.labels, self.data.ids
@@ -94,9 +97,10 @@ class Source:
         names = tuple(ids[row] for row in rows)
         if images is None:
             subsets = tuple(" ".join(name for name, mask in self.data.subsets.items() if mask[row]) for row in rows)
-            return Images(*self.data.batch(rows, device=self.device), names, subsets)
-        pixels, labels = images[rows].to(self.device), torch.from_numpy(labels[rows]).to(self.device)
-        return Images(pixels, labels, names, ("",) * len(rows))
+            given, classes = self.data.batch(rows, device=self.device)
+            return Images(given, classes, names, subsets)
+        pixels, classes = images[rows].to(self.device), torch.from_numpy(labels[rows]).to(self.device)
+        return Images(pixels, classes, names, ("",) * len(rows))
 
     def few(self, count: int, seed: int, among: set[str] | None = None) -> Images:
         """`count` images evenly over the classes, of those named in `among` where it is given. The first images would not

@@ -1,7 +1,7 @@
 """The one pipeline of all evaluations: attack in parts, check, attack harder, as far as there is time.
 
 `escrime.evaluate` keeps what it makes in memory, the commands in a run folder (see store.py). Of a team of processes each
-makes its share of the parts; what is examined on a few images, all of them look at alike.
+makes its share of the parts, and attacks its share of the few images of each examination (see shared_rows.py).
 """
 
 from collections.abc import Callable, Iterator
@@ -9,13 +9,14 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 
 import pandas as pd
+import torch
 
 from .. import norms
 from ..distributed import Processes
 from ..errors import EscrimeError
 from ..models import deadline
 from ..models.deadline import OutOfTime
-from ..models.running import passes_per_image
+from ..models.running import no_trace, passes_per_image
 from ..results.checks.records import record_findings
 from ..results.findings import Finding, in_order
 from ..results.keys import joined, names_in, parts_of, slice_of
@@ -32,17 +33,18 @@ from .budget import (
     seconds_per_pass,
 )
 from .checks.inputs import input_findings
-from .checks.provable import certificate_findings
+from .checks.registry import model_check
 from .checks.search import Attempt
+from .cost import passes_of_check, rough_passes
 from .effort import Effort
-from .engine import evaluate_parts
 from .images import Images, Source
+from .parts import evaluate_parts
 from .profile import Profiles, as_attacked
 from .progress import Meter
+from .shared_rows import SharedRows
 from .store import Examined, Store
 from .stronger import Scope, examination, of_case, scopes, stronger_parts
 from .subjects import Case
-from .work import about_passes, passes_of_check
 
 EXAMINATION = "the search for a stronger attack"
 MORE = 3.0  # times what the checks took, which must be left to go on after them
@@ -52,7 +54,7 @@ Shown = Callable[[str], AbstractContextManager[Meter]]  # title of a stage → i
 
 @dataclass(frozen=True)
 class Plan:
-    """What is evaluated. cases: who is attacked, and scored under which threat level. approaches: to their models, over the
+    """What is evaluated. cases: who is attacked, and scored under which threat level. profiles: of their models, over the
     images. attacks, grids: by label, and the ε of each. draws, eot: see `evaluate_parts`. effort: of the checks, None for
     none. headline: the ε that the checks are about, by default each norm's own; the stronger attack runs at this one only
     where it is given. samples: (defense, threat, attack label) → ids of the images for what would cost too much on all;
@@ -69,6 +71,13 @@ class Plan:
     headline: float | None = None
     samples: dict[tuple[str, str, str], frozenset] = field(default_factory=dict)
     sample: Callable[[Case], frozenset | None] = lambda case: None
+
+    @property
+    def checked(self) -> Effort:
+        """The effort of the checks, of a plan that has any."""
+        if self.effort is None:
+            raise ValueError("the plan has no checks")
+        return self.effort
 
     @property
     def source(self) -> Source:
@@ -100,8 +109,9 @@ def execute(plan: Plan, store: Store, team: Processes, shown: Shown) -> list[Fin
         if within is None:
             return []
         took = deadline.clock() - began
-        cost, left = took * total / max(len(judged), 1), deadline.time_left()
-        if plan.effort is None or not team.broadcast(len(judged) < total and left > max(LEAST * within, MORE * took)):
+        count, left = 0 if judged is None else len(judged), deadline.time_left() or 0.0
+        cost = took * total / max(count, 1)
+        if plan.effort is None or not team.broadcast(count < total and left > max(LEAST * within, MORE * took)):
             return budget_findings(store.records(), cases, list(plan.attacks), total, open_checks(store))
 
 
@@ -111,7 +121,7 @@ def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: floa
     left, count = deadline.time_left(), len(plan.source) * len(plan.cases)
     for label, one in plan.attacks.items():
         finished = sum(len(store.done(parts_of([*case.name, label]))) for case in plan.cases)
-        meter.plan(label, (count - finished) / team.count, about_passes(one, plan.grids[label]))
+        meter.plan(label, (count - finished) / team.count, rough_passes(one, plan.grids[label]))
     with (
         deadline.deadline(left if left is None or plan.effort is None else (1 - LEAST) * left) as limit,
         deadline.listening(meter),
@@ -134,15 +144,16 @@ def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: floa
         began, before = deadline.clock(), meter.done + meter.inside
         for part, rows in work:
             store.write(part.key, rows)
-            if left is not None and plan.effort is not None:
+            if left is not None and limit is not None and plan.effort is not None:
                 each = (deadline.clock() - began) / max(meter.done + meter.inside - before, 1)
                 total = len(plan.source)
-                expected = cost or each * sum(passes_of_checks(case, plan.effort, total) for case in plan.cases)
+                passes = sum(passes_of_checks(case, plan.effort, total) for case in plan.cases) / team.count
+                expected = cost or each * passes
                 limit.end = began + left - kept_for_checks(left, expected)
 
 
 def _mine(key: str, team: Processes) -> bool:
-    """Whether a part, or a piece of one, is this process's to make."""
+    """Whether a part, or a chunk of one, is this process's to make."""
     return slice_of(key) % team.count == team.rank
 
 
@@ -160,7 +171,7 @@ def check(plan: Plan, store: Store, team: Processes, shown: Shown, among: frozen
         return
     team.wait()  # all have looked before the first one writes
     with shown("Check") as meter, deadline.listening(meter):
-        plan_checks(todo, records, plan.effort, meter)
+        plan_checks(todo, records, plan.checked, meter, team.count)
         for count, scope in enumerate(todo):
             left = deadline.time_left()
             with deadline.deadline(None if left is None else left / (len(todo) - count)) as limit:
@@ -168,17 +179,34 @@ def check(plan: Plan, store: Store, team: Processes, shown: Shown, among: frozen
             team.wait()
 
 
-def _examine(scope: Scope, plan: Plan, store: Store, team: Processes, meter: Meter, records, among, limit) -> None:
+def _examine(
+    scope: Scope,
+    plan: Plan,
+    store: Store,
+    team: Processes,
+    meter: Meter,
+    records: pd.DataFrame,
+    among: frozenset[str] | None,
+    limit: deadline.Deadline | None,
+) -> None:
     """Examine one case, and run what that calls for on every image; its findings are written last, for what they stand for is
     complete when they are there."""
     case, norm = joined(scope.case.name), scope.norm
-    findings, attempts = probe_in_time(scope, plan, records, meter)
-    before, names = store.examinations().get((case, norm)), [f"{attempt.name}: {attempt.attack!r}" for attempt in attempts]
-    short = limit is not None and EXAMINATION in limit.cut
-    everyone = team.all_of((names, short))
+    shared = SharedRows(team)
+
+    findings: list[Finding] = []
+    attempts: list[Attempt] = []
+
+    def look() -> tuple[list[str], bool]:
+        nonlocal findings, attempts
+        findings, attempts = probe_in_time(scope, plan, records, meter, shared)
+        return [f"{one.name}: {one.attack!r}" for one in attempts], limit is not None and EXAMINATION in limit.cut
+
+    everyone = shared.finish(look)
+    before, names = store.examinations().get((case, norm)), everyone[team.rank][0]
     if everyone[0][1] and before is not None:  # an earlier one came farther: it stands, but for what it did not look at
         if team.first:
-            store.note_examination(case, norm, replace(before, cut=limit.cut))
+            store.note_examination(case, norm, replace(before, cut=[] if limit is None else limit.cut))
         return
     prefix = parts_of([*scope.case.name, STRONGER + norms.norm(norm).suffix])
     if team.first and before is not None and before.attempts not in ([], names):
@@ -224,7 +252,7 @@ def _judged(source: Source, among: frozenset[str] | None) -> Iterator[Images]:
 
 def _basis(scope: Scope, plan: Plan, records: pd.DataFrame) -> tuple[int, dict[str, int]]:
     """What an examination stands on: how many images, and how hard it looks."""
-    return int(of_case(records, scope.case)["image"].nunique()), asdict(plan.effort)
+    return int(of_case(records, scope.case)["image"].nunique()), asdict(plan.checked)
 
 
 def _complete(scope: Scope, plan: Plan, records: pd.DataFrame, store: Store) -> bool:
@@ -252,14 +280,14 @@ def all_findings(
     return in_order([*about_all, *found, *record_findings(records, store.failures, manners)])
 
 
-def plan_checks(todo: list[Scope], records: pd.DataFrame, effort: Effort, meter: Meter) -> None:
-    """Tell the meter what examining these will cost, about."""
+def plan_checks(todo: list[Scope], records: pd.DataFrame, effort: Effort, meter: Meter, processes: int) -> None:
+    """Give the meter what examining these will cost each of the processes, about."""
     meter.plan(STRONGER, 0, 1)
     for scope in todo:
         images = of_case(records, scope.case)["image"].nunique()
         probing, stronger = passes_of_check(scope.case, effort)
-        meter.plan(_title(scope), min(effort.images, images), probing.forwards + probing.gradients)
-        meter.plan(STRONGER, meter.tasks[STRONGER].images + images, stronger.forwards + stronger.gradients)
+        meter.plan(_title(scope), min(effort.images, images) / processes, probing.forwards + probing.gradients)
+        meter.plan(STRONGER, meter.tasks[STRONGER].images + images / processes, stronger.forwards + stronger.gradients)
 
 
 def _title(scope: Scope) -> str:
@@ -268,8 +296,10 @@ def _title(scope: Scope) -> str:
     return "examine" if defense == "none" else f"examine {defense_name(defense)}"
 
 
-def _if_cut(limit: deadline.Deadline, findings: list[Finding], faced: int, scope: Scope, plan: Plan, records) -> list[Finding]:
-    """The findings, with what the stronger attack had no time for noted in `limit`: they have no answer without any image."""
+def _if_cut(
+    limit: deadline.Deadline, findings: list[Finding], faced: int, scope: Scope, plan: Plan, records: pd.DataFrame
+) -> list[Finding]:
+    """The findings; what the stronger attack had no time for is noted in `limit`. Without any image they are not answered."""
     names, sample = of_case(records, scope.case)["image"].unique(), plan.sample(scope.case)
     images = len(names) if sample is None else len({str(name) for name in sample} & set(names))
     if faced >= images:
@@ -278,32 +308,45 @@ def _if_cut(limit: deadline.Deadline, findings: list[Finding], faced: int, scope
     return findings if faced else [replace(finding, answered=False) for finding in findings]
 
 
-def probe_in_time(scope: Scope, plan: Plan, records: pd.DataFrame, meter: Meter) -> tuple[list[Finding], list[Attempt]]:
+def probe_in_time(
+    scope: Scope, plan: Plan, records: pd.DataFrame, meter: Meter, shared: SharedRows
+) -> tuple[list[Finding], list[Attempt]]:
     """As `probe`, on as many images as there is time for; what is cut short by a deadline is noted there."""
-    judged, effort = of_case(records, scope.case)["image"].nunique(), plan.effort
-    meter.begin(_title(scope), min(effort.images, judged))
+    judged, effort = of_case(records, scope.case)["image"].nunique(), plan.checked
+    meter.begin(_title(scope), min(effort.images, judged) / shared.team.count)
     with deadline.as_time_allows(EXAMINATION):
         if deadline.time_left() is not None:
             deadline.look()
             model, (passes, _) = scope.case.subject.classifier, passes_of_check(scope.case, effort)
-            each = seconds_per_pass(model, plan.profiles.images.pixels[:FEWEST]) / passes_per_image(model)
-            effort = affordable(effort, passes, each, judged)
-        return probe(scope, plan.profiles, records, effort, plan.seed)
+
+            def fewer() -> Effort:
+                each = seconds_per_pass(model, plan.profiles.images.pixels[:FEWEST]) / passes_per_image(model)
+                return affordable(effort, passes, each / shared.team.count, judged)
+
+            effort = shared.first("effort", fewer)
+        return probe(scope, plan.profiles, records, effort, plan.seed, shared)
     return [], []
 
 
 def probe(
-    scope: Scope, profiles: Profiles, records: pd.DataFrame, effort: Effort, seed: int
+    scope: Scope, profiles: Profiles, records: pd.DataFrame, effort: Effort, seed: int, shared: SharedRows
 ) -> tuple[list[Finding], list[Attempt]]:
     """What the checks find about one case, and the attacks it calls for."""
     model, first = scope.case.subject.classifier, profiles.images
-    known = profiles[model]
-    more, about = profiles.source.few_pairs(seed), {"blind": known.blind, "batch": known.batch}
+    profile = profiles[model]
     inputs = input_findings(
-        known.asked, first.pixels, first.labels, known.randomized, seed, **about, more=more, fed=profiles.fed.get(id(model))
+        profile.asked or model,
+        first.pixels,
+        first.labels,
+        profile.randomized,
+        seed,
+        blind=profile.blind,
+        batch=profile.batch,
+        more=profiles.source.few_pairs(seed),
+        fed=profiles.fed.get(id(model)),
     )
-    inputs += certificate_findings(model, first.pixels)
-    examined = examination(scope, profiles, records, effort, seed)
-    about = dict(zip(("model", "defense", "threat"), scope.case.name))
-    found = [finding.of(**about) for finding in inputs]
-    return found + [finding.of(**about, norm=scope.norm) for finding in examined.findings], examined.attempts
+    with torch.no_grad(), no_trace(model, first.pixels.device):
+        inputs += model_check.findings(model=model, images=first.pixels, labels=first.labels, profile=profile, seed=seed)
+    examined = examination(scope, profiles, records, effort, seed, shared)
+    found = [finding.of(*scope.case.name) for finding in inputs]
+    return found + [finding.of(*scope.case.name, scope.norm) for finding in examined.findings], examined.attempts

@@ -1,8 +1,9 @@
-"""How an attacker who knows a model comes at it: is it random, where do its gradients fail, and what to climb instead."""
+"""What an attacker who knows a model sees of it: is it random, where do its gradients fail, and what to climb instead."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +11,12 @@ from torch import Tensor, nn
 from ..attacks.adaptive.inner_logits import Inner, inner_logits, taught_logits
 from ..attacks.adaptive.surrogate import Surrogate
 from ..attacks.pgd import PGD
-from ..checks import check_images
+from ..checks import check_images, no_targets
 from ..errors import is_bad_input
 from ..models.fast.twin import Twin
 from ..models.filled_batch import FilledBatch, fewest
 from ..models.fresh import Fresh
-from ..models.running import check_logits, differentiable, failure_named, no_trace, ordinary
+from ..models.running import Classifier, check_logits, differentiable, failure_named, no_trace, ordinary
 from ..norms import DEFAULT, norm
 from ..randomness import as_keys, derive, row_keys, uniform_noise
 from ..results.findings import Finding
@@ -26,9 +27,10 @@ from .checks.neighborhood import Neighborhood, look_around
 from .checks.state import Memory, memory_of
 from .images import PART, Images, Source
 from .scoring import draws_once_per_batch, score
-from .subjects import Case
+from .subjects import AnyAttack, Case
 from .surrogates import choose_surrogate
 
+Value = TypeVar("Value")
 BESIDE, HALVINGS = 12, 5  # images that are followed to the boundary of their class, and how closely
 
 
@@ -44,7 +46,7 @@ class Budget:
         return self.eps / norm(self.norm).diameter(images)
 
     @classmethod
-    def of(cls, grids: dict[str, Iterable[float]], norms: dict[str, str]) -> "Budget":
+    def of(cls, grids: Mapping[str, Iterable[float]], norms: dict[str, str]) -> "Budget":
         """The median ε above 0 of the attacks in l_inf, or of all where none is."""
         norm = DEFAULT if DEFAULT in norms.values() or not norms else next(iter(norms.values()))
         positive = sorted(eps for name, grid in grids.items() if norms[name] == norm for eps in grid if eps > 0)
@@ -53,13 +55,13 @@ class Budget:
 
 @dataclass(frozen=True)
 class Profile:
-    """classes: K. randomized: repeated forwards disagree. twin: the model and its faster copy, for verdicts. surface: what
+    """classes: K. randomized: repeated forwards disagree. twin: the model and its faster copy, for verdicts. surrogate: what
     gradient attacks climb; the twin itself where the model's gradients are as they should be. gradients: what was measured,
     None for a plain callable or where no image is classified right. settings: of the Surrogate, {} without one. blind: it gives
-    no gradients that could be had. others: surfaces that fooled images which the chosen one did not. true: what is climbed
+    no gradients that could be had. others: surrogates that fooled images which the chosen one did not. true: what is climbed
     has the slopes of the model. around: what the model does close to the images. memory: what it remembers. failure: why it
     cannot be differentiated. batch: what company does to its predictions, None where noise hides it; where they depend on it,
-    twin and surface show the model every image alone. asked: the model itself, in company where it cannot take one image."""
+    twin and surrogate show the model every image alone. asked: the model itself, in company where it cannot take one image."""
 
     classes: int
     randomized: bool
@@ -74,10 +76,10 @@ class Profile:
     memory: Memory = field(default_factory=Memory)
     failure: str = ""
     batch: BatchEffect | None = None
-    asked: object = None
+    asked: Classifier | None = None
 
 
-def profile(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) -> Profile:
+def profile(model: Classifier, images: Tensor, labels: Tensor, budget: Budget, seed: int) -> Profile:
     """Look at `model` with a few images (N, C, H, W), and at what surrounds them within `budget`.
 
     Errors: EscrimeError for a model that returns no logits (N, K).
@@ -87,7 +89,7 @@ def profile(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) ->
         model, fresh = FilledBatch(model, least), None if fresh is None else Fresh(FilledBatch(fresh.model, least))
     classes, reach = _classes(model, images[:2]), budget.per_pixel(images)
     memory = _unless_it_raises(lambda: memory_of(model, fresh, images, reach, seed), Memory())
-    who = fresh if memory and memory.copied else model
+    who: Any = fresh if memory and memory.copied else model
     around = _unless_it_raises(lambda: look_around(who, images, reach, seed), Neighborhood())
     batch = None if around.randomized else _unless_it_raises(lambda: batch_effect(who, images, reach / 4, seed), None)
     if batch is not None and batch.dependent:
@@ -98,7 +100,7 @@ def profile(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) ->
     if not isinstance(model, nn.Module):
         return replace(plain, blind=not _unless_it_raises(lambda: _gives_gradients(model, images[:2]), False))
     keys = [(seed, row, "approach") for row in range(len(images))]
-    anything, none = torch.zeros_like(labels), labels.new_full(labels.shape, -1)  # labels of no class are refused later
+    anything, none = torch.zeros_like(labels), no_targets(labels)  # labels of no class are refused later
     right = score(twin, images, anything, none, keys).prediction == labels.cpu()
     if not right.any() or around.ignores or classes < 2:
         return plain
@@ -111,7 +113,7 @@ def profile(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) ->
             raise
         failure = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
     if found is not None and found.true and not around.randomized:
-        found = _unless_it_raises(lambda: _beside_the_boundary(found, who, twin, x, y, budget, seed), found)
+        found = _unless_it_raises(partial(_beside_the_boundary, found, who, twin, x, y, budget, seed), found)
     settings = surrogate_settings(found) if found is not None else {"through": True}
     if around.mode:
         settings["through"] = True
@@ -120,26 +122,29 @@ def profile(model, images: Tensor, labels: Tensor, budget: Budget, seed: int) ->
     if around.off_grid:
         settings["grid"] = True
     known = replace(plain, gradients=found, failure=failure)
-    if not settings:
+    if found is not None and not settings:
         return replace(known, true=found.true)
     hidden = found is None or around.mode or around.off_grid or not _gradient_is_there(found)
     if not hidden:
         return _climbing(known, Twin(Surrogate(who, **settings)), settings, x, y, reach, seed)
     inside = _inside(who, x, reach, seed) if found is None or (found.flat | found.zero | found.saturated).any() else []
-    chosen, others = choose_surrogate(who, twin, settings, inside, x, y, budget, around.randomized, seed)
+    chosen, others = choose_surrogate(who, twin, settings, inside, x, y, budget.eps, norm(budget.norm), around.randomized, seed)
     if chosen is None:
-        kept = {name: settings[name] for name in ("grid", "apart") if name in settings}
+        kept: dict[str, Any] = {name: settings[name] for name in ("grid", "apart") if name in settings}
         return replace(known, surrogate=Twin(Surrogate(who, **kept)), settings=kept, blind=True, true=False)
     surrogates = tuple(Twin(Surrogate(who, **other)) for other in others)
     return _climbing(replace(known, others=surrogates), Twin(Surrogate(who, **chosen)), chosen, x, y, reach, seed)
 
 
-def _beside_the_boundary(found: Gradients, model, twin: Twin, images: Tensor, labels: Tensor, budget: Budget, seed: int):
+def _beside_the_boundary(
+    found: Gradients, model: Classifier, twin: Twin, images: Tensor, labels: Tensor, budget: Budget, seed: int
+) -> Gradients:
     """`found`, with what is measured where every attack ends: a gradient may be true at the images and false just before
     their decisions change. There the measurements count as those of more images, where they object."""
     x, y = images[:BESIDE], labels[:BESIDE]
-    moved = PGD(budget.eps, steps=4, norm=budget.norm, loss="margin", early_stop=False)(twin, x, y, seed=seed)
-    low, high, none = torch.zeros(len(x)), torch.ones(len(x)), y.new_full(y.shape, -1)
+    attack: AnyAttack = PGD(budget.eps, steps=4, norm=budget.norm, loss="margin", early_stop=False)
+    moved = attack(twin, x, y, seed=seed)
+    low, high, none = torch.zeros(len(x)), torch.ones(len(x)), no_targets(y)
     for number in range(HALVINGS):
         middle = (low + high) / 2
         keys = [(seed, row, "boundary", number) for row in range(len(x))]
@@ -156,9 +161,9 @@ def _between(one: Tensor, other: Tensor, part: Tensor) -> Tensor:
     return one + part.to(one).reshape(-1, 1, 1, 1) * (other - one)
 
 
-def _unless_it_raises(look: Callable, nothing):
-    """What a look at the model finds, `nothing` where the model raises at what it is shown: an attack that meets the same says
-    so (`attack-failed`)."""
+def _unless_it_raises(look: Callable[[], Value], nothing: Value) -> Value:
+    """What a look at the model finds, `nothing` where the model raises at what it is shown: an attack that meets the same is
+    reported (`attack-failed`)."""
     try:
         return look()
     except Exception as error:
@@ -180,7 +185,9 @@ def _gives_gradients(model: Callable, images: Tensor) -> bool:
         return model(ordinary(images).detach().requires_grad_().clone()).requires_grad
 
 
-def _climbing(known: Profile, surrogate: Twin, settings: dict, images, labels, reach: float, seed: int) -> Profile:
+def _climbing(
+    known: Profile, surrogate: Twin, settings: dict, images: Tensor, labels: Tensor, reach: float, seed: int
+) -> Profile:
     """The profile over `surrogate`, with what its gradient is worth."""
     try:
         true = "inner" not in settings and measure_gradients(surrogate.model, images, labels, reach / 4, seed).true
@@ -206,7 +213,7 @@ def _inside(model: nn.Module, images: Tensor, reach: float, seed: int) -> list[I
 
 
 @torch.no_grad()
-def _classes(model, images: Tensor) -> int:
+def _classes(model: Classifier, images: Tensor) -> int:
     shape = " × ".join(map(str, images.shape[1:]))
     fails, remedy = f"the model fails on float32 images of {shape} in [0, 1]", "give images of its size, and a float32 model"
     keys = row_keys([("classes", row) for row in range(len(images))])
@@ -215,14 +222,14 @@ def _classes(model, images: Tensor) -> int:
 
 
 class Profiles:
-    """The approach to each model, found on a few of the images when it is first asked for."""
+    """The profile of each model, made on a few of the images when it is first asked for."""
 
-    def __init__(self, source: Source, budget: Budget, seed: int, count: int = PART):
+    def __init__(self, source: Source, budget: Budget, seed: int, count: int = PART) -> None:
         self.source, self.budget, self.seed, self.count = source, budget, seed, count
         self.known: dict[int, Profile] = {}
         self.fed: dict[int, list[Finding]] = {}  # id of a model → what an earlier look found about how it is fed
 
-    def __getitem__(self, model) -> Profile:
+    def __getitem__(self, model: Classifier) -> Profile:
         if id(model) not in self.known:
             found = profile(model, self.images.pixels, self.images.labels, self.budget, self.seed)
             self.source.check_classes(found.classes)

@@ -1,9 +1,9 @@
-"""How far an evaluation has come, counted in images that a model was asked about; who draws a bar is told here."""
+"""How far an evaluation has come, counted in images that a model was asked about; who draws a bar listens here."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-Told = Callable[[float, float, str], None]  # (done, total, what is being done)
+Listener = Callable[[float, float, str], None]  # (done, total, what is being done)
 
 
 @dataclass
@@ -17,11 +17,12 @@ class _Task:
 
 
 class Meter:
-    """Tells `told` (done, total, note) in network passes. Called with a number of rows before a model is asked about them (see
-    models.deadline.listening). The total is an estimate, which gets better as the work goes on."""
+    """Calls the listener with (done, total, note), in network passes. Called with a number of rows before a model is
+    asked about them (see models.deadline.listening). The total is an estimate, which gets better as the work goes on."""
 
-    def __init__(self, told: Told):
-        self.told, self.tasks, self.done = told, {}, 0.0
+    def __init__(self, listener: Listener) -> None:
+        self.listener, self.done = listener, 0.0
+        self.tasks: dict[str, _Task] = {}
         self.name, self.images, self.inside = "", 0.0, 0.0
 
     def plan(self, name: str, images: float, passes: float) -> None:
@@ -57,4 +58,4 @@ class Meter:
         now = self.tasks.get(self.name)
         expected = 0.0 if now is None else self.images * now.passes
         rest = sum(task.images * task.passes for task in self.tasks.values())
-        self.told(self.done + self.inside, self.done + max(self.inside, expected) + rest, self.name)
+        self.listener(self.done + self.inside, self.done + max(self.inside, expected) + rest, self.name)

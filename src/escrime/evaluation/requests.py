@@ -1,6 +1,7 @@
 """What an evaluation is asked for, made uniform: attacks by label, a grid of ε for each, and what their norms mean."""
 
 from numbers import Real
+from typing import Any
 
 from ..attacks.core.base import Attack
 from ..budgets import distinct, shared_grids
@@ -10,12 +11,12 @@ from ..results.records import STRONGER, WORST
 from .profile import Budget
 
 
-def norm_of(attack) -> Norm:
+def norm_of(attack: object) -> Norm:
     """The norm of an attack's ε, l_inf where it names none; other libraries write "Linf" and "L2"."""
     return norm(str(getattr(attack, "norm", DEFAULT)).lower())
 
 
-def check_attacks(attacks) -> dict[str, Attack]:
+def check_attacks(attacks: Any) -> dict[str, Attack]:
     """A dict of label → attack from an attack, a list of attacks or a dict."""
     if callable(attacks):
         attacks = [attacks]
@@ -42,11 +43,11 @@ def check_attacks(attacks) -> dict[str, Attack]:
 
 
 def manners_of(attacks: dict) -> dict[str, str]:
-    """Label → what the attack is (Attack.manner), of those that say so."""
+    """Label → what the attack is (Attack.manner), of those that have one."""
     return {label: attack.manner for label, attack in attacks.items() if isinstance(attack, Attack)}
 
 
-def check_epsilons(attacks: dict[str, Attack], epsilons) -> dict[str, list[float]]:
+def check_epsilons(attacks: dict[str, Attack], epsilons: Any) -> dict[str, list[float]]:
     """The ε grid of every attack, each ε once: its own ε when `epsilons` is None, one ε or list for all, or a dict of
     label → ε or list."""
     if not isinstance(epsilons, dict):
@@ -77,7 +78,7 @@ def check_epsilons(attacks: dict[str, Attack], epsilons) -> dict[str, list[float
     return shared_grids(grids)
 
 
-def _as_list(epsilons) -> list | None:
+def _as_list(epsilons: Any) -> list | None:
     if epsilons is None:
         return None
     single = isinstance(epsilons, (str, Real)) or getattr(epsilons, "ndim", 1) == 0

@@ -1,4 +1,4 @@
-"""The verdict: what the original, unmodified float32 model says about an image."""
+"""The verdict: what the original, unmodified float32 model predicts for an image."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ NO_CLASS = -1  # the prediction of a model that returns NaN or infinity
 @dataclass(frozen=True)
 class Predicted:
     """Per image, all of shape (N,): the prediction (majority over draws), its confidence, and the fraction of draws that
-    said the label and the target."""
+    predicted the label and the target."""
 
     prediction: Tensor
     confidence: Tensor
@@ -32,22 +32,22 @@ def score(
     """Classify `images` (N, C, H, W), each `draws` times with fresh noise keyed by (*keys[i], draw).
 
     targets (N,) holds -1 where there is none. Confidence is the mean softmax probability of the majority class. NaN or
-    infinity is no class: such an answer is NO_CLASS, and neither right nor at the target. Of a Twin only the original is
+    infinity is no class: such a prediction is NO_CLASS, and neither right nor at the target. Of a Twin only the original is
     asked, for what is fooled and for what is not.
     """
     twin = model if isinstance(model, Twin) else Twin(model, copy=model)
     hashed = as_keys(keys)
 
     def part(rows: slice) -> tuple[Tensor, ...]:
-        probabilities, votes = 0.0, 0.0
+        probabilities = votes = torch.zeros((), device=images.device)
         for draw in range(draws):
-            look(rows.stop - rows.start if draw else 0)  # the first is told by Batches
+            look(rows.stop - rows.start if draw else 0)  # Batches counts the first
             logits = twin.logits(images[rows], derive(hashed[rows], draw), mean=draws > 1)
             valid = logits.isfinite().all(1, keepdim=True)
             chance = torch.where(valid, logits, 0.0).softmax(dim=1) * valid
             vote = torch.nn.functional.one_hot(chance.argmax(1), logits.shape[1]) * valid
             probabilities, votes = probabilities + chance / draws, votes + vote / draws
-        none = votes.sum(1) < 0.5 - 1e-6  # most of the answers were no class
+        none = votes.sum(1) < 0.5 - 1e-6  # most of the predictions were no class
         prediction = torch.where(none, NO_CLASS, (votes + 1e-6 * probabilities).argmax(1))
         pick = lambda table, index: table.gather(1, index.clamp_min(0)[:, None]).squeeze(1)  # noqa: E731
         aim = targets[rows]
@@ -60,7 +60,7 @@ def score(
 
 
 def check_finite(logits: Tensor, keys: list[tuple]) -> None:
-    """NaN or infinity is neither right nor fooled: say which image (the second part of its key) and stop."""
+    """NaN or infinity is neither right nor fooled: name the image (the second part of its key) and stop."""
     bad = (~logits.isfinite().all(dim=1)).nonzero().flatten().tolist()
     if bad:
         raise EscrimeError(
@@ -71,12 +71,12 @@ def check_finite(logits: Tensor, keys: list[tuple]) -> None:
 
 @torch.no_grad()
 def draws_once_per_batch(model: nn.Module, image: Tensor, copies: int = 8) -> bool:
-    """Whether a model that answers at random draws its noise once for a whole batch: copies of `image` (1, C, H, W) then
+    """Whether a randomized model draws its noise once for a whole batch: copies of `image` (1, C, H, W) then
     differ between two batches, but hardly within one."""
-    answers = []
+    outputs = []
     for repeat in range(2):
         keys = [("draws_once_per_batch", copy, repeat) for copy in range(copies)]
         with no_trace(model, image.device), row_keys(keys):
-            answers.append(model(image.repeat(copies, 1, 1, 1)))
-    within, between = ((answers[0] - other).abs().max() for other in (answers[0][:1], answers[1]))
+            outputs.append(model(image.repeat(copies, 1, 1, 1)))
+    within, between = ((outputs[0] - other).abs().max() for other in (outputs[0][:1], outputs[1]))
     return bool(within <= 0.01 * between)

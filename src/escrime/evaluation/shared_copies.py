@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from numbers import Integral, Number
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attacks.adaptive.surrogate import Surrogate
-from ..attacks.core.base import Outcome
+from ..attacks.core.base import Attack, Outcome
 from ..attacks.pgd import PGD
 from ..budgets import epsilon
 from ..data import ImageSet
@@ -36,7 +37,7 @@ AGAINST = ("adaptive", "transfer")
 MEASURED = ("image", "label", "eps_max", "samples", "condition", "correct", "forwards", "backwards")
 
 
-def _several(values) -> tuple:
+def _several(values: Any) -> tuple:
     """One value counts as a list of it."""
     return (values,) if isinstance(values, Number | str) else tuple(values)
 
@@ -55,23 +56,23 @@ class Grid:
     draws: int = 4
     eot: int = 2
 
-    def __post_init__(self):
-        known = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
-        known("eps", epsilon(self.eps))
-        known("eps_max", tuple(sorted({epsilon(radius) for radius in _several(self.eps_max)})))
-        known("samples", _several(self.samples))
+    def __post_init__(self) -> None:
+        keep = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        keep("eps", epsilon(self.eps))
+        keep("eps_max", tuple(sorted({epsilon(radius) for radius in _several(self.eps_max)})))
+        keep("samples", _several(self.samples))
         for n in self.samples:
             if isinstance(n, bool) or not isinstance(n, Integral) or n < 1 or enormous(n):
                 raise EscrimeError(
                     f"samples = {shown(n)} is no number of copies; give whole numbers above 0, such as 2,4,8,16."
                 )
         # One copy is the undefended network, which is always measured.
-        known("samples", tuple(sorted({int(n) for n in self.samples} - {1})))
+        keep("samples", tuple(sorted({int(n) for n in self.samples} - {1})))
         if not self.samples:
             raise EscrimeError("samples names no N above 1, and PPA of one copy is the undefended network; give 2,4,8,16.")
-        if not self.eps > 0:
+        if not float(self.eps) > 0:
             raise EscrimeError("eps = 0 is no attack to tune against; give an ε above 0, such as 8/255.")
-        if not self.eps_max or self.eps_max[0] <= 0:
+        if not self.eps_max or float(self.eps_max[0]) <= 0:
             raise EscrimeError(
                 f"eps_max = {list(self.eps_max)}: noise of radius 0 changes nothing; give values above 0, such as 0.03,0.1."
             )
@@ -129,13 +130,13 @@ def tuning_parts(
     device = existing_device(device if device is not None else next((p.device for p in model.parameters()), "cpu"))
     model = model.to(device)
     source = Source(data, device)
-    profiles = Profiles(source, Budget(grid.eps), seed)
-    known: Profile | None = None
+    profiles = Profiles(source, Budget(float(grid.eps)), seed)
+    profile: Profile | None = None
     for index, images in enumerate(source()):
         if finished(index):
             continue
-        known = known or _profiled(profiles, model)
-        yield index, _measure(model, known, images, grid, seed, step)
+        profile = profile or _profiled(profiles, model)
+        yield index, _measure(model, profile, images, grid, seed, step)
 
 
 def slices_in(data: ImageSet) -> int:
@@ -144,32 +145,36 @@ def slices_in(data: ImageSet) -> int:
 
 
 def _profiled(profiles: Profiles, model: nn.Module) -> Profile:
-    known = profiles[model]
-    if known.randomized:
+    profile = profiles[model]
+    if profile.randomized:
         raise EscrimeError(
             "the model answers differently each time it is asked, so its own noise would be taken for that of the average; "
             "give the network inside it."
         )
-    return known
+    return profile
 
 
-def _measure(model, known: Profile, images: Images, grid: Grid, seed: int, step) -> pd.DataFrame:
-    rows = []
+def _measure(
+    model: nn.Module, profile: Profile, images: Images, grid: Grid, seed: int, step: Callable[[str], None]
+) -> pd.DataFrame:
+    rows: list[pd.DataFrame] = []
 
-    def note(condition: str, point: Point, correct: Tensor, forwards=0.0, backwards=0.0) -> None:
+    def note(
+        condition: str, point: Point, correct: Tensor, forwards: float | np.ndarray = 0.0, backwards: float | np.ndarray = 0.0
+    ) -> None:
         own = {"eps_max": point[0], "samples": point[1], "condition": condition, "correct": correct.double().numpy()}
         passes = {"forwards": np.broadcast_to(forwards, len(names)), "backwards": np.broadcast_to(backwards, len(names))}
         rows.append(pd.DataFrame({"image": names, "label": images.labels.cpu().numpy(), **own, **passes}))
 
     names = [str(name) for name in images.ids]
-    plain = _craft(grid.attack, known.surrogate, images, grid.eps, seed)
-    for radius in grid.eps_max:
+    plain = _craft(grid.attack, profile.surrogate, images, float(grid.eps), seed)
+    for radius in map(float, grid.eps_max):
         defended = PredictionAveraging(model, radius, grid.most)
-        if known.settings:  # the network hides its gradients; so does its average
-            climbed = Twin(Surrogate(defended, **known.settings))
+        if profile.settings:  # the network hides its gradients; so does its average
+            climbed = Twin(Surrogate(defended, **profile.settings))
         else:
-            climbed = Twin(defended, PredictionAveraging(known.twin.copy, radius, grid.most))
-        knowing = _craft(grid.attack.against_noise(grid.eot), climbed, images, grid.eps, seed)
+            climbed = Twin(defended, PredictionAveraging(cast(nn.Module, profile.twin.copy), radius, grid.most))
+        knowing = _craft(grid.attack.against_noise(grid.eot), climbed, images, float(grid.eps), seed)
         shown = {"clean": images.pixels, "transfer": plain.adversarial, "adaptive": knowing.adversarial}
         for condition, pixels in shown.items():
             keys = [(seed, name, "tune", condition) for name in images.ids]
@@ -191,7 +196,7 @@ def _passes(outcome: Outcome) -> tuple[np.ndarray, np.ndarray]:
     return outcome.forwards.double().cpu().numpy(), outcome.backwards.double().cpu().numpy()
 
 
-def _craft(attack: PGD, attacked: Twin, images: Images, eps: float, seed: int) -> Outcome:
+def _craft(attack: Attack, attacked: Twin, images: Images, eps: float, seed: int) -> Outcome:
     """The attack's outcome; an example that breaks its budget is replaced by the image."""
     (outcome,) = attack.sweep(attacked, images.pixels, images.labels, [eps], seed=seed, ids=images.ids)
     verified = attack.geometry.inside(outcome.adversarial, images.pixels, eps)

@@ -11,8 +11,8 @@ from ..results.findings import Finding
 
 @dataclass(frozen=True)
 class Examined:
-    """What came of one examination. images, effort: what it stands on. stages: what tells the attacks it called for from
-    others. parts: keys of the records they made. cut: what the time did not suffice for."""
+    """What came of one examination. images, effort: what it stands on. attempts: the attacks that it called for, by name and
+    settings. parts: keys of the records they made. cut: what the time did not suffice for."""
 
     images: int
     effort: dict[str, int]
@@ -27,7 +27,7 @@ class Examined:
 
 
 class Store(Protocol):
-    """What a pipeline needs. A part is known by its key (see engine.Part), an examination by case and norm."""
+    """What a pipeline needs. A part is known by its key (see parts.Part), an examination by case and norm."""
 
     def finished(self, key: str) -> bool:
         """Whether the part is there, whole."""

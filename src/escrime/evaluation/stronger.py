@@ -1,7 +1,7 @@
 """After the attacks that were asked for: examine each model, and run what its examination calls for on every image."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -9,18 +9,20 @@ import torch
 
 from ..attacks.core.base import Outcome
 from ..budgets import within
+from ..checks import NO_TARGET, no_targets
 from ..errors import is_bad_input
 from ..norms import Norm, norm
 from ..results.records import STRONGER, worst_case
-from ..results.verdicts import headline_eps
+from ..results.verdicts import verdict_eps
 from .checks.examine import Examination, examine
-from .checks.search import Attempt, Earlier, Search, settled
+from .checks.search import Attempt, Earlier, Search, verified_examples, with_settings
+from .chunks import Begun, Chunks, Done, no_progress, nothing_done
 from .effort import Effort
-from .engine import Part, records_of, unfinished
 from .images import Images
-from .pieces import Begun, Done, Pieces, no_progress, nothing_done
+from .parts import Part, records_of, unfinished
 from .profile import Profile, Profiles
 from .scoring import Predicted, score
+from .shared_rows import SharedRows
 from .subjects import Case
 
 
@@ -35,7 +37,7 @@ class Scope:
 
 
 def scopes(cases: list[Case], records: pd.DataFrame, eps: float | None = None) -> list[Scope]:
-    """One ground per case an attacker may know (so not under transfer) and norm; eps: the headline, see `headline_eps`."""
+    """One scope per case an attacker may know (so not under transfer) and norm; eps: the headline, see `verdict_eps`."""
     found = []
     for case in (case for case in cases if case.threat != "transfer"):
         own = worst_case(of_case(records, case))
@@ -43,7 +45,7 @@ def scopes(cases: list[Case], records: pd.DataFrame, eps: float | None = None) -
             rows = own[(own["norm"] == name) & (own["threat"] == case.threat) & (own["eps"] > 0)]
             if len(rows):
                 grid = sorted(float(e) for e in rows["eps"].unique())
-                found.append(Scope(case, name, grid, headline_eps(rows, records, eps)))
+                found.append(Scope(case, name, grid, verdict_eps(rows, records, eps)))
     return found
 
 
@@ -81,18 +83,20 @@ def standing(records: pd.DataFrame, norm: str, eps: float, randomized: bool) -> 
     return clean.combine(low, min).reindex(clean.index)
 
 
-def examination(scope: Scope, profiles: Profiles, records: pd.DataFrame, effort: Effort, seed: int) -> Examination:
-    """Examine the case of `scope` on a few of the images that it was attacked on."""
+def examination(
+    scope: Scope, profiles: Profiles, records: pd.DataFrame, effort: Effort, seed: int, shared: SharedRows
+) -> Examination:
+    """Examine the case of `scope` on a few of the images that it was attacked on, which the processes of `shared` share."""
     case, own = scope.case, of_case(records, scope.case)
-    known = profiles[case.attacked]
-    left = standing(own, scope.norm, scope.eps, known.randomized)
+    profile = profiles[case.attacked]
+    left = standing(own, scope.norm, scope.eps, profile.randomized)
     images = profiles.source.few(effort.images, seed, set(left.index))
     undefended = case.subject.undefended
     search = Search(
         twin=profiles[case.subject.classifier].twin,
-        surrogate=known.surrogate,
+        surrogate=profile.surrogate,
         undefended=None if undefended is None else profiles[undefended].surrogate,
-        randomized=known.randomized,
+        randomized=profile.randomized,
         images=images.pixels,
         labels=images.labels,
         ids=images.ids,
@@ -103,10 +107,11 @@ def examination(scope: Scope, profiles: Profiles, records: pd.DataFrame, effort:
         left=torch.tensor([float(left[str(name)]) for name in images.ids]),
         asked=_asked_for(own, scope, left, images.ids),
         total=len(left),
-        others=known.others,
-        grid=bool(known.settings.get("grid")),
+        others=profile.others,
+        grid=bool(profile.settings.get("grid")),
+        shared=shared,
     )
-    return examine(search, known)
+    return examine(search, profile)
 
 
 def _asked_for(own: pd.DataFrame, scope: Scope, left: pd.Series, ids: tuple) -> Earlier:
@@ -134,47 +139,56 @@ def stronger_parts(
     epsilons: list[float] | None = None,
     sample: frozenset | None = None,
 ) -> Iterator[tuple[Part, pd.DataFrame]]:
-    """Yield (part, records) of the stages, one after another, on every image that still stands, at every ε of the ground
-    (or `epsilons`), of `sample`, where it is given. An image that has fallen before keeps the row of what felled it. In pieces
+    """Yield (part, records) of the attempts, one after another, on every image that still stands, at every ε of the scope
+    (or `epsilons`), of `sample`, where it is given. An image that was fooled before keeps the row of that attack. In chunks
     under a deadline, as `evaluate_parts`."""
     if not attempts:
         return
-    case, known = scope.case, profiles[scope.case.subject.classifier]
+    case, profile = scope.case, profiles[scope.case.subject.classifier]
     own = of_case(records, case)
     places = own.groupby("image", sort=False).indices  # once: a search per part would take time as the square of the images
-    pieces = Pieces()
+    chunks = Chunks()
     for index, images in enumerate(slices()):
         whole = images.only(frozenset(name for name in images.ids if str(name) in places and (not sample or name in sample)))
         part = Part(case, STRONGER + norm(scope.norm).suffix, index)
-        for piece in pieces.of(whole):
-            for (own_part,), rest in unfinished([part], whole.ids, piece, finished, done):
-                pieces.worked = True
+        for chunk in chunks.of(whole):
+            for (own_part,), rest in unfinished([part], whole.ids, chunk, finished, done):
+                chunks.worked = True
                 begun(STRONGER, len(rest.ids))
                 mine = own.iloc[np.sort(np.concatenate([places[str(name)] for name in rest.ids]))]
-                yield own_part, _strengthen(own_part, scope, attempts, known, rest, mine, epsilons or scope.grid, seed, draws)
+                yield own_part, _strengthen(own_part, scope, attempts, profile, rest, mine, epsilons or scope.grid, seed, draws)
 
 
 def _strengthen(
-    part: Part, scope: Scope, attempts: list[Attempt], known: Profile, images: Images, own: pd.DataFrame, epsilons, seed, draws
+    part: Part,
+    scope: Scope,
+    attempts: list[Attempt],
+    profile: Profile,
+    images: Images,
+    own: pd.DataFrame,
+    epsilons: Sequence[float],
+    seed: int,
+    draws: int,
 ) -> pd.DataFrame:
-    frames, n = [], draws if known.randomized else 1
+    frames: list[pd.DataFrame] = []
+    n = draws if profile.randomized else 1
     keys = [(seed, name, "clean") for name in images.ids]
-    clean = score(known.twin, images.pixels, images.labels, torch.full_like(images.labels, -1), keys, n)
+    clean = score(profile.twin, images.pixels, images.labels, no_targets(images.labels), keys, n)
     for eps in sorted(epsilons):
         # What has fallen at a smaller ε has fallen at this one.
         before = pd.concat([own, *frames], ignore_index=True)
-        left = standing(before, scope.norm, eps, known.randomized)
+        left = standing(before, scope.norm, eps, profile.randomized)
         chances = torch.tensor([float(left[str(name)]) for name in images.ids])
-        alive = torch.ones(len(chances), dtype=torch.bool) if known.randomized else chances > 0.5
+        alive = torch.ones(len(chances), dtype=torch.bool) if profile.randomized else chances > 0.5
         parts = []
         if alive.any():
             target = images.only(frozenset(name for name, stands in zip(images.ids, alive.tolist()) if stands))
-            outcome = _ladder(attempts, known, target, eps, norm(scope.norm), seed)
-            none = torch.full_like(target.labels, -1)
+            outcome = _ladder(attempts, profile, target, eps, norm(scope.norm), seed)
+            none = no_targets(target.labels)
             theirs = Predicted(*(column[alive] for column in vars(clean).values()))
-            attack = replace(attempts[0].attack, eps=eps)
-            answers = (target, none, [outcome], [eps], theirs, seed, n, known.randomized)
-            parts.append(records_of(part, known.twin, attack, *answers))
+            attack = with_settings(attempts[0].attack, eps=eps)
+            scored = (target, none, [outcome], [eps], theirs, seed, n, profile.randomized)
+            parts.append(records_of(part, profile.twin, attack, *scored))
         if not alive.all():
             fallen = {str(name) for name, stands in zip(images.ids, alive.tolist()) if not stands}
             parts.append(_already_fooled(before, scope, fallen, eps, part))
@@ -182,8 +196,8 @@ def _strengthen(
     return pd.concat(frames, ignore_index=True)
 
 
-def _ladder(attempts: list[Attempt], known: Profile, images: Images, eps: float, norm: Norm, seed: int) -> Outcome:
-    """Each stage on what the ones before it left standing."""
+def _ladder(attempts: list[Attempt], profile: Profile, images: Images, eps: float, norm: Norm, seed: int) -> Outcome:
+    """Each attempt on what the ones before it left standing."""
     found, n = images.pixels.clone(), len(images.ids)
     forwards, backwards, stands = torch.zeros(n), torch.zeros(n), torch.ones(n, dtype=torch.bool)
     for attempt in attempts:
@@ -193,7 +207,9 @@ def _ladder(attempts: list[Attempt], known: Profile, images: Images, eps: float,
         at = rows.to(found.device)
         pixels, labels, ids = images.pixels[at], images.labels[at], [images.ids[i] for i in rows.tolist()]
         try:
-            (outcome,) = replace(attempt.attack, eps=eps).sweep(attempt.surrogate, pixels, labels, [eps], seed=seed, ids=ids)
+            (outcome,) = with_settings(attempt.attack, eps=eps).sweep(
+                attempt.surrogate, pixels, labels, [eps], seed=seed, ids=ids
+            )
         except Exception as error:  # it worked on the sample; on what it fails here the others have their turn
             if is_bad_input(error):
                 raise
@@ -201,22 +217,22 @@ def _ladder(attempts: list[Attempt], known: Profile, images: Images, eps: float,
         forwards[rows] += outcome.forwards.cpu()
         backwards[rows] += outcome.backwards.cpu()
         keys = [(seed, name, "ladder", attempt.name, eps) for name in ids]
-        grid = bool(known.settings.get("grid"))
-        moved, right, _ = settled(known.twin, outcome.adversarial, pixels, labels, keys, eps, norm, 1, grid)
+        grid = bool(profile.settings.get("grid"))
+        moved, right, _ = verified_examples(profile.twin, outcome.adversarial, pixels, labels, keys, eps, norm, 1, grid)
         fell = (right < 0.5) & norm.inside(moved, pixels, eps).cpu()
-        take = fell if not known.randomized else torch.ones_like(fell)
+        take = fell if not profile.randomized else torch.ones_like(fell)
         found[at[take.to(at.device)]] = moved[take.to(at.device)]
-        stands[rows[fell]] = known.randomized
+        stands[rows[fell]] = profile.randomized
     return Outcome(found, forwards, backwards)
 
 
 def _already_fooled(before: pd.DataFrame, scope: Scope, names: set[str], eps: float, part: Part) -> pd.DataFrame:
-    """For images that fell to an earlier attack, or were wrong from the start, the row that says so, at this ε."""
+    """For images that fell to an earlier attack, or were wrong from the start, the row that shows it, at this ε."""
     rows = before[before["image"].isin(names)]
     ours = (rows["norm"] == scope.norm) & (within(rows["eps"], eps)) & rows["verified"]
     ranked = rows.assign(other=~ours).sort_values(["other", "preliminary", "eps"], kind="stable")
     wrong = ranked.groupby("image", sort=False).head(1).copy()
-    # Wrong from the start, and not by any attack (another's row, as that of what broke its budget, tells of the clean image
+    # Wrong from the start, and not by any attack (another's row, as that of what broke its budget, is about the clean image
     # only): the clean image is the example.
     clean = (wrong["preliminary"] > 0.5) | wrong.pop("other")
     wrong.loc[clean, "prediction"] = wrong.loc[clean, "clean_prediction"]
@@ -227,7 +243,7 @@ def _already_fooled(before: pd.DataFrame, scope: Scope, names: set[str], eps: fl
         attack=part.attack,
         norm=scope.norm,
         eps=eps,
-        target=np.int64(-1),
+        target=np.int64(NO_TARGET),
         hit=0.0,
         forwards=0.0,
         backwards=0.0,

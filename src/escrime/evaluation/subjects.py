@@ -1,29 +1,42 @@
 """Which model is attacked and which is scored: the threat levels.
 
 *transfer*: the attack sees the undefended network, as in the paper. *adaptive*: the attack differentiates through the
-defense, with expectation over its noise. An undefended network has one level, *white-box*, or *black-box* where it only
-answers.
+defense, with expectation over its noise. An undefended network has one level, *white-box*, or *black-box* where it gives
+no gradients.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import EscrimeError
+from ..models.running import Classifier
 from ..results.records import WHITE_BOX
+
+AnyAttack = Callable[..., Tensor]  # an Attack, or any attack(model, images, labels) → images
+Epsilons = float | str | Sequence[float | str]  # one ε or several
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A classifier to score: the name of the model, the name of its defense ("none" without), and the undefended network.
+    """A classifier to score.
 
-    `undefended` is what a transfer attack sees: the wrapped network of a defense, or the network before retraining.
+    Args:
+        model: the name of the model.
+        classifier: images (N, C, H, W) in [0, 1] → logits (N, K).
+        defense: its name, "none" without one.
+        undefended: what a transfer attack sees: the wrapped network of a defense, or the network before retraining.
     """
 
     model: str
     classifier: nn.Module
     defense: str = "none"
     undefended: nn.Module | None = None
+
+
+Models = Classifier | Subject | Sequence[Classifier | Subject] | Mapping[str, Classifier | Subject]
 
 
 @dataclass(frozen=True)
@@ -39,7 +52,7 @@ class Case:
         return self.subject.model, self.subject.defense, self.threat
 
 
-def as_subjects(models) -> list[Subject]:
+def as_subjects(models: Any) -> list[Subject]:
     """Subjects from a classifier, a dict of name → classifier (or Subject), or a list of subjects.
 
     A wrapper that names its `defense` and its `undefended` network, such as PredictionAveraging, becomes a defended
@@ -64,7 +77,7 @@ def as_subjects(models) -> list[Subject]:
     return subjects
 
 
-def _as_subject(name: str, model) -> Subject:
+def _as_subject(name: str, model: Any) -> Subject:
     defense, undefended = getattr(model, "defense", None), getattr(model, "undefended", None)
     if not isinstance(defense, str):  # a layer of the user's that is called so
         return Subject(name, model)

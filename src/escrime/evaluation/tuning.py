@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
@@ -20,9 +21,17 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Tuning:
-    """What `tune` found. records: one row per (ε_max, N, condition, image) of the choosing half; `correct` is the share of
-    noise draws that were right. table: one row per point, see `choosing.table_of`. validation: the candidate and the
-    undefended network on the other half. validated: the same in numbers."""
+    """What `tune` returns.
+
+    Args:
+        grid: what was tried.
+        records: one row per (ε_max, N, condition, image) of the choosing half; `correct` is the share of noise draws that were
+            right.
+        table: one row per (ε_max, N), see `choosing.table_of`.
+        choice: which of them was chosen, and whether it is worth its cost.
+        validation: the candidate and the undefended network on the other half.
+        validated: the same in numbers.
+    """
 
     grid: Grid
     records: pd.DataFrame
@@ -39,7 +48,7 @@ class Tuning:
 
     @property
     def sentence(self) -> str:
-        """The answer, with what it rests on."""
+        """What to choose, with what it rests on."""
         new, where = self.validated, f"the {self.grid.against} attack at ε = {self.grid.eps:g}"
         setting = f"ε_max = {new['eps_max']:g} and N = {new['samples']}"
         side = lambda name: f"{new[name]['clean'][0]:.1%} clean and {new[name]['attacked'][0]:.1%} attacked"  # noqa: E731
@@ -50,13 +59,13 @@ class Tuning:
             f"{gain} points (standard error {100 * test['standard_error']:.1f}, exact paired test {_p(test['p'])})"
         )
         if self.choice.worth_it:
-            doubt = "" if self.confirmed else " These images do not confirm the gain."
-            return f"Against {where} choose {setting}: {proof}.{doubt}"
+            unsure = "" if self.confirmed else " These images do not confirm the gain."
+            return f"Against {where} choose {setting}: {proof}.{unsure}"
         return f"Against {where} no setting is worth its cost: undefended is as good. The best of them, {setting}: {proof}."
 
     @property
     def notes(self) -> list[str]:
-        """What to know before quoting the answer."""
+        """What to know before quoting the sentence."""
         new, found = self.validated, []
         weak = new["tests"]["adaptive over transfer"]
         if self.grid.against == "adaptive" and weak["difference"] > 0 and weak["p"] < SIGNIFICANT:
@@ -88,10 +97,6 @@ def tune(
 ) -> Tuning:
     """Choose ε_max and N of `PredictionAveraging(model, ε_max, N)` on one half of `data`, and validate them on the other.
 
-    model: the undefended classifier, images (N, C, H, W) in [0, 1] → logits (N, K), deterministic. data: at least 20 images.
-    eps, eps_max: fractions of the color range, or such as "8/255". draws: noise draws behind each score. eot: noise draws of
-    the average behind each gradient.
-
     Three accuracies for each (ε_max, N), all verified and scored on the model itself: *clean*; *transfer*, PGD on the
     undefended network, once for all points; *adaptive*, PGD through the average of N_max copies with expectation over its
     noise, once per ε_max and scored for every N. For N < N_max the last is an approximation, too kind to small N: that attack
@@ -102,7 +107,24 @@ def tune(
     network is the cheapest of all: where no setting beats it by more than that, none is worth its cost. Attacked accuracy is
     that under the transfer attack, or for against="adaptive" under the better of the two attacks.
 
-    Errors: EscrimeError for settings outside these, fewer than 20 images, or a model that is randomized or no torch module.
+    Args:
+        model: the undefended classifier, images (N, C, H, W) in [0, 1] → logits (N, K), deterministic.
+        data: at least 20 images.
+        eps: the attacker's budget, a fraction of the color range or such as "8/255".
+        eps_max: the radii of noise to try, such fractions too.
+        samples: the numbers of copies N to try.
+        against: the attack that counts, "adaptive" or "transfer".
+        steps: of PGD.
+        draws: noise draws behind each score.
+        eot: noise draws of the average behind each gradient.
+        seed: of all randomness.
+        device: where the model is moved to; by default it stays where it is.
+
+    Returns:
+        The choice, what it was chosen by, and the candidate on other images.
+
+    Raises:
+        EscrimeError: for settings outside these, fewer than 20 images, or a model that is randomized or no torch module.
     """
     grid = Grid(eps, eps_max, samples, against, steps, draws, eot)
     choosing, validating = halves(data, seed)
@@ -119,7 +141,19 @@ def conclude(
     seed: int = 0,
     device: torch.device | str | None = None,
 ) -> Tuning:
-    """Choose by the records of the choosing half, and evaluate the candidate and the undefended network on the other."""
+    """Choose by the records of the choosing half, and evaluate the candidate and the undefended network on the other.
+
+    Args:
+        model: the undefended classifier.
+        validating: the other half of the images.
+        grid: what was tried.
+        records: of the choosing half, as in a Tuning.
+        seed: of all randomness.
+        device: where the model is moved to.
+
+    Returns:
+        As `tune`.
+    """
     scores = {point: objective(found, grid.against).to_numpy() for point, found in scores_by_point(records).items()}
     choice = choose(scores)
     radius, copies = point = choice.candidate
@@ -142,11 +176,12 @@ def _validated(evaluation: Evaluation, grid: Grid) -> dict:
 
     def side(defense: str, transfer: str, adaptive: str) -> pd.DataFrame:
         clean = column(defense, grid.against if defense == "ppa" else transfer, 0.0)
-        ignoring, knowing = (column(defense, threat, grid.eps) for threat in (transfer, adaptive))
+        ignoring, knowing = (column(defense, threat, float(grid.eps)) for threat in (transfer, adaptive))
         return pd.DataFrame({"clean": clean, "transfer": ignoring, "adaptive": knowing})
 
     sides = {"candidate": side("ppa", "transfer", "adaptive"), "undefended": side("none", "white-box", "white-box")}
-    values, found = {}, {"n": len(sides["candidate"])}
+    values: dict[str, dict[str, pd.Series]] = {}
+    found: dict[str, Any] = {"n": len(sides["candidate"])}
     for name, scores in sides.items():
         own = {"attacked": attacked(scores, grid.against), "mean": objective(scores, grid.against)}
         values[name] = {condition: scores[condition] for condition in scores} | own

@@ -108,13 +108,13 @@ def tradeoff(records: pd.DataFrame, attack: str, eps: float | str) -> pd.DataFra
     table = []
     for case, attacked in rows[_at(rows, eps)].groupby(CASE, sort=False):
         robust = attacked.set_index("image")["correct"]
-        said = attacked.set_index("image")[["clean_prediction", "label"]]
+        clean_rows = attacked.set_index("image")[["clean_prediction", "label"]]
         known = records[(records["model"] == case[0]) & (records["defense"] == case[1]) & (records["eps"] == 0)]
         own = (known["threat"] == case[2]) & (known["attack"] == attack)
         known = (
             pd.concat([known[own], known[~own]]).drop_duplicates("image").set_index("image")["correct"].reindex(robust.index)
         )
-        clean = known.fillna((said["clean_prediction"] == said["label"]).astype(float))
+        clean = known.fillna((clean_rows["clean_prediction"] == clean_rows["label"]).astype(float))
         row = dict(zip(CASE, case, strict=True)) | {"n": len(robust)}
         for name, scores in (("clean", clean), ("robust", robust)):
             low, high = wilson(scores.sum(), len(scores))

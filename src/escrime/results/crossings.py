@@ -1,4 +1,4 @@
-"""Where a worst case is told above one of its own attacks, and why."""
+"""Where a worst case lies above one of its own attacks, and why."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ LEAST = 1e-9  # accuracies nearer than this are equal: sums of the same scores i
 
 @dataclass(frozen=True)
 class Crossing:
-    """`attack` at `at` leaves `single` of its `seen` images right, the worst case up to `eps` says `told` of `n`; chance: by
+    """`attack` at `at` leaves `single` of its `seen` images right, the worst case up to `eps` leaves `told` of `n`; chance: by
     the draws of a randomized model, on the same images; else since the attack was run on others too."""
 
     defense: str
@@ -50,10 +50,10 @@ def crossings(records: pd.DataFrame, worst: pd.DataFrame) -> list[Crossing]:
     worst: `worst_case(records)`. On the same images of a deterministic model there is none. A randomized one is judged by
     the same noise under every attack, so that what its attacks have in common is not a matter of luck; but the draws that
     choose are not those that score (see `worst_case`), and the smaller of two such estimates would be too small on average:
-    then both are told, with the reason.
+    then both are shown, with the reason.
     """
     found = []
-    for (model, defense, threat, norm), told in worst[worst["eps"] > 0].groupby(
+    for (model, defense, threat, norm), own_worst in worst[worst["eps"] > 0].groupby(
         ["model", "defense", "threat", "norm"], sort=False
     ):
         rows = records[(records["model"] == model) & (records["defense"] == defense)]
@@ -61,7 +61,7 @@ def crossings(records: pd.DataFrame, worst: pd.DataFrame) -> list[Crossing]:
         rows = rows[rows["threat"].isin([threat, "transfer"]) & (rows["norm"] == norm) & (rows["eps"] > 0)]
         singles = [(*key, own) for key, own in rows.groupby(["attack", "eps"], sort=False)]
         widest: Crossing | None = None
-        for eps, here in told.groupby("eps"):
+        for eps, here in own_worst.groupby("eps"):
             level, images = float(here["correct"].mean()), set(here["image"])
             for attack, at, own in singles:
                 for _, seen in own.groupby("threat", sort=False) if within(at, eps) else ():

@@ -1,4 +1,4 @@
-"""A finding: what a validity check has to say about an evaluation."""
+"""A finding: what a validity check reports of an evaluation."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -54,13 +54,13 @@ class Finding:
 
 
 def reconciled(findings: list[Finding]) -> list[Finding]:
-    """A case that was attacked by single steps only has its answer where an examination went on with stronger ones."""
+    """A case that was attacked by single steps is answered where an examination went on with stronger ones."""
     examined = {finding.case for finding in findings if finding.id == "attack-strength"}
     return [replace(f, answered=True) if f.id == "single-step-only" and f.case in examined else f for f in findings]
 
 
 def from_rows(rows: list[dict[str, Any]], norm: str) -> list[Finding]:
-    """Findings as JSON holds them. Those of earlier versions, which do not say so, are about `norm` ("" where that is unknown);
+    """Findings as JSON holds them. Those of earlier versions, which name no norm, are about `norm` ("" where that is unknown);
     a field that this version does not know is left out."""
     known = {field.name for field in fields(Finding)}
     own = [{name: value for name, value in row.items() if name in known} for row in rows]
@@ -68,7 +68,7 @@ def from_rows(rows: list[dict[str, Any]], norm: str) -> list[Finding]:
 
 
 def read_findings(path: Path, norm: str) -> list[Finding]:
-    """The findings of checks.json, or of an examination in checks/, whose file says of which `norm`.
+    """The findings of checks.json, or of an examination in checks/, whose file names its `norm`.
 
     Errors: EscrimeError that names the file and the field where it holds something else.
     """
@@ -82,7 +82,7 @@ def read_findings(path: Path, norm: str) -> list[Finding]:
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
     """Alarms, warnings, notes, then what passed; one finding per check and case, the most severe. What is the same in every
-    norm is said once, about all of them."""
+    norm is reported once, about all of them."""
     order = list(SEVERITIES)
     unique: dict[tuple[str, ...], Finding] = {}
     for finding in sorted(reconciled(list(findings)), key=lambda finding: order.index(finding.severity)):

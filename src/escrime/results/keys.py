@@ -16,12 +16,12 @@ def names_in(key: str) -> tuple[str, ...]:
 
 
 def part_key(name: str, index: int, start: int | None = None) -> str:
-    """The key of a slice of the images, or of a piece of it that begins at `start`; name: of all parts of the attack."""
+    """The key of a slice of the images, or of a chunk of it that begins at `start`; name: of all parts of the attack."""
     return f"{name}{BETWEEN}{index:05d}" if start is None else f"{name}{BETWEEN}{index:05d}-{start:02d}"
 
 
 def slice_of(key: str) -> int:
-    """The number of the slice that a part holds, or a piece of."""
+    """The number of the slice that a part holds, or a chunk of."""
     return int(key.rpartition(BETWEEN)[2].partition("-")[0])
 
 

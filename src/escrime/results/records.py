@@ -1,4 +1,4 @@
-"""The record: one row per (model, defense, threat level, attack, ε, image). Everything a report says comes from these rows."""
+"""The record: one row per (model, defense, threat level, attack, ε, image). Everything in a report comes from these rows."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from .rows import COLUMNS, check_unique, read_all
 from .statistics import wilson
 
 WHITE_BOX, BLACK_BOX = UNDEFENDED = "white-box", "black-box"
-STRONGER = "stronger"  # the attack of rows that answer a validity check
+STRONGER = "stronger"  # the attack of rows that a validity check called for
 PRIOR = 4  # noise draws that the average of an attack is worth
 KEYS = ["model", "defense", "threat", "attack", "eps"]
 WORST = "worst case"
@@ -121,12 +121,12 @@ def worst_case(records: pd.DataFrame) -> pd.DataFrame:
     chosen for it, without bias; it may lie above the mean `correct` of a single attack by the luck of the draws, and is not
     pulled down to it, as the smallest of several such means is too small on average (see `crossings`).
 
-    Images: those that the attack which answers the checks was run on, where there is one, else those that every untargeted
+    Images: those that the attack which the checks called for was run on, where there is one, else those that every untargeted
     attack of the threat level and norm was run on: an image that only the weak ones have seen would count as robust. ε:
     every one at which the threat level (or transfer, where it may choose it) was measured, over those of these images that
     were measured there. What breaks its budget is no choice. For a randomized model an attack's few draws on one image count
     together with PRIOR draws of its average over all images, so that it is not one lucky draw that chooses. The rows' attack
-    is "worst case" ("worst case, l2" where there are several norms); columns `by`, `by_threat` and `by_eps` say whose row
+    is "worst case" ("worst case, l2" where there are several norms); columns `by`, `by_threat` and `by_eps` name whose row
     it is.
     """
     table = with_preliminary(records)
@@ -152,9 +152,9 @@ def worst_case(records: pd.DataFrame) -> pd.DataFrame:
     if chosen:
         rows, *columns = zip(*chosen)
         counts = [len(some) for some in rows]
-        told = {name: np.repeat(values, counts) for name, values in zip(("threat", "norm", "eps", "attack"), columns)}
+        repeated = {name: np.repeat(values, counts) for name, values in zip(("threat", "norm", "eps", "attack"), columns)}
         table = table.loc[np.concatenate(rows)].reset_index(drop=True)
-        table = table.assign(by_threat=table["threat"], by_eps=table["eps"]).assign(**told)
+        table = table.assign(by_threat=table["threat"], by_eps=table["eps"]).assign(**repeated)
     else:
         table = table.assign(by_threat=table["threat"], by_eps=table["eps"])
     return table.astype(COLUMNS)[[*COLUMNS, "by", "by_threat", "by_eps"]]
@@ -172,7 +172,7 @@ def worst_case_by_subset(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def _faced_all(attacked: pd.DataFrame) -> set[str]:
-    """The images whose worst case may be told of the attacks of one classifier, threat level and norm; see `worst_case`."""
+    """The images whose worst case may be taken over the attacks of one classifier, threat level and norm; see `worst_case`."""
     strong = attacked.loc[attacked["attack"].astype(str).str.startswith(STRONGER), "image"]
     if len(strong):
         return set(strong)
@@ -198,7 +198,7 @@ def _worst_up_to_each_eps(ranked: pd.DataFrame, image: np.ndarray) -> Iterator[t
 
 
 def _likely(choices: pd.DataFrame, chance: bool) -> pd.Series:
-    """How likely each row's image is right, as `preliminary` says, on a randomized model drawn towards the mean of the
+    """How likely each row's image is right, as `preliminary` has it, on a randomized model drawn towards the mean of the
     row's attack."""
     if not chance:
         return choices["preliminary"]
@@ -207,7 +207,7 @@ def _likely(choices: pd.DataFrame, chance: bool) -> pd.Series:
 
 
 def shows_chance(rows: pd.DataFrame) -> bool:
-    """Whether the records of one classifier are those of a randomized one: averages, or other answers to the same image."""
+    """Whether the records of one classifier are those of a randomized one: averages, or two predictions for one image."""
     clean = rows[rows["eps"] == 0]
     averaged = (rows["draws"] > 1).any() or (rows["preliminary"] != rows["correct"]).any()
     return bool(averaged or (clean.groupby("image")["correct"].nunique() > 1).any())
@@ -222,5 +222,5 @@ def _clean_images(rows: pd.DataFrame) -> pd.DataFrame:
     correct = (rows["clean_prediction"] == rows["label"]).astype(float)
     blank = {"eps": 0.0, "by": "none", "target": -1, "hit": 0.0, "distance": 0.0, "recorded": False}
     blank |= {"forwards": 0.0, "backwards": 0.0, "verified": True, "survives_8bit": False}
-    said = {"prediction": rows["clean_prediction"], "confidence": rows["clean_confidence"]}
-    return rows.assign(**blank, **said, correct=correct, preliminary=correct)
+    predicted = {"prediction": rows["clean_prediction"], "confidence": rows["clean_confidence"]}
+    return rows.assign(**blank, **predicted, correct=correct, preliminary=correct)

@@ -132,7 +132,7 @@ class StoredExamination(Stored):
 
 
 class StoredVerdict(Stored):
-    """One of verdict.json; earlier versions said less."""
+    """One of verdict.json; earlier versions wrote less."""
 
     sentence: Annotated[str, Field(min_length=1, max_length=100_000)]
     believe: bool
@@ -154,7 +154,7 @@ class StoredVerdicts(RootModel[Annotated[list[StoredVerdict], Field(min_length=1
 
 
 class StoredAnswer(Stored):
-    """What a network says of a picture."""
+    """What a network predicts for a picture."""
 
     prediction: Class
     confidence: Share

@@ -32,10 +32,23 @@ def share_text(value: float) -> str:
 def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """The Wilson score interval of a proportion, as fractions (low, high); (nan, nan) for n = 0.
 
+    With p = successes/n and z the normal quantile (1.96 for 95 %) its ends are
+    (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n).
+
     `successes` may be fractional: a randomized model scores each image by its expected correctness, whose variance over
     images is at most that of a 0/1 score with the same mean, so the interval is then conservative.
     Source: Wilson (1927), Probable inference, the law of succession, and statistical inference.
-    Errors: EscrimeError for a confidence that is no share below 1.
+
+    Args:
+        successes: how many of the n are right, from 0 to n.
+        n: how many there are.
+        confidence: of the interval, between 0 and 1.
+
+    Returns:
+        (low, high), fractions of 1.
+
+    Raises:
+        EscrimeError: for a confidence that is no share below 1.
     """
     if not 0 < confidence < 1:
         raise EscrimeError(f"confidence = {confidence!r} is no share; give a number between 0 and 1, such as 0.95.")
@@ -88,7 +101,19 @@ def paired_difference(first: ArrayLike, second: ArrayLike, confidence: float = 0
 def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
     """Exact two-sided p-value that two classifiers scored on the same images (0/1 per image) are equally accurate.
 
-    Source: McNemar (1947); the exact form is the binomial test on the images where the two disagree.
+    With b images that only the first gets right and c that only the second does, it is the two-sided binomial test of b among
+    b + c at 1/2: p = min(1, 2 Σₖ C(b + c, k) / 2^(b + c)), k from max(b, c) to b + c; 1 where they never differ.
+    Source: McNemar (1947), Note on the sampling error of the difference between correlated proportions or percentages.
+
+    Args:
+        first: (N,) scores of one classifier, 0 or 1.
+        second: (N,) those of the other on the same images.
+
+    Returns:
+        The p-value.
+
+    Raises:
+        EscrimeError: for scores between 0 and 1, and for images that only one of them was scored on.
     """
     first, second = _pairs(first, second)
     if not np.isin([first, second], (0, 1)).all():

@@ -23,7 +23,7 @@ KNOWN = ("adaptive", *UNDEFENDED, "transfer")  # the threat level to quote, wher
 class Verdict:
     """accuracy with its 95 % Wilson interval (low, high) over n images, in the worst case over all attacks up to ε; clean:
     accuracy without attack; believe: a stronger attack was looked for, there is no alarm but what was taken away
-    exactly, and no warning that it has not answered; sentence: all that in words."""
+    exactly, and no open warning; sentence: all that in words."""
 
     model: str
     defense: str
@@ -45,7 +45,7 @@ class Verdict:
 
 def verdicts(records: pd.DataFrame, findings: list[Finding], eps: float | None = None) -> list[Verdict]:
     """A verdict for every subset of the images, model, defense (undefended first) and norm; eps: the headline, by
-    default see `headline_eps`.
+    default see `verdict_eps`.
     """
     return [
         verdict
@@ -63,7 +63,7 @@ def _of_subset(records: pd.DataFrame, findings: list[Finding], eps: float | None
     for (model, defense), rows in sorted(groups, key=lambda group: (models.index(group[0][0]), place(group[0][1]))):
         threat = next(level for level in KNOWN if (rows["threat"] == level).any())
         for name, own in rows[(rows["threat"] == threat) & (rows["eps"] > 0)].groupby("norm", sort=False):
-            at = headline_eps(own, records, eps)
+            at = verdict_eps(own, records, eps)
             last = own[own["eps"] == at]
             case = (model, defense, threat, name)
             mine = [f for f in findings if all(about in ("", own) for about, own in zip(f.case, case, strict=True))]
@@ -73,10 +73,10 @@ def _of_subset(records: pd.DataFrame, findings: list[Finding], eps: float | None
     return found
 
 
-def headline_eps(worst: pd.DataFrame, records: pd.DataFrame, wanted: float | None = None) -> float:
-    """The ε of the first line, of those in `worst` (rows of the worst case of one model, defense, threat level and norm):
+def verdict_eps(worst: pd.DataFrame, records: pd.DataFrame, wanted: float | None = None) -> float:
+    """The ε that a verdict is about, of those in `worst` (rows of the worst case of one model, defense, threat level and norm):
     the nearest to `wanted`; by default the one that leaves nearest to half of the clean accuracy, where there is most to
-    tell, the larger of two."""
+    see, the larger of two."""
     left = worst.groupby("eps")["correct"].mean()
     if wanted is not None:
         return float(min(left.index, key=lambda eps: abs(eps - wanted)))
@@ -130,8 +130,8 @@ def _verdict(rows: pd.DataFrame, clean: float, asked: float, everywhere: bool, f
     elif not examined:
         end = "; nobody has looked for a stronger attack."
     elif exact:
-        settled = any(finding.id == "converged" and finding.severity == "passed" for finding in findings)
-        end = f"; {_named(alarms)}: its cause was taken away{', and the number has converged' * settled}."
+        converged = any(finding.id == "converged" and finding.severity == "passed" for finding in findings)
+        end = f"; {_named(alarms)}: its cause was taken away{', and the number has converged' * converged}."
     elif left_more(accuracy, asked, n):
         end = f"; the attacks that were asked for left {share_text(asked)}, and this is the stronger one's number."
     elif "randomized" in answered:
@@ -169,7 +169,7 @@ def _asked(without: pd.DataFrame, last: pd.DataFrame, clean: float) -> float:
 
 
 def _all_faced(stronger: pd.DataFrame, last: pd.DataFrame) -> bool:
-    """Whether rows of the stronger attack tell of every image of `last`, rows of one verdict, at its ε."""
+    """Whether rows of the stronger attack are about every image of `last`, rows of one verdict, at its ε."""
     same = within(stronger["eps"], float(last["eps"].iloc[0]))
     for name in ("model", "defense", "norm"):
         same &= stronger[name] == last[name].iloc[0]

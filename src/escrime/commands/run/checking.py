@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from ...evaluation.cost import Passes, passes_of_check
 from ...evaluation.images import PART
 from ...evaluation.pipeline import all_findings
 from ...evaluation.subjects import Case, as_cases
-from ...evaluation.work import Passes, passes_of_check
 from ...results.findings import Finding
 from ...results.names import defense_name
 from ...results.verdicts import verdicts

@@ -10,7 +10,7 @@ import torch
 from ...attacks.core.base import Attack
 from ...budgets import same, within
 from ...data import ImageSet
-from ...evaluation.engine import verdict_key
+from ...evaluation.parts import verdict_key
 from ...evaluation.scoring import score
 from ...files import whole, write_whole
 from ...randomness import row_keys

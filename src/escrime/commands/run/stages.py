@@ -10,13 +10,13 @@ from torch import nn
 from ...data.classes import class_metadata
 from ...evaluation import read_records
 from ...evaluation.checks.data import data_findings
+from ...evaluation.cost import passes_of_case
 from ...evaluation.flatness import flatness
 from ...evaluation.images import Source
 from ...evaluation.pipeline import Plan, execute
 from ...evaluation.profile import Profiles
 from ...evaluation.requests import budget_of, manners_of
 from ...evaluation.subjects import as_cases
-from ...evaluation.work import passes_of_case
 from ...files import write_whole
 from ...training import objective
 from ..shared.fitting import fit_in_folder

@@ -1,4 +1,4 @@
-"""Does the answer to an image depend on the images beside it? The same images alone and in company, clean and perturbed."""
+"""Does the prediction for an image depend on those beside it? The same images alone and in company, clean and perturbed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from ...models.running import check_logits, network_batch, no_trace, passes_per_image
+from ...models.running import Classifier, check_logits, network_batch, no_trace, passes_per_image
 from ...randomness import as_keys, generators_kept, noise_keys, row_keys
 from ...results.findings import Finding
 
@@ -20,10 +20,10 @@ CHANGED = 2  # or number of them whose prediction must change with that
 
 
 class Alone(nn.Module):
-    """The same classifier, which sees every image by itself: for one whose answers depend on the batch. A network that cannot
+    """The same classifier, which sees every image by itself: for one whose outputs depend on the batch. A network that cannot
     take one image (it drops a dimension of 1, or takes statistics) sees as many copies of it as it needs, up to MOST."""
 
-    def __init__(self, model):
+    def __init__(self, model: Classifier) -> None:
         super().__init__()
         self.asked, self.least = model, 1
 
@@ -36,12 +36,12 @@ class Alone(nn.Module):
         keys = noise_keys(images)
         if keys is None:
             return torch.cat([self._single(images[row : row + 1]) for row in range(len(images))])
-        answers = []
+        outputs = []
         with generators_kept():  # once, not for every image
             for row in range(len(images)):
                 with row_keys(keys[row : row + 1]):
-                    answers.append(self._single(images[row : row + 1]))
-        return torch.cat(answers)
+                    outputs.append(self._single(images[row : row + 1]))
+        return torch.cat(outputs)
 
     def _single(self, image: Tensor) -> Tensor:
         while True:
@@ -72,7 +72,7 @@ class BatchEffect:
 
 
 @torch.no_grad()
-def batch_effect(model, images: Tensor, step: float, seed: int = 0) -> BatchEffect:
+def batch_effect(model: Classifier, images: Tensor, step: float, seed: int = 0) -> BatchEffect:
     """Compare `model` alone with a batch of `images` (N, C, H, W) in [0, 1], as many as are scored at a time: clean, moved by
     4 · step per pixel, beside copies that resemble them, and in another order. About 4 N + 2 · ALONE passes."""
     images = images[: max(2, network_batch(images) // passes_per_image(model))]
@@ -108,7 +108,7 @@ def batch_effect(model, images: Tensor, step: float, seed: int = 0) -> BatchEffe
         for kind, (pixels, ask) in company.items():
             try:
                 found.append((kind, *_differences(ask(pixels), single(pixels))))
-            except Exception:  # a model may refuse such a batch; what it says of the others counts
+            except Exception:  # a model may refuse such a batch; what it predicts for the others counts
                 continue
         if not found:
             return BatchEffect(0, 0, "", 0.0, "")
@@ -134,15 +134,15 @@ def _beside(images: Tensor, near: Tensor, keys: Tensor, rows: Tensor) -> tuple[T
     return torch.cat([images[rows], rest, near[rows]]), torch.cat([keys[rows], keys[: len(rest)], keys[rows]])
 
 
-def _cause(model, logits: Callable, images: Tensor, near: Tensor, keys: Tensor, tolerance: float) -> str:
-    """What in a batch moves an answer, by changing one thing at a time around the last image."""
+def _cause(model: Classifier, logits: Callable, images: Tensor, near: Tensor, keys: Tensor, tolerance: float) -> str:
+    """What in a batch moves an output, by changing one thing at a time around the last image."""
     own = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)] if isinstance(model, nn.Module) else []
     if any(m.training or m.running_mean is None for m in own):
         return "BatchNorm that uses the statistics of the batch"
     n = len(images)
     mates, last, other = images[:-1], images[-1:], 1 - images.flip(3)  # other: unlike any of them
 
-    def answer(batch: Tensor, at: int = -1) -> Tensor | None:
+    def output(batch: Tensor, at: int = -1) -> Tensor | None:
         try:
             return logits(batch, keys[torch.arange(len(batch)) % n])[at][None]
         except Exception:  # not every model takes every batch
@@ -156,18 +156,18 @@ def _cause(model, logits: Callable, images: Tensor, near: Tensor, keys: Tensor, 
         batch[row] = other[row]
         return batch
 
-    whole = answer(images)
-    first, middle = differ(answer(changed(0)), whole), n > 2 and differ(answer(changed(n // 2)), whole)
+    whole = output(images)
+    first, middle = differ(output(changed(0)), whole), n > 2 and differ(output(changed(n // 2)), whole)
     if first and not middle:
         return "the first image of the batch"
-    if not middle and differ(answer(torch.cat([mates[1:], near[-1:], last])), answer(torch.cat([mates[1:], other[:1], last]))):
+    if not middle and differ(output(torch.cat([mates[1:], near[-1:], last])), output(torch.cat([mates[1:], other[:1], last]))):
         return "images of the batch that resemble it"
-    if middle or differ(answer(torch.cat([other[:-1], last])), whole):
+    if middle or differ(output(torch.cat([other[:-1], last])), whole):
         return "the other images of the batch, such as their mean"
-    if differ(answer(torch.cat([last, mates]), 0), whole):
+    if differ(output(torch.cat([last, mates]), 0), whole):
         return "its place in the batch"
-    few = next((whole for size in range(1, n) if (whole := answer(images[-size:])) is not None), None)
-    size = next((size for size in range(2, n + 1) if differ(answer(images[-size:]), few)), None)
+    few = next((whole for size in range(1, n) if (whole := output(images[-size:])) is not None), None)
+    size = next((size for size in range(2, n + 1) if differ(output(images[-size:]), few)), None)
     return "the number of images in the batch" + ("" if size is None else f" (from {size} on)")
 
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -26,8 +27,8 @@ class Pixels:
     classes: tuple[str, ...]
 
 
-def data_findings(test, train=None) -> list[Finding]:
-    """What the images themselves say; test, train: an ImageSet or a pair (images, labels), uint8 or float in [0, 1]."""
+def data_findings(test: Any, train: Any = None) -> list[Finding]:
+    """What the images themselves show; test, train: an ImageSet or a pair (images, labels), uint8 or float in [0, 1]."""
     known = as_pixels(train) if train is not None else None
     given = as_pixels(test, known.classes if known is not None else ())
     if not len(given.ids):
@@ -36,7 +37,7 @@ def data_findings(test, train=None) -> list[Finding]:
     return found + duplicates(given) + absent_classes(given)
 
 
-def as_pixels(data, classes: tuple[str, ...] = ()) -> Pixels:
+def as_pixels(data: Any, classes: tuple[str, ...] = ()) -> Pixels:
     """An ImageSet as it is; a pair rounded to 8 bits, its rows as ids, its classes at least `classes`."""
     if not isinstance(data, tuple | list):
         check_set(data, "images", "labels", "ids", "classes")
@@ -59,7 +60,7 @@ def _rounded(images: Tensor) -> np.ndarray:
     return (check_images(images.float()) * 255).round().byte().numpy()
 
 
-def leaked(test, train) -> list[Finding]:
+def leaked(test: Any, train: Any) -> list[Finding]:
     """Test images whose pixels are also in the training set."""
     sizes = [tuple(map(int, part.images.shape[1:])) for part in (test, train)]
     if sizes[0] != sizes[1]:
@@ -90,7 +91,7 @@ def leaked(test, train) -> list[Finding]:
     ]
 
 
-def duplicates(test) -> list[Finding]:
+def duplicates(test: Any) -> list[Finding]:
     """Images that occur more than once count more than once, and narrow the intervals for nothing."""
     rows = defaultdict(list)
     for row, content in enumerate(pixel_digests(test.images)):
@@ -103,12 +104,12 @@ def duplicates(test) -> list[Finding]:
     at_odds = sum(len({int(test.labels[row]) for row in group}) > 1 for group in groups)
     message = f"{extra:,} of {n:,} test images repeat another one"
     message += f" ({at_odds:,} images under different labels)" if at_odds else ""
-    evidence = {"images": n, "repeat another": extra, "at odds over the label": at_odds}
+    evidence: dict[str, Any] = {"images": n, "repeat another": extra, "at odds over the label": at_odds}
     evidence |= {"some of them": [" = ".join(test.ids[row] for row in group) for group in groups[:SHOWN]]}
     return [Finding("duplicates", "note", message, evidence, "Keep one of each; n, and with it every interval, is too sure.")]
 
 
-def absent_classes(test) -> list[Finding]:
+def absent_classes(test: Any) -> list[Finding]:
     """A class without images is one that nothing was measured of."""
     counts = np.bincount(np.asarray(test.labels), minlength=len(test.classes))
     absent = [name for name, count in zip(test.classes, counts.tolist()) if not count]

@@ -3,6 +3,10 @@
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+import torch
+from torch import Tensor
+
+from ...attacks.core.base import Attack
 from ...attacks.pgd import PGD
 from ...attacks.square import PROPOSALS, Square
 from ...models.deadline import as_time_allows
@@ -11,7 +15,7 @@ from ...results.findings import Finding
 from ..profile import Profile
 from .gradients import gradient_findings
 from .neighborhood import neighborhood_findings
-from .quality import attack_quality
+from .registry import attack_check
 from .search import (
     GRADIENT,
     Attempt,
@@ -23,22 +27,23 @@ from .search import (
     longer_attempts,
     other_attempts,
     smooth_attempts,
+    with_settings,
 )
 from .state import memory_findings
 
 NOTABLE = 0.05  # a share of the images from which a difference counts,
 FEWEST = 3  # and a number of images
 CONVERGED = 0.01  # what doubling the steps may still take off
-JAGGED = 0.3  # a median cosine between neighboring gradients below this says that they change from point to point
+JAGGED = 0.3  # a median cosine between neighboring gradients below this means that they change from point to point
 FULL = 0.1  # accuracy that an attack with ε = 1, which allows any image, may leave
 MANY = 4  # times the images of the examination: up to so many are all attacked by its gradient attacks
 FLAT = 0.05  # share of images with flat scores from which labels alone are tried
-EXACT = {"gradient-saturated"}  # alarms whose cause a surface takes away without a rest
+EXACT = {"gradient-saturated"}  # alarms whose cause a surrogate takes away without a rest
 
 
 @dataclass(frozen=True)
 class Examination:
-    """findings, and the stages whose numbers should stand in place of the evaluation's: [] where its attacks were enough."""
+    """findings, and the attempts whose numbers should stand in place of the evaluation's: [] where its attacks were enough."""
 
     findings: list[Finding]
     attempts: list[Attempt]
@@ -79,7 +84,7 @@ def examine(search: Search, profile: Profile) -> Examination:
     around = [_unlimited(search, flat)] if not profile.blind or profile.failure else []
     findings += around
 
-    findings += attack_quality(search, profile.blind)
+    findings += attack_check.findings(search=search, profile=profile)
     missed = before - search.accuracy
     wrong = any(finding.severity == "alarm" for finding in findings)
     found_more = missed * n >= 1 or wrong or search.randomized
@@ -91,7 +96,7 @@ def examine(search: Search, profile: Profile) -> Examination:
 
 
 def _answered(search: Search, profile: Profile, finding: Finding, gone_around: bool) -> Finding:
-    """The finding, answered where running the stages on every image answers it. What has not converged would fall further with
+    """The finding, answered where making the attempts on every image answers it. What has not converged would fall further with
     more of them, unless nothing is left; an alarm asks for an attack that beats guessing, and with ε = 1 leaves nothing."""
     if finding.severity not in ("alarm", "warning") or finding.id in ("converged", "black-box") and search.accuracy > 0:
         return finding
@@ -103,7 +108,7 @@ def _answered(search: Search, profile: Profile, finding: Finding, gone_around: b
     return replace(finding, answered=gone_around, exact=exact)
 
 
-def _share(rows) -> float:
+def _share(rows: Tensor) -> float:
     return float(rows.float().mean()) if len(rows) else 0.0
 
 
@@ -241,18 +246,17 @@ def _unlimited(search: Search, flat: bool) -> Finding:
     scores are flat."""
     eps = norm(search.norm).diameter(search.images)
     best = best_trial(search, GRADIENT)
-    tried = [PGD(eps, steps=20, norm=search.norm, early_stop=not search.randomized or search.effort.eot > 1)]
-    tried = [replace(a, eot=search.effort.eot) if search.randomized else a for a in tried]
+    pgd = PGD(eps, steps=20, norm=search.norm, early_stop=not search.randomized or search.effort.eot > 1)
+    tried: list[Attack] = [replace(pgd, eot=search.effort.eot) if search.randomized else pgd]
     surrogates = [best.attempt.surrogate if best is not None else search.surrogate]
     if best is None or flat:
         tried += [Square(eps, queries=100, norm=search.norm)] if search.norm in PROPOSALS else []
-        tried += [replace(attempt.attack, eps=eps, queries=200) for attempt in decision_attempts(search)]
+        tried += [with_settings(attempt.attack, eps=eps, queries=200) for attempt in decision_attempts(search)]
         surrogates += [search.twin] * (len(tried) - len(surrogates))
     left: list[float] = []
     for attack, surrogate in zip(tried, surrogates, strict=True):
         with as_time_allows("the attack with ε = 1"), suppress(Exception):  # what fails fools nobody
-            moved = attack(surrogate, search.images, search.labels, seed=search.seed, ids=search.ids)
-            left.append(float(search.judge(moved, "unlimited", eps).mean()))
+            left.append(float(search.after("unlimited", attack, surrogate, torch.arange(len(search.left)), eps).mean()))
         if left and min(left) <= FULL:
             break
     if not left:
@@ -272,7 +276,7 @@ def _unlimited(search: Search, flat: bool) -> Finding:
 
 
 def _useful(search: Search) -> list[Attempt]:
-    """The stages to run on every image: on a deterministic model all that took something, else the best one."""
+    """The attempts to make on every image: on a deterministic model all that took something, else the best one."""
     if search.randomized:
         best = best_trial(search)
         return [] if best is None else [best.attempt]

@@ -1,5 +1,6 @@
-"""How pixels reach a network's first weights: measured, said in words, and the usual ways to compare it with."""
+"""How pixels reach a network's first weights: measured, put in words, and the usual ways to compare it with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -7,9 +8,10 @@ from torch import Tensor, nn
 
 from ...models.architectures import IMAGENET_MEAN, IMAGENET_STD
 from ...models.normalized import Normalized
+from ...models.running import Classifier
 from ...randomness import generator
 
-COLORS = 12  # plain colored images that tell an affine map
+COLORS = 12  # plain colored images that determine an affine map
 EXACT = 1e-3  # how far a measured map may lie from an affine one, or from a known one, relative to the largest value
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
 CAFFE = (104.0, 117.0, 123.0)  # the mean color of the first ImageNet networks: blue, green, red on 0–255
@@ -71,7 +73,7 @@ def _is_levels(value: float) -> bool:
     return abs(value) > 1e-3 and abs(value * 255 - round(value * 255)) < 1e-4 and abs(value * 1000 - round(value * 1000)) > 1e-3
 
 
-def normalizing(mean, std) -> Preprocessing:
+def normalizing(mean: Sequence[float], std: Sequence[float]) -> Preprocessing:
     return Preprocessing(tuple(1 / s for s in std), tuple(-m / s for m, s in zip(mean, std)), tuple(range(len(mean))))
 
 
@@ -100,7 +102,7 @@ def usual(channels: int) -> dict[str, Preprocessing]:
     return known
 
 
-def measured(model, images: Tensor) -> Preprocessing | None:
+def measured(model: Classifier, images: Tensor) -> Preprocessing | None:
     """How pixels reach the first layer with weights, from plain colored images of this shape (N, C, H, W), whatever code
     does it; None where that cannot be seen: a plain callable, noise, another number of channels, no affine map."""
     if not isinstance(model, nn.Module):
@@ -118,7 +120,7 @@ def measured(model, images: Tensor) -> Preprocessing | None:
     try:
         hooks = [module.register_forward_pre_hook(look) for module in weighted]
         model(colors[:, :, None, None].expand(-1, -1, *images.shape[2:]).clone())
-    except Exception:  # what cannot be asked cannot be measured; that it fails is told elsewhere
+    except Exception:  # what cannot be asked cannot be measured; that it fails is another check's finding
         return None
     finally:
         for hook in hooks:
@@ -148,7 +150,7 @@ def _affine(colors: Tensor, reached: Tensor, flat: int) -> Preprocessing | None:
     return Preprocessing(tuple(own.tolist()), tuple(found[channels].tolist()), tuple(order.tolist()))
 
 
-def replaced(model, change: Preprocessing) -> Preprocessing | None:
+def replaced(model: Classifier, change: Preprocessing) -> Preprocessing | None:
     """The normalization in front of `model`, or in place of the one it begins with, that has the effect of `change` on its
     images; None where escrime.Normalized cannot have it: channels change places, or a mean outside [0, 1]."""
     old = identity(len(change.gain))

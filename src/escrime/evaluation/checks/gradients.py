@@ -3,6 +3,7 @@
 Carlini et al. (2019), On evaluating adversarial robustness, section 4; Athalye et al. (2018), Obfuscated gradients.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,17 +11,27 @@ from torch import Tensor
 
 from ...attacks.core.gradients import draw_keys, finite, loss_gradient
 from ...attacks.core.losses import ce, margin
-from ...models.running import Batches, check_logits, differentiable, network_batch, no_trace, ordinary, passes_per_image
+from ...models.running import (
+    Batches,
+    Classifier,
+    check_logits,
+    differentiable,
+    network_batch,
+    no_trace,
+    ordinary,
+    passes_per_image,
+)
 from ...randomness import as_keys, derive, row_keys, uniform_noise
 from ...results.findings import Finding
 
+Loss = Callable[[Tensor], Tensor]  # logits (N, K) → (N,)
 DIRECTIONS = 4  # random sign directions along which an image is moved
 REACH = 0.002  # how much of the margin one of them may change, so that a smooth model is straight there
 NEARER = (1, 4, 16)  # times nearer, where a kink may lie within that reach: a false gradient is false at every scale
 INWARD = 0.01  # how far from the faces of the box the image is moved to see what they hide
 ROUNDING = 2e-6  # of the largest logit: what a difference of two outputs is off in float32,
 COARSE = {torch.bfloat16: 4e-3, torch.float16: 5e-4}  # and where the logits are numbers of these
-CLEAR = 30  # times that, from which a difference tells something
+CLEAR = 30  # times that, from which a difference counts
 UNEXPLAINED = 0.03  # share of the slopes' variance that a true gradient may leave unexplained (measured: below 0.006)
 LITTLE = 0.05  # share of the images from which a fault counts
 STEEP = 10.0  # a margin that no longer saturates cross-entropy
@@ -57,7 +68,7 @@ class Gradients:
         return not self.false and _share(gone) <= LITTLE
 
 
-def measure_gradients(model, images: Tensor, labels: Tensor, step: float, seed: int = 0) -> Gradients:
+def measure_gradients(model: Classifier, images: Tensor, labels: Tensor, step: float, seed: int = 0) -> Gradients:
     """Probe the gradients at `images` (N, C, H, W); step: how far, per pixel, the second gradient is taken, a quarter of ε.
 
     All of it under one draw of a randomized model's noise per image. Along random sign directions v the expected square of
@@ -68,7 +79,7 @@ def measure_gradients(model, images: Tensor, labels: Tensor, step: float, seed: 
         return _measured(model, ordinary(images), ordinary(labels), step, seed)
 
 
-def _measured(model, images: Tensor, labels: Tensor, step: float, seed: int) -> Gradients:
+def _measured(model: Classifier, images: Tensor, labels: Tensor, step: float, seed: int) -> Gradients:
     keys = as_keys([(seed, "gradients", row) for row in range(len(images))])
 
     def part(at: slice) -> tuple[Tensor, ...]:
@@ -104,7 +115,7 @@ def _measured(model, images: Tensor, labels: Tensor, step: float, seed: int) -> 
     return Gradients(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
 
 
-def _unexplained(model, x: Tensor, loss, logits: Tensor, step: float, keys: Tensor) -> Tensor:
+def _unexplained(model: Classifier, x: Tensor, loss: Loss, logits: Tensor, step: float, keys: Tensor) -> Tensor:
     """1 − R² per image (N,) of the margin's change along random sign directions, the gradient being its prediction.
 
     Beside x, not at it: pixels of one color tie in a max-pooling, and nothing is a kink of a ReLU, exactly. Where the margin
@@ -132,11 +143,11 @@ def _rounding(logits: Tensor) -> float:
     return next(coarse, ROUNDING)
 
 
-def _missed(model, x: Tensor, loss, gradient: Tensor, reach: Tensor, off: Tensor, keys: Tensor) -> Tensor:
+def _missed(model: Classifier, x: Tensor, loss: Loss, gradient: Tensor, reach: Tensor, off: Tensor, keys: Tensor) -> Tensor:
     """1 − R² per image (N,) over steps of `reach` (N, 1, 1, 1); NaN where they move the margin by little more than `off` (N,),
     which a difference is off by rounding."""
     off = off.double()
-    missed, moved, told = torch.zeros_like(off), torch.zeros_like(off), torch.zeros_like(off)
+    missed, moved, largest = torch.zeros_like(off), torch.zeros_like(off), torch.zeros_like(off)
     for direction in range(DIRECTIONS):
         v = uniform_noise(x, 1, derive(keys, 100 + direction))[0].sign()
         ahead, behind = x + reach * v, x - reach * v
@@ -144,13 +155,13 @@ def _missed(model, x: Tensor, loss, gradient: Tensor, reach: Tensor, off: Tensor
             slope = loss(_logits(model, ahead, keys)).double() - loss(_logits(model, behind, keys)).double()
         predicted = (gradient.double() * (ahead.double() - behind.double())).flatten(1).sum(1)
         missed += ((slope - predicted).square() - (3 * off).square()).clamp_min(0)
-        told = torch.maximum(told, torch.maximum(slope.abs(), predicted.abs()))
+        largest = torch.maximum(largest, torch.maximum(slope.abs(), predicted.abs()))
         moved += torch.maximum(slope.square(), predicted.square())
-    return torch.where(told > CLEAR * off, missed / moved.clamp_min(1e-300), torch.nan).float()
+    return torch.where(largest > CLEAR * off, missed / moved.clamp_min(1e-300), torch.nan).float()
 
 
 @torch.no_grad()
-def _flat(model, x: Tensor, loss, logits: Tensor, eps: float, keys: Tensor) -> Tensor:
+def _flat(model: Classifier, x: Tensor, loss: Loss, logits: Tensor, eps: float, keys: Tensor) -> Tensor:
     """Which margins (N,) no random step to a corner of the ε-ball moves by more than float32 rounds."""
     before, off, flat = loss(logits), ROUNDING * logits.abs().amax(1).clamp_min(1e-6), torch.ones(len(x), dtype=torch.bool)
     for direction in range(DIRECTIONS):
@@ -161,14 +172,14 @@ def _flat(model, x: Tensor, loss, logits: Tensor, eps: float, keys: Tensor) -> T
 
 
 @torch.no_grad()
-def _logits(model, x: Tensor, keys: Tensor) -> Tensor:
+def _logits(model: Classifier, x: Tensor, keys: Tensor) -> Tensor:
     with row_keys(draw_keys(keys, 1)):  # the noise that the gradient saw
         return check_logits(model(x.clone()), x)
 
 
 def surrogate_settings(found: Gradients) -> dict:
     """What a Surrogate needs to give an attacker a slope where the model's own gradients have none."""
-    settings = {}
+    settings: dict[str, float] = {}
     missing = (found.zero, found.at_bounds > LITTLE)
     if max(map(_share, missing)) > LITTLE or _share(found.not_finite) > 0 or found.false:
         settings["through"] = True

@@ -5,14 +5,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ...models.running import Batches, check_logits, network_batch, no_trace, passes_per_image
+from ...models.running import Batches, Classifier, check_logits, network_batch, no_trace, passes_per_image
 from ...randomness import as_keys, row_keys
 from ...results.checks.chance import chance_findings
 from ...results.findings import Finding
 from .batch import BatchEffect, batch_effect, batch_finding
 from .normalization import input_range
 
-STEP = 0.01  # how far from an image its surroundings are, where nobody says
+STEP = 0.01  # how far from an image its surroundings are, by default
 MODAL = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)  # what differs between train and eval mode
 
 
@@ -20,7 +20,7 @@ More = Callable[[int], tuple[Tensor, Tensor]]
 
 
 def input_findings(
-    model,
+    model: Classifier,
     images: Tensor,
     labels: Tensor,
     randomized: bool,
@@ -31,10 +31,10 @@ def input_findings(
     more: More | None = None,
     fed: list[Finding] | None = None,
 ) -> list[Finding]:
-    """What is wrong with how `model` takes `images` (N, C, H, W) in [0, 1] or answers; labels (N,).
+    """What is wrong with how `model` takes `images` (N, C, H, W) in [0, 1], or with its outputs; labels (N,).
 
     model: any callable to logits (N, K). randomized: whether repeated forwards disagree. blind: the model gives no gradients,
-    so that shares or labels will do. batch: what company does to its answers, None to measure it here. more: number → that
+    so that shares or labels will do. batch: what company does to its predictions, None to measure it here. more: number → that
     many (images, labels) of the same set, asked for where these leave open whether another normalization is better. fed: what
     was found about that before, which is not asked again. About three to fourteen passes per image, one with `fed`.
     """
@@ -62,7 +62,7 @@ def _keys(seed: int, count: int) -> Tensor:
     return as_keys([(seed, "inputs", row) for row in range(count)])
 
 
-def _logits(model, images: Tensor, keys: Tensor) -> Tensor:
+def _logits(model: Classifier, images: Tensor, keys: Tensor) -> Tensor:
     """Logits (N, K)."""
 
     def part(rows: slice) -> Tensor:
@@ -104,7 +104,7 @@ def probabilities(logits: Tensor) -> list[Finding]:
     ]
 
 
-def train_mode(model) -> list[Finding]:
+def train_mode(model: Classifier) -> list[Finding]:
     """Layers left in training mode; they are evaluated in eval mode and put back."""
     if not isinstance(model, nn.Module):
         return []

@@ -1,13 +1,14 @@
 """What a model does close to the images: is it random there, does it look at its input at all, does it treat 8-bit images
 otherwise than others, and does it predict otherwise when somebody differentiates?
 
-Clean images alone would not tell: noise, or a way out, may wait off the 8-bit grid, where attacks ask and clean images never
+Clean images alone would not show it: noise, or a way out, may wait off the 8-bit grid, where attacks ask and clean images never
 lie.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from ...attacks.adaptive.bpda import inner_tables
 from ...attacks.adaptive.surrogate import Surrogate, eight_bit
 from ...attacks.core.gradients import loss_gradient
-from ...models.running import Batches, check_logits, differentiable, network_batch, no_trace, passes_per_image
+from ...models.running import Batches, Classifier, check_logits, differentiable, network_batch, no_trace, passes_per_image
 from ...randomness import as_keys, derive, row_keys, uniform_noise
 from ...results.findings import Finding
 
@@ -39,7 +40,7 @@ class Neighborhood:
     off_grid: float = 0.0
 
 
-def look_around(model, images: Tensor, reach: float, seed: int) -> Neighborhood:
+def look_around(model: Classifier, images: Tensor, reach: float, seed: int) -> Neighborhood:
     """Ask `model` about `images` (N, C, H, W) and points around them, `reach` away per pixel. About 13 passes per image."""
     keys = as_keys([(seed, "neighborhood", row) for row in range(len(images))])
     corner = (images + reach * uniform_noise(images, 1, derive(keys, 1))[0].sign()).clamp(0, 1)
@@ -57,7 +58,7 @@ def look_around(model, images: Tensor, reach: float, seed: int) -> Neighborhood:
 class _Queried:
     """The model's logits (N, K) for images, the noise of each row drawn from its key; nothing is asked twice."""
 
-    def __init__(self, model, keys: Tensor):
+    def __init__(self, model: Classifier, keys: Tensor) -> None:
         self.model, self.keys = model, keys
         self.known: list[tuple[Tensor, int, Tensor]] = []
 
@@ -117,7 +118,7 @@ def _unlike(images: Tensor, keys: Tensor) -> Iterator[Tensor]:
 
 def _leads(model: nn.Module, x: Tensor, keys: Tensor) -> bool:
     """Whether the logits change with the image where saturating and hidden functions are gone straight through."""
-    ways = ({"through": True}, {"whole": True, "unsaturated": True})
+    ways: tuple[dict[str, Any], ...] = ({"through": True}, {"whole": True, "unsaturated": True})
     with differentiable(), torch.enable_grad():
         for surrogate in (Surrogate(model, **way) for way in ways):
             loss = lambda z: (z * torch.arange(1.0, z.shape[1] + 1, device=z.device)).sum(1)  # noqa: E731  not constant for shares
@@ -146,7 +147,7 @@ def _weighs(model: nn.Module, x: Tensor, keys: Tensor) -> bool:
 
 def _off_grid(asked: _Queried, points: list[Tensor], keys: Tensor) -> float:
     """The share of images whose margin leaps between an 8-bit image and one that rounds to it, or changes from one of `points`
-    to the other on the grid only: off it such a model may know one answer per image."""
+    to the other on the grid only: off it such a model may hold one output per image."""
     leaps, on_grid, off_grid, first = [], [], [], None
     for number, x in enumerate(points):
         on = eight_bit(x)
@@ -164,8 +165,8 @@ def _off_grid(asked: _Queried, points: list[Tensor], keys: Tensor) -> float:
 
 
 def _mode(model: nn.Module, x: Tensor, keys: Tensor) -> bool:
-    """Whether the logits change with gradients on, or when the input requires one; of a model that answers the same question
-    differently anyway (noise of its own) nobody can tell."""
+    """Whether the logits change with gradients on, or when the input requires one; of a model that returns
+    other logits for the same images anyway (noise of its own) nobody can know."""
     outputs = []
     try:
         with no_trace(model, x.device), differentiable():
@@ -173,7 +174,7 @@ def _mode(model: nn.Module, x: Tensor, keys: Tensor) -> bool:
                 with torch.set_grad_enabled(on), row_keys(keys):
                     given = x.detach().clone().requires_grad_() if asks else x.detach().clone()
                     outputs.append(check_logits(model(given.clone() if asks else given), given).detach())
-    except Exception:  # the measurement of gradients says what fails
+    except Exception:  # the measurement of gradients reports what fails
         return False
     size = outputs[0].abs().amax().clamp_min(1e-6)
     on, asked_for, again = (bool((other - outputs[0]).abs().amax() > SAME * size) for other in outputs[1:])
@@ -181,7 +182,7 @@ def _mode(model: nn.Module, x: Tensor, keys: Tensor) -> bool:
 
 
 def neighborhood_findings(around: Neighborhood, images: int) -> list[Finding]:
-    """What was seen around the images, but for the noise, of which `randomized` tells."""
+    """What was seen around the images, but for the noise, which `randomized` reports."""
     found = []
     if around.ignores:
         message = "The model does not look at its input: entirely different images get the same logits, so nothing can fool it"

@@ -1,4 +1,4 @@
-"""Whether a model is answered clearly better when its images are fed in another of the usual ways."""
+"""Whether a model is clearly more often right when its images are fed in another of the usual ways."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from scipy.stats import wilcoxon
 from torch import Tensor
 
 from ...models.normalized import Normalized
+from ...models.running import Classifier
 from ...results.findings import Finding
 from ...results.statistics import holm, mcnemar
 from .feeding import Preprocessing, identity, measured, normalizing, numbers, replaced, swapped, usual
@@ -70,9 +71,9 @@ def gain(other: Scores, now: Scores) -> Gain:
 
 
 def input_range(
-    model, images: Tensor, labels: Tensor, logits: Tensor, predict: Predict, more: More | None = None
+    model: Classifier, images: Tensor, labels: Tensor, logits: Tensor, predict: Predict, more: More | None = None
 ) -> list[Finding]:
-    """No other of the usual ways to feed the images may be answered clearly better.
+    """No other of the usual ways to feed the images may be clearly better.
 
     logits: of the images as they are. ask: images → logits. more: number → that many (images, labels) of the set.
     The first images only drop ways that are worse; where the rest suggests that one is better, more images decide.
@@ -82,7 +83,9 @@ def input_range(
     now = scores(logits, labels)
     if now is None:
         return []
-    looked, open_ways, begun = {}, {}, scores(logits[:FIRST], labels[:FIRST])
+    begun = scores(logits[:FIRST], labels[:FIRST]) or now
+    looked: dict[str, int] = {}
+    open_ways: dict[str, Preprocessing] = {}
     for name, change in tried.items():
         first = _scored(predict, change, images[:FIRST], labels[:FIRST])
         if first is None:  # refuses such images, so it was not made for them
@@ -91,21 +94,21 @@ def input_range(
         likelier = first.likelihood.mean() > begun.likelihood.mean() and 2 * first.count >= begun.count
         if first.count + 1 >= begun.count or likelier:
             open_ways[name] = change
-    answers = _all(predict, open_ways, images, labels)
-    unclear = [name for name, own in answers.items() if _suggests(gain(own, now))]
+    tries = _all(predict, open_ways, images, labels)
+    unclear = [name for name, own in tries.items() if _suggests(gain(own, now))]
     if unclear and more is not None:
         wide, wide_labels = more(MOST)
         again = scores(predict(wide), wide_labels) if len(wide) > len(images) else None
         if again is not None:
             images, labels, now = wide, wide_labels, again
-            answers = _all(predict, {name: open_ways[name] for name in unclear}, images, labels)
-    gains = {name: gain(own, now) for name, own in answers.items()}
+            tries = _all(predict, {name: open_ways[name] for name in unclear}, images, labels)
+    gains = {name: gain(own, now) for name, own in tries.items()}
     rest = [1.0] * (len(looked) - len(gains))  # dropped, and yet tried
     accuracy, likelihood = (
         LOOKS * holm([*(getattr(g, kind) for g in gains.values()), *rest]) for kind in ("accuracy", "likelihood")
     )
     clear = {
-        name: answers[name].count
+        name: tries[name].count
         for name, p, likely in zip(gains, accuracy, likelihood)
         if _clear(gains[name], float(p), float(likely))
     }
@@ -115,21 +118,21 @@ def input_range(
     evidence = {
         "images": len(images),
         "fed": None if found is None else str(found),
-        "right": {"as they are": now.count} | {name: own.count for name, own in answers.items()},
+        "right": {"as they are": now.count} | {name: own.count for name, own in tries.items()},
         f"right of the first {min(FIRST, len(images))}": looked,
         "p": {name: min(1.0, float(p)) for name, p in zip(gains, accuracy)},
     }
     if not clear:
         message = f"None of {len(looked)} other ways to feed the {len(images)} images is clearly better ({used})"
         return [Finding("input-range", "passed", message, evidence)]
-    if better is not None and _explains(better, now, [answers[name] for name in clear]):
+    if better is not None and _explains(better, now, [tries[name] for name in clear]):
         message = (
             f"The {len(images)} images are of low contrast: {better.count} are right stretched over the whole range of pixels, "
             f"{now.count} as they are ({used}), so that another normalization seems to suit them better"
         )
         remedy = "Nothing to mend if such images are what the model will see; otherwise look at how they were made."
         return [Finding("input-range", "note", message, evidence | {"right stretched": better.count}, remedy)]
-    name = max(clear, key=lambda key: (clear[key], answers[key].likelihood.mean()))
+    name = max(clear, key=lambda key: (clear[key], tries[key].likelihood.mean()))
     cause, remedy = _explained(model, name, tried[name], found)
     message = f"{clear[name]} of {len(images)} images are right {name}, {now.count} as they are ({used}): {cause}"
     return [Finding("input-range", "alarm", message, evidence, remedy)]
@@ -199,7 +202,7 @@ def _ways(channels: int, found: Preprocessing | None) -> dict[str, Preprocessing
     return distinct
 
 
-def _explained(model, name: str, change: Preprocessing, found: Preprocessing | None) -> tuple[str, str]:
+def _explained(model: Classifier, name: str, change: Preprocessing, found: Preprocessing | None) -> tuple[str, str]:
     """What it means that a way is better, and what to do."""
     wanted = None if found is None else found.after(change)
     new, plain = replaced(model, change), change.order == tuple(range(len(change.order)))

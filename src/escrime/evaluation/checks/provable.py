@@ -1,16 +1,18 @@
-"""What averaging over uniform noise can prove, said plainly: something in l1, nothing in l_inf at the size of an image."""
+"""What averaging over uniform noise can prove, in plain words: something in l1, nothing in l_inf at the size of an image."""
 
 from torch import Tensor
 
-from ...models.running import passes_per_image
+from ...models.running import Classifier, passes_per_image
 from ...results.findings import Finding
 from ..certificate import clopper_pearson, l1_radius, linf_radius
+from .registry import model_check
 
 DRAWS, CONFIDENCE = 1000, 0.999  # of `certify`, by default
 GRAY_LEVEL = 1 / 255
 
 
-def certificate_findings(model, images: Tensor) -> list[Finding]:
+@model_check(10)
+def certificate_findings(model: Classifier, images: Tensor) -> list[Finding]:
     """The largest radii that a majority vote over the noise of `model` (one with an `eps_max`) could have certified on
     `images` (N, C, H, W), if every draw agreed; [] for any other model."""
     eps_max, dimension = getattr(model, "eps_max", None), images[0].numel()

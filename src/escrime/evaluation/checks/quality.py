@@ -4,15 +4,17 @@ import torch
 
 from ...attacks.fmn import FMN
 from ...models.deadline import as_time_allows
-from ...norms import norm
 from ...results.findings import Finding
-from .search import Search
+from ..profile import Profile
+from .registry import attack_check
+from .search import Earlier, Search
 
 STEPS = 50
 SAME = 0.005  # of the accuracy: what an unaware evaluation may be off without a word
 
 
-def attack_quality(search: Search, blind: bool) -> list[Finding]:
+@attack_check(10)
+def attack_quality(search: Search, profile: Profile) -> list[Finding]:
     """A finding on the images of `search`, after all that it tried; [] where nothing is known of the attacks asked for."""
     asked, n = search.asked, len(search.left)
     if asked is None or not n:
@@ -26,8 +28,8 @@ def attack_quality(search: Search, blind: bool) -> list[Finding]:
             float(-sure[stand].clamp_min(1e-12).log().mean()) for sure in (asked.sure, torch.minimum(asked.sure, search.sure))
         ]
         evidence |= {"stand": int(stand.sum()), "loss asked for": round(losses[0], 4), "loss of the best": round(losses[1], 4)}
-    if not blind and not search.randomized:
-        evidence |= _nearest(search)
+    if not profile.blind and not search.randomized:
+        evidence |= _nearest(search, asked)
     off = first - best
     if off * n < 0.5 or off < SAME:
         return [
@@ -38,21 +40,16 @@ def attack_quality(search: Search, blind: bool) -> list[Finding]:
     return [Finding("attack-quality", "note", message, evidence, remedy)]
 
 
-def _nearest(search: Search) -> dict:
+def _nearest(search: Search, asked: Earlier) -> dict:
     """The median ε that fools an image: of the grid that was asked for, and of the nearest example that FMN finds."""
     found: dict = {}
     with as_time_allows("the nearest examples"):
         try:
-            moved = FMN(norm=search.norm, steps=STEPS)(
-                search.surrogate, search.images, search.labels, seed=search.seed, ids=search.ids
-            )
-            away = norm(search.norm).distance(moved, search.images).cpu()
-            far = norm(search.norm).diameter(search.images)
-            fooled = search.judge(moved, "nearest", far) < 0.5
+            away, right = search.distances("nearest", FMN(norm=search.norm, steps=STEPS))
         except Exception:  # noqa: BLE001  one more number, and no verdict hangs on it
             return {}
-        nearest = torch.where(fooled, away.double(), torch.inf).median()
-        grid = search.asked.eps.median()
+        nearest = torch.where(right < 0.5, away.double(), torch.inf).median()
+        grid = asked.eps.median()
         found = {
             f"median ε, {who}": round(float(v), 6) for who, v in (("asked for", grid), ("nearest", nearest)) if v.isfinite()
         }

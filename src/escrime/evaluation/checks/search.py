@@ -8,6 +8,7 @@ A white-box attack that any of them beats was misled. Carlini et al. (2019), On 
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from ...attacks.pgd import PGD
 from ...attacks.random_points import RandomPoints
 from ...attacks.rays import RayS
 from ...attacks.square import PROPOSALS, Square
+from ...checks import no_targets
 from ...errors import NotFinite, is_bad_input
 from ...models.deadline import as_time_allows
 from ...models.fast.twin import Twin
@@ -26,12 +28,14 @@ from ...norms import Norm, norm
 from ..effort import Effort
 from ..quantized import near_the_grid, on_the_grid
 from ..scoring import score
+from ..shared_rows import SharedRows, alone
+from ..subjects import AnyAttack
 
 SMOOTH = (0.25, 0.5)  # of ε: how far around a point its slope is averaged
 SMOOTH_SAMPLES = 8
 JUDGES = 64  # fresh noise draws behind the judgment of one example on a randomized model
 GIVE_UP = 2.0
-LABEL_QUERIES = 4  # times the queries by scores: a label says less
+LABEL_QUERIES = 4  # times the queries by scores: a label holds less
 FEW_POINTS = 100  # random points per image where the gradients are true
 GUESSES = 20  # random points per image that an attack has to beat
 FURTHER = 4  # doublings beyond those asked for, while each still takes an image
@@ -40,7 +44,7 @@ GRADIENT = ("gradient", "smooth", "longer")
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attack on one surface. kind: "gradient", "random", "scores", "labels", "transfer", "smooth" or "longer"."""
+    """One attack on one surrogate. kind: "gradient", "random", "scores", "labels", "transfer", "smooth" or "longer"."""
 
     name: str
     kind: str
@@ -50,7 +54,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a stage did on the sample: the mean accuracy it leaves on its own, what it takes off the best before it, and why
+    """What an attempt did on the sample: the mean accuracy it leaves on its own, what it takes off the best before it, and why
     it failed, "" where it did not."""
 
     attempt: Attempt
@@ -73,7 +77,7 @@ class Earlier:
 class Search:
     """A model under search, with the images (N, C, H, W) it is searched on, a sample of the `total` that were attacked. `left`
     (N,): the chance that each is still right under the best attack so far. asked: what the attacks asked for left. grid: the
-    model treats 8-bit images otherwise than others. judged: JUDGES draws say so."""
+    model treats 8-bit images otherwise than others. judged: `left` is of JUDGES draws."""
 
     twin: Twin
     surrogate: Twin
@@ -92,24 +96,45 @@ class Search:
     others: tuple[Twin, ...] = ()
     grid: bool = False
     judged: bool = False
+    shared: SharedRows = field(default_factory=alone)
     trials: list[Trial] = field(default_factory=list)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.sure = torch.ones_like(self.left)
 
     @property
     def accuracy(self) -> float:
         return float(self.left.mean())
 
-    def judge(self, adversarial: Tensor, purpose: str, eps: float | None = None) -> Tensor:
-        """The share of noise draws, never seen by an attack, in which each image is classified right, (N,); see `settled`."""
-        keys = [(self.seed, name, "search", purpose, self.eps) for name in self.ids]
-        draws, within = JUDGES if self.randomized else 1, self.eps if eps is None else eps
-        geometry = norm(self.norm)
-        _, right, sure = settled(self.twin, adversarial, self.images, self.labels, keys, within, geometry, draws, self.grid)
+    def after(self, purpose: str, attack: Attack, surrogate: Twin, rows: Tensor, eps: float | None = None) -> Tensor:
+        """Attack the images at `rows` (n,), which the processes share, and judge the examples: the share of noise draws, never
+        seen by an attack, in which each is classified right, (n,); see `verified_examples`. eps: what they may be judged
+        within, by default the ε of the search."""
+        right, sure = self.shared.map(purpose, rows, lambda own: self._judged(purpose, attack, surrogate, own, eps)[1:])
         if eps is None:  # an example within the budget: how sure the model is left of an image that stands
-            self.sure = torch.where(right > 0, torch.minimum(self.sure, sure), self.sure)
+            self.sure[rows] = torch.where(right > 0, torch.minimum(self.sure[rows], sure), self.sure[rows])
         return right
+
+    def distances(self, purpose: str, attack: Attack) -> tuple[Tensor, Tensor]:
+        """(how far the attack moves each image (N,), whether it is classified right there (N,)), whatever the distance."""
+        geometry = norm(self.norm)
+        far = geometry.diameter(self.images)
+
+        def work(own: Tensor) -> tuple[Tensor, Tensor]:
+            moved, right, _ = self._judged(purpose, attack, self.surrogate, own, far)
+            return geometry.distance(moved, self.images[own.to(self.images.device)]).cpu(), right
+
+        away, right = self.shared.map(purpose, torch.arange(len(self.left)), work)
+        return away, right
+
+    def _judged(self, purpose: str, attack: AnyAttack, surrogate: Twin, rows: Tensor, eps: float | None) -> tuple:
+        """(examples (n, C, H, W), the share of draws in which each is right (n,), the confidence in its label (n,))."""
+        at, ids = rows.to(self.images.device), [self.ids[row] for row in rows.tolist()]
+        images, labels = self.images[at], self.labels[at]
+        moved = attack(surrogate, images, labels, seed=self.seed, ids=ids)
+        keys = [(self.seed, name, "search", purpose, self.eps) for name in ids]
+        draws, within = JUDGES if self.randomized else 1, self.eps if eps is None else eps
+        return moved, *verified_examples(self.twin, moved, images, labels, keys, within, norm(self.norm), draws, self.grid)[1:]
 
     def rows(self) -> Tensor:
         """The images worth attacking, by position: those that still stand, and of a randomized model all whose chance a few
@@ -118,19 +143,16 @@ class Search:
         return (torch.ones_like(self.left) if self.randomized and not self.judged else self.left).nonzero().flatten()
 
     def run(self, attempt: Attempt) -> Trial:
-        """Run a stage, keep what it found, and return what it was good for. Whatever the model raises meanwhile is noted."""
+        """Make an attempt, keep what it found, and return what it was good for. Whatever the model raises is noted."""
         rows = self.rows()
         if not len(rows):
             return self._note(attempt, self.left)
-        at = rows.to(self.images.device)
-        attack = replace(attempt.attack, eps=self.eps)
-        moved, ids = self.images.clone(), [self.ids[i] for i in rows]
+        attack, after = with_settings(attempt.attack, eps=self.eps), self.left.clone()
         failure = "there was no time for it"
         with as_time_allows(attempt.name):
             try:
-                moved[at] = attack(attempt.surrogate, self.images[at], self.labels[at], seed=self.seed, ids=ids)
-                after = self.judge(moved, attempt.name)
-                return self._note(attempt, torch.where(torch.isin(torch.arange(len(self.left)), rows), after, self.left))
+                after[rows] = self.after(attempt.name, attack, attempt.surrogate, rows)
+                return self._note(attempt, after)
             except Exception as error:
                 if is_bad_input(error):
                     raise
@@ -152,18 +174,22 @@ class Search:
         model returns no numbers there."""
         attack = RandomPoints(self.eps, draws=GUESSES, norm=self.norm, early_stop=not self.randomized)
         with as_time_allows("random points to compare with"), suppress(NotFinite):
-            moved = attack(self.twin, self.images, self.labels, seed=self.seed, ids=self.ids)
-            return float(self.judge(moved, "guesses").mean())
+            return float(self.after("guesses", attack, self.twin, torch.arange(len(self.left))).mean())
         return 0.0
 
 
-def settled(
+def with_settings(attack: Attack, **settings: object) -> Attack:
+    """The attack, which like every one of ours is a dataclass, with other settings."""
+    return replace(cast(Any, attack), **settings)
+
+
+def verified_examples(
     twin: Twin, moved: Tensor, images: Tensor, labels: Tensor, keys: list, eps: float, norm: Norm, draws: int, grid: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Examples (N, C, H, W), the share of `draws` (N,) in which the original is right about them, and its confidence (N,) in
     what it predicts. On a deterministic model, or one that treats files otherwise (`grid`), an image that stands is asked about
     as the 8-bit image next to it too."""
-    none = labels.new_full(labels.shape, -1)
+    none = no_targets(labels)
     found, first = moved.clone(), score(twin, moved, labels, none, keys, draws)
     right, sure = first.correct.float(), first.confidence.float()
     for rounded in (near_the_grid, on_the_grid)[: (draws == 1) + grid]:
@@ -180,19 +206,19 @@ def settled(
 
 
 def gradient_attempts(search: Search, classes: int) -> list[Attempt]:
-    """The attacks that follow the gradient: two losses, since either can be blind; the second-best surfaces by one."""
+    """The attacks that follow the gradient: two losses, since either can be blind; the second-best surrogates by one."""
     effort, norm = search.effort, search.norm
     if search.randomized:
         noisy = PGD(search.eps, steps=min(effort.steps, 40), norm=norm, early_stop=effort.eot > 1, eot=effort.eot)
-        attempts = {loss: replace(noisy, loss=loss) for loss in ("ce", "margin")}
         return [
-            Attempt(f"PGD-{loss.upper()}, EOT {effort.eot}", "gradient", a, search.surrogate) for loss, a in attempts.items()
+            Attempt(f"PGD-{loss.upper()}, EOT {effort.eot}", "gradient", replace(noisy, loss=loss), search.surrogate)
+            for loss in ("ce", "margin")
         ]
     loss, tried = ("dlr" if classes >= 4 else "margin"), min(9, classes - 1)
-    shared = {"eps": search.eps, "norm": norm, "steps": effort.steps, "give_up": GIVE_UP}
-    attempts = [Attempt("APGD-CE", "gradient", APGD(**shared), search.surrogate)]
+    apgd = APGD(search.eps, norm=norm, steps=effort.steps, give_up=GIVE_UP)
+    attempts = [Attempt("APGD-CE", "gradient", apgd, search.surrogate)]
     if tried:
-        targeted = APGD(**shared, loss=loss, targets_tried=tried)
+        targeted = replace(apgd, loss=loss, targets_tried=tried)
         attempts.append(Attempt(f"APGD-{loss.upper()}-T", "gradient", targeted, search.surrogate))
     for number, surrogate in enumerate(search.others):
         attack = PGD(search.eps, steps=effort.steps, norm=norm, loss="margin")
@@ -205,9 +231,9 @@ def other_attempts(search: Search, flat: bool = False, true: bool = False) -> li
     `flat`, labels alone. Where its gradients are `true`, they have led at least as far as chance could: then a search by scores
     leaves what it will not reach, and a few random points are asked about, to show a pocket that one in a hundred meets."""
     effort, norm = search.effort, search.norm
-    draws = min(effort.draws, FEW_POINTS) if true else effort.draws
-    points = RandomPoints(search.eps, draws=draws, norm=norm, early_stop=not search.randomized)
-    attempts = [Attempt(f"{draws:,} random points", "random", points, search.twin)]
+    count = min(effort.draws, FEW_POINTS) if true else effort.draws
+    points = RandomPoints(search.eps, draws=count, norm=norm, early_stop=not search.randomized)
+    attempts = [Attempt(f"{count:,} random points", "random", points, search.twin)]
     if search.undefended is not None:
         attack = PGD(search.eps, steps=min(effort.steps, 40), norm=norm, early_stop=False)
         attempts.append(Attempt("transfer", "transfer", attack, search.undefended))
@@ -219,14 +245,15 @@ def score_attempts(search: Search, true: bool) -> list[Attempt]:
     effort = search.effort
     if search.norm not in PROPOSALS:
         return []
-    square = Square(search.eps, queries=effort.queries, norm=search.norm, give_up=GIVE_UP if true else None)
+    queries = max(effort.queries // effort.eot, 1) if search.randomized else effort.queries
+    square: Attack = Square(search.eps, queries=queries, norm=search.norm, give_up=GIVE_UP if true else None)
     if search.randomized:
-        square = replace(square.against_noise(effort.eot), queries=max(effort.queries // effort.eot, 1))
-    return [Attempt(f"Square-{square.queries}", "scores", square, search.surrogate if search.grid else search.twin)]
+        square = square.against_noise(effort.eot)
+    return [Attempt(f"Square-{queries}", "scores", square, search.surrogate if search.grid else search.twin)]
 
 
 def decision_attempts(search: Search) -> list[Attempt]:
-    """The attack that needs labels only, for scores that tell nothing."""
+    """The attack that needs labels only, for scores that lead nowhere."""
     if search.norm != RayS.norm:
         return []
     rays = RayS(search.eps, queries=LABEL_QUERIES * search.effort.queries, stop_within=not search.randomized)
@@ -234,7 +261,7 @@ def decision_attempts(search: Search) -> list[Attempt]:
 
 
 def smooth_attempts(search: Search) -> list[Attempt]:
-    """The gradient averaged over the neighborhood, for surfaces so jagged that a single one leads nowhere."""
+    """The gradient averaged over the neighborhood, for models so jagged that a single one leads nowhere."""
     model, attempts = search.surrogate.model, []
     for part in SMOOTH:
         surrogate = Twin(Surrogate(model, smooth=part * search.eps, samples=SMOOTH_SAMPLES))
@@ -249,11 +276,12 @@ def longer_attempts(search: Search) -> Iterator[Attempt]:
     best = best_trial(search, GRADIENT)
     if best is None:
         return
-    attack = best.attempt.attack
+    attack, steps, eot = best.attempt.attack, getattr(best.attempt.attack, "steps", 1), best.attempt.attack.eot
     for _ in range(search.effort.doublings + FURTHER * (search.effort.doublings > 0 and not search.randomized)):
-        attack = replace(attack, steps=2 * attack.steps, **({"eot": 2 * attack.eot} if search.randomized else {}))
-        eot = f", EOT {attack.eot}" if search.randomized else ""
-        yield Attempt(f"{attack.name} {attack.steps} steps{eot}", "longer", attack, best.attempt.surrogate)
+        steps, eot = 2 * steps, 2 * eot if search.randomized else eot
+        attack = with_settings(attack, steps=steps, **({"eot": eot} if search.randomized else {}))
+        noise = f", EOT {eot}" if search.randomized else ""
+        yield Attempt(f"{attack.name} {steps} steps{noise}", "longer", attack, best.attempt.surrogate)
 
 
 def best_trial(search: Search, kinds: tuple[str, ...] | None = None) -> Trial | None:

@@ -5,13 +5,14 @@ A classifier is a function of the image. One that counts its calls, or looks a n
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ...models.fresh import GENERATORS, Fresh
-from ...models.running import check_logits, no_trace
+from ...models.running import Classifier, check_logits, no_trace
 from ...randomness import as_keys, row_keys, uniform_noise
 from ...results.findings import Finding
 
@@ -36,11 +37,11 @@ class Memory:
 
 
 @torch.no_grad()
-def memory_of(model, fresh: Fresh | None, images: Tensor, reach: float, seed: int) -> Memory:
+def memory_of(model: Classifier, fresh: Fresh | None, images: Tensor, reach: float, seed: int) -> Memory:
     """Ask copies of `model` about `images` (N, C, H, W) and their neighbors within `reach` per pixel, in two orders. fresh: the
     model as it was at the beginning; None for one that cannot be copied, which is asked itself. About 240 passes.
 
-    Where fresh copies that were asked the same differ in the end, the model is random in a way of its own, and nothing is said
+    Where fresh copies that were asked the same differ in the end, the model is random in a way of its own, and nothing is known
     of its memory; where they agree with each other, but not with the first of all, what it remembers lies outside of the copies
     (a global, a closure).
     """
@@ -48,7 +49,7 @@ def memory_of(model, fresh: Fresh | None, images: Tensor, reach: float, seed: in
     keys = as_keys([(seed, "memory", row) for row in range(len(x))])
     near = (x + reach * uniform_noise(x, 1, keys)[0].sign()).clamp(0, 1)
 
-    def asked(who, pixels: Tensor) -> Tensor:
+    def asked(who: Classifier, pixels: Tensor) -> Tensor:
         with row_keys(keys):
             return check_logits(who(pixels.clone()), pixels)
 
@@ -70,12 +71,12 @@ def memory_of(model, fresh: Fresh | None, images: Tensor, reach: float, seed: in
     return Memory(changed, kept or _differ(first, later), fresh is not None and not kept)
 
 
-def _evaluating(model):
+def _evaluating(model: Classifier) -> Classifier:
     """The model in eval mode, as it is judged; a copy may be of a time when it was not."""
     return model.eval() if isinstance(model, nn.Module) else model
 
 
-def _quietly(model, image: Tensor) -> None:
+def _quietly(model: Classifier, image: Tensor) -> None:
     try:
         model(image.clone())
     except Exception:  # a network that drops a dimension of 1 cannot be asked alone
@@ -87,23 +88,23 @@ def _differ(one: Tensor, other: Tensor) -> bool:
     return one.shape != other.shape or bool(((one - other).abs().amax(1) > SAME * one.abs().amax(1).clamp_min(1e-6)).any())
 
 
-def _contents(model) -> dict[str, str]:
+def _contents(model: Classifier) -> dict[str, str]:
     """Name → what stands for the value, of all that the modules hold beside parameters and layers."""
     if not isinstance(model, nn.Module):
         return {name: _digest(value) for name, value in getattr(model, "__dict__", {}).items()}
-    found = {}
+    found: dict[str, str] = {}
     for path, module in model.named_modules():
         own = {name: value for name, value in vars(module).items() if name not in TORCHS} | dict(module._buffers)
         found |= {f"{path}.{name}".lstrip("."): _digest(value) for name, value in own.items() if not _inert(value)}
     return found
 
 
-def _inert(value) -> bool:
+def _inert(value: Any) -> bool:
     """Whether the value is no memory: a function, or a generator, whose numbers are chance and not what was asked."""
     return callable(value) or isinstance(value, GENERATORS)
 
 
-def _digest(value, depth: int = 3) -> str:
+def _digest(value: Any, depth: int = 3) -> str:
     if isinstance(value, Tensor):
         return f"{tuple(value.shape)} {value.double().sum().item()}" if value.numel() and not value.is_complex() else "empty"
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:

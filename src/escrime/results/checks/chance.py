@@ -1,4 +1,4 @@
-"""Accuracy that guessing, or always the same answer, could explain."""
+"""Accuracy that guessing, or always the same prediction, could explain."""
 
 from scipy.stats import binomtest
 from torch import Tensor
@@ -9,7 +9,7 @@ from ..statistics import wilson
 SURE = 0.01  # p from which accuracy is above chance
 BEFORE = ("near-chance", "one-class")  # what must be clear before a robust accuracy means anything
 CERTAIN = 0.001  # p from which an alarm about the input is raised
-OTHERS = 5  # images of other classes from which one answer to all of them is no accident
+OTHERS = 5  # images of other classes from which one prediction for all of them is no accident
 
 
 def chance_findings(logits: Tensor, labels: Tensor) -> list[Finding]:
@@ -22,10 +22,10 @@ def chance_findings(logits: Tensor, labels: Tensor) -> list[Finding]:
 
 
 def near_chance(predictions: Tensor, labels: Tensor, classes: int) -> list[Finding]:
-    """Whether accuracy is above that of guessing, and of answers as frequent as these that never look at the image."""
+    """Whether accuracy is above that of guessing, and of predictions as frequent as these that never look at the image."""
     n, count = len(labels), int((predictions == labels).sum())
     shares = [rows.bincount(minlength=classes).double() / n for rows in (predictions, labels)]
-    blind = float((shares[0] * shares[1]).sum())  # how often answers and labels of these frequencies agree by chance
+    blind = float((shares[0] * shares[1]).sum())  # how often predictions and labels of these frequencies agree by chance
     chance = max(1 / classes, blind) if int((shares[1] > 0).sum()) > 1 else 1 / classes
     p = float(binomtest(count, n, min(chance, 1.0), alternative="greater").pvalue)
     evidence = {"images": n, "right": count, "classes": classes, "chance": round(chance, 4), "p": p}
@@ -57,7 +57,7 @@ def near_chance(predictions: Tensor, labels: Tensor, classes: int) -> list[Findi
 
 
 def one_class(predictions: Tensor, labels: Tensor, classes: int) -> list[Finding]:
-    """What cannot be told from a model that never looks: one class to choose from, to find, or in every answer."""
+    """What is no better than a model that never looks: one class to choose from, to find, or in every prediction."""
     n, named, present = len(labels), sorted(set(predictions.tolist())), sorted(set(labels.tolist()))
     evidence = {"images": n, "classes": classes, "classes among the labels": len(present), "in the answers": len(named)}
     if classes < 2:

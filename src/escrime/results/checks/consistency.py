@@ -13,7 +13,8 @@ from ...norms import norm
 from ...overfitting import resists_one_step_only
 from ..findings import Finding
 from ..statistics import Difference, holm
-from .curves import FEWEST, NOTABLE, Curve, by_case, gap, has_stronger, per_case
+from .curves import FEWEST, NOTABLE, Curve, by_case, has_stronger, per_case, score_difference
+from .registry import record_check
 
 SURE = 0.01  # p from which a contradiction is one, corrected for the number of comparisons
 GRAY = 0.5  # the share of the color range from which every image may become the same gray,
@@ -21,18 +22,19 @@ LEFT = 0.1  # and what an attack may leave there;
 LEFT_OF_ANY = 0.05  # at ε = 1, where any image is allowed
 
 
+@record_check(10)
 def iterated_weaker(curves: list[Curve]) -> list[Finding]:
     """Many steps include the single one. Not under transfer, where single steps often carry over better."""
     tried = []
     for own in by_case([curve for curve in curves if curve.known and not curve.targeted]):
         for many, one in ((a, b) for a in own for b in own if a.iterated and b.manner == "single"):
-            tried += [(many, one, eps, *gap(many.at[eps], one.at[eps])) for eps in many.at if eps in one.at]
+            tried += [(many, one, eps, *score_difference(many.at[eps], one.at[eps])) for eps in many.at if eps in one.at]
     if not tried:
         return []
     sure = holm([p for *_, p in tried]) < SURE
     fired = [row for row, clear in zip(tried, sure) if clear and row[3].value >= NOTABLE]
 
-    def say(rows: list[tuple[Curve, Curve, float, Difference, float]]) -> Finding:
+    def describe(rows: list[tuple[Curve, Curve, float, Difference, float]]) -> Finding:
         many, one, eps, difference, p = max(rows, key=lambda row: row[3].value)
         pairs = {f"{a.attack} at {e:.4g}": round(a.accuracy(e), 4) for a, *_, e, _, _ in rows}
         pairs |= {f"{b.attack} at {e:.4g}": round(b.accuracy(e), 4) for _, b, e, *_ in rows}
@@ -47,7 +49,7 @@ def iterated_weaker(curves: list[Curve]) -> list[Finding]:
             answered=has_stronger([c for c in curves if c.case == many.case]) and not many.stronger,
         )
 
-    return per_case(fired, say) or [
+    return per_case(fired, describe) or [
         Finding(
             "iterated-weaker",
             "passed",
@@ -57,6 +59,7 @@ def iterated_weaker(curves: list[Curve]) -> list[Finding]:
     ]
 
 
+@record_check(20)
 def accuracy_rises(curves: list[Curve]) -> list[Finding]:
     """A larger ε allows everything that a smaller one does."""
     untargeted = [curve for curve in curves if not curve.targeted and len(curve.at) > 1]
@@ -65,7 +68,7 @@ def accuracy_rises(curves: list[Curve]) -> list[Finding]:
     def excused(curve: Curve) -> bool:
         return curve.manner == "single" or not curve.known
 
-    def say(rows: list[tuple[Curve, float, float, Difference]]) -> Finding:
+    def describe(rows: list[tuple[Curve, float, float, Difference]]) -> Finding:
         bad = [row for row in rows if not excused(row[0])]
         curve, low, high, difference = max(bad or rows, key=lambda row: row[3].value)
         rise = f"from {curve.accuracy(low):.1%} at ε = {low:.4g} to {curve.accuracy(high):.1%} at ε = {high:.4g}"
@@ -92,7 +95,7 @@ def accuracy_rises(curves: list[Curve]) -> list[Finding]:
     if not untargeted:
         return []
     passed = f"No untargeted attack becomes clearly weaker as ε grows ({len(untargeted)} curves)"
-    return per_case(fired, say) or [Finding("accuracy-rises", "passed", passed, {"curves": len(untargeted)})]
+    return per_case(fired, describe) or [Finding("accuracy-rises", "passed", passed, {"curves": len(untargeted)})]
 
 
 def largest_rise(curve: Curve) -> tuple[float, float, Difference] | None:
@@ -101,10 +104,11 @@ def largest_rise(curve: Curve) -> tuple[float, float, Difference] | None:
     values = [curve.accuracy(eps) for eps in grid]
     pairs = [(int(np.argmin(values[:end])), end) for end in range(1, len(grid))]
     low, high = (grid[k] for k in max(pairs, key=lambda pair: values[pair[1]] - values[pair[0]]))
-    difference, _ = gap(curve.at[high], curve.at[low])
+    difference, _ = score_difference(curve.at[high], curve.at[low])
     return (low, high, difference) if difference.value >= NOTABLE and difference.low > 0 else None
 
 
+@record_check(30)
 def no_full_success(curves: list[Curve]) -> list[Finding]:
     """Within ε = 0.5 in l_inf every image can be turned to gray, and within 1 into any other image."""
     far = [c for c in curves if c.iterated and c.known and max(c.at) >= GRAY * norm(c.norm).largest]
@@ -117,7 +121,7 @@ def no_full_success(curves: list[Curve]) -> list[Finding]:
         left = curve.accuracy(max(curve.at))
         return left > limit and left * len(rows) >= FEWEST - 0.5
 
-    def say(rows: list[tuple[Curve]]) -> Finding:
+    def describe(rows: list[tuple[Curve]]) -> Finding:
         curve = max((row[0] for row in rows), key=lambda c: c.accuracy(max(c.at)))
         eps, last = max(curve.at), curve.at[max(curve.at)]
         what = "any image" if eps >= 1 else "the same gray for every image"
@@ -140,9 +144,10 @@ def no_full_success(curves: list[Curve]) -> list[Finding]:
         return []
     message = f"At the largest ε, where every image can be made the same, attacks of many steps win ({len(far)} curves)"
     fired = [(curve,) for curve in far if stands(curve)]
-    return per_case(fired, say) or [Finding("no-full-success", "passed", message, {"curves": len(far)})]
+    return per_case(fired, describe) or [Finding("no-full-success", "passed", message, {"curves": len(far)})]
 
 
+@record_check(60)
 def overfitting(curves: list[Curve]) -> list[Finding]:
     """A network that one step barely hurts and many steps break has learned to resist the single step."""
     tried = []
@@ -155,7 +160,7 @@ def overfitting(curves: list[Curve]) -> list[Finding]:
                 tried.append((one, many, eps, clean, float(a["correct"].mean()), float(b["correct"].mean()), len(images)))
     fired = [row for row in tried if row[6] and resists_one_step_only(*row[3:6])]
 
-    def say(rows: list[tuple[Curve, Curve, float, float, float, float, int]]) -> Finding:
+    def describe(rows: list[tuple[Curve, Curve, float, float, float, float, int]]) -> Finding:
         one, many, eps, clean, first, last, n = max(rows, key=lambda row: row[4] - row[5])
         return Finding(
             "overfitting",
@@ -171,9 +176,10 @@ def overfitting(curves: list[Curve]) -> list[Finding]:
     if not tried:
         return []
     message = f"Nowhere does a model resist the single step only ({len(tried)} comparisons)"
-    return per_case(fired, say) or [Finding("overfitting", "passed", message, {"comparisons": len(tried)})]
+    return per_case(fired, describe) or [Finding("overfitting", "passed", message, {"comparisons": len(tried)})]
 
 
+@record_check(70)
 def targeted_disagrees(curves: list[Curve]) -> list[Finding]:
     """An image that an attack towards one class gets misclassified is one that an untargeted attack missed."""
     tried = []
@@ -188,7 +194,7 @@ def targeted_disagrees(curves: list[Curve]) -> list[Finding]:
                     tried.append((aimed, eps, [str(i) for i in left.index[(left >= 0.5) & (found < 0.5)]], len(left)))
     fired = [row for row in tried if len(row[2]) >= max(FEWEST, NOTABLE * row[3])]
 
-    def say(rows: list[tuple[Curve, float, list[str], int]]) -> Finding:
+    def describe(rows: list[tuple[Curve, float, list[str], int]]) -> Finding:
         aimed, eps, missed, n = max(rows, key=lambda row: len(row[2]) / row[3])
         return Finding(
             "targeted-disagrees",
@@ -204,4 +210,4 @@ def targeted_disagrees(curves: list[Curve]) -> list[Finding]:
     if not tried:
         return []
     message = f"Targeted attacks find hardly anything that untargeted ones missed ({len(tried)} comparisons)"
-    return per_case(fired, say) or [Finding("targeted-disagrees", "passed", message, {"comparisons": len(tried)})]
+    return per_case(fired, describe) or [Finding("targeted-disagrees", "passed", message, {"comparisons": len(tried)})]

@@ -8,16 +8,18 @@ from ..keys import joined
 from ..records import WORST, in_subset, never_attacked, subset_names, with_preliminary, worst_case
 from ..statistics import wilson
 from .curves import Curve, per_case
+from .registry import record_check
 
 SAVED = 0.95  # share of the successes that survive rounding to 8 bits
 WIDE, WIDER, USELESS = 0.05, 0.1, 0.2  # half-widths of the 95 % interval
-FEWEST = 20  # images below which a share says nothing, however narrow its interval
-DISCORDANT = 6  # the fewest images that must differ, all one way, for an exact test to say so: 2 · 2⁻⁶ < 0.05
+FEWEST = 20  # images below which a share means nothing, however narrow its interval
+DISCORDANT = 6  # the fewest images that must differ, all one way, for an exact test to show it: 2 · 2⁻⁶ < 0.05
 
 # Half-width of the interval, n, accuracy, subset (None: all images), and (model, defense, threat level).
 Headline = tuple[float, int, float, str | None, tuple[str, str, str]]
 
 
+@record_check(80)
 def unverified(curves: list[Curve]) -> list[Finding]:
     """Every attacked image in the box and within ε."""
     tried = [(c, pd.concat(list(c.at.values()))) for c in curves]
@@ -25,7 +27,7 @@ def unverified(curves: list[Curve]) -> list[Finding]:
     fired = [(c, ~rows["verified"].to_numpy(bool)) for c, rows in tried]
     total = sum(len(broken) for _, broken in fired)
 
-    def say(rows: list[tuple[Curve, np.ndarray]]) -> Finding:
+    def describe(rows: list[tuple[Curve, np.ndarray]]) -> Finding:
         bad, all_rows = sum(int(broken.sum()) for _, broken in rows), sum(len(broken) for _, broken in rows)
         return Finding(
             "unverified",
@@ -38,40 +40,42 @@ def unverified(curves: list[Curve]) -> list[Finding]:
         )
 
     message = f"{total:,} of {total:,} attacked images are inside the box and within ε, checked independently"
-    return per_case([row for row in fired if row[1].any()], say) or [
+    return per_case([row for row in fired if row[1].any()], describe) or [
         Finding("unverified", "passed", message, {"images": total})
     ]
 
 
+@record_check(110)
 def attack_failed(curves: list[Curve], reasons: dict[str, str]) -> list[Finding]:
     """Attacks that raised on the model, so that its images count as not attacked by them."""
     failing = [(c, never_attacked(pd.concat(list(c.at.values())))) for c in curves]
 
-    def say(rows: list[tuple[Curve, pd.Series]]) -> Finding:
+    def describe(rows: list[tuple[Curve, pd.Series]]) -> Finding:
         names = {
             c.attack: {"images": int(failed.groupby(level=0).any().sum()), "reason": _reason(c, reasons)} for c, failed in rows
         }
-        told = "; ".join(
+        listed = "; ".join(
             f"{name} on {n['images']} images" + (f" ({n['reason']})" if n["reason"] else "") for name, n in names.items()
         )
         return Finding(
             "attack-failed",
             "warning",
-            f"Attacks that raised on this model count as not run: {told}",
+            f"Attacks that raised on this model count as not run: {listed}",
             names,
             "Mend what the model raises there, or leave that attack out; the numbers are those of the other attacks.",
             **rows[0][0].about,
         )
 
-    return per_case([row for row in failing if row[1].any()], say)
+    return per_case([row for row in failing if row[1].any()], describe)
 
 
 def _reason(curve: Curve, reasons: dict[str, str]) -> str:
     return reasons.get(joined((curve.model, curve.defense, curve.threat, curve.attack)), "")
 
 
+@record_check(120)
 def non_finite(records: pd.DataFrame) -> list[Finding]:
-    """Answers that were NaN or infinite: no prediction, and counted as not right."""
+    """Outputs that were NaN or infinite: no prediction, and counted as not right."""
     found = []
     for (model, defense), own in records.groupby(["model", "defense"], sort=False):
         clean, moved = own["clean_prediction"] < 0, (own["prediction"] < 0) & (own["eps"] > 0)
@@ -79,12 +83,14 @@ def non_finite(records: pd.DataFrame) -> list[Finding]:
             continue
         counts = {"clean images": int(own.loc[clean, "image"].nunique())}
         counts |= {attack: int(rows["image"].nunique()) for attack, rows in own[moved].groupby("attack", sort=False)}
-        told = ", ".join(f"{n} images under {name}" if name != "clean images" else f"{n} {name}" for name, n in counts.items())
+        listed = ", ".join(
+            f"{n} images under {name}" if name != "clean images" else f"{n} {name}" for name, n in counts.items()
+        )
         found.append(
             Finding(
                 "non-finite",
                 "alarm",
-                f"The logits are NaN or infinite for {told}: that is no verdict, and counted as not right",
+                f"The logits are NaN or infinite for {listed}: that is no verdict, and counted as not right",
                 {"images": int(own["image"].nunique()), **counts},
                 "Mend the model first: look for an overflow, a logarithm of 0 or 0/0.",
                 model=str(model),
@@ -94,6 +100,7 @@ def non_finite(records: pd.DataFrame) -> list[Finding]:
     return found
 
 
+@record_check(90)
 def lost_in_8_bits(curves: list[Curve]) -> list[Finding]:
     """Successful examples that survive being saved as an 8-bit image."""
     found: dict[float, list[np.ndarray]] = {}
@@ -130,6 +137,7 @@ def lost_in_8_bits(curves: list[Curve]) -> list[Finding]:
     ]
 
 
+@record_check(130)
 def few_images(records: pd.DataFrame) -> list[Finding]:
     """How far the number of images leaves each headline, the worst case over attacks, undecided."""
     found: list[Headline] = []
@@ -159,7 +167,7 @@ def few_images(records: pd.DataFrame) -> list[Finding]:
 
 
 def useless(half: float, n: int) -> bool:
-    """Whether a share of `n` images with a 95 % interval of ± `half` is good for nothing; short of that the interval tells."""
+    """Whether a share of `n` images with a 95 % interval of ± `half` is good for nothing; short of that see the interval."""
     return n < FEWEST or half > USELESS
 
 
@@ -204,6 +212,7 @@ def images_for(half: float, accuracy: float) -> int:
     return n
 
 
+@record_check(140)
 def imagenet_leak(records: pd.DataFrame) -> list[Finding]:
     """Imagenette's val images, which networks pre-trained on ImageNet have seen."""
     names = subset_names(records)

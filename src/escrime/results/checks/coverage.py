@@ -2,9 +2,11 @@
 
 from ..findings import Finding
 from ..statistics import Difference
-from .curves import NOTABLE, Curve, by_case, gap, has_stronger, per_case
+from .curves import NOTABLE, Curve, by_case, has_stronger, per_case, score_difference
+from .registry import record_check
 
 
+@record_check(40)
 def transfer_stronger(curves: list[Curve]) -> list[Finding]:
     """Who knows a defense may also ignore it: where that does better, the adaptive attack is too weak."""
     tried: list[tuple[Curve, Curve, float, Difference]] = []
@@ -14,12 +16,12 @@ def transfer_stronger(curves: list[Curve]) -> list[Finding]:
         if knows is None:
             continue
         for eps in set(ignored.at) & set(knows.at):
-            # An attacker wants few right answers, or many of the target's.
+            # An attacker wants few right predictions, or many of the target.
             pair = (ignored.at[eps], knows.at[eps]) if knows.targeted else (knows.at[eps], ignored.at[eps])
-            tried.append((knows, ignored, eps, gap(*pair, "hit" if knows.targeted else "correct")[0]))
+            tried.append((knows, ignored, eps, score_difference(*pair, "hit" if knows.targeted else "correct")[0]))
     fired = [row for row in tried if row[3].value >= NOTABLE and row[3].low > 0]
 
-    def say(rows: list[tuple[Curve, Curve, float, Difference]]) -> Finding:
+    def describe(rows: list[tuple[Curve, Curve, float, Difference]]) -> Finding:
         knows, ignored, eps, difference = max(rows, key=lambda row: row[3].value)
         score, what = ("hit", "called the target") if knows.targeted else ("correct", "right")
         images = knows.at[eps].index.intersection(ignored.at[eps].index)
@@ -39,9 +41,10 @@ def transfer_stronger(curves: list[Curve]) -> list[Finding]:
     if not tried:
         return []
     message = f"Nowhere is an attack that knows the defense clearly weaker than one that ignores it ({len(tried)} comparisons)"
-    return per_case(fired, say) or [Finding("transfer-stronger", "passed", message, {"comparisons": len(tried)})]
+    return per_case(fired, describe) or [Finding("transfer-stronger", "passed", message, {"comparisons": len(tried)})]
 
 
+@record_check(50)
 def only_transfer(curves: list[Curve]) -> list[Finding]:
     """Every defense needs an attack that knows it: the same one, or one that is as strong."""
     ignored = [c for c in curves if c.threat == "transfer"]
@@ -50,7 +53,7 @@ def only_transfer(curves: list[Curve]) -> list[Finding]:
         known = [c for c in curves if c.case == (curve.model, curve.defense, "adaptive", curve.norm)]
         return any(c.attack == curve.attack or (c.manner in ("iterated", "scores") and not c.targeted) for c in known)
 
-    def say(rows: list[tuple[Curve]]) -> Finding:
+    def describe(rows: list[tuple[Curve]]) -> Finding:
         names = list(dict.fromkeys(row[0].attack for row in rows))
         return Finding(
             "only-transfer",
@@ -66,15 +69,16 @@ def only_transfer(curves: list[Curve]) -> list[Finding]:
     passed = "Every defense was also attacked by an attacker who knows it"
     fired = [(curve,) for curve in ignored if not covered(curve)]
     defenses = sorted({f"{c.model}, {c.defense}" for c in ignored})
-    return per_case(fired, say) or [Finding("only-transfer", "passed", passed, {"defenses": defenses})]
+    return per_case(fired, describe) or [Finding("only-transfer", "passed", passed, {"defenses": defenses})]
 
 
+@record_check(100)
 def single_step_only(curves: list[Curve]) -> list[Finding]:
     """The accuracy that one step leaves is no bound on anything."""
     cases = list(by_case([c for c in curves if c.known]))
     alone = [(c,) for own in cases if all(c.manner == "single" for c in own) for c in own]
 
-    def say(rows: list[tuple[Curve]]) -> Finding:
+    def describe(rows: list[tuple[Curve]]) -> Finding:
         names = list(dict.fromkeys(row[0].attack for row in rows))
         return Finding(
             "single-step-only",
@@ -89,5 +93,5 @@ def single_step_only(curves: list[Curve]) -> list[Finding]:
         return []
     passed = "Every model was attacked by more than single steps"
     if any(not any(c.manner in ("iterated", "scores", "distance") for c in own) for own in cases):
-        return per_case(alone, say)  # an attack of unknown kind: nothing to say of it
-    return per_case(alone, say) or [Finding("single-step-only", "passed", passed, {"cases": len(cases)})]
+        return per_case(alone, describe)  # an attack of unknown kind: nothing is known of it
+    return per_case(alone, describe) or [Finding("single-step-only", "passed", passed, {"cases": len(cases)})]

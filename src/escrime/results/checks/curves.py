@@ -17,8 +17,8 @@ FEWEST = 3  # on at least this many images
 
 Rest = TypeVarTuple("Rest")
 
-# What an attack is (Attack.manner), where only its rows tell of it: the labels that escrime's own commands gave in run folders
-# that do not say, and a callable that bears one of these names. Any other is left out of what depends on it.
+# What an attack is (Attack.manner), where only its rows show it: the labels that escrime's own commands gave in run folders
+# that do not record it, and a callable that bears one of these names. Any other is left out of what depends on it.
 UNSAID = {
     "FGSM": "single",
     **dict.fromkeys(("DGSM", "PGD", "APGD", "AutoAttack"), "iterated"),
@@ -101,14 +101,14 @@ def has_stronger(curves: list[Curve]) -> bool:
     return any(curve.stronger for curve in curves)
 
 
-def gap(first: pd.DataFrame, second: pd.DataFrame, score: str = "correct") -> tuple[Difference, float]:
+def score_difference(first: pd.DataFrame, second: pd.DataFrame, score: str = "correct") -> tuple[Difference, float]:
     """score of first − score of second on the images both have, with its interval, and the exact p."""
     images = first.index.intersection(second.index)
     a, b = first.loc[images, score].to_numpy(float), second.loc[images, score].to_numpy(float)
     return paired_difference(a, b), sign_flips(a, b) if len(images) else 1.0
 
 
-def per_case(rows: list[tuple[Curve, *Rest]], say: Callable[[list[tuple[Curve, *Rest]]], Finding]) -> list[Finding]:
+def per_case(rows: list[tuple[Curve, *Rest]], describe: Callable[[list[tuple[Curve, *Rest]]], Finding]) -> list[Finding]:
     """One finding per case from rows that each begin with a curve of it."""
     order = sorted(rows, key=lambda row: row[0].case)
-    return [say(list(group)) for _, group in groupby(order, key=lambda row: row[0].case)]
+    return [describe(list(group)) for _, group in groupby(order, key=lambda row: row[0].case)]

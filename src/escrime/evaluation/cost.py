@@ -1,5 +1,6 @@
 """What an evaluation costs, counted in network passes before it starts: for time estimates and progress bars."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..models.running import passes_per_image
@@ -8,7 +9,7 @@ from .subjects import Case
 
 STANDS = 0.5  # share of the images that the attacks before leave for the checks, about
 EARLY = 0.5  # share of its steps that an attack takes on an image, about
-UNKNOWN = 20.0  # passes of an attack that does not say
+UNKNOWN = 20.0  # passes of an attack that names neither
 NOISY_STEPS = 40  # the most that a gradient attack on a randomized model begins with
 
 
@@ -20,7 +21,7 @@ class Passes:
     gradients: float
 
 
-def passes_of_case(case: Case, attack, epsilons, *, sharing: int, draws: int, eot: int) -> Passes:
+def passes_of_case(case: Case, attack: object, epsilons: Sequence[float], *, sharing: int, draws: int, eot: int) -> Passes:
     """Passes per image to craft (shared by `sharing` cases) and score one case under one attack.
 
     `draws` and `eot` count only where a model averages over noisy copies; early stopping makes the true number smaller.
@@ -34,7 +35,7 @@ def passes_of_case(case: Case, attack, epsilons, *, sharing: int, draws: int, eo
     return Passes(forwards, gradients)
 
 
-def about_passes(attack, epsilons) -> float:
+def rough_passes(attack: object, epsilons: Sequence[float]) -> float:
     """Passes per image of an undefended network under an attack, very roughly: progress is measured as soon as it begins."""
     own = max(getattr(attack, "steps", 0), getattr(attack, "queries", 0))
     return len(epsilons) * (own * EARLY if own else UNKNOWN) + len(epsilons) + 1

@@ -1,8 +1,9 @@
 """models × attacks × ε → records, in parts that can be saved and never need to be computed twice."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar
 
 import pandas as pd
 import torch
@@ -11,30 +12,31 @@ from torch import Tensor
 from ..attacks.core.base import Attack, Outcome
 from ..attacks.core.minimum_norm import MinimumNorm
 from ..attacks.worst_case import WorstCase
-from ..checks import check_images
+from ..checks import NO_TARGET, check_images, no_targets
 from ..errors import EscrimeError, is_bad_input
 from ..models.deadline import look, time_left
 from ..models.fast.twin import Twin
-from ..models.running import no_trace
+from ..models.running import Classifier, no_trace
 from ..norms import Norm
 from ..randomness import key, seed_all_generators
 from ..results.keys import joined, part_key
 from ..results.records import frame, unattacked
+from .chunks import Begun, Chunks, Done, no_progress, nothing_done
 from .images import Images
-from .pieces import Begun, Done, Pieces, no_progress, nothing_done
-from .profile import Profiles
+from .profile import Profile, Profiles
 from .quantized import on_the_grid
 from .requests import norm_of
 from .scoring import Predicted, score
-from .subjects import Case
+from .subjects import AnyAttack, Case
 
+Value = TypeVar("Value")
 ROUNDING = 1e-6  # a few units in the last place of a float32 color value
 
 
 @dataclass(frozen=True)
 class Part:
-    """One piece of work: a case, an attack (by its label) and a slice of the images; `start` where it holds some of the
-    slice's images only, those from this one on (see `pieces`)."""
+    """One unit of work: a case, an attack (by its label) and a slice of the images; `start` where it holds some of the
+    slice's images only, those from this one on (see `chunks`)."""
 
     case: Case
     attack: str
@@ -68,28 +70,28 @@ def evaluate_parts(
     failed: Callable[[Part, str], None] = lambda part, reason: None,
 ) -> Iterator[tuple[Part, pd.DataFrame]]:
     """Yield (part, records) for every part that is not `finished`, of those of its images that are not `done`. `profiles`: to
-    the models, over the same slices. Under a deadline parts are divided (see `pieces`), all attacks go over one piece before
+    the models, over the same slices. Under a deadline parts are divided (see `chunks`), all attacks go over one chunk before
     the next begins, and OutOfTime is raised when the time is up.
 
     Adversarial images are crafted once per attacked network and scored on every case that shares it; those of a transfer
     attack apart, where it would not spend all its steps otherwise (see `for_transfer`). `draws`: fresh noise draws behind each
     verdict on a randomized model; `eot`: draws in each gradient of an adaptive attack on one.
-    An attack that raises on a part leaves its images as they are, with rows that say so (`unattacked`), and `failed` is told
-    why; only an EscrimeError, which is about bad input, stops everything.
+    An attack that raises on a part leaves its images as they are, with rows that show it (`unattacked`), and `failed` is called
+    with the reason; only an EscrimeError, which is about bad input, stops everything.
     `samples` maps (defense, threat, attack label) to the ids of the images to use where all of them would cost too much.
     """
-    pieces, models = Pieces(), _Scored(profiles, seed, draws)
+    chunks, models = Chunks(), _Scored(profiles, seed, draws)
     for index, whole in enumerate(slices()):
         check_images(whole.pixels)
-        for everything in pieces.of(whole):
+        for everything in chunks.of(whole):
             models.clean.clear()
             for label, asked_for in attacks.items():
-                for (_, sample, carries), group in _sharing(cases, label, asked_for, samples or {}).items():
-                    attack = for_transfer(asked_for) if carries else asked_for
+                for (_, sample, transfers), group in _sharing(cases, label, asked_for, samples or {}).items():
+                    attack = for_transfer(asked_for) if transfers else asked_for
                     names = whole.ids if sample is None else tuple(name for name in whole.ids if name in sample)
                     images = everything if sample is None else everything.only(sample)
                     for parts, rest in unfinished([Part(case, label, index) for case in group], names, images, finished, done):
-                        pieces.worked = True
+                        chunks.worked = True
                         begun(label, len(rest.ids) * len(parts))
                         attacked, grid = profiles[group[0].attacked], epsilons[label]
                         crafted = _crafted(attack, attacked, group[0].attacked, rest, grid, seed, eot)
@@ -100,17 +102,19 @@ def evaluate_parts(
                             yield part, table
 
 
-def _crafted(attack, known, model, images: Images, grid: list[float], seed: int, eot: int) -> tuple[list[Outcome] | None, str]:
-    """(the outcomes at every ε, ""), or (None, why the attack raised on `model`, which `known` is the approach to). A model
+def _crafted(
+    attack: AnyAttack, profile: Profile, model: Classifier, images: Images, grid: list[float], seed: int, eot: int
+) -> tuple[list[Outcome] | None, str]:
+    """(the outcomes at every ε, ""), or (None, why the attack raised on `model`, whose `profile` it is). A model
     that ignores its input predicts the same whatever is done to it, so nothing is: every image stays, for no passes."""
-    if known.around.ignores:
+    if profile.around.ignores:
         return [_untouched(images)] * len(grid), ""
     targets, ours = _targets(attack, images), isinstance(attack, Attack)
-    # Our own attacks climb the faster copy's surface; a user's attack gets the model it was promised.
-    climbed = known.surrogate if ours else model
-    noise = eot if known.randomized else None
+    # Our own attacks follow the faster copy's gradient; a user's attack gets the model it was promised.
+    climbed: Any = profile.surrogate if ours else model
+    noise = eot if profile.randomized else None
     outcomes, reason = _or_reason(lambda: craft(attack, climbed, images, targets, grid, seed, noise))
-    if outcomes is not None and ours and known.settings.get("grid"):
+    if outcomes is not None and ours and profile.settings.get("grid"):
         geometry = norm_of(attack)  # the model treats 8-bit images otherwise, and was asked about those
         outcomes = [
             replace(found, adversarial=on_the_grid(found.adversarial, images.pixels, eps, geometry))
@@ -120,33 +124,35 @@ def _crafted(attack, known, model, images: Images, grid: list[float], seed: int,
 
 
 class _Scored:
-    """What the models predict for what attacks made of one piece of the images; for the clean images they are asked once."""
+    """What the models predict for what attacks made of one chunk of the images; for the clean images they are asked once."""
 
-    def __init__(self, profiles: Profiles, seed: int, draws: int):
+    def __init__(self, profiles: Profiles, seed: int, draws: int) -> None:
         self.profiles, self.seed, self.draws = profiles, seed, draws
         self.clean: dict[tuple, Predicted] = {}
 
-    def records(self, part: Part, attack, images: Images, crafted: tuple, grid: list[float]) -> tuple[pd.DataFrame, str]:
+    def records(
+        self, part: Part, attack: AnyAttack, images: Images, crafted: tuple, grid: list[float]
+    ) -> tuple[pd.DataFrame, str]:
         """(the records of a part, why it could not be attacked or scored, "" where it could)."""
-        known, (outcomes, reason) = self.profiles[part.case.subject.classifier], crafted
-        draws = self.draws if known.randomized else 1
-        if (id(known.twin), images.ids) not in self.clean:
-            keys, none = [(self.seed, i, "clean") for i in images.ids], torch.full_like(images.labels, -1)
-            self.clean[id(known.twin), images.ids] = score(known.twin, images.pixels, images.labels, none, keys, draws)
-        clean = self.clean[id(known.twin), images.ids]
-        about, rest = (part, known.twin, attack, images, _targets(attack, images)), (grid, clean, self.seed, draws)
+        profile, (outcomes, reason) = self.profiles[part.case.subject.classifier], crafted
+        draws = self.draws if profile.randomized else 1
+        if (id(profile.twin), images.ids) not in self.clean:
+            keys, none = [(self.seed, i, "clean") for i in images.ids], no_targets(images.labels)
+            self.clean[id(profile.twin), images.ids] = score(profile.twin, images.pixels, images.labels, none, keys, draws)
+        clean = self.clean[id(profile.twin), images.ids]
+        about, rest = (part, profile.twin, attack, images, _targets(attack, images)), (grid, clean, self.seed, draws)
         found = None
         if outcomes is not None:
-            found, reason = _or_reason(lambda: records_of(*about, outcomes, *rest, known.randomized))
+            found, reason = _or_reason(lambda: records_of(*about, outcomes, *rest, profile.randomized))
         if found is None:
-            found = unattacked(records_of(*about, [_untouched(images)] * len(grid), *rest, known.randomized))
+            found = unattacked(records_of(*about, [_untouched(images)] * len(grid), *rest, profile.randomized))
         return found, reason
 
 
 def unfinished(
     parts: list[Part], whole: tuple, images: Images, finished: Callable[[str], bool], done: Done
 ) -> Iterator[tuple[list[Part], Images]]:
-    """(parts, the images that are open in all of them), of a piece `images` of the slice that holds the ids `whole`."""
+    """(parts, the images that are open in all of them), of a chunk `images` of the slice that holds the ids `whole`."""
     left: dict[frozenset, list[Part]] = {}
     for part in parts:
         if not finished(part.key):
@@ -159,7 +165,7 @@ def unfinished(
             yield [replace(part, start=start) for part in some], rest
 
 
-def _or_reason(work: Callable):
+def _or_reason(work: Callable[[], Value]) -> tuple[Value | None, str]:
     """(what `work` returns, "") or (None, why it raised): a user's model may raise anything at any image."""
     try:
         return work(), ""
@@ -175,7 +181,7 @@ def _untouched(images: Images) -> Outcome:
     return Outcome(images.pixels, nothing, nothing)
 
 
-def _sharing(cases: list[Case], label: str, attack, samples: dict) -> dict[tuple, list[Case]]:
+def _sharing(cases: list[Case], label: str, attack: AnyAttack, samples: dict) -> dict[tuple, list[Case]]:
     """The cases that share adversarial images: those that attack the same network on the same images, `for_transfer` or not."""
     groups: dict[tuple, list[Case]] = {}
     changes = for_transfer(attack) is not attack
@@ -185,13 +191,13 @@ def _sharing(cases: list[Case], label: str, attack, samples: dict) -> dict[tuple
     return groups
 
 
-def for_transfer(attack):
+def for_transfer(attack: AnyAttack) -> AnyAttack:
     """The attack as it is made on one network to fool another: all steps are spent, where one that leaves at its first
     success would stop at the boundary of the network it is made on, which the other does not share. It costs as much on every
     image as on one that stands, and for AutoAttack that is all of its stages.
 
     Itself where that changes nothing (FGSM, DGSM), and for attacks that look for the nearest example (FMN, DeepFool,
-    CarliniWagner, RayS): that is what they are, so a transfer of theirs says little; κ of CarliniWagner carries it over.
+    CarliniWagner, RayS): that is what they are, so a transfer of theirs shows little; κ of CarliniWagner makes it transfer.
     WorstCase gives its attack, as another network does not fall at the same ε.
     """
     if isinstance(attack, WorstCase):
@@ -205,7 +211,15 @@ def for_transfer(attack):
     return attack if spent == attack else spent
 
 
-def craft(attack, model, images: Images, targets: Tensor, epsilons: list[float], seed: int, eot: int | None) -> list[Outcome]:
+def craft(
+    attack: AnyAttack,
+    model: Classifier,
+    images: Images,
+    targets: Tensor,
+    epsilons: list[float],
+    seed: int,
+    eot: int | None,
+) -> list[Outcome]:
     """Run the attack at every ε on the images it applies to; the others, and all at ε = 0, stay as they are.
 
     eot: noise draws per gradient of a randomized model, None for a deterministic one. An image that already belongs to
@@ -244,10 +258,11 @@ def craft(attack, model, images: Images, targets: Tensor, epsilons: list[float],
 
 
 @contextmanager
-def _looking(model):
+def _looking(model: Classifier) -> Iterator[None]:
     """Within the block a deadline is looked at before every call of the model, by whomever."""
-    hooked = time_left() is not None and isinstance(model, torch.nn.Module)
-    handle = model.register_forward_pre_hook(lambda *_: look()) if hooked else None
+    handle = None
+    if time_left() is not None and isinstance(model, torch.nn.Module):
+        handle = model.register_forward_pre_hook(lambda *_: look())
     try:
         yield
     finally:
@@ -273,11 +288,21 @@ def _rounded_into(found: Tensor, images: Tensor, eps: float, geometry: Norm) -> 
 
 
 def records_of(
-    part, model: Twin, attack, images: Images, targets, outcomes, epsilons, clean, seed, draws, randomized
+    part: Part,
+    model: Twin,
+    attack: AnyAttack,
+    images: Images,
+    targets: Tensor,
+    outcomes: list[Outcome],
+    epsilons: Sequence[float],
+    clean: Predicted,
+    seed: int,
+    draws: int,
+    randomized: bool,
 ) -> pd.DataFrame:
     """Verify and score the outcomes of one part."""
     geometry = norm_of(attack)
-    blocks = []
+    blocks: list[dict[str, Any]] = []
     for eps, outcome in zip(epsilons, outcomes, strict=True):
         verified = geometry.inside(outcome.adversarial, images.pixels, eps)
         # What breaks its budget is not counted: the image stands as it was.
@@ -329,12 +354,12 @@ def records_of(
     return frame(*blocks)
 
 
-def verdict_key(seed: int, image) -> tuple:
+def verdict_key(seed: int, image: Hashable) -> tuple:
     """The key of the noise by which an image is judged: the same for every model, attack and ε, so that what is compared
     differs by what was done to the image and not by the luck of its draws."""
     return seed, image, "verdict"
 
 
-def _targets(attack, images: Images) -> Tensor:
+def _targets(attack: object, images: Images) -> Tensor:
     target = getattr(attack, "target", None)
-    return torch.full_like(images.labels, -1 if target is None else target)
+    return torch.full_like(images.labels, NO_TARGET if target is None else target)
