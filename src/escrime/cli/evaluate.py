@@ -9,7 +9,22 @@ from ..errors import EscrimeError
 from ..norms import DEFAULT, NORMS
 from ..terminal import json_text
 from .app import app
-from .options import Device, Mean, Seed, Size, SkipUnreadable, Spec, Std, Strict, Trust, believed, command, normalization, split
+from .options import (
+    Device,
+    Mean,
+    Seed,
+    Size,
+    SkipUnreadable,
+    Spec,
+    Std,
+    Strict,
+    Trust,
+    believed,
+    command,
+    epsilons,
+    normalization,
+    split,
+)
 
 EVALUATE_EXAMPLES = """Examples:
 
@@ -70,7 +85,7 @@ def evaluate(
     request = Request(
         model,
         data,
-        split(eps),
+        epsilons(eps, norm),
         norm,
         threat,
         split(attack),

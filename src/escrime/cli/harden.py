@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..budgets import epsilon
 from .app import app
 from .options import Device, Goals, Mean, Seed, Sets, Size, Spec, Std, Trust, command, normalization, split
 
@@ -45,7 +46,7 @@ def harden(
     from ..report.validity import read_verdicts
 
     rest = {"seed": seed, "trust": trust, **normalization(mean, std)}
-    request = Request(model, data, (eps,), attacks=split(attack), limit=limit, size=size, **rest)
+    request = Request(model, data, (epsilon(eps),), attacks=split(attack), limit=limit, size=size, **rest)
     aim = parse_settings(goal or [], {"name": objective, "eps": None if objective == "clean" else eps})
     chosen = parse_settings(set_ or [], {"epochs": epochs})
     run = harden_model(request, out, goal=aim, training=chosen, device=pick_device(device), command=command())

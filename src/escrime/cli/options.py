@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..norms import DEFAULT, norm
 from ..terminal import printable
 
 
@@ -42,6 +43,11 @@ Trust = Annotated[bool, typer.Option("--trust", help="Run the code that a .pt2 f
 
 def split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def epsilons(text: str, name: str = DEFAULT) -> tuple[float, ...]:
+    """The ε of an option, apart by commas, in the norm of that name."""
+    return tuple(norm(name).epsilon(word) for word in split(text))
 
 
 def normalization(mean: str | None, std: str | None) -> dict:

@@ -68,8 +68,20 @@ def train(
     said = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size}
     chosen = parse_settings(set_ or [], said | {"crop_size": size if train_size else None})
     aim = parse_settings(goal or [], {"name": objective, "eps": eps})
-    given = dict(seed=seed, teacher=teacher, trust=trust)
-    job = TrainingJob(arch, data, aim, TrainSettings(**chosen), folder, size, train_size, weights, head, **given)
+    job = TrainingJob(
+        arch,
+        data,
+        aim,
+        TrainSettings(**chosen),
+        folder,
+        size,
+        train_size,
+        weights,
+        head,
+        seed=seed,
+        teacher=teacher,
+        trust=trust,
+    )
     out = out or Path("runs") / f"{short_name(arch)}-{data}-{objective}"
     with processes(device) as here:
         run_training(job, out, device=here, command=command(), tensorboard=tensorboard)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..budgets import epsilon
 from ..errors import EscrimeError
 from ..terminal import json_text
 from .app import app
@@ -59,7 +60,7 @@ def tune(
         raise EscrimeError(f"--samples {samples!r} is no list of whole numbers; write 2,4,8,16.") from None
     grid = Grid(eps, split(eps_max), copies, against, steps)
     rest = {"seed": seed, "anyway": anyway, "skip_unreadable": skip_unreadable, "trust": trust, **normalization(mean, std)}
-    request = Request(model, data, (eps,), limit=limit, size=size, **rest)
+    request = Request(model, data, (epsilon(eps),), limit=limit, size=size, **rest)
     with reserving_stdout(json_):
         folder, result = tune_model(request, grid, out, device=pick_device(device), command=command(), quiet=json_)
     if json_:

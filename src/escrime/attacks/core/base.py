@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...errors import EscrimeError
 from ...models.fast.twin import Twin
-from ...models.running import differentiable, no_trace, refuse_inference_tensors
+from ...models.running import Classifier, differentiable, no_trace, refuse_inference_tensors
 from ...norms import Norm, norm
 from ...numerals import enormous, shown
 from .inputs import Inputs
@@ -123,7 +123,7 @@ class Attack:
 
     def __call__(
         self,
-        model: nn.Module,
+        model: Classifier,
         images: Tensor,
         labels: Tensor,
         *,

@@ -1,6 +1,5 @@
 """The model and the images that a question asks about, loaded, matched and refused where they do not fit."""
 
-from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -12,7 +11,7 @@ from ...attacks.core.registry import by_name, make, named, sees
 from ...errors import EscrimeError
 from ...models import Loaded, load_model
 from ...models.loading.black_box import Queried
-from ...models.running import check_logits, failure_named
+from ...models.running import Classifier, check_logits, failure_named
 from ...randomness import key
 from ..shared.display import Display
 from .request import USUAL, Request
@@ -31,7 +30,7 @@ class Candidate:
         return load_model(self.request.model, self.request.mean, self.request.std, trust=self.request.trust)
 
     @cached_property
-    def model(self) -> nn.Module | Callable:
+    def model(self) -> Classifier:
         """The model on its device; behind a wall of scores or labels where the threat model says so."""
         model, threat = self.loaded.model, self.threat
         if isinstance(model, nn.Module):
@@ -39,6 +38,13 @@ class Candidate:
         if threat == "white-box" or self.loaded.answers != "gradients":
             return model
         return Queried(model, labels=threat == "labels")
+
+    def network(self, purpose: str) -> nn.Module:
+        """The model on its device, to differentiate or to train. Errors: EscrimeError, with the `purpose` that gradients have,
+        for a black box."""
+        if isinstance(self.model, nn.Module) and self.loaded.answers == "gradients":
+            return self.model
+        raise EscrimeError(f"{self.request.model} gives no gradients, so {purpose}; give the model as a torch module.")
 
     @cached_property
     def threat(self) -> str:
@@ -53,8 +59,8 @@ class Candidate:
     def images(self) -> data.ImageSet:
         """The images of the question, to judge by."""
         with self.display.reading() as progress:
-            rest = dict(download=True, on_error=self.on_error, progress=progress)
-            return self.to_judge(data.load_to_judge(self.request.images, self.size, **rest))
+            found = data.load_to_judge(self.request.images, self.size, download=True, on_error=self.on_error, progress=progress)
+            return self.to_judge(found)
 
     @property
     def size(self) -> int:

@@ -41,8 +41,16 @@ class FirstLook:
         request, blind = self.candidate.request, self.candidate.threat != "white-box"
         images = self.source.few(self.affordable(LOOK, 8), request.seed)
         nothing = BatchEffect(0, 0, "", 0.0, "")  # what company does is looked at later, once
-        about = dict(blind=blind, batch=nothing, more=self.source.few_pairs(request.seed))
-        found = input_findings(self.candidate.model, images.pixels, images.labels, False, request.seed, **about)
+        found = input_findings(
+            self.candidate.model,
+            images.pixels,
+            images.labels,
+            False,
+            request.seed,
+            blind=blind,
+            batch=nothing,
+            more=self.source.few_pairs(request.seed),
+        )
         for finding in found:
             if finding.severity == "alarm" and finding.id in REFUSED:
                 if finding.id != "non-finite" and request.anyway:

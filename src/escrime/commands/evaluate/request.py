@@ -46,7 +46,7 @@ class Request:
     std: tuple[float, ...] | None = None
     trust: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         norm(self.norm)  # refuses a name that is none
         if is_folder(self.images):  # photos/ and photos are one folder
             object.__setattr__(self, "images", os.path.normpath(self.images))

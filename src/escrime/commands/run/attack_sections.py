@@ -1,8 +1,9 @@
 """[attacks.NAME] of an experiment: any attack that escrime has, with its settings and its ε."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_serializer, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
 from ...attacks.core.base import Attack
@@ -31,20 +32,20 @@ class AttackSection(Section):
 
     @field_validator("attack")
     @classmethod
-    def _known(cls, value):
+    def _known(cls, value: str) -> str:
         named(value)
         return value
 
     @field_validator("epsilons")
     @classmethod
-    def _numbers(cls, values, info):
+    def _numbers(cls, values: list[Any], info: ValidationInfo) -> list[Any]:
         if "attack" not in info.data:
             return values
         own = norm(info.data.get("norm") or named(info.data["attack"]).norm)
         return distinct(sorted(own.epsilon(value) for value in values))
 
     @model_validator(mode="after")
-    def _makes_one(self):
+    def _makes_one(self) -> Self:
         known, keys = settings_of(self.kind), [name for name in type(self).model_fields if name != "attack"]
         for key in self.settings:
             if key not in known:
@@ -78,7 +79,7 @@ class AttackSection(Section):
         built, plain = (make(self.kind, max(self.epsilons), norm) for norm in (self.norm, None))
         chosen = {key: value for key, value in self.settings.items() if value != getattr(plain, key, None)}
         if "steps" in settings_of(self.kind):
-            chosen["steps"] = self.settings.get("steps", plain.steps)
+            chosen["steps"] = self.settings.get("steps", getattr(plain, "steps"))  # noqa: B009  # not every attack has them
         norm = {} if built.norm == plain.norm else {"norm": self.norm}
         return {"epsilons": self.epsilons, "adaptive_limit": self.adaptive_limit, **norm, **chosen}
 
@@ -91,7 +92,7 @@ class Attacks(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _say_which(cls, value):
+    def _say_which(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
         if not value:
@@ -111,7 +112,7 @@ class Attacks(Section):
         return known
 
     @model_validator(mode="after")
-    def _one_label_each(self):
+    def _one_label_each(self) -> Self:
         for name, section in self.sections.items():
             implied = _implied(name)
             if implied not in (None, section.attack):
@@ -160,7 +161,7 @@ def _label(name: str, section: AttackSection) -> str:
     return section.attack if _implied(name) == section.attack else name
 
 
-def explained(error: dict, source: str, where: str) -> EscrimeError | None:
+def explained(error: Mapping[str, Any], source: str, where: str) -> EscrimeError | None:
     """One sentence about an error of a section of attacks, None for any other."""
     if error["type"] == UNKNOWN:
         key, choices = error["ctx"]["key"], error["ctx"]["choices"]

@@ -63,7 +63,7 @@ def _clean(group: pd.DataFrame) -> pd.DataFrame:
     return clean.drop_duplicates("image")
 
 
-def _rate(rows, column: str, usual: int) -> str:
+def _rate(rows: pd.DataFrame, column: str, usual: int) -> str:
     """The mean in % with its interval, and n where it is not the row's usual one."""
     n = len(rows)
     if not n:

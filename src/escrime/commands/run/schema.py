@@ -4,7 +4,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
@@ -14,6 +14,13 @@ from ...numerals import enormous, shown
 from ...regular import TEXT, read_regular, reason
 from .attack_sections import Attacks, explained
 from .section import Section, check_names
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ...defenses import PredictionAveraging
+    from ...evaluation.effort import Effort
+    from ...training import TrainSettings
 
 SHIPPED = Path(__file__).parent / "shipped"
 ADVERSARIAL, BOTH = "adversarial-training", "adversarial-training+ppa"  # how the records call the paper's, and both at once
@@ -40,7 +47,7 @@ class Data(Section):
     skip_unreadable: bool = False
 
     @model_validator(mode="after")
-    def _both_sizes(self):
+    def _both_sizes(self) -> Self:
         if self.train_size is not None and self.size is None:
             raise ValueError("train_size needs size, that of the images a model is judged on and trained for; add it")
         return self
@@ -68,7 +75,7 @@ class AdversarialTraining(Section):
 
     @field_validator("objective")
     @classmethod
-    def _known(cls, value):
+    def _known(cls, value: dict[str, Any]) -> dict[str, Any]:
         from ...training import objective
 
         if "name" not in value:
@@ -86,6 +93,12 @@ class PPA(Section):
     draws: int = Field(2, ge=1)
     eot: int = Field(1, ge=1)
 
+    def around(self, network: "nn.Module") -> "PredictionAveraging":
+        """The defense of `network`."""
+        from ...defenses import PredictionAveraging
+
+        return PredictionAveraging(network, self.eps_max, self.samples, self.average)
+
 
 class Defenses(Section):
     """The paper's two; both at once (prediction averaging around the retrained network); and other recipes of adversarial
@@ -98,12 +111,12 @@ class Defenses(Section):
 
     @field_validator("other_training")
     @classmethod
-    def _names(cls, value):
+    def _names(cls, value: dict[str, AdversarialTraining]) -> dict[str, AdversarialTraining]:
         check_names("defense", value, "pgd-training", RESERVED)
         return value
 
     @model_validator(mode="after")
-    def _both_exist(self):
+    def _both_exist(self) -> Self:
         if self.both and not (self.ppa and self.adversarial_training):
             raise ValueError("both = true needs [defenses.ppa] and [defenses.adversarial-training]; add what is missing")
         return self
@@ -127,7 +140,7 @@ class Checks(Section):
     doublings: int = Field(2, ge=0)
 
     @property
-    def effort(self):
+    def effort(self) -> "Effort":
         from ...evaluation.effort import Effort
 
         return Effort(**self.model_dump(exclude={"enabled"}))
@@ -142,18 +155,18 @@ class Experiment(Section):
     data: Data
     models: dict[str, Model] = Field(min_length=1)
     training: dict[str, Any] = {}
-    defenses: Defenses = Defenses()
+    defenses: Defenses = Defenses.model_validate({})
     attacks: Attacks
-    checks: Checks = Checks()
+    checks: Checks = Checks.model_validate({})
 
     @field_validator("models")
     @classmethod
-    def _names(cls, value):
+    def _names(cls, value: dict[str, Model]) -> dict[str, Model]:
         check_names("model", value, "my-network")
         return value
 
     @model_validator(mode="after")
-    def _settings_exist(self):
+    def _settings_exist(self) -> Self:
         for name in self.models:
             for defense in ("none", *self.defenses.trainings):
                 try:
@@ -175,7 +188,7 @@ class Experiment(Section):
                 return "training"
         return f"models.{model}.training"
 
-    def train_settings(self, model: str, defense: str = "none"):
+    def train_settings(self, model: str, defense: str = "none") -> "TrainSettings":
         """TrainSettings of a model: [training], then the model's own, then those of the adversarial retraining `defense`."""
         from ...training import TrainSettings
 
@@ -228,13 +241,13 @@ def read_experiment(name_or_path: str) -> tuple[str, dict[str, Any]]:
         raise EscrimeError(f"experiment file {path} is not valid TOML: {str(error).rstrip('.')}.") from None
 
 
-def _depth(value, deep: int = 0) -> int:
+def _depth(value: Any, deep: int = 0) -> int:
     """How deep tables and arrays are nested; no further than is refused."""
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return deep if deep > DEEPEST else max((_depth(each, deep + 1) for each in inside), default=deep)
 
 
-def _enormous(value, where: str = "") -> Iterator[str]:
+def _enormous(value: Any, where: str = "") -> Iterator[str]:
     """The whole numbers in `value` that no setting is as large as, with their names."""
     if isinstance(value, dict | list):
         named = value.items() if isinstance(value, dict) else enumerate(value)
@@ -274,7 +287,7 @@ def _cut(text: str, most: int = 200) -> str:
     return text if len(text) <= most else text[:most] + "…"
 
 
-def _section(location) -> type[BaseModel]:
+def _section(location: tuple[int | str, ...]) -> type[BaseModel]:
     """The section class at a pydantic error location, so that its keys can be suggested."""
     here: Any = Experiment
     for part in location:

@@ -10,7 +10,7 @@ from ...data import ImageSet
 from ...distributed import Processes
 from ...files import write_whole
 from ...models import save_weights
-from ...training import FitResult, TrainSettings, fit
+from ...training import FitResult, Objective, TrainSettings, fit
 from .display import Display
 from .folder import RunFolder
 
@@ -21,7 +21,7 @@ def fit_in_folder(
     title: str,
     network: nn.Module,
     images: ImageSet,
-    goal,
+    goal: str | Objective,
     settings: TrainSettings,
     *,
     log: str,

@@ -5,10 +5,12 @@ import os
 import platform
 import subprocess
 import time
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -16,6 +18,7 @@ from ... import __version__
 from ...data import ImageSet
 from ...data.listing import check_text
 from ...errors import EscrimeError
+from ...evaluation.progress import Meter
 from ...files import LOCK, leftover, locked, sweep, write_whole
 from ...results.layout import SUBFOLDERS, check_inside
 from ...results.reading import read_json, read_text
@@ -60,7 +63,7 @@ class RunFolder:
         (self / "failures").mkdir(exist_ok=True)
         write_whole(self / "failures" / f"{name}.txt", reason, follow=False)
 
-    def write_json(self, name: str, content) -> None:
+    def write_json(self, name: str, content: object) -> None:
         write_whole(self / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n", follow=False)
 
     def prepare(
@@ -130,7 +133,7 @@ class RunFolder:
         self.write_json("manifest.json", manifest)
 
     @contextmanager
-    def stage(self, name: str):
+    def stage(self, name: str) -> Iterator[None]:
         """Time a stage and note it in the manifest; resumed work adds to the seconds already noted, those of a killed run up
         to its last `lap` included."""
         self._stage, self._noted = name, time.monotonic()
@@ -145,7 +148,7 @@ class RunFolder:
             self._stage = None
 
     @contextmanager
-    def metered(self, title: str, display: Display, noted: bool = True):
+    def metered(self, title: str, display: Display, noted: bool = True) -> Iterator[Meter]:
         """A stage with a bar that follows the Meter which is yielded; one that is not `noted` leaves its time to others."""
         with self.stage(title) if noted else nullcontext(), display.meter(title) as meter:
             yield meter
@@ -168,7 +171,7 @@ class RunFolder:
         write_part(frame, self / "records" / f"{key}.parquet")
         self.lap()
 
-    def lock(self):
+    def lock(self) -> AbstractContextManager[None]:
         """Within the block, a second run in the same folder is refused."""
         check_inside(self.path)
         return locked(self.path, "give another folder with --out")
@@ -200,7 +203,7 @@ def about_images(test: ImageSet, train: ImageSet | None = None) -> dict:
     } | ({"left_out": left_out} if left_out else {})
 
 
-def first_difference(old, new, where: str) -> str | None:
+def first_difference(old: Any, new: Any, where: str) -> str | None:
     """A short description of the first place where two JSON values differ, or None."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in [*new, *(k for k in old if k not in new)]:

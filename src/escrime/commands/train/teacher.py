@@ -27,13 +27,14 @@ def load_teacher(spec: str, images: ImageSet, side: int, trust: bool = False) ->
     among the network's, and for one that knows no more than chance, as a network made for another size may.
     """
     loaded, what, cpu = load_model(spec, trust=trust), f"teacher {spec}", torch.device("cpu")
-    if loaded.answers != "gradients":
+    model = loaded.model
+    if loaded.answers != "gradients" or not isinstance(model, nn.Module):
         raise EscrimeError(f"{what} gives away {loaded.answers} only; give a network that this library can run.")
     rows = np.unique(np.linspace(0, len(images) - 1, min(ASKED, len(images))).astype(np.int64))
     pixels, labels = Loader(images, cpu, side=side).images(rows)
     fails = f"{what} fails on images of 3 × {side} × {side} in [0, 1]"
     with failure_named(fails, "give a network that takes float32 images of this size"), torch.no_grad(), own_generators(cpu):
-        logits = check_logits(loaded.model(pixels.clone()), pixels, what)
+        logits = check_logits(model(pixels.clone()), pixels, what)
     count = logits.shape[1]
     places = class_places(images, count, loaded.classes, loaded.wnids, what)
     if (doubled := Counter(places).most_common(1)[0])[1] > 1:
@@ -46,7 +47,7 @@ def load_teacher(spec: str, images: ImageSet, side: int, trust: bool = False) ->
         raise EscrimeError(
             f"{what} gets {told}, no more than chance; give one made for images of this size, with classes in the same order."
         )
-    return (loaded.model if places == list(range(count)) else Columns(loaded.model, places)), told
+    return (model if places == list(range(count)) else Columns(model, places)), told
 
 
 class Columns(nn.Module):

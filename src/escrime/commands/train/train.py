@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ... import __version__, data
+from ...data import ImageSet
 from ...data.classes import class_metadata
 from ...distributed import Processes
 from ...errors import EscrimeError
@@ -26,6 +27,9 @@ from ...training import FitResult, TrainSettings, fit, objective
 from ..shared.display import Display
 from ..shared.folder import RunFolder, hardware
 from .teacher import load_teacher
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 WEIGHTS, METRICS, FACTS = "weights.safetensors", "metrics.csv", "training.json"
 COLUMNS = {  # heading → column of the history, how it is written
@@ -61,11 +65,11 @@ class TrainingJob:
     teacher: str | None = None
     trust: bool = False  # the teacher may be a file that runs code
 
-    def seen(self, dataset) -> int:
+    def seen(self, dataset: ImageSet) -> int:
         """Side in pixels of the images the network learns from."""
         return self.settings.crop_size or int(dataset.images.shape[-1])
 
-    def facts(self, dataset, result: FitResult, device: torch.device, command: str) -> dict:
+    def facts(self, dataset: ImageSet, result: FitResult, device: torch.device, command: str) -> dict:
         """What the folder says of how its weights came to be."""
         return {
             "arch": self.arch,
@@ -196,7 +200,7 @@ def _read(job: TrainingJob, display: Display) -> data.Splits:
         )
 
 
-def _summary_writer():
+def _summary_writer() -> "type[SummaryWriter]":
     """TensorBoard's class."""
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -258,7 +262,7 @@ class Log(ExitStack):
             return []
 
 
-def _cell(value, form: str) -> str:
+def _cell(value: Any, form: str) -> str:
     return "" if value is None or value != value else form.format(float(value))
 
 

@@ -8,6 +8,7 @@ from ...evaluation.tuning import Tuning
 from ...report.formatting import duration, fraction_text
 from ...results.choosing import RULE
 from ..shared.display import Display
+from ..shared.folder import RunFolder
 
 
 def answer(found: Tuning, choosing: int, validating: int) -> dict:
@@ -46,7 +47,7 @@ def csv_of(table: pd.DataFrame) -> str:
     return table.to_csv(index=False, float_format="%.6g")
 
 
-def show(display: Display, folder, result: dict) -> None:
+def show(display: Display, folder: RunFolder, result: dict) -> None:
     """The result as people read it."""
     say, eps, against = display.say, result["settings"]["eps"], result["settings"]["against"]
     title = f"% of {result['images']['choosing']} images right [95 % interval], attacks with ε = {fraction_text(eps)}"

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from ...data import ImageSet
 from ...errors import EscrimeError
 from ...evaluation.images import Source
 from ...evaluation.shared_copies import MEASURED, Grid, halves, slices_in, tuning_parts
@@ -48,10 +49,7 @@ def tune_model(
     folder = RunFolder(out or Path("runs") / f"tune-{short_name(request.model)}")
     candidate = Candidate(request, Display(quiet=quiet), device)
     candidate.display.say(f"{request.model} on {request.images}")
-    if candidate.loaded.answers != "gradients" or not isinstance(candidate.loaded.model, nn.Module):
-        raise EscrimeError(
-            f"{request.model} gives no gradients, so an attack cannot be adaptive; give the model as a torch module."
-        )
+    network = candidate.network("an attack cannot be adaptive")
     test = candidate.images()
     source = Source(test, device)
     choosing, validating = halves(test, request.seed)
@@ -79,10 +77,10 @@ def tune_model(
                 },
             )
         start = time.monotonic()
-        records = _measured(candidate, folder, choosing, grid)
+        records = _measured(candidate, network, folder, choosing, grid)
         measured = time.monotonic()
         with candidate.display.bar("Validate on the other half", None):
-            found = conclude(candidate.model, validating, grid, records, seed=request.seed, device=device)
+            found = conclude(network, validating, grid, records, seed=request.seed, device=device)
         seconds = {"choose": round(measured - start, 2), "validate": round(time.monotonic() - measured, 2)}
         result = _read(folder) | answer(found, len(choosing), len(validating)) | {"seconds": seconds}
         write_whole(folder / "tune.csv", csv_of(found.table), follow=False)
@@ -96,7 +94,7 @@ def _settings(request: Request, grid: Grid) -> dict:
     return {name: getattr(request, name) for name in named} | asdict(grid)
 
 
-def _measured(candidate: Candidate, folder: RunFolder, choosing, grid: Grid) -> pd.DataFrame:
+def _measured(candidate: Candidate, network: nn.Module, folder: RunFolder, choosing: ImageSet, grid: Grid) -> pd.DataFrame:
     """The records of the choosing half; slices that an earlier command finished are read."""
     parts, total = folder / PARTS, slices_in(choosing)
     path = lambda index: parts / f"{index:05d}.parquet"  # noqa: E731
@@ -104,7 +102,7 @@ def _measured(candidate: Candidate, folder: RunFolder, choosing, grid: Grid) -> 
     with candidate.display.bar("Choose by shared forwards", total * len(grid.eps_max)) as advance:
         advance(len(done) * len(grid.eps_max), note="")
         work = tuning_parts(
-            candidate.model,
+            network,
             choosing,
             grid,
             seed=candidate.request.seed,

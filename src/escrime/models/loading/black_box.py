@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import EscrimeError
-from ..running import failure_named
+from ..running import Classifier, failure_named
 from .fixed_batch import in_batches_of
 from .loaded import Loaded
 
@@ -62,7 +62,7 @@ def black_box(
 class Queried:
     """A torch model behind a wall: its scores without gradients, or its decision alone as a one-hot score."""
 
-    def __init__(self, model: nn.Module, labels: bool):
+    def __init__(self, model: Classifier, labels: bool):
         self.model, self.labels = model, labels
 
     @torch.no_grad()
