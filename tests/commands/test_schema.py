@@ -45,10 +45,10 @@ def test_the_paper_is_what_imagenette_runs():
         (("attacks", "fgsm", "epsilons"), ["8/0"], "divides by zero"),
         (("attacks", "fgsm", "epsilons"), [-0.1], "negative"),
         (("attacks", "fgsm", "epsilons"), [], "at least 1"),
-        (("data", "limit"), 0, "greater than or equal to 1"),
+        (("data", "limit"), 0, "mine.toml: data.limit = 0 is no number of images; give a whole number from 1."),
         (("data", "limit"), True, "data.limit = True"),
         (("data", "train_size"), 12, "train_size needs size"),
-        (("seed",), -1, "seed = -1: Input should be greater than or equal to 0"),
+        (("seed",), -1, "mine.toml: seed = -1 is not a whole number from 0; give one."),
         (("seed",), 2**63, "less than"),
         (("defenses", "ppa", "eps_max"), True, "ε = True is not a number"),
         (("attacks", "fgsm", "epsilons"), [True, False], "ε = True is not a number"),
@@ -111,7 +111,7 @@ def test_training_that_cannot_be_is_named_by_its_section(raw, path, section):
     owner["training"] = owner.get("training", {}) | {"epochs": 0}
     with pytest.raises(EscrimeError) as error:
         check_experiment(raw, "mine.toml")
-    assert str(error.value).startswith(f"mine.toml: {section}: epochs = 0; ")
+    assert str(error.value).startswith(f"mine.toml: {section}: epochs = 0 is not a whole number from 1; ")
     assert "{" not in str(error.value) and "\n" not in str(error.value)
 
 

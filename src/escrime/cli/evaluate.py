@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from ..errors import EscrimeError
 from ..norms import DEFAULT, NORMS
 from ..terminal import json_text
+from ..validation import check_real, check_time
 from .app import app
 from .options import (
     Device,
@@ -74,14 +74,10 @@ def evaluate(
     from ..commands.evaluate.result import answer, show
     from ..commands.shared.devices import processes
     from ..commands.shared.stdout import reserving_stdout
-    from ..models.deadline import seconds
 
-    if fail_under is not None and not 0 <= fail_under <= 1:
-        raise EscrimeError(f"--fail-under {fail_under:g} is no share of the images; give a number from 0 to 1, such as 0.4.")
-    try:
-        time_left = None if budget is None else seconds(budget)
-    except (ValueError, KeyError):
-        raise EscrimeError(f"--budget {budget!r} is no time; write 90s, 10min or 2h.") from None
+    if fail_under is not None:
+        check_real("--fail-under", fail_under, low=0, high=1, hint="such as 0.4")
+    time_left = None if budget is None else check_time("--budget", budget)
     request = Request(
         model,
         data,

@@ -1,14 +1,14 @@
 """PPA, perturbed prediction averaging. Donoghue, Lines, Pereira (2020), the paper's defense 3."""
 
-from numbers import Integral
-
 import torch
 from torch import Tensor, nn
 
 from ..budgets import epsilon
-from ..errors import EscrimeError
 from ..models.running import check_logits, passes_per_image
 from ..randomness import copied_keys, noise_keys, uniform_noise
+from ..validation import check_choice, check_whole
+
+AVERAGES = ("exponentials", "probabilities")  # the paper's first
 
 
 class PredictionAveraging(nn.Module):
@@ -34,14 +34,10 @@ class PredictionAveraging(nn.Module):
 
     def __init__(self, model: nn.Module, eps_max: float | str, samples: int, average: str = "exponentials"):
         super().__init__()
-        if isinstance(samples, bool) or not isinstance(samples, (int, Integral)) or samples < 1:
-            raise EscrimeError(f"samples = {samples!r}: PPA averages over a whole number of copies, at least one.")
-        if average not in ("exponentials", "probabilities"):
-            raise EscrimeError(f"average = {average!r} is unknown; use 'exponentials' (the paper's) or 'probabilities'.")
         self.undefended = model
         self.eps_max = epsilon(eps_max)
-        self.samples = int(samples)
-        self.average = average
+        self.samples = check_whole("samples", samples, of="copies", hint="such as 16")
+        self.average = check_choice("average", average, AVERAGES)
 
     @property
     def copies(self) -> int:

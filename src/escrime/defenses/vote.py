@@ -6,15 +6,14 @@ the vote proves); Yang et al. (2020), Randomized smoothing of all shapes and siz
 """
 
 from math import log
-from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 
 from ..budgets import epsilon
-from ..errors import EscrimeError
 from ..models.running import check_logits, passes_per_image
 from ..randomness import copied_keys, noise_keys, uniform_noise
+from ..validation import check_whole
 
 
 class MajorityVote(nn.Module):
@@ -44,11 +43,9 @@ class MajorityVote(nn.Module):
 
     def __init__(self, model: nn.Module, eps_max: float | str, samples: int):
         super().__init__()
-        if isinstance(samples, bool) or not isinstance(samples, (int, Integral)) or samples < 1:
-            raise EscrimeError(f"samples = {samples!r}: a vote needs a whole number of copies, at least one.")
         self.undefended = model
         self.eps_max = epsilon(eps_max)
-        self.samples = int(samples)
+        self.samples = check_whole("samples", samples, of="copies", hint="such as 16")
 
     @property
     def copies(self) -> int:

@@ -3,13 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from numbers import Integral
 
 import pandas as pd
 import torch
 
 from ..distributed import Processes
-from ..errors import EscrimeError
 from ..models import deadline
 from ..models.running import existing_device
 from ..randomness import check_seed
@@ -18,6 +16,7 @@ from ..results.comparisons import Comparison, compare, per_class, tradeoff
 from ..results.findings import Finding
 from ..results.records import summarize, worst_case_by_subset
 from ..results.verdicts import Verdict, verdicts
+from ..validation import check_time, check_whole
 from .budget import LOOKED, images_for_a_look, seconds_per_pass
 from .checks.data import as_pixels, data_findings, duplicates
 from .effort import Effort
@@ -105,9 +104,8 @@ def evaluate(
     Errors: EscrimeError with one sentence for input outside the contract.
     """
     seed = check_seed(seed)
-    for name, value in (("draws", draws), ("eot", eot)):
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-            raise EscrimeError(f"{name} = {value!r} is no number of noise draws; give a whole number from 1, such as 8.")
+    draws = check_whole("draws", draws, of="noise draws", hint="such as 8")
+    eot = check_whole("eot", eot, of="noise draws", hint="such as 8")
     cases = as_cases(as_subjects(models))
     attacks = check_attacks(attacks)
     grids = check_epsilons(attacks, epsilons)
@@ -119,7 +117,7 @@ def evaluate(
                 if isinstance(model, torch.nn.Module):
                     model.to(device)
     device = device if device is not None else _device_of(cases)
-    within = _seconds(budget)
+    within = None if budget is None else check_time("budget", budget)
     source = Source(data, device, None if within is None else seed)
     with _shown(progress) as told, deadline.deadline(within), deadline.listening(told):
         meter = told if told is not None else Meter(lambda done, total, note: None)
@@ -135,17 +133,6 @@ def evaluate(
     alone = train is None and isinstance(data, (tuple, list))  # a pair, which does not tell what classes there are
     about_all = duplicates(as_pixels(data)) if alone else data_findings(data, train)
     return Evaluation(records, all_findings(store, records, [*about_all, *left], manners))
-
-
-def _seconds(budget) -> float | None:
-    """A budget in seconds. Errors: EscrimeError for what is no time."""
-    try:
-        within = None if budget is None else deadline.seconds(budget)
-    except (ValueError, KeyError, AttributeError):
-        raise EscrimeError(f"budget = {budget!r} is no time; give seconds, or write '90s', '10min' or '2h'.") from None
-    if within is not None and not within > 0:
-        raise EscrimeError(f"budget = {budget!r} leaves no time; give more, such as '10min'.")
-    return within
 
 
 @contextmanager

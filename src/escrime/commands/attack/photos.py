@@ -25,6 +25,7 @@ from ...regular import IMAGE, check_regular, expanded, is_folder, is_regular, re
 from ...report.figures.photo import draw_photo
 from ...results.layout import check_file
 from ...results.reading import first_fault, read_text
+from ...validation import check_whole
 from ..evaluate.candidate import OF_ITS_SIZE
 from .quantized import Search, check_chosen, fool, logits_of, predict, smallest, whole_eps
 
@@ -85,9 +86,7 @@ def attack_photos(
     model = loaded.model.to(device) if isinstance(loaded.model, torch.nn.Module) else loaded.model
     check_chosen(attacks, loaded.answers, target is not None)
     levels = None if eps is None else whole_eps(eps)
-    if size is not None and size < 1:
-        raise EscrimeError(f"size = {size} is no number of pixels; give a whole number above 0, or leave it out.")
-    side = size or loaded.size or 224
+    side = loaded.size or 224 if size is None else check_whole("size", size, of="pixels", hint="or leave it out")
     images = [read_image(path, side) for path in paths]
     count = _count(model, floats(images[0][None], device), spec)
     check_names(loaded.classes, count, spec)

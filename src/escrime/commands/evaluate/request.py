@@ -6,11 +6,11 @@ from pathlib import Path
 
 from ...attacks.core.registry import named
 from ...budgets import distinct
-from ...errors import EscrimeError, nearest
+from ...errors import EscrimeError
 from ...models.loading.normalizing import check_normalization
 from ...norms import DEFAULT, norm
-from ...numerals import enormous, shown
 from ...regular import is_folder
+from ...validation import check_choice, check_time, check_whole
 
 USUAL = {"gradients": ("FGSM", "AutoAttack"), "scores": ("Square",), "labels": ("RayS",)}
 THREATS = {
@@ -53,8 +53,8 @@ class Request:
         object.__setattr__(self, "epsilons", tuple(distinct(norm(self.norm).epsilon(eps) for eps in self.epsilons)))
         if not self.epsilons or min(self.epsilons) <= 0:
             raise EscrimeError(f"eps = {list(self.epsilons)}: give at least one ε above 0, such as 4/255.")
-        if self.threat is not None and self.threat not in THREATS:
-            raise EscrimeError(f"threat {self.threat!r} is unknown; use {', '.join(THREATS)}.{nearest(self.threat, THREATS)}")
+        if self.threat is not None:
+            check_choice("threat", self.threat, THREATS)
         for name in self.attacks:
             if named(name).needs_target:
                 raise EscrimeError(
@@ -62,13 +62,11 @@ class Request:
                     "target in an experiment file."
                 )
         for name, value, unit in (("limit", self.limit, "images"), ("size", self.size, "pixels")):
-            if value is not None and (value < 1 or enormous(value)):
-                raise EscrimeError(
-                    f"{name} = {shown(value)} is no number of {unit}; give a whole number above 0, or leave it out."
-                )
+            if value is not None:
+                check_whole(name, value, of=unit, hint="or leave it out")
         check_normalization(self.mean, self.std)
-        if self.budget is not None and not self.budget > 0:
-            raise EscrimeError(f"budget = {self.budget:g} s leaves no time; give more, such as 10min.")
+        if self.budget is not None:
+            object.__setattr__(self, "budget", check_time("budget", self.budget))
 
     def settings(self) -> dict:
         """JSON values for the manifest: what a continued evaluation must share. The budget may change."""

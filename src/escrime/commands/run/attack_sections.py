@@ -1,7 +1,7 @@
 """[attacks.NAME] of an experiment: any attack that escrime has, with its settings and its ε."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
@@ -12,7 +12,7 @@ from ...budgets import distinct
 from ...errors import EscrimeError, nearest
 from ...norms import norm
 from ...results.records import STRONGER
-from .section import Section, check_names
+from .section import Section, check_names, whole
 
 UNKNOWN, MISSING = "unknown_setting", "missing_setting"  # errors about a key that no field of a section stands for
 
@@ -28,7 +28,7 @@ class AttackSection(Section):
     attack: str
     norm: str | None = None
     epsilons: list[Any] = Field(min_length=1)
-    adaptive_limit: int | None = Field(None, ge=1)
+    adaptive_limit: Annotated[int, whole(of="images")] | None = None
 
     @field_validator("attack")
     @classmethod

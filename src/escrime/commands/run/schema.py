@@ -10,10 +10,10 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_v
 
 from ...budgets import epsilon
 from ...errors import EscrimeError, nearest
-from ...numerals import enormous, shown
 from ...regular import TEXT, read_regular, reason
+from ...validation import enormous, shown
 from .attack_sections import Attacks, explained
-from .section import Section, check_names
+from .section import Section, check_names, whole
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,6 +30,10 @@ DEEPEST = 32  # tables within tables, and parts of a key
 DEEP_KEY = re.compile(rf"(?<![^\s.=,{{}}\[\]])(?:[^\s.=,{{}}\[\]]++[ \t]*+\.[ \t]*+){{{DEEPEST}}}")
 
 Epsilon = Annotated[float, BeforeValidator(lambda value: epsilon(value))]
+Images = Annotated[int, whole(of="images")]
+Copies = Annotated[int, whole(of="copies")]
+Draws = Annotated[int, whole(of="noise draws")]
+Pixels = Annotated[int, whole(8, of="pixels")]
 
 
 class Data(Section):
@@ -41,9 +45,9 @@ class Data(Section):
 
     name: str
     folder: str | None = None
-    size: int | None = Field(None, ge=8)
-    train_size: int | None = Field(None, ge=8)
-    limit: int | None = Field(None, ge=1)
+    size: Pixels | None = None
+    train_size: Pixels | None = None
+    limit: Images | None = None
     skip_unreadable: bool = False
 
     @model_validator(mode="after")
@@ -88,10 +92,10 @@ class PPA(Section):
     """Prediction averaging: radius and number of copies; draws behind each verdict; gradient draws of adaptive attacks."""
 
     eps_max: Epsilon
-    samples: int = Field(ge=1)
+    samples: Copies
     average: str = "exponentials"
-    draws: int = Field(2, ge=1)
-    eot: int = Field(1, ge=1)
+    draws: Draws = 2
+    eot: Draws = 1
 
     def around(self, network: "nn.Module") -> "PredictionAveraging":
         """The defense of `network`."""
@@ -132,12 +136,12 @@ class Checks(Section):
     """How hard the run looks for what its attacks missed (see evaluation.Effort), and whether at all."""
 
     enabled: bool = True
-    images: int = Field(64, ge=1)
-    steps: int = Field(40, ge=1)
-    queries: int = Field(1000, ge=1)
-    draws: int = Field(1000, ge=1)
-    eot: int = Field(8, ge=1)
-    doublings: int = Field(2, ge=0)
+    images: Images = 64
+    steps: Annotated[int, whole()] = 40
+    queries: Annotated[int, whole()] = 1000
+    draws: Annotated[int, whole()] = 1000
+    eot: Draws = 8
+    doublings: Annotated[int, whole(0)] = 2
 
     @property
     def effort(self) -> "Effort":
@@ -150,7 +154,7 @@ class Experiment(Section):
     """One experiment: data, models, training, defenses, attacks, checks. `headline_eps`: ε of pictures and first lines."""
 
     title: str
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: Annotated[int, whole(0)] = 0
     headline_eps: Epsilon
     data: Data
     models: dict[str, Model] = Field(min_length=1)
@@ -276,6 +280,8 @@ def check_experiment(raw: dict[str, Any], source: str) -> Experiment:
         if first["type"] == "missing":
             raise EscrimeError(f"{source}: {where!r} is missing; add it.") from None
         message = first["msg"].removeprefix("Value error, ")
+        if first["loc"] and message.startswith(f"{first['loc'][-1]} = "):  # so that it is named once
+            raise EscrimeError(f"{source}: {'.'.join(map(str, (*first['loc'][:-1], message)))}") from None
         if first["type"] in ("model_type", "dict_type"):
             message = "this is not a section; give it settings of its own, as [data] has."
         if isinstance(first["input"], dict):  # a whole section: the message names what is wrong in it
