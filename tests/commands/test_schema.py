@@ -94,6 +94,14 @@ def test_wrong_settings_are_named(raw, path, value, said):
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
+def test_the_headline_is_an_eps_of_the_norm_of_its_attack(raw):
+    raw |= {"headline_eps": 2, "attacks": {"fgsm": {"epsilons": [0, 1, 2.5], "norm": "l2"}}}
+    assert check_experiment(raw, "mine.toml").headline == 2.5
+    raw["attacks"]["fgsm"] = {"epsilons": [0, 0.1]}
+    with pytest.raises(EscrimeError, match="mine.toml: headline_eps: ε = 2.0 is larger than the whole color range"):
+        check_experiment(raw, "mine.toml")
+
+
 @pytest.mark.parametrize(
     ("path", "section"),
     [

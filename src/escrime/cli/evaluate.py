@@ -10,8 +10,12 @@ from ..terminal import json_text
 from ..validation import check_real, check_time
 from .app import app
 from .options import (
+    Anyway,
     Device,
+    Json,
+    Limit,
     Mean,
+    Photos,
     Seed,
     Size,
     SkipUnreadable,
@@ -41,7 +45,7 @@ to believe the number (--strict); 4: less robust than --fail-under. Stop at any 
 @app.command(epilog=EVALUATE_EXAMPLES)
 def evaluate(
     model: Spec,
-    data: Annotated[str, typer.Option(metavar="DIR", help="A folder of images, CLASS/*.jpg, or a dataset's name.")],
+    data: Photos,
     eps: Annotated[str, typer.Option(metavar="EPS,...", help="The attacker's budget; the first is the headline.")],
     attack: Annotated[
         str,
@@ -49,23 +53,23 @@ def evaluate(
     ] = "",
     norm: Annotated[str, typer.Option(help=f"{' or '.join(NORMS)}.")] = DEFAULT,
     threat: Annotated[str | None, typer.Option(help="white-box, scores or labels: what the attacker sees.")] = None,
-    limit: Annotated[int | None, typer.Option(metavar="N", help="That many images, as many of each class.")] = None,
+    limit: Limit = None,
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
     budget: Annotated[
-        str | None, typer.Option(metavar="TIME", help="The strongest answer this time allows, such as 10min.")
+        str | None, typer.Option(metavar="TIME", help="Attack and check as hard as this time allows, such as 10min.")
     ] = None,
     seed: Seed = 0,
     device: Device = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/evaluate-MODEL.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print the answer as JSON, and nothing else.")] = False,
+    json_: Json = False,
     fail_under: Annotated[
         float | None, typer.Option(metavar="X", help="Exit with 4 if robust accuracy is below X (0 to 1).")
     ] = None,
     strict: Strict = False,
     skip_unreadable: SkipUnreadable = False,
-    anyway: Annotated[bool, typer.Option("--anyway", help="Go on although clean accuracy is at chance.")] = False,
+    anyway: Anyway = False,
     trust: Trust = False,
 ) -> None:
     """How robust is this model? Clean and robust accuracy on your images, with intervals, checks and a report."""

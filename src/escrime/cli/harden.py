@@ -7,7 +7,7 @@ import typer
 
 from ..budgets import epsilon
 from .app import app
-from .options import Device, Goals, Mean, Seed, Sets, Size, Spec, Std, Trust, command, normalization, split
+from .options import Device, Goals, Limit, Mean, Seed, Sets, Size, Spec, Std, Trust, command, normalization, split
 
 HARDEN_EXAMPLES = """Examples:
 
@@ -29,7 +29,7 @@ def harden(
     set_: Sets = None,
     goal: Goals = None,
     attack: Annotated[str, typer.Option(metavar="NAME,...", help="To judge by; default: FGSM and AutoAttack.")] = "",
-    limit: Annotated[int | None, typer.Option(metavar="N", help="Judge by that many images.")] = None,
+    limit: Limit = None,
     size: Size = None,
     mean: Mean = None,
     std: Std = None,

@@ -20,11 +20,15 @@ def _check_seed(seed: int) -> int:
 # Options that several commands share.
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", callback=_check_seed)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one.")]
+Photos = Annotated[str, typer.Option("--data", metavar="DIR", help="A folder of images, CLASS/*.jpg, or a dataset's name.")]
+Limit = Annotated[int | None, typer.Option(metavar="N", help="Judge by that many images in all, as many of each class.")]
 Size = Annotated[int | None, typer.Option(metavar="PX", help="Edge length of the images; default: the model's own.")]
 Mean = Annotated[
     str | None, typer.Option(metavar="M[,M,M]", help="Normalize with this mean instead of the model's own, such as 0.5.")
 ]
 Std = Annotated[str | None, typer.Option(metavar="S[,S,S]", help="Its standard deviation, such as 0.229,0.224,0.225.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
+Anyway = Annotated[bool, typer.Option("--anyway", help="Go on although clean accuracy is at chance.")]
 Strict = Annotated[bool, typer.Option(help="Exit with 3 if a validity check forbids to believe a number.")]
 SkipUnreadable = Annotated[bool, typer.Option(help="Leave out, count and name unreadable images.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other training setting. Repeatable.")]

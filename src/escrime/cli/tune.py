@@ -9,7 +9,23 @@ from ..budgets import epsilon
 from ..errors import EscrimeError
 from ..terminal import json_text
 from .app import app
-from .options import Device, Mean, Seed, Size, SkipUnreadable, Spec, Std, Trust, command, normalization, split
+from .options import (
+    Anyway,
+    Device,
+    Json,
+    Limit,
+    Mean,
+    Photos,
+    Seed,
+    Size,
+    SkipUnreadable,
+    Spec,
+    Std,
+    Trust,
+    command,
+    normalization,
+    split,
+)
 
 TUNE_EXAMPLES = """Examples:
 
@@ -25,14 +41,14 @@ Half of the images choose, the other half validates what was chosen. Stop at any
 @app.command(epilog=TUNE_EXAMPLES)
 def tune(
     model: Spec,
-    data: Annotated[str, typer.Option(metavar="DIR", help="A folder of images, CLASS/*.jpg, or a dataset's name.")],
+    data: Photos,
     eps: Annotated[str, typer.Option(metavar="EPS", help="The attacker's budget, such as 8/255.")],
     eps_max: Annotated[str, typer.Option(metavar="EPS,...", help="Radii of the noise to try.")] = "0.01,0.03,0.1,0.3",
     samples: Annotated[str, typer.Option(metavar="N,...", help="Numbers of copies to try.")] = "2,4,8,16",
     against: Annotated[
         str, typer.Option(help="The attacker who counts: adaptive (knows the defense) or transfer (ignores it).")
     ] = "adaptive",
-    limit: Annotated[int | None, typer.Option(metavar="N", help="That many images in all, as many of each class.")] = None,
+    limit: Limit = None,
     steps: Annotated[int, typer.Option(metavar="N", help="Steps of PGD.")] = 20,
     size: Size = None,
     mean: Mean = None,
@@ -40,9 +56,9 @@ def tune(
     seed: Seed = 0,
     device: Device = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/tune-MODEL.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")] = False,
+    json_: Json = False,
     skip_unreadable: SkipUnreadable = False,
-    anyway: Annotated[bool, typer.Option("--anyway", help="Go on although clean accuracy is at chance.")] = False,
+    anyway: Anyway = False,
     trust: Trust = False,
 ) -> None:
     """Choose ε_max and N of prediction averaging (PPA) by clean and attacked accuracy, and validate the choice."""

@@ -10,7 +10,7 @@ from ...attacks.core.base import Attack
 from ...attacks.core.registry import by_name, make, named, settings_of
 from ...budgets import distinct
 from ...errors import EscrimeError, nearest
-from ...norms import norm
+from ...norms import Norm, norm
 from ...results.records import STRONGER
 from .section import Section, check_names, whole
 
@@ -41,7 +41,7 @@ class AttackSection(Section):
     def _numbers(cls, values: list[Any], info: ValidationInfo) -> list[Any]:
         if "attack" not in info.data:
             return values
-        own = norm(info.data.get("norm") or named(info.data["attack"]).norm)
+        own = _geometry(info.data.get("norm"), named(info.data["attack"]))
         return distinct(sorted(own.epsilon(value) for value in values))
 
     @model_validator(mode="after")
@@ -59,6 +59,11 @@ class AttackSection(Section):
     @property
     def kind(self) -> type[Attack]:
         return named(self.attack)
+
+    @property
+    def geometry(self) -> Norm:
+        """The norm of its ε."""
+        return _geometry(self.norm, self.kind)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -149,6 +154,10 @@ class Attacks(Section):
     def epsilons(self) -> dict[str, list[float]]:
         """The ε of each, by label."""
         return {label: section.epsilons for label, section in self.by_label.items()}
+
+
+def _geometry(chosen: str | None, attack: type[Attack]) -> Norm:
+    return norm(chosen or attack.norm)
 
 
 def _implied(name: str) -> str | None:

@@ -1,5 +1,6 @@
 """What an experiment is: the TOML file, typed. An unknown key is refused with the nearest valid one."""
 
+import math
 import re
 import tomllib
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from ...budgets import epsilon
 from ...errors import EscrimeError, nearest
 from ...regular import TEXT, read_regular, reason
 from ...validation import enormous, shown
-from .attack_sections import Attacks, explained
+from .attack_sections import Attacks, AttackSection, explained
 from .section import Section, check_names, whole
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ DEEPEST = 32  # tables within tables, and parts of a key
 DEEP_KEY = re.compile(rf"(?<![^\s.=,{{}}\[\]])(?:[^\s.=,{{}}\[\]]++[ \t]*+\.[ \t]*+){{{DEEPEST}}}")
 
 Epsilon = Annotated[float, BeforeValidator(lambda value: epsilon(value))]
+AnyEpsilon = Annotated[float, BeforeValidator(lambda value: epsilon(value, math.inf))]  # of a norm that is known later
 Images = Annotated[int, whole(of="images")]
 Copies = Annotated[int, whole(of="copies")]
 Draws = Annotated[int, whole(of="noise draws")]
@@ -151,11 +153,12 @@ class Checks(Section):
 
 
 class Experiment(Section):
-    """One experiment: data, models, training, defenses, attacks, checks. `headline_eps`: ε of pictures and first lines."""
+    """One experiment: data, models, training, defenses, attacks, checks. `headline_eps`: ε of pictures and first
+    lines, in the norm of FGSM, or where that is not run of the attacks."""
 
     title: str
     seed: Annotated[int, whole(0)] = 0
-    headline_eps: Epsilon
+    headline_eps: AnyEpsilon
     data: Data
     models: dict[str, Model] = Field(min_length=1)
     training: dict[str, Any] = {}
@@ -168,6 +171,15 @@ class Experiment(Section):
     def _names(cls, value: dict[str, Model]) -> dict[str, Model]:
         check_names("model", value, "my-network")
         return value
+
+    @model_validator(mode="after")
+    def _headline_in_its_norm(self) -> Self:
+        widest = max((section.geometry for section in self._headlined), key=lambda norm: norm.largest)
+        try:
+            widest.epsilon(self.headline_eps)
+        except EscrimeError as error:
+            raise ValueError(f"headline_eps: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _settings_exist(self) -> Self:
@@ -206,10 +218,14 @@ class Experiment(Section):
     @property
     def headline(self) -> float:
         """The ε closest to headline_eps, and above 0, of FGSM's grid, or where FGSM is not run of all."""
-        sections = self.attacks.by_label
-        asked = [sections["FGSM"]] if "FGSM" in sections else sections.values()
-        positive = [eps for section in asked for eps in section.epsilons if eps > 0] or [self.headline_eps]
+        positive = [eps for section in self._headlined for eps in section.epsilons if eps > 0] or [self.headline_eps]
         return min(positive, key=lambda eps: abs(eps - self.headline_eps))
+
+    @property
+    def _headlined(self) -> list[AttackSection]:
+        """The attacks from whose ε the headline is taken."""
+        sections = self.attacks.by_label
+        return [sections["FGSM"]] if "FGSM" in sections else list(sections.values())
 
 
 def shipped() -> dict[str, Path]:
