@@ -135,7 +135,7 @@ def test_of_several_ways_to_count_one_is_answered_for(weights, pictures, tmp_pat
     """As of Imagenette's two test sets, which share images: every number of the answer is of the same ones, and said once."""
     from dataclasses import replace
 
-    from escrime.commands.evaluate.result import answer
+    from escrime.commands.evaluate.result import result
 
     real = escrime.data.load_to_judge
 
@@ -147,7 +147,7 @@ def test_of_several_ways_to_count_one_is_answered_for(weights, pictures, tmp_pat
     monkeypatch.setattr(escrime.data, "load_to_judge", with_subsets)
     request = Request(weights, str(pictures), ("0.05",), attacks=("FGSM",))
     run = assess(request, tmp_path / "run", device=CPU, quiet=True)
-    found, records = answer(run), read_records(tmp_path / "run")
+    found, records = result(run), read_records(tmp_path / "run")
     assert records.image.nunique() == 90
     subset = json.loads((tmp_path / "run" / "verdict.json").read_text())[0]["subset"]
     mine = records[[subset in names.split() for names in records.subsets]]

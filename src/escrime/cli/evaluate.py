@@ -75,7 +75,7 @@ def evaluate(
     """How robust is this model? Clean and robust accuracy on your images, with intervals, checks and a report."""
     from ..commands.evaluate.assessment import assess
     from ..commands.evaluate.request import Request
-    from ..commands.evaluate.result import answer, show
+    from ..commands.evaluate.result import result, show
     from ..commands.shared.devices import processes
     from ..commands.shared.stdout import reserving_stdout
 
@@ -102,7 +102,7 @@ def evaluate(
         run = assess(request, out, device=here, command=command(), quiet=json_)
         if not run.team.first:
             return
-        found = answer(run)
+        found = result(run)
         run.folder.write_json("answer.json", found)
         if not json_:
             show(run, found)

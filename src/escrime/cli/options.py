@@ -1,4 +1,4 @@
-"""What several commands share: options, how they are read, and what is said on the terminal."""
+"""What several commands share: options, how they are read, and lines on the terminal."""
 
 import shlex
 import sys
@@ -65,10 +65,10 @@ def believed(folder: Path) -> None:
     """Leave with exit code 3 and the sentences of the verdicts that may not be believed."""
     from ..report.validity import read_verdicts
 
-    doubted = [verdict["sentence"] for verdict in read_verdicts(folder) if not verdict["believe"]]
-    for sentence in doubted:
+    sentences = [verdict["sentence"] for verdict in read_verdicts(folder) if not verdict["believe"]]
+    for sentence in sentences:
         say(f"not to be believed: {sentence}", err=True)
-    if doubted:
+    if sentences:
         raise typer.Exit(3)
 
 

@@ -118,7 +118,7 @@ def harden(
     command: str = "",
     quiet: bool = False,
 ) -> Assessment:
-    """Fine-tune the model of `question` by the objective `goal` (its name and settings) and evaluate it before and after, in
+    """Fine-tune the requested model by the objective `goal` (its name and settings) and evaluate it before and after, in
     the folder `out` (by default runs/harden-MODEL), continuing what is there. training: settings of TrainSettings.
 
     Errors: EscrimeError for a model that cannot be trained (a black box), and as `fit` and `assess`.

@@ -18,9 +18,9 @@ def report_text(folder: Path | str, format: str) -> str:
         from .markdown import markdown
 
         return markdown(run)
-    from .document import facts
+    from .document import as_document
 
-    return json_text(facts(run), allow_nan=False) + "\n"
+    return json_text(as_document(run), allow_nan=False) + "\n"
 
 
 def report_files(folder: Path | str, format: str, out: Path | None = None) -> list[Path]:

@@ -18,8 +18,8 @@ class Checked:
             raise EscrimeError(f"{cls.__name__} takes its settings by name: {', '.join(names) or 'it has none'}.")
         for name in settings:
             if name not in names:
-                known = ", ".join(names) or "none"
-                raise EscrimeError(f"{cls.__name__} has no setting {name!r}; it has {known}.{nearest(name, names)}")
+                settings_there = ", ".join(names) or "none"
+                raise EscrimeError(f"{cls.__name__} has no setting {name!r}; it has {settings_there}.{nearest(name, names)}")
         return super().__new__(cls)
 
     def _put(self, check: Callable[..., object], *names: str, **limits: float) -> None:

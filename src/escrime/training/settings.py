@@ -55,7 +55,7 @@ class TrainSettings(Checked):
         pre-trained networks whose BatchNorm has been folded or whose new data are few.
     channels_last: lay images and weights out as NHWC in memory, which convolutions run faster on, where the model runs so.
     precision: "float32" or "bfloat16" (see PRECISIONS).
-    teacher_weight, temperature: of a teacher's answers in the loss, where `fit` is given one (see teacher.py).
+    teacher_weight, temperature: of a teacher's outputs in the loss, where `fit` is given one (see teacher.py).
     probe_images: how many training images an objective with an ε holds back (drawn by seed, each class in proportion) to
         measure clean, FGSM and PGD-10 accuracy at ε on after each epoch; 0: off. An objective without ε holds back none.
         The alarms of alarms.py need some 100 or more to tell a fall from chance.

@@ -1,4 +1,4 @@
-"""What `escrime evaluate` is asked: a model, images, threat levels, and how much time there is."""
+"""What `escrime evaluate` is to do: a model, images, what the attacker sees, and how much time there is."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -22,19 +22,20 @@ THREATS = {
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked: which model (a specification, see models.SPECS) on which images (a folder, or a dataset's name).
+    """What to evaluate: which model (a specification, see models.SPECS) on which images (a folder, or a dataset's name).
 
-    epsilons: the first is the headline. attacks: names of escrime's, () for the usual ones of the threat model `threat`.
-    limit: that many images, as many of each class as of any other. budget: seconds in which the strongest answer is wanted,
-    None for all images. anyway: go on although clean accuracy is at chance. mean, std: the normalization to put in front of the
-    model, or in place of its own; one number or one per channel. trust: the model may be a file that runs code as it is read.
+    epsilons: the first is the headline. access: one of THREATS, None for all that the model gives away. attacks: names of
+    escrime's, () for the usual ones of that access. limit: that many images, as many of each class as of any other. budget:
+    seconds that attacks and checks may take, None for all images. anyway: go on although clean accuracy is at chance. mean,
+    std: the normalization to put in front of the model, or in place of its own; one number or one per channel. trust: the
+    model may be a file that runs code as it is read.
     """
 
     model: str
     images: str
     epsilons: tuple[float, ...]
     norm: str = DEFAULT
-    threat: str | None = None
+    access: str | None = None
     attacks: tuple[str, ...] = ()
     limit: int | None = None
     size: int | None = None
@@ -53,8 +54,8 @@ class Request:
         object.__setattr__(self, "epsilons", tuple(distinct(norm(self.norm).epsilon(eps) for eps in self.epsilons)))
         if not self.epsilons or min(self.epsilons) <= 0:
             raise EscrimeError(f"eps = {list(self.epsilons)}: give at least one ε above 0, such as 4/255.")
-        if self.threat is not None:
-            check_choice("threat", self.threat, THREATS)
+        if self.access is not None:
+            check_choice("threat", self.access, THREATS)
         for name in self.attacks:
             if named(name).needs_target:
                 raise EscrimeError(
@@ -68,9 +69,13 @@ class Request:
         if self.budget is not None:
             object.__setattr__(self, "budget", check_time("budget", self.budget))
 
+    def as_dict(self) -> dict:
+        """Its fields by the names that files give them: what the attacker sees is called as the option is, threat."""
+        return {"threat" if name == "access" else name: value for name, value in asdict(self).items()}
+
     def settings(self) -> dict:
         """JSON values for the manifest: what a continued evaluation must share. The budget may change."""
-        values = {name: value for name, value in asdict(self).items() if name not in ("budget", "anyway", "trust")}
+        values = {name: value for name, value in self.as_dict().items() if name not in ("budget", "anyway", "trust")}
         values |= {"epsilons": list(self.epsilons), "attacks": list(self.attacks), "headline_eps": self.epsilons[0]}
         values |= {name: list(values[name]) for name in ("mean", "std") if values[name] is not None}
         return {"title": f"{self.model} on {self.images}", **values}

@@ -67,7 +67,7 @@ class AttackSection(Section):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the file says of the attack beside its ε and norm."""
+        """What the file sets of the attack beside its ε and norm."""
         return self.model_extra or {}
 
     @property
@@ -90,19 +90,19 @@ class AttackSection(Section):
 
 
 class Attacks(Section):
-    """The sections by name. One that is called like an attack, case and hyphens apart, is that one, and need not say so."""
+    """The sections by name. One that is called like an attack, case and hyphens apart, is that one, and needs no `attack`."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, AttackSection]
 
     @model_validator(mode="before")
     @classmethod
-    def _say_which(cls, value: Any) -> Any:
+    def _with_attack(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
         if not value:
             raise ValueError("there is no attack; add a section such as [attacks.pgd] with its epsilons.")
-        known = {}
+        complete = {}
         for name, section in value.items():
             if isinstance(section, dict) and "attack" not in section:
                 implied = _implied(name)
@@ -113,8 +113,8 @@ class Attacks(Section):
                         f'attack = "PGD" to it, one of {", ".join(by_name())}.{hint}'
                     )
                 section = {"attack": implied, **section}
-            known[name] = section
-        return known
+            complete[name] = section
+        return complete
 
     @model_validator(mode="after")
     def _one_label_each(self) -> Self:

@@ -77,7 +77,7 @@ class ExperimentRun:
         )
 
     def dataset(self) -> dict:
-        """What the manifest says of the data."""
+        """What the manifest notes of the data."""
         return about_images(self.test, self.splits.train)
 
     def checkpoint(self, model: str, defense: str = "none") -> Path:

@@ -53,10 +53,10 @@ def _attacks(run: ExperimentRun, model: str, rates: Rates) -> Iterator[tuple[str
     done = [path.stem for path in (run.folder / "records").glob(f"{model}--*.parquet")]
     for key, passes, images in expected(run, model):
         parts = -(-len(run.test) // PART)
-        left = images * (1 - sum(stem.startswith(parts_of(key)) for stem in done) / parts)
+        unfinished = images * (1 - sum(stem.startswith(parts_of(key)) for stem in done) / parts)
         _, defense, threat, attack = key
         where = "" if defense == "none" else f" on {defense}, {threat}"
-        yield f"{attack}{where}", left * (passes.forwards * rates.forward + passes.gradients * rates.gradient)
+        yield f"{attack}{where}", unfinished * (passes.forwards * rates.forward + passes.gradients * rates.gradient)
 
 
 def _checks(run: ExperimentRun, model: str, rates: Rates) -> Iterator[tuple[str, float]]:

@@ -104,9 +104,9 @@ class Examples:
             "defense": defense,
             "threat": threat,
             "target": -1 if attack.target is None else attack.target,
-            "original": self.says(self.network, x, image),
-            "adversarial": self.says(self.network, adversarial, image),
-            "perturbation": self.says(self.network, (0.5 + 0.5 * (adversarial - x) / attack.eps).clamp(0, 1), image),
+            "original": self.predicted(self.network, x, image),
+            "adversarial": self.predicted(self.network, adversarial, image),
+            "perturbation": self.predicted(self.network, (0.5 + 0.5 * (adversarial - x) / attack.eps).clamp(0, 1), image),
         }
         self.arrays |= {f"original_{i}": x[0], f"adversarial_{i}": adversarial[0]}
         if ppa is not None:
@@ -115,7 +115,7 @@ class Examples:
             copy = copies[min(1, len(copies) - 1)].clamp(0, 1)
             # The noise of the record that this image was chosen by, so that picture and record agree.
             key = verdict_key(self.seed, image)
-            item |= {"copy": self.says(self.network, copy, image), "verdict": self.says(ppa, adversarial, image, key)}
+            item |= {"copy": self.predicted(self.network, copy, image), "verdict": self.predicted(ppa, adversarial, image, key)}
             self.arrays[f"copy_{i}"] = copy[0]
         self.items.append(item)
 
@@ -124,7 +124,7 @@ class Examples:
         x, label = self.pixels([image])
         grid = self.grid
         swept = [found.adversarial for found in attack.sweep(self.network, x, label, grid, seed=self.seed, ids=[image])]
-        says = [self.says(self.network, adversarial, image) for adversarial in swept]
+        predictions = [self.predicted(self.network, adversarial, image) for adversarial in swept]
         i = len(self.items)
         self.items.append(
             {
@@ -134,8 +134,8 @@ class Examples:
                 "label": int(label),
                 "attack": "FGSM",
                 "epsilons": grid,
-                "predictions": [s["prediction"] for s in says],
-                "confidences": [s["confidence"] for s in says],
+                "predictions": [found["prediction"] for found in predictions],
+                "confidences": [found["confidence"] for found in predictions],
             }
         )
         self.arrays[f"slider_{i}"] = torch.cat(swept)
@@ -143,7 +143,7 @@ class Examples:
     def pixels(self, images: list[str]) -> tuple[Tensor, Tensor]:
         return self.test.batch([self.index[image] for image in images], device=self.device)
 
-    def says(self, model: nn.Module, x: Tensor, image: str, key: tuple | None = None) -> dict[str, Any]:
+    def predicted(self, model: nn.Module, x: Tensor, image: str, key: tuple | None = None) -> dict[str, Any]:
         none = torch.full((1,), -1, device=x.device)
         verdict = score(model, x, torch.zeros_like(none), none, [key or (self.seed, image, "examples")], 1)
         return {"prediction": int(verdict.prediction), "confidence": float(verdict.confidence)}

@@ -72,13 +72,13 @@ def train(run: ExperimentRun, model: str, network: nn.Module | None) -> None:
     """Train the untrained `network` (None where that is done), then retrain it adversarially, each once."""
     spec = run.experiment.models[model]
     if network is not None:
-        facts = {
+        description = {
             "arch": spec.arch,
             "parameters": sum(p.numel() for p in network.parameters()),
             "stands_for": spec.stands_for,
         }
         if run.team.first:
-            run.folder.record_model(model, facts)
+            run.folder.record_model(model, description)
         _fit(run, model, "none", network, "clean", run.experiment.train_settings(model), f"Train {model}")
     for name, defense in run.experiment.defenses.trainings.items():
         if not run.checkpoint(model, name).exists():

@@ -32,7 +32,7 @@ def pick_device(name: str | None) -> "torch.device":
 @contextmanager
 def processes(name: str | None) -> Iterator["torch.device"]:
     """The device of this process, alone or one of those that torchrun has started, on one machine or on many: Lightning
-    Fabric joins them and gives every process its own GPU. `escrime.distributed.Processes` then says which one this is."""
+    Fabric joins them and gives every process its own GPU. Which one this is: `escrime.distributed.Processes`."""
     device = pick_device(name)
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:

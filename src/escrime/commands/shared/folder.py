@@ -86,7 +86,7 @@ class RunFolder:
             self.refuse_another(self.manifest, identity)
             sweep(self.path)
             return
-        if self.strangers(*(sub for sub in SUBFOLDERS if not any((self / sub).glob("*")))):
+        if self.foreign(*(sub for sub in SUBFOLDERS if not any((self / sub).glob("*")))):
             raise EscrimeError(f"{self.path} exists and is not a run folder; give another one with --out.")
         for sub in SUBFOLDERS:
             (self / sub).mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ class RunFolder:
             },
         )
 
-    def strangers(self, *own: str) -> list[str]:
+    def foreign(self, *own: str) -> list[str]:
         """Names in the folder, sorted, that are not `own` and not what a killed command leaves before its first file."""
         if self.path.exists() and not self.path.is_dir():
             raise EscrimeError(f"{self.path} is a file; give another folder with --out.")
@@ -118,7 +118,7 @@ class RunFolder:
         """EscrimeError where what the folder holds differs from `identity` in one of its parts."""
         for part, new in identity.items():
             there, here = old.get(part), json.loads(json.dumps(new))
-            if part == "dataset" and isinstance(there, dict):  # which runs of earlier versions do not say
+            if part == "dataset" and isinstance(there, dict):  # which runs of earlier versions lack
                 there = {"train_fingerprint": here.get("train_fingerprint")} | there
             difference = first_difference(there, here, part)
             if difference:
@@ -127,9 +127,9 @@ class RunFolder:
                     "give another folder with --out, or delete this one."
                 )
 
-    def record_model(self, name: str, facts: dict) -> None:
+    def record_model(self, name: str, description: dict) -> None:
         manifest = self.manifest
-        manifest["models"][name] = facts
+        manifest["models"][name] = description
         self.write_json("manifest.json", manifest)
 
     @contextmanager
@@ -141,7 +141,7 @@ class RunFolder:
             yield
             self.lap(0)
         except BaseException:
-            with suppress(OSError, EscrimeError):  # a full disk: what went wrong is what is told
+            with suppress(OSError, EscrimeError):  # a full disk: the first error is the one to report
                 self.lap(0)
             raise
         finally:
@@ -159,10 +159,10 @@ class RunFolder:
         if self._stage is None or now - self._noted < least:
             return
         manifest = self.manifest
-        known = next((entry for entry in manifest["stages"] if entry["name"] == self._stage), None)
-        if known is None:
-            manifest["stages"].append(known := {"name": self._stage, "seconds": 0.0})
-        known["seconds"] = round(known["seconds"] + now - self._noted, 2)
+        entry = next((entry for entry in manifest["stages"] if entry["name"] == self._stage), None)
+        if entry is None:
+            manifest["stages"].append(entry := {"name": self._stage, "seconds": 0.0})
+        entry["seconds"] = round(entry["seconds"] + now - self._noted, 2)
         self._noted = now
         self.write_json("manifest.json", manifest)
 
@@ -189,7 +189,7 @@ def _reason(path: Path) -> str:
 
 
 def about_images(test: ImageSet, train: ImageSet | None = None) -> dict:
-    """What a manifest says of the images: those tested on, how many a model was trained on, what was left out and why."""
+    """What a manifest notes of the images: those tested on, how many a model was trained on, what was left out and why."""
     left_out = test.left_out | (train.left_out if train is not None else {})
     return {
         "name": test.name,
@@ -233,12 +233,12 @@ def hardware(device: str) -> dict:
     """Processor, cores, memory and accelerator of this machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    facts = {"cpu": _processor(), "cores": cores, "memory_gib": round(memory, 1), "device": device}
+    machine = {"cpu": _processor(), "cores": cores, "memory_gib": round(memory, 1), "device": device}
     if device.startswith("cuda"):
         import torch
 
-        facts["gpu"] = torch.cuda.get_device_name(device)
-    return facts
+        machine["gpu"] = torch.cuda.get_device_name(device)
+    return machine
 
 
 def _processor() -> str:

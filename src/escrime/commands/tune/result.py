@@ -1,4 +1,4 @@
-"""What `escrime tune` answers: the same facts as JSON, as CSV and as a table."""
+"""The result of `escrime tune`: the same as JSON, as CSV and as a table."""
 
 import pandas as pd
 from rich.box import SIMPLE
@@ -11,7 +11,7 @@ from ..shared.display import Display
 from ..shared.folder import RunFolder
 
 
-def answer(found: Tuning, choosing: int, validating: int) -> dict:
+def as_json(found: Tuning, choosing: int, validating: int) -> dict:
     """JSON values: every point, the front, what was chosen and by which rule, the validation, passes per image, the verdict."""
     choice, spent = found.choice, found.records[["forwards", "backwards"]].sum() / choosing
     named = lambda point: {"eps_max": point[0], "samples": point[1]}  # noqa: E731

@@ -25,7 +25,7 @@ from ..evaluate.identity import identity_of, refuse_another_model
 from ..evaluate.request import Request, short_name
 from ..shared.display import Display
 from ..shared.folder import RunFolder, about_images, provenance
-from .result import answer, csv_of
+from .result import as_json, csv_of
 
 RESULT = "tune.json"
 PARTS = "parts"  # of the choosing half, one file per slice of the images
@@ -40,11 +40,11 @@ def tune_model(
     command: str = "",
     quiet: bool = False,
 ) -> tuple[RunFolder, dict]:
-    """Choose ε_max and N for the model of `question` on its images, in the folder `out` (by default runs/tune-MODEL).
+    """Choose ε_max and N for the requested model and images, in the folder `out` (by default runs/tune-MODEL).
 
     Returns the folder and what its tune.json holds. A finished folder is read, an interrupted one continued.
     Errors: EscrimeError for a model or images that cannot be used, before anything is written, and for a folder that holds
-    the answer to another question.
+    the result of another request.
     """
     folder = RunFolder(out or Path("runs") / f"tune-{short_name(request.model)}")
     candidate = Candidate(request, Display(quiet=quiet), device)
@@ -60,7 +60,7 @@ def tune_model(
         refuse_another_model(folder, candidate, old.get("identity", {}), identity_of(candidate, source))
         if "verdict" in old:
             return folder, old
-    elif folder.strangers():
+    elif folder.foreign():
         raise EscrimeError(f"{folder.path} exists and holds no {RESULT}; give another folder with --out.")
     FirstLook(candidate, source).check()
     with folder.lock():
@@ -82,7 +82,7 @@ def tune_model(
         with candidate.display.bar("Validate on the other half", None):
             found = conclude(network, validating, grid, records, seed=request.seed, device=device)
         seconds = {"choose": round(measured - start, 2), "validate": round(time.monotonic() - measured, 2)}
-        result = _read(folder) | answer(found, len(choosing), len(validating)) | {"seconds": seconds}
+        result = _read(folder) | as_json(found, len(choosing), len(validating)) | {"seconds": seconds}
         write_whole(folder / "tune.csv", csv_of(found.table), follow=False)
         _draw(folder, result)
         folder.write_json(RESULT, result)  # last: with a verdict the folder is finished
