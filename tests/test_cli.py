@@ -135,7 +135,7 @@ def test_json_stands_alone_on_stdout_whatever_the_work_prints(command, escrime, 
         return run if command == "evaluate" else (Path("."), found)
 
     monkeypatch.setattr("escrime.commands.evaluate.assessment.assess", work)
-    monkeypatch.setattr("escrime.commands.evaluate.result.answer", lambda _: found)
+    monkeypatch.setattr("escrime.commands.evaluate.result.result", lambda _: found)
     monkeypatch.setattr("escrime.commands.tune.tune.tune_model", work)
     done = escrime(command, "--model", "m.py:load", "--data", "digits", "--eps", "0.1", "--device", "cpu", "--json")
     assert done.returncode == 0 and json.loads(done.out) == found and "loading weights" in done.err

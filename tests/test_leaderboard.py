@@ -49,7 +49,7 @@ def documents(monkeypatch):
         "b": document("l2", 0.5, {0.0: 0.9, 0.5: 0.35}, believe=False),
     }
     monkeypatch.setattr(rows, "read_run", lambda folder: folder)
-    monkeypatch.setattr(rows, "facts", lambda folder: copy.deepcopy(found[folder]))
+    monkeypatch.setattr(rows, "as_document", lambda folder: copy.deepcopy(found[folder]))
     return found
 
 

@@ -13,7 +13,7 @@ from escrime.budgets import epsilon
 from escrime.commands.attack.photos import attack_photos
 from escrime.commands.evaluate.request import Request
 from escrime.commands.run.schema import check_experiment, read_experiment
-from escrime.commands.train.train import _told, parse_settings
+from escrime.commands.train.train import _noted, parse_settings
 from escrime.evaluation.shared_copies import Grid
 from escrime.models import save_weights
 from escrime.models.loading.normalizing import channel_numbers
@@ -178,4 +178,4 @@ def test_facts_of_a_training_that_nobody_can_read_are_none(tmp_path):
     for content in ("[" * 100_000, '{"settings": ' * 100_000, "[]", "null", "\ud800".encode("utf-8", "surrogatepass")):
         path = tmp_path / "training.json"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        assert _told(path, ["settings"]) == {}
+        assert _noted(path, ["settings"]) == {}

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from escrime.files import write_whole
-from escrime.report.document import facts, plain
+from escrime.report.document import as_document, plain
 from escrime.report.run import Run, read_run
 
 DIGITS = 4  # of a share: a hundredth of a percent
@@ -27,7 +27,7 @@ def keep_any(source: Path, out: Path) -> Path:
 def keep(folder: Path, out: Path) -> Path:
     """Write the run's part of the page, some ten kB of JSON per defense."""
     run = read_run(folder)
-    found = facts(run)
+    found = as_document(run)
     manifest = found["manifest"]
     told = ("title", "created", "command", "seed", "escrime", "commit", "versions", "hardware", "models", "stages")
     settings = manifest["experiment"]

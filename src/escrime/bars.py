@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from .terminal import printable
@@ -51,7 +51,7 @@ def is_watched(console: Console) -> bool:
     return console.is_terminal or console.is_jupyter
 
 
-def say(console: Console, text: str = "", whole: bool = False) -> None:
-    """Print `text`; a `whole` line is not broken, however wide, as the rows of a table should not be."""
+def say(console: Console, text: RenderableType = "", whole: bool = False) -> None:
+    """Print `text`, or a table; a `whole` line is not broken, however wide, as the rows of a table should not be."""
     text = printable(text) if isinstance(text, str) else text
     console.print(text, soft_wrap=whole, markup=False, emoji=False)

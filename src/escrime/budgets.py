@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, overload
 
 from .errors import EscrimeError
-from .numerals import number_of, shown
+from .validation import number_of, shown
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 from .budgets import LEVELS, SAME, epsilon
-from .errors import EscrimeError, nearest
+from .validation import check_choice
 
 if TYPE_CHECKING:
     import torch
@@ -31,9 +31,7 @@ def register(kind: type[Norm]) -> type[Norm]:
 
 def norm(name: str) -> Norm:
     """The norm of this name; EscrimeError for a name that is none."""
-    if not isinstance(name, str) or name not in NORMS:
-        raise EscrimeError(f"norm {name!r} is unknown; use one of {', '.join(NORMS)}.{nearest(name, NORMS)}")
-    return NORMS[name]
+    return NORMS[check_choice("norm", name, NORMS)]
 
 
 def per_image(value: float | Tensor, like: Tensor) -> Tensor:

@@ -11,14 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from hashlib import blake2b
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import EscrimeError
+from .validation import check_whole
 
 _keys: ContextVar[Tensor | None] = ContextVar("escrime_row_keys", default=None)
 _given: ContextVar[int] = ContextVar("escrime_row_keys_given", default=0)  # keys given to parts of the batch, so far
@@ -27,11 +26,7 @@ _idle: ContextVar[bool] = ContextVar("escrime_generators_idle", default=False)
 
 def check_seed(seed: object) -> int:
     """Return `seed` if records can hold it: a whole number from 0 below 2⁶³."""
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**63:
-        raise EscrimeError(
-            f"seed = {seed!r} is not a whole number from 0 to 9223372036854775807 (2⁶³ − 1); give one, such as 0."
-        )
-    return int(seed)
+    return check_whole("seed", seed, 0, hint="such as 0")
 
 
 def key(*parts: Any) -> int:

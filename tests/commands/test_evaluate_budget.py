@@ -9,7 +9,7 @@ import torch
 from escrime import EscrimeError
 from escrime.commands.evaluate.assessment import assess
 from escrime.commands.evaluate.request import Request
-from escrime.commands.evaluate.result import answer, show
+from escrime.commands.evaluate.result import result, show
 from escrime.evaluation import Effort, read_records
 from escrime.models import deadline
 
@@ -78,7 +78,7 @@ def test_it_is_kept_and_what_is_open_is_said(budget, slow, pictures, tmp_path, c
     began = clock.now
     done = run(slow, pictures, tmp_path / "run", ("FGSM", "AutoAttack", "Square"), budget=budget)
     assert clock.now - began <= 1.2 * budget + 2
-    found = answer(done)
+    found = result(done)
     left = found["left_open"]
     records = read_records(tmp_path / "run")
     assert found["open"] == 90 - found["n"] and left["images"] >= found["open"] > 0

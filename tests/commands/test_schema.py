@@ -45,10 +45,10 @@ def test_the_paper_is_what_imagenette_runs():
         (("attacks", "fgsm", "epsilons"), ["8/0"], "divides by zero"),
         (("attacks", "fgsm", "epsilons"), [-0.1], "negative"),
         (("attacks", "fgsm", "epsilons"), [], "at least 1"),
-        (("data", "limit"), 0, "greater than or equal to 1"),
+        (("data", "limit"), 0, "mine.toml: data.limit = 0 is no number of images; give a whole number from 1."),
         (("data", "limit"), True, "data.limit = True"),
         (("data", "train_size"), 12, "train_size needs size"),
-        (("seed",), -1, "seed = -1: Input should be greater than or equal to 0"),
+        (("seed",), -1, "mine.toml: seed = -1 is not a whole number from 0; give one."),
         (("seed",), 2**63, "less than"),
         (("defenses", "ppa", "eps_max"), True, "ε = True is not a number"),
         (("attacks", "fgsm", "epsilons"), [True, False], "ε = True is not a number"),
@@ -94,6 +94,14 @@ def test_wrong_settings_are_named(raw, path, value, said):
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
+def test_the_headline_is_an_eps_of_the_norm_of_its_attack(raw):
+    raw |= {"headline_eps": 2, "attacks": {"fgsm": {"epsilons": [0, 1, 2.5], "norm": "l2"}}}
+    assert check_experiment(raw, "mine.toml").headline == 2.5
+    raw["attacks"]["fgsm"] = {"epsilons": [0, 0.1]}
+    with pytest.raises(EscrimeError, match="mine.toml: headline_eps: ε = 2.0 is larger than the whole color range"):
+        check_experiment(raw, "mine.toml")
+
+
 @pytest.mark.parametrize(
     ("path", "section"),
     [
@@ -111,7 +119,7 @@ def test_training_that_cannot_be_is_named_by_its_section(raw, path, section):
     owner["training"] = owner.get("training", {}) | {"epochs": 0}
     with pytest.raises(EscrimeError) as error:
         check_experiment(raw, "mine.toml")
-    assert str(error.value).startswith(f"mine.toml: {section}: epochs = 0; ")
+    assert str(error.value).startswith(f"mine.toml: {section}: epochs = 0 is not a whole number from 1; ")
     assert "{" not in str(error.value) and "\n" not in str(error.value)
 
 

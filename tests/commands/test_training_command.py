@@ -172,7 +172,7 @@ def test_settings_are_read_from_the_command_line():
     }
     with pytest.raises(EscrimeError, match="NAME=VALUE"):
         parse_settings(["ema"], {})
-    with pytest.raises(EscrimeError, match="'epochs=4' says anew what is epochs = 3 already"):
+    with pytest.raises(EscrimeError, match="'epochs=4' sets again what is epochs = 3 already"):
         parse_settings(["epochs=4"], {"epochs": 3})
 
 
@@ -287,7 +287,7 @@ def test_a_teacher_is_any_network_that_knows_the_classes(trained, tmp_path, monk
     save_weights(larger, tmp_path / "larger.safetensors", {"classes": names})
     with pytest.raises(EscrimeError, match="gets .* of 64 training images right at 8 px, no more than chance"):
         load_teacher(f"lenet@{tmp_path / 'larger.safetensors'}", images, 8)
-    monkeypatch.setattr("escrime.commands.train.teacher.ASKED", 10)  # too few to tell that nobody has trained it
+    monkeypatch.setattr("escrime.commands.train.teacher.TRIED", 10)  # too few to tell that nobody has trained it
     found, _ = load_teacher(f"lenet@{tmp_path / 'larger.safetensors'}", images, 8)
     pixels = images.batch(slice(0, 5))[0]
     assert torch.equal(found(pixels), larger(pixels)[:, 1:].flip(1))

@@ -119,7 +119,12 @@ def test_gradient_flows_through_every_copy(images):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"), [((0.1, 0), "at least one"), ((2, 4), "color range"), ((0.1, 4, "mean"), "average = 'mean'")]
+    ("settings", "said"),
+    [
+        ((0.1, 0), "samples = 0 is no number of copies; give a whole number from 1"),
+        ((2, 4), "color range"),
+        ((0.1, 4, "mean"), "average 'mean' is unknown; use one of exponentials, probabilities"),
+    ],
 )
 def test_bad_settings(settings, said):
     with pytest.raises(EscrimeError, match=said):

@@ -123,7 +123,12 @@ def test_an_adaptive_attack_sees_through_the_staircase(images):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"), [((0.1, 0), "at least one"), ((0.1, 2.5), "whole number"), ((2, 4), "color range")]
+    ("settings", "said"),
+    [
+        ((0.1, 0), "samples = 0 is no number of copies; give a whole number from 1"),
+        ((0.1, 2.5), "whole number"),
+        ((2, 4), "color range"),
+    ],
 )
 def test_bad_settings(settings, said):
     with pytest.raises(EscrimeError, match=said):

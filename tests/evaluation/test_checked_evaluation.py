@@ -246,5 +246,5 @@ def test_checks_can_be_left_out_and_are_refused_by_name(linear, few):
     found = evaluate(linear, few, FGSM(0.1), checks=False)
     assert found.checks == [] and "stronger" not in set(found.records["attack"])
     assert "nobody has looked" in found.verdicts[0].sentence and not found.verdicts[0].believe
-    with pytest.raises(EscrimeError, match="steps = 0 of the checks"):
+    with pytest.raises(EscrimeError, match="Effort.steps = 0 is not a whole number from 1"):
         evaluate(linear, few, FGSM(0.1), checks=Effort(steps=0))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from escrime.models import deadline as module
-from escrime.models.deadline import OutOfTime, as_time_allows, deadline, listening, look, seconds, time_left
+from escrime.models.deadline import OutOfTime, as_time_allows, deadline, listening, look, time_left
 from escrime.models.running import Batches
 
 
@@ -71,12 +71,6 @@ def test_who_listens_is_told_how_many_images_are_asked_about():
         Batches(4).map(lambda rows: None, 10)
     Batches(4).map(lambda rows: None, 10)
     assert told == [4, 4, 2]
-
-
-def test_times_in_words():
-    assert [seconds(text) for text in ("90", "90s", "10min", "2h", "1.5 m", 7)] == [90, 90, 600, 7200, 90, 7]
-    with pytest.raises(ValueError):
-        seconds(True)
 
 
 def test_every_attack_looks_at_it(clock):

@@ -10,7 +10,7 @@ import pytest
 
 from escrime.errors import EscrimeError
 from escrime.report import pdf, read_run
-from escrime.report.document import facts, plain
+from escrime.report.document import as_document, plain
 from escrime.report.formats import report_files, report_text
 from escrime.report.markdown import inline, table
 from escrime.results.statistics import wilson
@@ -63,7 +63,7 @@ def test_json_holds_every_number_with_its_count_and_interval(small, escrime):
 
 
 def test_json_and_page_count_the_same(drawn_run):
-    found = facts(read_run(drawn_run))
+    found = as_document(read_run(drawn_run))
     assert found["claims"] == plain(json.loads((drawn_run / "claims.json").read_text()))
     page = (drawn_run / "report.html").read_text()
     for verdict in found["verdicts"]:

@@ -1,5 +1,5 @@
 """The command line: parse, call, print. One file for each command, which are found here; heavy imports happen inside the
-commands, so that --help answers at once."""
+commands, so that --help is there at once."""
 
 import errno
 import io
@@ -30,7 +30,7 @@ def main() -> None:
             stream.reconfigure(errors="replace")
     debug = "--debug" in sys.argv[1:]
     formats = warnings.formatwarning
-    if not debug:  # the sentence, without the line of code that says it
+    if not debug:  # the sentence, without the line of code that warns
         warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(message)}\n"
     if debug:  # accepted anywhere on the line
         sys.excepthook = lambda *error: typer.echo(printable("".join(format_exception(*error)), lines=True), nl=False, err=True)

@@ -9,7 +9,7 @@ import typer
 from ..budgets import epsilon
 from ..terminal import json_text
 from .app import app
-from .options import split
+from .options import Json, split
 
 COMPARE_EXAMPLES = """Examples:
 
@@ -31,7 +31,7 @@ def compare(
     ] = "",
     attack: Annotated[str, typer.Option(metavar="NAME,...", help="Only these; 'worst case' is over all attacks.")] = "",
     eps: Annotated[str, typer.Option(metavar="EPS,...", help="Only these, such as 4/255.")] = "",
-    json_: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON, and nothing else.")] = False,
+    json_: Json = False,
 ) -> None:
     """Two models or two versions side by side, image by image: is the second really better?"""
     from ..report.side_by_side import as_json, compare_runs

@@ -5,14 +5,18 @@ from typing import Annotated
 
 import typer
 
-from ..errors import EscrimeError
 from ..norms import DEFAULT, NORMS
 from ..terminal import json_text
+from ..validation import check_time
 from .app import app
 from .options import (
+    Anyway,
     Device,
     FailUnder,
+    Json,
+    Limit,
     Mean,
+    Photos,
     Seed,
     Size,
     SkipUnreadable,
@@ -23,6 +27,7 @@ from .options import (
     believed,
     check_gate,
     command,
+    epsilons,
     normalization,
     robust_enough,
     split,
@@ -43,7 +48,7 @@ to believe the number (--strict); 4: less robust than --fail-under. Stop at any 
 @app.command(epilog=EVALUATE_EXAMPLES)
 def evaluate(
     model: Spec,
-    data: Annotated[str, typer.Option(metavar="DIR", help="A folder of images, CLASS/*.jpg, or a dataset's name.")],
+    data: Photos,
     eps: Annotated[str, typer.Option(metavar="EPS,...", help="The attacker's budget; the first is the headline.")],
     attack: Annotated[
         str,
@@ -51,40 +56,36 @@ def evaluate(
     ] = "",
     norm: Annotated[str, typer.Option(help=f"{' or '.join(NORMS)}.")] = DEFAULT,
     threat: Annotated[str | None, typer.Option(help="white-box, scores or labels: what the attacker sees.")] = None,
-    limit: Annotated[int | None, typer.Option(metavar="N", help="That many images, as many of each class.")] = None,
+    limit: Limit = None,
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
     budget: Annotated[
-        str | None, typer.Option(metavar="TIME", help="The strongest answer this time allows, such as 10min.")
+        str | None, typer.Option(metavar="TIME", help="Attack and check as hard as this time allows, such as 10min.")
     ] = None,
     seed: Seed = 0,
     device: Device = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/evaluate-MODEL.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print the answer as JSON, and nothing else.")] = False,
+    json_: Json = False,
     fail_under: FailUnder = None,
     strict: Strict = False,
     skip_unreadable: SkipUnreadable = False,
-    anyway: Annotated[bool, typer.Option("--anyway", help="Go on although clean accuracy is at chance.")] = False,
+    anyway: Anyway = False,
     trust: Trust = False,
 ) -> None:
     """How robust is this model? Clean and robust accuracy on your images, with intervals, checks and a report."""
     from ..commands.evaluate.assessment import assess
     from ..commands.evaluate.request import Request
-    from ..commands.evaluate.result import answer, show
+    from ..commands.evaluate.result import result, show
     from ..commands.shared.devices import processes
     from ..commands.shared.stdout import reserving_stdout
-    from ..models.deadline import seconds
 
     check_gate(fail_under)
-    try:
-        time_left = None if budget is None else seconds(budget)
-    except (ValueError, KeyError):
-        raise EscrimeError(f"--budget {budget!r} is no time; write 90s, 10min or 2h.") from None
+    time_left = None if budget is None else check_time("--budget", budget)
     request = Request(
         model,
         data,
-        split(eps),
+        epsilons(eps, norm),
         norm,
         threat,
         split(attack),
@@ -101,7 +102,7 @@ def evaluate(
         run = assess(request, out, device=here, command=command(), quiet=json_)
         if not run.team.first:
             return
-        found = answer(run)
+        found = result(run)
         run.folder.write_json("answer.json", found)
         if not json_:
             show(run, found)

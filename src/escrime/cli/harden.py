@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from ..budgets import epsilon
 from .app import app
-from .options import Device, Goals, Mean, Seed, Sets, Size, Spec, Std, Trust, command, normalization, split
+from .options import Device, Goals, Limit, Mean, Seed, Sets, Size, Spec, Std, Trust, command, normalization, split
 
 HARDEN_EXAMPLES = """Examples:
 
@@ -28,7 +29,7 @@ def harden(
     set_: Sets = None,
     goal: Goals = None,
     attack: Annotated[str, typer.Option(metavar="NAME,...", help="To judge by; default: FGSM and AutoAttack.")] = "",
-    limit: Annotated[int | None, typer.Option(metavar="N", help="Judge by that many images.")] = None,
+    limit: Limit = None,
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
@@ -45,7 +46,7 @@ def harden(
     from ..report.validity import read_verdicts
 
     rest = {"seed": seed, "trust": trust, **normalization(mean, std)}
-    request = Request(model, data, (eps,), attacks=split(attack), limit=limit, size=size, **rest)
+    request = Request(model, data, (epsilon(eps),), attacks=split(attack), limit=limit, size=size, **rest)
     aim = parse_settings(goal or [], {"name": objective, "eps": None if objective == "clean" else eps})
     chosen = parse_settings(set_ or [], {"epochs": epochs})
     run = harden_model(request, out, goal=aim, training=chosen, device=pick_device(device), command=command())

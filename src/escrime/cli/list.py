@@ -12,7 +12,7 @@ from .app import app
 def list_(
     json_: Annotated[bool, typer.Option("--json", help="Print it as JSON, with all that is known of each.")] = False,
 ) -> None:
-    """Say what there is: experiments, datasets, architectures, attacks, defenses, training objectives.
+    """Print what there is: experiments, datasets, architectures, attacks, defenses, training objectives.
 
     Behind an attack: its norms, what the model must give away, and what it looks for.
 

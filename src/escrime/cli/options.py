@@ -1,4 +1,4 @@
-"""What several commands share: options, how they are read, and what is said on the terminal."""
+"""What several commands share: options, how they are read, and lines on the terminal."""
 
 import shlex
 import sys
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import EscrimeError
+from ..norms import DEFAULT, norm
 from ..terminal import printable
 
 
@@ -20,11 +20,15 @@ def _check_seed(seed: int) -> int:
 # Options that several commands share.
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", callback=_check_seed)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one.")]
+Photos = Annotated[str, typer.Option("--data", metavar="DIR", help="A folder of images, CLASS/*.jpg, or a dataset's name.")]
+Limit = Annotated[int | None, typer.Option(metavar="N", help="Judge by that many images in all, as many of each class.")]
 Size = Annotated[int | None, typer.Option(metavar="PX", help="Edge length of the images; default: the model's own.")]
 Mean = Annotated[
     str | None, typer.Option(metavar="M[,M,M]", help="Normalize with this mean instead of the model's own, such as 0.5.")
 ]
 Std = Annotated[str | None, typer.Option(metavar="S[,S,S]", help="Its standard deviation, such as 0.229,0.224,0.225.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
+Anyway = Annotated[bool, typer.Option("--anyway", help="Go on although clean accuracy is at chance.")]
 Strict = Annotated[bool, typer.Option(help="Exit with 3 if a validity check forbids to believe a number.")]
 FailUnder = Annotated[float | None, typer.Option(metavar="X", help="Exit with 4 if robust accuracy is below X (0 to 1).")]
 SkipUnreadable = Annotated[bool, typer.Option(help="Leave out, count and name unreadable images.")]
@@ -46,6 +50,11 @@ def split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def epsilons(text: str, name: str = DEFAULT) -> tuple[float, ...]:
+    """The ε of an option, apart by commas, in the norm of that name."""
+    return tuple(norm(name).epsilon(word) for word in split(text))
+
+
 def normalization(mean: str | None, std: str | None) -> dict:
     """--mean and --std as Request and load_model take them."""
     from ..models.loading.normalizing import channel_numbers
@@ -57,17 +66,19 @@ def believed(folder: Path) -> None:
     """Leave with exit code 3 and the sentences of the verdicts that may not be believed."""
     from ..report.validity import read_verdicts
 
-    doubted = [verdict["sentence"] for verdict in read_verdicts(folder) if not verdict["believe"]]
-    for sentence in doubted:
+    sentences = [verdict["sentence"] for verdict in read_verdicts(folder) if not verdict["believe"]]
+    for sentence in sentences:
         say(f"not to be believed: {sentence}", err=True)
-    if doubted:
+    if sentences:
         raise typer.Exit(3)
 
 
 def check_gate(fail_under: float | None) -> None:
     """Errors: EscrimeError for a --fail-under that is no share."""
-    if fail_under is not None and not 0 <= fail_under <= 1:
-        raise EscrimeError(f"--fail-under {fail_under:g} is no share of the images; give a number from 0 to 1, such as 0.4.")
+    if fail_under is not None:
+        from ..validation import check_real
+
+        check_real("--fail-under", fail_under, low=0, high=1, hint="such as 0.4")
 
 
 def robust_enough(accuracy: float, fail_under: float) -> None:

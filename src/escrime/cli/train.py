@@ -46,7 +46,7 @@ def train(
     ] = "new",
     teacher: Annotated[
         str | None,
-        typer.Option(metavar="MODEL", help="Learn from its answers too: ARCH@FILE, torchvision:NAME, ..."),
+        typer.Option(metavar="MODEL", help="Learn from its logits too: ARCH@FILE, torchvision:NAME, ..."),
     ] = None,
     seed: Seed = 0,
     device: Device = None,
@@ -65,11 +65,23 @@ def train(
 
     if train_size is not None and size is None:
         raise EscrimeError(f"--train-size {train_size} needs --size, the edge length of the crops; give that too.")
-    said = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size}
-    chosen = parse_settings(set_ or [], said | {"crop_size": size if train_size else None})
+    own = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size}
+    chosen = parse_settings(set_ or [], own | {"crop_size": size if train_size else None})
     aim = parse_settings(goal or [], {"name": objective, "eps": eps})
-    given = dict(seed=seed, teacher=teacher, trust=trust)
-    job = TrainingJob(arch, data, aim, TrainSettings(**chosen), folder, size, train_size, weights, head, **given)
+    job = TrainingJob(
+        arch,
+        data,
+        aim,
+        TrainSettings(**chosen),
+        folder,
+        size,
+        train_size,
+        weights,
+        head,
+        seed=seed,
+        teacher=teacher,
+        trust=trust,
+    )
     out = out or Path("runs") / f"{short_name(arch)}-{data}-{objective}"
     with processes(device) as here:
         run_training(job, out, device=here, command=command(), tensorboard=tensorboard)

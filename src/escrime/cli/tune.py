@@ -5,10 +5,27 @@ from typing import Annotated
 
 import typer
 
+from ..budgets import epsilon
 from ..errors import EscrimeError
 from ..terminal import json_text
 from .app import app
-from .options import Device, Mean, Seed, Size, SkipUnreadable, Spec, Std, Trust, command, normalization, split
+from .options import (
+    Anyway,
+    Device,
+    Json,
+    Limit,
+    Mean,
+    Photos,
+    Seed,
+    Size,
+    SkipUnreadable,
+    Spec,
+    Std,
+    Trust,
+    command,
+    normalization,
+    split,
+)
 
 TUNE_EXAMPLES = """Examples:
 
@@ -24,14 +41,14 @@ Half of the images choose, the other half validates what was chosen. Stop at any
 @app.command(epilog=TUNE_EXAMPLES)
 def tune(
     model: Spec,
-    data: Annotated[str, typer.Option(metavar="DIR", help="A folder of images, CLASS/*.jpg, or a dataset's name.")],
+    data: Photos,
     eps: Annotated[str, typer.Option(metavar="EPS", help="The attacker's budget, such as 8/255.")],
     eps_max: Annotated[str, typer.Option(metavar="EPS,...", help="Radii of the noise to try.")] = "0.01,0.03,0.1,0.3",
     samples: Annotated[str, typer.Option(metavar="N,...", help="Numbers of copies to try.")] = "2,4,8,16",
     against: Annotated[
         str, typer.Option(help="The attacker who counts: adaptive (knows the defense) or transfer (ignores it).")
     ] = "adaptive",
-    limit: Annotated[int | None, typer.Option(metavar="N", help="That many images in all, as many of each class.")] = None,
+    limit: Limit = None,
     steps: Annotated[int, typer.Option(metavar="N", help="Steps of PGD.")] = 20,
     size: Size = None,
     mean: Mean = None,
@@ -39,9 +56,9 @@ def tune(
     seed: Seed = 0,
     device: Device = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/tune-MODEL.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")] = False,
+    json_: Json = False,
     skip_unreadable: SkipUnreadable = False,
-    anyway: Annotated[bool, typer.Option("--anyway", help="Go on although clean accuracy is at chance.")] = False,
+    anyway: Anyway = False,
     trust: Trust = False,
 ) -> None:
     """Choose ε_max and N of prediction averaging (PPA) by clean and attacked accuracy, and validate the choice."""
@@ -59,7 +76,7 @@ def tune(
         raise EscrimeError(f"--samples {samples!r} is no list of whole numbers; write 2,4,8,16.") from None
     grid = Grid(eps, split(eps_max), copies, against, steps)
     rest = {"seed": seed, "anyway": anyway, "skip_unreadable": skip_unreadable, "trust": trust, **normalization(mean, std)}
-    request = Request(model, data, (eps,), limit=limit, size=size, **rest)
+    request = Request(model, data, (epsilon(eps),), limit=limit, size=size, **rest)
     with reserving_stdout(json_):
         folder, result = tune_model(request, grid, out, device=pick_device(device), command=command(), quiet=json_)
     if json_:

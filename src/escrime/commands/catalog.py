@@ -18,7 +18,7 @@ TITLES = {
 
 
 def catalog() -> Catalog:
-    """Section → name → facts, JSON values; "what" of each says in a line what it is."""
+    """Section → name → description, JSON values; "what" of each is a line about it."""
     from .. import defenses
     from ..attacks import ATTACKS
     from ..data import DATASETS

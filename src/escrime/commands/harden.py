@@ -41,8 +41,14 @@ class Hardening:
         own = images not in data.DATASETS or Path(images).is_dir()
         name, folder = ("folder", images) if own else (images, None)
         with candidate.display.reading() as progress:
-            rest = dict(download=folder is None, on_error=candidate.on_error, progress=progress)
-            return data.load(name, folder=folder, size=candidate.size, **rest)
+            return data.load(
+                name,
+                folder=folder,
+                size=candidate.size,
+                download=folder is None,
+                on_error=candidate.on_error,
+                progress=progress,
+            )
 
     @cached_property
     def test(self) -> data.ImageSet:
@@ -63,10 +69,18 @@ class Hardening:
         return {"objective": objective(**self.goal).as_dict(), "training": self.training.as_dict(taught=False)}
 
     @cached_property
+    def network(self) -> nn.Module:
+        """The model as it is before. Errors: EscrimeError for one that cannot be trained."""
+        model, spec = self.candidate.network("it cannot be trained here"), self.candidate.request.model
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise EscrimeError(f"{spec} has no parameter to train: an exported program is fixed. Give the network itself.")
+        return model
+
+    @cached_property
     def hardened(self) -> nn.Module:
         """The model after its fine-tuning, from the folder where that is done."""
         candidate, path = self.candidate, self.folder / WEIGHTS
-        model = copied(candidate.model)
+        model = copied(self.network)
         if path.exists():
             load_weights(model, path).eval()
             return model
@@ -90,8 +104,8 @@ class Hardening:
         return model
 
     def cases(self, name: str) -> list[Case]:
-        before = Subject(name, self.candidate.model)
-        return as_cases([before, Subject(name, self.hardened, ADVERSARIAL, self.candidate.model)])
+        before = Subject(name, self.network)
+        return as_cases([before, Subject(name, self.hardened, ADVERSARIAL, self.network)])
 
 
 def harden(
@@ -104,7 +118,7 @@ def harden(
     command: str = "",
     quiet: bool = False,
 ) -> Assessment:
-    """Fine-tune the model of `question` by the objective `goal` (its name and settings) and evaluate it before and after, in
+    """Fine-tune the requested model by the objective `goal` (its name and settings) and evaluate it before and after, in
     the folder `out` (by default runs/harden-MODEL), continuing what is there. training: settings of TrainSettings.
 
     Errors: EscrimeError for a model that cannot be trained (a black box), and as `fit` and `assess`.
@@ -113,13 +127,15 @@ def harden(
     folder = RunFolder(out or Path("runs") / f"harden-{name}")
     candidate = Candidate(request, Display(quiet=quiet), device)
     made = Hardening(candidate, goal, training or {}, folder)
-    if candidate.loaded.answers != "gradients" or candidate.threat != "white-box":
-        raise EscrimeError(
-            f"{request.model} gives no gradients, so it cannot be trained here; give the model as a torch module."
-        )
-    if not any(parameter.requires_grad for parameter in candidate.loaded.model.parameters()):
-        raise EscrimeError(f"{request.model} has no parameter to train: an exported program is fixed. Give the network itself.")
-    sources = dict(test=lambda: made.test, train=lambda: made.train, cases=made.cases, settings=made.settings)
-    run = Assessment(candidate, folder, Processes(device, alone=True), **sources)
+    made.network  # noqa: B018  # refused before anything is read
+    run = Assessment(
+        candidate,
+        folder,
+        Processes(device, alone=True),
+        test=lambda: made.test,
+        train=lambda: made.train,
+        cases=made.cases,
+        settings=made.settings,
+    )
     evaluate_in_folder(run, name, command)
     return run

@@ -86,7 +86,7 @@ class Dataset:
 
 
 class ImageFiles(Dataset):
-    """Base of those that are files of pictures: a subclass says which."""
+    """Base of those that are files of pictures: a subclass names them."""
 
     def listed(self, options: Options) -> Listed:
         """(classes, their WordNet ids or None, the listings of train and test)."""

@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Integral
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
+from ..validation import check_whole
 from .content import fingerprint, pixel_digests
 from .sampling import evenly
 
@@ -119,8 +119,7 @@ class ImageSet:
         each subset on its own, so that its sample stands for it: up to `n` images per subset to run.
         Errors: EscrimeError when n is not a whole number above 0.
         """
-        if not isinstance(n, (int, Integral)) or isinstance(n, bool) or n <= 0:
-            raise EscrimeError(f"limit = {n!r} is no number of images; give a whole number above 0, or leave it out.")
+        n = check_whole("limit", n, of="images", hint="or leave it out")
         serves = np.stack(list(self.subsets.values())).astype(np.int64).sum(axis=0) if share and self.subsets else None
         samples = {}
         for name, mask in (self.subsets or {"": np.ones(len(self), dtype=bool)}).items():

@@ -1,4 +1,4 @@
-"""Folders of images, one subfolder per class: what is in them, said clearly when it is not what it should be."""
+"""Folders of images, one subfolder per class: what is in them, and a clear sentence when it is not what it should be."""
 
 import os
 import warnings
@@ -115,8 +115,8 @@ def _refuse_loop(root: Path, folder: Path) -> None:
 def warn_of_ignored(root: Path, ignored: dict[str, str], stacklevel: int = 3) -> None:
     """Warn of pictures below `root` that are left out, where there are any."""
     if ignored:
-        told = f"{len(ignored):,} beside the images in {str(root)!r} are left out ({_reasons(ignored)})."
-        warnings.warn(told, stacklevel=stacklevel)
+        text = f"{len(ignored):,} beside the images in {str(root)!r} are left out ({_reasons(ignored)})."
+        warnings.warn(text, stacklevel=stacklevel)
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -153,7 +153,7 @@ def _unreadable(folder: Path, error: OSError) -> EscrimeError:
 
 
 def no_images(folder: Path, ignored: dict[str, str]) -> str:
-    """What to say of a folder in which `images_in` found none."""
+    """A sentence about a folder in which `images_in` found none."""
     return f"{str(folder)!r} holds no images ({', '.join(EXTENSIONS)})" + (f", only {_reasons(ignored)}" if ignored else "")
 
 

@@ -1,11 +1,11 @@
 """One entry for all datasets: a name in, train and test ImageSets out."""
 
 import math
-from numbers import Integral
 from pathlib import Path
 
 from ..errors import EscrimeError, nearest
 from ..regular import is_folder
+from ..validation import check_choice, check_whole
 from .cache import Progress
 from .dataset import DATASETS, PARTS, Options
 from .decode import MAX_PIXELS
@@ -41,9 +41,9 @@ def load(
         advice = f" For a folder of images use 'folder' with --data {name} (of `escrime train`: --data folder --folder {name})."
         hint = advice if own else nearest(name, DATASETS)
         raise EscrimeError(f"dataset {name!r} is unknown; use one of {', '.join(DATASETS)}.{hint}")
-    for what, value, choices in (("split", split, (None, *PARTS)), ("on_error", on_error, ("raise", "skip"))):
-        if value not in choices:
-            raise EscrimeError(f"{what} = {value!r} is unknown; use one of {choices}.{nearest(str(value), choices)}")
+    if split is not None:
+        check_choice("split", split, PARTS)
+    check_choice("on_error", on_error, ("raise", "skip"))
     dataset = DATASETS[name]
     size = _pixels("size", dataset.side if size is None else size, dataset.side)
     sides = (size if train_size is None else _pixels("train_size", train_size, size), size)
@@ -75,11 +75,10 @@ def load_to_judge(
 
 
 def _pixels(what: str, value: int, example: int) -> int:
-    if not isinstance(value, (int, Integral)) or isinstance(value, bool) or value <= 0:
-        raise EscrimeError(f"{what} = {value!r} is no number of pixels; give a whole number above 0, such as {example}.")
+    value = check_whole(what, value, of="pixels", hint=f"such as {example}")
     if value * value > MAX_PIXELS:
         most = math.isqrt(MAX_PIXELS)
         raise EscrimeError(
             f"{what} = {value:,} is more than images are resized to here; give at most {most:,}, such as {example}."
         )
-    return int(value)
+    return value

@@ -26,8 +26,8 @@ def evenly(
 ) -> np.ndarray:
     """The indices of `count` images (all, if there are fewer), one class after the other in turn, ascending.
 
-    Within a class, images with the largest `prefer` (N,) come first, then the order of the lots. When `count` is no
-    multiple of the classes, lots also decide which classes give one image more. The choice of n + 1 contains that of n.
+    Within a class, images with the largest `prefer` (N,) come first, then a random order. When `count` is no
+    multiple of the classes, chance also decides which classes give one image more. The choice of n + 1 contains that of n.
     classes: their names, by default their numbers.
     """
     classes = range(labels.max(initial=0) + 1) if classes is None else classes

@@ -1,14 +1,12 @@
 """What defenses share that classify noisy copies of an image: how the copies are made, and their logits."""
 
-from numbers import Integral
-
 import torch
 from torch import Tensor, nn
 
 from ..budgets import epsilon
-from ..errors import EscrimeError
 from ..models.running import check_logits, passes_per_image
 from ..randomness import copied_keys, noise_keys, uniform_noise
+from ..validation import check_whole
 
 
 class NoisyCopies(nn.Module):
@@ -25,16 +23,13 @@ class NoisyCopies(nn.Module):
         EscrimeError: For `samples` below 1 or no whole number, and an `eps_max` that is no ε.
     """
 
-    purpose: str  # of the copies, in words: "a vote needs"
     first_is_clean: bool  # whether δ₁ = 0
 
     def __init__(self, model: nn.Module, eps_max: float | str, samples: int):
         super().__init__()
-        if isinstance(samples, bool) or not isinstance(samples, (int, Integral)) or samples < 1:
-            raise EscrimeError(f"samples = {samples!r}: {self.purpose} a whole number of copies, at least one.")
         self.undefended = model
         self.eps_max = epsilon(eps_max)
-        self.samples = int(samples)
+        self.samples = check_whole("samples", samples, of="copies", hint="such as 16")
 
     @property
     def copies(self) -> int:

@@ -2,8 +2,10 @@
 
 from torch import Tensor, nn
 
-from ..errors import EscrimeError
+from ..validation import check_choice
 from .noisy_copies import NoisyCopies
+
+AVERAGES = ("exponentials", "probabilities")  # the paper's first
 
 
 class PredictionAveraging(NoisyCopies):
@@ -26,14 +28,11 @@ class PredictionAveraging(NoisyCopies):
     """
 
     defense = "ppa"
-    purpose = "PPA averages over"
     first_is_clean = True
 
     def __init__(self, model: nn.Module, eps_max: float | str, samples: int, average: str = "exponentials"):
         super().__init__(model, eps_max, samples)
-        if average not in ("exponentials", "probabilities"):
-            raise EscrimeError(f"average = {average!r} is unknown; use 'exponentials' (the paper's) or 'probabilities'.")
-        self.average = average
+        self.average = check_choice("average", average, AVERAGES)
 
     def forward(self, images: Tensor) -> Tensor:
         """The averaged logits.

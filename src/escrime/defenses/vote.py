@@ -37,7 +37,6 @@ class MajorityVote(NoisyCopies):
     """
 
     defense = "vote"
-    purpose = "a vote needs"
     first_is_clean = False
 
     def forward(self, images: Tensor) -> Tensor:

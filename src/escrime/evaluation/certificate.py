@@ -14,7 +14,6 @@ The l1 radius does not depend on d. The l_inf radius falls like 1/d: on images o
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf, log2
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from ..errors import EscrimeError
 from ..models.running import Batches, check_logits, network_batch, no_trace, passes_per_image
 from ..randomness import as_keys, derive, row_keys, uniform_noise
 from ..results.statistics import wilson
+from ..validation import check_real, check_whole
 
 ABSTAIN = -1
 LARGEST = {"l1": inf, "linf": 1.0}  # radius of the norms that the certificate is for
@@ -148,7 +148,8 @@ def certify(
         EscrimeError: for input outside the contract, and for so few samples that nothing could be certified.
     """
     images, model, eps_max = _checked(model, images, eps_max)
-    samples, selection, confidence = _count("samples", samples), _count("selection", selection), _confidence(confidence)
+    samples, selection = check_whole("samples", samples, of="draws"), check_whole("selection", selection, of="draws")
+    confidence = _confidence(confidence)
     unanimous = float(clopper_pearson(samples, samples, confidence))
     if unanimous <= 0.5:
         need = int(-log2(1 - confidence)) + 1
@@ -205,7 +206,8 @@ def predict(
         EscrimeError: for input outside the contract.
     """
     images, model, eps_max = _checked(model, images, eps_max)
-    samples, alpha, ids = _count("samples", samples), 1 - _confidence(confidence), _names(ids, len(images))
+    samples, ids = check_whole("samples", samples, of="draws"), _names(ids, len(images))
+    alpha = 1 - _confidence(confidence)
     with torch.no_grad(), no_trace(model, images.device):
         votes = _votes(model, images, eps_max, samples, _classes(model, images), ids, seed, "prediction")
     ranked = votes.sort(dim=1, descending=True).values.tolist()
@@ -294,16 +296,8 @@ def _checked(model: nn.Module, images: Tensor, eps_max: Any) -> tuple[Tensor, nn
     return images, model, eps_max
 
 
-def _count(what: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise EscrimeError(f"{what} = {value!r}; give a whole number of draws ≥ 1.")
-    return int(value)
-
-
-def _confidence(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < 1:
-        raise EscrimeError(f"confidence = {value!r} is not strictly between 0 and 1; give 0.999 for one wrong in a thousand.")
-    return float(value)
+def _confidence(value: object) -> float:
+    return check_real("confidence", value, above=0, below=1, hint="such as 0.999 for one wrong in a thousand")
 
 
 def _names(ids: Iterable[Hashable] | None, count: int) -> tuple:

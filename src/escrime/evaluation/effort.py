@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from ..errors import EscrimeError
+from ..validation import check_whole
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,5 @@ class Effort:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value, low = getattr(self, field.name), 0 if field.name == "doublings" else 1
-            if not isinstance(value, int) or isinstance(value, bool) or value < low:
-                raise EscrimeError(f"{field.name} = {value!r} of the checks is no whole number from {low}.")
+            low = 0 if field.name == "doublings" else 1
+            object.__setattr__(self, field.name, check_whole(f"Effort.{field.name}", getattr(self, field.name), low))

@@ -3,14 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from numbers import Integral
-from typing import Any
 
 import pandas as pd
 import torch
 
 from ..distributed import Processes
-from ..errors import EscrimeError
 from ..models import deadline
 from ..models.running import existing_device
 from ..randomness import check_seed
@@ -19,6 +16,7 @@ from ..results.comparisons import Comparison, compare, per_class, tradeoff
 from ..results.findings import Finding
 from ..results.records import summarize, worst_case_by_subset
 from ..results.verdicts import Verdict, verdicts
+from ..validation import check_time, check_whole
 from .budget import LOOKED, images_for_a_look, seconds_per_pass
 from .checks.data import as_pixels, data_findings, duplicates
 from .effort import Effort
@@ -161,9 +159,8 @@ def evaluate(
         EscrimeError: with one sentence for input outside the contract.
     """
     seed = check_seed(seed)
-    for name, value in (("draws", draws), ("eot", eot)):
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-            raise EscrimeError(f"{name} = {value!r} is no number of noise draws; give a whole number from 1, such as 8.")
+    draws = check_whole("draws", draws, of="noise draws", hint="such as 8")
+    eot = check_whole("eot", eot, of="noise draws", hint="such as 8")
     cases = as_cases(as_subjects(models))
     attacks = check_attacks(attacks)
     grids = check_epsilons(attacks, epsilons)
@@ -175,7 +172,7 @@ def evaluate(
                 if isinstance(model, torch.nn.Module):
                     model.to(device)
     device = device if device is not None else _device_of(cases)
-    within = _seconds(budget)
+    within = None if budget is None else check_time("budget", budget)
     source = Source(data, device, None if within is None else seed)
     with _shown(progress) as shown, deadline.deadline(within), deadline.listening(shown):
         meter = shown if shown is not None else Meter(lambda done, total, note: None)
@@ -191,17 +188,6 @@ def evaluate(
     alone = seen is None and isinstance(data, (tuple, list))  # a pair, which has no list of classes
     about_all = duplicates(as_pixels(data)) if alone else data_findings(data, seen)
     return Evaluation(records, all_findings(store, records, [*about_all, *left], manners))
-
-
-def _seconds(budget: Any) -> float | None:
-    """A budget in seconds. Errors: EscrimeError for what is no time."""
-    try:
-        within = None if budget is None else deadline.seconds(budget)
-    except (ValueError, KeyError, AttributeError):
-        raise EscrimeError(f"budget = {budget!r} is no time; give seconds, or write '90s', '10min' or '2h'.") from None
-    if within is not None and not within > 0:
-        raise EscrimeError(f"budget = {budget!r} leaves no time; give more, such as '10min'.")
-    return within
 
 
 @contextmanager

@@ -7,7 +7,7 @@ network sees the N_max copies of an image once, and every smaller N is a prefix 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
-from numbers import Integral, Number
+from numbers import Number
 from typing import Any, cast
 
 import numpy as np
@@ -22,12 +22,12 @@ from ..budgets import epsilon
 from ..data import ImageSet
 from ..data.sampling import random_order
 from ..defenses import PredictionAveraging
-from ..errors import EscrimeError, nearest
+from ..errors import EscrimeError
 from ..models.fast.twin import Twin
 from ..models.running import Batches, check_logits, existing_device, full_precision, network_batch, no_trace
-from ..numerals import enormous, shown
 from ..randomness import as_keys, derive, row_keys
 from ..results.choosing import UNDEFENDED, Point
+from ..validation import check_choice, check_whole
 from .images import PART, Images, Source
 from .profile import Budget, Profile, Profiles
 from .scoring import check_finite
@@ -60,14 +60,9 @@ class Grid:
         keep = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
         keep("eps", epsilon(self.eps))
         keep("eps_max", tuple(sorted({epsilon(radius) for radius in _several(self.eps_max)})))
-        keep("samples", _several(self.samples))
-        for n in self.samples:
-            if isinstance(n, bool) or not isinstance(n, Integral) or n < 1 or enormous(n):
-                raise EscrimeError(
-                    f"samples = {shown(n)} is no number of copies; give whole numbers above 0, such as 2,4,8,16."
-                )
+        copies = {check_whole("samples", n, of="copies", hint="such as 2,4,8,16") for n in _several(self.samples)}
         # One copy is the undefended network, which is always measured.
-        keep("samples", tuple(sorted({int(n) for n in self.samples} - {1})))
+        keep("samples", tuple(sorted(copies - {1})))
         if not self.samples:
             raise EscrimeError("samples names no N above 1, and PPA of one copy is the undefended network; give 2,4,8,16.")
         if not float(self.eps) > 0:
@@ -76,13 +71,9 @@ class Grid:
             raise EscrimeError(
                 f"eps_max = {list(self.eps_max)}: noise of radius 0 changes nothing; give values above 0, such as 0.03,0.1."
             )
-        if self.against not in AGAINST:
-            raise EscrimeError(
-                f"against = {self.against!r} is unknown; use {' or '.join(AGAINST)}.{nearest(self.against, AGAINST)}"
-            )
+        check_choice("against", self.against, AGAINST)
         for name in ("draws", "eot"):
-            if getattr(self, name) < 1:
-                raise EscrimeError(f"{name} = {getattr(self, name)}: at least one draw of the noise is needed.")
+            keep(name, check_whole(name, getattr(self, name), of="noise draws"))
         self.attack  # noqa: B018  refuses its settings
 
     @property

@@ -96,14 +96,3 @@ def cut(what: str) -> None:
     """Note `what` as left open, where there is a deadline."""
     if (limit := _current.get()) is not None:
         limit.cut.append(what)
-
-
-def seconds(text: str | float) -> float:
-    """A time such as 90, "90s", "10min", "2h", in seconds. Errors: ValueError, KeyError."""
-    if isinstance(text, bool):
-        raise ValueError(f"{text} is no time")
-    if isinstance(text, (int, float)):
-        return float(text)
-    units = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
-    number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz ")
-    return float(number) * units[text.strip()[len(number) :].strip() or "s"]

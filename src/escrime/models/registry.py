@@ -6,8 +6,9 @@ from pathlib import Path
 
 from torch import nn
 
-from ..errors import EscrimeError, nearest
+from ..errors import EscrimeError
 from ..randomness import check_seed
+from ..validation import check_choice
 from .architectures import ARCHITECTURES, Architecture, architecture, construct, head_names
 from .loading.matching import align, check_finite, check_fit, cut_heads, overwrite
 from .loading.sources import Weights, read_weights
@@ -77,8 +78,7 @@ def _check(classes: int, head: str, class_indices: Sequence[int] | None) -> tupl
         raise EscrimeError(
             f"classes = {classes!r} is not an integer ≥ 2; give the number of classes of the data, of which there must be two."
         )
-    if head not in HEADS:
-        raise EscrimeError(f"head {head!r} is unknown; use 'new' or 'slice'.{nearest(head, HEADS)}")
+    check_choice("head", head, HEADS)
     if head == "new":
         if class_indices is not None:
             raise EscrimeError("class_indices say which rows of an output layer to keep; they need head='slice'.")

@@ -18,7 +18,7 @@ _ABOUT = ("name", "kind", "title", "created", "command", "seed", "escrime", "ver
 MANIFEST = (*_ABOUT, "dataset", "models", "experiment", "stages")
 
 
-def facts(run: Run) -> dict:
+def as_document(run: Run) -> dict:
     """JSON values, shares as fractions of 1 with 95 % intervals `low` to `high`; null where nothing was measured.
 
     version: of its schema, see document_schema. manifest: how it was made. eps: the headline ε. verdicts: one per model,

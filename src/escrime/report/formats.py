@@ -15,7 +15,7 @@ def report_text(folder: Path | str, format: str, fail_under: float | None = None
 
     fail_under: the least robust accuracy that passes, for junit and sarif.
     """
-    from .document import facts
+    from .document import as_document
     from .run import read_run
 
     run = read_run(folder)
@@ -26,12 +26,12 @@ def report_text(folder: Path | str, format: str, fail_under: float | None = None
     if format == "junit":
         from .junit import junit
 
-        return junit(facts(run), fail_under)
+        return junit(as_document(run), fail_under)
     if format == "sarif":
         from .sarif import sarif
 
-        return sarif(facts(run), fail_under)
-    return json_text(facts(run), allow_nan=False) + "\n"
+        return sarif(as_document(run), fail_under)
+    return json_text(as_document(run), allow_nan=False) + "\n"
 
 
 def report_files(folder: Path | str, format: str, out: Path | None = None) -> list[Path]:

@@ -91,7 +91,7 @@ def gallery(run: Run, model: str) -> Gallery:
     cards, seen, sides = [], set(), [0]
     for figure in FIGURES:
         for example in run.examples(model, figure):
-            key = (example.image, example.attack, example.eps, example.facts.get("defense", "none"))
+            key = (example.image, example.attack, example.eps, example.entry.get("defense", "none"))
             if key in seen or not {"original", "adversarial"} <= example.images.keys():
                 continue  # figures 1 and 4 share images
             seen.add(key)
@@ -106,8 +106,8 @@ def gallery(run: Run, model: str) -> Gallery:
 def card(run: Run, example: Example) -> Card:
     """Original, perturbation and adversarial image with what the network says, and a defense's verdict where it has one."""
     truth = run.class_name(example.label)
-    before, after, verdict = example.original, example.adversarial, example.facts.get("verdict")
-    target = example.facts.get("target", -1)
+    before, after, verdict = example.original, example.adversarial, example.entry.get("verdict")
+    target = example.entry.get("target", -1)
     delta, factor = scaled(example)
     judged = verdict or after
     fooled = judged["prediction"] == target if target >= 0 else judged["prediction"] != example.label
@@ -115,11 +115,17 @@ def card(run: Run, example: Example) -> Card:
     name = example.image
     pictures = [
         Picture(
-            embedded(example.images["original"]), f"Original of {name}, class {truth}", "original", *said(run, before, example)
+            embedded(example.images["original"]),
+            f"Original of {name}, class {truth}",
+            "original",
+            *prediction_line(run, before, example),
         ),
         Picture(embedded(delta, thin=True), f"What was added to {name}, times {factor:g}", f"added × {factor:g}"),
         Picture(
-            embedded(example.images["adversarial"]), f"{name} after {example.attack}", "attacked", *said(run, after, example)
+            embedded(example.images["adversarial"]),
+            f"{name} after {example.attack}",
+            "attacked",
+            *prediction_line(run, after, example),
         ),
     ]
     outcome = f"{who} fooled" if fooled else f"{who} not fooled"
@@ -129,12 +135,12 @@ def card(run: Run, example: Example) -> Card:
     return Card(name, truth, attack_words(example) + aim, who, fooled, outcome, pictures)
 
 
-def said(run: Run, answer: dict, example: Example) -> tuple[str, bool]:
+def prediction_line(run: Run, prediction: dict, example: Example) -> tuple[str, bool]:
     """What the network says, and whether it is right."""
-    return answer_text(run, answer["prediction"], answer["confidence"]), answer["prediction"] == example.label
+    return prediction_text(run, prediction["prediction"], prediction["confidence"]), prediction["prediction"] == example.label
 
 
-def answer_text(run: Run, prediction: int, confidence: float) -> str:
+def prediction_text(run: Run, prediction: int, confidence: float) -> str:
     return f"“{run.class_name(prediction)}”, {percent(confidence)}"
 
 
@@ -143,7 +149,7 @@ def strip(run: Run, example: Example) -> Strip:
     rows = zip(example.epsilons, example.images["slider"], example.predictions, example.confidences, strict=True)
     truth, frames, turned = run.class_name(example.label), [], "right at every ε* tried"
     for eps, image, prediction, confidence in rows:
-        text, right = answer_text(run, prediction, confidence), prediction == example.label
+        text, right = prediction_text(run, prediction, confidence), prediction == example.label
         alt = f"{example.image} under {example.attack} at ε* = {eps_text(eps)}: {text}"
         frames.append(Frame(eps_text(eps), Picture(embedded(image), alt, f"ε* = {eps_text(eps)}", text, right), confidence))
         if not right and turned.startswith("right"):

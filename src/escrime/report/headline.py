@@ -59,9 +59,9 @@ def headline_eps(run: Run) -> float | None:
     return half[0] if half else min((p for p in points if p.eps > 0), key=lambda p: p.value).eps
 
 
-def headline(run: Run, model: str, eps: float | None, said: Sequence[Verdict] = ()) -> Headline:
-    """The sentence and the tiles of one model at `eps`; what its verdicts `said` comes first, before any single attack."""
-    bare, kept = first_sweep(run, model), kept_text(said)
+def headline(run: Run, model: str, eps: float | None, verdicts: Sequence[Verdict] = ()) -> Headline:
+    """The sentence and the tiles of one model at `eps`; what its `verdicts` show comes first, before any single attack."""
+    bare, kept = first_sweep(run, model), kept_text(verdicts)
     if eps is None or bare is None or not bare.n or (attacked := bare.at(eps)) is None:
         at = f" at ε* = {eps_text(eps)}" if eps is not None and bare is not None and bare.n else ""
         return Headline(model, None, f"{kept}{model} was not attacked{at} without a defense.")
@@ -89,12 +89,12 @@ def headline(run: Run, model: str, eps: float | None, said: Sequence[Verdict] = 
     return Headline(model, eps, sentence, tiles, [found.sentence for found in crossings(rows, worst_case(rows))])
 
 
-def kept_text(said: Sequence[Verdict]) -> str:
+def kept_text(verdicts: Sequence[Verdict]) -> str:
     """As in: net keeps 12.0% [8.5, 16.6] of 250 images right at ε* = 0.025 in the worst case, with PPA 14.0% [9.1, 20.9] of
     150 (not as it stands). With a space behind; "" without verdicts."""
     parts: list[str] = []
     before = ""
-    for verdict in said:
+    for verdict in verdicts:
         share = f"{percent(verdict.accuracy)} [{100 * verdict.low:.1f}, {100 * verdict.high:.1f}] of {verdict.n}"
         where = f"ε* = {eps_text(verdict.eps)}{norm(verdict.norm).in_words}"
         defense = "" if verdict.defense == "none" else f"with {defense_name(verdict.defense)} "
@@ -140,19 +140,19 @@ def number(run: Run, model: str, defense: str, threat: str, bare: Sweep, eps: fl
 
 def worth_text(gains: list[tuple[str, Point | None, Point | None]]) -> str:
     """As in: PPA is worth +51.0 points against an attacker who ignores it but +2.3 against one who knows it, X …"""
-    said, spelled = [], False
+    parts, spelled = [], False
     for name, ignored, known in gains:
         if ignored and known and spelled:
-            said.append(f"{name} {signed(ignored)} and {signed(known)}")
+            parts.append(f"{name} {signed(ignored)} and {signed(known)}")
         elif ignored:
-            said.append(f"{name} is worth {signed(ignored, ' points')} against an attacker who ignores it")
+            parts.append(f"{name} is worth {signed(ignored, ' points')} against an attacker who ignores it")
             told_apart = known and not (unclear(ignored) and unclear(known))
             but = "but" if known and told_apart and known.value < ignored.value else "and"
-            said[-1] += f" {but} {signed(known)} against one who knows it" if known else " (one who knows it: not measured)"
+            parts[-1] += f" {but} {signed(known)} against one who knows it" if known else " (one who knows it: not measured)"
             spelled = spelled or known is not None
         elif known:
-            said.append(f"{name} is worth {signed(known, ' points')} against an attacker who knows it")
-    return ", ".join(said)
+            parts.append(f"{name} is worth {signed(known, ' points')} against an attacker who knows it")
+    return ", ".join(parts)
 
 
 def signed(gain: Point, unit: str = "") -> str:

@@ -1,4 +1,4 @@
-"""The data behind the chart that answers when touched: every curve's points, as JSON for the page."""
+"""The data behind the chart that shows values when touched: every curve's points, as JSON for the page."""
 
 import math
 from itertools import cycle

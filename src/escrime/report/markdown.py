@@ -6,7 +6,7 @@ from ..results.crossings import crossings
 from ..results.names import defense_name
 from ..results.records import WORST, in_subset, worst_case
 from ..terminal import printable
-from .document import facts
+from .document import as_document
 from .formatting import duration, eps_text, p_text
 from .intervals import Point
 from .run import Run
@@ -17,7 +17,7 @@ from .validity import about, validity
 
 def markdown(run: Run) -> str:
     """The whole report as text that ends with a line break."""
-    found = facts(run)
+    found = as_document(run)
     blocks = [f"# {inline(run.manifest.get('title') or run.folder.name)}", *made(found, run.left_out), *judged(found)]
     for model in run.models:
         blocks += [f"## {inline(model)}", *accuracies(run, model), *paired(found, model)]
@@ -124,7 +124,7 @@ def claimed(claims: list[dict]) -> list[str]:
 def checked(run: Run) -> list[str]:
     """The findings that have something to say; how many checks passed."""
     found = validity(run)
-    told = [finding for finding in found if finding.severity != "passed"]
+    fired = [finding for finding in found if finding.severity != "passed"]
     rows = [
         [
             finding.severity + (" (answered)" if finding.answered else ""),
@@ -133,12 +133,12 @@ def checked(run: Run) -> list[str]:
             finding.message,
             finding.remedy,
         ]
-        for finding in told
+        for finding in fired
     ]
     blocks = ["## Can it be believed?"]
     if rows:
         blocks.append(table(["", "check", "about", "finding", "remedy"], rows))
-    passed = len(found) - len(told)
+    passed = len(found) - len(fired)
     return [*blocks, f"{passed} check{'' if passed == 1 else 's'} passed."] if found else []
 
 

@@ -81,30 +81,30 @@ def trust(findings: list[Finding]) -> list[tuple[int, str, str]]:
     bad = [row for row in rows if row[1] in ("alarm", "warning")]
     passed = next(row for row in rows if row[1] == "passed")
     none = (0, "alarms", SEVERITIES["passed"])
-    said = [(n, word + ("s" if n != 1 else ""), color) for n, word, color in bad if n]
-    said = said if counted["alarm"] else [none, *said]
-    return [*said, passed]
+    parts = [(n, word + ("s" if n != 1 else ""), color) for n, word, color in bad if n]
+    parts = parts if counted["alarm"] else [none, *parts]
+    return [*parts, passed]
 
 
 def verdicts_by_model(run: Run, findings: list[Finding], eps: float | None) -> dict[str, list[Verdict]]:
     """The verdicts on the main subset's images, by model."""
-    said = [verdict for verdict in verdicts(run.records, findings, eps) if verdict.subset == (run.main_subset or "")]
-    return {model: [verdict for verdict in said if verdict.model == model] for model in run.models}
+    found = [verdict for verdict in verdicts(run.records, findings, eps) if verdict.subset == (run.main_subset or "")]
+    return {model: [verdict for verdict in found if verdict.model == model] for model in run.models}
 
 
 def model_section(run: Run, head: Headline, drawn: list[Drawn]) -> dict:
     """One model's figures and tables; figures that could not be drawn are named with the reason."""
     model = head.model
     mine = [figure for figure in drawn if figure.model == model]
-    facts = run.manifest.get("models", {}).get(model, {})
+    network = run.manifest.get("models", {}).get(model, {})
     tests = paired_tests(run, model, head.eps)
     curves = chart(run, model, head.eps)
     return {
         "name": model,
         "id": f"model-{slug(model)}",
-        "arch": facts.get("arch", model),
-        "parameters": facts.get("parameters"),
-        "stands_for": facts.get("stands_for"),
+        "arch": network.get("arch", model),
+        "parameters": network.get("parameters"),
+        "stands_for": network.get("stands_for"),
         "head": head,
         "chart": curves,
         "chart_label": description(curves) if curves else "",

@@ -55,15 +55,15 @@ def print_pdf(page: Path | str, out: Path | str) -> Path:
         with tempfile.TemporaryDirectory(dir=out.resolve().parent, prefix="printing-", ignore_cleanup_errors=True) as folder:
             source, printed = Path(folder) / "page.html", Path(folder) / "page.pdf"
             source.write_text(text, encoding="utf-8")
-            said = run_browser(program, source, printed, Path(folder) / "profile")
+            reason = run_browser(program, source, printed, Path(folder) / "profile")
             if not (printed.exists() and printed.read_bytes()[:5] == b"%PDF-"):
-                raise EscrimeError(f"{program} printed no PDF ({said}); use --format html or md, which need no browser.")
+                raise EscrimeError(f"{program} printed no PDF ({reason}); use --format html or md, which need no browser.")
             shutil.copyfile(printed, temporary)
     return out
 
 
 def run_browser(program: str, source: Path, printed: Path, profile: Path) -> str:
-    """Run it; return the last line it said, or how it failed."""
+    """Run it; return the last line it printed, or how it failed."""
     command = [program, "--headless", "--disable-gpu", "--no-first-run", f"--user-data-dir={profile}"]
     # The second flag is what older versions call the first.
     command += ["--no-pdf-header-footer", "--print-to-pdf-no-header", f"--print-to-pdf={printed}"]

@@ -25,12 +25,12 @@ MAIN_SUBSET = "val"
 class Example:
     """One recorded example: its JSON entry and its images, float32 (3, H, W) in [0, 1], by name ("original", ...)."""
 
-    facts: dict
+    entry: dict
     images: dict[str, np.ndarray]
 
     def __getattr__(self, name: str) -> Any:
         try:
-            return self.__dict__["facts"][name]
+            return self.__dict__["entry"][name]
         except KeyError:
             raise AttributeError(name) from None
 
@@ -137,7 +137,7 @@ class Run:
         """The examples recorded for a figure of the paper, in order; empty when none were."""
         if model not in self._examples:  # every figure asks
             self._examples[model] = read_examples(self.folder / "examples", model)
-        return [example for example in self._examples[model] if example.facts["figure"] == figure]
+        return [example for example in self._examples[model] if example.entry["figure"] == figure]
 
     def analysis(self, model: str) -> dict:
         """What was measured for C11 and C12, or {}."""
@@ -164,17 +164,17 @@ def read_examples(folder: Path, model: str) -> list[Example]:
     if not (listing.exists() and arrays.exists()):
         return []
     stored, found = load_arrays(arrays), []
-    for facts in read_json(listing, StoredExamples):
-        suffix = f"_{facts['index']}"
+    for entry in read_json(listing, StoredExamples):
+        suffix = f"_{entry['index']}"
         images = {name.removesuffix(suffix): array for name, array in stored.items() if name.endswith(suffix)}
         shapes = {array.shape for name, array in images.items() if name != "slider"}
         frames = images.get("slider")
         if len(shapes) > 1 or any(len(shape) != 3 for shape in shapes) or (frames is not None and frames.ndim != 4):
-            raise EscrimeError(f"{arrays}: the pictures of example {facts['index']} are of several shapes; {REBUILT}.")
-        if frames is not None and len(frames) != len(facts.get("epsilons", ())):
-            raise EscrimeError(f"{arrays}: example {facts['index']} has not one picture for each ε; {REBUILT}.")
+            raise EscrimeError(f"{arrays}: the pictures of example {entry['index']} are of several shapes; {REBUILT}.")
+        if frames is not None and len(frames) != len(entry.get("epsilons", ())):
+            raise EscrimeError(f"{arrays}: example {entry['index']} has not one picture for each ε; {REBUILT}.")
         if images:
-            found.append(Example(facts, images))
+            found.append(Example(entry, images))
     return found
 
 

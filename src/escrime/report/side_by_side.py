@@ -163,7 +163,7 @@ def nothing_common(
     folders: tuple[Path | str, Path | str], tables: Sequence[pd.DataFrame], attacks: Sequence[str], epsilons: Sequence[float]
 ) -> str:
     """Why there is no row to compare."""
-    asked = listing([*(f"attack {name!r}" for name in attacks), *(f"ε = {fraction_text(eps)}" for eps in epsilons)])
+    wanted = listing([*(f"attack {name!r}" for name in attacks), *(f"ε = {fraction_text(eps)}" for eps in epsilons)])
     known, labels = [], []
     for folder, table in zip(folders, tables):
         own = table[table["eps"] > 0]
@@ -175,7 +175,7 @@ def nothing_common(
         known.append(f"{folder} has {words[0]} on {words[1]} at ε = {words[2]}" if len(own) else f"{folder} has no attack")
         labels += list(own["attack"].unique())
     hint = "".join(nearest(name, labels) for name in attacks if name not in labels)
-    what = f"nothing for {asked}" if asked else "no defense, attack and ε"
+    what = f"nothing for {wanted}" if wanted else "no defense, attack and ε"
     return f"{folders[0]} and {folders[1]} have {what} in common: {'; '.join(known)}.{hint}"
 
 
@@ -185,42 +185,42 @@ def unique(words: Iterable[str]) -> str:
 
 def warnings(runs: tuple[Run, Run], tables: Sequence[pd.DataFrame], pairs: Sequence[tuple[str, str]]) -> list[str]:
     """What makes the two sides less alike than their names say."""
-    said = []
+    notes = []
     about = [run.manifest.get("dataset", {}) for run in runs]
     if about[0].get("fingerprint") != about[1].get("fingerprint"):
         text = f"the images differ: {dataset(runs[0])} against {dataset(runs[1])}; those of one name are taken for the same"
-        said.append(text + ", which only you can know.")
+        notes.append(text + ", which only you can know.")
     named = [label_names(run, table) for run, table in zip(runs, tables)]
     differing = [image for image, name in named[0].items() if named[1].get(image, name) != name]
     if differing:
         image = differing[0]
-        said.append(
+        notes.append(
             f"{len(differing)} images carry another label in the second run, such as {image}: {named[0][image]!r} against "
             f"{named[1][image]!r}."
         )
     settings = [run.manifest.get("experiment", {}) for run in runs]
     other = [name for name in SETTINGS if all(name in s for s in settings) and settings[0][name] != settings[1][name]]
     if other:
-        said.append(f"the runs were made with other settings ({', '.join(other)}): one name may mean two attacks.")
+        notes.append(f"the runs were made with other settings ({', '.join(other)}): one name may mean two attacks.")
     for names in pairs:
         own = [t[(t["model"] == name) & (t["eps"] > 0) & ~t["attack"].str.startswith(WORST)] for t, name in zip(tables, names)]
         sets = [set(map(tuple, t[["defense", "attack"]].drop_duplicates().to_numpy())) for t in own]
         only = sorted({attack for _, attack in sets[0] ^ sets[1]})
         label = " and ".join(dict.fromkeys(names))
         if only:
-            said.append(f"{label}: the worst case is not over the same attacks; one side alone has {listing(only)}.")
+            notes.append(f"{label}: the worst case is not over the same attacks; one side alone has {listing(only)}.")
         cases = ["defense", "attack", "norm", "threat"]
         runs_of = [{tuple(row) for row in t[cases].drop_duplicates().to_numpy()} for t in own]
         levels = {row for row in runs_of[0] ^ runs_of[1] if row[:2] in sets[0] & sets[1]}
         if levels:
             text = listing(sorted({f"{attack} ({threat})" for _, attack, _, threat in levels}))
-            said.append(f"{label}: the worst case is not over the same threat levels; one side alone has {text}.")
+            notes.append(f"{label}: the worst case is not over the same threat levels; one side alone has {text}.")
         grids = [{tuple(row) for row in t[[*cases, "eps"]].drop_duplicates().to_numpy()} for t in own]
         lone = sorted({(row[4], row[2]) for row in grids[0] ^ grids[1] if row[:4] in runs_of[0] & runs_of[1]})
         if lone:
             text = listing([fraction_text(eps, norm) for eps, norm in lone])
-            said.append(f"{label}: the worst case counts every smaller ε, and one side alone was attacked at ε = {text}.")
-    return said
+            notes.append(f"{label}: the worst case counts every smaller ε, and one side alone was attacked at ε = {text}.")
+    return notes
 
 
 def label_names(run: Run, table: pd.DataFrame) -> dict[str, str]:
@@ -267,14 +267,16 @@ def interval(accuracy: float, n: int) -> tuple[float, float]:
 
 
 def sentence(found: SideBySide) -> str:
-    """The answer in one sentence."""
+    """The result in one sentence."""
     by = {word: [pair for pair in found.pairs if pair.verdict == word] for word in ("better", "worse")}
     many = f"{len(found.pairs)} comparison{'s' if len(found.pairs) > 1 else ''}"
     if not by["better"] and not by["worse"]:
         return f"Nothing tells the second from the first: {many} on up to {most(found)} images, corrected for their number."
-    told = f"The second is better in {len(by['better'])} and worse in {len(by['worse'])} of {many}, corrected for their number."
+    summary = (
+        f"The second is better in {len(by['better'])} and worse in {len(by['worse'])} of {many}, corrected for their number."
+    )
     last = max(by["better"] + by["worse"], key=lambda pair: abs(pair.comparison.difference))
-    return f"{told} The largest: {points_text(last.comparison.difference)} ({where(last)})."
+    return f"{summary} The largest: {points_text(last.comparison.difference)} ({where(last)})."
 
 
 def most(found: SideBySide) -> int:

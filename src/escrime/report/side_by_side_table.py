@@ -13,7 +13,7 @@ MARKS = {"better": " ▲", "worse": " ▼"}
 
 
 def show(found: SideBySide, console: Console | None = None) -> None:
-    """Print the warnings, a table for each pair of models, and the answer in a sentence."""
+    """Print the warnings, a table for each pair of models, and the result in a sentence."""
     console = console or make_console()
     for warning in found.warnings:
         console.print(f"Careful: {warning}")

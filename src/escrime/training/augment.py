@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .checked import check_choice
+from ..validation import check_choice
 
 if TYPE_CHECKING:
     from .settings import TrainSettings

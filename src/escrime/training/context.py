@@ -20,7 +20,7 @@ AUXILIARY_WEIGHT = 0.3  # of each auxiliary classifier (Szegedy et al., 2015, se
 
 @dataclass
 class Tally:
-    """Right answers among the images the loss has seen, kept on the device so that counting never waits for it."""
+    """Right predictions among the images the loss has seen, kept on the device so that counting never waits for it."""
 
     clean_right: Tensor | int = 0
     clean_seen: int = 0
@@ -47,7 +47,7 @@ class Context:
     """One batch of one epoch.
 
     rows: positions of the batch's images in the training set, (N,); draws: the epoch's random numbers;
-    classes: K; label_smoothing: of the loss; tally: what the epoch counts. teacher: whose answers the loss compares with,
+    classes: K; label_smoothing: of the loss; tally: what the epoch counts. teacher: whose outputs the loss compares with,
     for the images last given to `show`.
     """
 
@@ -102,7 +102,7 @@ class Context:
 
     def cross_entropy(self, logits: Tensor, auxiliary: Sequence[Tensor], labels: Tensor) -> Tensor:
         """J(logits) + 0.3 Σ J(auxiliary logits), each a mean over images, with the run's label smoothing; J compares with
-        the teacher's answers too where there is one (see teacher.py).
+        the teacher's outputs too where there is one (see teacher.py).
 
         With a teacher, logits (N, K) or (k·N, K): those of the batch's N images in order, k times over.
         """
@@ -117,13 +117,13 @@ class Context:
         return own if taught is None or self.teacher is None else self.teacher.loss(taught, logits, own)
 
     def _taught(self, count: int) -> Tensor:
-        """The teacher's logits for `count` answers."""
+        """The teacher's logits for `count` images."""
         assert self.teacher is not None and self._shown is not None  # `fit` shows every batch
         times, rest = divmod(count, len(self._shown))
         if rest:
             raise EscrimeError(
                 f"with a teacher, the objective's loss is over all {len(self._shown)} images of the batch, or over all of "
-                f"them several times; this one's is over {count} answers."
+                f"them several times; this one's is over {count} images."
             )
         if self._answers is None:  # here, so that an objective that compares with labels alone costs no teacher
             self._answers = self.teacher.logits(self._shown)

@@ -12,7 +12,7 @@ from scipy.special import betaincinv
 from torch import Tensor, nn
 
 from ..models import logits_and_auxiliary
-from .checked import check_number
+from ..validation import check_real
 from .context import Context
 from .objectives import Objective
 
@@ -25,8 +25,8 @@ class Mixing(Objective):
     probability: float = 1.0
 
     def __post_init__(self) -> None:
-        self._put(check_number, "alpha", above=0)
-        self._put(check_number, "probability", high=1)
+        self._put(check_real, "alpha", above=0)
+        self._put(check_real, "probability", low=0, high=1)
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, context: Context) -> Tensor:
         share = betaincinv(self.alpha, self.alpha, context.draws.fractions("mix-share", context.rows))

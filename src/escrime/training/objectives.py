@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from ..attacks.fgsm import fgsm_step
 from ..budgets import epsilon
 from ..errors import EscrimeError
-from .checked import Checked, check_choice, check_count, check_number
+from ..validation import check_choice, check_real, check_whole
+from .checked import Checked
 from .context import Context
 from .crafting import at_least_float32, climb, cross_entropy_sum, evaluation_mode, fgsm, input_gradient
 
@@ -157,7 +158,7 @@ class PGDTraining(Stepped):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._put(check_count, "steps")
+        self._put(check_whole, "steps")
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, context: Context) -> Tensor:
         eps = self.budget(images, context)
@@ -180,8 +181,8 @@ class Trades(Stepped):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._put(check_count, "steps")
-        self._put(check_number, "beta")
+        self._put(check_whole, "steps")
+        self._put(check_real, "beta", low=0)
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, context: Context) -> Tensor:
         eps = self.budget(images, context)

@@ -3,8 +3,9 @@
 from dataclasses import asdict, dataclass
 
 from ..errors import EscrimeError
+from ..validation import check_choice, check_flag, check_real, check_whole
 from .augment import parse_augment
-from .checked import Checked, check_choice, check_count, check_flag, check_number
+from .checked import Checked
 
 SCHEDULES = {
     "constant": "the same learning rate throughout (the paper)",
@@ -54,7 +55,7 @@ class TrainSettings(Checked):
         pre-trained networks whose BatchNorm has been folded or whose new data are few.
     channels_last: lay images and weights out as NHWC in memory, which convolutions run faster on, where the model runs so.
     precision: "float32" or "bfloat16" (see PRECISIONS).
-    teacher_weight, temperature: of a teacher's answers in the loss, where `fit` is given one (see teacher.py).
+    teacher_weight, temperature: of a teacher's outputs in the loss, where `fit` is given one (see teacher.py).
     probe_images: how many training images an objective with an ε holds back (drawn by seed, each class in proportion) to
         measure clean, FGSM and PGD-10 accuracy at ε on after each epoch; 0: off. An objective without ε holds back none.
         The alarms of alarms.py need some 100 or more to tell a fall from chance.
@@ -89,32 +90,32 @@ class TrainSettings(Checked):
     keep: str = "last"
 
     def __post_init__(self) -> None:
-        self._put(check_count, "epochs", "batch_size")
-        self._put(check_number, "learning_rate", "decay", above=0)
-        self._put(check_number, "weight_decay")
-        self._put(check_number, "momentum", "label_smoothing", high=0.9999)
-        self._put(check_number, "crop_padding", high=0.5)
-        self._put(check_number, "crop_area", above=0, high=1)
-        self._put(check_number, "teacher_weight", high=1)
-        self._put(check_number, "temperature", low=0.01, high=1000)
+        self._put(check_whole, "epochs", "batch_size")
+        self._put(check_real, "learning_rate", "decay", above=0)
+        self._put(check_real, "weight_decay", low=0)
+        self._put(check_real, "momentum", "label_smoothing", high=0.9999, low=0)
+        self._put(check_real, "crop_padding", high=0.5, low=0)
+        self._put(check_real, "crop_area", above=0, high=1)
+        self._put(check_real, "teacher_weight", high=1, low=0)
+        self._put(check_real, "temperature", low=0.01, high=1000)
         if self.ema is not None:
-            self._put(check_number, "ema", high=0.999999)
+            self._put(check_real, "ema", high=0.999999, low=0)
         if self.clip_gradient is not None:
-            self._put(check_number, "clip_gradient", above=0)
+            self._put(check_real, "clip_gradient", above=0)
         self._put(check_flag, "nesterov", "freeze_batchnorm", "channels_last")
         if self.nesterov and self.momentum == 0:
             raise EscrimeError("nesterov = True needs momentum; set momentum = 0.9 or nesterov = False.")
         check_choice("schedule", self.schedule, SCHEDULES)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("precision", self.precision, PRECISIONS)
-        self._put(check_count, "probe_images", low=0)
+        self._put(check_whole, "probe_images", low=0)
         check_choice("on_overfitting", self.on_overfitting, ON_OVERFITTING)
         check_choice("keep", self.keep, KEEP)
         if self.keep == "best" and self.probe_images == 0:
             raise EscrimeError('keep = "best" needs images to judge by; set probe_images, such as 256, or keep = "last".')
         names = parse_augment(self.augment)
         if self.crop_size is not None:
-            self._put(check_count, "crop_size")
+            self._put(check_whole, "crop_size")
             if "resized-crop" not in names:
                 raise EscrimeError(
                     f'crop_size = {self.crop_size}, which a train_size sets too, is of "resized-crop"; set augment = '
@@ -122,7 +123,7 @@ class TrainSettings(Checked):
                 )
         if not isinstance(self.milestones, (list, tuple)):
             raise EscrimeError(f"milestones = {self.milestones!r}; give a list of fractions such as [0.5, 0.75].")
-        points = tuple(check_number("milestones", point, above=0, high=1) for point in self.milestones)
+        points = tuple(check_real("milestones", point, above=0, high=1) for point in self.milestones)
         if list(points) != sorted(points):
             raise EscrimeError(f"milestones = {list(points)} do not increase; sort them.")
         object.__setattr__(self, "milestones", points)  # a TOML list becomes a tuple, so that settings stay hashable

@@ -102,7 +102,7 @@ def check_loss(loss: object, objective: object) -> None:
 
 @contextmanager
 def explained(settings: TrainSettings, last_good: str) -> Iterator[None]:
-    """Within the block, what a batch of this size cannot do is said in one sentence."""
+    """Within the block, what a batch of this size cannot do is reported in one sentence."""
     try:
         yield
     except (RuntimeError, MemoryError, ValueError) as error:
@@ -129,7 +129,7 @@ def unused(settings: TrainSettings, probed: bool, teacher: Teacher | None, train
     found = []
     if settings.keep == "best" and not probed:
         found.append('keep = "best" had no effect: an objective without ε is not probed; these are the last weights.')
-    if teacher is not None and trained and not teacher.asked:
+    if teacher is not None and trained and not teacher.used:
         found.append("the teacher had no effect: the objective's loss is not context.cross_entropy or context.loss.")
     if teacher is None:
         values = {name: getattr(settings, name) for name in OF_TEACHERS}

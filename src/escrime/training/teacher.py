@@ -1,10 +1,10 @@
-"""Learning from another network's answers instead of labels alone: knowledge distillation.
+"""Learning from another network's outputs instead of labels alone: knowledge distillation.
 
 Any objective may be taught: its cross-entropy with the label becomes
 
     (1 − w) · J(x, y) + w · t² · KL(softmax(teacher(x) / t) ‖ softmax(z / t)),
 
-z being the student's answer for x or for an adversarial example of x; the teacher sees x (Hinton et al., 2015, section 2;
+z being the student's logits for x or for an adversarial example of x; the teacher sees x (Hinton et al., 2015, section 2;
 for adversarial examples Goldblum et al., 2020, Adversarially robust distillation, equation 3). A mixture of two images is
 shown to the teacher as it is (Beyer et al., 2022, section 3.1). Examples are crafted as without a teacher.
 """
@@ -25,10 +25,10 @@ from .crafting import at_least_float32
 
 
 class Teacher:
-    """What the network `model` says of images, in evaluation mode, by a faster copy where that says the same.
+    """The logits of the network `model`, in evaluation mode, by a faster copy where those are the same.
 
     images: (n, C, H, W), some that the student will see; classes: K; weight: w; temperature: t.
-    Errors: EscrimeError for a network that does not take the images, has other classes or answers with NaN.
+    Errors: EscrimeError for a network that does not take the images, has other classes or returns NaN.
     """
 
     def __init__(self, model: nn.Module, images: Tensor, classes: int, weight: float, temperature: float):
@@ -36,7 +36,7 @@ class Teacher:
             raise EscrimeError(f"the teacher is a {type(model).__name__}; give a torch.nn.Module that returns logits.")
         if any(isinstance(p, UninitializedTensorMixin) or p.is_meta for p in [*model.parameters(), *model.buffers()]):
             raise EscrimeError("the teacher has weights without values; load them, and call lazy layers once on images.")
-        self.weight, self.temperature, self.asked = weight, temperature, False
+        self.weight, self.temperature, self.used = weight, temperature, False
         frozen = copied(model)
         frozen.to(images.device)
         frozen.eval()
@@ -61,14 +61,14 @@ class Teacher:
         self.model = faster if same and not self._moves else frozen
 
     def logits(self, images: Tensor) -> Tensor:
-        """What it says of `images`, contiguous, which it may write into: (N, K). Its buffers stay as they are."""
-        self.asked = True
+        """Its logits (N, K) for `images`, contiguous, which it may write into. Its buffers stay as they are."""
+        self.used = True
         with torch.no_grad(), buffers_kept(self.model) if self._moves else nullcontext():
             return self.model(images)
 
     def loss(self, taught: Tensor, logits: Tensor, cross_entropy: Tensor) -> Tensor:
         """The weighted sum above; taught, logits: (N, K)."""
-        said, answered = (at_least_float32(z) / self.temperature for z in (taught, logits))
+        target, student = (at_least_float32(z) / self.temperature for z in (taught, logits))
         # Of probabilities: a class that the teacher excludes has the logarithm −∞.
-        apart = F.kl_div(F.log_softmax(answered, 1), said.softmax(1), reduction="batchmean")
+        apart = F.kl_div(F.log_softmax(student, 1), target.softmax(1), reduction="batchmean")
         return (1 - self.weight) * cross_entropy + self.weight * self.temperature**2 * apart

@@ -55,7 +55,7 @@ class Trainer:
     def _prepared(self, teacher: nn.Module) -> tuple[Teacher, str]:
         """The teacher as the loss asks it, and its digest, on which all processes agree."""
         inputs, settings = self.inputs, self.settings
-        seed_dropout(inputs.device, inputs.seed, 0)  # a random teacher's first answers, too, hang on the seed alone
+        seed_dropout(inputs.device, inputs.seed, 0)  # a random teacher's first outputs, too, hang on the seed alone
         guide = Teacher(teacher, inputs.loader.first(2), self.classes, settings.teacher_weight, settings.temperature)
         digest = appearance(teacher)
         inputs.team.agree(digest, "a teacher with the digest")

@@ -1,9 +1,7 @@
 """What an attack is: a frozen dataclass of its settings that maps (model, images, labels) to adversarial images."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -13,7 +11,7 @@ from ...errors import EscrimeError
 from ...models.fast.twin import Twin
 from ...models.running import Classifier, differentiable, no_trace, refuse_inference_tensors
 from ...norms import Norm, norm
-from ...numerals import enormous, shown
+from ...validation import check_real, check_whole
 from .inputs import Inputs
 
 Access = Literal["labels", "scores", "gradients"]  # from the least that a model gives away to the most
@@ -95,11 +93,9 @@ class Attack:
         if value is None and name in ("target", "give_up"):
             return
         if name in WHOLE:
-            if isinstance(value, bool) or not isinstance(value, Integral) or enormous(value):
-                raise EscrimeError(f"{name} = {shown(value)} is not a whole number below 2⁶³; give one, such as 1.")
-            object.__setattr__(self, name, int(value))
-        elif name in REAL and (isinstance(value, bool) or not isinstance(value, Real) or not _finite(value)):
-            raise EscrimeError(f"{name} = {shown(value)} is not a finite number; give one, such as 1.")
+            object.__setattr__(self, name, check_whole(name, value, None, hint="such as 1"))
+        elif name in REAL:
+            check_real(name, value, hint="such as 1")
 
     @property
     def name(self) -> str:
@@ -243,7 +239,3 @@ class Attack:
     def _sweep(self, twin: Twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
         """One Outcome per row of `budgets` (K, N); entries not `wanted` (K, N) may be left as the clean image."""
         raise NotImplementedError
-
-
-def _finite(value: Real) -> bool:
-    return not enormous(value) and math.isfinite(float(value))

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ...errors import EscrimeError, nearest
+from ...errors import EscrimeError
+from ...validation import check_choice
 
 
 def ce(logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
@@ -64,9 +65,7 @@ LOSSES = {"ce": ce, "margin": margin, "dlr": dlr}
 
 def check_loss(name: str) -> str:
     """Return `name` if it is a loss of LOSSES; EscrimeError otherwise."""
-    if name not in LOSSES:
-        raise EscrimeError(f"loss {name!r} is unknown; use one of {', '.join(LOSSES)}.{nearest(name, LOSSES)}")
-    return name
+    return check_choice("loss", name, LOSSES)
 
 
 def next_classes(logits: Tensor, labels: Tensor, rank: int) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any, get_args, get_type_hints
 from ...discovery import modules_in
 from ...errors import EscrimeError, nearest
 from ...norms import NORMS
+from ...validation import check_choice
 from .base import Access, Attack, Kind
 
 ACCESS: tuple[str, ...] = get_args(Access)
@@ -64,9 +65,7 @@ def by_name() -> dict[str, type[Attack]]:
 def named(name: str) -> type[Attack]:
     """The attack of `by_name` that is called so; EscrimeError with the nearest one where none is."""
     choices = by_name()
-    if name not in choices:
-        raise EscrimeError(f"attack {name!r} is unknown; use {', '.join(choices)}.{nearest(name, choices)}")
-    return choices[name]
+    return choices[check_choice("attack", name, choices)]
 
 
 def sees(attack: type[Attack], given: str) -> bool:

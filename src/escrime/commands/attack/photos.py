@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
 
 from ...budgets import LEVELS
 from ...data import floats
@@ -18,13 +20,14 @@ from ...data.listing import check_text, images_in, no_images, warn_of_ignored
 from ...errors import EscrimeError, nearest
 from ...files import flush, locked, whole, write_whole
 from ...models import Loaded, load_model
-from ...models.running import check_logits, failure_named
+from ...models.running import Classifier, check_logits, failure_named
 from ...regular import IMAGE, check_regular, expanded, is_folder, is_regular, reason
 from ...report.figures.photo import draw_photo
 from ...results.layout import check_file
 from ...results.reading import first_fault, read_text
+from ...validation import check_whole
 from ..evaluate.candidate import OF_ITS_SIZE
-from .quantized import check_chosen, fool, logits_of, predict, reached, smallest, whole_eps
+from .quantized import Search, check_chosen, fool, logits_of, predict, smallest, whole_eps
 
 LINES = "attacks.jsonl"
 ENDINGS = ("-adversarial.png", "-side-by-side.png")  # of the two files of a photo
@@ -33,8 +36,8 @@ LONGEST_STEM = 200  # bytes; file systems stop at 255
 
 @dataclass(frozen=True)
 class Result:
-    """One photo, by its absolute path: what the model said before, and of the PNG as read back from disk; eps in gray levels
-    of 255 (null where nothing worked)."""
+    """One photo, by its absolute path: what the model predicts for it, and for the PNG as read back from disk; eps in gray
+    levels of 255 (null where nothing worked)."""
 
     photo: str
     adversarial: str | None
@@ -83,77 +86,88 @@ def attack_photos(
     model = loaded.model.to(device) if isinstance(loaded.model, torch.nn.Module) else loaded.model
     check_chosen(attacks, loaded.answers, target is not None)
     levels = None if eps is None else whole_eps(eps)
-    if size is not None and size < 1:
-        raise EscrimeError(f"size = {size} is no number of pixels; give a whole number above 0, or leave it out.")
-    side = size or loaded.size or 224
+    side = loaded.size or 224 if size is None else check_whole("size", size, of="pixels", hint="or leave it out")
     images = [read_image(path, side) for path in paths]
     count = _count(model, floats(images[0][None], device), spec)
     check_names(loaded.classes, count, spec)
     wanted = None if target is None else _class(target, loaded, count)
     _names(paths, _lines(out / LINES), out)  # refuses files of others before anything is written
+    search = Search(model, loaded.answers, wanted, seed, attacks)
     with locked(out, "give another folder with --out"):
-        yield from _attack_all(paths, images, out, model, loaded, levels, wanted, seed, device, attacks)
+        yield from _Folder(out, search, levels, loaded.classes, device).attack(paths, images)
 
 
-def _attack_all(paths, images, out: Path, model, loaded: Loaded, levels, wanted, seed, device, attacks) -> Iterator[Result]:
-    lines = _lines(out / LINES)
-    names = _names(paths, lines, out)
-    for path, pixels, name in zip(paths, images, names, strict=True):
-        before = lines.get(str(path))
+@dataclass
+class _Folder:
+    """The folder `out` while photos are attacked into it. levels: the ε in gray levels, None for the smallest that works."""
 
-        def note(result: Result, photo=str(path)) -> Result:
-            lines[photo] = result
-            text = "".join(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in lines.values())
-            write_whole(out / LINES, text, follow=False)
-            return result
+    out: Path
+    search: Search
+    levels: int | None
+    classes: tuple[str, ...] | None
+    device: torch.device | str
 
-        result = _attack(path, pixels, name, model, loaded, levels, wanted, out, seed, device, attacks, note)
-        if before and result.adversarial is None:  # its pictures of before belong to no line any more
-            for picture in _pictures(before):
-                (out / picture).unlink(missing_ok=True)
-        yield result
+    def attack(self, paths: list[Path], images: list[np.ndarray]) -> Iterator[Result]:
+        """Attack the photos `paths`, decoded as `images` uint8 (3, H, W), one after another."""
+        self.lines = _lines(self.out / LINES)
+        for path, pixels, name in zip(paths, images, _names(paths, self.lines, self.out), strict=True):
+            before = self.lines.get(str(path))
+            result = self._attacked(path, pixels, name)
+            if before and result.adversarial is None:  # its pictures of before belong to no line any more
+                for picture in _pictures(before):
+                    (self.out / picture).unlink(missing_ok=True)
+            yield result
+
+    def _noted(self, result: Result) -> Result:
+        """`result`, which attacks.jsonl now has."""
+        self.lines[result.photo] = result
+        text = "".join(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in self.lines.values())
+        write_whole(self.out / LINES, text, follow=False)
+        return result
+
+    def _title(self, label: int) -> str:
+        return self.classes[label] if self.classes else str(label)
+
+    def _attacked(self, path: Path, pixels: np.ndarray, name: str) -> Result:
+        search, image = self.search, floats(pixels[None], self.device)
+        before, sure = predict(search.model, image)
+        target = None if search.target is None else self._title(search.target)
+
+        def result(after: int, how_sure: float, files: tuple[Path, Path] | None = None, levels: int | None = None) -> Result:
+            adversarial, side_by_side = (None, None) if files is None else map(str, files)
+            eps, fooled = None if levels is None else levels / LEVELS, files is not None and search.reached(after, before)
+            predictions = (self._title(before), sure, self._title(after), how_sure)
+            return Result(str(path), adversarial, side_by_side, fooled, levels, eps, target, *predictions)
+
+        if search.target == before:
+            return self._noted(result(before, sure))
+        # `path.stem`, not `name`: what else is attacked must not change an image's noise.
+        if self.levels is None:
+            found = smallest(search, image, before, path.stem)
+        else:
+            found = fool(search, image, before, self.levels, path.stem)
+        png, picture = (self.out / file for file in _files_of(name))
+        with whole(png, follow=False) as new_png, whole(picture, follow=False) as new_picture:
+            written = (found.image[0] * LEVELS).round().byte().cpu().numpy().transpose(1, 2, 0)
+            Image.fromarray(written).save(new_png, format="PNG")
+            # What counts is what the model predicts for the file.
+            again = floats(read_image(new_png, pixels.shape[-1])[None], self.device)
+            after, how_sure = predict(search.model, again)
+            far = int((again - image).abs().max() * LEVELS + 0.5)
+            original, adversarial = (shown.cpu().numpy()[0] for shown in (image, again))
+            classes = (self._title(before), sure), (self._title(after), how_sure)
+            draw_photo(new_picture, original, adversarial, *classes, f"{far}/255")
+            for file in (new_png, new_picture):
+                flush(file)  # a full disk is known before the line tells of the files
+            # Before the files take their names: killed here, the next call knows whose they are.
+            return self._noted(result(after, how_sure, (png, picture), far))
 
 
-def _count(model, image, spec: str) -> int:
+def _count(model: Classifier, image: Tensor, spec: str) -> int:
     """The number of classes. Errors: EscrimeError for a model that cannot take the image."""
     side = image.shape[-1]
     with failure_named(f"{spec} fails on an image of 3 × {side} × {side} in [0, 1]", OF_ITS_SIZE):
         return check_logits(logits_of(model, image), image).shape[1]
-
-
-def _attack(path, pixels, name, model, loaded: Loaded, levels, target, out: Path, seed, device, attacks, note) -> Result:
-    image = floats(pixels[None], device)
-    before, sure = predict(model, image)
-    title = lambda label: loaded.classes[label] if loaded.classes else str(label)  # noqa: E731
-    about = {"photo": str(path), "target": None if target is None else title(target)}
-    about |= {"before": title(before), "before_confidence": sure}
-    if target == before:
-        about |= {"after": title(before), "after_confidence": sure}
-        return note(Result(adversarial=None, side_by_side=None, fooled=False, levels=None, eps=None, **about))
-    search = (model, image, before)
-    rest = (
-        target,
-        loaded.answers,
-        seed,
-        path.stem,
-        attacks,
-    )  # not `name`: what else is attacked must not change an image's noise
-    found = smallest(*search, *rest) if levels is None else fool(*search, levels, *rest)
-    png, picture = (out / file for file in _files_of(name))
-    with whole(png, follow=False) as new_png, whole(picture, follow=False) as new_picture:
-        written = (found.image[0] * LEVELS).round().byte().cpu().numpy().transpose(1, 2, 0)
-        Image.fromarray(written).save(new_png, format="PNG")
-        # What counts is what the model says of the file.
-        again = floats(read_image(new_png, pixels.shape[-1])[None], device)
-        after, how_sure = predict(model, again)
-        far = int((again - image).abs().max() * LEVELS + 0.5)
-        shown = (original.cpu().numpy()[0] for original in (image, again))
-        draw_photo(new_picture, *shown, (title(before), sure), (title(after), how_sure), f"{far}/255")
-        about |= {"after": title(after), "after_confidence": how_sure, "fooled": reached(after, before, target)}
-        for file in (new_png, new_picture):
-            flush(file)  # a full disk is known before the line says anything
-        # Before the files take their names: killed here, the next call knows whose they are.
-        return note(Result(adversarial=str(png), side_by_side=str(picture), levels=far, eps=far / LEVELS, **about))
 
 
 def _files(photos: Sequence[str | Path]) -> Iterator[Path]:
@@ -209,7 +223,8 @@ def _stem(path: Path) -> str:
 
 
 def _files_of(name: str) -> tuple[str, str]:
-    return tuple(name + ending for ending in ENDINGS)
+    png, picture = (name + ending for ending in ENDINGS)
+    return png, picture
 
 
 def _names(paths: list[Path], lines: dict[str, Result], out: Path) -> list[str]:

@@ -14,10 +14,34 @@ from ...attacks.rays import RayS
 from ...attacks.square import Square
 from ...budgets import LEVELS, levels_within
 from ...errors import EscrimeError
-from ...models.running import full_precision, no_trace
+from ...models.running import Classifier, full_precision, no_trace
 from ...norms import norm
 
 STEPS, QUERIES = 50, 1000
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is attacked and how.
+
+    model: images (N, 3, H, W) → logits (N, K). access: what it gives away, "gradients", "scores" or "labels", as of Loaded.
+    target: the class to reach, None for any wrong one. seed: of the attacks' noise, beside the image's name. attacks: names of
+    those to try in turn, () for the usual ones.
+    """
+
+    model: Classifier
+    access: str
+    target: int | None
+    seed: int
+    attacks: tuple[str, ...] = ()
+
+    def run(self, attack: Attack, image: Tensor, label: int, name: str) -> Tensor:
+        """What `attack` makes of one image (1, 3, H, W) that is called `name`."""
+        return attack(self.model, image, torch.tensor([label], device=image.device), seed=self.seed, ids=[name])
+
+    def reached(self, predicted: int, label: int) -> bool:
+        """Whether a model that called an image `label` and now `predicted` is fooled: at the target, where there is one."""
+        return predicted != label if self.target is None else predicted == self.target
 
 
 @dataclass(frozen=True)
@@ -31,30 +55,18 @@ class Fooled:
     found: bool
 
 
-def fool(
-    model,
-    image: Tensor,
-    label: int,
-    levels: int,
-    target: int | None,
-    answers: str,
-    seed: int,
-    name: str,
-    chosen: tuple[str, ...] = (),
-) -> Fooled:
-    """Look for an image within `levels` gray levels of `image` (1, 3, H, W), itself of whole levels, that `model` no longer
-    calls `label` (or calls `target`). answers: "gradients", "scores" or "labels", as of Loaded. chosen: names of attacks, ()
-    for the usual ones."""
-    truth, eps = torch.tensor([label], device=image.device), levels / LEVELS
-    last, classes = image, len(logits_of(model, image)[0])
-    tried = [beyond(named(each), eps, target) for each in chosen]
-    for attack in tried or attempts(eps, target, answers, classes):
-        moved = attack(model, image, truth, seed=seed, ids=[name])
-        last = whole_levels(moved, image, levels)
-        said = predict(model, last)[0]
-        if reached(said, label, target):
-            return Fooled(last, levels, said, True)
-    return Fooled(last, levels, predict(model, last)[0], False)
+def fool(search: Search, image: Tensor, label: int, levels: int, name: str) -> Fooled:
+    """Look for an image within `levels` gray levels of `image` (1, 3, H, W), itself of whole levels, that the model no longer
+    calls `label` (or calls the target). name: what tells the image's noise from that of others."""
+    eps, last = levels / LEVELS, image
+    classes = len(logits_of(search.model, image)[0])
+    chosen = [beyond(named(each), eps, search.target) for each in search.attacks]
+    for attack in chosen or attempts(search, eps, classes):
+        last = whole_levels(search.run(attack, image, label, name), image, levels)
+        predicted = predict(search.model, last)[0]
+        if search.reached(predicted, label):
+            return Fooled(last, levels, predicted, True)
+    return Fooled(last, levels, predict(search.model, last)[0], False)
 
 
 def beyond(attack: type[Attack], eps: float, target: int | None) -> Attack:
@@ -64,12 +76,12 @@ def beyond(attack: type[Attack], eps: float, target: int | None) -> Attack:
     return make(attack, eps, "linf", **{name: value for name, value in usual.items() if name in known})
 
 
-def check_chosen(chosen: tuple[str, ...], answers: str, aimed: bool) -> None:
+def check_chosen(chosen: tuple[str, ...], access: str, aimed: bool) -> None:
     """EscrimeError for an attack that is unknown, works in another norm, or needs what there is not."""
     for name in chosen:
         attack = named(name)
-        if not sees(attack, answers):
-            raise EscrimeError(f"attack {name!r} needs {attack.access}, and the model gives {answers} only; leave it out.")
+        if not sees(attack, access):
+            raise EscrimeError(f"attack {name!r} needs {attack.access}, and the model gives {access} only; leave it out.")
         if attack.needs_target and not aimed:
             raise EscrimeError(f"attack {name!r} needs a class to reach; name it with --target.")
         if aimed and "target" not in settings_of(attack):
@@ -77,13 +89,14 @@ def check_chosen(chosen: tuple[str, ...], answers: str, aimed: bool) -> None:
         beyond(attack, 1 / LEVELS, None)
 
 
-def attempts(eps: float, target: int | None, answers: str, classes: int) -> list:
+def attempts(search: Search, eps: float, classes: int) -> list[Attack]:
     """Attacks that go on beyond the boundary, so that rounding does not bring the image back."""
-    if answers == "scores":
+    target = search.target
+    if search.access == "scores":
         return [Square(eps, queries=QUERIES, target=target)]
-    if answers == "labels":
+    if search.access == "labels":
         return [RayS(eps, queries=QUERIES, target=target)]
-    found = [
+    found: list[Attack] = [
         PGD(eps, steps=STEPS, loss="margin", target=target, early_stop=False),
         APGD(eps, steps=2 * STEPS, target=target, early_stop=False),
     ]
@@ -92,22 +105,13 @@ def attempts(eps: float, target: int | None, answers: str, classes: int) -> list
     return found
 
 
-def smallest(
-    model,
-    image: Tensor,
-    label: int,
-    target: int | None,
-    answers: str,
-    seed: int,
-    name: str,
-    chosen: tuple[str, ...] = (),
-) -> Fooled:
+def smallest(search: Search, image: Tensor, label: int, name: str) -> Fooled:
     """The fewest levels at which `fool` finds one: doubled until it does, then halved. RayS finds the nearest by itself."""
-    if answers == "labels" and not chosen:
-        return _nearest(model, image, label, target, seed, name)
+    if search.access == "labels" and not search.attacks:
+        return _nearest(search, image, label, name)
     low, high, found = 0, 1, None
     while found is None:
-        tried = fool(model, image, label, high, target, answers, seed, name, chosen)
+        tried = fool(search, image, label, high, name)
         if tried.found:
             found = tried
         elif high == LEVELS:
@@ -116,7 +120,7 @@ def smallest(
             low, high = high, min(2 * high, LEVELS)
     while found.levels - low > 1:
         middle = (low + found.levels) // 2
-        tried = fool(model, image, label, middle, target, answers, seed, name, chosen)
+        tried = fool(search, image, label, middle, name)
         if tried.found:
             found = tried
         else:
@@ -124,17 +128,16 @@ def smallest(
     return found
 
 
-def _nearest(model, image: Tensor, label: int, target: int | None, seed: int, name: str) -> Fooled:
-    truth = torch.tensor([label], device=image.device)
-    moved = RayS(queries=QUERIES, target=target)(model, image, truth, seed=seed, ids=[name])
+def _nearest(search: Search, image: Tensor, label: int, name: str) -> Fooled:
+    moved = search.run(RayS(queries=QUERIES, target=search.target), image, label, name)
     levels = min(max(1, math.ceil(float((moved - image).abs().max()) * LEVELS - 1e-3)), LEVELS)
     # Every pixel of a ray is at its bound: rounded outward, it lies a little beyond the boundary.
     for reach in range(levels, min(levels + 3, LEVELS) + 1):
         last = whole_levels(image + (moved - image).sign() * (reach / LEVELS), image, reach)
-        said = predict(model, last)[0]
-        if reached(said, label, target):
-            return Fooled(last, reach, said, True)
-    return Fooled(last, reach, said, False)
+        predicted = predict(search.model, last)[0]
+        if search.reached(predicted, label):
+            return Fooled(last, reach, predicted, True)
+    return Fooled(last, reach, predicted, False)
 
 
 def whole_levels(moved: Tensor, image: Tensor, levels: int) -> Tensor:
@@ -153,19 +156,14 @@ def whole_eps(eps: float) -> int:
     return levels
 
 
-def reached(said: int, label: int, target: int | None) -> bool:
-    """Whether a model that called an image `label` and now calls it `said` is fooled: at the target, where there is one."""
-    return said != label if target is None else said == target
-
-
 @torch.no_grad()
-def logits_of(model, image: Tensor) -> Tensor:
-    """What the model answers, (1, K), left as it was."""
+def logits_of(model: Classifier, image: Tensor) -> Tensor:
+    """The model's logits (1, K); the model is left as it was."""
     with no_trace(model, image.device), full_precision(image.device):
         return model(image.clone())
 
 
-def predict(model, image: Tensor) -> tuple[int, float]:
+def predict(model: Classifier, image: Tensor) -> tuple[int, float]:
     """The class of one image and its softmax probability."""
     chances = logits_of(model, image).float().softmax(dim=1)[0]
     return int(chances.argmax()), float(chances.max())

@@ -34,8 +34,8 @@ EFFORT = Effort(images=64, steps=50, queries=500, draws=200, eot=4, doublings=1)
 
 class Assessment:
     """One evaluation in one folder, by one process or by all of a `team`. test, train: where the images come from, by default
-    the candidate's own, and none. cases: name → what is attacked, by default the candidate. settings: more than the question
-    says, which a run that continues this one must share."""
+    the candidate's own, and none. cases: name → what is attacked, by default the candidate. settings: more than the request
+    holds, which a run that continues this one must share."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Assessment:
 
     def settings(self) -> dict:
         """What a run that continues this one must share."""
-        about = {"threat": self.candidate.threat, "attacks": list(self.candidate.attacks)}
+        about = {"threat": self.candidate.access, "attacks": list(self.candidate.attacks)}
         return self.request.settings() | about | self._settings()
 
     def begin(self) -> None:
@@ -89,7 +89,7 @@ class Assessment:
         self.fed = self.look.check()
 
     @property
-    def left(self) -> float | None:
+    def seconds_left(self) -> float | None:
         return None if self.end is None else self.end - clock()
 
     @cached_property
@@ -105,12 +105,12 @@ class Assessment:
         if before is None and self.look.profiled == PART:
             return {}
         found: dict[str, dict] = {}
-        with deadline(self.left), as_time_allows("the first look"):
+        with deadline(self.seconds_left), as_time_allows("the first look"):
             for case in as_attacked(self._cases(name), self.profiles):
-                known, scored = self.profiles[case.attacked], self.profiles[case.subject.classifier]
+                attacked, scored = self.profiles[case.attacked], self.profiles[case.subject.classifier]
                 found[joined(case.name)] = {
-                    "settings": {name: str(value) for name, value in known.settings.items()},
-                    "randomized": [known.randomized, scored.randomized],
+                    "settings": {name: str(value) for name, value in attacked.settings.items()},
+                    "randomized": [attacked.randomized, scored.randomized],
                 }
         store = FolderStore(self.folder)
         for stem in (stem for stem, now in found.items() if (before or {}).get(stem, now) != now):
@@ -135,10 +135,10 @@ class Assessment:
             headline=self.request.epsilons[0],
         )
         shown = lambda title: self.folder.metered(title, self.display, noted=self.team.first)  # noqa: E731
-        with deadline(self.team.broadcast(self.left)):  # of the first process: all have the same time
-            left = execute(plan, FolderStore(self.folder), self.team, shown)
+        with deadline(self.team.broadcast(self.seconds_left)):  # of the first process: all have the same time
+            open_findings = execute(plan, FolderStore(self.folder), self.team, shown)
         if self.team.first:
-            finish_checks(self.folder, [*data_findings(self.test, self.train), *left], self.request.epsilons[0])
+            finish_checks(self.folder, [*data_findings(self.test, self.train), *open_findings], self.request.epsilons[0])
 
 
 def assess(
@@ -150,8 +150,8 @@ def assess(
     command: str = "",
     quiet: bool = False,
 ) -> Assessment:
-    """Answer `question` in the folder `out` (by default runs/evaluate-MODEL), continuing what is there. Of several processes
-    (`team`, by default those of torch.distributed) the first reports.
+    """Evaluate what is requested, in the folder `out` (by default runs/evaluate-MODEL), continuing what is there. Of several
+    processes (`team`, by default those of torch.distributed) the first reports.
 
     Errors: EscrimeError for whatever cannot be evaluated, before anything is written.
     """
@@ -173,18 +173,19 @@ def evaluate_in_folder(run: Assessment, name: str, command: str) -> None:
         run.team.wait()  # the first process decodes the images, looks at the model, and makes the folder
         run.execute(name)
         return
-    run.candidate.attacks, run.test, run.begin()
+    run.candidate.attacks, run.test  # noqa: B018  # refused or read before the time counts
+    run.begin()
     dataset, settings, identity = about_images(run.test, run.train), run.settings(), identity_of(run.candidate, run.source)
     model = loaded.model
     parameters = sum(p.numel() for p in model.parameters()) if isinstance(model, nn.Module) else None
-    facts = {"arch": loaded.origin, "parameters": parameters, "stands_for": None, "threat": run.candidate.threat}
+    description = {"arch": loaded.origin, "parameters": parameters, "stands_for": None, "threat": run.candidate.access}
     with run.folder.lock():
         run.folder.prepare(
             name, settings, dataset, str(run.candidate.device), command, "evaluation", manners_of(run.candidate.attacks)
         )
         old = run.folder.manifest["models"].get(name, {})
         refuse_another_model(run.folder, run.candidate, old, identity)
-        run.folder.record_model(name, facts | identity | run.profiled(name, old.get("approach")))
+        run.folder.record_model(name, description | identity | run.profiled(name, old.get("approach")))
         run.team.wait()
         run.execute(name)
         with run.folder.stage("report"), run.display.bar("Draw the report", None):

@@ -1,6 +1,5 @@
-"""The model and the images that a question asks about, loaded, matched and refused where they do not fit."""
+"""The model and the images of a request, loaded, matched and refused where they do not fit."""
 
-from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -12,7 +11,7 @@ from ...attacks.core.registry import by_name, make, named, sees
 from ...errors import EscrimeError
 from ...models import Loaded, load_model
 from ...models.loading.black_box import Queried
-from ...models.running import check_logits, failure_named
+from ...models.running import Classifier, check_logits, failure_named
 from ...randomness import key
 from ..shared.display import Display
 from .request import USUAL, Request
@@ -31,30 +30,37 @@ class Candidate:
         return load_model(self.request.model, self.request.mean, self.request.std, trust=self.request.trust)
 
     @cached_property
-    def model(self) -> nn.Module | Callable:
-        """The model on its device; behind a wall of scores or labels where the threat model says so."""
-        model, threat = self.loaded.model, self.threat
+    def model(self) -> Classifier:
+        """The model on its device; behind a wall of scores or labels where the attacker may see no more."""
+        model, access = self.loaded.model, self.access
         if isinstance(model, nn.Module):
             model = model.to(self.device)
-        if threat == "white-box" or self.loaded.answers != "gradients":
+        if access == "white-box" or self.loaded.answers != "gradients":
             return model
-        return Queried(model, labels=threat == "labels")
+        return Queried(model, labels=access == "labels")
+
+    def network(self, purpose: str) -> nn.Module:
+        """The model on its device, to differentiate or to train. Errors: EscrimeError, with the `purpose` that gradients have,
+        for a black box."""
+        if isinstance(self.model, nn.Module) and self.loaded.answers == "gradients":
+            return self.model
+        raise EscrimeError(f"{self.request.model} gives no gradients, so {purpose}; give the model as a torch module.")
 
     @cached_property
-    def threat(self) -> str:
-        """The threat model asked for, or the strongest that the model allows."""
-        answers, wanted = self.loaded.answers, self.request.threat
-        if answers == "gradients":
+    def access(self) -> str:
+        """What the attacker sees, as requested, or all that the model gives away."""
+        given, wanted = self.loaded.answers, self.request.access
+        if given == "gradients":
             return wanted or "white-box"
-        if wanted == "white-box" or (answers == "labels" and wanted == "scores"):
-            raise EscrimeError(f"{self.request.model} gives away {answers} only; threat {wanted!r} needs more.")
-        return wanted or answers
+        if wanted == "white-box" or (given == "labels" and wanted == "scores"):
+            raise EscrimeError(f"{self.request.model} gives away {given} only; threat {wanted!r} needs more.")
+        return wanted or given
 
     def images(self) -> data.ImageSet:
-        """The images of the question, to judge by."""
+        """The images of the request, to judge by."""
         with self.display.reading() as progress:
-            rest = dict(download=True, on_error=self.on_error, progress=progress)
-            return self.to_judge(data.load_to_judge(self.request.images, self.size, **rest))
+            found = data.load_to_judge(self.request.images, self.size, download=True, on_error=self.on_error, progress=progress)
+            return self.to_judge(found)
 
     @property
     def size(self) -> int:
@@ -74,10 +80,10 @@ class Candidate:
 
     def with_labels(self, images: data.ImageSet) -> data.ImageSet:
         """The images with the labels that the model gives their classes."""
-        count = self._first_answer(images).shape[1]
+        count = self._first_logits(images).shape[1]
         return data.labels_for(images, count, self.loaded.classes, self.loaded.wnids, self.request.model)
 
-    def _first_answer(self, images: data.ImageSet) -> torch.Tensor:
+    def _first_logits(self, images: data.ImageSet) -> torch.Tensor:
         """The logits (1, K) of the first image; EscrimeError for a model that cannot take it."""
         pixels, _ = images.batch([0], self.device)
         side = pixels.shape[-1]
@@ -89,14 +95,14 @@ class Candidate:
 
     @cached_property
     def attacks(self) -> dict[str, Attack]:
-        """By name, at the largest ε. Errors: EscrimeError for one that needs more than the threat model gives."""
-        given = {"white-box": "gradients"}.get(self.threat, self.threat)
+        """By name, at the largest ε. Errors: EscrimeError for one that needs more than the attacker sees."""
+        given = {"white-box": "gradients"}.get(self.access, self.access)
         chosen = {name: named(name) for name in self.request.attacks or USUAL[given]}
         for name, attack in chosen.items():
             if not sees(attack, given):
                 able = [other for other, kind in by_name().items() if sees(kind, given) and not kind.needs_target]
                 raise EscrimeError(
-                    f"attack {name!r} needs {attack.access}, which threat {self.threat!r} has not; use {' or '.join(able)}."
+                    f"attack {name!r} needs {attack.access}, which threat {self.access!r} has not; use {' or '.join(able)}."
                 )
         eps, norm = max(self.request.epsilons), self.request.norm
         return {name: make(attack, eps, norm, **attack.usual) for name, attack in chosen.items()}

@@ -15,7 +15,7 @@ REFUSED = ("near-chance", "one-class", "non-finite", "input-range")  # alarms af
 
 
 class FirstLook:
-    """How many images may be looked at within the question's budget, and what is seen on them."""
+    """How many images may be looked at within the request's budget, and what is seen on them."""
 
     def __init__(self, candidate: Candidate, source: Source):
         self.candidate, self.source = candidate, source
@@ -37,12 +37,20 @@ class FirstLook:
 
     def check(self) -> list[Finding]:
         """What is found about how the model is fed, [] where nobody can tell. Errors: EscrimeError for what makes all numbers
-        meaningless, unless the question says to go on anyway."""
-        request, blind = self.candidate.request, self.candidate.threat != "white-box"
+        meaningless, unless the request is to go on anyway."""
+        request, blind = self.candidate.request, self.candidate.access != "white-box"
         images = self.source.few(self.affordable(LOOK, 8), request.seed)
         nothing = BatchEffect(0, 0, "", 0.0, "")  # what company does is looked at later, once
-        about = dict(blind=blind, batch=nothing, more=self.source.few_pairs(request.seed))
-        found = input_findings(self.candidate.model, images.pixels, images.labels, False, request.seed, **about)
+        found = input_findings(
+            self.candidate.model,
+            images.pixels,
+            images.labels,
+            False,
+            request.seed,
+            blind=blind,
+            batch=nothing,
+            more=self.source.few_pairs(request.seed),
+        )
         for finding in found:
             if finding.severity == "alarm" and finding.id in REFUSED:
                 if finding.id != "non-finite" and request.anyway:

@@ -1,9 +1,12 @@
 """What tells a model from another under the same name."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from ...errors import EscrimeError
+from ...evaluation.images import Source
 from ...models.running import check_logits, no_trace
 from ...randomness import row_keys
 from ...training.identity import weights_digest
@@ -13,8 +16,8 @@ from .candidate import Candidate
 KNOWN_BY = 16  # images whose logits tell a model from another
 
 
-def identity_of(candidate: Candidate, source) -> dict:
-    """A hash of its weights, and mean, spread and maximum of its logits for a few images of `source` (a Source); None for what
+def identity_of(candidate: Candidate, source: Source) -> dict:
+    """A hash of its weights, and mean, spread and maximum of its logits for a few images of `source`; None for what
     a model has not, or predicts differently each time."""
     seed, model, device = candidate.request.seed, candidate.model, candidate.device
     images = source.few(KNOWN_BY, seed).pixels
@@ -42,7 +45,7 @@ def refuse_another_model(folder: RunFolder, candidate: Candidate, old: dict, new
             )
 
 
-def alike(one, other) -> bool:
+def alike(one: Any, other: Any) -> bool:
     """Whether two hashes are the same, or two tables of logits the same but for another machine's rounding."""
     if isinstance(one, str) or isinstance(other, str):
         return one == other

@@ -1,4 +1,4 @@
-"""What `escrime evaluate` is asked: a model, images, threat levels, and how much time there is."""
+"""What `escrime evaluate` is to do: a model, images, what the attacker sees, and how much time there is."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -6,11 +6,11 @@ from pathlib import Path
 
 from ...attacks.core.registry import named
 from ...budgets import distinct
-from ...errors import EscrimeError, nearest
+from ...errors import EscrimeError
 from ...models.loading.normalizing import check_normalization
 from ...norms import DEFAULT, norm
-from ...numerals import enormous, shown
 from ...regular import is_folder
+from ...validation import check_choice, check_time, check_whole
 
 USUAL = {"gradients": ("FGSM", "AutoAttack"), "scores": ("Square",), "labels": ("RayS",)}
 THREATS = {
@@ -22,19 +22,20 @@ THREATS = {
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked: which model (a specification, see models.SPECS) on which images (a folder, or a dataset's name).
+    """What to evaluate: which model (a specification, see models.SPECS) on which images (a folder, or a dataset's name).
 
-    epsilons: the first is the headline. attacks: names of escrime's, () for the usual ones of the threat model `threat`.
-    limit: that many images, as many of each class as of any other. budget: seconds in which the strongest answer is wanted,
-    None for all images. anyway: go on although clean accuracy is at chance. mean, std: the normalization to put in front of the
-    model, or in place of its own; one number or one per channel. trust: the model may be a file that runs code as it is read.
+    epsilons: the first is the headline. access: one of THREATS, None for all that the model gives away. attacks: names of
+    escrime's, () for the usual ones of that access. limit: that many images, as many of each class as of any other. budget:
+    seconds that attacks and checks may take, None for all images. anyway: go on although clean accuracy is at chance. mean,
+    std: the normalization to put in front of the model, or in place of its own; one number or one per channel. trust: the
+    model may be a file that runs code as it is read.
     """
 
     model: str
     images: str
     epsilons: tuple[float, ...]
     norm: str = DEFAULT
-    threat: str | None = None
+    access: str | None = None
     attacks: tuple[str, ...] = ()
     limit: int | None = None
     size: int | None = None
@@ -46,15 +47,15 @@ class Request:
     std: tuple[float, ...] | None = None
     trust: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         norm(self.norm)  # refuses a name that is none
         if is_folder(self.images):  # photos/ and photos are one folder
             object.__setattr__(self, "images", os.path.normpath(self.images))
         object.__setattr__(self, "epsilons", tuple(distinct(norm(self.norm).epsilon(eps) for eps in self.epsilons)))
         if not self.epsilons or min(self.epsilons) <= 0:
             raise EscrimeError(f"eps = {list(self.epsilons)}: give at least one ε above 0, such as 4/255.")
-        if self.threat is not None and self.threat not in THREATS:
-            raise EscrimeError(f"threat {self.threat!r} is unknown; use {', '.join(THREATS)}.{nearest(self.threat, THREATS)}")
+        if self.access is not None:
+            check_choice("threat", self.access, THREATS)
         for name in self.attacks:
             if named(name).needs_target:
                 raise EscrimeError(
@@ -62,17 +63,19 @@ class Request:
                     "target in an experiment file."
                 )
         for name, value, unit in (("limit", self.limit, "images"), ("size", self.size, "pixels")):
-            if value is not None and (value < 1 or enormous(value)):
-                raise EscrimeError(
-                    f"{name} = {shown(value)} is no number of {unit}; give a whole number above 0, or leave it out."
-                )
+            if value is not None:
+                check_whole(name, value, of=unit, hint="or leave it out")
         check_normalization(self.mean, self.std)
-        if self.budget is not None and not self.budget > 0:
-            raise EscrimeError(f"budget = {self.budget:g} s leaves no time; give more, such as 10min.")
+        if self.budget is not None:
+            object.__setattr__(self, "budget", check_time("budget", self.budget))
+
+    def as_dict(self) -> dict:
+        """Its fields by the names that files give them: what the attacker sees is called as the option is, threat."""
+        return {"threat" if name == "access" else name: value for name, value in asdict(self).items()}
 
     def settings(self) -> dict:
         """JSON values for the manifest: what a continued evaluation must share. The budget may change."""
-        values = {name: value for name, value in asdict(self).items() if name not in ("budget", "anyway", "trust")}
+        values = {name: value for name, value in self.as_dict().items() if name not in ("budget", "anyway", "trust")}
         values |= {"epsilons": list(self.epsilons), "attacks": list(self.attacks), "headline_eps": self.epsilons[0]}
         values |= {name: list(values[name]) for name in ("mean", "std") if values[name] is not None}
         return {"title": f"{self.model} on {self.images}", **values}

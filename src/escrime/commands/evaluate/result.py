@@ -1,6 +1,4 @@
-"""What `escrime evaluate` answers: the same facts as a table, as sentences and as JSON."""
-
-from dataclasses import asdict
+"""The result of `escrime evaluate`: the same as a table, as sentences and as JSON."""
 
 import pandas as pd
 from rich.box import SIMPLE
@@ -21,11 +19,11 @@ from .assessment import Assessment
 WEAKEST = 5  # classes
 
 
-def answer(run: Assessment) -> dict:
-    """JSON values: the question, clean and robust accuracy at the headline ε with their 95 % intervals, every attack at every
+def result(run: Assessment) -> dict:
+    """JSON values: the request, clean and robust accuracy at the headline ε with their 95 % intervals, every attack at every
     ε, the weakest classes, the verdict of the checks, and how many images the time has left open."""
     verdict, eps = read_verdicts(run.folder.path)[0], run.request.epsilons[0]
-    # A dataset with several ways to count is answered for by its first, which is the verdict's.
+    # A dataset with several ways to count is counted by its first, which is the verdict's.
     records = in_subset(read_records(run.folder.path), verdict["subset"] or None).assign(subsets=verdict["subset"])
     worst = worst_case(records)
     records = records[records["image"].isin(judged_by_all(records))]
@@ -37,7 +35,7 @@ def answer(run: Assessment) -> dict:
     return {
         "model": run.candidate.loaded.origin,
         "data": run.request.images,
-        "threat": run.candidate.threat,
+        "threat": run.candidate.access,
         "norm": run.request.norm,
         "eps": eps,
         "n": int(clean["image"].nunique()),
@@ -53,7 +51,7 @@ def answer(run: Assessment) -> dict:
         "verdict": {name: verdict[name] for name in ("sentence", "believe")},
         "notes": [crossing.sentence for crossing in crossings(records, worst)],
         "passes_per_image": float((records["forwards"] + records["backwards"]).groupby(records["image"]).sum().mean()),
-        "settings": asdict(run.request),
+        "settings": run.request.as_dict(),
         "report": str(run.folder / "report.html"),
     }
 
@@ -69,7 +67,7 @@ def _images(run: Assessment, subset: str) -> int:
 
 
 def show(run: Assessment, found: dict) -> None:
-    """The answer as people read it."""
+    """The result as people read it."""
     say = run.display.say
     table = Table(title=f"% of {found['n']} images right [95 % interval]", title_justify="left", box=SIMPLE, pad_edge=False)
     grid = sorted({row["eps"] for row in found["attacks"]})

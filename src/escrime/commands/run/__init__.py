@@ -9,7 +9,13 @@ from .schema import check_experiment, read_experiment
 
 
 def run_experiment(
-    source: str, changes: dict[str, Any] | None = None, *, device=None, out=None, command: str = "", quiet: bool = False
+    source: str,
+    changes: dict[str, Any] | None = None,
+    *,
+    device: str | None = None,
+    out: Path | str | None = None,
+    command: str = "",
+    quiet: bool = False,
 ) -> Path:
     """Run the experiment `source` (a shipped name or a TOML file) in the folder `out`; return that folder. The
     processes of a torchrun share the work."""

@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 from scipy.stats import spearmanr
+from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from ...attacks.dgsm import DGSM
+from ...data import ImageSet
 from ...data.sampling import evenly
 from ...results.statistics import bootstrap
 
@@ -15,13 +17,13 @@ IMAGES = 64  # images behind the measure
 PATTERN_EPS = 0.2
 
 
-def a_few(test, count: int, seed: int, without: int = -1) -> list[int]:
+def a_few(test: ImageSet, count: int, seed: int, without: int | None = None) -> list[int]:
     """The rows of `count` images, evenly over the classes but for `without`; the first ones may all be of one class."""
-    rows = np.flatnonzero(test.labels != without)
+    rows = np.flatnonzero(test.labels != (-1 if without is None else without))
     return rows[evenly(count, seed, [test.ids[row] for row in rows], test.labels[rows], test.classes)].tolist()
 
 
-def pattern_shows_features(network, test, dgsm: DGSM, seed: int, device) -> dict | None:
+def pattern_shows_features(network: nn.Module, test: ImageSet, dgsm: DGSM, seed: int, device: torch.device) -> dict | None:
     """C11: rank correlation of |δ| with the image's edges, against the edges of other images.
 
     δ is the perturbation of `dgsm` at ε = 0.2, |δ| its mean over channels smoothed by 3×3; edges are the gradient magnitude of
@@ -55,7 +57,7 @@ def pattern_shows_features(network, test, dgsm: DGSM, seed: int, device) -> dict
     }
 
 
-def _edges(images):
+def _edges(images: Tensor) -> Tensor:
     gray = images.mean(1, keepdim=True)
     dy = torch.nn.functional.pad(gray[:, :, 1:] - gray[:, :, :-1], (0, 0, 0, 1))
     dx = torch.nn.functional.pad(gray[:, :, :, 1:] - gray[:, :, :, :-1], (0, 1))

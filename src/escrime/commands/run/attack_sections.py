@@ -1,17 +1,18 @@
 """[attacks.NAME] of an experiment: any attack that escrime has, with its settings and its ε."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_serializer, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
 from ...attacks.core.base import Attack
 from ...attacks.core.registry import by_name, make, named, settings_of
 from ...budgets import distinct
 from ...errors import EscrimeError, nearest
-from ...norms import norm
+from ...norms import Norm, norm
 from ...results.records import STRONGER
-from .section import Section, check_names
+from .section import Section, check_names, whole
 
 UNKNOWN, MISSING = "unknown_setting", "missing_setting"  # errors about a key that no field of a section stands for
 
@@ -27,24 +28,24 @@ class AttackSection(Section):
     attack: str
     norm: str | None = None
     epsilons: list[Any] = Field(min_length=1)
-    adaptive_limit: int | None = Field(None, ge=1)
+    adaptive_limit: Annotated[int, whole(of="images")] | None = None
 
     @field_validator("attack")
     @classmethod
-    def _known(cls, value):
+    def _known(cls, value: str) -> str:
         named(value)
         return value
 
     @field_validator("epsilons")
     @classmethod
-    def _numbers(cls, values, info):
+    def _numbers(cls, values: list[Any], info: ValidationInfo) -> list[Any]:
         if "attack" not in info.data:
             return values
-        own = norm(info.data.get("norm") or named(info.data["attack"]).norm)
+        own = _geometry(info.data.get("norm"), named(info.data["attack"]))
         return distinct(sorted(own.epsilon(value) for value in values))
 
     @model_validator(mode="after")
-    def _makes_one(self):
+    def _makes_one(self) -> Self:
         known, keys = settings_of(self.kind), [name for name in type(self).model_fields if name != "attack"]
         for key in self.settings:
             if key not in known:
@@ -60,8 +61,13 @@ class AttackSection(Section):
         return named(self.attack)
 
     @property
+    def geometry(self) -> Norm:
+        """The norm of its ε."""
+        return _geometry(self.norm, self.kind)
+
+    @property
     def settings(self) -> dict[str, Any]:
-        """What the file says of the attack beside its ε and norm."""
+        """What the file sets of the attack beside its ε and norm."""
         return self.model_extra or {}
 
     @property
@@ -78,25 +84,25 @@ class AttackSection(Section):
         built, plain = (make(self.kind, max(self.epsilons), norm) for norm in (self.norm, None))
         chosen = {key: value for key, value in self.settings.items() if value != getattr(plain, key, None)}
         if "steps" in settings_of(self.kind):
-            chosen["steps"] = self.settings.get("steps", plain.steps)
+            chosen["steps"] = self.settings.get("steps", getattr(plain, "steps"))  # noqa: B009  # not every attack has them
         norm = {} if built.norm == plain.norm else {"norm": self.norm}
         return {"epsilons": self.epsilons, "adaptive_limit": self.adaptive_limit, **norm, **chosen}
 
 
 class Attacks(Section):
-    """The sections by name. One that is called like an attack, case and hyphens apart, is that one, and need not say so."""
+    """The sections by name. One that is called like an attack, case and hyphens apart, is that one, and needs no `attack`."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, AttackSection]
 
     @model_validator(mode="before")
     @classmethod
-    def _say_which(cls, value):
+    def _with_attack(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
         if not value:
             raise ValueError("there is no attack; add a section such as [attacks.pgd] with its epsilons.")
-        known = {}
+        complete = {}
         for name, section in value.items():
             if isinstance(section, dict) and "attack" not in section:
                 implied = _implied(name)
@@ -107,11 +113,11 @@ class Attacks(Section):
                         f'attack = "PGD" to it, one of {", ".join(by_name())}.{hint}'
                     )
                 section = {"attack": implied, **section}
-            known[name] = section
-        return known
+            complete[name] = section
+        return complete
 
     @model_validator(mode="after")
-    def _one_label_each(self):
+    def _one_label_each(self) -> Self:
         for name, section in self.sections.items():
             implied = _implied(name)
             if implied not in (None, section.attack):
@@ -150,6 +156,10 @@ class Attacks(Section):
         return {label: section.epsilons for label, section in self.by_label.items()}
 
 
+def _geometry(chosen: str | None, attack: type[Attack]) -> Norm:
+    return norm(chosen or attack.norm)
+
+
 def _implied(name: str) -> str | None:
     """The attack that a section of this name is."""
     plain = name.lower().replace("-", "").replace("_", "")
@@ -160,7 +170,7 @@ def _label(name: str, section: AttackSection) -> str:
     return section.attack if _implied(name) == section.attack else name
 
 
-def explained(error: dict, source: str, where: str) -> EscrimeError | None:
+def explained(error: Mapping[str, Any], source: str, where: str) -> EscrimeError | None:
     """One sentence about an error of a section of attacks, None for any other."""
     if error["type"] == UNKNOWN:
         key, choices = error["ctx"]["key"], error["ctx"]["choices"]

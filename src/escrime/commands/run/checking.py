@@ -1,4 +1,4 @@
-"""The stage that doubts the numbers: what it costs, on which images, and the verdicts that it ends in."""
+"""The stage that checks the numbers: what it costs, on which images, and the verdicts that it ends in."""
 
 from collections.abc import Iterator
 

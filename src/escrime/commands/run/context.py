@@ -10,10 +10,9 @@ from torch import nn
 from ... import data
 from ...attacks.core.base import Attack
 from ...budgets import shared_grids
-from ...defenses import PredictionAveraging
 from ...distributed import Processes
 from ...errors import EscrimeError, nearest
-from ...evaluation import Subject
+from ...evaluation.subjects import Subject
 from ...models import build, load_weights
 from ..shared.display import Display
 from ..shared.folder import RunFolder, about_images
@@ -78,7 +77,7 @@ class ExperimentRun:
         )
 
     def dataset(self) -> dict:
-        """What the manifest says of the data."""
+        """What the manifest notes of the data."""
         return about_images(self.test, self.splits.train)
 
     def checkpoint(self, model: str, defense: str = "none") -> Path:
@@ -113,16 +112,13 @@ class ExperimentRun:
         load = (lambda *name: nn.Identity()) if untrained else self.network
         network, spec = load(model), self.experiment.defenses
 
-        def averaged(inner: nn.Module) -> nn.Module:
-            return PredictionAveraging(inner, spec.ppa.eps_max, spec.ppa.samples, spec.ppa.average)
-
         hardened = {name: load(model, name) for name in spec.trainings}
         subjects = [Subject(model, network)]
         if spec.ppa:
-            subjects.append(Subject(model, averaged(network), "ppa", network))
+            subjects.append(Subject(model, spec.ppa.around(network), "ppa", network))
         subjects += [Subject(model, other, name, network) for name, other in hardened.items()]
-        if spec.both:
-            subjects.append(Subject(model, averaged(hardened[ADVERSARIAL]), BOTH, network))
+        if spec.ppa and spec.both:
+            subjects.append(Subject(model, spec.ppa.around(hardened[ADVERSARIAL]), BOTH, network))
         return subjects
 
     def attacks(self) -> tuple[dict[str, Attack], dict[str, list[float]]]:

@@ -1,5 +1,6 @@
 """How long a run will take on this machine, stage by stage, and what would make it shorter."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +30,7 @@ def estimate(run: ExperimentRun) -> list[Estimate]:
     size, images = run.test.images.shape[-1], len(run.splits.train)
     stages = []
     for model, spec in run.experiment.models.items():
-        network = build(spec.arch, len(run.splits.train.classes)).to(run.device, memory_format=torch.channels_last)
+        network = build(spec.arch, len(run.splits.train.classes)).to(run.device).to(memory_format=torch.channels_last)
         rates, attacking = (measure(net, size, run.device) for net in (network, prepare(network)))
         if not run.checkpoint(model).exists():
             epochs = run.experiment.train_settings(model).epochs
@@ -47,18 +48,18 @@ def estimate(run: ExperimentRun) -> list[Estimate]:
     return stages
 
 
-def _attacks(run: ExperimentRun, model: str, rates: Rates):
+def _attacks(run: ExperimentRun, model: str, rates: Rates) -> Iterator[tuple[str, float]]:
     """Seconds left of every (defense, threat, attack) of one model."""
     done = [path.stem for path in (run.folder / "records").glob(f"{model}--*.parquet")]
     for key, passes, images in expected(run, model):
         parts = -(-len(run.test) // PART)
-        left = images * (1 - sum(stem.startswith(parts_of(key)) for stem in done) / parts)
+        unfinished = images * (1 - sum(stem.startswith(parts_of(key)) for stem in done) / parts)
         _, defense, threat, attack = key
         where = "" if defense == "none" else f" on {defense}, {threat}"
-        yield f"{attack}{where}", left * (passes.forwards * rates.forward + passes.gradients * rates.gradient)
+        yield f"{attack}{where}", unfinished * (passes.forwards * rates.forward + passes.gradients * rates.gradient)
 
 
-def _checks(run: ExperimentRun, model: str, rates: Rates):
+def _checks(run: ExperimentRun, model: str, rates: Rates) -> Iterator[tuple[str, float]]:
     """Seconds of the examinations left, about: they stop where an image falls or success is out of sight."""
     for what, passes, images in expected_checks(run, model):
         yield what, images * (passes.forwards * rates.forward + passes.gradients * rates.gradient)

@@ -1,15 +1,22 @@
 """The pictures of a run: a few images per model, chosen from the records and attacked again, for figures 1, 2, 4 and 8."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from torch import Tensor, nn
 
 from ...attacks.core.base import Attack
+from ...attacks.dgsm import DGSM
+from ...attacks.fgsm import FGSM
 from ...budgets import same, within
 from ...data import ImageSet
+from ...defenses import PredictionAveraging
 from ...evaluation.parts import verdict_key
 from ...evaluation.scoring import score
 from ...files import whole, write_whole
@@ -22,18 +29,29 @@ SLIDES, FEWER, SMALL = 4, 2, 64  # images swept over ε; fewer of those larger t
 class Examples:
     """Collects items for examples/MODEL.json and arrays for examples/MODEL.npz."""
 
-    def __init__(self, model: str, network, test: ImageSet, records, grid: list[float], headline: float, seed: int, device):
+    def __init__(
+        self,
+        model: str,
+        network: nn.Module,
+        test: ImageSet,
+        records: pd.DataFrame,
+        grid: list[float],
+        headline: float,
+        seed: int,
+        device: torch.device,
+    ):
         self.model, self.network, self.test, self.device = model, network, test, device
         self.records = records[records["model"] == model]
         self.grid, self.headline, self.seed = grid, headline, seed
         self.index = {name: i for i, name in enumerate(test.ids)}
-        self.items, self.arrays = [], {}
+        self.items: list[dict[str, Any]] = []
+        self.arrays: dict[str, Tensor] = {}
 
-    def fooled(self, eps: float):
+    def fooled(self, eps: float) -> pd.DataFrame:
         """FGSM records of the undefended network at `eps`: right when clean, wrong when attacked; one class after another."""
         return self.in_turn(self.fgsm(eps).query("prediction != label"))
 
-    def held(self, eps: float):
+    def held(self, eps: float) -> pd.DataFrame:
         """Those that stay right at `eps`, in the same order."""
         return self.in_turn(self.fgsm(eps).query("prediction == label"))
 
@@ -44,13 +62,13 @@ class Examples:
         places = np.linspace(0, len(falls) - 1, min(count, len(falls))).round().astype(int)
         return list(falls.index[places])
 
-    def fgsm(self, eps: float | None = None):
+    def fgsm(self, eps: float | None = None) -> pd.DataFrame:
         """FGSM records of the undefended network (at `eps`) for images it calls right when clean."""
         rows = self.records.query("defense == 'none' and attack == 'FGSM' and clean_prediction == label")
         return rows if eps is None else rows[same(rows["eps"], eps)]
 
     @staticmethod
-    def in_turn(rows):
+    def in_turn(rows: pd.DataFrame) -> pd.DataFrame:
         """One class after another, the surest first."""
         rows = rows.sort_values("confidence", ascending=False, kind="stable")
         turn = rows.groupby("label").cumcount()
@@ -61,7 +79,18 @@ class Examples:
         grid = [eps for eps in self.grid if within(self.headline, eps)]
         return next((eps for eps in grid if len(self.fooled(eps))), self.headline)
 
-    def add(self, figure, image: str, attack, *, verdict=None, ppa=None, threat="white-box", defense="none") -> None:
+    def add(
+        self,
+        figure: int | str,
+        image: str,
+        attack: Attack,
+        *,
+        ppa: PredictionAveraging | None = None,
+        threat: str = "white-box",
+        defense: str = "none",
+    ) -> None:
+        """One image under `attack`; with `ppa` one of its noisy copies too, and what it predicts."""
+        assert isinstance(attack.eps, float)
         x, label = self.pixels([image])
         adversarial = attack(self.network, x, label, seed=self.seed, ids=[image])
         i = len(self.items)
@@ -75,9 +104,9 @@ class Examples:
             "defense": defense,
             "threat": threat,
             "target": -1 if attack.target is None else attack.target,
-            "original": self.says(self.network, x, image),
-            "adversarial": self.says(self.network, adversarial, image),
-            "perturbation": self.says(self.network, (0.5 + 0.5 * (adversarial - x) / attack.eps).clamp(0, 1), image),
+            "original": self.predicted(self.network, x, image),
+            "adversarial": self.predicted(self.network, adversarial, image),
+            "perturbation": self.predicted(self.network, (0.5 + 0.5 * (adversarial - x) / attack.eps).clamp(0, 1), image),
         }
         self.arrays |= {f"original_{i}": x[0], f"adversarial_{i}": adversarial[0]}
         if ppa is not None:
@@ -86,7 +115,7 @@ class Examples:
             copy = copies[min(1, len(copies) - 1)].clamp(0, 1)
             # The noise of the record that this image was chosen by, so that picture and record agree.
             key = verdict_key(self.seed, image)
-            item |= {"copy": self.says(self.network, copy, image), "verdict": self.says(ppa, adversarial, image, key)}
+            item |= {"copy": self.predicted(self.network, copy, image), "verdict": self.predicted(ppa, adversarial, image, key)}
             self.arrays[f"copy_{i}"] = copy[0]
         self.items.append(item)
 
@@ -95,7 +124,7 @@ class Examples:
         x, label = self.pixels([image])
         grid = self.grid
         swept = [found.adversarial for found in attack.sweep(self.network, x, label, grid, seed=self.seed, ids=[image])]
-        says = [self.says(self.network, adversarial, image) for adversarial in swept]
+        predictions = [self.predicted(self.network, adversarial, image) for adversarial in swept]
         i = len(self.items)
         self.items.append(
             {
@@ -105,56 +134,58 @@ class Examples:
                 "label": int(label),
                 "attack": "FGSM",
                 "epsilons": grid,
-                "predictions": [s["prediction"] for s in says],
-                "confidences": [s["confidence"] for s in says],
+                "predictions": [found["prediction"] for found in predictions],
+                "confidences": [found["confidence"] for found in predictions],
             }
         )
         self.arrays[f"slider_{i}"] = torch.cat(swept)
 
-    def pixels(self, images: list[str]):
+    def pixels(self, images: list[str]) -> tuple[Tensor, Tensor]:
         return self.test.batch([self.index[image] for image in images], device=self.device)
 
-    def says(self, model, x, image: str, key: tuple | None = None) -> dict:
+    def predicted(self, model: nn.Module, x: Tensor, image: str, key: tuple | None = None) -> dict[str, Any]:
         none = torch.full((1,), -1, device=x.device)
         verdict = score(model, x, torch.zeros_like(none), none, [key or (self.seed, image, "examples")], 1)
         return {"prediction": int(verdict.prediction), "confidence": float(verdict.confidence)}
 
-    def save(self, folder) -> None:
+    def save(self, folder: Path) -> None:
         """Write the arrays first and the list last: a list that exists is complete."""
         with whole(folder / f"{self.model}.npz", follow=False) as path, open(path, "wb") as file:
-            np.savez_compressed(file, **{k: v.detach().cpu().numpy() for k, v in self.arrays.items()})
+            arrays: dict[str, Any] = {name: array.detach().cpu().numpy() for name, array in self.arrays.items()}
+            np.savez_compressed(file, **arrays)
         write_whole(folder / f"{self.model}.json", json.dumps(self.items, indent=1), follow=False)
 
 
 def make_examples(
-    folder,
+    folder: Path,
     model: str,
-    network,
-    ppa,
+    network: nn.Module,
+    ppa: PredictionAveraging | None,
     test: ImageSet,
-    records,
-    attacks: dict[str, Any],
+    records: pd.DataFrame,
+    attacks: Mapping[str, Attack],
     epsilons: dict[str, list[float]],
     headline: float,
     seed: int,
-    device,
+    device: torch.device,
 ) -> None:
     """Choose, attack and save the examples of one model: of the paper's two attacks, as far as the run has them."""
     examples = Examples(model, network, test, records, epsilons.get("FGSM", []), headline, seed, device)
-    if "FGSM" in attacks:
-        _single_steps(examples, attacks["FGSM"], ppa)
-    if "DGSM" in attacks:
-        dgsm = replace(attacks["DGSM"], eps=PATTERN_EPS)
+    fgsm, dgsm = attacks.get("FGSM"), attacks.get("DGSM")
+    if isinstance(fgsm, FGSM):
+        _single_steps(examples, fgsm, ppa)
+    if isinstance(dgsm, DGSM):
+        dgsm = replace(dgsm, eps=PATTERN_EPS)
         others = f"defense == 'none' and clean_prediction == label and label != {dgsm.target}"
         clean = examples.records.query(others)
         for image in clean["image"].drop_duplicates()[:1]:
             examples.add(8, image, dgsm)
-    if "FGSM" in attacks:
-        _held_and_falling(examples, attacks["FGSM"], SLIDES if test.images.shape[-1] <= SMALL else FEWER)
+    if isinstance(fgsm, FGSM):
+        _held_and_falling(examples, fgsm, SLIDES if test.images.shape[-1] <= SMALL else FEWER)
     examples.save(folder)
 
 
-def _single_steps(examples: Examples, fgsm, ppa) -> None:
+def _single_steps(examples: Examples, fgsm: FGSM, ppa: PredictionAveraging | None) -> None:
     """Figures 1, 2 and 4: what one step fools, and what prediction averaging saves of it."""
     fgsm = replace(fgsm, eps=(eps := examples.eps_that_fools()))
     fooled = examples.fooled(eps)
@@ -170,7 +201,7 @@ def _single_steps(examples: Examples, fgsm, ppa) -> None:
         examples.add(4, image, fgsm)
 
 
-def _held_and_falling(examples: Examples, fgsm, slides: int) -> None:
+def _held_and_falling(examples: Examples, fgsm: FGSM, slides: int) -> None:
     """Images that stay right at the ε that fools others, and a few that fall one after another."""
     fgsm = replace(fgsm, eps=(eps := examples.eps_that_fools()))
     for image in examples.held(eps)["image"][:HELD]:

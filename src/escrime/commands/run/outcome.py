@@ -39,9 +39,9 @@ def show_outcome(run: ExperimentRun) -> None:
                     table.add_row(*key, str(n), *rates)
             run.display.say(table)
     right = ["clean", *(label for label, section in sections.items() if section.target is None)]
-    said = [f"{', '.join(right)}: % right [95 % Wilson interval]."]
-    said += [f"{label}: % called {s.target!r}, the target." for label, s in sections.items() if s.target is not None]
-    run.display.say(f"{' '.join(said)} Numbers after the attack are ε.")
+    legend = [f"{', '.join(right)}: % right [95 % Wilson interval]."]
+    legend += [f"{label}: % called {s.target!r}, the target." for label, s in sections.items() if s.target is not None]
+    run.display.say(f"{' '.join(legend)} Numbers after the attack are ε.")
     if (run.folder / VERDICT).exists():
         for verdict in read_verdicts(run.folder.path):
             run.display.say(("" if verdict["believe"] else "NOT AS IT STANDS: ") + verdict["sentence"])
@@ -56,14 +56,14 @@ def _shown(section: AttackSection, headline: float) -> tuple[float, str]:
 
 
 def _clean(group: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the clean images, once each: of an attack that was run at ε = 0 too, or what any attack says of them."""
+    """The rows of the clean images, once each: of an attack that was run at ε = 0 too, or what an attack noted of them."""
     clean = group[group["eps"] == 0]
     if clean.empty:
         clean = group.assign(correct=(group["clean_prediction"] == group["label"]).astype(float))
     return clean.drop_duplicates("image")
 
 
-def _rate(rows, column: str, usual: int) -> str:
+def _rate(rows: pd.DataFrame, column: str, usual: int) -> str:
     """The mean in % with its interval, and n where it is not the row's usual one."""
     n = len(rows)
     if not n:

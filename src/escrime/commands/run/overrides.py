@@ -61,31 +61,31 @@ def _sections(raw: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield f"{where}.training", owner["training"]
 
 
-def _models(known: dict, wanted: str) -> dict:
+def _models(models: dict, wanted: str) -> dict:
     """The named models; another architecture joins with the weights setting the experiment's models share."""
     from ...models import ARCHITECTURES
 
     chosen = {}
     for name in filter(None, (part.strip() for part in wanted.split(","))):
-        if name in known:
-            chosen[name] = known[name]
+        if name in models:
+            chosen[name] = models[name]
         else:
             from ...models.registry import architecture
 
             try:
-                known_as = architecture(name)
+                entry = architecture(name)
             except EscrimeError:
-                names = [*known, *(a for a in ARCHITECTURES if a not in known)]
+                names = [*models, *(a for a in ARCHITECTURES if a not in models)]
                 raise EscrimeError(
                     f"--models {name!r} is neither a model of this experiment nor an architecture escrime knows "
                     f"({', '.join(names)}).{nearest(name, names)}"
                 ) from None
-            first, *others = [model.get("weights", "none") for model in known.values()] or ["none"]  # not checked yet
+            first, *others = [model.get("weights", "none") for model in models.values()] or ["none"]  # not checked yet
             chosen[name] = {"arch": name, "weights": first if all(other == first for other in others) else "none"}
-            if known_as.stands_for:
-                chosen[name]["stands_for"] = known_as.stands_for
+            if entry.stands_for:
+                chosen[name]["stands_for"] = entry.stands_for
     if not chosen:
-        raise EscrimeError(f"--models {wanted!r} names no model; the experiment has {', '.join(known)}.")
+        raise EscrimeError(f"--models {wanted!r} names no model; the experiment has {', '.join(models)}.")
     return chosen
 
 

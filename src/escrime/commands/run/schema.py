@@ -1,19 +1,27 @@
 """What an experiment is: the TOML file, typed. An unknown key is refused with the nearest valid one."""
 
+import math
 import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from ...budgets import epsilon
 from ...errors import EscrimeError, nearest
-from ...numerals import enormous, shown
 from ...regular import TEXT, read_regular, reason
-from .attack_sections import Attacks, explained
-from .section import Section, check_names
+from ...validation import enormous, shown
+from .attack_sections import Attacks, AttackSection, explained
+from .section import Section, check_names, whole
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ...defenses import PredictionAveraging
+    from ...evaluation.effort import Effort
+    from ...training import TrainSettings
 
 SHIPPED = Path(__file__).parent / "shipped"
 ADVERSARIAL, BOTH = "adversarial-training", "adversarial-training+ppa"  # how the records call the paper's, and both at once
@@ -23,6 +31,11 @@ DEEPEST = 32  # tables within tables, and parts of a key
 DEEP_KEY = re.compile(rf"(?<![^\s.=,{{}}\[\]])(?:[^\s.=,{{}}\[\]]++[ \t]*+\.[ \t]*+){{{DEEPEST}}}")
 
 Epsilon = Annotated[float, BeforeValidator(lambda value: epsilon(value))]
+AnyEpsilon = Annotated[float, BeforeValidator(lambda value: epsilon(value, math.inf))]  # of a norm that is known later
+Images = Annotated[int, whole(of="images")]
+Copies = Annotated[int, whole(of="copies")]
+Draws = Annotated[int, whole(of="noise draws")]
+Pixels = Annotated[int, whole(8, of="pixels")]
 
 
 class Data(Section):
@@ -34,13 +47,13 @@ class Data(Section):
 
     name: str
     folder: str | None = None
-    size: int | None = Field(None, ge=8)
-    train_size: int | None = Field(None, ge=8)
-    limit: int | None = Field(None, ge=1)
+    size: Pixels | None = None
+    train_size: Pixels | None = None
+    limit: Images | None = None
     skip_unreadable: bool = False
 
     @model_validator(mode="after")
-    def _both_sizes(self):
+    def _both_sizes(self) -> Self:
         if self.train_size is not None and self.size is None:
             raise ValueError("train_size needs size, that of the images a model is judged on and trained for; add it")
         return self
@@ -68,7 +81,7 @@ class AdversarialTraining(Section):
 
     @field_validator("objective")
     @classmethod
-    def _known(cls, value):
+    def _known(cls, value: dict[str, Any]) -> dict[str, Any]:
         from ...training import objective
 
         if "name" not in value:
@@ -81,10 +94,16 @@ class PPA(Section):
     """Prediction averaging: radius and number of copies; draws behind each verdict; gradient draws of adaptive attacks."""
 
     eps_max: Epsilon
-    samples: int = Field(ge=1)
+    samples: Copies
     average: str = "exponentials"
-    draws: int = Field(2, ge=1)
-    eot: int = Field(1, ge=1)
+    draws: Draws = 2
+    eot: Draws = 1
+
+    def around(self, network: "nn.Module") -> "PredictionAveraging":
+        """The defense of `network`."""
+        from ...defenses import PredictionAveraging
+
+        return PredictionAveraging(network, self.eps_max, self.samples, self.average)
 
 
 class Defenses(Section):
@@ -98,12 +117,12 @@ class Defenses(Section):
 
     @field_validator("other_training")
     @classmethod
-    def _names(cls, value):
+    def _names(cls, value: dict[str, AdversarialTraining]) -> dict[str, AdversarialTraining]:
         check_names("defense", value, "pgd-training", RESERVED)
         return value
 
     @model_validator(mode="after")
-    def _both_exist(self):
+    def _both_exist(self) -> Self:
         if self.both and not (self.ppa and self.adversarial_training):
             raise ValueError("both = true needs [defenses.ppa] and [defenses.adversarial-training]; add what is missing")
         return self
@@ -119,41 +138,51 @@ class Checks(Section):
     """How hard the run looks for what its attacks missed (see evaluation.Effort), and whether at all."""
 
     enabled: bool = True
-    images: int = Field(64, ge=1)
-    steps: int = Field(40, ge=1)
-    queries: int = Field(1000, ge=1)
-    draws: int = Field(1000, ge=1)
-    eot: int = Field(8, ge=1)
-    doublings: int = Field(2, ge=0)
+    images: Images = 64
+    steps: Annotated[int, whole()] = 40
+    queries: Annotated[int, whole()] = 1000
+    draws: Annotated[int, whole()] = 1000
+    eot: Draws = 8
+    doublings: Annotated[int, whole(0)] = 2
 
     @property
-    def effort(self):
+    def effort(self) -> "Effort":
         from ...evaluation.effort import Effort
 
         return Effort(**self.model_dump(exclude={"enabled"}))
 
 
 class Experiment(Section):
-    """One experiment: data, models, training, defenses, attacks, checks. `headline_eps`: ε of pictures and first lines."""
+    """One experiment: data, models, training, defenses, attacks, checks. `headline_eps`: ε of pictures and first
+    lines, in the norm of FGSM, or where that is not run of the attacks."""
 
     title: str
-    seed: int = Field(0, ge=0, lt=2**63)
-    headline_eps: Epsilon
+    seed: Annotated[int, whole(0)] = 0
+    headline_eps: AnyEpsilon
     data: Data
     models: dict[str, Model] = Field(min_length=1)
     training: dict[str, Any] = {}
-    defenses: Defenses = Defenses()
+    defenses: Defenses = Defenses.model_validate({})
     attacks: Attacks
-    checks: Checks = Checks()
+    checks: Checks = Checks.model_validate({})
 
     @field_validator("models")
     @classmethod
-    def _names(cls, value):
+    def _names(cls, value: dict[str, Model]) -> dict[str, Model]:
         check_names("model", value, "my-network")
         return value
 
     @model_validator(mode="after")
-    def _settings_exist(self):
+    def _headline_in_its_norm(self) -> Self:
+        widest = max((section.geometry for section in self._headlined), key=lambda norm: norm.largest)
+        try:
+            widest.epsilon(self.headline_eps)
+        except EscrimeError as error:
+            raise ValueError(f"headline_eps: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _settings_exist(self) -> Self:
         for name in self.models:
             for defense in ("none", *self.defenses.trainings):
                 try:
@@ -175,7 +204,7 @@ class Experiment(Section):
                 return "training"
         return f"models.{model}.training"
 
-    def train_settings(self, model: str, defense: str = "none"):
+    def train_settings(self, model: str, defense: str = "none") -> "TrainSettings":
         """TrainSettings of a model: [training], then the model's own, then those of the adversarial retraining `defense`."""
         from ...training import TrainSettings
 
@@ -189,10 +218,14 @@ class Experiment(Section):
     @property
     def headline(self) -> float:
         """The ε closest to headline_eps, and above 0, of FGSM's grid, or where FGSM is not run of all."""
-        sections = self.attacks.by_label
-        asked = [sections["FGSM"]] if "FGSM" in sections else sections.values()
-        positive = [eps for section in asked for eps in section.epsilons if eps > 0] or [self.headline_eps]
+        positive = [eps for section in self._headlined for eps in section.epsilons if eps > 0] or [self.headline_eps]
         return min(positive, key=lambda eps: abs(eps - self.headline_eps))
+
+    @property
+    def _headlined(self) -> list[AttackSection]:
+        """The attacks from whose ε the headline is taken."""
+        sections = self.attacks.by_label
+        return [sections["FGSM"]] if "FGSM" in sections else list(sections.values())
 
 
 def shipped() -> dict[str, Path]:
@@ -228,13 +261,13 @@ def read_experiment(name_or_path: str) -> tuple[str, dict[str, Any]]:
         raise EscrimeError(f"experiment file {path} is not valid TOML: {str(error).rstrip('.')}.") from None
 
 
-def _depth(value, deep: int = 0) -> int:
+def _depth(value: Any, deep: int = 0) -> int:
     """How deep tables and arrays are nested; no further than is refused."""
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return deep if deep > DEEPEST else max((_depth(each, deep + 1) for each in inside), default=deep)
 
 
-def _enormous(value, where: str = "") -> Iterator[str]:
+def _enormous(value: Any, where: str = "") -> Iterator[str]:
     """The whole numbers in `value` that no setting is as large as, with their names."""
     if isinstance(value, dict | list):
         named = value.items() if isinstance(value, dict) else enumerate(value)
@@ -263,6 +296,8 @@ def check_experiment(raw: dict[str, Any], source: str) -> Experiment:
         if first["type"] == "missing":
             raise EscrimeError(f"{source}: {where!r} is missing; add it.") from None
         message = first["msg"].removeprefix("Value error, ")
+        if first["loc"] and message.startswith(f"{first['loc'][-1]} = "):  # so that it is named once
+            raise EscrimeError(f"{source}: {'.'.join(map(str, (*first['loc'][:-1], message)))}") from None
         if first["type"] in ("model_type", "dict_type"):
             message = "this is not a section; give it settings of its own, as [data] has."
         if isinstance(first["input"], dict):  # a whole section: the message names what is wrong in it
@@ -274,7 +309,7 @@ def _cut(text: str, most: int = 200) -> str:
     return text if len(text) <= most else text[:most] + "…"
 
 
-def _section(location) -> type[BaseModel]:
+def _section(location: tuple[int | str, ...]) -> type[BaseModel]:
     """The section class at a pydantic error location, so that its keys can be suggested."""
     here: Any = Experiment
     for part in location:

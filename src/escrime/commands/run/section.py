@@ -3,9 +3,20 @@
 import re
 from collections.abc import Iterable
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo
+
+from ...validation import check_whole
 
 LONGEST_NAME = 60  # two names, an attack and a suffix make a file name, and file systems stop at 255 bytes
+
+
+def whole(low: int = 1, of: str = "") -> BeforeValidator:
+    """What makes of `int` a whole number from `low`; of: what it counts."""
+
+    def check(value: object, info: ValidationInfo) -> int:
+        return check_whole(info.field_name or "it", value, low, of=of)
+
+    return BeforeValidator(check)
 
 
 class Section(BaseModel):

@@ -1,16 +1,19 @@
 """The stages of a run, in the paper's order, each skipped where its result already lies in the run folder."""
 
 import json
+from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 from torch import nn
 
+from ...attacks.dgsm import DGSM
 from ...data.classes import class_metadata
-from ...evaluation import read_records
+from ...defenses import PredictionAveraging
 from ...evaluation.checks.data import data_findings
-from ...evaluation.cost import passes_of_case
+from ...evaluation.cost import Passes, passes_of_case
 from ...evaluation.flatness import flatness
 from ...evaluation.images import Source
 from ...evaluation.pipeline import Plan, execute
@@ -18,7 +21,8 @@ from ...evaluation.profile import Profiles
 from ...evaluation.requests import budget_of, manners_of
 from ...evaluation.subjects import as_cases
 from ...files import write_whole
-from ...training import objective
+from ...results.records import read_records
+from ...training import Objective, TrainSettings, objective
 from ..shared.fitting import fit_in_folder
 from ..shared.store import FolderStore
 from .analysis import a_few, pattern_shows_features
@@ -68,13 +72,13 @@ def train(run: ExperimentRun, model: str, network: nn.Module | None) -> None:
     """Train the untrained `network` (None where that is done), then retrain it adversarially, each once."""
     spec = run.experiment.models[model]
     if network is not None:
-        facts = {
+        description = {
             "arch": spec.arch,
             "parameters": sum(p.numel() for p in network.parameters()),
             "stands_for": spec.stands_for,
         }
         if run.team.first:
-            run.folder.record_model(model, facts)
+            run.folder.record_model(model, description)
         _fit(run, model, "none", network, "clean", run.experiment.train_settings(model), f"Train {model}")
     for name, defense in run.experiment.defenses.trainings.items():
         if not run.checkpoint(model, name).exists():
@@ -84,7 +88,15 @@ def train(run: ExperimentRun, model: str, network: nn.Module | None) -> None:
             _fit(run, model, name, network, goal, settings, f"Harden {model} ({goal.name})")
 
 
-def _fit(run: ExperimentRun, model, defense, network, goal, settings, title) -> None:
+def _fit(
+    run: ExperimentRun,
+    model: str,
+    defense: str,
+    network: nn.Module,
+    goal: str | Objective,
+    settings: TrainSettings,
+    title: str,
+) -> None:
     fit_in_folder(
         run.folder,
         run.display,
@@ -109,13 +121,13 @@ def _fit(run: ExperimentRun, model, defense, network, goal, settings, title) -> 
     )
 
 
-def expected(run: ExperimentRun, model: str, cases=None):
+def expected(run: ExperimentRun, model: str) -> Iterator[tuple[tuple[str, str, str, str], Passes, int]]:
     """(model, defense, threat, attack), network passes per image, and images, for all that `evaluate` will do.
 
     Before training there are no networks yet; their number of passes does not depend on the weights.
     """
     spec = run.experiment.defenses
-    cases = cases or as_cases(run.subjects(model, untrained=True))
+    cases = as_cases(run.subjects(model, untrained=True))
     draws, eot = (spec.ppa.draws, spec.ppa.eot) if spec.ppa else (1, 1)
     attacks, grids = run.attacks()
     for case in cases:
@@ -146,13 +158,14 @@ def evaluate(run: ExperimentRun, model: str) -> None:
     execute(plan, FolderStore(run.folder), run.team, shown)
 
 
-def look_closer(run: ExperimentRun, model: str, records) -> None:
+def look_closer(run: ExperimentRun, model: str, records: pd.DataFrame) -> None:
     """Pictures for the figures, and the two measures behind claims C11 and C12."""
     made = {"examples": (f"{model}.json", f"{model}.npz"), "analysis": (f"{model}.json",)}
     todo = [kind for kind, names in made.items() if not all((run.folder / kind / name).exists() for name in names)]
     if not todo:
         return
     subjects = {subject.defense: subject.classifier for subject in run.subjects(model)}
+    ppa = subjects.get("ppa")
     title = f"Look closer at {model}"
     with run.folder.stage(title), run.display.bar(title, len(todo)) as advance:
         if "examples" in todo:
@@ -160,7 +173,7 @@ def look_closer(run: ExperimentRun, model: str, records) -> None:
                 run.folder / "examples",
                 model,
                 subjects["none"],
-                subjects.get("ppa"),
+                ppa if isinstance(ppa, PredictionAveraging) else None,
                 run.test,
                 records,
                 run.attacks()[0],
@@ -175,10 +188,9 @@ def look_closer(run: ExperimentRun, model: str, records) -> None:
             networks = {name: subjects[name] for name in ("none", *run.experiment.defenses.trainings)}
             few = a_few(run.test, FLATNESS_IMAGES, seed)
             ids = [run.test.ids[row] for row in few]
-            found = {
-                "C11": dgsm and pattern_shows_features(subjects["none"], run.test, dgsm, seed, run.device),
-                "C12": flatness(networks, *run.test.batch(few, device=run.device), ids, run.experiment.headline, seed),
-            }
-            found = {claim: measure for claim, measure in found.items() if measure is not None}
+            found = {"C12": flatness(networks, *run.test.batch(few, device=run.device), ids, run.experiment.headline, seed)}
+            if isinstance(dgsm, DGSM):
+                pattern = pattern_shows_features(subjects["none"], run.test, dgsm, seed, run.device)
+                found = ({} if pattern is None else {"C11": pattern}) | found
             write_whole(run.folder / "analysis" / f"{model}.json", json.dumps(found, indent=2), follow=False)
             advance(note="features and flatness")

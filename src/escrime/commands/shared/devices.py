@@ -1,12 +1,18 @@
 """Which device to work on, and the other processes of a torchrun."""
 
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from ...errors import EscrimeError
 
+if TYPE_CHECKING:
+    import torch
+    from lightning_fabric import Fabric
 
-def pick_device(name: str | None):
+
+def pick_device(name: str | None) -> "torch.device":
     """The torch device to work on: the one named, or a GPU if there is one."""
     import torch
 
@@ -24,9 +30,9 @@ def pick_device(name: str | None):
 
 
 @contextmanager
-def processes(name: str | None):
+def processes(name: str | None) -> Iterator["torch.device"]:
     """The device of this process, alone or one of those that torchrun has started, on one machine or on many: Lightning
-    Fabric joins them and gives every process its own GPU. `escrime.distributed.Processes` then says which one this is."""
+    Fabric joins them and gives every process its own GPU. Which one this is: `escrime.distributed.Processes`."""
     device = pick_device(name)
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
@@ -54,7 +60,7 @@ def processes(name: str | None):
             dist.destroy_process_group()
 
 
-def _fabric(**settings):
+def _fabric(**settings: Any) -> "Fabric":
     import logging
     from datetime import timedelta
 

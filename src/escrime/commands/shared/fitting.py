@@ -10,7 +10,7 @@ from ...data import ImageSet
 from ...distributed import Processes
 from ...files import write_whole
 from ...models import save_weights
-from ...training import FitResult, TrainSettings, fit
+from ...training import FitResult, Objective, TrainSettings, fit
 from .display import Display
 from .folder import RunFolder
 
@@ -21,7 +21,7 @@ def fit_in_folder(
     title: str,
     network: nn.Module,
     images: ImageSet,
-    goal,
+    goal: str | Objective,
     settings: TrainSettings,
     *,
     log: str,
@@ -34,11 +34,11 @@ def fit_in_folder(
     """Train `network` on `images` towards `goal`, in place. log: the name of its files in training/ and checkpoints/; weights:
     where they are written, with `about`, once they are complete. team: it shares every batch, and its first one writes."""
 
-    def told(row: dict) -> str:
-        seen = f" train {row['accuracy']:.1%}" if row["accuracy"] == row["accuracy"] else ""  # NaN: no clean image was seen
-        return f"epoch {row['epoch']}/{settings.epochs} loss {row['loss']:.3f}{seen}"
+    def summary(row: dict) -> str:
+        clean = f" train {row['accuracy']:.1%}" if row["accuracy"] == row["accuracy"] else ""  # NaN: no clean image was seen
+        return f"epoch {row['epoch']}/{settings.epochs} loss {row['loss']:.3f}{clean}"
 
-    def went(done: int, total: int) -> None:
+    def show_batch(done: int, total: int) -> None:
         advance(done=done, total=total)
         if team.first:
             folder.lap()
@@ -52,8 +52,8 @@ def fit_in_folder(
             checkpoint=folder / "checkpoints" / log,
             seed=seed,
             device=device,
-            on_batch=went,
-            on_epoch=lambda row: advance(0, note=told(row)),
+            on_batch=show_batch,
+            on_epoch=lambda row: advance(0, note=summary(row)),
         )
         if team.first:
             write_whole(folder / "training" / f"{log}.csv", result.history.to_csv(index=False), follow=False)

@@ -5,11 +5,13 @@ import os
 import platform
 import subprocess
 import time
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -17,6 +19,7 @@ from ... import __version__
 from ...data import ImageSet
 from ...data.listing import check_text
 from ...errors import EscrimeError
+from ...evaluation.progress import Meter
 from ...files import LOCK, leftover, locked, sweep, write_whole
 from ...results.layout import SUBFOLDERS, check_inside
 from ...results.reading import read_json, read_text
@@ -61,7 +64,7 @@ class RunFolder:
         (self / "failures").mkdir(exist_ok=True)
         write_whole(self / "failures" / f"{name}.txt", reason, follow=False)
 
-    def write_json(self, name: str, content) -> None:
+    def write_json(self, name: str, content: object) -> None:
         write_whole(self / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n", follow=False)
 
     def prepare(
@@ -84,7 +87,7 @@ class RunFolder:
             self.refuse_another(self.manifest, identity)
             sweep(self.path)
             return
-        if self.strangers(*(sub for sub in SUBFOLDERS if not any((self / sub).glob("*")))):
+        if self.foreign(*(sub for sub in SUBFOLDERS if not any((self / sub).glob("*")))):
             raise EscrimeError(f"{self.path} exists and is not a run folder; give another one with --out.")
         for sub in SUBFOLDERS:
             (self / sub).mkdir(parents=True, exist_ok=True)
@@ -105,7 +108,7 @@ class RunFolder:
             },
         )
 
-    def strangers(self, *own: str) -> list[str]:
+    def foreign(self, *own: str) -> list[str]:
         """Names in the folder, sorted, that are not `own` and not what a killed command leaves before its first file."""
         if self.path.exists() and not self.path.is_dir():
             raise EscrimeError(f"{self.path} is a file; give another folder with --out.")
@@ -116,7 +119,7 @@ class RunFolder:
         """EscrimeError where what the folder holds differs from `identity` in one of its parts."""
         for part, new in identity.items():
             there, here = old.get(part), json.loads(json.dumps(new))
-            if part == "dataset" and isinstance(there, dict):  # which runs of earlier versions do not say
+            if part == "dataset" and isinstance(there, dict):  # which runs of earlier versions lack
                 there = {"train_fingerprint": here.get("train_fingerprint")} | there
             difference = first_difference(there, here, part)
             if difference:
@@ -125,13 +128,13 @@ class RunFolder:
                     "give another folder with --out, or delete this one."
                 )
 
-    def record_model(self, name: str, facts: dict) -> None:
+    def record_model(self, name: str, description: dict) -> None:
         manifest = self.manifest
-        manifest["models"][name] = facts
+        manifest["models"][name] = description
         self.write_json("manifest.json", manifest)
 
     @contextmanager
-    def stage(self, name: str):
+    def stage(self, name: str) -> Iterator[None]:
         """Time a stage and note it in the manifest; resumed work adds to the seconds already noted, those of a killed run up
         to its last `lap` included."""
         self._stage, self._noted = name, time.monotonic()
@@ -139,14 +142,14 @@ class RunFolder:
             yield
             self.lap(0)
         except BaseException:
-            with suppress(OSError, EscrimeError):  # a full disk: what went wrong is what is told
+            with suppress(OSError, EscrimeError):  # a full disk: the first error is the one to report
                 self.lap(0)
             raise
         finally:
             self._stage = None
 
     @contextmanager
-    def metered(self, title: str, display: Display, noted: bool = True):
+    def metered(self, title: str, display: Display, noted: bool = True) -> Iterator[Meter]:
         """A stage with a bar that follows the Meter which is yielded; one that is not `noted` leaves its time to others."""
         with self.stage(title) if noted else nullcontext(), display.meter(title) as meter:
             yield meter
@@ -157,10 +160,10 @@ class RunFolder:
         if self._stage is None or now - self._noted < least:
             return
         manifest = self.manifest
-        known = next((entry for entry in manifest["stages"] if entry["name"] == self._stage), None)
-        if known is None:
-            manifest["stages"].append(known := {"name": self._stage, "seconds": 0.0})
-        known["seconds"] = round(known["seconds"] + now - self._noted, 2)
+        entry = next((entry for entry in manifest["stages"] if entry["name"] == self._stage), None)
+        if entry is None:
+            manifest["stages"].append(entry := {"name": self._stage, "seconds": 0.0})
+        entry["seconds"] = round(entry["seconds"] + now - self._noted, 2)
         self._noted = now
         self.write_json("manifest.json", manifest)
 
@@ -169,7 +172,7 @@ class RunFolder:
         write_part(frame, self / "records" / f"{key}.parquet")
         self.lap()
 
-    def lock(self):
+    def lock(self) -> AbstractContextManager[None]:
         """Within the block, a second run in the same folder is refused."""
         check_inside(self.path)
         return locked(self.path, "give another folder with --out")
@@ -187,7 +190,7 @@ def _reason(path: Path) -> str:
 
 
 def about_images(test: ImageSet, train: ImageSet | None = None) -> dict:
-    """What a manifest says of the images: those tested on, how many a model was trained on, what was left out and why."""
+    """What a manifest notes of the images: those tested on, how many a model was trained on, what was left out and why."""
     left_out = test.left_out | (train.left_out if train is not None else {})
     return {
         "name": test.name,
@@ -201,7 +204,7 @@ def about_images(test: ImageSet, train: ImageSet | None = None) -> dict:
     } | ({"left_out": left_out} if left_out else {})
 
 
-def first_difference(old, new, where: str) -> str | None:
+def first_difference(old: Any, new: Any, where: str) -> str | None:
     """A short description of the first place where two JSON values differ, or None."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in [*new, *(k for k in old if k not in new)]:
@@ -231,12 +234,12 @@ def hardware(device: str) -> dict:
     """Processor, cores, memory and accelerator of this machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    facts = {"cpu": _processor(), "cores": cores, "memory_gib": round(memory, 1), "device": device}
+    machine = {"cpu": _processor(), "cores": cores, "memory_gib": round(memory, 1), "device": device}
     if device.startswith("cuda"):
         import torch
 
-        facts["gpu"] = torch.cuda.get_device_name(device)
-    return facts
+        machine["gpu"] = torch.cuda.get_device_name(device)
+    return machine
 
 
 def _processor() -> str:

@@ -9,9 +9,9 @@ from typing import TextIO
 
 
 @contextmanager
-def reserving_stdout(aside: bool = True) -> Iterator[TextIO]:
+def reserving_stdout(reserved: bool = True) -> Iterator[TextIO]:
     """Within the block what is printed goes to stderr, by libraries in C as well. Yields the stream that is still stdout."""
-    if not aside:
+    if not reserved:
         yield sys.stdout
         return
     stdout = sys.stdout

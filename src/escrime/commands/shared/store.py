@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from ...evaluation import read_records
 from ...evaluation.store import Examined
 from ...results.findings import from_rows
 from ...results.keys import joined, last_of
 from ...results.reading import fitting, read_json
+from ...results.records import read_records
 from ...results.rows import read_rows
 from ...results.schema import StoredExamination
 from .folder import RunFolder

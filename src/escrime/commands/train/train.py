@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ... import __version__, data
+from ...data import ImageSet
 from ...data.classes import class_metadata
 from ...distributed import Processes
 from ...errors import EscrimeError
@@ -27,7 +28,10 @@ from ..shared.display import Display
 from ..shared.folder import RunFolder, hardware
 from .teacher import load_teacher
 
-WEIGHTS, METRICS, FACTS = "weights.safetensors", "metrics.csv", "training.json"
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+WEIGHTS, METRICS, DESCRIPTION = "weights.safetensors", "metrics.csv", "training.json"
 COLUMNS = {  # heading → column of the history, how it is written
     "epoch": ("epoch", "{:.0f}"),
     "loss": ("loss", "{:.4f}"),
@@ -61,17 +65,17 @@ class TrainingJob:
     teacher: str | None = None
     trust: bool = False  # the teacher may be a file that runs code
 
-    def seen(self, dataset) -> int:
+    def side_seen(self, dataset: ImageSet) -> int:
         """Side in pixels of the images the network learns from."""
         return self.settings.crop_size or int(dataset.images.shape[-1])
 
-    def facts(self, dataset, result: FitResult, device: torch.device, command: str) -> dict:
-        """What the folder says of how its weights came to be."""
+    def description(self, dataset: ImageSet, result: FitResult, device: torch.device, command: str) -> dict:
+        """How the weights of the folder came to be: what training.json holds."""
         return {
             "arch": self.arch,
             "data": {
                 "name": self.data,
-                "size": self.seen(dataset),
+                "size": self.side_seen(dataset),
                 "train_size": int(dataset.images.shape[-1]),
                 "fingerprint": dataset.fingerprint,
                 **({"left_out": dataset.left_out} if dataset.left_out else {}),
@@ -104,7 +108,7 @@ def run_training(
     """Train `job` in the folder `out` and return it: weights.safetensors, metrics.csv (one row per epoch), training.json
     and the checkpoint to continue from. The same command continues what was interrupted, bit for bit on a CPU.
 
-    Where several processes share the work (see escrime.distributed), only the first writes and speaks. tensorboard: also
+    Where several processes share the work (see escrime.distributed), only the first writes and prints. tensorboard: also
     write the numbers of metrics.csv to tensorboard/.
     Errors: EscrimeError for unknown names and settings, unusable data, a folder that holds another training.
     """
@@ -130,15 +134,15 @@ def run_training(
     ).to(device)
     teacher = None
     if job.teacher is not None:
-        teacher, right = load_teacher(job.teacher, splits.train, job.seen(splits.train), job.trust)
+        teacher, right = load_teacher(job.teacher, splits.train, job.side_seen(splits.train), job.trust)
         display.say(f"Teacher: {right}.")
     if team.count > 1:
         display.say(f"{team.count} processes share every batch of {job.settings.batch_size} images.")
     with folder.lock() if team.first else nullcontext():
         if team.first:
-            if strangers := folder.strangers(WEIGHTS, METRICS, FACTS, "checkpoint", "tensorboard"):
+            if foreign := folder.foreign(WEIGHTS, METRICS, DESCRIPTION, "checkpoint", "tensorboard"):
                 raise EscrimeError(
-                    f"{folder.path} holds something else than a training ({strangers[0]}); give another folder with --out."
+                    f"{folder.path} holds something else than a training ({foreign[0]}); give another folder with --out."
                 )
             sweep(folder.path)
         with Log(display, folder, job.settings.epochs, tensorboard) as log, display.bar(f"Train {job.arch}", None) as advance:
@@ -158,14 +162,18 @@ def run_training(
             )
         if not team.first:
             return folder.path
-        facts = job.facts(splits.train, result, device, command)
-        told = {name: facts[name] for name in ("settings", "weights_of_epoch")}
+        description = job.description(splits.train, result, device, command)
+        chosen = {name: description[name] for name in ("settings", "weights_of_epoch")}
         # A finished training may be asked for its best weights in place of its last.
-        if result.resumed < len(result.history) or not (folder / WEIGHTS).exists() or _told(folder / FACTS, told) != told:
+        if (
+            result.resumed < len(result.history)
+            or not (folder / WEIGHTS).exists()
+            or _noted(folder / DESCRIPTION, chosen) != chosen
+        ):
             log.write(result.history.to_dict("records"))
-            folder.write_json(FACTS, facts)
+            folder.write_json(DESCRIPTION, description)
             # The last file: the training is complete when it exists.
-            about = {"arch": job.arch, "size": job.seen(splits.train), "epoch": result.epoch}
+            about = {"arch": job.arch, "size": job.side_seen(splits.train), "epoch": result.epoch}
             save_weights(model, folder / WEIGHTS, class_metadata(splits.train) | about)
     if result.resumed:
         display.say(f"{result.resumed} of {job.settings.epochs} epochs were found done.")
@@ -175,11 +183,11 @@ def run_training(
     return folder.path
 
 
-def _told(path: Path, names: Iterable[str]) -> dict:
-    """What a file of facts says of `names`; {} where there is none that can be read."""
+def _noted(path: Path, names: Iterable[str]) -> dict:
+    """What training.json holds under `names`; {} where there is none that can be read."""
     try:
-        facts = read_json(path)
-        return {name: facts.get(name) for name in names}
+        description = read_json(path)
+        return {name: description.get(name) for name in names}
     except (EscrimeError, AttributeError):
         return {}
 
@@ -196,7 +204,7 @@ def _read(job: TrainingJob, display: Display) -> data.Splits:
         )
 
 
-def _summary_writer():
+def _summary_writer() -> "type[SummaryWriter]":
     """TensorBoard's class."""
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -221,7 +229,7 @@ class Log(ExitStack):
             self.first = int(row["epoch"])
             if self.first == 1:
                 # Of a training whose checkpoint is gone: this one has begun, and is complete when they are there again.
-                for old in (WEIGHTS, FACTS):
+                for old in (WEIGHTS, DESCRIPTION):
                     (self.folder / old).unlink(missing_ok=True)
             if self.tensorboard:  # not before: until the first epoch the folder may turn out to be another's
                 self.board = self.enter_context(_summary_writer()(self.folder / "tensorboard"))
@@ -258,7 +266,7 @@ class Log(ExitStack):
             return []
 
 
-def _cell(value, form: str) -> str:
+def _cell(value: Any, form: str) -> str:
     return "" if value is None or value != value else form.format(float(value))
 
 
@@ -272,17 +280,19 @@ def _number(text: str) -> int | float | str:
     return float(word) if re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", word) else text
 
 
-def parse_settings(pairs: list[str], said: dict[str, Any] | None = None) -> dict[str, Any]:
-    """{"ema": 0.999, …} from ["ema=0.999", …], beside what options of their own have `said` (None: nothing); values are JSON
-    or numbers such as .05 where they can be, text otherwise."""
-    settings = {name: value for name, value in (said or {}).items() if value is not None}
+def parse_settings(pairs: list[str], options: dict[str, Any] | None = None) -> dict[str, Any]:
+    """{"ema": 0.999, …} from ["ema=0.999", …], beside settings that have `options` of their own (None: not given).
+
+    Values are JSON or numbers such as .05 where they can be, text otherwise.
+    """
+    settings = {name: value for name, value in (options or {}).items() if value is not None}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         name = name.strip().replace("-", "_")
         if not equals or not name:
             raise EscrimeError(f"{pair!r} is no setting; write NAME=VALUE, such as --set ema=0.999.")
         if name in settings:
-            raise EscrimeError(f"{pair!r} says anew what is {name} = {settings[name]!r} already; say it once.")
+            raise EscrimeError(f"{pair!r} sets again what is {name} = {settings[name]!r} already; give it once.")
         try:
             settings[name] = json.loads(value)
         except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What `escrime tune` answers: the same facts as JSON, as CSV and as a table."""
+"""The result of `escrime tune`: the same as JSON, as CSV and as a table."""
 
 import pandas as pd
 from rich.box import SIMPLE
@@ -8,9 +8,10 @@ from ...evaluation.tuning import Tuning
 from ...report.formatting import duration, fraction_text
 from ...results.choosing import RULE
 from ..shared.display import Display
+from ..shared.folder import RunFolder
 
 
-def answer(found: Tuning, choosing: int, validating: int) -> dict:
+def as_json(found: Tuning, choosing: int, validating: int) -> dict:
     """JSON values: every point, the front, what was chosen and by which rule, the validation, passes per image, the verdict."""
     choice, spent = found.choice, found.records[["forwards", "backwards"]].sum() / choosing
     named = lambda point: {"eps_max": point[0], "samples": point[1]}  # noqa: E731
@@ -46,7 +47,7 @@ def csv_of(table: pd.DataFrame) -> str:
     return table.to_csv(index=False, float_format="%.6g")
 
 
-def show(display: Display, folder, result: dict) -> None:
+def show(display: Display, folder: RunFolder, result: dict) -> None:
     """The result as people read it."""
     say, eps, against = display.say, result["settings"]["eps"], result["settings"]["against"]
     title = f"% of {result['images']['choosing']} images right [95 % interval], attacks with ε = {fraction_text(eps)}"

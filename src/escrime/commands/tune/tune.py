@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from ...data import ImageSet
 from ...errors import EscrimeError
 from ...evaluation.images import Source
 from ...evaluation.shared_copies import MEASURED, Grid, halves, slices_in, tuning_parts
@@ -24,7 +25,7 @@ from ..evaluate.identity import identity_of, refuse_another_model
 from ..evaluate.request import Request, short_name
 from ..shared.display import Display
 from ..shared.folder import RunFolder, about_images, provenance
-from .result import answer, csv_of
+from .result import as_json, csv_of
 
 RESULT = "tune.json"
 PARTS = "parts"  # of the choosing half, one file per slice of the images
@@ -39,19 +40,16 @@ def tune_model(
     command: str = "",
     quiet: bool = False,
 ) -> tuple[RunFolder, dict]:
-    """Choose ε_max and N for the model of `question` on its images, in the folder `out` (by default runs/tune-MODEL).
+    """Choose ε_max and N for the requested model and images, in the folder `out` (by default runs/tune-MODEL).
 
     Returns the folder and what its tune.json holds. A finished folder is read, an interrupted one continued.
     Errors: EscrimeError for a model or images that cannot be used, before anything is written, and for a folder that holds
-    the answer to another question.
+    the result of another request.
     """
     folder = RunFolder(out or Path("runs") / f"tune-{short_name(request.model)}")
     candidate = Candidate(request, Display(quiet=quiet), device)
     candidate.display.say(f"{request.model} on {request.images}")
-    if candidate.loaded.answers != "gradients" or not isinstance(candidate.loaded.model, nn.Module):
-        raise EscrimeError(
-            f"{request.model} gives no gradients, so an attack cannot be adaptive; give the model as a torch module."
-        )
+    network = candidate.network("an attack cannot be adaptive")
     test = candidate.images()
     source = Source(test, device)
     choosing, validating = halves(test, request.seed)
@@ -62,7 +60,7 @@ def tune_model(
         refuse_another_model(folder, candidate, old.get("identity", {}), identity_of(candidate, source))
         if "verdict" in old:
             return folder, old
-    elif folder.strangers():
+    elif folder.foreign():
         raise EscrimeError(f"{folder.path} exists and holds no {RESULT}; give another folder with --out.")
     FirstLook(candidate, source).check()
     with folder.lock():
@@ -79,12 +77,12 @@ def tune_model(
                 },
             )
         start = time.monotonic()
-        records = _measured(candidate, folder, choosing, grid)
+        records = _measured(candidate, network, folder, choosing, grid)
         measured = time.monotonic()
         with candidate.display.bar("Validate on the other half", None):
-            found = conclude(candidate.model, validating, grid, records, seed=request.seed, device=device)
+            found = conclude(network, validating, grid, records, seed=request.seed, device=device)
         seconds = {"choose": round(measured - start, 2), "validate": round(time.monotonic() - measured, 2)}
-        result = _read(folder) | answer(found, len(choosing), len(validating)) | {"seconds": seconds}
+        result = _read(folder) | as_json(found, len(choosing), len(validating)) | {"seconds": seconds}
         write_whole(folder / "tune.csv", csv_of(found.table), follow=False)
         _draw(folder, result)
         folder.write_json(RESULT, result)  # last: with a verdict the folder is finished
@@ -96,7 +94,7 @@ def _settings(request: Request, grid: Grid) -> dict:
     return {name: getattr(request, name) for name in named} | asdict(grid)
 
 
-def _measured(candidate: Candidate, folder: RunFolder, choosing, grid: Grid) -> pd.DataFrame:
+def _measured(candidate: Candidate, network: nn.Module, folder: RunFolder, choosing: ImageSet, grid: Grid) -> pd.DataFrame:
     """The records of the choosing half; slices that an earlier command finished are read."""
     parts, total = folder / PARTS, slices_in(choosing)
     path = lambda index: parts / f"{index:05d}.parquet"  # noqa: E731
@@ -104,7 +102,7 @@ def _measured(candidate: Candidate, folder: RunFolder, choosing, grid: Grid) -> 
     with candidate.display.bar("Choose by shared forwards", total * len(grid.eps_max)) as advance:
         advance(len(done) * len(grid.eps_max), note="")
         work = tuning_parts(
-            candidate.model,
+            network,
             choosing,
             grid,
             seed=candidate.request.seed,

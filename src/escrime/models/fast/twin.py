@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from ...errors import EscrimeError
 from ...randomness import row_keys
+from ...validation import check_choice
 from ..running import Classifier, check_logits, full_precision, rounds
 from .first_call import SAME
 from .prepare import prepare
@@ -36,8 +37,7 @@ class Twin:
     def __init__(
         self, model: Classifier, copy: Classifier | None = None, *, precision: str = "float32", compiled: bool = False
     ):
-        if precision not in PRECISIONS:
-            raise EscrimeError(f"precision {precision!r} is unknown; use one of {', '.join(PRECISIONS)}.")
+        check_choice("precision", precision, PRECISIONS)
         self.model, self.difference, self.compared, self.wrong = model, 0.0, 0, False
         self.reorders = precision == "float32"
         if copy is None:

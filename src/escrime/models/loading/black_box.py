@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import EscrimeError
-from ..running import failure_named
+from ..running import Classifier, failure_named
 from .fixed_batch import in_batches_of
 from .loaded import Loaded
 
@@ -23,46 +23,46 @@ class BlackBox:
         self.ask, self.classes, self.batch = ask, classes, batch
 
     def __call__(self, images: Tensor) -> Tensor:
-        answers = self.answers(images.detach().cpu())
-        if answers.dim() == 1:
-            answers = torch.eye(self.classes or int(answers.max()) + 1)[answers.long()]
-        return answers.float().to(images.device)
+        outputs = self.outputs(images.detach().cpu())
+        if outputs.dim() == 1:
+            outputs = torch.eye(self.classes or int(outputs.max()) + 1)[outputs.long()]
+        return outputs.float().to(images.device)
 
-    def answers(self, images: Tensor) -> Tensor:
-        """What `ask` says, scores (N, K) or labels (N,), asked in batches that it takes."""
-        return in_batches_of(self.batch, self._asked, images)
+    def outputs(self, images: Tensor) -> Tensor:
+        """What `ask` returns, scores (N, K) or labels (N,), in batches that it takes."""
+        return in_batches_of(self.batch, self._query, images)
 
-    def _asked(self, images: Tensor) -> Tensor:
+    def _query(self, images: Tensor) -> Tensor:
         return torch.from_numpy(self._checked(self.ask(images.contiguous().numpy()), len(images)))
 
     @staticmethod
-    def _checked(answers: object, rows: int) -> np.ndarray:
-        answers = answers.detach().cpu().numpy() if isinstance(answers, Tensor) else np.asarray(answers)
-        labels = answers.ndim == 1 and answers.dtype.kind in "iu"
-        if len(answers) != rows or not (labels or (answers.ndim == 2 and answers.dtype.kind == "f")):
+    def _checked(outputs: object, rows: int) -> np.ndarray:
+        outputs = outputs.detach().cpu().numpy() if isinstance(outputs, Tensor) else np.asarray(outputs)
+        labels = outputs.ndim == 1 and outputs.dtype.kind in "iu"
+        if len(outputs) != rows or not (labels or (outputs.ndim == 2 and outputs.dtype.kind == "f")):
             raise EscrimeError(
-                f"the model returned {answers.dtype} {answers.shape} for {rows} images; a black box returns scores (N, K), "
+                f"the model returned {outputs.dtype} {outputs.shape} for {rows} images; a black box returns scores (N, K), "
                 "floating-point, or labels (N,), integers."
             )
-        return answers
+        return outputs
 
 
 def black_box(
     ask: Callable, origin: str, classes: tuple[str, ...] | None, size: int | None, batch: int | None = None
 ) -> Loaded:
-    """`ask` as a model: one gray image tells whether it answers with scores or with labels."""
+    """`ask` as a model: one gray image tells whether it returns scores or labels."""
     box = BlackBox(ask, len(classes) if classes else None, batch)
     side = size or 224
     how = "it is called with float32 numpy images (N, 3, H, W) in [0, 1]"
     with failure_named(f"{origin} fails on a gray image of {side} × {side} pixels", how):
-        answer = box.answers(torch.full((1, 3, side, side), 0.5))
-    return Loaded(box, origin, classes, None, size, "labels" if answer.dim() == 1 else "scores")
+        output = box.outputs(torch.full((1, 3, side, side), 0.5))
+    return Loaded(box, origin, classes, None, size, "labels" if output.dim() == 1 else "scores")
 
 
 class Queried:
     """A torch model behind a wall: its scores without gradients, or its decision alone as a one-hot score."""
 
-    def __init__(self, model: nn.Module, labels: bool):
+    def __init__(self, model: Classifier, labels: bool):
         self.model, self.labels = model, labels
 
     @torch.no_grad()

@@ -37,10 +37,10 @@ def from_program(path: Path, trust: bool = False) -> Loaded:
     square = side or 224
     fails = f"the program in {path} fails on a gray image of 3 × {square} × {square}"
     with failure_named(fails, "export it for one input (N, 3, H, W)"), torch.no_grad():
-        answer = model(torch.full((1, 3, square, square), 0.5))
-    if not isinstance(answer, Tensor) or answer.dim() != 2:
+        logits = model(torch.full((1, 3, square, square), 0.5))
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
         raise EscrimeError(f"the program in {path} does not return logits (N, K) for images (N, 3, H, W).")
-    return Loaded(model, str(path), None, wnids_of(answer.shape[1]), side)
+    return Loaded(model, str(path), None, wnids_of(logits.shape[1]), side)
 
 
 class Program(nn.Module):

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from ...errors import EscrimeError, nearest
+from ...validation import is_whole
 from ..architectures import architecture, head_names, skeleton
 from ..registry import build, stored_normalization
 from .black_box import black_box
@@ -108,4 +109,4 @@ def _side(size: object) -> int | None:
     """The edge length of a square image, from a number or a pair; None for anything else."""
     if isinstance(size, (list, tuple)) and len(size) == 2 and size[0] == size[1]:
         size = size[0]
-    return int(size) if isinstance(size, Integral) and not isinstance(size, bool) and int(size) > 0 else None
+    return int(size) if is_whole(size) and int(size) > 0 else None

@@ -11,9 +11,9 @@ def in_batches_of(size: int | None, call: Callable[[Tensor], Tensor], images: Te
     all at once."""
     if size is None:
         return call(images)
-    answers = []
+    outputs = []
     for part in images.split(size):
         missing = size - len(part)
         padded = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)]) if missing else part
-        answers.append(call(padded)[: len(part)])
-    return torch.cat(answers)
+        outputs.append(call(padded)[: len(part)])
+    return torch.cat(outputs)

@@ -53,13 +53,13 @@ def from_timm(name: str) -> Loaded:
         raise EscrimeError(
             f"timm cannot make {name!r} ({_first_line(error)}); see timm.list_models(pretrained=True)."
         ) from None
-    facts = network.pretrained_cfg
-    channels, high, wide = facts["input_size"]
+    published = network.pretrained_cfg
+    channels, high, wide = published["input_size"]
     if channels != 3 or high != wide:
         raise EscrimeError(f"timm's {name!r} takes images of {channels} × {high} × {wide}; escrime gives 3 × N × N.")
-    count = int(facts["num_classes"])
-    names = facts.get("label_names")
-    model = Normalized(network, facts["mean"], facts["std"]).eval()
+    count = int(published["num_classes"])
+    names = published.get("label_names")
+    model = Normalized(network, published["mean"], published["std"]).eval()
     return Loaded(
         model,
         f"timm:{name}",
@@ -88,7 +88,7 @@ def from_hugging_face(name: str) -> Loaded:
         raise EscrimeError("Hugging Face models need transformers; install it with: pip install 'escrime[hf]'.") from None
     _refuse_odd_files(expanded(name))
     try:
-        # Said aloud: where nothing is said, transformers asks a person at a terminal whether to run the code beside a model.
+        # False, not left out: by default transformers asks a person at a terminal whether to run the code beside a model.
         network = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
         processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
         labels = network.config.id2label

@@ -20,7 +20,7 @@ class Loaded:
 
     origin: the specification. classes: K names, None where nothing says them. wnids: their WordNet ids, where the classes
     are ImageNet's. size: pixels of the square side it expects, None for any. answers: "gradients", or what a black box
-    gives away: "scores" or "labels". normalization: what a sentence says of it, None where it is the model's own business.
+    gives away: "scores" or "labels". normalization: a sentence about it, None where it is the model's own business.
     """
 
     model: nn.Module | Callable

@@ -6,7 +6,7 @@ from math import isfinite
 from torch import Tensor, nn
 
 from ...errors import EscrimeError
-from ...numerals import number_of
+from ...validation import number_of
 from ..normalized import Normalized, Values, channel_values
 from ..running import Classifier
 from .loaded import Loaded, normalization

@@ -83,9 +83,9 @@ def _unpickled(path: Path, origin: str) -> Any:
             warnings.simplefilter("ignore")  # about old pickle protocols and TorchScript: the message below says it
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged or hostile file provokes in the reader
-        asked = _globals(path, str(error))
-        if asked or (isinstance(error, UnpicklingError) and _starts_like_pickle(path)):
-            asks = f"it asks for {', '.join(asked[:3])}, which" if asked else "it holds more than tensors, which"
+        needed = _globals(path, str(error))
+        if needed or (isinstance(error, UnpicklingError) and _starts_like_pickle(path)):
+            asks = f"it asks for {', '.join(needed[:3])}, which" if needed else "it holds more than tensors, which"
             raise EscrimeError(
                 f"weights file {origin} is an unsafe pickle: {asks} could run code; nothing was run. "
                 "Save model.state_dict() alone, or better a .safetensors file."
@@ -149,7 +149,7 @@ def _from_url(source: str) -> Weights:
     try:
         return _from_file(path, url)
     except EscrimeError:
-        path.unlink(missing_ok=True)  # a cut-off download must not answer for the URL ever after
+        path.unlink(missing_ok=True)  # a cut-off download must not stand for the URL ever after
         raise
 
 

@@ -132,8 +132,8 @@ def dgsm_all(evidence: Evidence) -> Measured:
         part = ClaimPart(NOT_REPRODUCED, f"{percent(1 - share.value)} of the images are not called the target")
     high = confidence >= HIGH_CONFIDENCE
     if share.value >= 0.9:
-        said = f"{'with' if high else 'but only with'} a median confidence of {percent(confidence)}"
-        part = ClaimPart(part.verdict if high else PARTLY, f"{part.why}, {said}")
+        sure_text = f"{'with' if high else 'but only with'} a median confidence of {percent(confidence)}"
+        part = ClaimPart(part.verdict if high else PARTLY, f"{part.why}, {sure_text}")
     part = capped(part, place.note) if place.scaled else part
     target = evidence.run.class_name(sweep.target)
     text = f"{share.text} called “{target}” at ε* = {eps_text(place.eps)}, median confidence {percent(confidence)}"

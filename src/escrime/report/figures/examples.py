@@ -30,15 +30,17 @@ def show(axes: Axes, image: np.ndarray, title: str = "") -> None:
     axes.set_title(title, pad=4, fontsize=9)
 
 
-def say(axes: Axes, run: Run, answer: dict, truth: int) -> None:
+def label_prediction(axes: Axes, run: Run, prediction: dict, truth: int) -> None:
     """Write predicted class and confidence under an image, in the color of right or wrong."""
-    right = answer["prediction"] == truth
-    axes.set_xlabel(answer_text(run, answer), color=RIGHT if right else WRONG, fontsize=9, fontweight="bold", labelpad=4)
+    right = prediction["prediction"] == truth
+    axes.set_xlabel(
+        prediction_text(run, prediction), color=RIGHT if right else WRONG, fontsize=9, fontweight="bold", labelpad=4
+    )
 
 
-def answer_text(run: Run, answer: dict, width: int = 18) -> str:
+def prediction_text(run: Run, prediction: dict, width: int = 18) -> str:
     """Class and confidence, "church, 97.0%", over two lines when longer than `width` characters."""
-    name, confidence = run.class_name(answer["prediction"]), percent(answer["confidence"])
+    name, confidence = run.class_name(prediction["prediction"]), percent(prediction["confidence"])
     return f"{name}, {confidence}" if len(name) + len(confidence) + 2 <= width else f"{name},\n{confidence}"
 
 
@@ -71,7 +73,7 @@ def panels(rows: int, columns: int, width: float, title: str, right: float = 0.1
 
 
 def attack_words(example: Example) -> str:
-    threat = example.facts.get("threat", "white-box")
+    threat = example.entry.get("threat", "white-box")
     return f"{example.attack}, ε* = {eps_text(example.eps)}, {threat}"
 
 
@@ -95,9 +97,9 @@ def perturbation(run: Run, model: str, folder: Path) -> Drawn:
         show(axes[0], example.images["original"], f"original: {run.class_name(example.label)}")
         show(axes[1], delta, f"perturbation × {factor:g}")
         show(axes[2], example.images["adversarial"], f"{example.attack}, ε* = {eps_text(example.eps)}")
-        say(axes[0], run, example.original, example.label)
-        say(axes[2], run, example.adversarial, example.label)
-        alone = example.facts.get("perturbation")
+        label_prediction(axes[0], run, example.original, example.label)
+        label_prediction(axes[2], run, example.adversarial, example.label)
+        alone = example.entry.get("perturbation")
         text = f"alone: {run.class_name(alone['prediction'])}, {percent(alone['confidence'])}" if alone else "around mid-gray"
         axes[1].set_xlabel(text, color=MUTED, fontsize=9, labelpad=4)
         seen.append(change_words(run, example))
@@ -113,7 +115,7 @@ def perturbation(run: Run, model: str, folder: Path) -> Drawn:
 
 
 def change_words(run: Run, example: Example) -> str:
-    """What the network said before and after: “3” at 99.1% becomes “8” at 97.0%."""
+    """What the network predicts before and after: “3” at 99.1% becomes “8” at 97.0%."""
     before, after = example.original, example.adversarial
     return (
         f"“{run.class_name(before['prediction'])}” at {percent(before['confidence'])} becomes "
@@ -124,7 +126,7 @@ def change_words(run: Run, example: Example) -> str:
 def averaging(run: Run, model: str, folder: Path) -> Drawn:
     """Figure 2: the same for PPA: original, adversarial, one of the averaged copies, and PPA's verdict."""
     drawn = Drawn("fig2", model, "What averaging over noisy copies makes of it")
-    examples = [e for e in usable(run, model, 2, "original", "adversarial", "copy") if "verdict" in e.facts][:ROWS]
+    examples = [e for e in usable(run, model, 2, "original", "adversarial", "copy") if "verdict" in e.entry][:ROWS]
     if not examples:
         drawn.skipped = "no example of PPA is recorded for it"
         return drawn
@@ -135,13 +137,12 @@ def averaging(run: Run, model: str, folder: Path) -> Drawn:
         show(axes[1], example.images["adversarial"], f"{example.attack}, ε* = {eps_text(example.eps)}")
         show(axes[2], example.images["copy"], "one averaged copy")
         for panel, name in zip(axes[:3], ("original", "adversarial", "copy"), strict=True):
-            if name in example.facts:
-                say(panel, run, example.facts[name], example.label)
+            if name in example.entry:
+                label_prediction(panel, run, example.entry[name], example.label)
         verdict_panel(axes[3], run, example)
-        said = example.verdict
-        seen.append(
-            f"{change_words(run, example)}; PPA says “{run.class_name(said['prediction'])}” at {percent(said['confidence'])}"
-        )
+        verdict = example.verdict
+        name, confidence = run.class_name(verdict["prediction"]), percent(verdict["confidence"])
+        seen.append(f"{change_words(run, example)}; PPA says “{name}” at {confidence}")
     drawn.png, drawn.svg = save(figure, folder, f"fig2-{slug(model)}")
     threats = listing(list(dict.fromkeys(attack_words(e) for e in examples)))
     drawn.caption = f"PPA against {threats}. {'. '.join(seen)}. In the records: {listing([e.image for e in examples])}."
@@ -158,13 +159,15 @@ def verdict_panel(axes: Axes, run: Run, example: Example) -> None:
     axes.set_ylim(2.5, -0.4)
     axes.axis("off")
     for position, (label, key) in enumerate(rows):
-        answer = example.facts[key]
-        right = answer["prediction"] == example.label
+        prediction = example.entry[key]
+        right = prediction["prediction"] == example.label
         shade = RIGHT if right else WRONG
         axes.barh(position, 1, height=0.16, color=TRACK)
-        axes.barh(position, answer["confidence"], height=0.16, color=shade)
+        axes.barh(position, prediction["confidence"], height=0.16, color=shade)
         axes.text(0, position - 0.13, label, fontsize=8, color=MUTED, va="bottom")
-        axes.text(0, position + 0.13, answer_text(run, answer, 99), fontsize=9, color=shade, fontweight="bold", va="top")
+        axes.text(
+            0, position + 0.13, prediction_text(run, prediction, 99), fontsize=9, color=shade, fontweight="bold", va="top"
+        )
 
 
 def gallery(run: Run, model: str, folder: Path) -> Drawn:
@@ -178,7 +181,7 @@ def gallery(run: Run, model: str, folder: Path) -> Drawn:
     figure, grid = panels(-(-len(examples) // columns), columns, 1.68 * columns, f"{model}: misclassified under FGSM")
     for axes, example in zip(grid.flat, examples, strict=False):
         show(axes, example.images["adversarial"], f"truth: {run.class_name(example.label)}")
-        say(axes, run, example.adversarial, example.label)
+        label_prediction(axes, run, example.adversarial, example.label)
     for axes in grid.flat[len(examples) :]:
         axes.axis("off")
     drawn.png, drawn.svg = save(figure, folder, f"fig4-{slug(model)}")
@@ -209,8 +212,8 @@ def pattern(run: Run, model: str, folder: Path) -> Drawn:
     show(axes[0], example.images["original"], f"original: {run.class_name(example.label)}")
     show(axes[1], example.images["adversarial"], f"{example.attack}, ε* = {eps_text(example.eps)}")
     show(axes[2], delta, f"perturbation × {factor:g}")
-    say(axes[0], run, example.original, example.label)
-    say(axes[1], run, example.adversarial, example.label)
+    label_prediction(axes[0], run, example.original, example.label)
+    label_prediction(axes[1], run, example.adversarial, example.label)
     axes[2].set_xlabel("around mid-gray", color=MUTED, fontsize=9, labelpad=4)
     size = axes[3].imshow(
         strength, cmap="magma", vmin=0, interpolation="none" if len(strength) < SHARP_BELOW else "antialiased"

@@ -59,7 +59,7 @@ class Monitor:
             warnings.warn(self.sentences(history, finished=False)[0], stacklevel=4)
 
     def stops(self, history: list[dict]) -> bool:
-        """Whether the run is over because of what `history` says."""
+        """Whether the run is over because of what `history` shows."""
         return self.settings.on_overfitting == "stop" and overfitted(history, self.commonest) is not None
 
     def holds_best(self, history: list[dict]) -> bool:

@@ -1,0 +1,118 @@
+"""Values from outside: numbers, choices, switches, times. Each comes back as what the code works with, or is refused in one
+sentence with the value, what is wrong with it, and the remedy. (Images and labels: checks.py. An ε: budgets.py.)
+
+Numbers are read in a time that does not grow with their value, and shown however many digits they have. Nothing here waits for
+torch.
+"""
+
+import math
+import re
+from collections.abc import Collection
+from fractions import Fraction
+from numbers import Integral, Real
+from typing import TypeGuard
+
+from .errors import EscrimeError, nearest
+
+BOUND = 2**63  # of a whole number in a setting: what records, files of a run, and sums of floats hold
+UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
+
+
+def check_whole(name: str, value: object, low: int | None = 1, *, of: str = "", hint: str = "") -> int:
+    """Return `value` as an int, if it is a whole number from `low` (None: negative too) and below 2⁶³; true and 1.0 are none.
+
+    of: what it counts, such as "images"; hint: the rest of the remedy, such as "such as 8" or "or leave it out".
+    Errors: EscrimeError that calls it `name`, as check_real, check_choice, check_flag and check_time.
+    """
+    if is_whole(value) and not enormous(int(value)) and (low is None or int(value) >= low):
+        return int(value)
+    bounds = ("" if low is None else f" from {low}") + (" below 2⁶³" if enormous(value) else "")
+    rest = f", {hint}" if hint else ""
+    if of:
+        raise EscrimeError(f"{name} = {shown(value)} is no number of {of}; give a whole number{bounds}{rest}.")
+    raise EscrimeError(f"{name} = {shown(value)} is not a whole number{bounds}; give one{rest}.")
+
+
+def check_real(
+    name: str,
+    value: object,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    hint: str = "",
+) -> float:
+    """Return `value` as a float, if it is a finite number, low ≤ value ≤ high and above < value < below, as far as those are
+    given. hint: as of check_whole."""
+    if isinstance(value, Real) and not isinstance(value, bool) and not enormous(value) and math.isfinite(value):
+        number = float(value)
+        inside = (low is None or number >= low) and (high is None or number <= high)
+        if inside and (above is None or number > above) and (below is None or number < below):
+            return number
+    if low is not None and high is not None:
+        words = [f"from {low:g} to {high:g}"]
+    else:
+        limits = {"from": low, "above": above, "at most": high, "below": below}
+        words = [f"{word} {limit:g}" for word, limit in limits.items() if limit is not None]
+    kind = f"a number {' and '.join(words)}" if words else "a finite number"
+    raise EscrimeError(f"{name} = {shown(value)} is not {kind}; give one{f', {hint}' if hint else ''}.")
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> str:
+    """Return `value` if it is one of `choices`, which are all named, the nearest as what may have been meant."""
+    if isinstance(value, str) and value in choices:
+        return value
+    raise EscrimeError(f"{name} {shown(value)} is unknown; use one of {', '.join(choices)}.{nearest(value, choices)}")
+
+
+def check_flag(name: str, value: object) -> bool:
+    """Return `value` if it is True or False."""
+    if isinstance(value, bool):
+        return value
+    raise EscrimeError(f"{name} = {shown(value)} is no switch; give true or false.")
+
+
+def check_time(name: str, value: object) -> float:
+    """Return a time above 0 in seconds, from a number of them or from text such as "90s", "10min" or "2h"."""
+    if isinstance(value, str):
+        number = value.strip().rstrip("abcdefghijklmnopqrstuvwxyz ")
+        unit = UNITS.get(value.strip()[len(number) :].strip() or "s", math.nan)
+        try:
+            seconds = number_of(number) * unit
+        except (ValueError, ZeroDivisionError, OverflowError):
+            seconds = math.nan
+    else:
+        seconds = float(value) if isinstance(value, Real) and not isinstance(value, bool) and not enormous(value) else math.nan
+    if math.isnan(seconds):
+        raise EscrimeError(f"{name} = {shown(value)} is no time; give seconds, or write '90s', '10min' or '2h'.")
+    if not seconds > 0:
+        raise EscrimeError(f"{name} = {shown(value)} leaves no time; give more, such as '10min'.")
+    return seconds
+
+
+def is_whole(value: object) -> TypeGuard[Integral]:
+    """Whether it is a whole number of any library's, which True and False are not."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def enormous(value: object) -> TypeGuard[int]:
+    """Whether it is a whole number beyond BOUND."""
+    return isinstance(value, int) and abs(value) >= BOUND
+
+
+def number_of(text: str) -> float:
+    """The number that `text` writes (0.03, 1e-3, 8/255), the nearest there is to it; no power of ten is worked out, which
+    1e999999999 asks for. Errors: ValueError, ZeroDivisionError, OverflowError."""
+    if "/" in text:
+        return float(Fraction(text))
+    if not re.fullmatch(r"[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][+-]?\d+)?", text, re.ASCII):
+        raise ValueError(text)
+    if math.isinf(number := float(text)):
+        raise OverflowError(text)
+    return number
+
+
+def shown(value: object) -> str:
+    """A value for a message; an integer with too many digits to be read as what it is."""
+    return f"an integer of {value.bit_length():,} bits" if enormous(value) and value.bit_length() > 200 else repr(value)
