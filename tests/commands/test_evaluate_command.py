@@ -15,8 +15,11 @@ import escrime
 from escrime import EscrimeError
 from escrime.cli import app
 from escrime.commands.evaluate.assessment import assess
+from escrime.commands.evaluate.candidate import Candidate
 from escrime.commands.evaluate.request import Request, short_name
+from escrime.commands.shared.display import Display
 from escrime.commands.shared.folder import RunFolder
+from escrime.data import ImageSet
 from escrime.distributed import Processes
 from escrime.evaluation import read_records
 from escrime.models import save_weights
@@ -347,3 +350,16 @@ def test_how_a_model_is_fed_is_looked_at_once(weights, pictures, tmp_path, monke
     )
     checks = json.loads((run.folder.path / "checks.json").read_text())
     assert len(looks) == 1 and [check["severity"] for check in checks if check["id"] == "input-range"] == ["passed"]
+
+
+def test_a_nameless_model_of_a_thousand_classes_knows_a_golf_ball(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n\ndef load():\n    return nn.Sequential(nn.Flatten(), nn.Linear(192, 1000))\n"
+    )
+    request = Request(f"{tmp_path / 'mine.py'}:load", str(tmp_path), (0.1,))
+    candidate = Candidate(request, Display(quiet=True), torch.device("cpu"))
+    pixels, ids = np.zeros((2, 3, 8, 8), np.uint8), ("a", "b")
+    found = candidate.with_labels(ImageSet("folder", pixels, [0, 1], ids, ("golf ball", "tench")))
+    assert found.labels.tolist() == [574, 0] and found.classes[574] == "golf ball"
+    counted = ImageSet("folder", pixels, [3, 1], ids, tuple(f"class {n}" for n in range(1000)))
+    assert candidate.with_labels(counted).labels.tolist() == [3, 1], "as many as the model's, and not ImageNet's"

@@ -10,7 +10,7 @@ import escrime
 from escrime import EscrimeError, load_model
 from escrime.data import IMAGENET_INDICES, WNIDS, ImageSet, labels_for
 from escrime.models import save_weights
-from escrime.models.loading.loaded import imagenet_wnids
+from escrime.models.loading.loaded import Loaded, imagenet_wnids, with_names
 
 
 @pytest.fixture
@@ -402,3 +402,14 @@ def test_weights_of_ours_are_met_by_wordnet_ids_too(tmp_path):
     assert labels_for(data, 2, found.classes, found.wnids, "mine").labels.tolist() == [1, 0]
     named = ImageSet("imagenette", data.images, [0, 1], ("a", "b"), ("French horn", "tench"), wnids=ids)
     assert labels_for(named, 2, ["n01440764", "n03394916"], None, "mine").labels.tolist() == [1, 0]
+
+
+def test_a_thousand_nameless_classes_are_imagenet_s_and_no_others():
+    loaded = Loaded(torch.nn.Identity(), "mine.py:load")
+    found = with_names(loaded, 1000)
+    assert found.classes[217] == "English springer" and found.wnids == imagenet_wnids() and len(set(found.classes)) == 1000
+    assert with_names(loaded, 999) == loaded
+    own = Loaded(torch.nn.Identity(), "mine.py:load", classes=tuple(map(str, range(1000))))
+    assert with_names(own, 1000) == own
+    other = Loaded(torch.nn.Identity(), "mine.py:load", wnids=imagenet_wnids()[::-1])
+    assert with_names(other, 1000) == other

@@ -20,6 +20,7 @@ from ...data.listing import check_text, images_in, no_images, warn_of_ignored
 from ...errors import EscrimeError, nearest
 from ...files import flush, locked, whole, write_whole
 from ...models import Loaded, load_model
+from ...models.loading.loaded import with_names
 from ...models.running import Classifier, check_logits, failure_named
 from ...regular import IMAGE, check_regular, expanded, is_folder, is_regular, reason
 from ...report.figures.photo import draw_photo
@@ -90,6 +91,7 @@ def attack_photos(
     images = [read_image(path, side) for path in paths]
     count = _count(model, floats(images[0][None], device), spec)
     check_names(loaded.classes, count, spec)
+    loaded = with_names(loaded, count)
     wanted = None if target is None else _class(target, loaded, count)
     _names(paths, _lines(out / LINES), out)  # refuses files of others before anything is written
     search = Search(model, loaded.answers, wanted, seed, attacks)

@@ -11,6 +11,7 @@ from ...attacks.core.registry import by_name, make, named, sees
 from ...errors import EscrimeError
 from ...models import Loaded, load_model
 from ...models.loading.black_box import Queried
+from ...models.loading.loaded import with_names
 from ...models.running import Classifier, check_logits, failure_named
 from ...randomness import key
 from ..shared.display import Display
@@ -80,8 +81,10 @@ class Candidate:
 
     def with_labels(self, images: data.ImageSet) -> data.ImageSet:
         """The images with the labels that the model gives their classes."""
-        count = self._first_logits(images).shape[1]
-        return data.labels_for(images, count, self.loaded.classes, self.loaded.wnids, self.request.model)
+        count, loaded = self._first_logits(images).shape[1], self.loaded
+        if images.wnids or len(images.classes) != count:  # else the images count the classes in their order
+            loaded = with_names(loaded, count)
+        return data.labels_for(images, count, loaded.classes, loaded.wnids, self.request.model)
 
     def _first_logits(self, images: data.ImageSet) -> torch.Tensor:
         """The logits (1, K) of the first image; EscrimeError for a model that cannot take it."""

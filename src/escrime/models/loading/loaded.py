@@ -1,7 +1,7 @@
 """What a specification of a model turns into."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -48,6 +48,21 @@ class HasNormalization(Protocol):
 
     mean: Tensor
     std: Tensor
+
+
+@cache
+def imagenet_names() -> tuple[str, ...]:
+    """ImageNet-1k's class names, as torchvision has them, in the order of its class indices."""
+    from torchvision.models import ResNet50_Weights
+
+    return tuple(ResNet50_Weights.DEFAULT.meta["categories"])
+
+
+def with_names(loaded: Loaded, count: int) -> Loaded:
+    """The model, which returns `count` logits: where nothing names them and they can be ImageNet's thousand, they are."""
+    if count != IMAGENET or loaded.classes or loaded.wnids not in (None, imagenet_wnids()):
+        return loaded
+    return replace(loaded, classes=imagenet_names(), wnids=imagenet_wnids())
 
 
 def normalization(model: HasNormalization, source: str) -> str:
