@@ -117,7 +117,9 @@ def test_the_commands_ask_for_every_column(tmp_path):
 
 
 def test_the_committed_page_is_the_script_s(tmp_path):
-    shutil.copytree(RESULTS / "leaderboard", tmp_path / "leaderboard")
+    (tmp_path / "leaderboard").mkdir()
+    for path in (RESULTS / "leaderboard").glob("*.json"):
+        shutil.copy(path, tmp_path / "leaderboard")
     made = page.write_page(tmp_path).read_text("utf-8")
     assert made == (RESULTS / "leaderboard.md").read_text("utf-8"), "run python -m benchmarks.leaderboard and commit the page"
     for path in (RESULTS / "leaderboard").glob("*.json"):

@@ -32,9 +32,7 @@ def sarif(document: dict[str, Any], fail_under: float | None = None) -> str:
     place = {"physicalLocation": {"artifactLocation": {"uri": _file(document)}, "region": {"startLine": 1}}}
 
     def note(rule: str, about: str, level: str, text: str, remedy: str = "") -> None:
-        rules.setdefault(
-            rule, {"id": rule, "shortDescription": {"text": f"escrime check {rule}"}, "help": {"text": remedy or rule}}
-        )
+        rules.setdefault(rule, {"id": rule, "shortDescription": {"text": RULES.get(rule, f"validity check {rule}")}})
         message = f"{about}: {text}" if about else text
         results.append(
             {
