@@ -66,7 +66,7 @@ def test_the_gate_is_a_test_case_and_an_exit_code(run, escrime, tmp_path, least,
 
 def test_a_threshold_that_is_no_share_is_refused(run, escrime):
     code, _, err = escrime("report", run, "--format", "junit", "--fail-under", "40")
-    assert code == 2 and "--fail-under 40 is no share of the images" in err
+    assert code == 2 and "--fail-under = 40.0 is not a number from 0 to 1" in err
 
 
 def test_sarif_holds_what_objects(run, escrime):
