@@ -149,8 +149,10 @@ def test_a_file_keeps_the_budget(name):
 
 
 def test_words_of_a_norm():
-    assert [norm(name).in_words for name in NORMS] == ["", " in l2", " in l2half"]
-    assert [norm(name).suffix for name in NORMS] == ["", "-l2", "-l2half"]
+    others = [name for name in NORMS if name != DEFAULT]
+    assert {"l2", "l2half"} <= set(others) and norm(DEFAULT).in_words == norm(DEFAULT).suffix == ""
+    assert [norm(name).in_words for name in others] == [f" in {name}" for name in others]
+    assert [norm(name).suffix for name in others] == [f"-{name}" for name in others]
     assert eps_axis(DEFAULT) == "ε* (fraction of the color range)" and eps_axis("l2half") == "ε* (half the l2 distance)"
     assert fraction_text(4 / 255) == "4/255" and fraction_text(4 / 255, "l2half") == "0.015686"
 
@@ -189,6 +191,8 @@ def test_the_checks_go_without_the_attacks_that_have_nothing_for_a_norm(digits):
     found = escrime.evaluate({"net": model}, (images, labels), attack, checks=effort, progress=False)
     own = {finding.id for finding in found.checks if finding.norm == "l2half"}
     assert {"attack-strength", "full-success", "converged"} <= own
+    (full,) = (finding for finding in found.checks if finding.id == "full-success")
+    assert f"ε = {norm('l2half').diameter(images):.4g} in l2half" in full.message, "not the 1 of l_inf"
 
 
 def test_an_attack_that_has_nothing_for_a_norm_says_so():

@@ -352,6 +352,27 @@ def test_how_a_model_is_fed_is_looked_at_once(weights, pictures, tmp_path, monke
     assert len(looks) == 1 and [check["severity"] for check in checks if check["id"] == "input-range"] == ["passed"]
 
 
+def test_a_dataset_has_the_size_of_its_own_unless_the_model_has_one(tmp_path):
+    (tmp_path / "mine.py").write_text("from torch import nn\n\ndef load():\n    return nn.Identity()\n")
+    spec = f"{tmp_path / 'mine.py'}:load"
+    sizes = {
+        name: Candidate(Request(spec, name, (0.1,)), Display(quiet=True), "cpu").size for name in ("digits", str(tmp_path))
+    }
+    assert sizes == {"digits": 8, str(tmp_path): 224}
+    assert Candidate(Request(spec, "digits", (0.1,), size=16), Display(quiet=True), "cpu").size == 16
+
+
+def test_only_usual_attacks_of_the_norm_are_run_and_none_is_a_sentence(tmp_path):
+    (tmp_path / "mine.py").write_text("from torch import nn\n\ndef load():\n    return nn.Identity()\n")
+    spec = f"{tmp_path / 'mine.py'}:load"
+    assert list(Candidate(Request(spec, "digits", (0.1,), "l2"), Display(quiet=True), "cpu").attacks) == ["FGSM", "AutoAttack"]
+    labels = Candidate(Request(spec, "digits", (0.1,), "l2", "labels"), Display(quiet=True), "cpu")
+    with pytest.raises(
+        EscrimeError, match="RayS, the usual for labels alone, do not work in l2; choose one with --attack: Random"
+    ):
+        labels.attacks  # noqa: B018
+
+
 def test_a_nameless_model_of_a_thousand_classes_knows_a_golf_ball(tmp_path):
     (tmp_path / "mine.py").write_text(
         "from torch import nn\n\ndef load():\n    return nn.Sequential(nn.Flatten(), nn.Linear(192, 1000))\n"

@@ -157,6 +157,8 @@ def test_any_attack_with_any_of_its_settings(raw):
         "AutoAttack": AutoAttack(0.1),
     }
     assert attacks.epsilons["PGD"] == [0, 8 / 255]
+    noted = attacks.model_dump(mode="json", by_alias=True)["pgd-l2"]  # what the manifest says: an ε above 1 is one of l2
+    assert (noted["epsilons"], noted["norm"], noted["restarts"]) == ([2.5], "l2", 2)
 
 
 def test_every_attack_can_be_named(raw):

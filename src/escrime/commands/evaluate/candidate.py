@@ -14,6 +14,7 @@ from ...models.loading.black_box import Queried
 from ...models.loading.loaded import with_names
 from ...models.running import Classifier, check_logits, failure_named
 from ...randomness import key
+from ...regular import is_folder
 from ..shared.display import Display
 from .request import USUAL, Request
 
@@ -66,7 +67,8 @@ class Candidate:
     @property
     def size(self) -> int:
         """The edge length of the images in pixels."""
-        return self.request.size or self.loaded.size or 224
+        dataset = None if is_folder(self.request.images) else data.DATASETS.get(self.request.images)
+        return self.request.size or self.loaded.size or (dataset.side if dataset else 224)
 
     @property
     def on_error(self) -> str:
@@ -96,11 +98,23 @@ class Candidate:
         ):
             return check_logits(self.model(pixels), pixels)
 
+    def _usual(self, given: str) -> list[str]:
+        """Names of the attacks that are run where none is named: those that work in the norm. Raises EscrimeError where none
+        does."""
+        wanted = self.request.norm
+        if found := [name for name in USUAL[given] if wanted in named(name).norms]:
+            return found
+        able = [
+            name for name, kind in by_name().items() if sees(kind, given) and wanted in kind.norms and not kind.needs_target
+        ]
+        advice = f"choose one with --attack: {', '.join(able)}" if able else "use another --norm"
+        raise EscrimeError(f"{' and '.join(USUAL[given])}, the usual for {given} alone, do not work in {wanted}; {advice}.")
+
     @cached_property
     def attacks(self) -> dict[str, Attack]:
         """By name, at the largest ε. Errors: EscrimeError for one that needs more than the attacker sees."""
         given = {"white-box": "gradients"}.get(self.access, self.access)
-        chosen = {name: named(name) for name in self.request.attacks or USUAL[given]}
+        chosen = {name: named(name) for name in self.request.attacks or self._usual(given)}
         for name, attack in chosen.items():
             if not sees(attack, given):
                 able = [other for other, kind in by_name().items() if sees(kind, given) and not kind.needs_target]

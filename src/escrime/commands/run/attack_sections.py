@@ -81,7 +81,9 @@ class AttackSection(Section):
 
     def as_dict(self) -> dict[str, Any]:
         """What tells it from another, as JSON values: what differs from the defaults, and the number of steps in any case."""
-        built, plain = (make(self.kind, max(self.epsilons), norm) for norm in (self.norm, None))
+        largest = max(self.epsilons)
+        # The defaults are in another norm perhaps, where ε may not be as large.
+        built, plain = make(self.kind, largest, self.norm), make(self.kind, min(largest, 1.0), None)
         chosen = {key: value for key, value in self.settings.items() if value != getattr(plain, key, None)}
         if "steps" in settings_of(self.kind):
             chosen["steps"] = self.settings.get("steps", getattr(plain, "steps"))  # noqa: B009  # not every attack has them

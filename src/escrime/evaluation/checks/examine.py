@@ -242,9 +242,11 @@ def _converged(search: Search) -> Finding:
 
 
 def _unlimited(search: Search, flat: bool) -> Finding:
-    """With ε = 1 every image is allowed, so nothing may stand: under the attack that led farthest, or by labels alone where
-    scores are flat."""
-    eps = norm(search.norm).diameter(search.images)
+    """With the largest ε, 1 in l_inf, every image is allowed, so nothing may stand: under the attack that led farthest, or by
+    labels alone where scores are flat."""
+    geometry = norm(search.norm)
+    eps = geometry.diameter(search.images)
+    at = f"ε = {eps:.4g}{geometry.in_words}"
     best = best_trial(search, GRADIENT)
     pgd = PGD(eps, steps=20, norm=search.norm, early_stop=not search.randomized or search.effort.eot > 1)
     tried: list[Attack] = [replace(pgd, eot=search.effort.eot) if search.randomized else pgd]
@@ -255,21 +257,21 @@ def _unlimited(search: Search, flat: bool) -> Finding:
         surrogates += [search.twin] * (len(tried) - len(surrogates))
     left: list[float] = []
     for attack, surrogate in zip(tried, surrogates, strict=True):
-        with as_time_allows("the attack with ε = 1"), suppress(Exception):  # what fails fools nobody
+        with as_time_allows(f"the attack with {at}"), suppress(Exception):  # what fails fools nobody
             left.append(float(search.after("unlimited", attack, surrogate, torch.arange(len(search.left)), eps).mean()))
         if left and min(left) <= FULL:
             break
     if not left:
-        message = "Whether an attack with ε = 1, which allows any image, leaves nothing was not seen: it failed or had no time"
+        message = f"It was not seen whether an attack with {at}, which allows any image, leaves any: it failed or had no time"
         return Finding("full-success", "note", message, {"images": len(search.images)})
     stand = min(left)
-    evidence = {"images": len(search.left), "accuracy at ε = 1": round(stand, 4)}
+    evidence = {"images": len(search.left), f"accuracy at {at}": round(stand, 4)}
     if stand <= FULL:
-        return Finding("full-success", "passed", f"With ε = 1, where any image is allowed, {stand:.1%} stand", evidence)
+        return Finding("full-success", "passed", f"With {at}, where any image is allowed, {stand:.1%} stand", evidence)
     return Finding(
         "full-success",
         "alarm",
-        f"With ε = 1 any image is allowed, yet the attack leaves {stand:.1%} right: it does not find what must exist",
+        f"With {at}, any image is allowed, yet the attack leaves {stand:.1%} right: it does not find what must exist",
         evidence,
         "The gradients lead nowhere; see the other checks for why.",
     )
