@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
-from ..norms import per_image
+from ..norms import DEFAULT, per_image
 from .core.base import Epsilon
 from .core.inputs import Inputs
 from .core.iterative import IterativeAttack, Output, Rows, State
@@ -55,7 +55,7 @@ class APGD(IterativeAttack):
     steps: int = 100
     restarts: int = 1
     loss: str = "ce"
-    norm: str = "linf"
+    norm: str = DEFAULT
     target: int | None = None
     targets_tried: int = 0
     early_stop: bool = True

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
-from ..norms import per_image
+from ..norms import DEFAULT, per_image
 from .core.base import Epsilon
 from .core.iterative import Output, Rows, State
 from .core.minimum_norm import MinimumNorm
@@ -44,7 +44,7 @@ class FMN(MinimumNorm):
     """
 
     eps: Epsilon | None = None
-    norm: str = "linf"
+    norm: str = DEFAULT
     steps: int = 100
     step_size: float = 1.0
     gamma: float = 0.05

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
-from ..norms import per_image
+from ..norms import DEFAULT, per_image
 from .core.base import Epsilon
 from .core.iterative import IterativeAttack, Output, Rows, State
 from .core.losses import LOSSES, check_loss
@@ -50,7 +50,7 @@ class PGD(IterativeAttack):
     steps: int = 40
     step_size: float | str | None = None
     restarts: int = 1
-    norm: str = "linf"
+    norm: str = DEFAULT
     loss: str = "ce"
     momentum: float = 0.0
     random_start: bool = True

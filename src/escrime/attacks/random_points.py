@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from ..models.running import Classifier
-from ..norms import per_image
+from ..norms import DEFAULT, per_image
 from ..randomness import derive, fractions
 from .core.base import Epsilon
 from .core.gradients import loss_only
@@ -42,7 +42,7 @@ class RandomPoints(IterativeAttack):
 
     eps: Epsilon
     draws: int = 1000
-    norm: str = "linf"
+    norm: str = DEFAULT
     target: int | None = None
     early_stop: bool = True
     eot: int = 1

@@ -14,7 +14,7 @@ from .core.gradients import loss_only
 from .core.iterative import Output, Rows, State
 from .core.minimum_norm import MinimumNorm
 
-IMAGE, AHEAD = -2, -1  # in place of a block: queried is the image itself, the first direction with nothing flipped
+IMAGE = -2  # in place of a block: queried is the image itself; the next one, -1, is the first direction with nothing flipped
 FARTHEST = 1.0  # from here on every pixel is at its bound
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from ..models.running import Classifier
-from ..norms import per_image
+from ..norms import DEFAULT, per_image
 from ..randomness import derive, fractions
 from .core.base import Epsilon
 from .core.gradients import loss_only
@@ -53,7 +53,7 @@ class Square(IterativeAttack):
 
     eps: Epsilon
     queries: int = 5000
-    norm: str = "linf"
+    norm: str = DEFAULT
     restarts: int = 1
     p_init: float = 0.8
     loss: str = "margin"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ...errors import EscrimeError
 from ...models.fast.twin import Twin
 from ...models.running import Classifier, differentiable, no_trace, refuse_inference_tensors
-from ...norms import Norm, norm
+from ...norms import DEFAULT, Norm, norm
 from ...validation import check_real, check_whole
 from .inputs import Inputs
 
@@ -69,7 +69,7 @@ class Attack:
     usual: ClassVar[dict[str, Any]] = {}
 
     eps: Epsilon | None  # read as one number, or a tuple of one per image; None where there is no budget
-    norm: str = "linf"
+    norm: str = DEFAULT
     target: int | None = None
     eot: int = 1
     if TYPE_CHECKING:  # only read, so that a subclass may have a property in its place
