@@ -7,9 +7,9 @@ with a frozen dataclass that describes itself (see Attack).
 from typing import Any
 
 from .core.base import Attack, Outcome
-from .core.registry import find_attacks
+from .core.registry import ATTACKS, find_attacks
 
-ATTACKS: dict[str, type[Attack]] = find_attacks(__name__, __path__)
+ATTACKS.update(find_attacks(__name__, __path__))
 globals().update(ATTACKS)
 
 __all__ = ["ATTACKS", "Attack", "Outcome", *ATTACKS]

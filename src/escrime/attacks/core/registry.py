@@ -11,6 +11,7 @@ from ...validation import check_choice
 from .base import Access, Attack, Kind
 
 ACCESS: tuple[str, ...] = get_args(Access)
+ATTACKS: dict[str, type[Attack]] = {}  # every attack by its name, once escrime.attacks is imported, which fills it
 
 
 def find_attacks(package: str, folders: Iterable[str]) -> dict[str, type[Attack]]:
@@ -57,8 +58,6 @@ def settings_of(attack: type[Attack]) -> dict[str, Any]:
 
 def by_name() -> dict[str, type[Attack]]:
     """The attacks that ε and plain values make, so that they can be asked for by name; WorstCase takes another attack."""
-    from .. import ATTACKS
-
     return {name: attack for name, attack in ATTACKS.items() if "eps" in attack.__dataclass_fields__}  # type: ignore[attr-defined]
 
 
