@@ -1,4 +1,4 @@
-"""Writes the tables of the README and of these pages that are made from the code: python docs/tables.py
+"""Writes what is made from the code, the tables of the README and of these pages, and found.pyi: python docs/tables.py
 
 Each stands between two comments, <!-- table: NAME --> and <!-- end of table -->. A test fails where one is not what this makes.
 """
@@ -15,6 +15,7 @@ from escrime.report.document_schema import SCHEMA, schema
 from escrime.training import OBJECTIVES
 
 ROOT = Path(__file__).parents[1]
+STUB = "src/escrime/attacks/core/found.pyi"
 PAGES = ("README.md", "docs/reference.md", "docs/how-to/attack.md", "docs/how-to/data.md", "docs/how-to/train.md")
 PLACE = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end of table -->)", re.S)
 
@@ -51,6 +52,14 @@ def attack_reference() -> str:
     return "".join(f"::: {path}\n" for path in [*classes, "escrime.attacks.core.base.Attack"])
 
 
+def attack_stub() -> str:
+    """What type checkers are told of the attacks, which at run time are found."""
+    first = '"""Which attacks there are. python docs/tables.py writes this; found.py finds them at run time."""\n\n'
+    package = Attack.__module__.partition(".core.")[0]
+    homes = {name: attack.__module__.removeprefix(f"{package}.") for name, attack in ATTACKS.items()}
+    return first + "".join(sorted(f"from ..{home} import {name} as {name}\n" for name, home in homes.items()))
+
+
 def datasets() -> str:
     cells = [(f"`{name}`", dataset.what, f"{dataset.side} px") for name, dataset in DATASETS.items()]
     return rows(("", "what it is", "size, unless another is given"), cells)
@@ -79,3 +88,4 @@ if __name__ == "__main__":
         path = ROOT / page
         path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
     (ROOT / "docs" / SCHEMA).write_text(json.dumps(schema(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (ROOT / STUB).write_text(attack_stub(), encoding="utf-8")

@@ -71,6 +71,12 @@ def test_the_tables_are_those_that_the_code_makes():
         assert text == code["written"](text), f"{name(page)} is not what the code makes; run: python docs/tables.py"
 
 
+def test_type_checkers_are_told_of_the_attacks_that_are_found():
+    code = runpy.run_path(str(DOCS / "tables.py"))
+    told = (ROOT / code["STUB"]).read_text(encoding="utf-8")
+    assert told == code["attack_stub"](), "found.pyi is not what the code makes; run: python docs/tables.py"
+
+
 def test_the_reference_holds_every_public_name():
     shown = re.findall(r"^::: (\S+)$", (DOCS / "reference.md").read_text(), re.M)
     for path in shown:

@@ -91,7 +91,9 @@ raw["attacks"]["simba"] = {"queries": 300, "epsilons": ["8/255", 0.1], "target":
 section = check_experiment(raw, "mine.toml").attacks.by_label["SimBA"]
 assert section.build(3) == SimBA(0.1, queries=300, target=3)
 
-tables = {name: make() for name, make in runpy.run_path("docs/tables.py")["TABLES"].items()}
+made = runpy.run_path("docs/tables.py")
+tables = {name: make() for name, make in made["TABLES"].items()}
+assert "from ..simba import SimBA as SimBA" in made["attack_stub"]()
 assert "| `SimBA(eps)` |" in tables["attacks"] and "::: escrime.attacks.simba.SimBA" in tables["attack-reference"]
 assert "arXiv:1905.07121" in tables["papers"]
 assert "`stripes`" in tables["datasets"] and "`label-smoothing`" in tables["objectives"]

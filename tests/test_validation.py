@@ -1,12 +1,14 @@
 """Values from outside come back as plain ones, or are refused in a sentence with the value and the remedy."""
 
 from fractions import Fraction
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from escrime.errors import EscrimeError
-from escrime.validation import BOUND, check_choice, check_flag, check_real, check_time, check_whole
+from escrime.validation import BOUND, check_choice, check_flag, check_real, check_time, check_type, check_whole
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,16 @@ REFUSED = [
     (check_choice, "lnf", {"choices": ["linf", "l2"]}, "n 'lnf' is unknown; use one of linf, l2. Did you mean 'linf'?"),
     (check_choice, ["l2"], {"choices": {"linf": 1}}, "n ['l2'] is unknown; use one of linf."),
     (check_flag, 1, {}, "n = 1 is no switch; give true or false."),
+    (
+        check_type,
+        "a",
+        {"kind": int | None, "hint": "such as 3"},
+        "n = 'a' is not a whole number; give one, such as 3, or leave it out.",
+    ),
+    (check_type, True, {"kind": float | str}, "n = True is not a finite number; give one."),
+    (check_type, "x", {"kind": Literal["a", "b"]}, "n 'x' is unknown; use one of a, b."),
+    (check_type, (1, 2), {"kind": tuple[int, int, int]}, "n = (1, 2) is not a tuple of what it holds; give that."),
+    (check_type, 3, {"kind": Path}, "n = 3 is not a Path; give that."),
     (check_time, "soon", {}, "n = 'soon' is no time; give seconds, or write '90s', '10min' or '2h'."),
     (check_time, True, {}, "n = True is no time; give seconds, or write '90s', '10min' or '2h'."),
     (check_time, "10 days", {}, "n = '10 days' is no time; give seconds, or write '90s', '10min' or '2h'."),

@@ -227,9 +227,18 @@ class Linf(Norm):
         upper = upper.nextafter(images).where(upper.double() - exact > eps, upper)
         return lower.clamp_(0, 1), upper.clamp_(0, 1)
 
-    def project(self, candidates: Tensor, images: Tensor, eps: float | Tensor) -> Tensor:
-        lower, upper = self.box(images, eps)
+    def rounded_box(self, images: Tensor, eps: float | Tensor) -> tuple[Tensor, Tensor]:
+        """`box` in the arithmetic of float32, which may pass ε by a last bit: for training, which makes examples and counts
+        none. eps: a number or (N, 1, 1, 1)."""
+        return (images - eps).clamp_(min=0), (images + eps).clamp_(max=1)
+
+    def into(self, box: tuple[Tensor, Tensor], candidates: Tensor) -> Tensor:
+        """The nearest points of a box, as `box` returns it, to candidates (N, C, H, W)."""
+        lower, upper = box
         return candidates.maximum(lower).minimum(upper)
+
+    def project(self, candidates: Tensor, images: Tensor, eps: float | Tensor) -> Tensor:
+        return self.into(self.box(images, eps), candidates)
 
     def clip(self, delta: Tensor, radius: Tensor) -> Tensor:
         radius = per_image(radius, delta).float()

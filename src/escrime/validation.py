@@ -7,10 +7,11 @@ torch.
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from fractions import Fraction
 from numbers import Integral, Real
-from typing import TypeGuard
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeGuard, Union, get_args, get_origin
 
 from .errors import EscrimeError, nearest
 
@@ -71,6 +72,65 @@ def check_flag(name: str, value: object) -> bool:
     if isinstance(value, bool):
         return value
     raise EscrimeError(f"{name} = {shown(value)} is no switch; give true or false.")
+
+
+def check_type(name: str, value: Any, kind: Any, *, hint: str = "") -> Any:
+    """Return `value` if it is what the type hint `kind` says: numbers as check_whole and check_real read them, switches as
+    check_flag, choices of Literal, texts, instances of a class, tuples (which a list becomes), any of a union, None where the
+    hint allows it. What other hints mean is not checked. hint: as of check_whole."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return _check_union(name, value, inner, hint)
+    if kind is bool:
+        return check_flag(name, value)
+    if kind is int:
+        return check_whole(name, value, None, hint=hint)
+    if kind is float:
+        number = check_real(name, value, hint=hint)
+        return value if type(value) is int else number  # 1 is shown as it was given
+    if origin is Literal:
+        return value if value in inner else check_choice(name, value, [str(choice) for choice in inner])
+    expected, fits = NoneType if kind is None else origin or kind, True
+    if expected is tuple and isinstance(value, (list, tuple)):
+        every = inner[:1] * len(value) if inner[1:] == (...,) else inner or (Any,) * len(value)
+        if fits := len(every) == len(value):
+            return tuple(check_type(name, each, of, hint=hint) for each, of in zip(value, every))
+    if isinstance(expected, type) and not (fits and _is_one(value, expected)):
+        known = {str: "text", NoneType: "None", tuple: "a tuple of what it holds"}
+        rest = f", {hint}" if hint else ""
+        raise EscrimeError(f"{name} = {shown(value)} is not {known.get(expected, f'a {expected.__name__}')}; give that{rest}.")
+    return value
+
+
+def _check_union(name: str, value: Any, kinds: tuple[Any, ...], hint: str) -> Any:
+    """`value` as the first of the kinds that it is; where it is none, the refusal is that of the first."""
+    if value is None and NoneType in kinds:
+        return None
+    hint = ", ".join(filter(None, (hint, "or leave it out" if NoneType in kinds else "")))
+    refusal: EscrimeError | None = None
+    for kind in kinds:
+        try:
+            return check_type(name, value, kind, hint=hint)
+        except EscrimeError as error:
+            refusal = refusal or error
+    assert refusal is not None  # no union is empty
+    raise refusal
+
+
+def _is_one(value: object, kind: type) -> bool:
+    try:
+        return isinstance(value, kind)
+    except TypeError:  # a protocol that is not to be asked
+        return True
+
+
+class CheckedFields:
+    """Base of frozen dataclasses that check their fields."""
+
+    def _put(self, check: Callable[..., object], *names: str, **limits: Any) -> None:
+        """Replace the fields `names` by what `check(name, value, **limits)` makes of them."""
+        for name in names:
+            object.__setattr__(self, name, check(name, getattr(self, name), **limits))
 
 
 def check_time(name: str, value: object) -> float:

@@ -72,11 +72,11 @@ def test_images_at_the_faces_of_the_box_can_move(model):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: CarliniWagner(steps=0), "steps = 0: Carlini–Wagner needs at least one"),
-        (lambda: CarliniWagner(rounds=0), "rounds = 0: Carlini–Wagner needs at least one"),
-        (lambda: CarliniWagner(step_size=0), "step_size = 0 must be positive"),
-        (lambda: CarliniWagner(initial_c=-1), "initial_c = -1 must be positive"),
-        (lambda: CarliniWagner(confidence=-1), "confidence = -1 is negative"),
+        (lambda: CarliniWagner(steps=0), "steps = 0 is not a whole number from 1"),
+        (lambda: CarliniWagner(rounds=0), "rounds = 0 is not a whole number from 1"),
+        (lambda: CarliniWagner(step_size=0), "step_size = 0 is not a number above 0"),
+        (lambda: CarliniWagner(initial_c=-1), "initial_c = -1 is not a number above 0"),
+        (lambda: CarliniWagner(confidence=-1), "confidence = -1 is not a number from 0; give one, 0 for any misclassification"),
         (lambda: CarliniWagner("x"), "not a number"),
     ],
 )

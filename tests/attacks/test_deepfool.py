@@ -83,10 +83,10 @@ def test_on_a_randomized_model_it_takes_all_its_steps():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: DeepFool(steps=0), "steps = 0: DeepFool needs at least one step"),
-        (lambda: DeepFool(overshoot=-0.1), "overshoot = -0.1 stops short"),
+        (lambda: DeepFool(steps=0), "steps = 0 is not a whole number from 1; give one, such as 50"),
+        (lambda: DeepFool(overshoot=-0.1), "overshoot = -0.1 is not a number from 0; .* stops short of the boundary"),
         (lambda: DeepFool(overshoot=float("nan")), "overshoot = nan is not a finite number"),
-        (lambda: DeepFool(candidates=0), "candidates = 0"),
+        (lambda: DeepFool(candidates=0), "candidates = 0 is no number of other classes to consider"),
         (lambda: DeepFool(norm="l0"), "'l0' is unknown"),
         (lambda: DeepFool(-1), "negative"),
     ],

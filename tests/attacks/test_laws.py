@@ -10,7 +10,7 @@ from attack_cases import ATTACKS, DGSM, FGSM, Counted, bound, core, plain, start
 from torch import nn
 
 import escrime.attacks
-from escrime import APGD, PGD, AutoAttack, DeepFool, EscrimeError, PredictionAveraging, WorstCase, evaluate
+from escrime import APGD, FMN, PGD, AutoAttack, DeepFool, EscrimeError, PredictionAveraging, RayS, Square, WorstCase, evaluate
 from escrime.attacks.core.iterative import IterativeAttack
 from escrime.attacks.core.minimum_norm import MinimumNorm
 from escrime.models.fast.twin import Twin
@@ -233,9 +233,19 @@ def test_an_attack_of_a_users_in_the_worst_case_and_against_noise(network, image
         (lambda: FGSM(0.1, target=1.7), "target = 1.7 is not a whole number"),
         (lambda: FGSM(0.1, eot=2.0), "eot = 2.0 is not a whole number"),
         (lambda: PGD(0.1, momentum="1"), "momentum = '1' is not a finite number"),
-        (lambda: DGSM(0.1, target=1, step_size=float("inf")), "inf is not finite"),
-        (lambda: DGSM(0.1, target=1, step_size="0/255"), "step_size = '0/255' must be positive; leave it out for 2.5·ε/steps"),
+        (lambda: DGSM(0.1, target=1, step_size=float("inf")), "step_size = inf is not a finite number"),
+        (
+            lambda: DGSM(0.1, target=1, step_size="0/255"),
+            "step_size = 0.0 is not a number above 0; .* leave it out for 2.5·ε/steps",
+        ),
         (lambda: APGD(0.1, targets_tried=None), "targets_tried = None is not a whole number"),
+        (lambda: PGD(0.1, early_stop="no"), "early_stop = 'no' is no switch; give true or false"),
+        (lambda: PGD(0.1, random_start="no"), "random_start = 'no' is no switch"),
+        (lambda: DeepFool(early_stop="no"), "early_stop = 'no' is no switch"),
+        (lambda: RayS(stop_within=0), "stop_within = 0 is no switch"),
+        (lambda: FMN(step_size="a"), "step_size = 'a' is not a finite number; give one, such as 1.0"),
+        (lambda: FMN(give_up="soon"), "give_up = 'soon' is not a finite number; give one, or leave it out"),
+        (lambda: Square(0.1, loss=None), "loss = None is not text"),
     ],
 )
 def test_settings_that_mean_nothing_are_named(make, message):
@@ -250,6 +260,32 @@ def test_settings_of_a_users_attack_may_be_called_as_ours_are(network, images, l
         candidates: tuple = ("a", "b")
 
     assert NORMS["linf"].inside(Theirs(0.1)(network, images, labels), images, 0.1).all()
+
+
+def test_settings_of_any_attack_are_held_to_their_types():
+    """Whatever they are called: nobody but the attack's own file knows them."""
+
+    @dataclass(frozen=True)
+    class Theirs(Own):
+        iterations: int = 3
+        hot: bool = False
+        shrink: float | None = None
+        sides: tuple[int, ...] = (1, 2)
+        sloppy: int = None  # type: ignore[assignment]
+
+    assert Theirs(0.1) == Theirs(0.1, sides=[1, 2], sloppy=None) and Theirs(0.1, shrink=1).shrink == 1
+    assert repr(Theirs(0.1, iterations=numpy.int64(5))) == repr(Theirs(0.1, iterations=5))
+    for wrong, said in (
+        ({"iterations": 2.5}, "iterations = 2.5 is not a whole number; give one, such as 3"),
+        ({"iterations": True}, "iterations = True is not a whole number"),
+        ({"hot": "no"}, "hot = 'no' is no switch"),
+        ({"shrink": "a"}, "shrink = 'a' is not a finite number; give one, or leave it out"),
+        ({"sides": (1, "b")}, "sides = 'b' is not a whole number"),
+        ({"sides": 3}, "sides = 3 is not a tuple"),
+        ({"sloppy": 1.5}, "sloppy = 1.5 is not a whole number"),
+    ):
+        with pytest.raises(EscrimeError, match=said):
+            Theirs(0.1, **wrong)
 
 
 def test_settings_as_numpy_counts_and_fractions_have_them():

@@ -70,10 +70,10 @@ def test_each_attack_is_made_in_each_of_its_norms():
     ("name", "settings", "message"),
     [
         ("PGD", {"stepz": 3}, "PGD has no setting 'stepz'; it takes steps, .* Did you mean 'steps'?"),
-        ("PGD", {"steps": 5.5}, "steps = 5.5: input should be a valid integer"),
+        ("PGD", {"steps": 5.5}, "steps = 5.5 is not a whole number"),
         ("PGD", {"steps": True}, "steps = True"),
-        ("PGD", {"early_stop": 1}, "early_stop = 1: input should be a valid boolean"),
-        ("PGD", {"step_size": float("nan")}, "step_size = nan: input should be a finite number"),
+        ("PGD", {"early_stop": 1}, "early_stop = 1 is no switch; give true or false"),
+        ("PGD", {"step_size": float("nan")}, "step_size = nan is not a finite number"),
         ("PGD", {"restarts": 0}, "restarts = 0"),
         ("RayS", {"norm": "l2"}, "RayS works in l_inf only, not in l2; leave it out, or use norm linf."),
         ("CarliniWagner", {"norm": "linf"}, "CarliniWagner works in l2 only"),

@@ -247,11 +247,14 @@ def test_no_budget_leaves_the_image(linear):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Square(0.1, queries=0), "queries = 0: .* whole number from 1"),
+        (lambda: Square(0.1, queries=0), "queries = 0 is not a whole number from 1; .* the start alone takes one"),
         (lambda: Square(0.1, queries=1e3), "queries = 1000.0 is not a whole number"),
-        (lambda: Square(0.1, restarts=0), "restarts = 0: .* at least 1"),
-        (lambda: Square(0.1, p_init=0), r"p_init = 0 .* \(0, 1\]"),
-        (lambda: Square(0.1, p_init=1.5), r"p_init = 1.5 .* \(0, 1\]"),
+        (lambda: Square(0.1, restarts=0), "restarts = 0 is not a whole number from 1; give one, the first start counted too"),
+        (
+            lambda: Square(0.1, p_init=0),
+            "p_init = 0 is not a number above 0 and at most 1; give one, such as 0.8, a share of the pixels",
+        ),
+        (lambda: Square(0.1, p_init=1.5), "p_init = 1.5 is not a number above 0 and at most 1"),
         (lambda: Square(0.1, loss="cw"), "'cw' is unknown"),
         (lambda: Square(0.1, norm="l1"), "'l1' is unknown"),
         (lambda: Square(0.1, eot=0), "eot = 0"),

@@ -231,7 +231,8 @@ def test_in_bfloat16_every_success_is_the_originals(linear, data, attack):
     outcome = attack.sweep(Twin(linear, precision="bfloat16"), images, labels, [0.05])[0]
     fooled = linear(outcome.adversarial).argmax(1) != labels
     exact = linear(attack(linear, images, labels)).argmax(1) != labels
-    assert outcome.adversarial.dtype == torch.float32 and outcome.success is None or torch.equal(outcome.success, fooled)
+    assert outcome.adversarial.dtype == torch.float32
+    assert outcome.success is None or torch.equal(outcome.success, fooled)
     assert abs(int(fooled.sum()) - int(exact.sum())) < 15, "steps in bfloat16 are a little coarser, no more"
 
 

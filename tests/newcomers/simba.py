@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import EscrimeError
 from ..models.running import Classifier
 from ..norms import per_image
 from ..randomness import derive, fractions
+from ..validation import check_whole
 from .core.base import Epsilon
 from .core.gradients import loss_only
 from .core.iterative import IterativeAttack, Output, Rows, State
@@ -44,8 +44,7 @@ class SimBA(IterativeAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.queries < 1:
-            raise EscrimeError(f"queries = {self.queries} asks nothing; give a whole number from 1, such as 1000.")
+        self._put(check_whole, "queries", hint="such as 1000")
 
     @property
     def steps(self) -> int:

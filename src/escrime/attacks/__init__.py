@@ -4,16 +4,7 @@ ATTACKS holds every attack by its name, and each is a name of this package. They
 with a frozen dataclass that describes itself (see Attack).
 """
 
-from typing import Any
-
-from .core.base import Attack, Outcome
-from .core.registry import find_attacks
-
-ATTACKS: dict[str, type[Attack]] = find_attacks(__name__, __path__)
-globals().update(ATTACKS)
-
-__all__ = ["ATTACKS", "Attack", "Outcome", *ATTACKS]
-
-
-def __getattr__(name: str) -> Any:  # so that a type checker takes the names of ATTACKS for names of this module
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+from .core.base import Attack as Attack
+from .core.base import Outcome as Outcome
+from .core.found import *  # noqa: F403
+from .core.registry import ATTACKS as ATTACKS

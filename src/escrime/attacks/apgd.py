@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
-from ..norms import per_image
+from ..norms import DEFAULT, per_image
+from ..validation import check_whole
 from .core.base import Epsilon
 from .core.inputs import Inputs
 from .core.iterative import IterativeAttack, Output, Rows, State
 from .core.losses import LOSSES, check_loss, next_classes
 from .core.starts import random_start
-from .pgd import check_steps
 
 MOMENTUM = 0.75  # α of the paper: weight of the new step against the last one
 PROGRESS = 0.75  # ρ: share of steps since the last checkpoint that must have improved the loss
@@ -55,7 +55,7 @@ class APGD(IterativeAttack):
     steps: int = 100
     restarts: int = 1
     loss: str = "ce"
-    norm: str = "linf"
+    norm: str = DEFAULT
     target: int | None = None
     targets_tried: int = 0
     early_stop: bool = True
@@ -74,9 +74,9 @@ class APGD(IterativeAttack):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_loss(self.loss)
-        check_steps(self)
-        if self.targets_tried < 0:
-            raise EscrimeError(f"targets_tried = {self.targets_tried} is negative; use 0 for the untargeted loss.")
+        self._put(check_whole, "steps", hint="such as 100")
+        self._put(check_whole, "restarts", hint="the first start counted too")
+        self._put(check_whole, "targets_tried", low=0, of="classes", hint="0 for the untargeted loss")
         if self.targets_tried and self.target is not None:
             raise EscrimeError(f"targets_tried = {self.targets_tried} and target = {self.target} exclude each other; give one.")
 

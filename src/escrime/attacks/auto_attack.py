@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..models.fast.twin import Twin
 from ..models.running import network_batch, passes_per_image
+from ..norms import DEFAULT
 from ..randomness import derive
 from .apgd import APGD
 from .core.base import Attack, Epsilon, Outcome
@@ -50,7 +51,7 @@ class AutoAttack(Attack):
     """
 
     eps: Epsilon
-    norm: str = "linf"
+    norm: str = DEFAULT
     steps: int = 100
     targets_tried: int = 9
     queries: int = 5000

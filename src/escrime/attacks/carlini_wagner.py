@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import EscrimeError
 from ..norms import per_image
+from ..validation import check_real, check_whole
 from .core.base import Epsilon
 from .core.iterative import Output, Rows, State
 from .core.losses import shortfall
@@ -59,14 +59,9 @@ class CarliniWagner(MinimumNorm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("steps", "rounds"):
-            if getattr(self, name) < 1:
-                raise EscrimeError(f"{name} = {getattr(self, name)}: Carlini–Wagner needs at least one.")
-        for name in ("step_size", "initial_c"):
-            if not getattr(self, name) > 0:
-                raise EscrimeError(f"{name} = {getattr(self, name)} must be positive.")
-        if not self.confidence >= 0:
-            raise EscrimeError(f"confidence = {self.confidence} is negative; 0 asks for any misclassification.")
+        self._put(check_whole, "steps", "rounds")
+        self._put(check_real, "step_size", "initial_c", above=0)
+        self._put(check_real, "confidence", low=0, hint="0 for any misclassification")
 
     @property
     def queries(self) -> int:

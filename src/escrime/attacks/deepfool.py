@@ -10,6 +10,7 @@ from torch import Tensor
 from ..errors import EscrimeError
 from ..models.running import Classifier
 from ..norms import per_image
+from ..validation import check_real, check_whole
 from .core.base import Epsilon
 from .core.gradients import logit_gradients
 from .core.iterative import Output, Rows, State
@@ -61,12 +62,9 @@ class DeepFool(MinimumNorm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.steps < 1:
-            raise EscrimeError(f"steps = {self.steps}: DeepFool needs at least one step, such as 50.")
-        if not self.overshoot >= 0:
-            raise EscrimeError(f"overshoot = {self.overshoot} stops short of the boundary; use a small number such as 0.02.")
-        if self.candidates < 1:
-            raise EscrimeError(f"candidates = {self.candidates}: at least one other class must be considered.")
+        self._put(check_whole, "steps", hint="such as 50")
+        self._put(check_whole, "candidates", of="other classes to consider", hint="such as 9")
+        self._put(check_real, "overshoot", low=0, hint="such as 0.02: below 0 a step stops short of the boundary")
 
     def near_enough(self, x: Tensor, rows: Rows) -> Tensor | None:
         """All of them: the first example is the result, wherever it lies."""

@@ -7,11 +7,12 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from ..norms import per_image
+from ..validation import check_whole
 from .core.base import Epsilon
 from .core.inputs import Inputs
 from .core.iterative import IterativeAttack, Output, Rows, State
 from .core.losses import margin
-from .pgd import check_step_size
+from .pgd import step_length
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,8 @@ class DGSM(IterativeAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.steps < 0:
-            raise EscrimeError(f"steps = {self.steps} is negative; DGSM needs a number of steps such as 20.")
-        check_step_size(self, "2.5·ε/steps")
+        self._put(check_whole, "steps", low=0, hint="such as 20")
+        self._put(step_length(self, "2.5·ε/steps"), "step_size")
 
     def aims(self, inputs: Inputs, clean_logits: Tensor | None, restart: int) -> Tensor:
         if inputs.targets is None:

@@ -35,7 +35,7 @@ class FGSM(Attack):
     """
 
     eps: Epsilon
-    norm: str = "linf"
+    norm: str = DEFAULT
     target: int | None = None
     eot: int = 1
 

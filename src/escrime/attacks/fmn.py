@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import EscrimeError
-from ..norms import per_image
+from ..norms import DEFAULT, per_image
+from ..validation import check_real, check_whole
 from .core.base import Epsilon
 from .core.iterative import Output, Rows, State
 from .core.minimum_norm import MinimumNorm
@@ -44,7 +44,7 @@ class FMN(MinimumNorm):
     """
 
     eps: Epsilon | None = None
-    norm: str = "linf"
+    norm: str = DEFAULT
     steps: int = 100
     step_size: float = 1.0
     gamma: float = 0.05
@@ -62,12 +62,9 @@ class FMN(MinimumNorm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.steps < 1:
-            raise EscrimeError(f"steps = {self.steps}: FMN needs at least one step, such as 100.")
-        if not self.step_size > 0:
-            raise EscrimeError(f"step_size = {self.step_size} must be positive; it is an l2 length, such as 1.0.")
-        if not 0 < self.gamma < 1:
-            raise EscrimeError(f"gamma = {self.gamma} is no share of the radius; use a number in (0, 1), such as 0.05.")
+        self._put(check_whole, "steps", hint="such as 100")
+        self._put(check_real, "step_size", above=0, hint="such as 1.0, a length in l2")
+        self._put(check_real, "gamma", above=0, below=1, hint="such as 0.05, a share of the radius")
 
     def start(self, rows: Rows, keys: Tensor) -> State:
         zero = torch.zeros_like(rows.eps)

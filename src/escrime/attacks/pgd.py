@@ -1,14 +1,16 @@
 """PGD. Madry et al. (2018), Towards deep learning models resistant to adversarial attacks; momentum: Dong et al. (2018)."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import EscrimeError
-from ..norms import per_image
-from .core.base import Epsilon
+from ..norms import DEFAULT, per_image
+from ..validation import check_real, check_whole
+from .core.base import Attack, Epsilon
 from .core.iterative import IterativeAttack, Output, Rows, State
 from .core.losses import LOSSES, check_loss
 from .core.starts import random_start
@@ -50,7 +52,7 @@ class PGD(IterativeAttack):
     steps: int = 40
     step_size: float | str | None = None
     restarts: int = 1
-    norm: str = "linf"
+    norm: str = DEFAULT
     loss: str = "ce"
     momentum: float = 0.0
     random_start: bool = True
@@ -69,9 +71,10 @@ class PGD(IterativeAttack):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_loss(self.loss)
-        check_steps(self)
-        if not 0 <= self.momentum:
-            raise EscrimeError(f"momentum = {self.momentum} is negative; use 0 for none or 1 as in MI-FGSM.")
+        self._put(check_whole, "steps", hint="such as 40")
+        self._put(check_whole, "restarts", hint="the first start counted too")
+        self._put(check_real, "momentum", low=0, hint="0 for none or 1 as in MI-FGSM")
+        self._put(step_length(self, "one that falls from ε to 0"), "step_size")
 
     def start(self, rows: Rows, keys: Tensor) -> State:
         x = random_start(rows, keys) if self.random_start else rows.images
@@ -93,19 +96,11 @@ class PGD(IterativeAttack):
         state["x"] = rows.project(moved)
 
 
-def check_steps(attack: IterativeAttack) -> None:
-    """Raise EscrimeError for step counts, step sizes and restarts out of range; step sizes may be written as "1/255"."""
-    if attack.steps < 1:
-        raise EscrimeError(f"steps = {attack.steps}: {attack.name} needs at least one step.")
-    if attack.restarts < 1:
-        raise EscrimeError(f"restarts = {attack.restarts}: count the first start too, so at least 1.")
-    check_step_size(attack, "one that falls from ε to 0")
+def step_length(attack: Attack, default: str) -> Callable[[str, Any], float | None]:
+    """What checks a step size in the units of the attack's ε, which may be written as "1/255". default: that of None."""
 
+    def check(name: str, size: Any) -> float | None:
+        hint = f"or leave it out for {default}"
+        return None if size is None else check_real(name, attack.geometry.epsilon(size), above=0, hint=hint)
 
-def check_step_size(attack: IterativeAttack, default: str) -> None:
-    """Raise EscrimeError for a step size that is no distance above 0; it may be written as "1/255". default: that of None."""
-    size = getattr(attack, "step_size", None)
-    if size is not None:
-        if not attack.geometry.epsilon(size) > 0:
-            raise EscrimeError(f"step_size = {size!r} must be positive; leave it out for {default}.")
-        object.__setattr__(attack, "step_size", attack.geometry.epsilon(size))
+    return check

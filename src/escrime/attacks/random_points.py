@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import EscrimeError
 from ..models.running import Classifier
-from ..norms import per_image
+from ..norms import DEFAULT, per_image
 from ..randomness import derive, fractions
+from ..validation import check_whole
 from .core.base import Epsilon
 from .core.gradients import loss_only
 from .core.iterative import IterativeAttack, Output, Rows, State
@@ -42,7 +42,7 @@ class RandomPoints(IterativeAttack):
 
     eps: Epsilon
     draws: int = 1000
-    norm: str = "linf"
+    norm: str = DEFAULT
     target: int | None = None
     early_stop: bool = True
     eot: int = 1
@@ -57,8 +57,7 @@ class RandomPoints(IterativeAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.draws < 1:
-            raise EscrimeError(f"draws = {self.draws!r}: give a whole number of points from 1, such as 1000.")
+        self._put(check_whole, "draws", of="points", hint="such as 1000")
 
     @property
     def runs(self) -> int:

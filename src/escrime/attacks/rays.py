@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import EscrimeError
 from ..models.running import Classifier
 from ..norms import per_image
+from ..validation import check_real, check_whole
 from .core.base import Epsilon
 from .core.gradients import loss_only
 from .core.iterative import Output, Rows, State
 from .core.minimum_norm import MinimumNorm
 
-IMAGE, AHEAD = -2, -1  # in place of a block: queried is the image itself, the first direction with nothing flipped
+IMAGE = -2  # in place of a block: queried is the image itself; the next one, -1, is the first direction with nothing flipped
 FARTHEST = 1.0  # from here on every pixel is at its bound
 
 
@@ -56,10 +56,8 @@ class RayS(MinimumNorm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.queries < 1:
-            raise EscrimeError(f"queries = {self.queries!r} asks nothing; give a whole number from 1, such as 5000.")
-        if not 0 < self.tolerance < 1:
-            raise EscrimeError(f"tolerance = {self.tolerance} is no distance in (0, 1), such as 0.001.")
+        self._put(check_whole, "queries", hint="such as 5000")
+        self._put(check_real, "tolerance", above=0, below=1, hint="such as 0.001")
 
     @property
     def steps(self) -> int:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ..errors import EscrimeError
 from ..models.running import Classifier
-from ..norms import per_image
+from ..norms import DEFAULT, per_image
 from ..randomness import derive, fractions
+from ..validation import check_real, check_whole
 from .core.base import Epsilon
 from .core.gradients import loss_only
 from .core.iterative import IterativeAttack, Output, Rows, State
@@ -53,7 +54,7 @@ class Square(IterativeAttack):
 
     eps: Epsilon
     queries: int = 5000
-    norm: str = "linf"
+    norm: str = DEFAULT
     restarts: int = 1
     p_init: float = 0.8
     loss: str = "margin"
@@ -76,14 +77,9 @@ class Square(IterativeAttack):
         check_loss(self.loss)
         if self.norm not in PROPOSALS:
             raise EscrimeError(f"Square has no proposals in {self.norm}; use one of {', '.join(PROPOSALS)}.")
-        if self.queries < 1:
-            raise EscrimeError(
-                f"queries = {self.queries!r}: the start alone takes one, so give a whole number from 1, such as 5000."
-            )
-        if self.restarts < 1:
-            raise EscrimeError(f"restarts = {self.restarts}: count the first start too, so at least 1.")
-        if not 0 < self.p_init <= 1:
-            raise EscrimeError(f"p_init = {self.p_init} is no share of the pixels; use a number in (0, 1], such as 0.8.")
+        self._put(check_whole, "queries", hint="such as 5000: the start alone takes one")
+        self._put(check_whole, "restarts", hint="the first start counted too")
+        self._put(check_real, "p_init", above=0, high=1, hint="such as 0.8, a share of the pixels")
 
     @property
     def warmup(self) -> float:

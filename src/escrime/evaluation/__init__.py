@@ -1,28 +1,27 @@
 """Evaluation: models × attacks × ε → records; verification and statistics."""
 
-from importlib import import_module
+from typing import TYPE_CHECKING
 
-# On first use: the report reads records and statistics without waiting for torch.
-_HOMES = {
-    "Comparison": ".results.comparisons",
-    "Effort": "effort",
-    "Evaluation": "evaluation",
-    "Finding": ".results.findings",
-    "Subject": "subjects",
-    "Verdict": ".results.verdicts",
-    "compare": ".results.comparisons",
-    "compare_all": ".results.comparisons",
-    "evaluate": "evaluation",
-    "per_class": ".results.comparisons",
-    "read_records": ".results.records",
-    "summarize": ".results.records",
-    "tradeoff": ".results.comparisons",
-    "worst_case": ".results.records",
-}
-__all__ = list(_HOMES)
+# On first use (see discovery.late_names): the report reads records and statistics without waiting for torch.
+if TYPE_CHECKING:
+    from ..results.comparisons import Comparison as Comparison
+    from ..results.comparisons import compare as compare
+    from ..results.comparisons import compare_all as compare_all
+    from ..results.comparisons import per_class as per_class
+    from ..results.comparisons import tradeoff as tradeoff
+    from ..results.findings import Finding as Finding
+    from ..results.records import read_records as read_records
+    from ..results.records import summarize as summarize
+    from ..results.records import worst_case as worst_case
+    from ..results.verdicts import Verdict as Verdict
+    from .effort import Effort as Effort
+    from .evaluation import Evaluation as Evaluation
+    from .evaluation import evaluate as evaluate
+    from .subjects import Subject as Subject
+else:
+    from ..discovery import late_names, on_first_use
 
+    __all__ = list(late_names(__name__))
 
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    def __getattr__(name):
+        return on_first_use(__name__, name)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
+from ..attacks.core.gradients import input_gradient
 from ..attacks.fgsm import FGSM
 from ..models.fast.prepare import prepare
 from ..models.running import Batches, network_batch, no_trace
@@ -113,11 +114,9 @@ def _measure(network: nn.Module, images: Tensor, labels: Tensor, eps: float, see
     return {name: value.detach().double().cpu().numpy() for name, value in zip(MEASURES, found, strict=True)}
 
 
-@torch.enable_grad()
 def _input_gradient(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     def part(rows: slice) -> Tensor:
-        x = images[rows].detach().requires_grad_(True)
-        return torch.autograd.grad(cross_entropy(network(x.clone()), labels[rows], reduction="sum"), x)[0]
+        return input_gradient(network, images[rows], lambda logits: cross_entropy(logits, labels[rows], reduction="sum"))
 
     return torch.cat(Batches(network_batch(images)).map(part, len(images)))
 

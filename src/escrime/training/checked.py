@@ -1,13 +1,13 @@
 """What settings and objectives share: an unknown name becomes one sentence."""
 
-from collections.abc import Callable
 from dataclasses import Field, fields
 from typing import Any, ClassVar, Self
 
 from ..errors import EscrimeError, nearest
+from ..validation import CheckedFields
 
 
-class Checked:
+class Checked(CheckedFields):
     """Base of frozen keyword-only dataclasses: a keyword that is no field is refused, with the nearest valid one."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # every subclass is a dataclass
@@ -21,8 +21,3 @@ class Checked:
                 settings_there = ", ".join(names) or "none"
                 raise EscrimeError(f"{cls.__name__} has no setting {name!r}; it has {settings_there}.{nearest(name, names)}")
         return super().__new__(cls)
-
-    def _put(self, check: Callable[..., object], *names: str, **limits: float) -> None:
-        """Replace the fields `names` by what `check(name, value, **limits)` makes of them."""
-        for name in names:
-            object.__setattr__(self, name, check(name, getattr(self, name), **limits))

@@ -9,12 +9,15 @@ computed nor written.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..attacks.core.gradients import input_gradient
 from ..attacks.fgsm import fgsm_step
 from ..models.running import modes_kept
+from ..norms import Linf
+
+BALL = Linf()  # the norm that the examples of training are made in
 
 
 @contextmanager
@@ -24,14 +27,6 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
         for module in model.modules():  # not model.eval(), which a model of the user's may have rewritten
             module.training = False
         yield
-
-
-def input_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
-    """∇_x loss(model(x)), shape of `images`; `loss` maps logits (N, K) to a sum over images. No mode is changed."""
-    images = images.detach().requires_grad_()
-    with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(loss(model(images)), images)
-    return gradient
 
 
 def cross_entropy_sum(labels: Tensor) -> Callable[[Tensor], Tensor]:
@@ -47,7 +42,7 @@ def at_least_float32(logits: Tensor) -> Tensor:
 def fgsm(model: nn.Module, images: Tensor, labels: Tensor, eps: float | Tensor) -> Tensor:
     """FGSM, see `fgsm_step`, in l_inf; crafted in evaluation mode."""
     with evaluation_mode(model):
-        return fgsm_step(images, input_gradient(model, images, cross_entropy_sum(labels)), eps)
+        return fgsm_step(images, input_gradient(model, images, cross_entropy_sum(labels)), eps, BALL)
 
 
 def climb(
@@ -59,10 +54,8 @@ def climb(
     size: float | Tensor,
     steps: int,
 ) -> Tensor:
-    """`steps` sign steps of `size` from `start`, each put back into the l_inf ball of ε around `images` ∩ the box."""
-    low, high = (images - eps).clamp_(min=0), (images + eps).clamp_(max=1)
-    current = start
+    """`steps` steps of FGSM's of `size` from `start`, each put back into the l_inf ball of ε around `images` ∩ the box."""
+    box, current = BALL.rounded_box(images, eps), start
     for _ in range(steps):
-        gradient = input_gradient(model, current, loss)
-        current = torch.minimum(torch.maximum(current + size * gradient.sign(), low), high)
+        current = BALL.into(box, fgsm_step(current, input_gradient(model, current, loss), size, BALL))
     return current

@@ -22,7 +22,7 @@ from .setup import check, memory_format
 
 
 @dataclass(frozen=True)
-class Inputs:
+class TrainingInputs:
     """What one run of `fit` works with.
 
     team: the processes that share every batch. feed: the training images on the run's device, in the run's memory format;

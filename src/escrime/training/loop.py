@@ -1,7 +1,7 @@
 """`fit`: the training loop, step by step.
 
-What it is given becomes `Inputs` (inputs.py), `Trainer` (trainer.py) trains one epoch, `Checkpoint` (checkpoint.py) is the
-state on the disk, and `Monitor` (overfitting/monitor.py) probes the images held back.
+What it is given becomes `TrainingInputs` (inputs.py), `Trainer` (trainer.py) trains one epoch, `Checkpoint` (checkpoint.py) is
+the state on the disk, and `Monitor` (overfitting/monitor.py) probes the images held back.
 """
 
 import math
@@ -20,7 +20,7 @@ from ..regular import expanded
 from .checkpoint import LAST, Checkpoint
 from .context import LossFunction
 from .identity import identity, weights_digest
-from .inputs import Inputs
+from .inputs import TrainingInputs
 from .overfitting.alarms import PROBED
 from .overfitting.best import BEST
 from .overfitting.probe import accuracies
@@ -114,7 +114,7 @@ def fit(
     Raises:
         EscrimeError: For unusable input, a checkpoint of another run, a loss that diverges, a disk that is full.
     """
-    inputs = Inputs.of(model, data, objective, settings, seed, device, evaluate_on, evaluate_eps)
+    inputs = TrainingInputs.of(model, data, objective, settings, seed, device, evaluate_on, evaluate_eps)
     folder = None if checkpoint is None else expanded(checkpoint)
     with _alone(folder, inputs), session(model, inputs.device, inputs.loader.layout):
         trainer = Trainer(inputs, teacher)
@@ -133,7 +133,7 @@ def fit(
     return _result(trainer, history, resumed, epoch, saved)
 
 
-def _alone(folder: Path | None, inputs: Inputs) -> AbstractContextManager:
+def _alone(folder: Path | None, inputs: TrainingInputs) -> AbstractContextManager:
     """Within the block no other run writes into the checkpoint folder."""
     return locked(folder, "give another checkpoint folder") if folder is not None and inputs.team.first else nullcontext()
 
@@ -156,7 +156,7 @@ def _resume(trainer: Trainer, saved: Checkpoint | None) -> list[dict]:
     return history
 
 
-def _over(inputs: Inputs, history: list[dict]) -> bool:
+def _over(inputs: TrainingInputs, history: list[dict]) -> bool:
     """Whether every epoch is done, or the monitor stops the run."""
     return len(history) >= inputs.settings.epochs or (inputs.monitor is not None and inputs.monitor.stops(history))
 

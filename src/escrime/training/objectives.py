@@ -14,13 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..attacks.core.gradients import input_gradient
 from ..attacks.fgsm import fgsm_step
 from ..budgets import epsilon
 from ..errors import EscrimeError
 from ..validation import check_choice, check_real, check_whole
 from .checked import Checked
 from .context import Context
-from .crafting import at_least_float32, climb, cross_entropy_sum, evaluation_mode, fgsm, input_gradient
+from .crafting import BALL, at_least_float32, climb, cross_entropy_sum, evaluation_mode, fgsm
 
 OBJECTIVES: dict[str, type["Objective"]] = {}
 EPS_DISTRIBUTIONS = {"fixed": "ε for every image", "uniform": "uniform on [0, ε], drawn per image and epoch"}
@@ -190,7 +191,7 @@ class Trades(Stepped):
         with evaluation_mode(model):
             with torch.no_grad():
                 clean = model(images)
-            start = torch.maximum(torch.minimum(images + 0.001 * normal, images + eps), images - eps).clamp_(0, 1)
+            start = BALL.into(BALL.rounded_box(images, eps), images + 0.001 * normal)
             size = self.size(eps, 2.5 / self.steps)
             adversarial = climb(model, images, start, lambda z: divergence(clean, z, "sum"), eps, size, self.steps)
         count = len(images)

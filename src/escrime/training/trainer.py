@@ -14,7 +14,7 @@ from .averaging import Average
 from .context import Context, Tally
 from .divergence import LossWatch, finite_names
 from .identity import appearance
-from .inputs import Inputs
+from .inputs import TrainingInputs
 from .loader import epoch_order, steps_per_epoch
 from .noise import EpochNoise, image_keys
 from .schedule import learning_rate
@@ -32,7 +32,7 @@ class Trainer:
     Errors: EscrimeError for images, labels or a teacher that do not fit the model.
     """
 
-    def __init__(self, inputs: Inputs, teacher: nn.Module | None):
+    def __init__(self, inputs: TrainingInputs, teacher: nn.Module | None):
         model, settings = inputs.model, inputs.settings
         self.inputs, self.model, self.settings = inputs, model, settings
         self.classes = count_classes(model, inputs.loader)

@@ -1,8 +1,8 @@
 """What an attack is: a frozen dataclass of its settings that maps (model, images, labels) to adversarial images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -10,16 +10,13 @@ from torch import Tensor, nn
 from ...errors import EscrimeError
 from ...models.fast.twin import Twin
 from ...models.running import Classifier, differentiable, no_trace, refuse_inference_tensors
-from ...norms import Norm, norm
-from ...validation import check_real, check_whole
+from ...norms import DEFAULT, Norm, norm
+from ...validation import CheckedFields, check_type, check_whole
 from .inputs import Inputs
 
 Access = Literal["labels", "scores", "gradients"]  # from the least that a model gives away to the most
 Kind = Literal["fixed budget", "nearest", "search"]
 Epsilon = float | str | tuple[float, ...]  # of all images, as a number or a text such as "8/255", or one number per image
-
-WHOLE = ("steps", "restarts", "queries", "rounds", "candidates", "draws", "targets_tried", "target", "eot")
-REAL = ("give_up", "momentum", "overshoot", "confidence", "initial_c", "gamma", "p_init", "tolerance")
 
 
 @dataclass(frozen=True)
@@ -41,12 +38,13 @@ class Outcome:
     success: Tensor | None = None
 
 
-class Attack:
+class Attack(CheckedFields):
     """Base of the attacks: `attack(model, images, labels)` returns adversarial images.
 
     A subclass is a frozen dataclass whose fields are its settings: `eps`, and optionally `norm` ("linf" without it),
     `target` (the class to reach; None for any misclassification) and `eot` (noise draws of a randomized model averaged in
-    each gradient, which such a model needs). It implements `_sweep(twin, inputs, budgets, wanted)`, which returns one Outcome
+    each gradient, which such a model needs). Each is held to its type hint here, and to its bounds in `__post_init__` of the
+    subclass. It implements `_sweep(twin, inputs, budgets, wanted)`, which returns one Outcome
     per ε.
 
     Class attributes describe the attack, and every list of attacks is made from them (see registry.py):
@@ -69,7 +67,7 @@ class Attack:
     usual: ClassVar[dict[str, Any]] = {}
 
     eps: Epsilon | None  # read as one number, or a tuple of one per image; None where there is no budget
-    norm: str = "linf"
+    norm: str = DEFAULT
     target: int | None = None
     eot: int = 1
     if TYPE_CHECKING:  # only read, so that a subclass may have a property in its place
@@ -82,20 +80,22 @@ class Attack:
     def __post_init__(self) -> None:
         norm(self.norm)  # refuses a name that is none
         object.__setattr__(self, "eps", self._budget(self.eps))
-        if type(self).__module__.partition(".")[0] == __name__.partition(".")[0]:  # a user's may mean anything by a name
-            for name in self._own:
-                self._check_number(name, getattr(self, name))
-        if self.eot < 1:
-            raise EscrimeError(f"eot = {self.eot}: at least one draw of the model's noise is needed per gradient.")
+        for name, (kind, default) in self._typed().items():
+            if (value := getattr(self, name)) is not default:  # which needs no check, whatever a user's class says of it
+                hint = "" if default is MISSING or default is None else f"such as {default}"
+                object.__setattr__(self, name, check_type(name, value, kind, hint=hint))
+        check_whole("eot", self.eot, of="draws of the model's noise per gradient")
 
-    def _check_number(self, name: str, value: object) -> None:
-        """Refuse a setting of WHOLE or REAL that is no such number; None leaves those out that may be."""
-        if value is None and name in ("target", "give_up"):
-            return
-        if name in WHOLE:
-            object.__setattr__(self, name, check_whole(name, value, None, hint="such as 1"))
-        elif name in REAL:
-            check_real(name, value, hint="such as 1")
+    @classmethod
+    def _typed(cls) -> dict[str, tuple[Any, Any]]:
+        """Setting beside ε → its type and its default."""
+        try:
+            hints = get_type_hints(cls)
+        except NameError:  # types that only a checker sees
+            return {}
+        if not is_dataclass(cls):
+            return {}
+        return {field.name: (hints[field.name], field.default) for field in fields(cls) if field.name != "eps"}
 
     @property
     def name(self) -> str:

@@ -27,6 +27,23 @@ def draw_keys(keys: Tensor, draws: int) -> Tensor:
     return derive(keys.repeat_interleave(draws), torch.arange(draws).repeat(len(keys)))
 
 
+@torch.enable_grad()
+def input_gradient(model: Classifier, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """∇ₓ loss(model(x)) of a network of escrime's own making or training, whose outputs are not checked; no mode is changed.
+
+    Args:
+        model: Images (N, C, H, W) → logits (N, K).
+        x: The images, float32 (N, C, H, W).
+        loss: Logits (N, K) → one value, a sum over images.
+
+    Returns:
+        (N, C, H, W).
+    """
+    x = x.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(loss(model(_repeat(x, 1))), x)
+    return gradient
+
+
 def loss_gradient(
     model: Classifier, x: Tensor, loss: Callable[[Tensor], Tensor], keys: Tensor, draws: int = 1
 ) -> tuple[Tensor, Tensor, Tensor]:

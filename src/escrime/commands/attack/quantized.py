@@ -15,7 +15,7 @@ from ...attacks.square import Square
 from ...budgets import LEVELS, levels_within
 from ...errors import EscrimeError
 from ...models.running import Classifier, full_precision, no_trace
-from ...norms import norm
+from ...norms import DEFAULT, norm
 
 STEPS, QUERIES = 50, 1000
 
@@ -73,7 +73,7 @@ def beyond(attack: type[Attack], eps: float, target: int | None) -> Attack:
     """The attack in l_inf, going on past the boundary where it has that setting, so that rounding does not undo it."""
     known = settings_of(attack)
     usual = {"early_stop": False, "steps": STEPS, "queries": QUERIES, "target": target}
-    return make(attack, eps, "linf", **{name: value for name, value in usual.items() if name in known})
+    return make(attack, eps, DEFAULT, **{name: value for name, value in usual.items() if name in known})
 
 
 def check_chosen(chosen: tuple[str, ...], access: str, aimed: bool) -> None:
@@ -142,7 +142,7 @@ def _nearest(search: Search, image: Tensor, label: int, name: str) -> Fooled:
 
 def whole_levels(moved: Tensor, image: Tensor, levels: int) -> Tensor:
     """The nearest image to `moved` of whole levels within `levels` of `image`."""
-    return norm("linf").to_8_bits(moved, image, levels / LEVELS)
+    return norm(DEFAULT).to_8_bits(moved, image, levels / LEVELS)
 
 
 def whole_eps(eps: float) -> int:

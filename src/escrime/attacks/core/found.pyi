@@ -1,0 +1,14 @@
+"""Which attacks there are. python docs/tables.py writes this; found.py finds them at run time."""
+
+from ..apgd import APGD as APGD
+from ..auto_attack import AutoAttack as AutoAttack
+from ..carlini_wagner import CarliniWagner as CarliniWagner
+from ..deepfool import DeepFool as DeepFool
+from ..dgsm import DGSM as DGSM
+from ..fgsm import FGSM as FGSM
+from ..fmn import FMN as FMN
+from ..pgd import PGD as PGD
+from ..random_points import RandomPoints as RandomPoints
+from ..rays import RayS as RayS
+from ..square import Square as Square
+from ..worst_case import WorstCase as WorstCase
