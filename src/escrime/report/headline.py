@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from ..norms import norm
 from ..results.crossings import crossings
+from ..results.manners import SINGLE
 from ..results.names import defense_name
 from ..results.records import UNDEFENDED, WORST, in_subset, worst_case
 from ..results.verdicts import Verdict
@@ -47,7 +48,7 @@ def headline_eps(run: Run) -> float | None:
 
     It is the experiment's, else the smallest measured one at which the attack takes half of the first network's accuracy.
     """
-    sweep = next((found for model in run.models if (found := first_sweep(run, model)) is not None), None)
+    sweep = next((found for model in run.models if (found := run.first_sweep(model)) is not None), None)
     if sweep is None or not sweep.n or sweep.eps[-1] == 0:
         return None
     wanted = run.manifest.get("experiment", {}).get("headline_eps")
@@ -61,7 +62,7 @@ def headline_eps(run: Run) -> float | None:
 
 def headline(run: Run, model: str, eps: float | None, verdicts: Sequence[Verdict] = ()) -> Headline:
     """The sentence and the tiles of one model at `eps`; what its `verdicts` show comes first, before any single attack."""
-    bare, kept = first_sweep(run, model), kept_text(verdicts)
+    bare, kept = run.first_sweep(model), kept_text(verdicts)
     if eps is None or bare is None or not bare.n or (attacked := bare.at(eps)) is None:
         at = f" at ε* = {eps_text(eps)}" if eps is not None and bare is not None and bare.n else ""
         return Headline(model, None, f"{kept}{model} was not attacked{at} without a defense.")
@@ -81,7 +82,7 @@ def headline(run: Run, model: str, eps: float | None, verdicts: Sequence[Verdict
         worth.append((defense_name(defense), numbers[0].gain, numbers[1].gain))
     before = f"from {percent(clean.value)} to {percent(attacked.value)}" if clean else f"to {percent(attacked.value)}"
     size = eps_text(eps) + norm(run.norm).in_words
-    what = f"One gradient step of ε* = {size} (FGSM)" if attack == "FGSM" else f"{attack} at ε* = {size}"
+    what = f"One gradient step of ε* = {size} ({attack})" if run.manner(attack) == SINGLE else f"{attack} at ε* = {size}"
     sentence = f"{what} takes {model} {before} correct"
     gains = worth_text(worth)
     sentence = f"{kept}{sentence}; {gains}." if gains else f"{kept}{sentence}."
@@ -122,12 +123,6 @@ def worst_of_all(run: Run, model: str, eps: float, defense: str = "none") -> tup
         return None
     point = one_sweep(model, defense, threat, WORST, rows).at(eps)
     return None if point is None else (threat, point)
-
-
-def first_sweep(run: Run, model: str) -> Sweep | None:
-    """The sweep the first lines speak of: FGSM's, else that of the first attack on the undefended network."""
-    sweeps = (run.undefended(model, attack, run.main_subset) for attack in run.attacks(model))
-    return next((sweep for sweep in sweeps if sweep is not None and sweep.n), None)
 
 
 def number(run: Run, model: str, defense: str, threat: str, bare: Sweep, eps: float) -> Number:
