@@ -334,19 +334,25 @@ def probe(
     """What the checks find about one case, and the attacks it calls for."""
     model, first = scope.case.subject.classifier, profiles.images
     profile = profiles[model]
-    inputs = input_findings(
-        profile.asked or model,
-        first.pixels,
-        first.labels,
-        profile.randomized,
-        seed,
-        blind=profile.blind,
-        batch=profile.batch,
-        more=profiles.source.few_pairs(seed),
-        fed=profiles.fed.get(id(model)),
-    )
-    with torch.no_grad(), no_trace(model, first.pixels.device):
-        inputs += model_check.findings(model=model, images=first.pixels, labels=first.labels, profile=profile, seed=seed)
+
+    def as_fed() -> list[Finding]:
+        return input_findings(
+            profile.asked or model,
+            first.pixels,
+            first.labels,
+            profile.randomized,
+            seed,
+            blind=profile.blind,
+            batch=profile.batch,
+            more=profiles.source.few_pairs(seed),
+            fed=profiles.fed.get(id(model)),
+        )
+
+    def as_it_is() -> list[Finding]:
+        with torch.no_grad(), no_trace(model, first.pixels.device):
+            return model_check.findings(model=model, images=first.pixels, labels=first.labels, profile=profile, seed=seed)
+
+    inputs = [finding for some in shared.each("the model checks", [as_fed, as_it_is]) for finding in some]
     examined = examination(scope, profiles, records, effort, seed, shared)
     found = [finding.of(*scope.case.name) for finding in inputs]
     return found + [finding.of(*scope.case.name, scope.norm) for finding in examined.findings], examined.attempts

@@ -5,7 +5,7 @@ of them learn the outcome of every image before any goes on: from there they dec
 """
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -59,6 +59,14 @@ class SharedRows:
         """What `work`, which all of them do, gives in the first process. Raises what `map` does."""
         values = None if self.alone else self._everyone(name, work)
         return work() if values is None else values[0]
+
+    def each(self, name: str, works: Sequence[Callable[[], Value]]) -> list[Value]:
+        """What all of `works` give, in their order, of which each process does its share. Raises what `map` does."""
+        mine = works[self.team.rank :: self.team.count]
+        shares = None if self.alone else self._everyone(name, lambda: [work() for work in mine])
+        if shares is None:
+            return [work() for work in works]
+        return [shares[at % self.team.count][at // self.team.count] for at in range(len(works))]
 
     def finish(self, work: Callable[[], Value]) -> list[Value]:
         """Do the whole examination, `work`, which calls `map`.
