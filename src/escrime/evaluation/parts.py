@@ -12,15 +12,17 @@ from torch import Tensor
 from ..attacks.core.base import Attack, Outcome
 from ..attacks.core.minimum_norm import MinimumNorm
 from ..attacks.worst_case import WorstCase
-from ..checks import NO_TARGET, check_images, no_targets
+from ..checks import check_images, no_targets
 from ..errors import EscrimeError, is_bad_input
 from ..models.deadline import look, time_left
 from ..models.fast.twin import Twin
 from ..models.running import Classifier, no_trace
+from ..no_class import NO_TARGET
 from ..norms import Norm
 from ..randomness import key, seed_all_generators
 from ..results.keys import joined, part_key
 from ..results.records import frame, unattacked
+from ..results.threats import TRANSFER
 from .chunks import Begun, Chunks, Done, no_progress, nothing_done
 from .images import Images
 from .profile import Profile, Profiles
@@ -187,7 +189,7 @@ def _sharing(cases: list[Case], label: str, attack: AnyAttack, samples: dict) ->
     changes = for_transfer(attack) is not attack
     for case in cases:
         sample = samples.get((case.subject.defense, case.threat, label))
-        groups.setdefault((id(case.attacked), sample, changes and case.threat == "transfer"), []).append(case)
+        groups.setdefault((id(case.attacked), sample, changes and case.threat == TRANSFER), []).append(case)
     return groups
 
 
@@ -314,7 +316,7 @@ def records_of(
             preliminary = score(
                 model, adversarial, images.labels, targets, [(*key, "preliminary") for key in keys], draws
             ).correct
-        wanted = targets.cpu() >= 0
+        wanted = targets.cpu() != NO_TARGET
         fooled = torch.where(wanted, verdict.prediction == targets.cpu(), verdict.prediction != images.labels.cpu())
         survives = torch.zeros(len(fooled), dtype=torch.bool)
         rows = (fooled & (eps > 0)).nonzero().flatten()
@@ -322,7 +324,9 @@ def records_of(
             rounded = geometry.to_8_bits(adversarial[rows], images.pixels[rows], eps)
             again = score(model, rounded, images.labels[rows], targets[rows], [keys[i] for i in rows.tolist()], 1)
             goal = targets[rows].cpu()
-            survives[rows] = torch.where(goal >= 0, again.prediction == goal, again.prediction != images.labels[rows].cpu())
+            survives[rows] = torch.where(
+                goal != NO_TARGET, again.prediction == goal, again.prediction != images.labels[rows].cpu()
+            )
         blocks.append(
             {
                 "model": part.case.subject.model,

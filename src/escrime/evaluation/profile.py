@@ -20,7 +20,7 @@ from ..models.running import Classifier, check_logits, differentiable, failure_n
 from ..norms import DEFAULT, norm
 from ..randomness import as_keys, derive, row_keys, uniform_noise
 from ..results.findings import Finding
-from ..results.records import BLACK_BOX, WHITE_BOX
+from ..results.threats import BLACK_BOX, WHITE_BOX
 from .checks.batch import Alone, BatchEffect, batch_effect
 from .checks.gradients import Gradients, measure_gradients, surrogate_settings
 from .checks.neighborhood import Neighborhood, look_around

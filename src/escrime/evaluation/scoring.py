@@ -9,9 +9,8 @@ from ..errors import EscrimeError
 from ..models.deadline import look
 from ..models.fast.twin import Twin
 from ..models.running import Batches, network_batch, no_trace, passes_per_image
+from ..no_class import NO_CLASS, NO_TARGET
 from ..randomness import as_keys, derive, row_keys
-
-NO_CLASS = -1  # the prediction of a model that returns NaN or infinity
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ def score(
 ) -> Predicted:
     """Classify `images` (N, C, H, W), each `draws` times with fresh noise keyed by (*keys[i], draw).
 
-    targets (N,) holds -1 where there is none. Confidence is the mean softmax probability of the majority class. NaN or
+    targets (N,) holds NO_TARGET where there is none. Confidence is the mean softmax probability of the majority class. NaN or
     infinity is no class: such a prediction is NO_CLASS, and neither right nor at the target. Of a Twin only the original is
     asked, for what is fooled and for what is not.
     """
@@ -51,7 +50,7 @@ def score(
         prediction = torch.where(none, NO_CLASS, (votes + 1e-6 * probabilities).argmax(1))
         pick = lambda table, index: table.gather(1, index.clamp_min(0)[:, None]).squeeze(1)  # noqa: E731
         aim = targets[rows]
-        hit = torch.where(aim >= 0, pick(votes, aim), torch.zeros_like(votes[:, 0]))
+        hit = torch.where(aim != NO_TARGET, pick(votes, aim), torch.zeros_like(votes[:, 0]))
         return prediction, pick(probabilities, prediction), pick(votes, labels[rows]), hit
 
     with no_trace(twin.model, images.device):

@@ -9,10 +9,12 @@ import torch
 
 from ..attacks.core.base import Outcome
 from ..budgets import within
-from ..checks import NO_TARGET, no_targets
+from ..checks import no_targets
 from ..errors import is_bad_input
+from ..no_class import NO_TARGET
 from ..norms import Norm, norm
 from ..results.records import STRONGER, worst_case
+from ..results.threats import TRANSFER
 from ..results.verdicts import verdict_eps
 from .checks.examine import Examination, examine
 from .checks.search import Attempt, Earlier, Search, verified_examples, with_settings
@@ -39,7 +41,7 @@ class Scope:
 def scopes(cases: list[Case], records: pd.DataFrame, eps: float | None = None) -> list[Scope]:
     """One scope per case an attacker may know (so not under transfer) and norm; eps: the headline, see `verdict_eps`."""
     found = []
-    for case in (case for case in cases if case.threat != "transfer"):
+    for case in (case for case in cases if case.threat != TRANSFER):
         own = worst_case(of_case(records, case))
         for name in own["norm"].unique():
             rows = own[(own["norm"] == name) & (own["threat"] == case.threat) & (own["eps"] > 0)]
@@ -55,7 +57,7 @@ def of_case(records: pd.DataFrame, case: Case) -> pd.DataFrame:
     subject = case.subject
     same = (records["model"] == subject.model) & (records["defense"] == subject.defense)
     same &= ~records["attack"].str.startswith(STRONGER)
-    return records[same & records["threat"].isin([case.threat, "transfer"])]
+    return records[same & records["threat"].isin([case.threat, TRANSFER])]
 
 
 def standing(records: pd.DataFrame, norm: str, eps: float, randomized: bool) -> pd.Series:
@@ -116,7 +118,7 @@ def examination(
 
 def _asked_for(own: pd.DataFrame, scope: Scope, left: pd.Series, ids: tuple) -> Earlier:
     """What the attacks that were asked for did to the images `ids`, from their rows."""
-    rows = own[(own["norm"] == scope.norm) & own["verified"] & (own["target"] < 0)]
+    rows = own[(own["norm"] == scope.norm) & own["verified"] & (own["target"] == NO_TARGET)]
     fell = rows[rows["correct"] < 0.5].groupby("image")["eps"].min()
     stood = rows[within(rows["eps"], scope.eps) & (rows["prediction"] == rows["label"])].groupby("image")["confidence"].min()
     names = [str(name) for name in ids]

@@ -7,14 +7,13 @@ from ..norms import norm
 from ..results.crossings import crossings
 from ..results.manners import SINGLE
 from ..results.names import defense_name
-from ..results.records import UNDEFENDED, WORST, in_subset, worst_case
+from ..results.records import WORST, in_subset, worst_case
+from ..results.threats import ADAPTIVE, DEFENDED, TRANSFER, UNDEFENDED
 from ..results.verdicts import Verdict
 from .formatting import eps_text, percent
 from .intervals import Point
 from .run import Run
 from .sweep import Sweep, one_sweep
-
-TRANSFER, ADAPTIVE = "transfer", "adaptive"
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def headline(run: Run, model: str, eps: float | None, verdicts: Sequence[Verdict
     tiles.append(single)
     worth = []
     for defense in dict.fromkeys(defense for defense, _ in run.defenses(model) if defense != "none"):
-        numbers = [number(run, model, defense, threat, bare, eps) for threat in (TRANSFER, ADAPTIVE)]
+        numbers = [number(run, model, defense, threat, bare, eps) for threat in DEFENDED]
         if worst is not None and (lowest := worst_of_all(run, model, eps, defense)) is not None:
             numbers.append(Number(f"worst case of all attacks ({lowest[0]})", lowest[1]))
         tiles.append(Tile(f"{defense_name(defense)} under {attack}, ε*\u00a0=\u00a0{eps_text(eps)}", numbers))
@@ -114,7 +113,7 @@ def worst_of_all(run: Run, model: str, eps: float, defense: str = "none") -> tup
     several; with a defense, that of the attacker who knows it, where there is one."""
     rows = in_subset(run.records, run.main_subset)
     rows = worst_case(rows[(rows["model"] == model) & (rows["defense"] == defense)])
-    levels = UNDEFENDED if defense == "none" else (ADAPTIVE, TRANSFER)
+    levels = UNDEFENDED if defense == "none" else DEFENDED[::-1]
     threat = next((level for level in levels if (rows["threat"] == level).any()), None)
     if threat is None:
         return None

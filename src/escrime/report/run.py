@@ -15,8 +15,9 @@ from ..results.layout import check_inside
 from ..results.manners import SINGLE, manner_of
 from ..results.names import place
 from ..results.reading import REBUILT, load_arrays, read_json, read_log
-from ..results.records import UNDEFENDED, read_records, shows_chance, subset_names, worst_case
+from ..results.records import read_records, shows_chance, subset_names, worst_case
 from ..results.schema import StoredAnalysis, StoredExamples, StoredManifest
+from ..results.threats import ADAPTIVE, TRANSFER, UNDEFENDED
 from .sweep import Sweep, build_sweeps, one_sweep
 
 MAIN_SUBSET = "val"
@@ -131,7 +132,7 @@ class Run:
     def defenses(self, model: str) -> list[tuple[str, str]]:
         """(defense, threat) pairs recorded for `model`, undefended first, transfer before adaptive."""
         pairs = dict.fromkeys((d, t) for m, d, t, a in self.sweeps if m == model and a != "none")
-        threats = {**dict.fromkeys(UNDEFENDED, 0), "transfer": 1, "adaptive": 2}
+        threats = {**dict.fromkeys(UNDEFENDED, 0), TRANSFER: 1, ADAPTIVE: 2}
         return sorted(pairs, key=lambda pair: (place(pair[0]), threats.get(pair[1], 3), pair[1]))
 
     def attacks(self, model: str) -> list[str]:

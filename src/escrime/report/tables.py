@@ -10,6 +10,7 @@ from ..results.comparisons import Comparison, compare, per_class
 from ..results.names import defense_name, place
 from ..results.records import WORST, in_subset, worst_case
 from ..results.statistics import holm
+from ..results.threats import ADAPTIVE
 from .formatting import duration, eps_text
 from .intervals import Point
 from .run import Run
@@ -118,7 +119,7 @@ def paired_tests(run: Run, model: str, eps: float | None) -> list[Test]:
                 first, second = (model, defense, threat), (model, other.defense, other.threat)
                 tested = compare(records, first, second, attack=bare.attack, eps=eps)
                 found.append((defense_name(defense), threat, defense_name(other.defense), tested))
-                if parts and threat == "adaptive":
+                if parts and threat == ADAPTIVE:
                     tested = compare(worst_case(records), first, second, attack=WORST, eps=eps)
                     found.append((defense_name(defense), f"{threat}, worst case", defense_name(other.defense), tested))
     corrected = holm([comparison.p for *_, comparison in found])

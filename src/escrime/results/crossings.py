@@ -8,6 +8,7 @@ from ..budgets import within
 from .names import defense_name
 from .records import shows_chance
 from .statistics import share_text
+from .threats import TRANSFER
 
 LEAST = 1e-9  # accuracies nearer than this are equal: sums of the same scores in another order
 
@@ -58,7 +59,7 @@ def crossings(records: pd.DataFrame, worst: pd.DataFrame) -> list[Crossing]:
     ):
         rows = records[(records["model"] == model) & (records["defense"] == defense)]
         random = shows_chance(rows)
-        rows = rows[rows["threat"].isin([threat, "transfer"]) & (rows["norm"] == norm) & (rows["eps"] > 0)]
+        rows = rows[rows["threat"].isin([threat, TRANSFER]) & (rows["norm"] == norm) & (rows["eps"] > 0)]
         singles = [(*key, own) for key, own in rows.groupby(["attack", "eps"], sort=False)]
         widest: Crossing | None = None
         for eps, here in own_worst.groupby("eps"):

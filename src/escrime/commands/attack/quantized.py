@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...access import LABELS, SCORES
 from ...attacks.apgd import APGD
 from ...attacks.core.base import Attack
 from ...attacks.core.registry import make, named, sees, settings_of
@@ -92,9 +93,9 @@ def check_chosen(chosen: tuple[str, ...], access: str, aimed: bool) -> None:
 def attempts(search: Search, eps: float, classes: int) -> list[Attack]:
     """Attacks that go on beyond the boundary, so that rounding does not bring the image back."""
     target = search.target
-    if search.access == "scores":
+    if search.access == SCORES:
         return [Square(eps, queries=QUERIES, target=target)]
-    if search.access == "labels":
+    if search.access == LABELS:
         return [RayS(eps, queries=QUERIES, target=target)]
     found: list[Attack] = [
         PGD(eps, steps=STEPS, loss="margin", target=target, early_stop=False),
@@ -107,7 +108,7 @@ def attempts(search: Search, eps: float, classes: int) -> list[Attack]:
 
 def smallest(search: Search, image: Tensor, label: int, name: str) -> Fooled:
     """The fewest levels at which `fool` finds one: doubled until it does, then halved. RayS finds the nearest by itself."""
-    if search.access == "labels" and not search.attacks:
+    if search.access == LABELS and not search.attacks:
         return _nearest(search, image, label, name)
     low, high, found = 0, 1, None
     while found is None:

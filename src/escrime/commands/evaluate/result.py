@@ -13,6 +13,7 @@ from ...results.comparisons import per_class
 from ...results.crossings import crossings
 from ...results.records import STRONGER, in_subset, read_records, summarize, worst_case
 from ...results.statistics import wilson
+from ...results.threats import WHITE_BOX
 from ..shared.store import FolderStore
 from .assessment import Assessment
 
@@ -85,7 +86,7 @@ def show(run: Assessment, found: dict) -> None:
     say(f"Weakest classes at ε = {fraction_text(found['eps'])}: {weak}.")
     for note in found["notes"]:
         say(note)
-    if found["threat"] != "white-box":
+    if found["threat"] != WHITE_BOX:
         say(f"Threat model: {found['threat']} only. Gradients were not used; who has them may do better.")
     if found["open"]:
         say(f"Left open when the time was up: {found['open']} of {found['n'] + found['open']} images. Run again to go on.")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...budgets import within
+from ...results.threats import DEFENDED, TRANSFER, WHITE_BOX
 from ..formatting import eps_text, percent
 from ..intervals import Point
 from ..paper_points import DGSM, FGSM
@@ -33,8 +34,8 @@ ONE_OF_FIFTY = 0.02  # the paper's resolution: one of its 50 images
 
 def ppa_fgsm(evidence: Evidence) -> Measured:
     """C6. At the smallest ε at most half of the undefended loss is left, and the decline keeps to a straight line."""
-    settings: Setting = {"attack": FGSM, "defense": PPA, "threat": "transfer"}
-    bare, averaged = evidence.sweep(FGSM), evidence.sweep(FGSM, PPA, "transfer")
+    settings: Setting = {"attack": FGSM, "defense": PPA, "threat": TRANSFER}
+    bare, averaged = evidence.sweep(FGSM), evidence.sweep(FGSM, PPA, TRANSFER)
     if bare is None or averaged is None:
         return not_tested("no FGSM sweep of PPA (transfer) beside the undefended network", **settings)
     place = evidence.place(averaged, 0.025)
@@ -82,8 +83,8 @@ def distance_from_line(eps: np.ndarray, values: Sequence[float]) -> float:
 
 def worst_of_dgsm(evidence: Evidence, defense: str, allowed: float, what: str, score: str) -> Measured:
     """C7 and C10: what DGSM gains at its best ε, in images called the target (score "hit") or lost ("correct")."""
-    settings: Setting = {"attack": DGSM, "defense": defense, "threat": "transfer"}
-    sweep = evidence.sweep(DGSM, defense, "transfer")
+    settings: Setting = {"attack": DGSM, "defense": defense, "threat": TRANSFER}
+    sweep = evidence.sweep(DGSM, defense, TRANSFER)
     if sweep is None:
         return not_tested("no DGSM sweep of the defended network (transfer) on these images", **settings)
     end, note = evidence.reach(sweep)
@@ -103,7 +104,7 @@ def worst_of_dgsm(evidence: Evidence, defense: str, allowed: float, what: str, s
 
 def clean_cost(evidence: Evidence, accuracy: float) -> Measured:
     """C8. Retraining costs clean accuracy, and leaves the paper's number."""
-    settings: Setting = {"defense": HARDENED, "threat": "white-box"}
+    settings: Setting = {"defense": HARDENED, "threat": WHITE_BOX}
     before, after = evidence.clean(), evidence.clean(HARDENED)
     if before is None or after is None:
         return not_tested("no adversarially trained network was scored on clean images", **settings)
@@ -127,7 +128,7 @@ def hardened_fgsm(evidence: Evidence, paper_eps: float, stays: bool) -> Measured
     settings: Setting = {"attack": FGSM, "defense": HARDENED, "threat": "transfer, adaptive"}
     parts, texts = [], []
     first: Point | None = None
-    for threat in ("transfer", "adaptive"):
+    for threat in DEFENDED:
         sweep = evidence.sweep(FGSM, HARDENED, threat)
         place = evidence.place(sweep, paper_eps) if sweep is not None else None
         if sweep is None or place is None:

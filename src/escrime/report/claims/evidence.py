@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...budgets import same
+from ...results.threats import WHITE_BOX
 from ..formatting import eps_text
 from ..paper_points import DGSM, LAST_EPS
 from ..run import Run
@@ -58,7 +59,7 @@ class Evidence:
         models = self.run.manifest.get("experiment", {}).get("models", {})
         return models.get(self.model, {}).get("weights", "none") != "none"
 
-    def sweep(self, attack: str, defense: str = "none", threat: str = "white-box") -> Sweep | None:
+    def sweep(self, attack: str, defense: str = "none", threat: str = WHITE_BOX) -> Sweep | None:
         """The sweep with its clean images, or None when it was not run on this subset."""
         sweep = self.run.sweep(self.model, defense, threat, attack, self.subset)
         return sweep if sweep is not None and sweep.n and sweep.eps[0] == 0 and len(sweep.eps) > 1 else None

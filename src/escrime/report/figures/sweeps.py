@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 
 from ...results.manners import SINGLE
 from ...results.names import defense_name
+from ...results.threats import ADAPTIVE, TRANSFER
 from ..formatting import eps_text, listing, percent, slug
 from ..interactive import shades
 from ..intervals import Point
@@ -100,7 +101,7 @@ def defended(run: Run, model: str, folder: Path, name: str, attack: str) -> Draw
     defense = DEFENDED[name]
     stem = name + SUFFIXES[attack]
     drawn = Drawn(stem, model, f"{model} with {defense_name(defense)} under {attack}", wide=True)
-    known = [(t, run.sweep(model, defense, t, attack, run.main_subset)) for t in ("transfer", "adaptive")]
+    known = [(t, run.sweep(model, defense, t, attack, run.main_subset)) for t in TITLES]
     pairs = [(threat, sweep) for threat, sweep in known if sweep is not None and sweep.n]
     if not pairs:
         drawn.skipped = f"no {attack} sweep of {defense_name(defense)} is recorded"
@@ -116,7 +117,7 @@ def defended(run: Run, model: str, folder: Path, name: str, attack: str) -> Draw
     reference = run.undefended(model, attack, run.main_subset)
     overlay, last_eps, envelopes = False, max(sweep.eps[-1] for _, sweep in pairs), []
     recorded = dict(pairs)
-    for column, threat in enumerate(("transfer", "adaptive")):
+    for column, threat in enumerate(TITLES):
         top, sweep = grid[0, column], recorded.get(threat)
         curves.frame_axes(top, last_eps, norm=run.norm, xlabel="" if boxes else None, ylabel=ylabel if column == 0 else "")
         top.set_title(TITLES[threat], loc="left", pad=72 * above - 40)
@@ -129,7 +130,7 @@ def defended(run: Run, model: str, folder: Path, name: str, attack: str) -> Draw
             curves.draw_envelope(top, envelopes[-1][1])
         if reference is not None and reference.n:
             curves.draw_curve(top, reference, score, faint=True)
-        if threat == "transfer":
+        if threat == TRANSFER:
             overlay = curves.draw_paper(top, run.stands_for(model), attack, defense, last_eps)
         curves.legend_above(top)
         if boxes:
@@ -178,7 +179,7 @@ def others(run: Run, model: str, folder: Path) -> Drawn | None:
 
 
 LINES = ("-", "-.", ":")
-TITLES = {"transfer": "transfer: the attack ignores the defense", "adaptive": "adaptive: the attack knows the defense"}
+TITLES = {TRANSFER: "transfer: the attack ignores the defense", ADAPTIVE: "adaptive: the attack knows the defense"}
 
 
 def defended_words(run: Run, defense: str, pairs: list[tuple[str, Sweep]], worst: str, overlay: bool) -> tuple[str, str]:
@@ -200,7 +201,7 @@ def envelope_note(run: Run, pairs: list[tuple[Sweep, Sweep]]) -> str:
     """What the thin dashed line is, and why the curve may rise above it; nothing where none was drawn."""
     if not pairs:
         return ""
-    adaptive = any(sweep.threat == "adaptive" for sweep, _ in pairs)
+    adaptive = any(sweep.threat == ADAPTIVE for sweep, _ in pairs)
     smaller = "any smaller ε* and, knowing the defense, also examples made without it" if adaptive else "any smaller ε* too"
     noisy, unsplit = (any(known) for known in zip(*(run.chance(sweep) for sweep, _ in pairs), strict=True))
     but = ", but for the noise of the draws" if noisy else ""
@@ -214,7 +215,7 @@ def envelope_note(run: Run, pairs: list[tuple[Sweep, Sweep]]) -> str:
         causes = ["a single step overshoots" if run.manner(sweep.attack) == SINGLE else "the attack at exactly ε* falls short"]
         if sweep.defense == "adversarial-training":
             causes.append("in a network trained on such steps gives the label away (label leaking)")
-        if sweep.threat == "adaptive":
+        if sweep.threat == ADAPTIVE:
             causes.append("is weaker than the examples made without the defense")
         note += (
             f" Between the two lie up to {100 * gap:.1f} points ({sweep.threat}, ε* = {eps_text(eps)}): there "

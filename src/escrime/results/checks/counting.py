@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from ...no_class import NO_TARGET
 from ..findings import Finding
 from ..keys import joined
 from ..records import WORST, in_subset, never_attacked, subset_names, with_preliminary, worst_case
@@ -106,7 +107,7 @@ def lost_in_8_bits(curves: list[Curve]) -> list[Finding]:
     found: dict[float, list[np.ndarray]] = {}
     for curve in curves:
         for eps, rows in curve.at.items():
-            aimed = rows["target"] >= 0
+            aimed = rows["target"] != NO_TARGET
             fooled = np.where(aimed, rows["prediction"] == rows["target"], rows["prediction"] != rows["label"])
             before = np.where(
                 aimed, rows["clean_prediction"] == rows["target"], rows["clean_prediction"] != rows["label"]

@@ -8,10 +8,12 @@ from typing import TypedDict, TypeVarTuple
 import pandas as pd
 
 from ...budgets import unified
+from ...no_class import NO_TARGET
 from ..findings import Finding
 from ..manners import manner_of
 from ..records import STRONGER, WORST
 from ..statistics import Difference, paired_difference, sign_flips
+from ..threats import TRANSFER
 
 NOTABLE = 0.05  # a difference of accuracies counts from here,
 FEWEST = 3  # on at least this many images
@@ -57,7 +59,7 @@ class Curve:
     @property
     def known(self) -> bool:
         """Whether its gradients are those of the model that is scored."""
-        return self.threat != "transfer"
+        return self.threat != TRANSFER
 
     @property
     def stronger(self) -> bool:
@@ -76,7 +78,7 @@ def read_curves(records: pd.DataFrame, manners: dict[str, str] | None = None) ->
     for key, own in rows.groupby(["model", "defense", "threat", "norm", "attack"], sort=False):
         at = {float(eps): part.drop_duplicates("image").set_index("image") for eps, part in own.groupby("eps")}
         model, defense, threat, norm, label = map(str, key)
-        targeted = bool((own["target"] >= 0).any())
+        targeted = bool((own["target"] != NO_TARGET).any())
         curves.append(Curve(model, defense, threat, norm, label, targeted, manner_of(label, manners), at))
     return curves
 
