@@ -13,7 +13,7 @@ from ..attacks.core.base import Attack, Outcome
 from ..attacks.core.minimum_norm import MinimumNorm
 from ..attacks.worst_case import WorstCase
 from ..checks import check_images, no_targets
-from ..errors import EscrimeError, is_bad_input
+from ..errors import EscrimeError, in_one_line, is_bad_input
 from ..models.deadline import look, time_left
 from ..models.fast.twin import Twin
 from ..models.running import Classifier, no_trace
@@ -174,8 +174,7 @@ def _or_reason(work: Callable[[], Value]) -> tuple[Value | None, str]:
     except Exception as error:
         if is_bad_input(error):
             raise
-        name = "" if isinstance(error, EscrimeError) else f"{type(error).__name__}: "
-        return None, name + str(error).partition("\n")[0]
+        return None, str(error).partition("\n")[0] if isinstance(error, EscrimeError) else in_one_line(error)
 
 
 def _untouched(images: Images) -> Outcome:
@@ -184,7 +183,7 @@ def _untouched(images: Images) -> Outcome:
 
 
 def _sharing(cases: list[Case], label: str, attack: AnyAttack, samples: dict) -> dict[tuple, list[Case]]:
-    """The cases that share adversarial images: those that attack the same network on the same images, `for_transfer` or not."""
+    """Cases that share adversarial images, by the attacked network, the sample of images, and whether it is `for_transfer`."""
     groups: dict[tuple, list[Case]] = {}
     changes = for_transfer(attack) is not attack
     for case in cases:

@@ -189,8 +189,8 @@ def _examine(
     among: frozenset[str] | None,
     limit: deadline.Deadline | None,
 ) -> None:
-    """Examine one case, and run what that calls for on every image; its findings are written last, for what they stand for is
-    complete when they are there."""
+    """Examine one case, and run the attacks that this calls for on every image. The findings are written last: where they are
+    there, so is every row they rest on."""
     case, norm = joined(scope.case.name), scope.norm
     shared = SharedRows(team)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..errors import EscrimeError
+from ..errors import EscrimeError, not_finite
 from ..models.deadline import look
 from ..models.fast.twin import Twin
 from ..models.running import Batches, network_batch, no_trace, passes_per_image
@@ -62,10 +62,7 @@ def check_finite(logits: Tensor, keys: list[tuple]) -> None:
     """NaN or infinity is neither right nor fooled: name the image (the second part of its key) and stop."""
     bad = (~logits.isfinite().all(dim=1)).nonzero().flatten().tolist()
     if bad:
-        raise EscrimeError(
-            f"the model returns NaN or infinite logits for image {keys[bad[0]][1]!r} ({len(bad)} of {len(logits)} in its "
-            "batch); that is no verdict, so mend the model first (overflow, 0/0 in a defense?)."
-        )
+        raise EscrimeError(not_finite(keys[bad[0]][1], f"({len(bad)} of {len(logits)} in its batch)", "that is no verdict"))
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ from ..results.choosing import UNDEFENDED, Point
 from ..results.threats import ADAPTIVE, DEFENDED, TRANSFER
 from ..validation import check_choice, check_whole
 from .images import PART, Images, Source
-from .profile import Budget, Profile, Profiles
+from .profile import ProbeBudget, Profile, Profiles
 from .scoring import check_finite
 
 FEWEST = 20  # images in all: half of them choose
@@ -122,7 +122,7 @@ def tuning_parts(
     device = existing_device(device if device is not None else next((p.device for p in model.parameters()), "cpu"))
     model = model.to(device)
     source = Source(data, device)
-    profiles = Profiles(source, Budget(float(grid.eps)), seed)
+    profiles = Profiles(source, ProbeBudget(float(grid.eps)), seed)
     profile: Profile | None = None
     for index, images in enumerate(source()):
         if finished(index):

@@ -19,9 +19,9 @@ END = "end"  # of the examination
 
 
 class SharedRows:
-    """One examination by all processes of `team`. Each of them calls `map` for the same work in the same order, and `finish` at
-    the end, whatever happened. Where one of them is elsewhere after all (something failed there only, or its measurements
-    differ in a last bit that decides), nobody waits for anybody: from then on each does the whole work itself.
+    """One examination by all processes of `team`. Each calls `map`, `each` and `first` for the same work in the same order, and
+    `finish` at the end, even after an error. Where one of them comes with other work (something failed in it alone, or a last
+    bit of its measurements decided otherwise), they stop sharing: from then on each does the whole work itself.
     """
 
     def __init__(self, team: Processes) -> None:

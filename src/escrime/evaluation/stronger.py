@@ -52,8 +52,8 @@ def scopes(cases: list[Case], records: pd.DataFrame, eps: float | None = None) -
 
 
 def of_case(records: pd.DataFrame, case: Case) -> pd.DataFrame:
-    """What the attacks that were asked for left of a case, and of the same defense under transfer: who knows a defense may
-    also ignore it. The rows of a stronger attack, there where a run is continued, are none of these."""
+    """The rows of the attacks that were asked for on a case, and on the same defense under transfer, since who knows a defense
+    may also ignore it; without the rows of a stronger attack, which a continued run holds already."""
     subject = case.subject
     same = (records["model"] == subject.model) & (records["defense"] == subject.defense)
     same &= ~records["attack"].str.startswith(STRONGER)
@@ -119,11 +119,11 @@ def examination(
 def _asked_for(own: pd.DataFrame, scope: Scope, left: pd.Series, ids: tuple) -> Earlier:
     """What the attacks that were asked for did to the images `ids`, from their rows."""
     rows = own[(own["norm"] == scope.norm) & own["verified"] & (own["target"] == NO_TARGET)]
-    fell = rows[rows["correct"] < 0.5].groupby("image")["eps"].min()
+    fooled_at = rows[rows["correct"] < 0.5].groupby("image")["eps"].min()
     stood = rows[within(rows["eps"], scope.eps) & (rows["prediction"] == rows["label"])].groupby("image")["confidence"].min()
     names = [str(name) for name in ids]
     of = lambda column, other: torch.tensor([float(column.get(name, other)) for name in names])  # noqa: E731
-    return Earlier(of(left, 1.0), of(stood, 1.0), of(fell, float("inf")))
+    return Earlier(of(left, 1.0), of(stood, 1.0), of(fooled_at, float("inf")))
 
 
 def stronger_parts(
@@ -221,15 +221,15 @@ def _ladder(attempts: list[Attempt], profile: Profile, images: Images, eps: floa
         keys = [(seed, name, "ladder", attempt.name, eps) for name in ids]
         grid = bool(profile.settings.get("grid"))
         moved, right, _ = verified_examples(profile.twin, outcome.adversarial, pixels, labels, keys, eps, norm, 1, grid)
-        fell = (right < 0.5) & norm.inside(moved, pixels, eps).cpu()
-        take = fell if not profile.randomized else torch.ones_like(fell)
+        fooled = (right < 0.5) & norm.inside(moved, pixels, eps).cpu()
+        take = fooled if not profile.randomized else torch.ones_like(fooled)
         found[at[take.to(at.device)]] = moved[take.to(at.device)]
-        stands[rows[fell]] = profile.randomized
+        stands[rows[fooled]] = profile.randomized
     return Outcome(found, forwards, backwards)
 
 
 def _already_fooled(before: pd.DataFrame, scope: Scope, names: set[str], eps: float, part: Part) -> pd.DataFrame:
-    """For images that fell to an earlier attack, or were wrong from the start, the row that shows it, at this ε."""
+    """For images that an earlier attack or the clean image showed to be misclassified, the row that shows it, at this ε."""
     rows = before[before["image"].isin(names)]
     ours = (rows["norm"] == scope.norm) & (within(rows["eps"], eps)) & rows["verified"]
     ranked = rows.assign(other=~ours).sort_values(["other", "preliminary", "eps"], kind="stable")

@@ -12,6 +12,7 @@ from ..budgets import same
 from ..data import ImageSet
 from ..defenses import PredictionAveraging
 from ..results.choosing import UNDEFENDED, Choice, attacked, choose, objective, paired, scores_by_point, share, table_of
+from ..results.statistics import p_text
 from ..results.threats import ADAPTIVE, TRANSFER, WHITE_BOX
 from .evaluation import Evaluation, evaluate
 from .shared_copies import Grid, halves, tuning_parts
@@ -57,7 +58,7 @@ class Tuning:
         gain = f"{100 * test['difference']:+.1f}".replace("-", "−")
         proof = (
             f"on {new['n']} other images {side('candidate')}, undefended {side('undefended')}; the mean of both changes by "
-            f"{gain} points (standard error {100 * test['standard_error']:.1f}, exact paired test {_p(test['p'])})"
+            f"{gain} points (standard error {100 * test['standard_error']:.1f}, exact paired test {p_text(test['p'], 'p')})"
         )
         if self.choice.worth_it:
             unsure = "" if self.confirmed else " These images do not confirm the gain."
@@ -191,7 +192,3 @@ def _validated(evaluation: Evaluation, grid: Grid) -> dict:
     found["tests"] = {name: paired(first[name], second[name]) for name in ("clean", "attacked", "mean")}
     found["tests"]["adaptive over transfer"] = paired(first[ADAPTIVE], first[TRANSFER])
     return found
-
-
-def _p(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"

@@ -28,11 +28,6 @@ def points_text(value: float) -> str:
     return f"{100 * value:+.1f} points".replace("-", "−")
 
 
-def p_text(p: float) -> str:
-    """0.0312 → "0.031"; "< 0.001" below that."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
-
-
 def eps_text(eps: float) -> str:
     """0.0250000001 → "0.025"."""
     return f"{round(eps, 6):g}"

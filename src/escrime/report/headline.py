@@ -140,8 +140,8 @@ def worth_text(gains: list[tuple[str, Point | None, Point | None]]) -> str:
             parts.append(f"{name} {signed(ignored)} and {signed(known)}")
         elif ignored:
             parts.append(f"{name} is worth {signed(ignored, ' points')} against an attacker who ignores it")
-            told_apart = known and not (unclear(ignored) and unclear(known))
-            but = "but" if known and told_apart and known.value < ignored.value else "and"
+            clear = known and not (unclear(ignored) and unclear(known))
+            but = "but" if known and clear and known.value < ignored.value else "and"
             parts[-1] += f" {but} {signed(known)} against one who knows it" if known else " (one who knows it: not measured)"
             spelled = spelled or known is not None
         elif known:

@@ -106,7 +106,7 @@ class StoredManifest(Stored):
 
 class StoredFinding(Stored):
     id: Annotated[str, Field(min_length=1, max_length=200)]
-    severity: Text  # of those that evaluation.checks knows
+    severity: Text  # of findings.SEVERITIES
     message: Text
     evidence: dict[Text, Any] = {}
     remedy: Text = ""
