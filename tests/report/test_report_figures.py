@@ -220,13 +220,15 @@ def test_every_name_has_files_of_its_own():
 @pytest.mark.parametrize(
     ("attack", "shares", "aimed"), [("FGSM", {0: 1.0, 0.1: 0.5}, False), ("DGSM", {0: 0.1, 0.1: 0.9}, True)]
 )
-def test_a_defended_figure_shows_what_its_records_aim_at(attack, shares, aimed, builder, blank_figures, tmp_path):
+def test_a_defended_figure_shows_what_its_records_aim_at(attack, shares, aimed, builder, tmp_path):
     """The attack that the paper's figure asks for may have been given another aim: the score is that of its rows."""
     built = builder(20).model("net").sweep("net", "ppa", "transfer", attack, shares)
     other = {"FGSM": "DGSM", "DGSM": "FGSM"}[attack]
     for part in built.parts:
         part["attack"] = np.full(len(part["attack"]), other)
-    drawn = sweeps.defended(read_run(built.write(tmp_path / "run")), "net", tmp_path, "fig6", other)
+    with styled():
+        drawn = sweeps.defended(read_run(built.write(tmp_path / "run")), "net", tmp_path, "fig6", other)
+    assert ("% correct" in texts(drawn.svg)) != aimed
     assert ("Images called" in drawn.caption, "Below, the confidence" in drawn.caption) == (aimed, not aimed)
 
 
