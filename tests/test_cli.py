@@ -179,3 +179,18 @@ def test_a_warning_is_its_sentence_alone():
     assert done.stderr == "warning: two are left out.\n" and done.returncode == 0
     done = subprocess.run([sys.executable, "-c", code, "--debug"], capture_output=True, text=True, timeout=60)
     assert "UserWarning" in done.stderr, "where it comes from, for those who ask"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("harden", "--model", "lenet", "--data", "digits", "--eps", "0.1"),
+        ("tune", "--model", "lenet", "--data", "digits", "--eps", "0.1"),
+        ("attack", "photo.png", "--model", "lenet"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_what_one_process_does_is_not_done_by_all_that_torchrun_started(words, escrime, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    found = escrime(*words)
+    assert found.returncode == 2 and f"escrime {words[0]} works in one process, and torchrun started 2" in found.err

@@ -134,3 +134,23 @@ def test_a_circle_is_named():
 def test_no_file_is_too_long():
     long = {module_of(path): n for path in files() if (n := len(path.read_text(encoding="utf-8").splitlines())) > LONGEST}
     assert not long
+
+
+def test_threat_levels_are_written_out_in_one_place():
+    """Anywhere else they are results.threats' names. The same words stand for other things too: the way of an attempt, the id
+    of a finding, a key of claims.json; and `--against` names its default."""
+    levels = {"white-box", "black-box", "transfer", "adaptive"}
+    others = {"evaluation/checks/search.py", "evaluation/checks/examine.py", "report/claims/verdicts.py", "cli/tune.py"}
+    found = {
+        str(path.relative_to(HOME))
+        for path in files()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in levels
+    }
+    assert found - others == {"results/threats.py"}
+
+
+def test_what_stands_for_no_class_needs_no_torch():
+    for module in ("no_class", "access", "results.threats"):
+        path = place(f"escrime.{module}")
+        assert not imports(path, late=True) and "torch" not in path.read_text(encoding="utf-8"), module

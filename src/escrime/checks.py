@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from .errors import EscrimeError
-
-NO_TARGET = -1  # in place of a class, where an attack is to reach none
+from .no_class import NO_TARGET
 
 
 def no_targets(labels: Tensor) -> Tensor:

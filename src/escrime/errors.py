@@ -16,6 +16,19 @@ def is_bad_input(error: Exception) -> bool:
     return isinstance(error, EscrimeError) and not isinstance(error, NotFinite)
 
 
+def in_one_line(error: BaseException) -> str:
+    """The type of an error that is not escrime's own, and the first line of what it says."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+
+def not_finite(image: object, which: str, so: str) -> str:
+    """The sentence about a model that returns NaN or infinity for `image`, `which` says of how many; so: what that is not."""
+    return (
+        f"the model returns NaN or infinite logits for image {image!r} {which}; {so}, so mend the model first "
+        "(overflow, or 0/0 in a defense?)."
+    )
+
+
 def shortened(words: Iterable[object], most: int = 3, between: str = ", ") -> str:
     """The first `most` of the words, and how many more there are."""
     texts = list(map(str, words))

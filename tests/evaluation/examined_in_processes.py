@@ -13,6 +13,7 @@ from escrime import PGD, EscrimeError, PredictionAveraging
 from escrime.commands.shared.folder import RunFolder
 from escrime.commands.shared.store import FolderStore
 from escrime.distributed import Processes
+from escrime.evaluation import pipeline
 from escrime.evaluation.effort import Effort
 from escrime.evaluation.images import Source
 from escrime.evaluation.pipeline import Plan, execute
@@ -49,11 +50,13 @@ RUNS = {  # with ε = 0.002 nothing falls, so that the examination is most of th
     "masked": MASKED,
     "randomized": {"build": lambda: PredictionAveraging(Bands(), samples=2, eps_max=0.1)},
     "no time": {"seconds": 2},
-    "attack fails": {"fails": ("checks.search.Search._judged", ValueError("odd"))},
-    "attack refused": {"fails": ("checks.search.Search._judged", EscrimeError("bad input"))},
-    "attack out of time": {"fails": ("checks.search.Search._judged", OutOfTime()), "seconds": 1000},
-    "check refused": {"fails": ("pipeline.input_findings", EscrimeError("bad input"))},
-    "check out of time": {"fails": ("pipeline.input_findings", OutOfTime()), "seconds": 1000},
+    "attack fails": {"fails": (1, "checks.search.Search._judged", ValueError("odd"))},
+    "attack refused": {"fails": (1, "checks.search.Search._judged", EscrimeError("bad input"))},
+    "attack out of time": {"fails": (1, "checks.search.Search._judged", OutOfTime()), "seconds": 1000},
+    "check refused": {"fails": (0, "pipeline.input_findings", EscrimeError("bad input"))},
+    "other check refused": {"fails": (1, "pipeline.model_check.findings", EscrimeError("bad input"))},
+    "check out of time": {"fails": (0, "pipeline.input_findings", OutOfTime()), "seconds": 1000},
+    "late": {"fails": (1, "pipeline.examination", OutOfTime()), "seconds": 1000},
 }
 
 
@@ -63,7 +66,7 @@ def evaluate(name: str, folder: Path, team: Processes) -> dict:
 
 
 def run(folder: Path, team: Processes, build=Bands, eps=0.05, seconds=None, fails=None) -> dict:
-    """fails: (what raises in the second process, which error)."""
+    """fails: (the process in which something raises, what, which error)."""
     model, truth = build(), Bands()
     images = torch.rand(100, 3, 4, 4, generator=torch.Generator().manual_seed(1))
     for sub in ("records", "checks", "failures"):
@@ -76,17 +79,17 @@ def run(folder: Path, team: Processes, build=Bands, eps=0.05, seconds=None, fail
     SHOWN.clear()
     store = FolderStore(RunFolder(folder))
     try:
-        broken = (
-            mock.patch(f"escrime.evaluation.{fails[0]}", side_effect=fails[1]) if fails and team.rank == 1 else nullcontext()
-        )
-        with deadline(seconds), broken:
+        here = fails if fails and team.rank == fails[0] and team.together else None
+        broken = nullcontext() if here is None else mock.patch(f"escrime.evaluation.{here[1]}", side_effect=here[2])
+        watched = mock.patch("escrime.evaluation.pipeline.input_findings", wraps=pipeline.input_findings)
+        with deadline(seconds), watched as fed, broken:
             execute(plan, store, team, lambda title: nullcontext(Meter(lambda *told: None)))
     except EscrimeError as error:
         return {"error": str(error)}
     team.wait()
     examined = {case: (e.attempts, [f.as_dict() for f in e.findings]) for case, e in store.examinations().items()}
     cut = [one.cut for one in store.examinations().values()]
-    return {"records": store.records(), "examined": examined, "seen": sum(SHOWN), "cut": cut}
+    return {"records": store.records(), "examined": examined, "seen": sum(SHOWN), "cut": cut, "fed": fed.call_count}
 
 
 def work(rank: int, count: int, place: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_worst_case_above_one_of_its_attacks_is_told_with_the_reason():
     chosen = rows([0.5, 0.5], preliminary=[0.25, 0.25], draws=4)
     records = pd.concat([chosen, rows([0.25, 0.5], preliminary=[0.5, 0.5], attack="B", draws=4)])
     (found,) = crossings(records, worst_case(records))
-    assert (found.attack, found.told, found.single, found.chance) == ("B", 0.5, 0.375, True)
+    assert (found.attack, found.worst, found.single, found.chance) == ("B", 0.5, 0.375, True)
     assert "other noise draws" in found.sentence and "50.0%" in found.sentence and "37.5%" in found.sentence
     # Of a deterministic model only an attack on other images can lie below.
     fixed = pd.concat([rows([1, 1, 0, 0]), rows([1, 1], attack="B")])

@@ -10,7 +10,7 @@ from torch import nn
 
 from escrime import PGD, Effort, evaluate
 from escrime.attacks.adaptive.surrogate import eight_bit
-from escrime.evaluation.profile import Budget, profile
+from escrime.evaluation.profile import ProbeBudget, profile
 
 QUICK = Effort(images=24, steps=8, queries=40, draws=40, doublings=1)
 EPS = 0.02
@@ -37,7 +37,7 @@ def known(linear, few):
 
 
 def looked(model, known, seed=0):
-    return profile(model, *known, Budget(EPS), seed)
+    return profile(model, *known, ProbeBudget(EPS), seed)
 
 
 def fails_differentiated(network, x):

@@ -8,6 +8,7 @@ import torch
 from examined_in_processes import RUNS, evaluate, work
 
 from escrime.distributed import Processes
+from escrime.evaluation.pipeline import EXAMINATION
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +61,7 @@ def test_an_attack_that_fails_in_one_process_has_failed(three):
     assert "ValueError: odd" in str(first)
 
 
-@pytest.mark.parametrize("name", ["attack refused", "check refused"])
+@pytest.mark.parametrize("name", ["attack refused", "check refused", "other check refused"])
 def test_bad_input_in_one_process_ends_them_all(name, three):
     assert [found[name] for found in three] == 3 * [{"error": "bad input"}]
 
@@ -70,6 +71,15 @@ def test_an_attack_that_one_process_has_no_time_for_is_cut_short(three):
     assert cuts == 3 * cuts[:1] and "APGD-CE" in cuts[0][0]
 
 
+def test_a_check_that_one_process_has_no_time_for_is_cut_short(three):
+    cuts = [found["check out of time"]["cut"] for found in three]
+    assert cuts == 3 * cuts[:1] and EXAMINATION in cuts[0][0]
+
+
+def test_the_checks_of_the_input_are_not_made_by_all(three):
+    """What each shows its model beside the shared attacks: none of them the whole."""
+    assert [found["robust"]["fed"] for found in three] == [1, 0, 0]
+
+
 def test_where_one_process_is_late_the_others_go_on_alone(one, three):
-    name = "check out of time"
-    assert all(found[name]["examined"] == one[name]["examined"] for found in three)
+    assert all(found["late"]["examined"] == one["late"]["examined"] for found in three)

@@ -15,7 +15,9 @@ from escrime.report.figures import draw_figures, examples, sweeps
 from escrime.report.figures.examples import scaled
 from escrime.report.figures.style import styled
 from escrime.report.formatting import slug
+from escrime.report.headline import headline
 from escrime.report.interactive import chart
+from escrime.report.tables import class_table, paired_tests
 
 NAMES = ["fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "fig6-dgsm", "fig7", "fig7-dgsm", "fig8", "fig9"]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -213,6 +215,38 @@ def test_every_name_has_files_of_its_own():
     assert len({*slugs}) == len(names) and all(re.fullmatch(r"[A-Za-z0-9_.-]{1,69}", text) for text in slugs)
     for name in ("lenet", "wide_resnet50_2", "a-b", "pgd-training.v2"):
         assert slug(name) == name
+
+
+@pytest.mark.parametrize(
+    ("attack", "shares", "aimed"), [("FGSM", {0: 1.0, 0.1: 0.5}, False), ("DGSM", {0: 0.1, 0.1: 0.9}, True)]
+)
+def test_a_defended_figure_shows_what_its_records_aim_at(attack, shares, aimed, builder, tmp_path):
+    """The attack that the paper's figure asks for may have been given another aim: the score is that of its rows."""
+    built = builder(20).model("net").sweep("net", "ppa", "transfer", attack, shares)
+    other = {"FGSM": "DGSM", "DGSM": "FGSM"}[attack]
+    for part in built.parts:
+        part["attack"] = np.full(len(part["attack"]), other)
+    with styled():
+        drawn = sweeps.defended(read_run(built.write(tmp_path / "run")), "net", tmp_path, "fig6", other)
+    assert ("% correct" in texts(drawn.svg)) != aimed
+    assert ("Images called" in drawn.caption, "Below, the confidence" in drawn.caption) == (aimed, not aimed)
+
+
+@pytest.mark.parametrize(("manners", "single"), [({"FGSM": "single"}, True), ({"FGSM": "iterated"}, False), ({}, False)])
+def test_what_was_a_single_step_stands_in_the_manifest(manners, single, builder, tmp_path):
+    built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5})
+    run = read_run(built.write(tmp_path / "run"))
+    run.manifest["attacks"] = manners
+    assert headline(run, "net", 0.1).sentence.startswith("One gradient step") == single
+
+
+def test_the_first_lines_speak_of_an_attack_that_was_run(builder, tmp_path):
+    built = builder(20).model("net")
+    for defense, threat, left in (("none", "white-box", 0.5), ("ppa", "adaptive", 0.9)):
+        built.sweep("net", defense, threat, "mine", {0: 1.0, 0.1: left})
+    run = read_run(built.write(tmp_path / "run"))
+    assert [test.name for test in paired_tests(run, "net", 0.1)] == ["PPA"]
+    assert class_table(run, "net", 0.1).columns[0] == ("undefended", "clean")
 
 
 def test_odd_names_are_text_not_markup(builder, tmp_path):

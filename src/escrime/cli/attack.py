@@ -41,7 +41,7 @@ def attack(
     from dataclasses import asdict
 
     from ..commands.attack.photos import attack_photos
-    from ..commands.shared.devices import pick_device
+    from ..commands.shared.devices import own_device
     from ..commands.shared.stdout import reserving_stdout
 
     budget = None if eps is None else epsilon(eps)
@@ -54,7 +54,7 @@ def attack(
             target=target,
             size=size,
             seed=seed,
-            device=pick_device(device),
+            device=own_device(device, "attack"),
             **normalization(mean, std),
             trust=trust,
             attacks=split(attack),

@@ -41,7 +41,7 @@ def harden(
     """Make a model more robust by adversarial fine-tuning, and show what that bought: before and after in one report."""
     from ..commands.evaluate.request import Request
     from ..commands.harden import harden as harden_model
-    from ..commands.shared.devices import pick_device
+    from ..commands.shared.devices import own_device
     from ..commands.train.train import parse_settings
     from ..report.validity import read_verdicts
 
@@ -49,7 +49,7 @@ def harden(
     request = Request(model, data, (epsilon(eps),), attacks=split(attack), limit=limit, size=size, **rest)
     aim = parse_settings(goal or [], {"name": objective, "eps": None if objective == "clean" else eps})
     chosen = parse_settings(set_ or [], {"epochs": epochs})
-    run = harden_model(request, out, goal=aim, training=chosen, device=pick_device(device), command=command())
+    run = harden_model(request, out, goal=aim, training=chosen, device=own_device(device, "harden"), command=command())
     for verdict in read_verdicts(run.folder.path):
         run.display.say(("" if verdict["believe"] else "NOT AS IT STANDS: ") + verdict["sentence"])
     run.display.say(f"Weights: {run.folder / 'weights.safetensors'}. Report: {run.folder / 'report.html'}")

@@ -63,7 +63,7 @@ def tune(
 ) -> None:
     """Choose ε_max and N of prediction averaging (PPA) by clean and attacked accuracy, and validate the choice."""
     from ..commands.evaluate.request import Request
-    from ..commands.shared.devices import pick_device
+    from ..commands.shared.devices import own_device
     from ..commands.shared.display import Display
     from ..commands.shared.stdout import reserving_stdout
     from ..commands.tune.result import show
@@ -78,7 +78,7 @@ def tune(
     rest = {"seed": seed, "anyway": anyway, "skip_unreadable": skip_unreadable, "trust": trust, **normalization(mean, std)}
     request = Request(model, data, (epsilon(eps),), limit=limit, size=size, **rest)
     with reserving_stdout(json_):
-        folder, result = tune_model(request, grid, out, device=pick_device(device), command=command(), quiet=json_)
+        folder, result = tune_model(request, grid, out, device=own_device(device, "tune"), command=command(), quiet=json_)
     if json_:
         typer.echo(json_text(result))
     else:

@@ -37,12 +37,12 @@ def seconds_per_pass(model: Classifier, images: Tensor) -> float:
 
 
 def images_for_a_look(budget: float, passes: int, each: float, most: int) -> int:
-    """How many images, at most `most`, a look may take that asks a model `passes` times about each, of `each` seconds."""
+    """How many images, at most `most`, the first look may use: `passes` per image, each of `each` seconds."""
     return most if each <= 0 else max(LOOKED, min(most, int(LOOK * budget / (passes * each))))
 
 
 def passes_of_checks(case: Case, effort: Effort, images: int) -> float:
-    """Network passes, of an examination and of the stronger attack on every image, about."""
+    """About how many network passes an examination takes, and the stronger attack on every image after it."""
     probing, stronger = passes_of_check(case, effort)
     return min(effort.images, images) * (probing.forwards + probing.gradients) + images * (
         stronger.forwards + stronger.gradients
@@ -68,7 +68,7 @@ def affordable(effort: Effort, passes: Passes, each: float, judged: int) -> Effo
 
 
 def judged_by_all(records: pd.DataFrame) -> frozenset[str]:
-    """The images that every attack, of those that were run on any, has finished in every case; all ids as text."""
+    """Ids, as text, of the images that every attack has finished in every case; an attack without any rows does not count."""
     own = records[~records["attack"].str.startswith(STRONGER)]
     tried = own[["model", "defense", "threat", "attack", "image"]].drop_duplicates()
     faced = tried["image"].value_counts()
@@ -87,9 +87,9 @@ def left_open(records: pd.DataFrame, attacks: Sequence[str], images: int, cut: S
 def budget_findings(
     records: pd.DataFrame, cases: Sequence[Case], attacks: Sequence[str], images: int, cut: Mapping[tuple, Sequence[str]]
 ) -> list[Finding]:
-    """What the time did not suffice for, one finding per case: a note where images are left, which is what the interval is for;
-    a warning where an attack was run on none of them, or a check was cut short (`cut`: name of the case → what). [] for a case
-    of which nothing is left open."""
+    """What there was no time for, one finding per case: a note where only images are left, since the interval accounts for
+    them; a warning where an attack was run on no image, or a check was cut short (`cut`: name of the case → what). None for a
+    case of which nothing is left open."""
     found = []
     for case in cases:
         model, defense, threat = case.name

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from ..budgets import epsilon
 from ..checks import check_images, check_labels
 from ..defenses import MajorityVote
-from ..errors import EscrimeError
+from ..errors import EscrimeError, not_finite
 from ..models.running import Batches, check_logits, network_batch, no_trace, passes_per_image
 from ..randomness import as_keys, derive, row_keys, uniform_noise
 from ..results.statistics import wilson
@@ -264,10 +264,7 @@ def _votes(
         finite = logits.isfinite().all(dim=1).unflatten(0, (BLOCK, -1)).all(dim=0).cpu()
         if not finite.all():
             name = ids[int(image[~finite][0])]
-            raise EscrimeError(
-                f"the model returns NaN or infinite logits for image {name!r} with noise; that is no vote, so mend the model "
-                "first (overflow, or an input range that noise leaves?)."
-            )
+            raise EscrimeError(not_finite(name, "with noise, which may leave the range it expects", "that is no vote"))
         counts = block * BLOCK + copy < draws
         votes.index_put_((image.expand_as(predicted)[counts], predicted[counts]), torch.tensor(1), accumulate=True)
 

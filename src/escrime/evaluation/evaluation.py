@@ -25,7 +25,7 @@ from .pipeline import Plan, all_findings, execute
 from .profile import Profiles
 from .progress import Listener, Meter
 from .requests import budget_of, check_attacks, check_epsilons, manners_of
-from .store import Memory
+from .store import MemoryStore
 from .subjects import AnyAttack, Case, Epsilons, Models, as_cases, as_subjects
 
 
@@ -179,7 +179,7 @@ def evaluate(
         meter.begin("look at the model", 1)
         profiles = Profiles(source, budget_of(attacks, grids), seed, _look(cases, source, within))
         effort = checks if isinstance(checks, Effort) else Effort() if checks else None
-        plan, store = Plan(cases, profiles, attacks, grids, seed, draws, eot, effort), Memory()
+        plan, store = Plan(cases, profiles, attacks, grids, seed, draws, eot, effort), MemoryStore()
         left = execute(plan, store, Processes(device, alone=True), lambda title: nullcontext(meter))
     records, manners = store.records(), manners_of(attacks)
     if effort is None:

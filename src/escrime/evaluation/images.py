@@ -20,7 +20,7 @@ PART = 64  # images per part: what a crash can cost
 
 
 def check_set(data: Any, *needed: str) -> None:
-    """Errors: EscrimeError for what has not all that is needed of an ImageSet."""
+    """Errors: EscrimeError for data that lacks one of the `needed` attributes of an ImageSet."""
     if not all(hasattr(data, name) for name in needed):
         raise EscrimeError(f"data is a {type(data).__name__}; give an ImageSet or a pair (images, labels).")
 

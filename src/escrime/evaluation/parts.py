@@ -12,15 +12,17 @@ from torch import Tensor
 from ..attacks.core.base import Attack, Outcome
 from ..attacks.core.minimum_norm import MinimumNorm
 from ..attacks.worst_case import WorstCase
-from ..checks import NO_TARGET, check_images, no_targets
-from ..errors import EscrimeError, is_bad_input
+from ..checks import check_images, no_targets
+from ..errors import EscrimeError, in_one_line, is_bad_input
 from ..models.deadline import look, time_left
 from ..models.fast.twin import Twin
 from ..models.running import Classifier, no_trace
+from ..no_class import NO_TARGET
 from ..norms import Norm
 from ..randomness import key, seed_all_generators
 from ..results.keys import joined, part_key
 from ..results.records import frame, unattacked
+from ..results.threats import TRANSFER
 from .chunks import Begun, Chunks, Done, no_progress, nothing_done
 from .images import Images
 from .profile import Profile, Profiles
@@ -172,8 +174,7 @@ def _or_reason(work: Callable[[], Value]) -> tuple[Value | None, str]:
     except Exception as error:
         if is_bad_input(error):
             raise
-        name = "" if isinstance(error, EscrimeError) else f"{type(error).__name__}: "
-        return None, name + str(error).partition("\n")[0]
+        return None, str(error).partition("\n")[0] if isinstance(error, EscrimeError) else in_one_line(error)
 
 
 def _untouched(images: Images) -> Outcome:
@@ -182,12 +183,12 @@ def _untouched(images: Images) -> Outcome:
 
 
 def _sharing(cases: list[Case], label: str, attack: AnyAttack, samples: dict) -> dict[tuple, list[Case]]:
-    """The cases that share adversarial images: those that attack the same network on the same images, `for_transfer` or not."""
+    """Cases that share adversarial images, by the attacked network, the sample of images, and whether it is `for_transfer`."""
     groups: dict[tuple, list[Case]] = {}
     changes = for_transfer(attack) is not attack
     for case in cases:
         sample = samples.get((case.subject.defense, case.threat, label))
-        groups.setdefault((id(case.attacked), sample, changes and case.threat == "transfer"), []).append(case)
+        groups.setdefault((id(case.attacked), sample, changes and case.threat == TRANSFER), []).append(case)
     return groups
 
 
@@ -314,7 +315,7 @@ def records_of(
             preliminary = score(
                 model, adversarial, images.labels, targets, [(*key, "preliminary") for key in keys], draws
             ).correct
-        wanted = targets.cpu() >= 0
+        wanted = targets.cpu() != NO_TARGET
         fooled = torch.where(wanted, verdict.prediction == targets.cpu(), verdict.prediction != images.labels.cpu())
         survives = torch.zeros(len(fooled), dtype=torch.bool)
         rows = (fooled & (eps > 0)).nonzero().flatten()
@@ -322,7 +323,9 @@ def records_of(
             rounded = geometry.to_8_bits(adversarial[rows], images.pixels[rows], eps)
             again = score(model, rounded, images.labels[rows], targets[rows], [keys[i] for i in rows.tolist()], 1)
             goal = targets[rows].cpu()
-            survives[rows] = torch.where(goal >= 0, again.prediction == goal, again.prediction != images.labels[rows].cpu())
+            survives[rows] = torch.where(
+                goal != NO_TARGET, again.prediction == goal, again.prediction != images.labels[rows].cpu()
+            )
         blocks.append(
             {
                 "model": part.case.subject.model,

@@ -189,8 +189,8 @@ def _examine(
     among: frozenset[str] | None,
     limit: deadline.Deadline | None,
 ) -> None:
-    """Examine one case, and run what that calls for on every image; its findings are written last, for what they stand for is
-    complete when they are there."""
+    """Examine one case, and run the attacks that this calls for on every image. The findings are written last: where they are
+    there, so is every row they rest on."""
     case, norm = joined(scope.case.name), scope.norm
     shared = SharedRows(team)
 
@@ -334,19 +334,25 @@ def probe(
     """What the checks find about one case, and the attacks it calls for."""
     model, first = scope.case.subject.classifier, profiles.images
     profile = profiles[model]
-    inputs = input_findings(
-        profile.asked or model,
-        first.pixels,
-        first.labels,
-        profile.randomized,
-        seed,
-        blind=profile.blind,
-        batch=profile.batch,
-        more=profiles.source.few_pairs(seed),
-        fed=profiles.fed.get(id(model)),
-    )
-    with torch.no_grad(), no_trace(model, first.pixels.device):
-        inputs += model_check.findings(model=model, images=first.pixels, labels=first.labels, profile=profile, seed=seed)
+
+    def as_fed() -> list[Finding]:
+        return input_findings(
+            profile.asked or model,
+            first.pixels,
+            first.labels,
+            profile.randomized,
+            seed,
+            blind=profile.blind,
+            batch=profile.batch,
+            more=profiles.source.few_pairs(seed),
+            fed=profiles.fed.get(id(model)),
+        )
+
+    def as_it_is() -> list[Finding]:
+        with torch.no_grad(), no_trace(model, first.pixels.device):
+            return model_check.findings(model=model, images=first.pixels, labels=first.labels, profile=profile, seed=seed)
+
+    inputs = [finding for some in shared.each("the model checks", [as_fed, as_it_is]) for finding in some]
     examined = examination(scope, profiles, records, effort, seed, shared)
     found = [finding.of(*scope.case.name) for finding in inputs]
     return found + [finding.of(*scope.case.name, scope.norm) for finding in examined.findings], examined.attempts

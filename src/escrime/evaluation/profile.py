@@ -12,7 +12,7 @@ from ..attacks.adaptive.inner_logits import Inner, inner_logits, taught_logits
 from ..attacks.adaptive.surrogate import Surrogate
 from ..attacks.pgd import PGD
 from ..checks import check_images, no_targets
-from ..errors import is_bad_input
+from ..errors import in_one_line, is_bad_input
 from ..models.fast.twin import Twin
 from ..models.filled_batch import FilledBatch, fewest
 from ..models.fresh import Fresh
@@ -20,7 +20,7 @@ from ..models.running import Classifier, check_logits, differentiable, failure_n
 from ..norms import DEFAULT, norm
 from ..randomness import as_keys, derive, row_keys, uniform_noise
 from ..results.findings import Finding
-from ..results.records import BLACK_BOX, WHITE_BOX
+from ..results.threats import BLACK_BOX, WHITE_BOX
 from .checks.batch import Alone, BatchEffect, batch_effect
 from .checks.gradients import Gradients, measure_gradients, surrogate_settings
 from .checks.neighborhood import Neighborhood, look_around
@@ -35,7 +35,7 @@ BESIDE, HALVINGS = 12, 5  # images that are followed to the boundary of their cl
 
 
 @dataclass(frozen=True)
-class Budget:
+class ProbeBudget:
     """The ε and norm that a model is looked at with."""
 
     eps: float
@@ -46,7 +46,7 @@ class Budget:
         return self.eps / norm(self.norm).diameter(images)
 
     @classmethod
-    def of(cls, grids: Mapping[str, Iterable[float]], norms: dict[str, str]) -> "Budget":
+    def of(cls, grids: Mapping[str, Iterable[float]], norms: dict[str, str]) -> "ProbeBudget":
         """The median ε above 0 of the attacks in l_inf, or of all where none is."""
         norm = DEFAULT if DEFAULT in norms.values() or not norms else next(iter(norms.values()))
         positive = sorted(eps for name, grid in grids.items() if norms[name] == norm for eps in grid if eps > 0)
@@ -79,7 +79,7 @@ class Profile:
     asked: Classifier | None = None
 
 
-def profile(model: Classifier, images: Tensor, labels: Tensor, budget: Budget, seed: int) -> Profile:
+def profile(model: Classifier, images: Tensor, labels: Tensor, budget: ProbeBudget, seed: int) -> Profile:
     """Look at `model` with a few images (N, C, H, W), and at what surrounds them within `budget`.
 
     Errors: EscrimeError for a model that returns no logits (N, K).
@@ -111,7 +111,7 @@ def profile(model: Classifier, images: Tensor, labels: Tensor, budget: Budget, s
     except Exception as error:  # whatever somebody's model raises when it is differentiated
         if is_bad_input(error):
             raise
-        failure = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        failure = in_one_line(error)
     if found is not None and found.true and not around.randomized:
         found = _unless_it_raises(partial(_beside_the_boundary, found, who, twin, x, y, budget, seed), found)
     settings = surrogate_settings(found) if found is not None else {"through": True}
@@ -137,10 +137,10 @@ def profile(model: Classifier, images: Tensor, labels: Tensor, budget: Budget, s
 
 
 def _beside_the_boundary(
-    found: Gradients, model: Classifier, twin: Twin, images: Tensor, labels: Tensor, budget: Budget, seed: int
+    found: Gradients, model: Classifier, twin: Twin, images: Tensor, labels: Tensor, budget: ProbeBudget, seed: int
 ) -> Gradients:
-    """`found`, with what is measured where every attack ends: a gradient may be true at the images and false just before
-    their decisions change. There the measurements count as those of more images, where they object."""
+    """`found`, and beside it what is measured just before the decision changes, where attacks end: a gradient may be true at
+    the images and false there. Where it is false, those measurements are added as if they were of more images."""
     x, y = images[:BESIDE], labels[:BESIDE]
     attack: AnyAttack = PGD(budget.eps, steps=4, norm=budget.norm, loss="margin", early_stop=False)
     moved = attack(twin, x, y, seed=seed)
@@ -162,8 +162,8 @@ def _between(one: Tensor, other: Tensor, part: Tensor) -> Tensor:
 
 
 def _unless_it_raises(look: Callable[[], Value], nothing: Value) -> Value:
-    """What a look at the model finds, `nothing` where the model raises at what it is shown: an attack that meets the same is
-    reported (`attack-failed`)."""
+    """What `look` finds, or `nothing` where the model raises: an attack on which it raises too is reported
+    (`attack-failed`)."""
     try:
         return look()
     except Exception as error:
@@ -197,7 +197,7 @@ def _climbing(
 
 
 def _inside(model: nn.Module, images: Tensor, reach: float, seed: int) -> list[Inner]:
-    """Inner logits of a model whose own are flat, or a head taught on what is inside; see attacks/inner.py."""
+    """Inner logits of a model whose own are flat, or a head taught on what is inside; see attacks/adaptive/inner_logits.py."""
     keys, found = as_keys([(seed, row, "inside") for row in range(len(images))]), []
     around = [images] + [
         (images + factor * reach * uniform_noise(images, 1, derive(keys, number))[0].sign()).clamp(0, 1)
@@ -224,7 +224,7 @@ def _classes(model: Classifier, images: Tensor) -> int:
 class Profiles:
     """The profile of each model, made on a few of the images when it is first asked for."""
 
-    def __init__(self, source: Source, budget: Budget, seed: int, count: int = PART) -> None:
+    def __init__(self, source: Source, budget: ProbeBudget, seed: int, count: int = PART) -> None:
         self.source, self.budget, self.seed, self.count = source, budget, seed, count
         self.known: dict[int, Profile] = {}
         self.fed: dict[int, list[Finding]] = {}  # id of a model → what an earlier look found about how it is fed

@@ -30,7 +30,7 @@ class Meter:
         self.tasks[name] = _Task(images, passes)
 
     def begin(self, name: str, images: float) -> None:
-        """Whatever was done before is done; now `name` is, on that many images."""
+        """The work before is finished; `name` begins, on that many images."""
         self.end()
         task = self.tasks.setdefault(name, _Task(images, 1.0))
         self.name, self.images, task.images = name, images, max(task.images - images, 0)

@@ -8,7 +8,7 @@ from ..budgets import distinct, shared_grids
 from ..errors import EscrimeError, nearest
 from ..norms import DEFAULT, Norm, norm
 from ..results.records import STRONGER, WORST
-from .profile import Budget
+from .profile import ProbeBudget
 
 
 def norm_of(attack: object) -> Norm:
@@ -85,6 +85,6 @@ def _as_list(epsilons: Any) -> list | None:
     return [epsilons] if single else list(epsilons)
 
 
-def budget_of(attacks: dict, grids: dict[str, list[float]]) -> Budget:
+def budget_of(attacks: dict, grids: dict[str, list[float]]) -> ProbeBudget:
     """The ε and norm that models are looked at with before these attacks."""
-    return Budget.of(grids, {label: norm_of(attack).name for label, attack in attacks.items()})
+    return ProbeBudget.of(grids, {label: norm_of(attack).name for label, attack in attacks.items()})

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..errors import EscrimeError
+from ..errors import EscrimeError, not_finite
 from ..models.deadline import look
 from ..models.fast.twin import Twin
 from ..models.running import Batches, network_batch, no_trace, passes_per_image
+from ..no_class import NO_CLASS, NO_TARGET
 from ..randomness import as_keys, derive, row_keys
-
-NO_CLASS = -1  # the prediction of a model that returns NaN or infinity
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ def score(
 ) -> Predicted:
     """Classify `images` (N, C, H, W), each `draws` times with fresh noise keyed by (*keys[i], draw).
 
-    targets (N,) holds -1 where there is none. Confidence is the mean softmax probability of the majority class. NaN or
+    targets (N,) holds NO_TARGET where there is none. Confidence is the mean softmax probability of the majority class. NaN or
     infinity is no class: such a prediction is NO_CLASS, and neither right nor at the target. Of a Twin only the original is
     asked, for what is fooled and for what is not.
     """
@@ -51,7 +50,7 @@ def score(
         prediction = torch.where(none, NO_CLASS, (votes + 1e-6 * probabilities).argmax(1))
         pick = lambda table, index: table.gather(1, index.clamp_min(0)[:, None]).squeeze(1)  # noqa: E731
         aim = targets[rows]
-        hit = torch.where(aim >= 0, pick(votes, aim), torch.zeros_like(votes[:, 0]))
+        hit = torch.where(aim != NO_TARGET, pick(votes, aim), torch.zeros_like(votes[:, 0]))
         return prediction, pick(probabilities, prediction), pick(votes, labels[rows]), hit
 
     with no_trace(twin.model, images.device):
@@ -63,10 +62,7 @@ def check_finite(logits: Tensor, keys: list[tuple]) -> None:
     """NaN or infinity is neither right nor fooled: name the image (the second part of its key) and stop."""
     bad = (~logits.isfinite().all(dim=1)).nonzero().flatten().tolist()
     if bad:
-        raise EscrimeError(
-            f"the model returns NaN or infinite logits for image {keys[bad[0]][1]!r} ({len(bad)} of {len(logits)} in its "
-            "batch); that is no verdict, so mend the model first (overflow, 0/0 in a defense?)."
-        )
+        raise EscrimeError(not_finite(keys[bad[0]][1], f"({len(bad)} of {len(logits)} in its batch)", "that is no verdict"))
 
 
 @torch.no_grad()

@@ -27,13 +27,14 @@ from ..models.fast.twin import Twin
 from ..models.running import Batches, check_logits, existing_device, full_precision, network_batch, no_trace
 from ..randomness import as_keys, derive, row_keys
 from ..results.choosing import UNDEFENDED, Point
+from ..results.threats import ADAPTIVE, DEFENDED, TRANSFER
 from ..validation import check_choice, check_whole
 from .images import PART, Images, Source
-from .profile import Budget, Profile, Profiles
+from .profile import ProbeBudget, Profile, Profiles
 from .scoring import check_finite
 
 FEWEST = 20  # images in all: half of them choose
-AGAINST = ("adaptive", "transfer")
+AGAINST = DEFENDED[::-1]
 MEASURED = ("image", "label", "eps_max", "samples", "condition", "correct", "forwards", "backwards")
 
 
@@ -51,7 +52,7 @@ class Grid:
     eps: float | str
     eps_max: Sequence[float | str] = (0.01, 0.03, 0.1, 0.3)
     samples: Sequence[int] = (2, 4, 8, 16)
-    against: str = "adaptive"
+    against: str = ADAPTIVE
     steps: int = 20
     draws: int = 4
     eot: int = 2
@@ -121,7 +122,7 @@ def tuning_parts(
     device = existing_device(device if device is not None else next((p.device for p in model.parameters()), "cpu"))
     model = model.to(device)
     source = Source(data, device)
-    profiles = Profiles(source, Budget(float(grid.eps)), seed)
+    profiles = Profiles(source, ProbeBudget(float(grid.eps)), seed)
     profile: Profile | None = None
     for index, images in enumerate(source()):
         if finished(index):
@@ -166,18 +167,18 @@ def _measure(
         else:
             climbed = Twin(defended, PredictionAveraging(cast(nn.Module, profile.twin.copy), radius, grid.most))
         knowing = _craft(grid.attack.against_noise(grid.eot), climbed, images, float(grid.eps), seed)
-        shown = {"clean": images.pixels, "transfer": plain.adversarial, "adaptive": knowing.adversarial}
+        shown = {"clean": images.pixels, TRANSFER: plain.adversarial, ADAPTIVE: knowing.adversarial}
         for condition, pixels in shown.items():
             keys = [(seed, name, "tune", condition) for name in images.ids]
             scores = prefix_scores(model, radius, (1, *grid.samples), pixels, images.labels, keys, grid.draws)
-            if radius == grid.eps_max[0] and condition != "adaptive":  # the first copy alone is the undefended network
-                spent = plain if condition == "transfer" else None
+            if radius == grid.eps_max[0] and condition != ADAPTIVE:  # the first copy alone is the undefended network
+                spent = plain if condition == TRANSFER else None
                 note(condition, UNDEFENDED, scores[0], *(() if spent is None else _passes(spent)))
-                if condition == "transfer":  # who attacks an undefended network knows it
-                    note("adaptive", UNDEFENDED, scores[0])
+                if condition == TRANSFER:  # who attacks an undefended network knows it
+                    note(ADAPTIVE, UNDEFENDED, scores[0])
             for n, correct in zip(grid.samples[:-1], scores[1:-1], strict=True):
                 note(condition, (radius, n), correct)
-            forwards, backwards = _passes(knowing) if condition == "adaptive" else (0.0, 0.0)
+            forwards, backwards = _passes(knowing) if condition == ADAPTIVE else (0.0, 0.0)
             note(condition, (radius, grid.most), scores[-1], forwards + grid.draws * grid.most, backwards)
         step(f"ε_max = {radius:g}")
     return pd.concat(rows, ignore_index=True)

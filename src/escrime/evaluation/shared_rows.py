@@ -5,7 +5,7 @@ of them learn the outcome of every image before any goes on: from there they dec
 """
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -19,9 +19,9 @@ END = "end"  # of the examination
 
 
 class SharedRows:
-    """One examination by all processes of `team`. Each of them calls `map` for the same work in the same order, and `finish` at
-    the end, whatever happened. Where one of them is elsewhere after all (something failed there only, or its measurements
-    differ in a last bit that decides), nobody waits for anybody: from then on each does the whole work itself.
+    """One examination by all processes of `team`. Each calls `map`, `each` and `first` for the same work in the same order, and
+    `finish` at the end, even after an error. Where one of them comes with other work (something failed in it alone, or a last
+    bit of its measurements decided otherwise), they stop sharing: from then on each does the whole work itself.
     """
 
     def __init__(self, team: Processes) -> None:
@@ -59,6 +59,14 @@ class SharedRows:
         """What `work`, which all of them do, gives in the first process. Raises what `map` does."""
         values = None if self.alone else self._everyone(name, work)
         return work() if values is None else values[0]
+
+    def each(self, name: str, works: Sequence[Callable[[], Value]]) -> list[Value]:
+        """What all of `works` give, in their order, of which each process does its share. Raises what `map` does."""
+        mine = works[self.team.rank :: self.team.count]
+        shares = None if self.alone else self._everyone(name, lambda: [work() for work in mine])
+        if shares is None:
+            return [work() for work in works]
+        return [shares[at % self.team.count][at // self.team.count] for at in range(len(works))]
 
     def finish(self, work: Callable[[], Value]) -> list[Value]:
         """Do the whole examination, `work`, which calls `map`.

@@ -64,7 +64,7 @@ class Store(Protocol):
         """Lose it, where it is."""
 
 
-class Memory:
+class MemoryStore:
     """A store that lasts as long as the program."""
 
     def __init__(self) -> None:

@@ -9,10 +9,12 @@ import torch
 
 from ..attacks.core.base import Outcome
 from ..budgets import within
-from ..checks import NO_TARGET, no_targets
+from ..checks import no_targets
 from ..errors import is_bad_input
+from ..no_class import NO_TARGET
 from ..norms import Norm, norm
 from ..results.records import STRONGER, worst_case
+from ..results.threats import TRANSFER
 from ..results.verdicts import verdict_eps
 from .checks.examine import Examination, examine
 from .checks.search import Attempt, Earlier, Search, verified_examples, with_settings
@@ -39,7 +41,7 @@ class Scope:
 def scopes(cases: list[Case], records: pd.DataFrame, eps: float | None = None) -> list[Scope]:
     """One scope per case an attacker may know (so not under transfer) and norm; eps: the headline, see `verdict_eps`."""
     found = []
-    for case in (case for case in cases if case.threat != "transfer"):
+    for case in (case for case in cases if case.threat != TRANSFER):
         own = worst_case(of_case(records, case))
         for name in own["norm"].unique():
             rows = own[(own["norm"] == name) & (own["threat"] == case.threat) & (own["eps"] > 0)]
@@ -50,12 +52,12 @@ def scopes(cases: list[Case], records: pd.DataFrame, eps: float | None = None) -
 
 
 def of_case(records: pd.DataFrame, case: Case) -> pd.DataFrame:
-    """What the attacks that were asked for left of a case, and of the same defense under transfer: who knows a defense may
-    also ignore it. The rows of a stronger attack, there where a run is continued, are none of these."""
+    """The rows of the attacks that were asked for on a case, and on the same defense under transfer, since who knows a defense
+    may also ignore it; without the rows of a stronger attack, which a continued run holds already."""
     subject = case.subject
     same = (records["model"] == subject.model) & (records["defense"] == subject.defense)
     same &= ~records["attack"].str.startswith(STRONGER)
-    return records[same & records["threat"].isin([case.threat, "transfer"])]
+    return records[same & records["threat"].isin([case.threat, TRANSFER])]
 
 
 def standing(records: pd.DataFrame, norm: str, eps: float, randomized: bool) -> pd.Series:
@@ -116,12 +118,12 @@ def examination(
 
 def _asked_for(own: pd.DataFrame, scope: Scope, left: pd.Series, ids: tuple) -> Earlier:
     """What the attacks that were asked for did to the images `ids`, from their rows."""
-    rows = own[(own["norm"] == scope.norm) & own["verified"] & (own["target"] < 0)]
-    fell = rows[rows["correct"] < 0.5].groupby("image")["eps"].min()
+    rows = own[(own["norm"] == scope.norm) & own["verified"] & (own["target"] == NO_TARGET)]
+    fooled_at = rows[rows["correct"] < 0.5].groupby("image")["eps"].min()
     stood = rows[within(rows["eps"], scope.eps) & (rows["prediction"] == rows["label"])].groupby("image")["confidence"].min()
     names = [str(name) for name in ids]
     of = lambda column, other: torch.tensor([float(column.get(name, other)) for name in names])  # noqa: E731
-    return Earlier(of(left, 1.0), of(stood, 1.0), of(fell, float("inf")))
+    return Earlier(of(left, 1.0), of(stood, 1.0), of(fooled_at, float("inf")))
 
 
 def stronger_parts(
@@ -219,15 +221,15 @@ def _ladder(attempts: list[Attempt], profile: Profile, images: Images, eps: floa
         keys = [(seed, name, "ladder", attempt.name, eps) for name in ids]
         grid = bool(profile.settings.get("grid"))
         moved, right, _ = verified_examples(profile.twin, outcome.adversarial, pixels, labels, keys, eps, norm, 1, grid)
-        fell = (right < 0.5) & norm.inside(moved, pixels, eps).cpu()
-        take = fell if not profile.randomized else torch.ones_like(fell)
+        fooled = (right < 0.5) & norm.inside(moved, pixels, eps).cpu()
+        take = fooled if not profile.randomized else torch.ones_like(fooled)
         found[at[take.to(at.device)]] = moved[take.to(at.device)]
-        stands[rows[fell]] = profile.randomized
+        stands[rows[fooled]] = profile.randomized
     return Outcome(found, forwards, backwards)
 
 
 def _already_fooled(before: pd.DataFrame, scope: Scope, names: set[str], eps: float, part: Part) -> pd.DataFrame:
-    """For images that fell to an earlier attack, or were wrong from the start, the row that shows it, at this ε."""
+    """For images that an earlier attack or the clean image showed to be misclassified, the row that shows it, at this ε."""
     rows = before[before["image"].isin(names)]
     ours = (rows["norm"] == scope.norm) & (within(rows["eps"], eps)) & rows["verified"]
     ranked = rows.assign(other=~ours).sort_values(["other", "preliminary", "eps"], kind="stable")

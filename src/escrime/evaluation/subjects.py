@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import EscrimeError
 from ..models.running import Classifier
-from ..results.records import WHITE_BOX
+from ..results.threats import ADAPTIVE, TRANSFER, WHITE_BOX
 
 AnyAttack = Callable[..., Tensor]  # an Attack, or any attack(model, images, labels) → images
 Epsilons = float | str | Sequence[float | str]  # one ε or several
@@ -92,8 +92,8 @@ def as_cases(subjects: list[Subject]) -> list[Case]:
             cases.append(Case(subject, WHITE_BOX, subject.classifier))
             continue
         if subject.undefended is not None:
-            cases.append(Case(subject, "transfer", subject.undefended))
-        cases.append(Case(subject, "adaptive", subject.classifier))
+            cases.append(Case(subject, TRANSFER, subject.undefended))
+        cases.append(Case(subject, ADAPTIVE, subject.classifier))
     names = [case.name for case in cases]
     for name in names:
         if names.count(name) > 1:

@@ -35,7 +35,7 @@ def choose_surrogate(
     """The settings of the Surrogate whose gradients fool most of `images` (N, C, H, W), as the original judges, and of others
     that fool images which it does not. (None, []) where no gradient can be had at all.
 
-    settings: what every surrogate has. inside: inner logits to climb, see attacks/adaptive/inner.py.
+    settings: what every surrogate has. inside: inner logits to climb, see attacks/adaptive/inner_logits.py.
     """
     x, y = images[:TRIED_ON], labels[:TRIED_ON]
     pgd = PGD(eps, steps=STEPS, norm=geometry.name, loss="margin", early_stop=not randomized)

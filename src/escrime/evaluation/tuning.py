@@ -12,6 +12,8 @@ from ..budgets import same
 from ..data import ImageSet
 from ..defenses import PredictionAveraging
 from ..results.choosing import UNDEFENDED, Choice, attacked, choose, objective, paired, scores_by_point, share, table_of
+from ..results.statistics import p_text
+from ..results.threats import ADAPTIVE, TRANSFER, WHITE_BOX
 from .evaluation import Evaluation, evaluate
 from .shared_copies import Grid, halves, tuning_parts
 from .subjects import Subject
@@ -56,7 +58,7 @@ class Tuning:
         gain = f"{100 * test['difference']:+.1f}".replace("-", "−")
         proof = (
             f"on {new['n']} other images {side('candidate')}, undefended {side('undefended')}; the mean of both changes by "
-            f"{gain} points (standard error {100 * test['standard_error']:.1f}, exact paired test {_p(test['p'])})"
+            f"{gain} points (standard error {100 * test['standard_error']:.1f}, exact paired test {p_text(test['p'], 'p')})"
         )
         if self.choice.worth_it:
             unsure = "" if self.confirmed else " These images do not confirm the gain."
@@ -68,7 +70,7 @@ class Tuning:
         """What to know before quoting the sentence."""
         new, found = self.validated, []
         weak = new["tests"]["adaptive over transfer"]
-        if self.grid.against == "adaptive" and weak["difference"] > 0 and weak["p"] < SIGNIFICANT:
+        if self.grid.against == ADAPTIVE and weak["difference"] > 0 and weak["p"] < SIGNIFICANT:
             found.append(
                 "The attack that ignores the defense does better than the adaptive one, which is then too weak to rely on; "
                 "counted is the better of the two. Try more steps."
@@ -177,9 +179,9 @@ def _validated(evaluation: Evaluation, grid: Grid) -> dict:
     def side(defense: str, transfer: str, adaptive: str) -> pd.DataFrame:
         clean = column(defense, grid.against if defense == "ppa" else transfer, 0.0)
         ignoring, knowing = (column(defense, threat, float(grid.eps)) for threat in (transfer, adaptive))
-        return pd.DataFrame({"clean": clean, "transfer": ignoring, "adaptive": knowing})
+        return pd.DataFrame({"clean": clean, TRANSFER: ignoring, ADAPTIVE: knowing})
 
-    sides = {"candidate": side("ppa", "transfer", "adaptive"), "undefended": side("none", "white-box", "white-box")}
+    sides = {"candidate": side("ppa", TRANSFER, ADAPTIVE), "undefended": side("none", WHITE_BOX, WHITE_BOX)}
     values: dict[str, dict[str, pd.Series]] = {}
     found: dict[str, Any] = {"n": len(sides["candidate"])}
     for name, scores in sides.items():
@@ -188,9 +190,5 @@ def _validated(evaluation: Evaluation, grid: Grid) -> dict:
         found[name] = {condition: share(each) for condition, each in values[name].items() if condition != "mean"}
     first, second = values["candidate"], values["undefended"]
     found["tests"] = {name: paired(first[name], second[name]) for name in ("clean", "attacked", "mean")}
-    found["tests"]["adaptive over transfer"] = paired(first["adaptive"], first["transfer"])
+    found["tests"]["adaptive over transfer"] = paired(first[ADAPTIVE], first[TRANSFER])
     return found
-
-
-def _p(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"

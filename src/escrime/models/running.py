@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..errors import EscrimeError
+from ..errors import EscrimeError, in_one_line
 from ..randomness import generators_kept
 from .deadline import look
 
@@ -201,8 +201,7 @@ def failure_named(fails: str, remedy: str) -> Iterator[None]:
     except EscrimeError:
         raise
     except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise EscrimeError(f"{fails} ({type(error).__name__}: {reason}); {remedy}.") from error
+        raise EscrimeError(f"{fails} ({in_one_line(error)}); {remedy}.") from error
 
 
 def passes_per_image(model: object) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..no_class import NO_TARGET
 from ..results.records import summarize, worst_case_by_subset
 from ..results.verdicts import verdicts
 from .claims import judge
@@ -53,7 +54,7 @@ def summary(records: pd.DataFrame) -> list[dict]:
 
 def hits(run: Run) -> list[dict]:
     """The share of images called the target, per targeted attack; rows as in the summary with `target` and `share`."""
-    targeted = run.records[run.records["target"] >= 0]
+    targeted = run.records[run.records["target"] != NO_TARGET]
     rows = []
     for target, own in targeted.groupby("target"):
         for row in summary(own.assign(correct=own["hit"])):

@@ -7,13 +7,14 @@ from hashlib import sha256
 from .. import norms
 from ..budgets import LEVELS, same
 from ..results.statistics import share_text
+from ..results.threats import ADAPTIVE, BLACK_BOX, TRANSFER, WHITE_BOX
 
 NETWORKS = {"wide_resnet50_2": "Wide ResNet-50-2", "googlenet": "GoogLeNet"}
-THREATS = {
-    "white-box": "the attacker differentiates the network itself",
-    "black-box": "the attacker can only ask the network for answers",
-    "transfer": "the attacker ignores the defense: examples made without it are shown to the defended network",
-    "adaptive": "the attacker knows the defense and differentiates through it",
+THREAT_MEANINGS = {
+    WHITE_BOX: "the attacker differentiates the network itself",
+    BLACK_BOX: "the attacker can only ask the network for answers",
+    TRANSFER: "the attacker ignores the defense: examples made without it are shown to the defended network",
+    ADAPTIVE: "the attacker knows the defense and differentiates through it",
 }
 
 
@@ -25,11 +26,6 @@ def percent(value: float) -> str:
 def points_text(value: float) -> str:
     """0.12 → "+12.0 points"."""
     return f"{100 * value:+.1f} points".replace("-", "−")
-
-
-def p_text(p: float) -> str:
-    """0.0312 → "0.031"; "< 0.001" below that."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def eps_text(eps: float) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..no_class import NO_TARGET
 from .figures.examples import as_pixels, attack_words, scaled
 from .formatting import eps_text, percent
 from .pictures import SHARP_BELOW, data_uri
@@ -107,10 +108,10 @@ def card(run: Run, example: Example) -> Card:
     """Original, perturbation and adversarial image with what the network says, and a defense's verdict where it has one."""
     truth = run.class_name(example.label)
     before, after, verdict = example.original, example.adversarial, example.entry.get("verdict")
-    target = example.entry.get("target", -1)
+    target = example.entry.get("target", NO_TARGET)
     delta, factor = scaled(example)
     judged = verdict or after
-    fooled = judged["prediction"] == target if target >= 0 else judged["prediction"] != example.label
+    fooled = judged["prediction"] == target if target != NO_TARGET else judged["prediction"] != example.label
     who = "PPA" if verdict else "the network"  # only figure 2 holds a defense's verdict
     name = example.image
     pictures = [
@@ -131,7 +132,7 @@ def card(run: Run, example: Example) -> Card:
     outcome = f"{who} fooled" if fooled else f"{who} not fooled"
     if verdict:
         outcome += f": says “{run.class_name(verdict['prediction'])}”, {percent(verdict['confidence'])}"
-    aim = f", aimed at “{run.class_name(target)}”" if target >= 0 else ""
+    aim = f", aimed at “{run.class_name(target)}”" if target != NO_TARGET else ""
     return Card(name, truth, attack_words(example) + aim, who, fooled, outcome, pictures)
 
 

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 
 from ..norms import norm
 from ..results.crossings import crossings
+from ..results.manners import SINGLE
 from ..results.names import defense_name
-from ..results.records import UNDEFENDED, WORST, in_subset, worst_case
+from ..results.records import WORST, in_subset, worst_case
+from ..results.threats import ADAPTIVE, DEFENDED, TRANSFER, UNDEFENDED
 from ..results.verdicts import Verdict
 from .formatting import eps_text, percent
 from .intervals import Point
 from .run import Run
 from .sweep import Sweep, one_sweep
-
-TRANSFER, ADAPTIVE = "transfer", "adaptive"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def headline_eps(run: Run) -> float | None:
 
     It is the experiment's, else the smallest measured one at which the attack takes half of the first network's accuracy.
     """
-    sweep = next((found for model in run.models if (found := first_sweep(run, model)) is not None), None)
+    sweep = next((found for model in run.models if (found := run.first_sweep(model)) is not None), None)
     if sweep is None or not sweep.n or sweep.eps[-1] == 0:
         return None
     wanted = run.manifest.get("experiment", {}).get("headline_eps")
@@ -61,7 +61,7 @@ def headline_eps(run: Run) -> float | None:
 
 def headline(run: Run, model: str, eps: float | None, verdicts: Sequence[Verdict] = ()) -> Headline:
     """The sentence and the tiles of one model at `eps`; what its `verdicts` show comes first, before any single attack."""
-    bare, kept = first_sweep(run, model), kept_text(verdicts)
+    bare, kept = run.first_sweep(model), kept_text(verdicts)
     if eps is None or bare is None or not bare.n or (attacked := bare.at(eps)) is None:
         at = f" at ε* = {eps_text(eps)}" if eps is not None and bare is not None and bare.n else ""
         return Headline(model, None, f"{kept}{model} was not attacked{at} without a defense.")
@@ -74,14 +74,14 @@ def headline(run: Run, model: str, eps: float | None, verdicts: Sequence[Verdict
     tiles.append(single)
     worth = []
     for defense in dict.fromkeys(defense for defense, _ in run.defenses(model) if defense != "none"):
-        numbers = [number(run, model, defense, threat, bare, eps) for threat in (TRANSFER, ADAPTIVE)]
+        numbers = [number(run, model, defense, threat, bare, eps) for threat in DEFENDED]
         if worst is not None and (lowest := worst_of_all(run, model, eps, defense)) is not None:
             numbers.append(Number(f"worst case of all attacks ({lowest[0]})", lowest[1]))
         tiles.append(Tile(f"{defense_name(defense)} under {attack}, ε*\u00a0=\u00a0{eps_text(eps)}", numbers))
         worth.append((defense_name(defense), numbers[0].gain, numbers[1].gain))
     before = f"from {percent(clean.value)} to {percent(attacked.value)}" if clean else f"to {percent(attacked.value)}"
     size = eps_text(eps) + norm(run.norm).in_words
-    what = f"One gradient step of ε* = {size} (FGSM)" if attack == "FGSM" else f"{attack} at ε* = {size}"
+    what = f"One gradient step of ε* = {size} ({attack})" if run.manner(attack) == SINGLE else f"{attack} at ε* = {size}"
     sentence = f"{what} takes {model} {before} correct"
     gains = worth_text(worth)
     sentence = f"{kept}{sentence}; {gains}." if gains else f"{kept}{sentence}."
@@ -113,7 +113,7 @@ def worst_of_all(run: Run, model: str, eps: float, defense: str = "none") -> tup
     several; with a defense, that of the attacker who knows it, where there is one."""
     rows = in_subset(run.records, run.main_subset)
     rows = worst_case(rows[(rows["model"] == model) & (rows["defense"] == defense)])
-    levels = UNDEFENDED if defense == "none" else (ADAPTIVE, TRANSFER)
+    levels = UNDEFENDED if defense == "none" else DEFENDED[::-1]
     threat = next((level for level in levels if (rows["threat"] == level).any()), None)
     if threat is None:
         return None
@@ -122,12 +122,6 @@ def worst_of_all(run: Run, model: str, eps: float, defense: str = "none") -> tup
         return None
     point = one_sweep(model, defense, threat, WORST, rows).at(eps)
     return None if point is None else (threat, point)
-
-
-def first_sweep(run: Run, model: str) -> Sweep | None:
-    """The sweep the first lines speak of: FGSM's, else that of the first attack on the undefended network."""
-    sweeps = (run.undefended(model, attack, run.main_subset) for attack in run.attacks(model))
-    return next((sweep for sweep in sweeps if sweep is not None and sweep.n), None)
 
 
 def number(run: Run, model: str, defense: str, threat: str, bare: Sweep, eps: float) -> Number:
@@ -146,8 +140,8 @@ def worth_text(gains: list[tuple[str, Point | None, Point | None]]) -> str:
             parts.append(f"{name} {signed(ignored)} and {signed(known)}")
         elif ignored:
             parts.append(f"{name} is worth {signed(ignored, ' points')} against an attacker who ignores it")
-            told_apart = known and not (unclear(ignored) and unclear(known))
-            but = "but" if known and told_apart and known.value < ignored.value else "and"
+            clear = known and not (unclear(ignored) and unclear(known))
+            but = "but" if known and clear and known.value < ignored.value else "and"
             parts[-1] += f" {but} {signed(known)} against one who knows it" if known else " (one who knows it: not measured)"
             spelled = spelled or known is not None
         elif known:

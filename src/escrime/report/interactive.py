@@ -5,6 +5,7 @@ from itertools import cycle
 
 from ..norms import norm
 from ..results.names import defense_name
+from ..results.threats import TRANSFER
 from .formatting import eps_axis, eps_text
 from .intervals import Point
 from .paper_points import IMAGES, paper_points
@@ -98,7 +99,7 @@ def marks(
                     {
                         "name": PAPER,
                         "defense": defense_name(defense),
-                        "threat": None if defense == "none" else "transfer",
+                        "threat": None if defense == "none" else TRANSFER,
                         "color": colors[defense],
                         "points": [[eps, value, None, None, IMAGES] for eps, value in points.items()],
                     }

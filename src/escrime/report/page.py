@@ -11,10 +11,11 @@ from ..norms import norm
 from ..results.findings import Finding
 from ..results.names import defense_name
 from ..results.records import in_subset
+from ..results.statistics import p_text
 from ..results.verdicts import Verdict, verdicts
 from ..terminal import printable
 from .figures import Drawn
-from .formatting import NETWORKS, THREATS, eps_text, p_text, percent, slug
+from .formatting import NETWORKS, THREAT_MEANINGS, eps_text, percent, slug
 from .gallery import gallery
 from .headline import Headline, headline, headline_eps
 from .inline import inline_svg
@@ -51,7 +52,7 @@ def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
         models=[model_section(run, head, drawn) for head in heads],
         claims=claim_groups(claims),
         overview=overview(run, claims),
-        threats=THREATS,
+        threats=THREAT_MEANINGS,
         norm=norm(run.norm),
         networks=NETWORKS,
         attacked=attacked(run),

@@ -4,6 +4,7 @@ Shares in percent by ε*; an ε* that could not be read is absent.
 Source: Donoghue, Lines, Pereira (2020), figures 3, 5, 6, 7.
 """
 
+FGSM, DGSM = "FGSM", "DGSM"  # what the paper's two attacks are called in records; its figures and claims ask for these
 NETWORK = "wide_resnet50_2"
 IMAGES = 50
 
@@ -22,11 +23,11 @@ _DGSM = {
 
 # % correct under FGSM and % called the target (English springer) under DGSM, per defense.
 POINTS: dict[str, dict[str, dict[float, float]]] = {
-    "FGSM": {defense: dict(zip(_FGSM_EPS, values, strict=True)) for defense, values in _FGSM.items()},
-    "DGSM": {defense: dict(zip(_DGSM_EPS, values, strict=True)) for defense, values in _DGSM.items()},
+    FGSM: {defense: dict(zip(_FGSM_EPS, values, strict=True)) for defense, values in _FGSM.items()},
+    DGSM: {defense: dict(zip(_DGSM_EPS, values, strict=True)) for defense, values in _DGSM.items()},
 }
 # The last ε* of the paper's sweeps.
-LAST_EPS = {"FGSM": 0.3, "DGSM": 0.015}
+LAST_EPS = {FGSM: 0.3, DGSM: 0.015}
 
 
 def paper_points(network: str | None, attack: str, defense: str, last_eps: float) -> dict[float, float]:

@@ -12,10 +12,12 @@ from ..errors import EscrimeError, shortened
 from ..norms import DEFAULT
 from ..results.keys import last_of
 from ..results.layout import check_inside
+from ..results.manners import SINGLE, manner_of
 from ..results.names import place
 from ..results.reading import REBUILT, load_arrays, read_json, read_log
-from ..results.records import UNDEFENDED, read_records, shows_chance, subset_names, worst_case
+from ..results.records import read_records, shows_chance, subset_names, worst_case
 from ..results.schema import StoredAnalysis, StoredExamples, StoredManifest
+from ..results.threats import ADAPTIVE, TRANSFER, UNDEFENDED
 from .sweep import Sweep, build_sweeps, one_sweep
 
 MAIN_SUBSET = "val"
@@ -101,6 +103,11 @@ class Run:
         found = (self.sweep(model, "none", threat, attack, subset) for threat in UNDEFENDED)
         return next((sweep for sweep in found if sweep is not None), None)
 
+    def first_sweep(self, model: str) -> Sweep | None:
+        """The sweep the first lines speak of: that of the first of its attacks on the undefended network; None without any."""
+        sweeps = (self.undefended(model, attack, self.main_subset) for attack in self.attacks(model))
+        return next((sweep for sweep in sweeps if sweep is not None and sweep.n), None)
+
     def envelope(self, sweep: Sweep, subset: str | None = None) -> Sweep:
         """The worst case up to each ε of a sweep's attack, for accuracy: what `worst_case` says of its rows."""
         key = (sweep.model, sweep.defense, sweep.attack)
@@ -125,13 +132,20 @@ class Run:
     def defenses(self, model: str) -> list[tuple[str, str]]:
         """(defense, threat) pairs recorded for `model`, undefended first, transfer before adaptive."""
         pairs = dict.fromkeys((d, t) for m, d, t, a in self.sweeps if m == model and a != "none")
-        threats = {**dict.fromkeys(UNDEFENDED, 0), "transfer": 1, "adaptive": 2}
+        threats = {**dict.fromkeys(UNDEFENDED, 0), TRANSFER: 1, ADAPTIVE: 2}
         return sorted(pairs, key=lambda pair: (place(pair[0]), threats.get(pair[1], 3), pair[1]))
 
     def attacks(self, model: str) -> list[str]:
-        """Attacks recorded for `model`, the paper's two first."""
-        names = dict.fromkeys(a for m, _, _, a in self.sweeps if m == model and a != "none")
-        return sorted(names, key=lambda name: ({"FGSM": 0, "DGSM": 1}.get(name, 2), name))
+        """Attacks recorded for `model`: single steps first, then by name, and those that aim at a class last."""
+        aims: dict[str, bool] = {}
+        for (of, _, _, attack), sweep in self.sweeps.items():
+            if of == model and attack != "none":
+                aims[attack] = aims.get(attack, False) or sweep.targeted
+        return sorted(aims, key=lambda name: (aims[name], self.manner(name) != SINGLE, name))
+
+    def manner(self, attack: str) -> str:
+        """What the attack of that label is (see Attack.manner), "" where that is not recorded."""
+        return manner_of(attack, self.manifest.get("attacks"))
 
     def examples(self, model: str, figure: int | str) -> list[Example]:
         """The examples recorded for a figure of the paper, in order; empty when none were."""

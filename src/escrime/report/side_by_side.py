@@ -12,6 +12,7 @@ from ..errors import EscrimeError, nearest
 from ..results.comparisons import Comparison, compare
 from ..results.records import WORST, in_subset, worst_case
 from ..results.statistics import holm, wilson
+from ..results.threats import ADAPTIVE
 from .formatting import fraction_text, listing, points_text
 from .run import Run, read_run
 
@@ -156,7 +157,7 @@ def compared(
 def rank(key: tuple[str, str, str, str]) -> tuple[bool | str, ...]:
     """Clean images first, the worst case last, undefended before defended, transfer before adaptive."""
     defense, threat, attack, norm = key
-    return defense != "none", defense, threat == "adaptive", threat, attack != CLEAN, attack.startswith(WORST), attack, norm
+    return defense != "none", defense, threat == ADAPTIVE, threat, attack != CLEAN, attack.startswith(WORST), attack, norm
 
 
 def nothing_common(

@@ -5,8 +5,9 @@ from rich.table import Table
 
 from ..norms import DEFAULT
 from ..results.names import defense_name
+from ..results.statistics import p_text
 from ..terminal import make_console
-from .formatting import fraction_text, p_text
+from .formatting import fraction_text
 from .side_by_side import CLEAN, Pair, SideBySide, interval, sentence
 
 MARKS = {"better": " ▲", "worse": " ▼"}

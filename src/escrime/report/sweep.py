@@ -7,6 +7,7 @@ import pandas as pd
 
 from ..budgets import same, unified
 from ..errors import EscrimeError
+from ..no_class import NO_TARGET
 from .intervals import Point, difference, proportion
 
 COLUMNS = ["model", "defense", "threat", "attack", "eps", "image", "subsets"]
@@ -58,7 +59,7 @@ class Sweep:
 
     @property
     def targeted(self) -> bool:
-        return self.target >= 0
+        return self.target != NO_TARGET
 
     def index(self, eps: float) -> int:
         """The position of the measured ε nearest to `eps`."""
@@ -118,7 +119,7 @@ def build_sweeps(records: pd.DataFrame) -> dict[tuple[str, str, str, str], Sweep
             if clean is not None:
                 # A clean row knows no target: an image already predicted as the sweep's target is part of its floor.
                 target = int(rows["target"].max())
-                hits = (clean["prediction"] == target).astype(float) if target >= 0 else 0.0
+                hits = (clean["prediction"] == target).astype(float) if target != NO_TARGET else 0.0
                 rows = pd.concat([clean[clean["image"].isin(rows["image"])].assign(hit=hits), rows])
         sweeps[model, defense, threat, attack] = one_sweep(model, defense, threat, attack, rows)
     return sweeps

@@ -10,6 +10,7 @@ from ..results.comparisons import Comparison, compare, per_class
 from ..results.names import defense_name, place
 from ..results.records import WORST, in_subset, worst_case
 from ..results.statistics import holm
+from ..results.threats import ADAPTIVE
 from .formatting import duration, eps_text
 from .intervals import Point
 from .run import Run
@@ -98,26 +99,27 @@ class Test:
         return "better" if self.comparison.difference > 0 else "worse"
 
 
-def paired_tests(run: Run, model: str, eps: float | None, attack: str = "FGSM") -> list[Test]:
-    """Every defense of a model, transfer and adaptive, against none at `eps`, on the images both have; two at once ("a+b")
-    also against each of the two, under the same threat level, and there under every attack too: are they complementary?
+def paired_tests(run: Run, model: str, eps: float | None) -> list[Test]:
+    """Under the attack of the first lines: every defense of a model, transfer and adaptive, against none at `eps`, on the
+    images both have; two at once ("a+b") also against each of the two, under the same threat level, and there under every
+    attack too: are they complementary?
     """
     records = in_subset(run.records[run.records["model"] == model], run.main_subset)
-    bare = run.undefended(model, attack, run.main_subset)
-    if eps is None or bare is None or not bare.n or bare.at(eps) is None:
+    bare = run.first_sweep(model)
+    if eps is None or bare is None or bare.at(eps) is None:
         return []
     found = []
     for defense, threat in run.defenses(model):
-        sweep = run.sweep(model, defense, threat, attack, run.main_subset)
+        sweep = run.sweep(model, defense, threat, bare.attack, run.main_subset)
         if defense == "none" or sweep is None:
             continue
-        parts = [run.sweep(model, part, threat, attack, run.main_subset) for part in defense.split("+") if part != defense]
+        parts = [run.sweep(model, part, threat, bare.attack, run.main_subset) for part in defense.split("+") if part != defense]
         for other in (bare, *filter(None, parts)):
             if (gain := sweep.against(other, eps)) is not None and gain.n:
                 first, second = (model, defense, threat), (model, other.defense, other.threat)
-                tested = compare(records, first, second, attack=attack, eps=eps)
+                tested = compare(records, first, second, attack=bare.attack, eps=eps)
                 found.append((defense_name(defense), threat, defense_name(other.defense), tested))
-                if parts and threat == "adaptive":
+                if parts and threat == ADAPTIVE:
                     tested = compare(worst_case(records), first, second, attack=WORST, eps=eps)
                     found.append((defense_name(defense), f"{threat}, worst case", defense_name(other.defense), tested))
     corrected = holm([comparison.p for *_, comparison in found])
@@ -133,12 +135,12 @@ class ClassTable:
     classes: int
 
 
-def class_table(run: Run, model: str, eps: float | None, attack: str = "FGSM") -> ClassTable | None:
-    """Accuracy by class under `attack` at `eps`, weakest first by the mean over the attacked columns."""
-    rows = run.records
-    rows = in_subset(rows[(rows["model"] == model) & (rows["attack"] == attack)], run.main_subset)
-    if eps is None or rows.empty:
+def class_table(run: Run, model: str, eps: float | None) -> ClassTable | None:
+    """Accuracy by class under the attack of the first lines at `eps`, weakest first by the mean over the attacked columns."""
+    bare, rows = run.first_sweep(model), run.records
+    if eps is None or bare is None:
         return None
+    rows = in_subset(rows[(rows["model"] == model) & (rows["attack"] == bare.attack)], run.main_subset)
     shares = per_class(rows[same(rows["eps"], eps) | ((rows["eps"] == 0) & (rows["defense"] == "none"))])
     cells: dict[tuple[str, str], dict[int, Point]] = {}
     for row in shares.to_dict("records"):
@@ -171,8 +173,8 @@ def passes(run: Run) -> list[dict]:
         images = group["image"].nunique()
         spent = {name: float(np.nansum(group[name])) / images for name in ("forwards", "backwards")}
         rows.append(dict(zip(keys, key, strict=True)) | spent | {"images": images})
-    order = {model: i for i, model in enumerate(run.models)}
-    return sorted(rows, key=lambda row: (order.get(row["model"], 99), row["attack"] != "FGSM", place(row["defense"])))
+    order = {(model, attack): i for i, (model, attack) in enumerate((m, a) for m in run.models for a in run.attacks(m))}
+    return sorted(rows, key=lambda row: (order[row["model"], row["attack"]], place(row["defense"])))
 
 
 def training_rows(run: Run) -> list[dict]:

@@ -8,8 +8,9 @@ from ..results.findings import Finding, in_order, read_findings
 from ..results.layout import check_inside
 from ..results.names import defense_name
 from ..results.reading import read_json
-from ..results.records import UNDEFENDED, read_records
+from ..results.records import read_records
 from ..results.schema import StoredVerdicts
+from ..results.threats import UNDEFENDED
 from .run import Run
 
 CHECKS, VERDICT = "checks.json", "verdict.json"

@@ -10,10 +10,11 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from .statistics import paired_difference, sign_flips, wilson
+from .threats import ADAPTIVE, DEFENDED, TRANSFER
 
 Point = tuple[float, int]  # (ε_max, N)
 UNDEFENDED: Point = (0.0, 1)  # one copy without noise is the network as it is, and the cheapest point of all
-CONDITIONS = ("clean", "transfer", "adaptive")
+CONDITIONS = ("clean", *DEFENDED)
 CLOSE = 1e-12
 
 RULE = (
@@ -55,9 +56,9 @@ def attacked(scores: pd.DataFrame, against: str) -> pd.Series:
     against="transfer": the attack that ignores the defense. "adaptive": of the two attacks the one with the lower mean, for
     who knows the defense may also ignore it.
     """
-    if against == "adaptive" and scores["adaptive"].mean() <= scores["transfer"].mean():
-        return scores["adaptive"]
-    return scores["transfer"]
+    if against == ADAPTIVE and scores[ADAPTIVE].mean() <= scores[TRANSFER].mean():
+        return scores[ADAPTIVE]
+    return scores[TRANSFER]
 
 
 def objective(scores: pd.DataFrame, against: str) -> pd.Series:

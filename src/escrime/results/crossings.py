@@ -8,19 +8,20 @@ from ..budgets import within
 from .names import defense_name
 from .records import shows_chance
 from .statistics import share_text
+from .threats import TRANSFER
 
 LEAST = 1e-9  # accuracies nearer than this are equal: sums of the same scores in another order
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """`attack` at `at` leaves `single` of its `seen` images right, the worst case up to `eps` leaves `told` of `n`; chance: by
+    """`attack` at `at` leaves `single` of its `seen` images right, the worst case up to `eps` leaves `worst` of `n`; chance: by
     the draws of a randomized model, on the same images; else since the attack was run on others too."""
 
     defense: str
     threat: str
     eps: float
-    told: float
+    worst: float
     n: int
     attack: str
     at: float
@@ -33,7 +34,7 @@ class Crossing:
         """What a reader who sees both numbers must know."""
         where = ", ".join(([] if self.defense == "none" else [defense_name(self.defense)]) + [self.threat])
         both = (
-            f"The worst case ({where}) is {share_text(self.told)} up to ε = {self.eps:.4g} though {self.attack} leaves "
+            f"The worst case ({where}) is {share_text(self.worst)} up to ε = {self.eps:.4g} though {self.attack} leaves "
             f"{share_text(self.single)} at ε = {self.at:.4g}"
         )
         if self.chance:
@@ -58,7 +59,7 @@ def crossings(records: pd.DataFrame, worst: pd.DataFrame) -> list[Crossing]:
     ):
         rows = records[(records["model"] == model) & (records["defense"] == defense)]
         random = shows_chance(rows)
-        rows = rows[rows["threat"].isin([threat, "transfer"]) & (rows["norm"] == norm) & (rows["eps"] > 0)]
+        rows = rows[rows["threat"].isin([threat, TRANSFER]) & (rows["norm"] == norm) & (rows["eps"] > 0)]
         singles = [(*key, own) for key, own in rows.groupby(["attack", "eps"], sort=False)]
         widest: Crossing | None = None
         for eps, here in own_worst.groupby("eps"):
@@ -66,7 +67,7 @@ def crossings(records: pd.DataFrame, worst: pd.DataFrame) -> list[Crossing]:
             for attack, at, own in singles:
                 for _, seen in own.groupby("threat", sort=False) if within(at, eps) else ():
                     single = float(seen["correct"].mean())
-                    if single < level - LEAST and (widest is None or level - single > widest.told - widest.single):
+                    if single < level - LEAST and (widest is None or level - single > widest.worst - widest.single):
                         shared = seen[seen["image"].isin(images)]
                         chance = random and len(shared) and float(shared["correct"].mean()) < level - LEAST
                         place = (str(defense), str(threat), float(eps), level, len(here), str(attack), float(at))

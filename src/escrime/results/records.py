@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike
 from ..budgets import unified
 from ..errors import EscrimeError
 from ..files import whole
+from ..no_class import NO_TARGET
 from .rows import COLUMNS, check_unique, read_all
 from .statistics import wilson
+from .threats import TRANSFER
 
-WHITE_BOX, BLACK_BOX = UNDEFENDED = "white-box", "black-box"
 STRONGER = "stronger"  # the attack of rows that a validity check called for
 PRIOR = 4  # noise draws that the average of an attack is worth
 KEYS = ["model", "defense", "threat", "attack", "eps"]
@@ -141,7 +142,7 @@ def worst_case(records: pd.DataFrame) -> pd.DataFrame:
         for threat, own in rows[rows["recorded"]].groupby("threat", sort=False, observed=True):
             moved = own[own["eps"] > 0]
             for norm, seen in (moved if len(moved) else own).groupby("norm", sort=False, observed=True):
-                mine = rows["threat"].isin([threat, "transfer"]) & (rows["norm"] == norm)
+                mine = rows["threat"].isin([threat, TRANSFER]) & (rows["norm"] == norm)
                 choices = rows[(mine | (rows["eps"] == 0)) & rows["image"].isin(_faced_all(seen))]
                 # What broke its budget comes last: it stands for its image, as it was, where there is nothing else.
                 foreign, far = choices["threat"] != threat, -choices["eps"]
@@ -176,7 +177,7 @@ def _faced_all(attacked: pd.DataFrame) -> set[str]:
     strong = attacked.loc[attacked["attack"].astype(str).str.startswith(STRONGER), "image"]
     if len(strong):
         return set(strong)
-    tried = attacked.loc[attacked["target"] < 0, ["attack", "image"]].drop_duplicates()
+    tried = attacked.loc[attacked["target"] == NO_TARGET, ["attack", "image"]].drop_duplicates()
     faced = tried["image"].value_counts()
     return set(faced.index[faced == tried["attack"].nunique()] if len(tried) else ()) or set(attacked["image"])
 
@@ -220,7 +221,7 @@ def _clean_images(rows: pd.DataFrame) -> pd.DataFrame:
         return rows[:0]
     rows = rows.drop_duplicates("image")
     correct = (rows["clean_prediction"] == rows["label"]).astype(float)
-    blank = {"eps": 0.0, "by": "none", "target": -1, "hit": 0.0, "distance": 0.0, "recorded": False}
+    blank = {"eps": 0.0, "by": "none", "target": NO_TARGET, "hit": 0.0, "distance": 0.0, "recorded": False}
     blank |= {"forwards": 0.0, "backwards": 0.0, "verified": True, "survives_8bit": False}
     predicted = {"prediction": rows["clean_prediction"], "confidence": rows["clean_confidence"]}
     return rows.assign(**blank, **predicted, correct=correct, preliminary=correct)

@@ -10,8 +10,10 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from ..errors import EscrimeError, shortened
+from ..no_class import NO_CLASS, NO_TARGET
 from ..norms import NORMS
 from .layout import check_file
+from .threats import THREATS
 
 COLUMNS = {
     "model": "string",
@@ -23,7 +25,7 @@ COLUMNS = {
     "image": "string",
     "subsets": "string",  # space-joined names, "" when the data has none
     "label": "int64",
-    "target": "int64",  # -1 for an untargeted attack
+    "target": "int64",  # NO_TARGET for an untargeted attack
     "clean_prediction": "int64",
     "clean_confidence": "float64",
     "prediction": "int64",
@@ -39,7 +41,6 @@ COLUMNS = {
     "survives_8bit": "bool",
     "seed": "int64",
 }
-THREATS = ("white-box", "black-box", "transfer", "adaptive")
 UNIQUE = ["model", "defense", "threat", "attack", "norm", "eps", "image"]
 
 OTHERS = {"eps_max": "float64", "samples": "int64", "condition": "string"}  # of the parts of `escrime tune`
@@ -49,12 +50,12 @@ COUNT = 2**53  # the largest whole number that a float holds too
 SHARE = (-1e-6, 1 + 1e-6)  # a sum of float32 probabilities may pass 1 by its last bits
 RANGES = {
     **dict.fromkeys(("correct", "preliminary", "hit", "confidence", "clean_confidence"), SHARE),
-    **dict.fromkeys(("prediction", "clean_prediction"), (-1, 2**31)),  # -1: no class, of NaN or infinite logits
+    **dict.fromkeys(("prediction", "clean_prediction"), (NO_CLASS, 2**31)),
     "label": (0, 2**31),
     **dict.fromkeys(("eps", "eps_max"), (0, 1e6)),
     **dict.fromkeys(("distance", "forwards", "backwards"), (0, COUNT)),
     **dict.fromkeys(("draws", "samples"), (0, 2**31)),
-    "target": (-1, 2**31),
+    "target": (NO_TARGET, 2**31),
 }
 # NaN for an attack of the user's own, whose passes nobody counts, and for one that failed, which moved no image.
 UNCOUNTED = ("forwards", "backwards", "distance")

@@ -7,8 +7,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, model_validator
 
+from ..no_class import NO_TARGET
 from ..norms import NORMS
 from .rows import SHARE, no_name
+from .threats import WHITE_BOX
 
 LARGEST = 1e12  # of a number that has no unit of its own
 
@@ -32,7 +34,7 @@ Eps = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Class = Annotated[int, Field(ge=0, le=2**31)]
-Target = Annotated[int, Field(ge=-1, le=2**31)]
+Target = Annotated[int, Field(ge=NO_TARGET, le=2**31)]
 Text = Annotated[str, Field(max_length=100_000)]
 Name = Annotated[str, AfterValidator(_name)]  # "" for all of them
 Norm = Annotated[str, AfterValidator(_norm)]
@@ -104,7 +106,7 @@ class StoredManifest(Stored):
 
 class StoredFinding(Stored):
     id: Annotated[str, Field(min_length=1, max_length=200)]
-    severity: Text  # of those that evaluation.checks knows
+    severity: Text  # of findings.SEVERITIES
     message: Text
     evidence: dict[Text, Any] = {}
     remedy: Text = ""
@@ -170,8 +172,8 @@ class StoredExample(Stored):
     attack: Text
     eps: Eps | None = None
     defense: Text = "none"
-    threat: Text = "white-box"
-    target: Target = -1
+    threat: Text = WHITE_BOX
+    target: Target = NO_TARGET
     original: StoredAnswer | None = None
     adversarial: StoredAnswer | None = None
     perturbation: StoredAnswer | None = None

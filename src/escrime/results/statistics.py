@@ -22,6 +22,12 @@ class Difference(NamedTuple):
     n: int
 
 
+def p_text(p: float, name: str = "") -> str:
+    """0.0312 → "0.031", "< 0.001" below that; with a name "p = 0.031", "p < 0.001"."""
+    number = "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+    return number if not name else f"{name} {number}" if p < 0.001 else f"{name} = {number}"
+
+
 def share_text(value: float) -> str:
     """0.9777 → "97.8%"; nearly all is not all: 0.9998 → "> 99.9%", 0.0002 → "< 0.1%"."""
     if 0.9995 <= value < 1 - 1e-9:

@@ -11,12 +11,13 @@ from .checks.chance import BEFORE
 from .checks.counting import too_few
 from .findings import Finding
 from .names import defense_name, place
-from .records import STRONGER, UNDEFENDED, in_subset, subset_names, worst_case
+from .records import STRONGER, in_subset, subset_names, worst_case
 from .statistics import share_text, wilson
+from .threats import ADAPTIVE, TRANSFER, UNDEFENDED
 
 HIDING = {"scores-flat", "off-grid", "stateful", "full-success", "no-full-success", "iterated-weaker", "overfitting"}
 HIDING |= {f"gradient-{what}" for what in ("zero", "saturated", "false", "not-finite", "misleads", "jagged", "mode", "fails")}
-KNOWN = ("adaptive", *UNDEFENDED, "transfer")  # the threat level to quote, where there are several
+KNOWN = (ADAPTIVE, *UNDEFENDED, TRANSFER)  # the threat level to quote, where there are several
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def _verdict(rows: pd.DataFrame, clean: float, asked: float, everywhere: bool, f
         f"{who} keeps {share_text(accuracy)} of {n} {f'{subset} ' if subset else ''}images right at ε = {first['eps']:.4g}"
         f"{norm(first['norm']).in_words} (95 % interval {low:.1%} to {high:.1%}; {share_text(clean)} without attack)"
     )
-    if first["threat"] == "transfer":
+    if first["threat"] == TRANSFER:
         number += " against an attacker who does not know the defense"
     exact = bool(alarms) and all(finding.exact for finding in alarms)
     if alarms and not exact:

@@ -3,7 +3,7 @@
 from torch import nn
 
 from escrime import PGD, Effort, PredictionAveraging, evaluate
-from escrime.evaluation.profile import Budget, profile
+from escrime.evaluation.profile import ProbeBudget, profile
 
 
 class Counted(nn.Module):
@@ -28,7 +28,7 @@ def passes(model, data, effort):
 
 def test_the_first_look_costs_at_most_forty_five_passes_per_image(linear, data):
     model = Counted(linear)
-    profile(model, data[0][:64], data[1][:64], Budget(0.03), 0)
+    profile(model, data[0][:64], data[1][:64], ProbeBudget(0.03), 0)
     assert model.rows[0] / 64 < 45
 
 

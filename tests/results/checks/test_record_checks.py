@@ -102,6 +102,18 @@ def test_a_label_does_not_decide_what_an_attack_is():
     assert not [finding for finding in known if finding.id == "iterated-weaker" and finding.severity == "alarm"]
 
 
+@pytest.mark.parametrize(("manners", "judged"), [(None, True), ({}, False), ({"FGSM": "single"}, False)])
+def test_only_records_without_any_manners_are_read_by_their_labels(manners, judged):
+    parts = pd.concat([attacked("FGSM", {0.1: 0.3}), attacked("PGD", {0.1: 0.5})], ignore_index=True)
+    found = [finding for finding in record_findings(parts, manners=manners) if finding.id == "iterated-weaker"]
+    assert bool(found) == judged
+
+
+@pytest.mark.parametrize("label", ["CarliniWagner", "DeepFool", "FMN", "RayS"])
+def test_the_nearest_example_of_an_older_run_is_more_than_a_single_step(label):
+    assert "single-step-only" in {f.id for f in record_findings(attacked(label, FALL)) if f.severity == "passed"}
+
+
 def test_an_evaluation_knows_its_attacks_whatever_they_are_called():
     """One step called PGD bounds nothing, and 20 steps called mine do."""
     images, labels = torch.rand(20, 1, 2, 2, generator=torch.Generator().manual_seed(0)), torch.zeros(20, dtype=torch.long)

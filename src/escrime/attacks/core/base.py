@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_type_hints
 import torch
 from torch import Tensor, nn
 
+from ...access import GRADIENTS, Access
 from ...errors import EscrimeError
 from ...models.fast.twin import Twin
 from ...models.running import Classifier, differentiable, no_trace, refuse_inference_tensors
@@ -14,7 +15,6 @@ from ...norms import DEFAULT, Norm, norm
 from ...validation import CheckedFields, check_type, check_whole
 from .inputs import Inputs
 
-Access = Literal["labels", "scores", "gradients"]  # from the least that a model gives away to the most
 Kind = Literal["fixed budget", "nearest", "search"]
 Epsilon = float | str | tuple[float, ...]  # of all images, as a number or a text such as "8/255", or one number per image
 
@@ -116,7 +116,7 @@ class Attack(CheckedFields):
             return ""
         if self.kind == "nearest":
             return "distance"
-        return "scores" if self.access != "gradients" else "iterated" if steps > 1 else "single"
+        return "scores" if self.access != GRADIENTS else "iterated" if steps > 1 else "single"
 
     @property
     def _own(self) -> set[str]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...checks import check_images, check_labels
-from ...errors import EscrimeError, NotFinite
+from ...errors import EscrimeError, NotFinite, not_finite
 from ...models.running import ordinary
 from ...randomness import as_keys, check_seed
 
@@ -105,7 +105,5 @@ def report_not_finite(inputs: Inputs, bad: Tensor) -> None:
     """Raise NotFinite if the model returned NaN or infinity for any image in the mask `bad` (N,)."""
     rows = bad.nonzero().flatten().tolist()
     if rows:
-        raise NotFinite(
-            f"the model returns NaN or infinite logits for image {inputs.ids[rows[0]]!r} ({len(rows)} of {len(bad)} "
-            "images); such an output is not a success of the attack, so mend the model first (overflow, 0/0 in a defense?)."
-        )
+        which, so = f"({len(rows)} of {len(bad)} images)", "such an output is not a success of the attack"
+        raise NotFinite(not_finite(inputs.ids[rows[0]], which, so))

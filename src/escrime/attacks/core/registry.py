@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
+from ...access import ACCESS
 from ...discovery import modules_in
 from ...errors import EscrimeError, nearest
 from ...norms import NORMS
 from ...validation import check_choice
-from .base import Access, Attack, Kind
+from .base import Attack, Kind
 
-ACCESS: tuple[str, ...] = get_args(Access)
 ATTACKS: dict[str, type[Attack]] = {}  # every attack by its name, once escrime.attacks is imported, which fills it
 
 

@@ -28,7 +28,7 @@ from ...results.layout import check_file
 from ...results.reading import first_fault, read_text
 from ...validation import check_whole
 from ..evaluate.candidate import OF_ITS_SIZE
-from .quantized import Search, check_chosen, fool, logits_of, predict, smallest, whole_eps
+from .quantized import PhotoSearch, check_chosen, fool, logits_of, predict, smallest, whole_eps
 
 LINES = "attacks.jsonl"
 ENDINGS = ("-adversarial.png", "-side-by-side.png")  # of the two files of a photo
@@ -94,7 +94,7 @@ def attack_photos(
     loaded = with_names(loaded, count)
     wanted = None if target is None else _class(target, loaded, count)
     _names(paths, _lines(out / LINES), out)  # refuses files of others before anything is written
-    search = Search(model, loaded.answers, wanted, seed, attacks)
+    search = PhotoSearch(model, loaded.answers, wanted, seed, attacks)
     with locked(out, "give another folder with --out"):
         yield from _Folder(out, search, levels, loaded.classes, device).attack(paths, images)
 
@@ -104,7 +104,7 @@ class _Folder:
     """The folder `out` while photos are attacked into it. levels: the ε in gray levels, None for the smallest that works."""
 
     out: Path
-    search: Search
+    search: PhotoSearch
     levels: int | None
     classes: tuple[str, ...] | None
     device: torch.device | str

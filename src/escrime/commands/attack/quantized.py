@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...access import LABELS, SCORES
 from ...attacks.apgd import APGD
 from ...attacks.core.base import Attack
 from ...attacks.core.registry import make, named, sees, settings_of
@@ -21,7 +22,7 @@ STEPS, QUERIES = 50, 1000
 
 
 @dataclass(frozen=True)
-class Search:
+class PhotoSearch:
     """What is attacked and how.
 
     model: images (N, 3, H, W) → logits (N, K). access: what it gives away, "gradients", "scores" or "labels", as of Loaded.
@@ -55,7 +56,7 @@ class Fooled:
     found: bool
 
 
-def fool(search: Search, image: Tensor, label: int, levels: int, name: str) -> Fooled:
+def fool(search: PhotoSearch, image: Tensor, label: int, levels: int, name: str) -> Fooled:
     """Look for an image within `levels` gray levels of `image` (1, 3, H, W), itself of whole levels, that the model no longer
     calls `label` (or calls the target). name: what tells the image's noise from that of others."""
     eps, last = levels / LEVELS, image
@@ -89,12 +90,12 @@ def check_chosen(chosen: tuple[str, ...], access: str, aimed: bool) -> None:
         beyond(attack, 1 / LEVELS, None)
 
 
-def attempts(search: Search, eps: float, classes: int) -> list[Attack]:
+def attempts(search: PhotoSearch, eps: float, classes: int) -> list[Attack]:
     """Attacks that go on beyond the boundary, so that rounding does not bring the image back."""
     target = search.target
-    if search.access == "scores":
+    if search.access == SCORES:
         return [Square(eps, queries=QUERIES, target=target)]
-    if search.access == "labels":
+    if search.access == LABELS:
         return [RayS(eps, queries=QUERIES, target=target)]
     found: list[Attack] = [
         PGD(eps, steps=STEPS, loss="margin", target=target, early_stop=False),
@@ -105,9 +106,9 @@ def attempts(search: Search, eps: float, classes: int) -> list[Attack]:
     return found
 
 
-def smallest(search: Search, image: Tensor, label: int, name: str) -> Fooled:
+def smallest(search: PhotoSearch, image: Tensor, label: int, name: str) -> Fooled:
     """The fewest levels at which `fool` finds one: doubled until it does, then halved. RayS finds the nearest by itself."""
-    if search.access == "labels" and not search.attacks:
+    if search.access == LABELS and not search.attacks:
         return _nearest(search, image, label, name)
     low, high, found = 0, 1, None
     while found is None:
@@ -128,7 +129,7 @@ def smallest(search: Search, image: Tensor, label: int, name: str) -> Fooled:
     return found
 
 
-def _nearest(search: Search, image: Tensor, label: int, name: str) -> Fooled:
+def _nearest(search: PhotoSearch, image: Tensor, label: int, name: str) -> Fooled:
     moved = search.run(RayS(queries=QUERIES, target=search.target), image, label, name)
     levels = min(max(1, math.ceil(float((moved - image).abs().max()) * LEVELS - 1e-3)), LEVELS)
     # Every pixel of a ray is at its bound: rounded outward, it lies a little beyond the boundary.

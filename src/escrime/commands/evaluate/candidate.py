@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ... import data
+from ...access import GRADIENTS, LABELS, SCORES
 from ...attacks.core.base import Attack
 from ...attacks.core.registry import by_name, make, named, sees
 from ...errors import EscrimeError
@@ -15,8 +16,9 @@ from ...models.loading.loaded import with_names
 from ...models.running import Classifier, check_logits, failure_named
 from ...randomness import key
 from ...regular import is_folder
+from ...results.threats import WHITE_BOX
 from ..shared.display import Display
-from .request import USUAL, Request
+from .request import SEEN, USUAL, Request
 
 OF_ITS_SIZE = "give the size it was made for with --size, or mend the model"
 
@@ -37,14 +39,14 @@ class Candidate:
         model, access = self.loaded.model, self.access
         if isinstance(model, nn.Module):
             model = model.to(self.device)
-        if access == "white-box" or self.loaded.answers != "gradients":
+        if access == WHITE_BOX or self.loaded.answers != GRADIENTS:
             return model
-        return Queried(model, labels=access == "labels")
+        return Queried(model, labels=access == LABELS)
 
     def network(self, purpose: str) -> nn.Module:
         """The model on its device, to differentiate or to train. Errors: EscrimeError, with the `purpose` that gradients have,
         for a black box."""
-        if isinstance(self.model, nn.Module) and self.loaded.answers == "gradients":
+        if isinstance(self.model, nn.Module) and self.loaded.answers == GRADIENTS:
             return self.model
         raise EscrimeError(f"{self.request.model} gives no gradients, so {purpose}; give the model as a torch module.")
 
@@ -52,9 +54,9 @@ class Candidate:
     def access(self) -> str:
         """What the attacker sees, as requested, or all that the model gives away."""
         given, wanted = self.loaded.answers, self.request.access
-        if given == "gradients":
-            return wanted or "white-box"
-        if wanted == "white-box" or (given == "labels" and wanted == "scores"):
+        if given == GRADIENTS:
+            return wanted or WHITE_BOX
+        if wanted == WHITE_BOX or (given == LABELS and wanted == SCORES):
             raise EscrimeError(f"{self.request.model} gives away {given} only; threat {wanted!r} needs more.")
         return wanted or given
 
@@ -113,7 +115,7 @@ class Candidate:
     @cached_property
     def attacks(self) -> dict[str, Attack]:
         """By name, at the largest ε. Errors: EscrimeError for one that needs more than the attacker sees."""
-        given = {"white-box": "gradients"}.get(self.access, self.access)
+        given = SEEN[self.access]
         chosen = {name: named(name) for name in self.request.attacks or self._usual(given)}
         for name, attack in chosen.items():
             if not sees(attack, given):

@@ -8,6 +8,7 @@ from ...evaluation.checks.batch import BatchEffect
 from ...evaluation.checks.inputs import input_findings
 from ...evaluation.images import PART, Source
 from ...results.findings import Finding
+from ...results.threats import WHITE_BOX
 from .candidate import Candidate
 
 LOOK = 64  # images that tell whether the model was loaded and fed rightly
@@ -38,7 +39,7 @@ class FirstLook:
     def check(self) -> list[Finding]:
         """What is found about how the model is fed, [] where nobody can tell. Errors: EscrimeError for what makes all numbers
         meaningless, unless the request is to go on anyway."""
-        request, blind = self.candidate.request, self.candidate.access != "white-box"
+        request, blind = self.candidate.request, self.candidate.access != WHITE_BOX
         images = self.source.few(self.affordable(LOOK, 8), request.seed)
         nothing = BatchEffect(0, 0, "", 0.0, "")  # what company does is looked at later, once
         found = input_findings(

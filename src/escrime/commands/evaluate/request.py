@@ -4,27 +4,26 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ...access import GRADIENTS, LABELS, SCORES
 from ...attacks.core.registry import named
 from ...budgets import distinct
 from ...errors import EscrimeError
 from ...models.loading.normalizing import check_normalization
 from ...norms import DEFAULT, norm
 from ...regular import is_folder
+from ...results.threats import WHITE_BOX
 from ...validation import check_choice, check_time, check_whole
 
-USUAL = {"gradients": ("FGSM", "AutoAttack"), "scores": ("Square",), "labels": ("RayS",)}
-THREATS = {
-    "white-box": "the attacker has the model and its gradients",
-    "scores": "the attacker can only ask for scores (black box)",
-    "labels": "the attacker can only ask for labels (black box)",
-}
+USUAL = {GRADIENTS: ("FGSM", "AutoAttack"), SCORES: ("Square",), LABELS: ("RayS",)}
+# What the attacker sees of the model, by the value of --threat, whose one level with gradients is called as in the records.
+SEEN = {WHITE_BOX: GRADIENTS, SCORES: SCORES, LABELS: LABELS}
 
 
 @dataclass(frozen=True)
 class Request:
     """What to evaluate: which model (a specification, see models.SPECS) on which images (a folder, or a dataset's name).
 
-    epsilons: the first is the headline. access: one of THREATS, None for all that the model gives away. attacks: names of
+    epsilons: the first is the headline. access: one of SEEN, None for all that the model gives away. attacks: names of
     escrime's, () for the usual ones of that access. limit: that many images, as many of each class as of any other. budget:
     seconds that attacks and checks may take, None for all images. anyway: go on although clean accuracy is at chance. mean,
     std: the normalization to put in front of the model, or in place of its own; one number or one per channel. trust: the
@@ -55,7 +54,7 @@ class Request:
         if not self.epsilons or min(self.epsilons) <= 0:
             raise EscrimeError(f"eps = {list(self.epsilons)}: give at least one ε above 0, such as 4/255.")
         if self.access is not None:
-            check_choice("threat", self.access, THREATS)
+            check_choice("threat", self.access, SEEN)
         for name in self.attacks:
             if named(name).needs_target:
                 raise EscrimeError(

@@ -11,8 +11,9 @@ from ...report.formatting import fraction_text
 from ...report.validity import read_verdicts
 from ...results.comparisons import per_class
 from ...results.crossings import crossings
-from ...results.records import STRONGER, in_subset, read_records, summarize, worst_case
+from ...results.records import STRONGER, WORST, in_subset, read_records, summarize, worst_case
 from ...results.statistics import wilson
+from ...results.threats import WHITE_BOX
 from ..shared.store import FolderStore
 from .assessment import Assessment
 
@@ -76,16 +77,16 @@ def show(run: Assessment, found: dict) -> None:
         table.add_column("clean" if eps == 0 else f"ε = {fraction_text(eps)}", justify="right")
     rows: dict[str, dict] = {}
     for row in found["attacks"]:
-        name = "worst case of all" if row["attack"].startswith("worst") else _title(row["attack"])
+        name = f"{WORST} of all" if row["attack"].startswith(WORST) else _title(row["attack"])
         rows.setdefault(name, {})[row["eps"]] = row
-    for name in sorted(rows, key=lambda name: name.startswith("worst")):
+    for name in sorted(rows, key=lambda name: name.startswith(WORST)):
         table.add_row(name, *[_cell(rows[name].get(eps)) for eps in grid])
     say(table)
     weak = ", ".join(f"{row['class']} {row['accuracy']:.0%} of {row['n']}" for row in found["weakest"])
     say(f"Weakest classes at ε = {fraction_text(found['eps'])}: {weak}.")
     for note in found["notes"]:
         say(note)
-    if found["threat"] != "white-box":
+    if found["threat"] != WHITE_BOX:
         say(f"Threat model: {found['threat']} only. Gradients were not used; who has them may do better.")
     if found["open"]:
         say(f"Left open when the time was up: {found['open']} of {found['n'] + found['open']} images. Run again to go on.")

@@ -7,7 +7,9 @@ from ...evaluation.images import PART
 from ...evaluation.pipeline import all_findings
 from ...evaluation.subjects import Case, as_cases
 from ...results.findings import Finding
+from ...results.keys import parts_of
 from ...results.names import defense_name
+from ...results.threats import TRANSFER
 from ...results.verdicts import verdicts
 from ..shared.folder import RunFolder
 from ..shared.store import FolderStore
@@ -18,7 +20,7 @@ def expected_checks(run: ExperimentRun, model: str) -> Iterator[tuple[str, Passe
     """(what, network passes per image, images) of the examinations of `model` that are not done yet."""
     effort = run.experiment.checks.effort
     for case in as_cases(run.subjects(model, untrained=True)) if run.experiment.checks.enabled else []:
-        if case.threat != "transfer" and not list((run.folder / "checks").glob(f"{'--'.join(case.name)}--*.json")):
+        if case.threat != TRANSFER and not list((run.folder / "checks").glob(f"{parts_of(case.name)}*.json")):
             probe_passes, stronger = passes_of_check(case, effort)
             where = "" if case.subject.defense == "none" else f", {defense_name(case.subject.defense)}"
             yield f"probe{where}", probe_passes, min(effort.images, PART, len(run.test))

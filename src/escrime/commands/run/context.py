@@ -14,6 +14,7 @@ from ...distributed import Processes
 from ...errors import EscrimeError, nearest
 from ...evaluation.subjects import Subject
 from ...models import build, load_weights
+from ...results.threats import ADAPTIVE
 from ..shared.display import Display
 from ..shared.folder import RunFolder, about_images
 from .schema import ADVERSARIAL, BOTH, Experiment
@@ -134,7 +135,7 @@ class ExperimentRun:
         Stratified by class, at most `adaptive_limit` of every subset.
         """
         return {
-            (defense, "adaptive", label): frozenset(self.test.limit(spec.adaptive_limit, self.experiment.seed, share=False).ids)
+            (defense, ADAPTIVE, label): frozenset(self.test.limit(spec.adaptive_limit, self.experiment.seed, share=False).ids)
             for label, spec in self.experiment.attacks.by_label.items()
             if spec.adaptive_limit
             for defense in ("ppa", BOTH)

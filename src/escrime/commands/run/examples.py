@@ -20,7 +20,9 @@ from ...defenses import PredictionAveraging
 from ...evaluation.parts import verdict_key
 from ...evaluation.scoring import score
 from ...files import whole, write_whole
+from ...no_class import NO_TARGET
 from ...randomness import row_keys
+from ...results.threats import TRANSFER, WHITE_BOX
 
 GALLERY, HELD, PATTERN_EPS = 12, 6, 0.2
 SLIDES, FEWER, SMALL = 4, 2, 64  # images swept over ε; fewer of those larger than 64 px, whose frames take much room
@@ -86,7 +88,7 @@ class Examples:
         attack: Attack,
         *,
         ppa: PredictionAveraging | None = None,
-        threat: str = "white-box",
+        threat: str = WHITE_BOX,
         defense: str = "none",
     ) -> None:
         """One image under `attack`; with `ppa` one of its noisy copies too, and what it predicts."""
@@ -103,7 +105,7 @@ class Examples:
             "eps": attack.eps,
             "defense": defense,
             "threat": threat,
-            "target": -1 if attack.target is None else attack.target,
+            "target": NO_TARGET if attack.target is None else attack.target,
             "original": self.predicted(self.network, x, image),
             "adversarial": self.predicted(self.network, adversarial, image),
             "perturbation": self.predicted(self.network, (0.5 + 0.5 * (adversarial - x) / attack.eps).clamp(0, 1), image),
@@ -196,7 +198,7 @@ def _single_steps(examples: Examples, fgsm: FGSM, ppa: PredictionAveraging | Non
         saved = set(saved[saved["correct"] == 1]["image"])
         order = sorted(fooled["image"], key=lambda image: image not in saved)  # stable: those PPA saves come first
         for image in order[:2]:
-            examples.add(2, image, fgsm, ppa=ppa, threat="transfer", defense="ppa")
+            examples.add(2, image, fgsm, ppa=ppa, threat=TRANSFER, defense="ppa")
     for image in fooled["image"][:GALLERY]:
         examples.add(4, image, fgsm)
 

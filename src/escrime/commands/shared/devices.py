@@ -29,6 +29,17 @@ def pick_device(name: str | None) -> "torch.device":
     return device
 
 
+def own_device(name: str | None, what: str) -> "torch.device":
+    """As `pick_device`, for the command `what`, whose work one process does: under torchrun every process would do all of it,
+    in one folder."""
+    if (count := os.environ.get("WORLD_SIZE", "1")) != "1":
+        raise EscrimeError(
+            f"escrime {what} works in one process, and torchrun started {count} (WORLD_SIZE); start it without torchrun. "
+            "train, evaluate and run share their work."
+        )
+    return pick_device(name)
+
+
 @contextmanager
 def processes(name: str | None) -> Iterator["torch.device"]:
     """The device of this process, alone or one of those that torchrun has started, on one machine or on many: Lightning

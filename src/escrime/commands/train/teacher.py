@@ -8,6 +8,7 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor, nn
 
+from ...access import GRADIENTS
 from ...data import ImageSet, class_places
 from ...errors import EscrimeError
 from ...models import load_model
@@ -28,7 +29,7 @@ def load_teacher(spec: str, images: ImageSet, side: int, trust: bool = False) ->
     """
     loaded, what, cpu = load_model(spec, trust=trust), f"teacher {spec}", torch.device("cpu")
     model = loaded.model
-    if loaded.answers != "gradients" or not isinstance(model, nn.Module):
+    if loaded.answers != GRADIENTS or not isinstance(model, nn.Module):
         raise EscrimeError(f"{what} gives away {loaded.answers} only; give a network that this library can run.")
     rows = np.unique(np.linspace(0, len(images) - 1, min(TRIED, len(images))).astype(np.int64))
     pixels, labels = Loader(images, cpu, side=side).images(rows)

@@ -7,6 +7,7 @@ from rich.table import Table
 from ...evaluation.tuning import Tuning
 from ...report.formatting import duration, fraction_text
 from ...results.choosing import RULE
+from ...results.threats import ADAPTIVE, TRANSFER
 from ..shared.display import Display
 from ..shared.folder import RunFolder
 
@@ -52,13 +53,13 @@ def show(display: Display, folder: RunFolder, result: dict) -> None:
     say, eps, against = display.say, result["settings"]["eps"], result["settings"]["against"]
     title = f"% of {result['images']['choosing']} images right [95 % interval], attacks with ε = {fraction_text(eps)}"
     table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
-    for heading in ("ε_max", "N", "clean", "transfer", "adaptive", "mean"):
+    for heading in ("ε_max", "N", "clean", TRANSFER, ADAPTIVE, "mean"):
         table.add_column(heading, justify="right")
     table.add_column("")
     for row in result["rows"]:
         marks = [word for word in ("front", "best", "chosen") if row[word]]
         name = "undefended" if row["defense"] == "none" else fraction_text(row["eps_max"])
-        cells = [_cell(row, name) for name in ("clean", "transfer", "adaptive")]
+        cells = [_cell(row, name) for name in ("clean", TRANSFER, ADAPTIVE)]
         table.add_row(name, str(row["samples"]), *cells, f"{row['mean']:.1%}", ", ".join(marks))
     say(table)
     say(f"The mean is of clean accuracy and accuracy under {_counted(against)}. {RULE}")
@@ -74,7 +75,7 @@ def show(display: Display, folder: RunFolder, result: dict) -> None:
 
 
 def _counted(against: str) -> str:
-    return "the transfer attack" if against == "transfer" else "the better of the two attacks"
+    return "the transfer attack" if against == TRANSFER else "the better of the two attacks"
 
 
 def _cell(row: dict, name: str) -> str:

@@ -92,7 +92,7 @@ def leaked(test: Any, train: Any) -> list[Finding]:
 
 
 def duplicates(test: Any) -> list[Finding]:
-    """Images that occur more than once count more than once, and narrow the intervals for nothing."""
+    """Repeated images: each counts again, and makes the intervals narrower than they should be."""
     rows = defaultdict(list)
     for row, content in enumerate(pixel_digests(test.images)):
         rows[content.tobytes()].append(row)
@@ -110,7 +110,7 @@ def duplicates(test: Any) -> list[Finding]:
 
 
 def absent_classes(test: Any) -> list[Finding]:
-    """A class without images is one that nothing was measured of."""
+    """Classes without images, for which nothing was measured."""
     counts = np.bincount(np.asarray(test.labels), minlength=len(test.classes))
     absent = [name for name, count in zip(test.classes, counts.tolist()) if not count]
     evidence = {"classes": len(test.classes), "fewest": int(counts.min()), "most": int(counts.max())}

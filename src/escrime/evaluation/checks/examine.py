@@ -96,8 +96,9 @@ def examine(search: Search, profile: Profile) -> Examination:
 
 
 def _answered(search: Search, profile: Profile, finding: Finding, gone_around: bool) -> Finding:
-    """The finding, answered where making the attempts on every image answers it. What has not converged would fall further with
-    more of them, unless nothing is left; an alarm asks for an attack that beats guessing, and with ε = 1 leaves nothing."""
+    """The finding, marked as answered where the attempts, made on every image, take its cause away. An attack that has not
+    converged would find more with more steps, unless no image is left. An alarm is answered only by an attack that beats
+    random points and leaves nothing at ε = 1."""
     if finding.severity not in ("alarm", "warning") or finding.id in ("converged", "black-box") and search.accuracy > 0:
         return finding
     if finding.severity == "warning":
@@ -228,7 +229,7 @@ def _converged(search: Search) -> Finding:
         )
     evidence = {"images": n, "eps": search.eps, "before": round(before, 4), "after": round(search.accuracy, 4)}
     evidence["last doubling"] = round(gain, 4)
-    evidence |= _trials([trial for trial in search.trials if trial.attempt.kind == "longer"])
+    evidence |= _trials([trial for trial in search.trials if trial.attempt.way == "longer"])
     if gain < little:
         message = f"Twice the steps{' and noise draws' if search.randomized else ''} take {gain:.1%} more off ({last.name})"
         return Finding("converged", "passed", message, evidence)
@@ -283,8 +284,8 @@ def _useful(search: Search) -> list[Attempt]:
         best = best_trial(search)
         return [] if best is None else [best.attempt]
     took = [trial.attempt for trial in search.trials if trial.gain > 0]
-    if not {"scores", "labels"} & {attempt.kind for attempt in took}:
-        took += [trial.attempt for trial in search.trials if trial.attempt.kind == "gradient" and trial.attempt not in took]
+    if not {"scores", "labels"} & {attempt.way for attempt in took}:
+        took += [trial.attempt for trial in search.trials if trial.attempt.way == "gradient" and trial.attempt not in took]
     return took
 
 
@@ -293,7 +294,7 @@ def _for_the_rest(search: Search) -> list[Attempt]:
     of them, where they are few enough to cost no more than a few examinations."""
     if not len(search.left) < search.total <= MANY * len(search.left):
         return []
-    return [trial.attempt for trial in search.trials if trial.attempt.kind == "gradient" and not trial.failure]
+    return [trial.attempt for trial in search.trials if trial.attempt.way == "gradient" and not trial.failure]
 
 
 def _trials(trials: list[Trial]) -> dict:

@@ -138,7 +138,8 @@ def _unexplained(model: Classifier, x: Tensor, loss: Loss, logits: Tensor, step:
 
 
 def _rounding(logits: Tensor) -> float:
-    """What part of the largest logit a difference of two is off: those of a model in half precision are float32 here."""
+    """The rounding error of a difference of two logits, as a part of the largest: larger for a model in half precision, whose
+    logits are float32 here."""
     coarse = (part for dtype, part in COARSE.items() if torch.equal(logits, logits.to(dtype).float()))
     return next(coarse, ROUNDING)
 

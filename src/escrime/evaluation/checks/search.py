@@ -21,7 +21,7 @@ from ...attacks.random_points import RandomPoints
 from ...attacks.rays import RayS
 from ...attacks.square import PROPOSALS, Square
 from ...checks import no_targets
-from ...errors import NotFinite, is_bad_input
+from ...errors import NotFinite, in_one_line, is_bad_input
 from ...models.deadline import as_time_allows
 from ...models.fast.twin import Twin
 from ...norms import Norm, norm
@@ -44,10 +44,10 @@ GRADIENT = ("gradient", "smooth", "longer")
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attack on one surrogate. kind: "gradient", "random", "scores", "labels", "transfer", "smooth" or "longer"."""
+    """One attack on one surrogate. way: "gradient", "random", "scores", "labels", "transfer", "smooth" or "longer"."""
 
     name: str
-    kind: str
+    way: str
     attack: Attack
     surrogate: Twin
 
@@ -66,7 +66,7 @@ class Trial:
 @dataclass(frozen=True)
 class Earlier:
     """What the attacks that were asked for left of each image (N,): the chance that it is still right, the least confidence of
-    the model in its label (1 where it fell, or was not seen), and the smallest ε at which it fell (inf where it did not)."""
+    the model in its label (1 where it was fooled, or not seen), and the smallest ε that fooled it (inf where none did)."""
 
     left: Tensor
     sure: Tensor
@@ -156,7 +156,7 @@ class Search:
             except Exception as error:
                 if is_bad_input(error):
                     raise
-                failure = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+                failure = in_one_line(error)
         return self._note(attempt, self.left, failure)
 
     def _note(self, attempt: Attempt, after: Tensor, failure: str = "") -> Trial:
@@ -284,7 +284,7 @@ def longer_attempts(search: Search) -> Iterator[Attempt]:
         yield Attempt(f"{attack.name} {steps} steps{noise}", "longer", attack, best.attempt.surrogate)
 
 
-def best_trial(search: Search, kinds: tuple[str, ...] | None = None) -> Trial | None:
-    """The trial that left least, of those `kinds`; on a deterministic model, the one that took most."""
-    tried = [t for t in search.trials if not t.failure and (kinds is None or t.attempt.kind in kinds)]
+def best_trial(search: Search, ways: tuple[str, ...] | None = None) -> Trial | None:
+    """The trial that left least, of those `ways`; on a deterministic model, the one that took most."""
+    tried = [t for t in search.trials if not t.failure and (ways is None or t.attempt.way in ways)]
     return min(tried, key=lambda t: (t.accuracy, -t.gain), default=None)

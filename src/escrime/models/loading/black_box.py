@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...access import LABELS, SCORES
 from ...errors import EscrimeError
 from ..running import Classifier, failure_named
 from .fixed_batch import in_batches_of
@@ -56,7 +57,7 @@ def black_box(
     how = "it is called with float32 numpy images (N, 3, H, W) in [0, 1]"
     with failure_named(f"{origin} fails on a gray image of {side} × {side} pixels", how):
         output = box.outputs(torch.full((1, 3, side, side), 0.5))
-    return Loaded(box, origin, classes, None, size, "labels" if output.dim() == 1 else "scores")
+    return Loaded(box, origin, classes, None, size, LABELS if output.dim() == 1 else SCORES)
 
 
 class Queried:

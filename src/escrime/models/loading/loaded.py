@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from ...access import GRADIENTS
 from ...errors import EscrimeError
 from ...regular import check_regular, most_weights, reason
 
@@ -28,7 +29,7 @@ class Loaded:
     classes: tuple[str, ...] | None = None
     wnids: tuple[str, ...] | None = None
     size: int | None = None
-    answers: str = "gradients"
+    answers: str = GRADIENTS
     normalization: str | None = None
 
 

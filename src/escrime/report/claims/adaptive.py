@@ -4,6 +4,7 @@ from math import inf
 
 from ...budgets import within
 from ...results.names import defense_name
+from ...results.threats import ADAPTIVE, TRANSFER
 from ..formatting import eps_text, percent
 from ..intervals import Point
 from ..sweep import Sweep
@@ -23,7 +24,7 @@ def adaptive(evidence: Evidence, defense: str, attack: str, score: str = "correc
     "weakens": clearly worse than under transfer, but more is left; "gains nothing": never clearly better than no
     defense; "keeps its gain": otherwise. None when one of the two threat levels was not measured.
     """
-    known, ignored = evidence.sweep(attack, defense, "adaptive"), evidence.sweep(attack, defense, "transfer")
+    known, ignored = evidence.sweep(attack, defense, ADAPTIVE), evidence.sweep(attack, defense, TRANSFER)
     if known is None or ignored is None:
         return None
     ignored, bare = ignored.shared_with(known), evidence.sweep(attack)

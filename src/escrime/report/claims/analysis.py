@@ -5,6 +5,7 @@ from math import nan
 from ...results.statistics import holm
 from ..formatting import listing
 from ..intervals import Point
+from ..paper_points import DGSM
 from .defenses import HARDENED
 from .evidence import Claim, Evidence, Version
 from .verdicts import NOT_REPRODUCED, PARTLY, REPRODUCED, Measured, Setting, not_tested
@@ -13,7 +14,7 @@ from .verdicts import NOT_REPRODUCED, PARTLY, REPRODUCED, Measured, Setting, not
 def image_features(evidence: Evidence) -> Measured:
     """C11. The pattern follows its own image's edges more than other images' edges: an interval above 0."""
     found = evidence.run.analysis(evidence.model).get("C11")
-    settings: Setting = {"attack": "DGSM"}
+    settings: Setting = {"attack": DGSM}
     if not found or found.get("value") is None:
         return not_tested("the run did not measure the pattern of DGSM's perturbations", **settings)
     point = Point(nan if found.get("eps") is None else found["eps"], found["value"], found["low"], found["high"], found["n"])

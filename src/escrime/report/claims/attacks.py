@@ -5,6 +5,7 @@ import numpy as np
 from ...budgets import within
 from ..formatting import eps_text, percent
 from ..intervals import Point
+from ..paper_points import DGSM, FGSM
 from ..sweep import Sweep
 from .evidence import Claim, Evidence, Place, Version
 from .verdicts import (
@@ -48,16 +49,16 @@ def clean_accuracy(evidence: Evidence) -> Measured:
 
 def fgsm_drop(evidence: Evidence) -> Measured:
     """C2. More than 50 points lost at ε* = 0.025."""
-    sweep = evidence.sweep("FGSM")
+    sweep = evidence.sweep(FGSM)
     if sweep is None:
-        return not_tested(NO_FGSM, attack="FGSM")
+        return not_tested(NO_FGSM, attack=FGSM)
     place = evidence.place(sweep, 0.025)
     if place is None:
-        return not_tested("the run has no ε* comparable with the paper's 0.025", attack="FGSM")
+        return not_tested("the run has no ε* comparable with the paper's 0.025", attack=FGSM)
     drop = -sweep.change(0, sweep.index(place.eps))
     part = above(drop, 0.5, "50 points")
     part = capped(part, place.note) if place.scaled else part
-    return Measured(part.verdict, drop_text(sweep, place.eps, drop), with_note(part.why, place), drop, attack="FGSM")
+    return Measured(part.verdict, drop_text(sweep, place.eps, drop), with_note(part.why, place), drop, attack=FGSM)
 
 
 def drop_text(sweep: Sweep, eps: float, drop: Point) -> str:
@@ -75,9 +76,9 @@ def with_note(why: str, place: Place) -> str:
 
 def fgsm_lowest(evidence: Evidence) -> Measured:
     """C3. As low as 23 % somewhere in the sweep, and that where the perturbation is hard to see."""
-    sweep = evidence.sweep("FGSM")
+    sweep = evidence.sweep(FGSM)
     if sweep is None:
-        return not_tested(NO_FGSM, attack="FGSM")
+        return not_tested(NO_FGSM, attack=FGSM)
     points = sweep.points()[1:]
     lowest = min(points, key=lambda point: point.value)
     part = below(lowest, 0.23, "23%")
@@ -93,33 +94,33 @@ def fgsm_lowest(evidence: Evidence) -> Measured:
             part = ClaimPart(PARTLY, f"{part.why}, but only beyond ε* = 8/255, where the perturbation shows")
     elif part.verdict == REPRODUCED:
         part = ClaimPart(PARTLY, f"{part.why}, but no ε* up to 8/255, where a perturbation is hard to see, was measured")
-    return Measured(part.verdict, text, part.why, lowest, attack="FGSM")
+    return Measured(part.verdict, text, part.why, lowest, attack=FGSM)
 
 
 def googlenet_fgsm(evidence: Evidence) -> Measured:
     """C4. About 73 points lost at 0.025, and 20 % reached at 0.3."""
-    sweep = evidence.sweep("FGSM")
+    sweep = evidence.sweep(FGSM)
     if sweep is None:
-        return not_tested(NO_FGSM, attack="FGSM")
+        return not_tested(NO_FGSM, attack=FGSM)
     near, far = evidence.place(sweep, 0.025), evidence.place(sweep, 0.3)
     if near is None or far is None:
-        return not_tested("the run has no ε* comparable with the paper's 0.025 and 0.3", attack="FGSM")
+        return not_tested("the run has no ε* comparable with the paper's 0.025 and 0.3", attack=FGSM)
     drop, last = -sweep.change(0, sweep.index(near.eps)), sweep.measured(far.eps)
     first = about(drop, 0.73, "73 points")
     part = combine(first, about(last, 0.20, "20%") if last.value > 0.2 else ClaimPart(REPRODUCED, "20% is reached"))
     part = capped(part, near.note) if near.scaled else part
     text = f"{drop_text(sweep, near.eps, drop)}; {last.text} at ε* = {eps_text(far.eps)}"
-    return Measured(part.verdict, text, with_note(part.why, near), drop, attack="FGSM")
+    return Measured(part.verdict, text, with_note(part.why, near), drop, attack=FGSM)
 
 
 def dgsm_all(evidence: Evidence) -> Measured:
     """C5. Every image called the target at ε* = 0.014, with high confidence."""
-    sweep = evidence.sweep("DGSM")
+    sweep = evidence.sweep(DGSM)
     if sweep is None:
-        return not_tested(NO_DGSM, attack="DGSM")
+        return not_tested(NO_DGSM, attack=DGSM)
     place = evidence.place(sweep, 0.014)
     if place is None:
-        return not_tested("the run has no ε* comparable with the paper's 0.014", attack="DGSM")
+        return not_tested("the run has no ε* comparable with the paper's 0.014", attack=DGSM)
     position = sweep.index(place.eps)
     share = sweep.point(position, "hit")
     sure = sweep.confidence[position][sweep.hit[position] >= 0.5]
@@ -141,7 +142,7 @@ def dgsm_all(evidence: Evidence) -> Measured:
     full = next((point for point in sweep.points("hit") if point.value >= 1 - 1e-9), None)
     if full is not None and full.eps != place.eps:
         text += f"; all of them from ε* = {eps_text(full.eps)}"
-    return Measured(part.verdict, text, with_note(part.why, place), share, attack="DGSM")
+    return Measured(part.verdict, text, with_note(part.why, place), share, attack=DGSM)
 
 
 _C1 = Version("The retrained network classifies 99.9% of the test images correctly.", "99.9%", clean_accuracy)

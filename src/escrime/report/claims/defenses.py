@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...budgets import within
+from ...results.threats import DEFENDED, TRANSFER, WHITE_BOX
 from ..formatting import eps_text, percent
 from ..intervals import Point
+from ..paper_points import DGSM, FGSM
 from .adaptive import adaptive, beside, only_ignored
 from .evidence import Claim, Evidence, Version
 from .verdicts import (
@@ -32,8 +34,8 @@ ONE_OF_FIFTY = 0.02  # the paper's resolution: one of its 50 images
 
 def ppa_fgsm(evidence: Evidence) -> Measured:
     """C6. At the smallest ε at most half of the undefended loss is left, and the decline keeps to a straight line."""
-    settings: Setting = {"attack": "FGSM", "defense": PPA, "threat": "transfer"}
-    bare, averaged = evidence.sweep("FGSM"), evidence.sweep("FGSM", PPA, "transfer")
+    settings: Setting = {"attack": FGSM, "defense": PPA, "threat": TRANSFER}
+    bare, averaged = evidence.sweep(FGSM), evidence.sweep(FGSM, PPA, TRANSFER)
     if bare is None or averaged is None:
         return not_tested("no FGSM sweep of PPA (transfer) beside the undefended network", **settings)
     place = evidence.place(averaged, 0.025)
@@ -48,7 +50,7 @@ def ppa_fgsm(evidence: Evidence) -> Measured:
         f"the decline {'keeps' if bend <= STRAIGHT else 'does not keep'} within {100 * STRAIGHT:.0f} points of a "
         f"straight line (farthest {100 * bend:.1f})",
     )
-    known = adaptive(evidence, PPA, "FGSM")
+    known = adaptive(evidence, PPA, FGSM)
     text = (
         f"transfer: {here.text} at ε* = {eps_text(place.eps)} against {percent(bare.measured(place.eps).value)} undefended, "
         f"n = {here.n}; {beside(known, PPA)}"
@@ -81,8 +83,8 @@ def distance_from_line(eps: np.ndarray, values: Sequence[float]) -> float:
 
 def worst_of_dgsm(evidence: Evidence, defense: str, allowed: float, what: str, score: str) -> Measured:
     """C7 and C10: what DGSM gains at its best ε, in images called the target (score "hit") or lost ("correct")."""
-    settings: Setting = {"attack": "DGSM", "defense": defense, "threat": "transfer"}
-    sweep = evidence.sweep("DGSM", defense, "transfer")
+    settings: Setting = {"attack": DGSM, "defense": defense, "threat": TRANSFER}
+    sweep = evidence.sweep(DGSM, defense, TRANSFER)
     if sweep is None:
         return not_tested("no DGSM sweep of the defended network (transfer) on these images", **settings)
     end, note = evidence.reach(sweep)
@@ -91,7 +93,7 @@ def worst_of_dgsm(evidence: Evidence, defense: str, allowed: float, what: str, s
     worst = max(gains, key=lambda point: point.value)
     part = below(worst, allowed, what)
     part = ClaimPart(part.verdict, f"{part.why}; {note}") if note else part
-    known = adaptive(evidence, defense, "DGSM", score, upto=end)
+    known = adaptive(evidence, defense, DGSM, score, upto=end)
     unit = "called the target" if score == "hit" else "lost"
     text = (
         f"transfer: at most {worst.points} {unit} up to ε* = {eps_text(end)} (at {eps_text(worst.eps)}), n = "
@@ -102,7 +104,7 @@ def worst_of_dgsm(evidence: Evidence, defense: str, allowed: float, what: str, s
 
 def clean_cost(evidence: Evidence, accuracy: float) -> Measured:
     """C8. Retraining costs clean accuracy, and leaves the paper's number."""
-    settings: Setting = {"defense": HARDENED, "threat": "white-box"}
+    settings: Setting = {"defense": HARDENED, "threat": WHITE_BOX}
     before, after = evidence.clean(), evidence.clean(HARDENED)
     if before is None or after is None:
         return not_tested("no adversarially trained network was scored on clean images", **settings)
@@ -123,11 +125,11 @@ def clean_cost(evidence: Evidence, accuracy: float) -> Measured:
 
 def hardened_fgsm(evidence: Evidence, paper_eps: float, stays: bool) -> Measured:
     """C9. Wide ResNet is not below 30 % up to ε* = 0.1; GoogLeNet is, at 0.05. Judged under both threat levels."""
-    settings: Setting = {"attack": "FGSM", "defense": HARDENED, "threat": "transfer, adaptive"}
+    settings: Setting = {"attack": FGSM, "defense": HARDENED, "threat": "transfer, adaptive"}
     parts, texts = [], []
     first: Point | None = None
-    for threat in ("transfer", "adaptive"):
-        sweep = evidence.sweep("FGSM", HARDENED, threat)
+    for threat in DEFENDED:
+        sweep = evidence.sweep(FGSM, HARDENED, threat)
         place = evidence.place(sweep, paper_eps) if sweep is not None else None
         if sweep is None or place is None:
             continue
@@ -149,7 +151,7 @@ def hardened_fgsm(evidence: Evidence, paper_eps: float, stays: bool) -> Measured
         texts.append("the other threat level was not measured")
     part = combine(*parts)
     why = f"{part.why}; the paper does not say which network was attacked, so both must hold"
-    return Measured(part.verdict, "; ".join(texts), why, first, adaptive=adaptive(evidence, HARDENED, "FGSM"), **settings)
+    return Measured(part.verdict, "; ".join(texts), why, first, adaptive=adaptive(evidence, HARDENED, FGSM), **settings)
 
 
 _C6 = Version(

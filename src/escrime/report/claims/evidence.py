@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...budgets import same
+from ...results.threats import WHITE_BOX
 from ..formatting import eps_text
-from ..paper_points import LAST_EPS
+from ..paper_points import DGSM, LAST_EPS
 from ..run import Run
 from ..sweep import Sweep
 from .verdicts import Measured
@@ -58,7 +59,7 @@ class Evidence:
         models = self.run.manifest.get("experiment", {}).get("models", {})
         return models.get(self.model, {}).get("weights", "none") != "none"
 
-    def sweep(self, attack: str, defense: str = "none", threat: str = "white-box") -> Sweep | None:
+    def sweep(self, attack: str, defense: str = "none", threat: str = WHITE_BOX) -> Sweep | None:
         """The sweep with its clean images, or None when it was not run on this subset."""
         sweep = self.run.sweep(self.model, defense, threat, attack, self.subset)
         return sweep if sweep is not None and sweep.n and sweep.eps[0] == 0 and len(sweep.eps) > 1 else None
@@ -102,11 +103,11 @@ class Evidence:
         The paper's sweep ends just after DGSM has every image of the undefended network. Where a run's ε are not the
         paper's, the claim is judged up to the same event.
         """
-        last = LAST_EPS["DGSM"]
+        last = LAST_EPS[DGSM]
         place = self.place(sweep, last)
         if place is not None and not place.scaled:
             return place.eps, place.note
-        bare = self.sweep("DGSM")
+        bare = self.sweep(DGSM)
         fooled = [point.eps for point in bare.points("hit") if point.value >= 0.99] if bare is not None else []
         end = fooled[0] if fooled and fooled[0] in sweep.eps else float(sweep.eps[-1])
         event = "where DGSM has every image of the undefended network" if fooled else "the end of this sweep"

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import TypedDict, Unpack
 
+from ...results.threats import WHITE_BOX
 from ..intervals import Point
 
 REPRODUCED, PARTLY, NOT_REPRODUCED, NOT_TESTED = "reproduced", "partly", "not reproduced", "not tested"
@@ -51,7 +52,7 @@ class Measured:
     point: Point | None = None
     attack: str = "none"
     defense: str = "none"
-    threat: str = "white-box"
+    threat: str = WHITE_BOX
     adaptive: Adaptive | None = None
     eps: float | None = field(default=None)
 

@@ -14,7 +14,7 @@ FIGURES: tuple[Callable[[Run, str, Path], Drawn | None], ...] = (
     sweeps.fgsm_undefended,
     examples.gallery,
     sweeps.dgsm_undefended,
-    *(partial(sweeps.defended, name=name, attack=attack) for name in sweeps.DEFENDED for attack in ("FGSM", "DGSM")),
+    *(partial(sweeps.defended, name=name, attack=attack) for name in sweeps.DEFENDED for attack in sweeps.SUFFIXES),
     sweeps.others,
     examples.pattern,
     surfaces.loss_surfaces,

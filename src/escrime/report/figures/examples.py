@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ...results.threats import WHITE_BOX
 from ..formatting import eps_text, listing, percent, slug
 from ..pictures import SHARP_BELOW
 from ..run import Example, Run
@@ -73,7 +74,7 @@ def panels(rows: int, columns: int, width: float, title: str, right: float = 0.1
 
 
 def attack_words(example: Example) -> str:
-    threat = example.entry.get("threat", "white-box")
+    threat = example.entry.get("threat", WHITE_BOX)
     return f"{example.attack}, ε* = {eps_text(example.eps)}, {threat}"
 
 

@@ -6,13 +6,14 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from ...results.threats import ADAPTIVE, TRANSFER
 from ..formatting import fraction_text
 from .style import AXIS, BLUE, GREEN, INK, MUTED, ORANGE, SPARE_COLORS, headline, new_figure, save, styled
 
 SHADES = (BLUE, GREEN, *SPARE_COLORS)
 SHAPES = "osD^vPX*"
-ASIDE = {"adaptive": "transfer", "transfer": "adaptive"}
-COUNTED = {"adaptive": "adaptive or transfer", "transfer": "transfer"}  # the stronger of the two, or the one
+ASIDE = {ADAPTIVE: TRANSFER, TRANSFER: ADAPTIVE}
+COUNTED = {ADAPTIVE: "adaptive or transfer", TRANSFER: TRANSFER}  # the stronger of the two, or the one
 FAINT = {"linestyle": ":", "linewidth": 1, "alpha": 0.45}
 NARROWEST = 6  # points of accuracy on an axis, so that a difference of half a point looks like one
 

@@ -11,6 +11,8 @@ import matplotlib.style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ...results.threats import ADAPTIVE, BLACK_BOX, TRANSFER, WHITE_BOX
+
 INK, MUTED, PAPER, AXIS, GRID, TRACK = "#222222", "#6b6b6b", "#999999", "#aaaaaa", "#cccccc", "#dddddd"
 # Okabe and Ito's palette: told apart by every common form of color vision.
 ORANGE, BLUE, GREEN = "#d55e00", "#0072b2", "#009e73"
@@ -32,7 +34,7 @@ THEME = {
 }
 # The title's id in the SVG, and the height in points it takes: the page has its own titles and leaves it out.
 HEADLINE, HEADLINE_POINTS = "headline", 23
-MARKERS = {"white-box": "o", "black-box": "X", "transfer": "s", "adaptive": "D"}
+MARKERS = {WHITE_BOX: "o", BLACK_BOX: "X", TRANSFER: "s", ADAPTIVE: "D"}
 
 # "seaborn-v0_8-whitegrid" ships with matplotlib, so seaborn itself (a second of imports) is not needed for its look.
 STYLE: list[str | dict[str, Any]] = [

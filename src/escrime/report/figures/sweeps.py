@@ -4,16 +4,20 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
+from ...results.manners import SINGLE
 from ...results.names import defense_name
+from ...results.threats import ADAPTIVE, TRANSFER
 from ..formatting import eps_text, listing, percent, slug
 from ..interactive import shades
 from ..intervals import Point
+from ..paper_points import DGSM, FGSM
 from ..run import Run
 from ..sweep import Sweep
 from . import curves
 from .style import THEME, Drawn, headline, new_figure, save
 
 DEFENDED = {"fig6": "ppa", "fig7": "adversarial-training"}
+SUFFIXES = {FGSM: "", DGSM: "-dgsm"}  # of the files of figures 6 and 7, by attack
 
 
 def subset_note(run: Run) -> str:
@@ -23,8 +27,8 @@ def subset_note(run: Run) -> str:
 def fgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
     """Figure 3: accuracy under FGSM above box plots of the confidence."""
     drawn = Drawn("fig3", model, f"{model} under FGSM")
-    sweep = run.undefended(model, "FGSM", run.main_subset)
-    if sweep is None or not sweep.n:
+    sweep = run.undefended(model, FGSM, run.main_subset)
+    if sweep is None or not sweep.n or sweep.targeted:
         drawn.skipped = "no FGSM sweep of the undefended network is recorded"
         return drawn
     figure = new_figure(6.4, 6.0)
@@ -35,10 +39,10 @@ def fgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
     envelope = run.envelope(sweep, run.main_subset)
     curves.draw_envelope(top, envelope)
     for subset in run.subsets[1:]:
-        other = run.undefended(model, "FGSM", subset)
+        other = run.undefended(model, FGSM, subset)
         if other is not None and other.n:
             curves.draw_curve(top, other, label=f"undefended, {subset} images", faint=True)
-    overlay = curves.draw_paper(top, run.stands_for(model), "FGSM", "none", sweep.eps[-1])
+    overlay = curves.draw_paper(top, run.stands_for(model), FGSM, "none", sweep.eps[-1])
     curves.draw_confidence(bottom, sweep)
     curves.frame_axes(top, sweep.eps[-1], xlabel="", ylabel="% correct")
     curves.frame_axes(bottom, sweep.eps[-1], norm=run.norm, ylabel="confidence in %")
@@ -59,8 +63,8 @@ def fgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
 def dgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
     """Figure 5: the share of images predicted as the target under DGSM."""
     drawn = Drawn("fig5", model, f"{model} under DGSM")
-    sweep = run.undefended(model, "DGSM", run.main_subset)
-    if sweep is None or not sweep.n:
+    sweep = run.undefended(model, DGSM, run.main_subset)
+    if sweep is None or not sweep.n or not sweep.targeted:
         drawn.skipped = "no DGSM sweep of the undefended network is recorded"
         return drawn
     target = run.class_name(sweep.target)
@@ -70,10 +74,10 @@ def dgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
     headline(figure, drawn.title)
     curves.draw_curve(axes, sweep, "hit")
     for subset in run.subsets[1:]:
-        other = run.undefended(model, "DGSM", subset)
+        other = run.undefended(model, DGSM, subset)
         if other is not None and other.n:
             curves.draw_curve(axes, other, "hit", label=f"undefended, {subset} images", faint=True)
-    overlay = curves.draw_paper(axes, run.stands_for(model), "DGSM", "none", sweep.eps[-1])
+    overlay = curves.draw_paper(axes, run.stands_for(model), DGSM, "none", sweep.eps[-1])
     floor = draw_floor(axes, sweep)
     curves.frame_axes(axes, sweep.eps[-1], ylabel=f"% predicted as “{target}”")
     curves.legend_above(axes)
@@ -91,18 +95,19 @@ def dgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
 def defended(run: Run, model: str, folder: Path, name: str, attack: str) -> Drawn:
     """Figures 6 and 7: a defense under the attack that ignores it, beside the attack that knows it.
 
-    FGSM stands above box plots of the confidence; DGSM, the share called the target, in a figure of its own.
+    Accuracy stands above box plots of the confidence; under an attack that aims at a class, the share called that class stands
+    alone.
     """
     defense = DEFENDED[name]
-    stem = name if attack == "FGSM" else f"{name}-{attack.lower()}"
+    stem = name + SUFFIXES[attack]
     drawn = Drawn(stem, model, f"{model} with {defense_name(defense)} under {attack}", wide=True)
-    known = [(t, run.sweep(model, defense, t, attack, run.main_subset)) for t in ("transfer", "adaptive")]
+    known = [(t, run.sweep(model, defense, t, attack, run.main_subset)) for t in TITLES]
     pairs = [(threat, sweep) for threat, sweep in known if sweep is not None and sweep.n]
     if not pairs:
         drawn.skipped = f"no {attack} sweep of {defense_name(defense)} is recorded"
         return drawn
-    score = "correct" if attack == "FGSM" else "hit"
-    boxes = attack == "FGSM"
+    targeted = pairs[0][1].targeted
+    score, boxes = "hit" if targeted else "correct", not targeted
     ylabel = "% correct" if boxes else f"% predicted as “{run.class_name(pairs[0][1].target)}”"
     height, above = (6.4, 1.4) if boxes else (4.4, 1.2)  # inches; above: titles and legend
     figure = new_figure(9.2, height)
@@ -112,7 +117,7 @@ def defended(run: Run, model: str, folder: Path, name: str, attack: str) -> Draw
     reference = run.undefended(model, attack, run.main_subset)
     overlay, last_eps, envelopes = False, max(sweep.eps[-1] for _, sweep in pairs), []
     recorded = dict(pairs)
-    for column, threat in enumerate(("transfer", "adaptive")):
+    for column, threat in enumerate(TITLES):
         top, sweep = grid[0, column], recorded.get(threat)
         curves.frame_axes(top, last_eps, norm=run.norm, xlabel="" if boxes else None, ylabel=ylabel if column == 0 else "")
         top.set_title(TITLES[threat], loc="left", pad=72 * above - 40)
@@ -125,21 +130,21 @@ def defended(run: Run, model: str, folder: Path, name: str, attack: str) -> Draw
             curves.draw_envelope(top, envelopes[-1][1])
         if reference is not None and reference.n:
             curves.draw_curve(top, reference, score, faint=True)
-        if threat == "transfer":
+        if threat == TRANSFER:
             overlay = curves.draw_paper(top, run.stands_for(model), attack, defense, last_eps)
         curves.legend_above(top)
         if boxes:
             curves.draw_confidence(grid[1, column], sweep)
             curves.frame_axes(grid[1, column], last_eps, norm=run.norm, ylabel="confidence in %" if column == 0 else "")
     drawn.png, drawn.svg = save(figure, folder, f"{stem}-{slug(model)}")
-    drawn.caption, drawn.alt = defended_words(run, model, defense, attack, pairs, envelope_note(run, envelopes), overlay)
+    drawn.caption, drawn.alt = defended_words(run, defense, pairs, envelope_note(run, envelopes), overlay)
     return drawn
 
 
 def others(run: Run, model: str, folder: Path) -> Drawn | None:
     """Beside figure 7: every defense that the paper does not have, under FGSM; None where there are none."""
     paired = [(d, t) for d, t in run.defenses(model) if d not in ("none", *DEFENDED.values())]
-    found = [sweep for d, t in paired if (sweep := run.sweep(model, d, t, "FGSM", run.main_subset)) is not None and sweep.n]
+    found = [sweep for d, t in paired if (sweep := run.sweep(model, d, t, FGSM, run.main_subset)) is not None and sweep.n]
     if not found:
         return None
     drawn = Drawn("fig7-others", model, f"{model} with other defenses under FGSM", wide=True)
@@ -152,7 +157,7 @@ def others(run: Run, model: str, folder: Path) -> Drawn | None:
     panels = figure.subplots(1, 2, sharey=True)
     figure.subplots_adjust(left=0.075, right=0.985, bottom=0.55 / (3.2 + above), top=1 - above / (3.2 + above), wspace=0.06)
     headline(figure, drawn.title)
-    reference, last_eps = run.undefended(model, "FGSM", run.main_subset), max(sweep.eps[-1] for sweep in found)
+    reference, last_eps = run.undefended(model, FGSM, run.main_subset), max(sweep.eps[-1] for sweep in found)
     for axes, threat in zip(panels, TITLES, strict=True):
         curves.frame_axes(axes, last_eps, norm=run.norm, ylabel="% correct" if axes is panels[0] else "")
         axes.set_title(TITLES[threat], loc="left", pad=72 * above - 40)
@@ -165,27 +170,26 @@ def others(run: Run, model: str, folder: Path) -> Drawn | None:
     seen = "; ".join(f"{defense_name(s.defense)}, {s.threat}, {fall_text(s)} (n = {curves.count_text(s)})" for s in found)
     drawn.caption = (
         f"Accuracy of {model} with the defenses that the paper does not have{subset_note(run)}: {seen}; shaded, the 95% "
-        "Wilson intervals; gray and dashed, the undefended network. A single step is a weak attack: the verdicts say what "
-        "the strongest one leaves."
+        "Wilson intervals; gray and dashed, the undefended network."
     )
+    if run.manner(FGSM) == SINGLE:
+        drawn.caption += " A single step is a weak attack: the verdicts say what the strongest one leaves."
     drawn.alt = f"Two line charts against ε*, transfer and adaptive: {seen}."
     return drawn
 
 
 LINES = ("-", "-.", ":")
-TITLES = {"transfer": "transfer: the attack ignores the defense", "adaptive": "adaptive: the attack knows the defense"}
+TITLES = {TRANSFER: "transfer: the attack ignores the defense", ADAPTIVE: "adaptive: the attack knows the defense"}
 
 
-def defended_words(
-    run: Run, model: str, defense: str, attack: str, pairs: list[tuple[str, Sweep]], worst: str, overlay: bool
-) -> tuple[str, str]:
+def defended_words(run: Run, defense: str, pairs: list[tuple[str, Sweep]], worst: str, overlay: bool) -> tuple[str, str]:
     """Caption and alternative text of a defended sweep, threat by threat."""
-    tell = fall_text if attack == "FGSM" else rise_text
-    seen = listing([f"under the {threat} attack, {tell(sweep)} (n = {curves.count_text(sweep)})" for threat, sweep in pairs])
     first = pairs[0][1]
+    tell = rise_text if first.targeted else fall_text
+    seen = listing([f"under the {threat} attack, {tell(sweep)} (n = {curves.count_text(sweep)})" for threat, sweep in pairs])
     draws = f" Scores are averages over {first.draws} fresh draws of the noise per image." if first.draws > 1 else ""
-    boxes = " Below, the confidence of the predicted class (quartiles, whiskers 5–95%)." if attack == "FGSM" else ""
-    what = "Accuracy" if attack == "FGSM" else f"Images called “{run.class_name(first.target)}”"
+    boxes = " Below, the confidence of the predicted class (quartiles, whiskers 5–95%)." if not first.targeted else ""
+    what = f"Images called “{run.class_name(first.target)}”" if first.targeted else "Accuracy"
     caption = (
         f"{what} with {defense_name(defense)}{subset_note(run)}: {seen}; shaded, the 95% Wilson intervals; gray and "
         f"dashed, the undefended network.{boxes}{worst}{draws}{paper_note(overlay)}"
@@ -197,7 +201,7 @@ def envelope_note(run: Run, pairs: list[tuple[Sweep, Sweep]]) -> str:
     """What the thin dashed line is, and why the curve may rise above it; nothing where none was drawn."""
     if not pairs:
         return ""
-    adaptive = any(sweep.threat == "adaptive" for sweep, _ in pairs)
+    adaptive = any(sweep.threat == ADAPTIVE for sweep, _ in pairs)
     smaller = "any smaller ε* and, knowing the defense, also examples made without it" if adaptive else "any smaller ε* too"
     noisy, unsplit = (any(known) for known in zip(*(run.chance(sweep) for sweep, _ in pairs), strict=True))
     but = ", but for the noise of the draws" if noisy else ""
@@ -208,10 +212,10 @@ def envelope_note(run: Run, pairs: list[tuple[Sweep, Sweep]]) -> str:
     gaps = [(gap, eps, sweep) for sweep, worst in pairs for gap, eps in losses_of_sweep(sweep, worst)]
     gap, eps, sweep = max(gaps, key=lambda found: found[0], default=(0.0, 0.0, pairs[0][0]))
     if gap > 0:
-        causes = ["a single step overshoots"]
+        causes = ["a single step overshoots" if run.manner(sweep.attack) == SINGLE else "the attack at exactly ε* falls short"]
         if sweep.defense == "adversarial-training":
             causes.append("in a network trained on such steps gives the label away (label leaking)")
-        if sweep.threat == "adaptive":
+        if sweep.threat == ADAPTIVE:
             causes.append("is weaker than the examples made without the defense")
         note += (
             f" Between the two lie up to {100 * gap:.1f} points ({sweep.threat}, ε* = {eps_text(eps)}): there "

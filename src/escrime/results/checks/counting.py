@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from ...no_class import NO_CLASS, NO_TARGET
 from ..findings import Finding
 from ..keys import joined
 from ..records import WORST, in_subset, never_attacked, subset_names, with_preliminary, worst_case
@@ -78,7 +79,7 @@ def non_finite(records: pd.DataFrame) -> list[Finding]:
     """Outputs that were NaN or infinite: no prediction, and counted as not right."""
     found = []
     for (model, defense), own in records.groupby(["model", "defense"], sort=False):
-        clean, moved = own["clean_prediction"] < 0, (own["prediction"] < 0) & (own["eps"] > 0)
+        clean, moved = own["clean_prediction"] == NO_CLASS, (own["prediction"] == NO_CLASS) & (own["eps"] > 0)
         if not (clean | moved).any():
             continue
         counts = {"clean images": int(own.loc[clean, "image"].nunique())}
@@ -106,7 +107,7 @@ def lost_in_8_bits(curves: list[Curve]) -> list[Finding]:
     found: dict[float, list[np.ndarray]] = {}
     for curve in curves:
         for eps, rows in curve.at.items():
-            aimed = rows["target"] >= 0
+            aimed = rows["target"] != NO_TARGET
             fooled = np.where(aimed, rows["prediction"] == rows["target"], rows["prediction"] != rows["label"])
             before = np.where(
                 aimed, rows["clean_prediction"] == rows["target"], rows["clean_prediction"] != rows["label"]
@@ -160,10 +161,10 @@ def few_images(records: pd.DataFrame) -> list[Finding]:
     worst = {case: hardest([row for row in wide if row[4] == case]) for case in dict.fromkeys(row[4] for row in wide)}
     # Those that are wider than the others speak for themselves, and so do those that alone are good for nothing.
     if len(wide) < len(found) or len({useless(*row[:2]) for row in worst.values()}) > 1:
-        each = [_few(*row).of(*case) for case, row in worst.items()]
+        each = [_few(*row[:4]).of(*case) for case, row in worst.items()]
         rest = [row for row in found if row not in wide]
-        return [*each, *([_few(*hardest(rest))] if rest else [])]
-    return [_few(*hardest(found))]
+        return [*each, *([_few(*hardest(rest)[:4])] if rest else [])]
+    return [_few(*hardest(found)[:4])]
 
 
 def useless(half: float, n: int) -> bool:
@@ -177,7 +178,7 @@ def too_few(verdict_n: int, low: float, high: float, findings: list[Finding], su
     return useless((high - low) / 2, verdict_n) or any(f.evidence.get("subset", "") == subset for f in warned)
 
 
-def _few(half: float, n: int, accuracy: float, subset: str | None, case: tuple[str, str, str]) -> Finding:
+def _few(half: float, n: int, accuracy: float, subset: str | None) -> Finding:
     enough = images_for(WIDE, accuracy)
     where = f"n = {n}{f' {subset} images' if subset else ''}: ±{100 * half:.1f} points at {accuracy:.1%}"
     evidence: dict[str, float | str] = {

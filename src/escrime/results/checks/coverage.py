@@ -2,6 +2,7 @@
 
 from ..findings import Finding
 from ..statistics import Difference
+from ..threats import ADAPTIVE, TRANSFER
 from .curves import NOTABLE, Curve, by_case, has_stronger, per_case, score_difference
 from .registry import record_check
 
@@ -10,8 +11,8 @@ from .registry import record_check
 def transfer_stronger(curves: list[Curve]) -> list[Finding]:
     """Who knows a defense may also ignore it: where that does better, the adaptive attack is too weak."""
     tried: list[tuple[Curve, Curve, float, Difference]] = []
-    adaptive = {(c.model, c.defense, c.norm, c.attack): c for c in curves if c.threat == "adaptive"}
-    for ignored in (c for c in curves if c.threat == "transfer"):
+    adaptive = {(c.model, c.defense, c.norm, c.attack): c for c in curves if c.threat == ADAPTIVE}
+    for ignored in (c for c in curves if c.threat == TRANSFER):
         knows = adaptive.get((ignored.model, ignored.defense, ignored.norm, ignored.attack))
         if knows is None:
             continue
@@ -47,10 +48,10 @@ def transfer_stronger(curves: list[Curve]) -> list[Finding]:
 @record_check(50)
 def only_transfer(curves: list[Curve]) -> list[Finding]:
     """Every defense needs an attack that knows it: the same one, or one that is as strong."""
-    ignored = [c for c in curves if c.threat == "transfer"]
+    ignored = [c for c in curves if c.threat == TRANSFER]
 
     def covered(curve: Curve) -> bool:
-        known = [c for c in curves if c.case == (curve.model, curve.defense, "adaptive", curve.norm)]
+        known = [c for c in curves if c.case == (curve.model, curve.defense, ADAPTIVE, curve.norm)]
         return any(c.attack == curve.attack or (c.manner in ("iterated", "scores") and not c.targeted) for c in known)
 
     def describe(rows: list[tuple[Curve]]) -> Finding:

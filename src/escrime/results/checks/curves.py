@@ -8,26 +8,20 @@ from typing import TypedDict, TypeVarTuple
 import pandas as pd
 
 from ...budgets import unified
+from ...no_class import NO_TARGET
 from ..findings import Finding
+from ..manners import manner_of
 from ..records import STRONGER, WORST
 from ..statistics import Difference, paired_difference, sign_flips
+from ..threats import TRANSFER
 
 NOTABLE = 0.05  # a difference of accuracies counts from here,
 FEWEST = 3  # on at least this many images
 
 Rest = TypeVarTuple("Rest")
 
-# What an attack is (Attack.manner), where only its rows show it: the labels that escrime's own commands gave in run folders
-# that do not record it, and a callable that bears one of these names. Any other is left out of what depends on it.
-UNSAID = {
-    "FGSM": "single",
-    **dict.fromkeys(("DGSM", "PGD", "APGD", "AutoAttack"), "iterated"),
-    "Square": "scores",
-    **dict.fromkeys(("FMN", "RayS"), "distance"),
-}
 
-
-class Case(TypedDict):
+class About(TypedDict):
     """What a curve is about, as a Finding takes it."""
 
     model: str
@@ -54,8 +48,8 @@ class Curve:
         return self.model, self.defense, self.threat, self.norm
 
     @property
-    def about(self) -> Case:
-        return Case(model=self.model, defense=self.defense, threat=self.threat, norm=self.norm)
+    def about(self) -> About:
+        return About(model=self.model, defense=self.defense, threat=self.threat, norm=self.norm)
 
     @property
     def iterated(self) -> bool:
@@ -65,7 +59,7 @@ class Curve:
     @property
     def known(self) -> bool:
         """Whether its gradients are those of the model that is scored."""
-        return self.threat != "transfer"
+        return self.threat != TRANSFER
 
     @property
     def stronger(self) -> bool:
@@ -77,17 +71,15 @@ class Curve:
 
 def read_curves(records: pd.DataFrame, manners: dict[str, str] | None = None) -> list[Curve]:
     """The attacked rows as curves; the worst case over attacks is derived from them, and is none. manners: what each attack is,
-    by its label (see Attack.manner)."""
-    manners = UNSAID | (manners or {})
+    by its label, None for records of a version that did not record it (see `manner_of`)."""
     rows = records[(records["eps"] > 0) & (records["attack"] != "none") & ~records["attack"].str.startswith(WORST)]
     rows = rows.assign(eps=unified(rows["eps"]))
     curves = []
     for key, own in rows.groupby(["model", "defense", "threat", "norm", "attack"], sort=False):
         at = {float(eps): part.drop_duplicates("image").set_index("image") for eps, part in own.groupby("eps")}
         model, defense, threat, norm, label = map(str, key)
-        targeted = bool((own["target"] >= 0).any())
-        manner = "iterated" if label.startswith(STRONGER) else manners.get(label, "")
-        curves.append(Curve(model, defense, threat, norm, label, targeted, manner, at))
+        targeted = bool((own["target"] != NO_TARGET).any())
+        curves.append(Curve(model, defense, threat, norm, label, targeted, manner_of(label, manners), at))
     return curves
 
 
