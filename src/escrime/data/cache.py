@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import EscrimeError
 from ..files import abandoned, leftovers, whole, write_whole
-from ..regular import expanded
+from ..regular_files import expanded
 from .content import DIGEST, cores, digest, pixel_digests
 from .decode import UnreadableImage
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import EscrimeError
-from ..regular import MiB, check_regular, expanded
+from ..regular_files import MiB, check_regular, expanded
 from .cache import Progress, cache_folder, cached
 from .content import digest, fingerprint
 from .dataset import PARTS, Dataset, Options

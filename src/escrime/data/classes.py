@@ -16,7 +16,7 @@ SHOWN = 5  # names of a list in a message
 def labels_for(data: ImageSet, count: int, names: Sequence[str] | None, wnids: Sequence[str] | None, model: str) -> ImageSet:
     """`data` with its labels as indices into the `count` classes of a model (see `class_places`), and its class names."""
     index = class_places(data, count, names, wnids, model)
-    wnids = wnids or _as_wnids(names)
+    wnids = wnids or wordnet_ids(names)
     titles = tuple(names) if names else tuple(data.classes) if count == len(data.classes) else None
     titles = titles or tuple(wnids or map(str, range(count)))
     labels = np.array(index, dtype=np.int64)[data.labels]
@@ -34,7 +34,7 @@ def class_places(data: ImageSet, count: int, names: Sequence[str] | None, wnids:
     """
     check_names(names, count, model)
     check_names(wnids, count, model)
-    wnids = wnids or _as_wnids(names)
+    wnids = wnids or wordnet_ids(names)
     if data.wnids and wnids:
         return _looked_up(data.wnids, places_of(wnids), data, wnids, model)
     if names:
@@ -47,9 +47,9 @@ def class_places(data: ImageSet, count: int, names: Sequence[str] | None, wnids:
     )
 
 
-def _as_wnids(names: Sequence[str] | None) -> Sequence[str] | None:
-    """Names that are WordNet ids, as torchvision's ImageFolder names the classes of such folders."""
-    return names if names and all(re.fullmatch(r"n\d{8}", name) for name in names) else None
+def wordnet_ids(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The names themselves where all are WordNet ids such as n01440764, as ImageNet's folders are called; else None."""
+    return tuple(names) if names and all(re.fullmatch(r"n\d{8}", name) for name in names) else None
 
 
 def class_metadata(data: ImageSet) -> dict:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import EscrimeError
-from ..regular import IMAGE, read_regular, reason
+from ..regular_files import IMAGE, read_regular, reason
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

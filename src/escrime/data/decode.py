@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import EscrimeError
-from ..regular import IMAGE, read_regular, reason
+from ..regular_files import IMAGE, read_regular, reason
 
 DECODER = 2  # part of the cache key: raise it when the same file comes out as other pixels
 MAX_PIXELS = 89_000_000  # 0.27 GB as RGB, where Pillow too begins to suspect a decompression bomb

@@ -1,9 +1,9 @@
 """Any folder of images: DIR/train/CLASS/* with DIR/test or DIR/val, or DIR/CLASS/*, which is split."""
 
-import re
 from pathlib import Path
 
 from ..errors import EscrimeError
+from .classes import wordnet_ids
 from .dataset import ImageFiles, Listed, Options, image_set, report_left_out
 from .files import read_files
 from .imageset import ImageSet
@@ -88,11 +88,6 @@ def _part(root: Path, parts: dict[str, str], names: tuple[str, ...]) -> str | No
     """The first of `names` that has class folders, else the first that is there."""
     there = [parts[name] for name in names if name in parts]
     return next((name for name in there if subfolders(root / name)), there[0] if there else None)
-
-
-def wordnet_ids(classes: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The classes themselves when all are WordNet ids such as n01440764 (ImageNet's folder names), else None."""
-    return classes if all(re.fullmatch(r"n\d{8}", name) for name in classes) else None
 
 
 def _split(classes: list[str], files: Listing) -> tuple[tuple[str, ...], Listing, Listing]:

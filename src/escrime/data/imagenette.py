@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import EscrimeError
-from ..regular import expanded
+from ..regular_files import expanded
 from .cache import cache_folder
 from .dataset import ImageFiles, Listed, Options
 from .download import download_into

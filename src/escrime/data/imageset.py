@@ -137,17 +137,29 @@ class ImageSet:
 
     def batches(self, batch_size: int, device: torch.device | str = "cpu") -> Iterator[tuple[slice, Tensor, Tensor]]:
         """The whole set in order: (slice of the set, images, labels), as `batch` gives them."""
-        if batch_size < 1:
-            raise EscrimeError(f"batch size = {batch_size!r} holds no image; give a whole number above 0.")
+        batch_size = check_whole("batch size", batch_size, of="images", hint="such as 64")
         for start in range(0, len(self), batch_size):
             rows = slice(start, min(start + batch_size, len(self)))
             yield rows, *self.batch(rows, device)
 
 
 def floats(pixels: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
-    """uint8 images of any shape as float32 in [0, 1] on `device`; `pixels` must be writable, which torch wants."""
+    """uint8 images as a model takes them.
+
+    Args:
+        pixels: uint8 of any shape, writable, which torch wants.
+        device: Where the result lies.
+
+    Returns:
+        float32 in [0, 1], of the same shape, on `device`.
+    """
+    return unit_range(torch.from_numpy(pixels).to(device))
+
+
+def unit_range(pixels: Tensor, layout: torch.memory_format = torch.preserve_format) -> Tensor:
+    """uint8 images of any shape as float32 in [0, 1], each pixel the nearest number to its 255th, on the same device."""
     # A tensor on the device divides exactly; by a Python number, a GPU would multiply with a rounded 1/255.
-    return torch.from_numpy(pixels).to(device).float().div_(torch.tensor(255.0, device=device))
+    return pixels.to(torch.float32, memory_format=layout).div_(torch.full((), 255.0, device=pixels.device))
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import EscrimeError, nearest, shortened
-from ..regular import expanded
+from ..regular_files import expanded
 from .decode import EXTENSIONS, OTHER_FORMATS
 
 LAYOUT = "expected DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg, or DIR/CLASS/*.jpg"

@@ -3,8 +3,8 @@
 import math
 from pathlib import Path
 
-from ..errors import EscrimeError, nearest
-from ..regular import is_folder
+from ..errors import EscrimeError
+from ..regular_files import is_folder
 from ..validation import check_choice, check_whole
 from .cache import Progress
 from .dataset import DATASETS, PARTS, Options
@@ -36,11 +36,8 @@ def load(
     of raising. progress(done, total) is called as images are decoded.
     Errors: EscrimeError for an unknown name, a missing or unsuitable folder, unreadable images, a failed download.
     """
-    if name not in DATASETS:
-        own = is_folder(str(name))
-        advice = f" For a folder of images use 'folder' with --data {name} (of `escrime train`: --data folder --folder {name})."
-        hint = advice if own else nearest(name, DATASETS)
-        raise EscrimeError(f"dataset {name!r} is unknown; use one of {', '.join(DATASETS)}.{hint}")
+    own = f" For a folder of images use 'folder' with --data {name} (of `escrime train`: --data folder --folder {name})."
+    check_choice("dataset", name, DATASETS, hint=own if is_folder(str(name)) else "")
     if split is not None:
         check_choice("split", split, PARTS)
     check_choice("on_error", on_error, ("raise", "skip"))

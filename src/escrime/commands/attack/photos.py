@@ -22,7 +22,7 @@ from ...files import flush, locked, whole, write_whole
 from ...models import Loaded, load_model
 from ...models.loading.loaded import with_names
 from ...models.running import Classifier, check_logits, failure_named
-from ...regular import IMAGE, check_regular, expanded, is_folder, is_regular, reason
+from ...regular_files import IMAGE, check_regular, expanded, is_folder, is_regular, reason
 from ...report.figures.photo import draw_photo
 from ...results.layout import check_file
 from ...results.reading import first_fault, read_text

@@ -9,7 +9,7 @@ from ...budgets import distinct
 from ...errors import EscrimeError
 from ...models.loading.normalizing import check_normalization
 from ...norms import DEFAULT, norm
-from ...regular import is_folder
+from ...regular_files import is_folder
 from ...validation import check_choice, check_time, check_whole
 
 USUAL = {"gradients": ("FGSM", "AutoAttack"), "scores": ("Square",), "labels": ("RayS",)}

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...errors import EscrimeError
-from ...regular import check_regular, expanded, is_folder, most_weights, reason
+from ...regular_files import check_regular, expanded, is_folder, most_weights, reason
 from ..architectures import TIMM, architecture, import_timm, published_weights
 from ..normalized import Normalized
 from ..registry import build

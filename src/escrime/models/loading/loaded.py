@@ -9,7 +9,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from ...errors import EscrimeError
-from ...regular import check_regular, most_weights, reason
+from ...regular_files import check_regular, most_weights, reason
 
 IMAGENET = 1000
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...errors import EscrimeError, shortened
-from ...regular import expanded
+from ...regular_files import expanded
 from ..architectures import Architecture, published_weights
 from .weights import check_plain, read_safetensors, refuse_what_is_no_file
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...errors import EscrimeError
 from ...files import write_whole
-from ...regular import check_regular, expanded, most_weights, reason
+from ...regular_files import check_regular, expanded, most_weights, reason
 from .matching import check_finite, check_fit, overwrite
 
 # The only entry of the file's metadata, which holds ours as JSON: safetensors keeps text alone, and writes several
