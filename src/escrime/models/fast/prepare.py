@@ -24,7 +24,7 @@ def prepare(model: nn.Module) -> nn.Module:
     """A copy of `model` for inference and input gradients: eval mode, frozen parameters, every BatchNorm folded into
     the convolution it follows, channels-last memory where the model runs in it (see first_call.py).
 
-    Only the order of arithmetic changes: logits agree to about 1e-6 of their size in float32 (`numerical_gap` measures
+    Only the order of arithmetic changes: logits agree to about 1e-6 of their size in float32 (`numerical_difference` measures
     it), so a verdict with a clear margin is the original's. The copy shares no storage with the original, which keeps
     its mode, gradients and hooks. The copy runs the model's own forward code, so random numbers and control flow stay
     alive; tracing with torch.fx only finds the pairs. What cannot be traced is searched child by child; a model with
