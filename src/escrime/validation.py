@@ -114,7 +114,13 @@ def enormous(value: object) -> TypeGuard[int]:
 
 def number_of(text: str) -> float:
     """The number that `text` writes (0.03, 1e-3, 8/255), the nearest there is to it; no power of ten is worked out, which
-    1e999999999 asks for. Errors: ValueError, ZeroDivisionError, OverflowError."""
+    1e999999999 asks for.
+
+    Raises:
+        ValueError: For text that is no number.
+        ZeroDivisionError: For a fraction of zero.
+        OverflowError: For a number beyond all floats.
+    """
     if "/" in text:
         return float(Fraction(text))
     if not re.fullmatch(r"[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][+-]?\d+)?", text, re.ASCII):

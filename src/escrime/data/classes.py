@@ -29,8 +29,10 @@ def class_places(data: ImageSet, count: int, names: Sequence[str] | None, wnids:
     Classes are matched by WordNet id where the folders are named so and the model's are known, else by name, as
     `places_of` does. A model that names no classes must have as many as the images, and is taken to count them in their
     order.
-    Errors: EscrimeError that shows both lists where a class of the images is not the model's, or could be two; and for
-    another number of names than of classes.
+
+    Raises:
+        EscrimeError: Where a class of the images is not the model's, or could be two, with both lists; and for another number
+            of names than of classes.
     """
     check_names(names, count, model)
     check_names(wnids, count, model)
@@ -58,7 +60,7 @@ def class_metadata(data: ImageSet) -> dict:
 
 
 def check_names(names: Sequence[str] | None, count: int, model: str) -> None:
-    """Errors: EscrimeError where a model of `count` classes names more of them, or fewer."""
+    """Raise EscrimeError where a model of `count` classes names more of them, or fewer."""
     if names and len(names) != count:
         raise EscrimeError(
             f"{model} answers with {count} classes, but names {len(names)} ({shortened(names, SHOWN)}); give it one name "

@@ -80,7 +80,9 @@ def overlap(train: "ImageSet", test: "ImageSet") -> tuple[str, ...]:
     """The ids of the test images whose pixels also occur in train, in the order of `test`.
 
     An exact comparison: a copy that was compressed or resized differently is another image to it.
-    Errors: EscrimeError when the two sets hold images of different sizes, which can never be equal.
+
+    Raises:
+        EscrimeError: When the two sets hold images of different sizes, which can never be equal.
     """
     if train.images.shape[1:] != test.images.shape[1:]:
         raise EscrimeError(

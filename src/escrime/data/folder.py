@@ -42,7 +42,9 @@ def list_folder(folder: Path | str) -> tuple[tuple[str, ...], Listing, Listing]:
     With DIR/train, the test images are those of the first of DIR/test, val, valid, validation, … (see TEST_NAMES; and
     TRAIN_NAMES) that has class folders (ImageNet's test has none). Without any of these, a fifth of each class (at least one
     image) is the test set, drawn per file name with a fixed seed. Case does not count: Train and Val will do.
-    Errors: EscrimeError for a folder that is missing, empty, laid out otherwise, or whose parts have other classes.
+
+    Raises:
+        EscrimeError: For a folder that is missing, empty, laid out otherwise, or whose parts have other classes.
     """
     root = existing_folder(folder)
     parts = _parts(root)
@@ -66,7 +68,10 @@ def list_folder(folder: Path | str) -> tuple[tuple[str, ...], Listing, Listing]:
 
 def list_to_judge(folder: Path | str) -> tuple[tuple[str, ...], Listing]:
     """(classes, images) of the images in a folder to judge a model on: the test part where DIR/train is, else all of
-    DIR/CLASS/*, or of DIR/val/CLASS/* alone. Errors: as `list_folder`.
+    DIR/CLASS/*, or of DIR/val/CLASS/* alone.
+
+    Raises:
+        EscrimeError: As `list_folder`.
     """
     root = existing_folder(folder)
     parts = _parts(root)

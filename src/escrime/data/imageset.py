@@ -117,7 +117,9 @@ class ImageSet:
         share=True prefers images that serve several subsets: the fewest images to run, but then the samples resemble
         each other more than the subsets do, and for a small `n` they may be the very same images. share=False draws
         each subset on its own, so that its sample stands for it: up to `n` images per subset to run.
-        Errors: EscrimeError when n is not a whole number above 0.
+
+        Raises:
+            EscrimeError: When n is not a whole number above 0.
         """
         n = check_whole("limit", n, of="images", hint="or leave it out")
         serves = np.stack(list(self.subsets.values())).astype(np.int64).sum(axis=0) if share and self.subsets else None

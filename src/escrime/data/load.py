@@ -34,7 +34,9 @@ def load(
     images and downloads go (default $ESCRIME_CACHE, else the user's cache folder). download: allow torchvision to fetch
     what is missing. on_error: "skip" leaves unreadable images out, with a warning that counts and names them, instead
     of raising. progress(done, total) is called as images are decoded.
-    Errors: EscrimeError for an unknown name, a missing or unsuitable folder, unreadable images, a failed download.
+
+    Raises:
+        EscrimeError: For an unknown name, a missing or unsuitable folder, unreadable images, a failed download.
     """
     own = f" For a folder of images use 'folder' with --data {name} (of `escrime train`: --data folder --folder {name})."
     check_choice("dataset", name, DATASETS, hint=own if is_folder(str(name)) else "")

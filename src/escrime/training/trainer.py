@@ -29,7 +29,9 @@ class Trainer:
     """Trains the model of `inputs`, which is on its device already and the same in every process from now on.
 
     average: of the weights, None without EMA; teacher_digest: hash of the `teacher` given, None without.
-    Errors: EscrimeError for images, labels or a teacher that do not fit the model.
+
+    Raises:
+        EscrimeError: For images, labels or a teacher that do not fit the model.
     """
 
     def __init__(self, inputs: Inputs, teacher: nn.Module | None):

@@ -41,8 +41,11 @@ class Candidate:
         return Queried(model, labels=access == "labels")
 
     def network(self, purpose: str) -> nn.Module:
-        """The model on its device, to differentiate or to train. Errors: EscrimeError, with the `purpose` that gradients have,
-        for a black box."""
+        """The model on its device, to differentiate or to train.
+
+        Raises:
+            EscrimeError: For a black box; it tells the `purpose` that gradients have.
+        """
         if isinstance(self.model, nn.Module) and self.loaded.answers == "gradients":
             return self.model
         raise EscrimeError(f"{self.request.model} gives no gradients, so {purpose}; give the model as a torch module.")
@@ -98,7 +101,11 @@ class Candidate:
 
     @cached_property
     def attacks(self) -> dict[str, Attack]:
-        """By name, at the largest ε. Errors: EscrimeError for one that needs more than the attacker sees."""
+        """By name, at the largest ε.
+
+        Raises:
+            EscrimeError: For one that needs more than the attacker sees.
+        """
         given = {"white-box": "gradients"}.get(self.access, self.access)
         chosen = {name: named(name) for name in self.request.attacks or USUAL[given]}
         for name, attack in chosen.items():

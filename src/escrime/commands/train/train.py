@@ -110,7 +110,9 @@ def run_training(
 
     Where several processes share the work (see escrime.distributed), only the first writes and prints. tensorboard: also
     write the numbers of metrics.csv to tensorboard/.
-    Errors: EscrimeError for unknown names and settings, unusable data, a folder that holds another training.
+
+    Raises:
+        EscrimeError: For unknown names and settings, unusable data, a folder that holds another training.
     """
     goal, team, folder = objective(**job.objective), Processes(device), RunFolder(out)
     if tensorboard:

@@ -30,7 +30,8 @@ def prepare(model: nn.Module) -> nn.Module:
     alive; tracing with torch.fx only finds the pairs. What cannot be traced is searched child by child; a model with
     hooks on its layers is copied and left unfolded.
 
-    Errors: EscrimeError if the model cannot be copied.
+    Raises:
+        EscrimeError: If the model cannot be copied.
     """
     duplicate = copied(model)
     duplicate.eval()

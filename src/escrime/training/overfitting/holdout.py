@@ -21,7 +21,9 @@ def hold_back(data: ImageSet, count: int, seed: int) -> tuple[np.ndarray, np.nda
 
     Each class gives in proportion to its size, or one image where there are more classes than `count`; a class of one
     image gives none. Which ones is drawn per image id from `seed`: the order of the set does not matter.
-    Errors: EscrimeError when `count` is more than half of the images.
+
+    Raises:
+        EscrimeError: When `count` is more than half of the images.
     """
     labels, names = np.asarray(data.labels), list(data.ids)
     most = len(names) // 2
