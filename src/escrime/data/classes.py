@@ -14,7 +14,21 @@ SHOWN = 5  # names of a list in a message
 
 
 def labels_for(data: ImageSet, count: int, names: Sequence[str] | None, wnids: Sequence[str] | None, model: str) -> ImageSet:
-    """`data` with its labels as indices into the `count` classes of a model (see `class_places`), and its class names."""
+    """A set of images with the labels and class names of a model.
+
+    Args:
+        data: The images.
+        count: K, the number of the model's classes.
+        names: What the model calls its classes, K of them, where that is known.
+        wnids: Their WordNet ids, where those are known.
+        model: What messages call the model.
+
+    Returns:
+        `data` with its labels as indices into the K classes (see `class_places`), and the model's class names.
+
+    Raises:
+        EscrimeError: As `class_places`.
+    """
     index = class_places(data, count, names, wnids, model)
     wnids = wnids or wordnet_ids(names)
     titles = tuple(names) if names else tuple(data.classes) if count == len(data.classes) else None
@@ -29,6 +43,16 @@ def class_places(data: ImageSet, count: int, names: Sequence[str] | None, wnids:
     Classes are matched by WordNet id where the folders are named so and the model's are known, else by name, as
     `places_of` does. A model that names no classes must have as many as the images, and is taken to count them in their
     order.
+
+    Args:
+        data: The images.
+        count: K, the number of the model's classes.
+        names: What the model calls its classes, K of them, where that is known.
+        wnids: Their WordNet ids, where those are known.
+        model: What messages call the model.
+
+    Returns:
+        The index among the K of each class of `data`, in the order of `data.classes`.
 
     Raises:
         EscrimeError: Where a class of the images is not the model's, or could be two, with both lists; and for another number

@@ -77,9 +77,16 @@ def hash_files(root: Path, names: Sequence[str]) -> tuple[str, dict[str, str]]:
 
 
 def overlap(train: "ImageSet", test: "ImageSet") -> tuple[str, ...]:
-    """The ids of the test images whose pixels also occur in train, in the order of `test`.
+    """Which test images are training images too.
 
     An exact comparison: a copy that was compressed or resized differently is another image to it.
+
+    Args:
+        train: The training images.
+        test: The test images, of the same size.
+
+    Returns:
+        The ids of the test images whose pixels also occur in `train`, in the order of `test`.
 
     Raises:
         EscrimeError: When the two sets hold images of different sizes, which can never be equal.

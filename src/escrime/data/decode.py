@@ -23,10 +23,17 @@ class UnreadableImage(EscrimeError):
 
 
 def read_image(path: Path | str, size: int) -> np.ndarray:
-    """Read an image file as RGB uint8 (3, size, size).
+    """Read an image file.
 
     EXIF orientation is applied, transparency lies on white, 16-bit gray is scaled to 8 bits, of an animation the first
     frame counts. The shorter side becomes `size` (bilinear, antialiased), then the center is cropped.
+
+    Args:
+        path: The file, in any format that Pillow reads.
+        size: Pixels of the square side.
+
+    Returns:
+        RGB uint8 (3, size, size).
 
     Raises:
         UnreadableImage: An EscrimeError, with the file and the reason.

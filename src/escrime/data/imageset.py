@@ -20,11 +20,19 @@ Indices = slice | np.ndarray | Sequence[int]  # numbers, or a mask of bools
 class ImageSet:
     """N RGB images with labels, stable ids and class names.
 
-    images: uint8 (N, 3, H, W), possibly a read-only memory map. labels: int64 (N,). ids: one unique name per image, the
-    key of its randomness and of its records. subsets: name → bool (N,), the ways to count this set (empty when there is
-    only one). fingerprint: hash of pixels, labels, ids and classes, independent of the order; computed when not given.
-    wnids: the WordNet id of each class, where it has one. left_out: file → reason for each picture beside them that could not
-    be read or was not looked at.
+    Args:
+        name: What messages and records call the set.
+        images: uint8 (N, 3, H, W), possibly a read-only memory map.
+        labels: int64 (N,), indices of `classes`.
+        ids: One unique name per image, the key of its randomness and of its records.
+        classes: The name of each class.
+        subsets: Name → bool (N,), the ways to count this set; empty when there is only one.
+        fingerprint: Hash of pixels, labels, ids and classes, independent of the order; computed when not given.
+        wnids: The WordNet id of each class, where it has one.
+        left_out: File → reason, for each picture beside them that could not be read or was not looked at.
+
+    Raises:
+        EscrimeError: For images, labels or ids of another kind, or that are not as many as each other.
     """
 
     name: str

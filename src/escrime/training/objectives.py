@@ -206,7 +206,14 @@ def divergence(clean: Tensor, adversarial: Tensor, reduction: str) -> Tensor:
 
 
 def objective(name: str, **settings: Any) -> Objective:
-    """The objective called `name` with `settings`, e.g. objective("fgsm-mixed", eps="8/255").
+    """An objective by its name, e.g. objective("fgsm-mixed", eps="8/255").
+
+    Args:
+        name: Of OBJECTIVES.
+        settings: Fields of that class, by name.
+
+    Returns:
+        The objective, checked, as `fit` takes it.
 
     Raises:
         EscrimeError: For an unknown name or setting (with the nearest valid one) and for impossible values.

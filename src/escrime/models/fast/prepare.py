@@ -52,7 +52,16 @@ def prepare(model: nn.Module) -> nn.Module:
 
 
 def numerical_difference(model: nn.Module, prepared: nn.Module, images: Tensor) -> float:
-    """The largest |difference| between the logits of `model`, in eval mode, and of its prepared copy over `images`."""
+    """How far the prepared copy of a model is from it.
+
+    Args:
+        model: The network, which is asked in eval mode.
+        prepared: What `prepare` made of it.
+        images: float32 (N, C, H, W) in [0, 1].
+
+    Returns:
+        The largest |difference| between their logits over the images.
+    """
     reference = copied(model)
     reference.eval()
     with torch.no_grad():

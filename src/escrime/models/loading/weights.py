@@ -24,10 +24,18 @@ PLAIN |= {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 
 
 def save_weights(model: nn.Module, path: str | Path, metadata: dict | None = None) -> Path:
-    """Write every parameter and buffer of `model` to the safetensors file `path`, with `metadata` (JSON values).
+    """Write every parameter and buffer of a model to a safetensors file.
 
     The file appears complete or not at all; an older file of the same name survives a failed write. The bytes depend
     only on the weights and the metadata.
+
+    Args:
+        model: The network.
+        path: The file, which is replaced where it exists.
+        metadata: What else is to be kept with the weights, JSON values by name.
+
+    Returns:
+        The file.
 
     Raises:
         EscrimeError: If metadata is not JSON or the file cannot be written.
@@ -47,7 +55,14 @@ def save_weights(model: nn.Module, path: str | Path, metadata: dict | None = Non
 
 
 def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
-    """Load what `save_weights` wrote into `model`, in place, and return it. Nothing is loaded unless everything fits.
+    """Load what `save_weights` wrote. Nothing is loaded unless everything fits.
+
+    Args:
+        model: The network, which is changed in place.
+        path: A .safetensors file.
+
+    Returns:
+        `model`.
 
     Raises:
         EscrimeError: If the file is missing or damaged, or its names and shapes are not exactly the model's.
