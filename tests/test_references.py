@@ -17,6 +17,8 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 NAME = re.compile(r"(?<![\w./@-])escrime((?:\.[A-Za-z_]\w*)+)")
 # src/…, tests/…, and what stands in a room of the package: attacks/core/base.py. Not a placeholder (DIR, NAME, mine).
 ROOMS = sorted(path.name for path in (ROOT / "src" / "escrime").iterdir() if path.is_dir() and path.name != "__pycache__")
+# What stands in a room, without the package before it: evaluation.Effort, models.SPECS.
+SHORT = re.compile(rf"(?<![\w./@-])((?:{'|'.join(ROOMS)})(?:\.[a-z_]\w*)*\.[A-Z]\w+)")
 TREE = r"(?:src|tests|benchmarks|docs)/[\w./-]*[\w/]"
 ROOM = rf"(?:{'|'.join(ROOMS)})/(?:[\w./-]*\.py|(?:\w+/)*(?=`))"
 PATH = re.compile(rf"(?<![\w./<>-])({TREE}|{ROOM})(?![\w*{{…<])")
@@ -59,7 +61,7 @@ def exists(dotted: str) -> bool:
 
 def stale(text: str) -> list[str]:
     """What a text mentions that does not exist."""
-    names = {f"escrime{found}" for found in NAME.findall(text)}
+    names = {f"escrime{found}" for found in NAME.findall(text)} | {f"escrime.{found}" for found in SHORT.findall(text)}
     gone = {name for name in names if name.rpartition(".")[2] not in FILE_ENDINGS and not exists(name)}
     bases = (ROOT, ROOT / "src" / "escrime")
     gone |= {path for path in set(PATH.findall(text)) - MADE if not any((base / path).exists() for base in bases)}
@@ -100,6 +102,7 @@ def test_names_between_backticks_exist():
 
 def test_a_stale_mention_is_found():
     text = "escrime.data.lod, escrime.report.formats; src/escrime/nowhere.py, tests/data/test_folder.py, `models/kernels.py`,"
-    assert len(stale(text)) == 5
+    text += " evaluation.checks.verdict.Verdict"
+    assert len(stale(text)) == 6
     assert not stale("escrime.data.load, escrime.models.fast.prepare.prepare; src/escrime/data/, models/fast/prepare.py")
     assert exists("escrime.data.ImageSet.batch") and not exists("escrime.data.ImageSet.bath")

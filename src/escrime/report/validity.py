@@ -31,7 +31,7 @@ def stored(run: Run) -> list[Finding]:
 
 
 def read_verdicts(folder: Path) -> list[dict]:
-    """The verdicts that the experiment wrote down, as in evaluation.checks.verdict.Verdict.
+    """The verdicts that the experiment wrote down, as in results.verdicts.Verdict.
 
     Raises:
         EscrimeError: Where it wrote none, or where they are not about each model and defense of the records.
