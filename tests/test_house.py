@@ -77,7 +77,7 @@ def test_arrows_point_down():
             if own and room(own) != room(other) and floor(room(other)) <= floor(room(own)) < len(FLOORS):
                 up.append(f"{own} → {other}")
             if own and floor(room(own)) == len(FLOORS) > floor(room(other)):
-                up.append(f"{own} (the ground) → {other}")
+                up.append(f"{own} (below all rooms) → {other}")
     assert not up
 
 

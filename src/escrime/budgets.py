@@ -24,7 +24,9 @@ def epsilon(value: float | int | str, largest: float = 1.0) -> float:
     """Return ε as a float from a number or a fraction written as text, such as 0.03 or "8/255".
 
     largest: what ε may be; by default 1, the whole color range, as in l_inf. Where the norm is known, `Norm.epsilon` knows it.
-    Errors: EscrimeError for anything that is not a finite number ≥ 0, and for more than `largest`.
+
+    Raises:
+        EscrimeError: For anything that is not a finite number ≥ 0, and for more than `largest`.
     """
     if isinstance(value, bool):
         raise EscrimeError(f"ε = {value!r} is not a number; write 0.03 or '8/255'.")
@@ -52,7 +54,8 @@ def epsilon(value: float | int | str, largest: float = 1.0) -> float:
 def distinct(epsilons: Iterable[float]) -> list[float]:
     """Each ε once, the first of those that are the same, in the order given.
 
-    Errors: EscrimeError for an ε above 0 and below 1e-9, which could not be told from 0.
+    Raises:
+        EscrimeError: For an ε above 0 and below 1e-9, which could not be told from 0.
     """
     kept: list[float] = []
     for eps in epsilons:

@@ -30,7 +30,9 @@ def whole(path: Path | str, follow: bool = True) -> Iterator[Path]:
     On any error the temporary file is gone and an older file of the same name is untouched; what replaces it has its mode.
     Where `path` is a link, all this is about its target; a device or a pipe gets the content. Without `follow`, as for names
     that the user did not give, the file takes the place of the link, the device or the pipe itself.
-    Errors: EscrimeError when the disk is full or the folder cannot be written.
+
+    Raises:
+        EscrimeError: When the disk is full or the folder cannot be written.
     """
     path = Path(path)
     if follow and _is_device(path):
@@ -157,7 +159,11 @@ def write_whole(path: Path | str, content: bytes | str, follow: bool = True) -> 
 
 @contextmanager
 def locked(folder: Path, remedy: str) -> Iterator[None]:
-    """Make the folder and refuse a second program in it. Errors: EscrimeError, which ends with the `remedy`."""
+    """Make the folder and refuse a second program in it.
+
+    Raises:
+        EscrimeError: If there is one; it ends with the `remedy`.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = _opened_lock(folder / LOCK)
@@ -180,7 +186,7 @@ def _opened_lock(path: Path) -> TextIO:
 
 
 def _lock(file: TextIO) -> None:
-    """Lock an open file until it is closed. Errors: OSError where another program has locked it."""
+    """Lock an open file until it is closed. Raises OSError where another program has locked it."""
     if fcntl is not None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     else:

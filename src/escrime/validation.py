@@ -20,10 +20,20 @@ UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
 
 
 def check_whole(name: str, value: object, low: int | None = 1, *, of: str = "", hint: str = "") -> int:
-    """Return `value` as an int, if it is a whole number from `low` (None: negative too) and below 2⁶³; true and 1.0 are none.
+    """Refuse what is no whole number below 2⁶³; True and 1.0 are none.
 
-    of: what it counts, such as "images"; hint: the rest of the remedy, such as "such as 8" or "or leave it out".
-    Errors: EscrimeError that calls it `name`, as check_real, check_choice, check_flag and check_time.
+    Args:
+        name: What the message calls the value.
+        value: Whatever was given.
+        low: The least that passes; None: any, negative too.
+        of: What it counts, such as "images".
+        hint: The rest of the remedy, such as "such as 8" or "or leave it out".
+
+    Returns:
+        `value` as an int.
+
+    Raises:
+        EscrimeError: For anything else, in one sentence; so do the other checks here.
     """
     if is_whole(value) and not enormous(int(value)) and (low is None or int(value) >= low):
         return int(value)
@@ -60,11 +70,12 @@ def check_real(
     raise EscrimeError(f"{name} = {shown(value)} is not {kind}; give one{f', {hint}' if hint else ''}.")
 
 
-def check_choice(name: str, value: object, choices: Collection[str]) -> str:
-    """Return `value` if it is one of `choices`, which are all named, the nearest as what may have been meant."""
+def check_choice(name: str, value: object, choices: Collection[str], *, hint: str = "") -> str:
+    """Return `value` if it is one of `choices`, which are all named, the nearest as what may have been meant. hint: a sentence
+    in place of that, after a space."""
     if isinstance(value, str) and value in choices:
         return value
-    raise EscrimeError(f"{name} {shown(value)} is unknown; use one of {', '.join(choices)}.{nearest(value, choices)}")
+    raise EscrimeError(f"{name} {shown(value)} is unknown; use one of {', '.join(choices)}.{hint or nearest(value, choices)}")
 
 
 def check_flag(name: str, value: object) -> bool:
@@ -163,7 +174,13 @@ def enormous(value: object) -> TypeGuard[int]:
 
 def number_of(text: str) -> float:
     """The number that `text` writes (0.03, 1e-3, 8/255), the nearest there is to it; no power of ten is worked out, which
-    1e999999999 asks for. Errors: ValueError, ZeroDivisionError, OverflowError."""
+    1e999999999 asks for.
+
+    Raises:
+        ValueError: For text that is no number.
+        ZeroDivisionError: For a fraction of zero.
+        OverflowError: For a number beyond all floats.
+    """
     if "/" in text:
         return float(Fraction(text))
     if not re.fullmatch(r"[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][+-]?\d+)?", text, re.ASCII):

@@ -170,6 +170,7 @@ def test_settings_are_read_from_the_command_line():
         "h": [0.5],
         "i": "٠.",
     }
+    assert parse_settings(["a=1_000", "b=8/255", "c=+1e999"]) == {"a": 1000, "b": "8/255", "c": "+1e999"}
     with pytest.raises(EscrimeError, match="NAME=VALUE"):
         parse_settings(["ema"], {})
     with pytest.raises(EscrimeError, match="'epochs=4' sets again what is epochs = 3 already"):

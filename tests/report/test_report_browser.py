@@ -153,14 +153,14 @@ def test_another_attack_can_be_chosen(page):
 
 def test_the_slider_changes_picture_and_words(page):
     shown = "document.querySelector('.seat img').src"
-    assert text(page, ".slide output") == "0 (0/255): 0 of 1 wrong" and "“tench”, 99.0%" in text(page, ".seat .says")
+    assert text(page, ".slide output") == "0 (0/255): 0 of 1 wrong" and "“tench”, 99.0%" in text(page, ".seat .predicted")
     first = page.js(shown)
     page.js("document.querySelector('.slide input').focus(); null")
     page.key("ArrowRight")
     page.key("ArrowRight")
     assert page.js(shown) != first and page.js(shown).startswith("data:image/png;base64,")
     assert text(page, ".slide output") == "0.2 (51/255): 1 of 1 wrong"
-    assert "“chain saw”, 60.0%" in text(page, ".seat .says") and page.js("!!document.querySelector('.seat.wrong')")
+    assert "“chain saw”, 60.0%" in text(page, ".seat .predicted") and page.js("!!document.querySelector('.seat.wrong')")
     assert page.js("document.querySelector('.slide input').getAttribute('aria-valuetext')").startswith("ε* = 0.2")
     assert page.js("getComputedStyle(document.querySelector('.seat img')).imageRendering") == "pixelated"
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,6 +14,8 @@ import yaml
 
 from escrime.cli.app import app
 from escrime.report.document_schema import SCHEMA, schema
+from escrime.results.findings import Finding
+from escrime.results.verdicts import Verdict
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -94,6 +97,14 @@ def test_the_committed_schema_is_the_code_s_and_fits_the_document(run, escrime):
     del document["verdicts"][0]["believe"]
     with pytest.raises(jsonschema.ValidationError, match="believe"):
         jsonschema.Draft202012Validator(schema()).validate(document)
+
+
+@pytest.mark.parametrize(("row", "held"), [("VerdictRow", Verdict), ("CheckRow", Finding)])
+def test_the_schema_holds_each_field_of_what_the_document_is_made_from(row, held, run, escrime):
+    stated = schema()["$defs"][row]
+    assert list(stated["properties"]) == stated["required"] == [field.name for field in fields(held)]
+    found = json.loads(escrime("report", run, "--format", "json")[1])
+    assert all(set(one) == set(stated["properties"]) for one in found["verdicts" if held is Verdict else "checks"])
 
 
 def examples() -> list[dict]:

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
+from escrime.commands.report import FORMATS, Format, report_files, report_text
 from escrime.errors import EscrimeError
 from escrime.report import pdf, read_run
 from escrime.report.document import as_document, plain
-from escrime.report.formats import report_files, report_text
 from escrime.report.markdown import inline, table
 from escrime.results.statistics import wilson
 
@@ -155,11 +155,31 @@ def test_the_installed_chromium_prints_a_page(tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(("--format", "docx"), "not one of html, md, json, junit, sarif, pdf"), (("--format", "jsn"), "Did you mean 'json'")],
+    [
+        (("--format", "docx"), "is unknown; use one of html, md, json, junit, sarif, pdf"),
+        (("--format", "jsn"), "Did you mean 'json'"),
+    ],
 )
 def test_an_unknown_format_is_one_sentence(words, said, small, escrime):
     code, _, err = escrime("report", small, *words)
     assert code == 2 and said in err and len(err.strip().splitlines()) == 1
+
+
+def test_each_format_is_one_entry_of_the_table(small, escrime, monkeypatch):
+    """From it come the help, the choices and the work."""
+    code, out, _ = escrime("report", "--help")
+    assert code == 0 and all(
+        f"{name} ({format.what})" in " ".join(re.sub("[│|]", " ", out).split()) for name, format in FORMATS.items()
+    )
+    monkeypatch.setitem(FORMATS, "count", Format("rows", text=lambda run, gate: f"{len(run.records)} rows, gate {gate}\n"))
+    code, out, _ = escrime("report", small, "--format", "count")
+    assert (code, out) == (0, f"{40 * 5} rows, gate None\n")
+    code, _, said = escrime("report", small, "--format", "conut")
+    assert code == 2 and "sarif, pdf, count" in said
+    assert all((format.text is None) != (format.files is None) for format in FORMATS.values())
+    for other, format in ((report_text, "pdf"), (report_files, "md")):
+        with pytest.raises(EscrimeError, match=f"--format {format}"):
+            other(small, format)
 
 
 @pytest.mark.parametrize("format", ["md", "json"])

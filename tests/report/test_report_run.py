@@ -8,6 +8,7 @@ import pytest
 
 from escrime.errors import EscrimeError
 from escrime.report import draw_report, read_run
+from escrime.report.sweep import one_sweep
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -104,6 +105,12 @@ def test_a_manifest_that_is_none_is_named(builder, tmp_path):
     (folder / "manifest.json").write_text("[]")
     with pytest.raises(EscrimeError, match="manifest.json cannot be read .a list where an object should be.; restore it"):
         draw_report(folder)
+
+
+def test_a_doubled_row_is_no_sweep(builder, tmp_path):
+    run = read_run(builder(4).model("net").sweep("net", "none", "white-box", "FGSM", {0.1: 1.0}).write(tmp_path / "run"))
+    with pytest.raises(EscrimeError, match="twice for net, none, white-box, FGSM.*ε = 0.1: two runs wrote into one folder"):
+        one_sweep("net", "none", "white-box", "FGSM", pd.concat([run.records, run.records.iloc[2:3]]))
 
 
 def drop_column(folder, name):

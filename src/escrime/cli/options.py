@@ -74,7 +74,7 @@ def believed(folder: Path) -> None:
 
 
 def check_gate(fail_under: float | None) -> None:
-    """Errors: EscrimeError for a --fail-under that is no share."""
+    """Raise EscrimeError for a --fail-under that is no share."""
     if fail_under is not None:
         from ..validation import check_real
 

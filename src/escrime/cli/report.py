@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..commands.report import FORMATS, known_format, report_files, report_text
 from ..terminal import printable
 from .app import app
 from .options import FailUnder, Strict, believed, check_gate, robust_enough, say
@@ -30,7 +31,7 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, such as runs/digits.")],
     format: Annotated[
         str,
-        typer.Option(metavar="FORMAT", help="html, md, json, junit, sarif, or pdf (needs an installed Chromium)."),
+        typer.Option(metavar="FORMAT", help=", ".join(f"{name} ({format.what})" for name, format in FORMATS.items()) + "."),
     ] = "html",
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Default: RUN/report.FORMAT for html and pdf, else the screen.")
@@ -39,10 +40,8 @@ def report(
     fail_under: FailUnder = None,
 ) -> None:
     """Draw the figures, the claims table and report.html again, from the records alone; or give them in another format."""
-    from ..report.formats import TEXTS, known_format, report_files, report_text
-
     check_gate(fail_under)
-    if known_format(format) in TEXTS:
+    if known_format(format).text is not None:
         text = report_text(folder, format, fail_under)
         if out is None:
             typer.echo(printable(text, lines=True), nl=False)

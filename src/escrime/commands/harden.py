@@ -70,7 +70,11 @@ class Hardening:
 
     @cached_property
     def network(self) -> nn.Module:
-        """The model as it is before. Errors: EscrimeError for one that cannot be trained."""
+        """The model as it is before.
+
+        Raises:
+            EscrimeError: For one that cannot be trained.
+        """
         model, spec = self.candidate.network("it cannot be trained here"), self.candidate.request.model
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise EscrimeError(f"{spec} has no parameter to train: an exported program is fixed. Give the network itself.")
@@ -121,7 +125,8 @@ def harden(
     """Fine-tune the requested model by the objective `goal` (its name and settings) and evaluate it before and after, in
     the folder `out` (by default runs/harden-MODEL), continuing what is there. training: settings of TrainSettings.
 
-    Errors: EscrimeError for a model that cannot be trained (a black box), and as `fit` and `assess`.
+    Raises:
+        EscrimeError: For a model that cannot be trained (a black box), and as `fit` and `assess`.
     """
     name = short_name(request.model)
     folder = RunFolder(out or Path("runs") / f"harden-{name}")

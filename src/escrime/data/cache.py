@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import EscrimeError
 from ..files import abandoned, leftovers, whole, write_whole
-from ..regular import expanded
+from ..regular_files import expanded
 from .content import DIGEST, cores, digest, pixel_digests
 from .decode import UnreadableImage
 
@@ -58,7 +58,9 @@ def cached(
     `key` must be a hash of everything the pixels depend on. Names for which `make` raises UnreadableImage are left out
     and reported. Two processes may do the same work at once: each writes its own file, and whole files replace each
     other. Every image is checked against its digest when found; a damaged file is made again.
-    Errors: EscrimeError when the cache folder cannot be written or has too little space.
+
+    Raises:
+        EscrimeError: When the cache folder cannot be written or has too little space.
     """
     if not names:
         return Decoded(np.zeros((0, 3, size, size), np.uint8), np.zeros((0, DIGEST), np.uint8), {})

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import EscrimeError
-from ..regular import MiB, check_regular, expanded
+from ..regular_files import MiB, check_regular, expanded
 from .cache import Progress, cache_folder, cached
 from .content import digest, fingerprint
 from .dataset import PARTS, Dataset, Options
@@ -34,7 +34,8 @@ class Cifar10(Dataset):
 def read_cifar10(part: str, root: Path) -> ImageSet:
     """The "train" or "test" images from the folder that holds cifar-10-batches-py.
 
-    Errors: EscrimeError when files are missing or fail torchvision's checksums (they are pickles, so no others load).
+    Raises:
+        EscrimeError: When files are missing or fail torchvision's checksums (they are pickles, so no others load).
     """
     from torchvision.datasets import CIFAR10
 
@@ -52,7 +53,7 @@ def read_cifar10(part: str, root: Path) -> ImageSet:
 
 
 def _check_regular(folder: Path, names: list[str]) -> None:
-    """Errors: OSError for a pipe or a device among the files, which torchvision would read to no end."""
+    """Raise OSError for a pipe or a device among the files, which torchvision would read to no end."""
     for name in (*names, "batches.meta"):
         try:
             check_regular(folder / name, LARGEST)
@@ -78,7 +79,8 @@ def resized(images: ImageSet, size: int, *, cache: Path | str | None = None, pro
 def find_cifar10(folder: Path | str | None, *, cache: Path | str | None = None, download: bool = False) -> Path:
     """The folder that holds cifar-10-batches-py: `folder`, its parent, or the cache's downloads.
 
-    Errors: EscrimeError saying how to provide the images when there are none.
+    Raises:
+        EscrimeError: When there are no images; it tells how to provide them.
     """
     from torchvision.datasets import CIFAR10
 

@@ -14,9 +14,23 @@ SHOWN = 5  # names of a list in a message
 
 
 def labels_for(data: ImageSet, count: int, names: Sequence[str] | None, wnids: Sequence[str] | None, model: str) -> ImageSet:
-    """`data` with its labels as indices into the `count` classes of a model (see `class_places`), and its class names."""
+    """A set of images with the labels and class names of a model.
+
+    Args:
+        data: The images.
+        count: K, the number of the model's classes.
+        names: What the model calls its classes, K of them, where that is known.
+        wnids: Their WordNet ids, where those are known.
+        model: What messages call the model.
+
+    Returns:
+        `data` with its labels as indices into the K classes (see `class_places`), and the model's class names.
+
+    Raises:
+        EscrimeError: As `class_places`.
+    """
     index = class_places(data, count, names, wnids, model)
-    wnids = wnids or _as_wnids(names)
+    wnids = wnids or wordnet_ids(names)
     titles = tuple(names) if names else tuple(data.classes) if count == len(data.classes) else None
     titles = titles or tuple(wnids or map(str, range(count)))
     labels = np.array(index, dtype=np.int64)[data.labels]
@@ -29,12 +43,24 @@ def class_places(data: ImageSet, count: int, names: Sequence[str] | None, wnids:
     Classes are matched by WordNet id where the folders are named so and the model's are known, else by name, as
     `places_of` does. A model that names no classes must have as many as the images, and is taken to count them in their
     order.
-    Errors: EscrimeError that shows both lists where a class of the images is not the model's, or could be two; and for
-    another number of names than of classes.
+
+    Args:
+        data: The images.
+        count: K, the number of the model's classes.
+        names: What the model calls its classes, K of them, where that is known.
+        wnids: Their WordNet ids, where those are known.
+        model: What messages call the model.
+
+    Returns:
+        The index among the K of each class of `data`, in the order of `data.classes`.
+
+    Raises:
+        EscrimeError: Where a class of the images is not the model's, or could be two, with both lists; and for another number
+            of names than of classes.
     """
     check_names(names, count, model)
     check_names(wnids, count, model)
-    wnids = wnids or _as_wnids(names)
+    wnids = wnids or wordnet_ids(names)
     if data.wnids and wnids:
         return _looked_up(data.wnids, places_of(wnids), data, wnids, model)
     if names:
@@ -47,9 +73,9 @@ def class_places(data: ImageSet, count: int, names: Sequence[str] | None, wnids:
     )
 
 
-def _as_wnids(names: Sequence[str] | None) -> Sequence[str] | None:
-    """Names that are WordNet ids, as torchvision's ImageFolder names the classes of such folders."""
-    return names if names and all(re.fullmatch(r"n\d{8}", name) for name in names) else None
+def wordnet_ids(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The names themselves where all are WordNet ids such as n01440764, as ImageNet's folders are called; else None."""
+    return tuple(names) if names and all(re.fullmatch(r"n\d{8}", name) for name in names) else None
 
 
 def class_metadata(data: ImageSet) -> dict:
@@ -58,7 +84,7 @@ def class_metadata(data: ImageSet) -> dict:
 
 
 def check_names(names: Sequence[str] | None, count: int, model: str) -> None:
-    """Errors: EscrimeError where a model of `count` classes names more of them, or fewer."""
+    """Raise EscrimeError where a model of `count` classes names more of them, or fewer."""
     if names and len(names) != count:
         raise EscrimeError(
             f"{model} answers with {count} classes, but names {len(names)} ({shortened(names, SHOWN)}); give it one name "

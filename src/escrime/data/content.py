@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import EscrimeError
-from ..regular import IMAGE, read_regular, reason
+from ..regular_files import IMAGE, read_regular, reason
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -77,10 +77,19 @@ def hash_files(root: Path, names: Sequence[str]) -> tuple[str, dict[str, str]]:
 
 
 def overlap(train: "ImageSet", test: "ImageSet") -> tuple[str, ...]:
-    """The ids of the test images whose pixels also occur in train, in the order of `test`.
+    """Which test images are training images too.
 
     An exact comparison: a copy that was compressed or resized differently is another image to it.
-    Errors: EscrimeError when the two sets hold images of different sizes, which can never be equal.
+
+    Args:
+        train: The training images.
+        test: The test images, of the same size.
+
+    Returns:
+        The ids of the test images whose pixels also occur in `train`, in the order of `test`.
+
+    Raises:
+        EscrimeError: When the two sets hold images of different sizes, which can never be equal.
     """
     if train.images.shape[1:] != test.images.shape[1:]:
         raise EscrimeError(

@@ -81,7 +81,11 @@ class Dataset:
             DATASETS.update(ordered)
 
     def load(self, options: Options) -> Splits:
-        """Its images as `options` say; the part that is not asked for is empty. Errors: as of `escrime.data.load`."""
+        """Its images as `options` say; the part that is not asked for is empty.
+
+        Raises:
+            EscrimeError: As `escrime.data.load`.
+        """
         raise NotImplementedError
 
 
@@ -104,7 +108,11 @@ class ImageFiles(Dataset):
 
 
 def image_set(name: str, files: Listing, found: Decoded, classes: tuple[str, ...], wnids: tuple[str, ...] | None) -> ImageSet:
-    """What could be read of the files. Errors: EscrimeError where no image of a class can."""
+    """What could be read of the files.
+
+    Raises:
+        EscrimeError: Where no image of a class can.
+    """
     keep = np.array([file not in found.skipped for file in files.names], dtype=bool)
     files = files.select(keep)
     absent = [classes[label] for label in set(range(len(classes))) - set(files.labels.tolist())]

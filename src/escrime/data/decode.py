@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import EscrimeError
-from ..regular import IMAGE, read_regular, reason
+from ..regular_files import IMAGE, read_regular, reason
 
 DECODER = 2  # part of the cache key: raise it when the same file comes out as other pixels
 MAX_PIXELS = 89_000_000  # 0.27 GB as RGB, where Pillow too begins to suspect a decompression bomb
@@ -23,11 +23,20 @@ class UnreadableImage(EscrimeError):
 
 
 def read_image(path: Path | str, size: int) -> np.ndarray:
-    """Read an image file as RGB uint8 (3, size, size).
+    """Read an image file.
 
     EXIF orientation is applied, transparency lies on white, 16-bit gray is scaled to 8 bits, of an animation the first
     frame counts. The shorter side becomes `size` (bilinear, antialiased), then the center is cropped.
-    Errors: UnreadableImage (an EscrimeError) naming the file and the reason.
+
+    Args:
+        path: The file, in any format that Pillow reads.
+        size: Pixels of the square side.
+
+    Returns:
+        RGB uint8 (3, size, size).
+
+    Raises:
+        UnreadableImage: An EscrimeError, with the file and the reason.
     """
     try:
         data = read_regular(path, IMAGE)
@@ -47,7 +56,11 @@ def decode_bytes(data: bytes, size: int, name: str) -> np.ndarray:
 
 
 def open_image(data: bytes) -> Image.Image:
-    """The decoded image, upright. Errors: ValueError for an empty or enormous one, else whatever Pillow raises."""
+    """The decoded image, upright.
+
+    Raises:
+        ValueError: For an empty or enormous one; whatever else Pillow raises.
+    """
     if not data:
         raise ValueError("the file is empty")
     Image.init()
@@ -65,7 +78,11 @@ def open_image(data: bytes) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode as RGB. Errors: ValueError for modes whose range is not known (float, 32-bit integers)."""
+    """Any Pillow mode as RGB.
+
+    Raises:
+        ValueError: For modes whose range is not known (float, 32-bit integers).
+    """
     deep = image.mode == "I" and image.format in ("PNG", "PPM")  # how some Pillow versions give 16-bit gray
     if image.mode.startswith("I;16") or deep:
         values = np.asarray(image).astype(np.int64).clip(0, 65535)

@@ -13,7 +13,8 @@ from .listing import OPTION
 def download_into(place: Path, what: str, url: str, get: Callable[[Path], Path]) -> Path:
     """Let `get(staging)` download and unpack into a temporary folder, then move the folder it returns into `place`.
 
-    Errors: EscrimeError, one sentence, when the network, the server, the archive or the disk fails; nothing is left.
+    Raises:
+        EscrimeError: When the network, the server, the archive or the disk fails; nothing is left.
     """
     try:
         place.mkdir(parents=True, exist_ok=True)

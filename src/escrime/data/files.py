@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import EscrimeError
-from ..regular import IMAGE, read_regular, reason
+from ..regular_files import IMAGE, read_regular, reason
 from .cache import Decoded, Progress, cached
 from .content import digest, hash_files
 from .decode import DECODER, UnreadableImage, decode_bytes

@@ -1,9 +1,9 @@
 """Any folder of images: DIR/train/CLASS/* with DIR/test or DIR/val, or DIR/CLASS/*, which is split."""
 
-import re
 from pathlib import Path
 
 from ..errors import EscrimeError
+from .classes import wordnet_ids
 from .dataset import ImageFiles, Listed, Options, image_set, report_left_out
 from .files import read_files
 from .imageset import ImageSet
@@ -42,7 +42,9 @@ def list_folder(folder: Path | str) -> tuple[tuple[str, ...], Listing, Listing]:
     With DIR/train, the test images are those of the first of DIR/test, val, valid, validation, … (see TEST_NAMES; and
     TRAIN_NAMES) that has class folders (ImageNet's test has none). Without any of these, a fifth of each class (at least one
     image) is the test set, drawn per file name with a fixed seed. Case does not count: Train and Val will do.
-    Errors: EscrimeError for a folder that is missing, empty, laid out otherwise, or whose parts have other classes.
+
+    Raises:
+        EscrimeError: For a folder that is missing, empty, laid out otherwise, or whose parts have other classes.
     """
     root = existing_folder(folder)
     parts = _parts(root)
@@ -66,7 +68,10 @@ def list_folder(folder: Path | str) -> tuple[tuple[str, ...], Listing, Listing]:
 
 def list_to_judge(folder: Path | str) -> tuple[tuple[str, ...], Listing]:
     """(classes, images) of the images in a folder to judge a model on: the test part where DIR/train is, else all of
-    DIR/CLASS/*, or of DIR/val/CLASS/* alone. Errors: as `list_folder`.
+    DIR/CLASS/*, or of DIR/val/CLASS/* alone.
+
+    Raises:
+        EscrimeError: As `list_folder`.
     """
     root = existing_folder(folder)
     parts = _parts(root)
@@ -88,11 +93,6 @@ def _part(root: Path, parts: dict[str, str], names: tuple[str, ...]) -> str | No
     """The first of `names` that has class folders, else the first that is there."""
     there = [parts[name] for name in names if name in parts]
     return next((name for name in there if subfolders(root / name)), there[0] if there else None)
-
-
-def wordnet_ids(classes: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The classes themselves when all are WordNet ids such as n01440764 (ImageNet's folder names), else None."""
-    return classes if all(re.fullmatch(r"n\d{8}", name) for name in classes) else None
 
 
 def _split(classes: list[str], files: Listing) -> tuple[tuple[str, ...], Listing, Listing]:

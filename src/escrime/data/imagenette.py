@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import EscrimeError
-from ..regular import expanded
+from ..regular_files import expanded
 from .cache import cache_folder
 from .dataset import ImageFiles, Listed, Options
 from .download import download_into
@@ -69,7 +69,8 @@ class ImagenetteV2(ImageFiles):
 def list_imagenette(root: Path) -> tuple[Listing, Listing]:
     """(train, test) of the folder that holds train/WNID and val/WNID; test has the subsets "val" and "leak-free".
 
-    Errors: EscrimeError when the ten classes are not all there, or others are.
+    Raises:
+        EscrimeError: When the ten classes are not all there, or others are.
     """
     for part in ("train", "val"):
         found = class_folders(root / part)
@@ -92,7 +93,10 @@ def find_imagenette(folder: Path | str | None, size: int, *, cache: Path | str |
     """The folder that holds train and val: `folder`, its one imagenette2* subfolder, or a download.
 
     A download goes into `folder`, or into the cache when none is given, and takes torchvision's smallest archive whose
-    images are not smaller than `size`. Errors: EscrimeError saying how to provide the images when there are none.
+    images are not smaller than `size`.
+
+    Raises:
+        EscrimeError: When there are no images; it tells how to provide them.
     """
     if folder is not None:
         place = expanded(folder)

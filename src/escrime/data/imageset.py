@@ -20,11 +20,19 @@ Indices = slice | np.ndarray | Sequence[int]  # numbers, or a mask of bools
 class ImageSet:
     """N RGB images with labels, stable ids and class names.
 
-    images: uint8 (N, 3, H, W), possibly a read-only memory map. labels: int64 (N,). ids: one unique name per image, the
-    key of its randomness and of its records. subsets: name → bool (N,), the ways to count this set (empty when there is
-    only one). fingerprint: hash of pixels, labels, ids and classes, independent of the order; computed when not given.
-    wnids: the WordNet id of each class, where it has one. left_out: file → reason for each picture beside them that could not
-    be read or was not looked at.
+    Args:
+        name: What messages and records call the set.
+        images: uint8 (N, 3, H, W), possibly a read-only memory map.
+        labels: int64 (N,), indices of `classes`.
+        ids: One unique name per image, the key of its randomness and of its records.
+        classes: The name of each class.
+        subsets: Name → bool (N,), the ways to count this set; empty when there is only one.
+        fingerprint: Hash of pixels, labels, ids and classes, independent of the order; computed when not given.
+        wnids: The WordNet id of each class, where it has one.
+        left_out: File → reason, for each picture beside them that could not be read or was not looked at.
+
+    Raises:
+        EscrimeError: For images, labels or ids of another kind, or that are not as many as each other.
     """
 
     name: str
@@ -117,7 +125,9 @@ class ImageSet:
         share=True prefers images that serve several subsets: the fewest images to run, but then the samples resemble
         each other more than the subsets do, and for a small `n` they may be the very same images. share=False draws
         each subset on its own, so that its sample stands for it: up to `n` images per subset to run.
-        Errors: EscrimeError when n is not a whole number above 0.
+
+        Raises:
+            EscrimeError: When n is not a whole number above 0.
         """
         n = check_whole("limit", n, of="images", hint="or leave it out")
         serves = np.stack(list(self.subsets.values())).astype(np.int64).sum(axis=0) if share and self.subsets else None
@@ -137,17 +147,29 @@ class ImageSet:
 
     def batches(self, batch_size: int, device: torch.device | str = "cpu") -> Iterator[tuple[slice, Tensor, Tensor]]:
         """The whole set in order: (slice of the set, images, labels), as `batch` gives them."""
-        if batch_size < 1:
-            raise EscrimeError(f"batch size = {batch_size!r} holds no image; give a whole number above 0.")
+        batch_size = check_whole("batch size", batch_size, of="images", hint="such as 64")
         for start in range(0, len(self), batch_size):
             rows = slice(start, min(start + batch_size, len(self)))
             yield rows, *self.batch(rows, device)
 
 
 def floats(pixels: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
-    """uint8 images of any shape as float32 in [0, 1] on `device`; `pixels` must be writable, which torch wants."""
+    """uint8 images as a model takes them.
+
+    Args:
+        pixels: uint8 of any shape, writable, which torch wants.
+        device: Where the result lies.
+
+    Returns:
+        float32 in [0, 1], of the same shape, on `device`.
+    """
+    return unit_range(torch.from_numpy(pixels).to(device))
+
+
+def unit_range(pixels: Tensor, layout: torch.memory_format = torch.preserve_format) -> Tensor:
+    """uint8 images of any shape as float32 in [0, 1], each pixel the nearest number to its 255th, on the same device."""
     # A tensor on the device divides exactly; by a Python number, a GPU would multiply with a rounded 1/255.
-    return torch.from_numpy(pixels).to(device).float().div_(torch.tensor(255.0, device=device))
+    return pixels.to(torch.float32, memory_format=layout).div_(torch.full((), 255.0, device=pixels.device))
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import EscrimeError, nearest, shortened
-from ..regular import expanded
+from ..regular_files import expanded
 from .decode import EXTENSIONS, OTHER_FORMATS
 
 LAYOUT = "expected DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg, or DIR/CLASS/*.jpg"
@@ -38,7 +38,11 @@ class Listing:
 
 
 def existing_folder(folder: Path | str) -> Path:
-    """`folder` as a Path. Errors: EscrimeError when it is missing, a file, empty, or may not be read."""
+    """`folder` as a Path.
+
+    Raises:
+        EscrimeError: When it is missing, a file, empty, or may not be read.
+    """
     path = expanded(folder)
     check_text(path)
     try:
@@ -71,7 +75,7 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 
 def check_text(path: Path) -> None:
-    """Errors: EscrimeError for a name that is not UTF-8, which no record of a run could hold."""
+    """Raise EscrimeError for a name that is not UTF-8, which no record of a run could hold."""
     name = os.fsencode(path)
     try:
         name.decode()
@@ -87,7 +91,8 @@ def check_text(path: Path) -> None:
 def list_classes(root: Path, below: str, classes: Sequence[str]) -> Listing:
     """All image files of root/below/CLASS, at any depth, in the order of `classes` and then of their names.
 
-    Errors: EscrimeError for a class folder without images, and for one that is a link to a folder above.
+    Raises:
+        EscrimeError: For a class folder without images, and for one that is a link to a folder above.
     """
     names: list[str] = []
     labels: list[int] = []
@@ -120,7 +125,11 @@ def warn_of_ignored(root: Path, ignored: dict[str, str], stacklevel: int = 3) ->
 
 
 def class_folders(folder: Path) -> list[str]:
-    """The class names in `folder`. Errors: EscrimeError when it holds no subfolders."""
+    """The class names in `folder`.
+
+    Raises:
+        EscrimeError: When it holds no subfolders.
+    """
     classes = subfolders(folder)
     if not classes:
         raise EscrimeError(f"the folder {str(folder)!r} holds no class folders; {LAYOUT}.")
@@ -128,7 +137,7 @@ def class_folders(folder: Path) -> list[str]:
 
 
 def check_same_classes(first: Sequence[str], second: Sequence[str], first_name: str, second_name: str) -> None:
-    """Errors: EscrimeError naming the classes that only one of the two has."""
+    """Raise EscrimeError naming the classes that only one of the two has."""
     one, other = (first, first_name), (second, second_name)
     for (have, have_name), (lack, lack_name) in ((one, other), (other, one)):
         missing = [name for name in have if name not in lack]

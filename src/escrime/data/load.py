@@ -3,8 +3,8 @@
 import math
 from pathlib import Path
 
-from ..errors import EscrimeError, nearest
-from ..regular import is_folder
+from ..errors import EscrimeError
+from ..regular_files import is_folder
 from ..validation import check_choice, check_whole
 from .cache import Progress
 from .dataset import DATASETS, PARTS, Options
@@ -28,19 +28,25 @@ def load(
 ) -> Splits:
     """Load a dataset of DATASETS as uint8 images (N, 3, size, size), decoded once into a cache.
 
-    split: "train" or "test" leaves the other set empty and undecoded; None loads both. size: pixels of the square side
-    (default: the dataset's own). train_size: that of the training images, where they are to be larger
-    (see crop_size of TrainSettings). folder: where the images are (--data DIR). cache: where decoded
-    images and downloads go (default $ESCRIME_CACHE, else the user's cache folder). download: allow torchvision to fetch
-    what is missing. on_error: "skip" leaves unreadable images out, with a warning that counts and names them, instead
-    of raising. progress(done, total) is called as images are decoded.
-    Errors: EscrimeError for an unknown name, a missing or unsuitable folder, unreadable images, a failed download.
+    Args:
+        name: Of DATASETS; "folder" reads any folder of images.
+        split: "train" or "test" leaves the other set empty and undecoded; None loads both.
+        size: Pixels of the square side; None: the dataset's own.
+        train_size: That of the training images, where they are to be larger (see crop_size of TrainSettings).
+        folder: Where the images are (--data DIR).
+        cache: Where decoded images and downloads go; None: $ESCRIME_CACHE, else the user's cache folder.
+        download: Allow torchvision to fetch what is missing.
+        on_error: "skip" leaves unreadable images out, with a warning that counts and names them, instead of raising.
+        progress: progress(done, total) is called as images are decoded.
+
+    Returns:
+        The train and test images, which can be unpacked.
+
+    Raises:
+        EscrimeError: For an unknown name, a missing or unsuitable folder, unreadable images, a failed download.
     """
-    if name not in DATASETS:
-        own = is_folder(str(name))
-        advice = f" For a folder of images use 'folder' with --data {name} (of `escrime train`: --data folder --folder {name})."
-        hint = advice if own else nearest(name, DATASETS)
-        raise EscrimeError(f"dataset {name!r} is unknown; use one of {', '.join(DATASETS)}.{hint}")
+    own = f" For a folder of images use 'folder' with --data {name} (of `escrime train`: --data folder --folder {name})."
+    check_choice("dataset", name, DATASETS, hint=own if is_folder(str(name)) else "")
     if split is not None:
         check_choice("split", split, PARTS)
     check_choice("on_error", on_error, ("raise", "skip"))
@@ -66,7 +72,19 @@ def load_to_judge(
 ) -> ImageSet:
     """The images to judge a model on: those of a folder (see `list_to_judge`), or the test set of a dataset by its name.
 
-    size, cache, download, on_error, progress and errors: as in `load`.
+    Args:
+        source: A folder, or a name of DATASETS where no folder is called so.
+        size: Pixels of the square side.
+        cache: As in `load`.
+        download: As in `load`.
+        on_error: As in `load`.
+        progress: As in `load`.
+
+    Returns:
+        The images as uint8 (N, 3, size, size), with their labels and ids.
+
+    Raises:
+        EscrimeError: As `load`.
     """
     if str(source) in DATASETS and not is_folder(source):
         found = load(str(source), split="test", size=size, cache=cache, download=download, on_error=on_error, progress=progress)

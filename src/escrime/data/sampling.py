@@ -44,7 +44,8 @@ def stratified_split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The indices (train, test) of a split with `count` test images, each class in proportion, at least one of each.
 
-    Errors: EscrimeError when a class has a single image, or `count` cannot give every class one on either side.
+    Raises:
+        EscrimeError: When a class has a single image, or `count` cannot give every class one on either side.
     """
     sizes = np.bincount(labels, minlength=len(classes))
     for name, size in zip(classes, sizes, strict=True):

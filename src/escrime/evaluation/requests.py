@@ -7,7 +7,7 @@ from ..attacks.core.base import Attack
 from ..budgets import distinct, shared_grids
 from ..errors import EscrimeError, nearest
 from ..norms import DEFAULT, Norm, norm
-from ..results.records import STRONGER, WORST
+from ..results.records import own_rows
 from .profile import ProbeBudget
 
 
@@ -36,9 +36,8 @@ def check_attacks(attacks: Any) -> dict[str, Attack]:
         if isinstance(attack, type):
             raise EscrimeError(f"attack {label!r} is a class; make an attack of it, such as {attack.__name__}(0.03).")
         norm_of(attack)
-        taken = next((name for name in (STRONGER, WORST) if label.startswith(name)), None)
-        if taken:
-            raise EscrimeError(f"attack {label!r} begins with {taken!r}, as escrime's own rows do; give it another name.")
+        if taken := own_rows(label):
+            raise EscrimeError(f"attack {label!r} {taken}")
     return attacks
 
 

@@ -118,7 +118,8 @@ def architecture(name: str) -> Architecture:
     """The architecture called `name`: an entry of ARCHITECTURES, any other torchvision classifier, or "timm:" and the name
     of a timm model.
 
-    Errors: EscrimeError for an unknown name, with the nearest known one.
+    Raises:
+        EscrimeError: For an unknown name, with the nearest known one.
     """
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]

@@ -24,7 +24,9 @@ class Fresh(nn.Module):
     Parameters are shared with `model`, and generators of random numbers, which would else draw the same again in every call;
     all else it holds, buffers too, and what a function has in its closure, is copied for every call. What lies elsewhere (a
     global, a file) stays as it is.
-    Errors: whatever copy.deepcopy raises, for a model that cannot be copied.
+
+    Raises:
+        Exception: Whatever copy.deepcopy raises, for a model that cannot be copied.
     """
 
     def __init__(self, model: Classifier):

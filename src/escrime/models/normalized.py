@@ -64,11 +64,18 @@ class Normalized(nn.Module):
 
 
 def logits_and_auxiliary(model: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Logits (N, K) and the list of auxiliary logits, each (N, K), in the order of the heads from input to output.
+    """The logits of a network and those of its auxiliary heads, as GoogLeNet and Inception have them in training.
 
-    The list is empty in eval mode and for a network without auxiliary heads. `model` is any module that returns
-    logits; wrappers that keep the model under `.module` (DistributedDataParallel, Lightning Fabric) or `._orig_mod`
-    (torch.compile) are called, not bypassed, so that their hooks run.
+    Wrappers that keep the model under `.module` (DistributedDataParallel, Lightning Fabric) or `._orig_mod` (torch.compile)
+    are called, not bypassed, so that their hooks run.
+
+    Args:
+        model: Any module that returns logits.
+        images: float32 (N, C, H, W) in [0, 1].
+
+    Returns:
+        Logits (N, K), and the list of auxiliary logits, each (N, K), in the order of the heads from input to output; it is
+        empty in eval mode and for a network without auxiliary heads.
     """
     if isinstance(_unwrapped(model), Normalized):
         return model(images, auxiliary=True)

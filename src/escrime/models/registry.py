@@ -8,7 +8,7 @@ from torch import nn
 
 from ..errors import EscrimeError
 from ..randomness import check_seed
-from ..validation import check_choice
+from ..validation import check_choice, check_whole
 from .architectures import ARCHITECTURES, Architecture, architecture, construct, head_names
 from .loading.matching import align, check_finite, check_fit, cut_heads, overwrite
 from .loading.sources import Weights, read_weights
@@ -73,25 +73,22 @@ def build(
 
 
 def _check(classes: int, head: str, class_indices: Sequence[int] | None) -> tuple[int, tuple[int, ...] | None]:
-    """The arguments of `build` in plain types, or one sentence on what is wrong with them."""
-    if isinstance(classes, bool) or not hasattr(classes, "__index__") or classes < 2:
-        raise EscrimeError(
-            f"classes = {classes!r} is not an integer ≥ 2; give the number of classes of the data, of which there must be two."
-        )
+    """`classes` and `class_indices` of `build` as ints; refused where they or `head` are not what `build` takes."""
+    classes = check_whole("classes", classes, 2, hint="the number of classes of the data")
     check_choice("head", head, HEADS)
     if head == "new":
         if class_indices is not None:
             raise EscrimeError("class_indices say which rows of an output layer to keep; they need head='slice'.")
-        return int(classes), None
+        return classes, None
     if class_indices is None:
-        return int(classes), None
+        return classes, None
     try:
         indices = tuple(index(i) for i in class_indices)
     except TypeError:
         raise EscrimeError(f"class_indices {class_indices!r} are not a sequence of integers.") from None
     if len(indices) != classes or len(set(indices)) != classes or min(indices) < 0:
         raise EscrimeError(f"class_indices {list(indices)} must be {classes} different class numbers from 0 up.")
-    return int(classes), indices
+    return classes, indices
 
 
 def _load(

@@ -67,7 +67,9 @@ def no_trace(model: Classifier, device: torch.device) -> Iterator[None]:
     Restores the train/eval mode of every submodule, every requires_grad, every buffer and the global random state (torch's,
     numpy's and Python's). Gradients of parameters are never written, because attacks differentiate with respect to the images
     only. An autocast of the caller's does not reach inside: its 8 bits would depend on the batch, and be no verdict.
-    Errors: EscrimeError for a model made under torch.inference_mode(), whose parameters could not be set free again.
+
+    Raises:
+        EscrimeError: For a model made under torch.inference_mode(), whose parameters could not be set free again.
     """
     module = model if isinstance(model, nn.Module) else None  # a plain callable has no state of its own to change
     if module is not None and not torch.is_inference_mode_enabled():
@@ -95,7 +97,11 @@ def _frozen(model: nn.Module) -> Iterator[None]:
 
 
 def existing_device(device: torch.device | str) -> torch.device:
-    """The device, with its index. Errors: EscrimeError if this machine does not have it."""
+    """The device, with its index.
+
+    Raises:
+        EscrimeError: If this machine does not have it.
+    """
     try:
         return torch.empty(0, device=torch.device(device)).device
     except (RuntimeError, AssertionError, TypeError) as error:
@@ -227,7 +233,9 @@ class Batches:
     def map(self, call: Callable[[slice], Part], rows: int) -> list[Part]:
         """[call(rows 0 to limit), call(the next ones), …] over `rows` rows.
 
-        Errors: EscrimeError where a single row does not fit. OutOfTime before the first call after a `deadline`.
+        Raises:
+            EscrimeError: Where a single row does not fit.
+            OutOfTime: Before the first call after a `deadline`.
         """
         parts: list[Part] = []
         done = 0

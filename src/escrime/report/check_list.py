@@ -13,7 +13,7 @@ from .validity import about
 
 
 @dataclass(frozen=True)
-class Checked:
+class ListedCheck:
     """A finding: of which check, about whom ("" for all), how severe, and whether it forbids to believe a number."""
 
     id: str
@@ -24,11 +24,11 @@ class Checked:
     objects: bool
 
 
-def checked(document: dict[str, Any]) -> list[Checked]:
+def checked(document: dict[str, Any]) -> list[ListedCheck]:
     """The findings of a run's document, in its order."""
     found = [Finding(**row) for row in document["checks"]]
     return [
-        Checked(
+        ListedCheck(
             one.id,
             about(one) + (norm(one.norm).in_words if one.norm else ""),
             one.severity,

@@ -3,9 +3,13 @@
 VERSION counts up when a field goes, or means something else; new fields may come at any time.
 """
 
-from typing import Any, Literal
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from ..results.findings import SEVERITIES, Finding
+from ..results.verdicts import Verdict
 
 VERSION = 1
 SCHEMA = "report.schema.json"  # in docs/
@@ -19,22 +23,24 @@ class Row(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class VerdictRow(Row):
-    """The sentence about one model, defense and norm, and the number that stands."""
+def _row_of(name: str, what: str, cls: type, **kinds: Any) -> type[Row]:
+    """A row of what a dataclass holds: its fields, each of the type it has there, or of that in `kinds`."""
+    hints = get_type_hints(cls) | kinds
+    needed: Any = {field.name: (hints[field.name], ...) for field in fields(cls)}
+    return create_model(name, __base__=Row, __doc__=what, **needed)
 
-    model: str
-    defense: str
-    threat: str
-    norm: str
-    subset: str
-    eps: float
-    accuracy: Share
-    low: Share
-    high: Share
-    n: int
-    clean: Share
-    believe: bool
-    sentence: str
+
+if TYPE_CHECKING:
+    VerdictRow: TypeAlias = Row  # a class made by a call is no type to a type checker
+    CheckRow: TypeAlias = Row
+else:
+    VerdictRow = _row_of(
+        "VerdictRow",
+        "The sentence about one model, defense and norm, and the number that stands.",
+        Verdict,
+        **dict.fromkeys(("accuracy", "low", "high", "clean"), Share),
+    )
+    CheckRow = _row_of("CheckRow", "A finding of a validity check.", Finding, severity=Literal[tuple(SEVERITIES)])
 
 
 class AccuracyRow(Row):
@@ -96,22 +102,6 @@ class ClaimRow(Row):
     paper: str
     verdict: str
     why: str
-
-
-class CheckRow(Row):
-    """A finding of a validity check."""
-
-    id: str
-    severity: Literal["alarm", "warning", "note", "passed"]
-    message: str
-    evidence: dict[str, Any]
-    remedy: str
-    model: str
-    defense: str
-    threat: str
-    norm: str
-    answered: bool
-    exact: bool
 
 
 class Document(Row):

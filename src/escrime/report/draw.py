@@ -23,7 +23,9 @@ def draw_report(folder: Path | str, progress: Callable[[int, int], None] | None 
     Everything is drawn beside the old report and takes its place only when complete. A figure without data is left out
     and named, with the reason, on the page. `progress(done, total)` is called after every step. pdf: every figure also as
     PDF, which takes a third longer.
-    Errors: EscrimeError for a folder that is not a run, has no records, or cannot be written.
+
+    Raises:
+        EscrimeError: For a folder that is not a run, has no records, or cannot be written.
     """
     folder = Path(folder)
     run = read_run(folder)

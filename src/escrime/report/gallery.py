@@ -16,12 +16,12 @@ LARGEST = 128  # px; larger photos are shown reduced, so that the page stays sma
 
 @dataclass(frozen=True)
 class Picture:
-    """One image of the page: a data URI, what it shows, and what the network says of it ("" where it was not asked)."""
+    """One image of the page: a data URI, what it shows, and what the network predicts for it ("" where it was not asked)."""
 
     uri: str
     alt: str
     title: str
-    says: str = ""
+    prediction: str = ""
     right: bool = True
 
 
@@ -40,7 +40,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Frame:
-    """An image attacked at one ε, and what the network says of it."""
+    """An image attacked at one ε, and what the network predicts for it."""
 
     eps: str
     picture: Picture
@@ -105,7 +105,7 @@ def gallery(run: Run, model: str) -> Gallery:
 
 
 def card(run: Run, example: Example) -> Card:
-    """Original, perturbation and adversarial image with what the network says, and a defense's verdict where it has one."""
+    """Original, perturbation and adversarial image with what the network predicts, and a defense's verdict where it has one."""
     truth = run.class_name(example.label)
     before, after, verdict = example.original, example.adversarial, example.entry.get("verdict")
     target = example.entry.get("target", NO_TARGET)
@@ -131,13 +131,13 @@ def card(run: Run, example: Example) -> Card:
     ]
     outcome = f"{who} fooled" if fooled else f"{who} not fooled"
     if verdict:
-        outcome += f": says “{run.class_name(verdict['prediction'])}”, {percent(verdict['confidence'])}"
+        outcome += f": predicts “{run.class_name(verdict['prediction'])}”, {percent(verdict['confidence'])}"
     aim = f", aimed at “{run.class_name(target)}”" if target != NO_TARGET else ""
     return Card(name, truth, attack_words(example) + aim, who, fooled, outcome, pictures)
 
 
 def prediction_line(run: Run, prediction: dict, example: Example) -> tuple[str, bool]:
-    """What the network says, and whether it is right."""
+    """What the network predicts, and whether it is right."""
     return prediction_text(run, prediction["prediction"], prediction["confidence"]), prediction["prediction"] == example.label
 
 

@@ -4,7 +4,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from ..terminal import printable
-from .check_list import Checked, checked, gated, verdict_name
+from .check_list import ListedCheck, checked, gated, verdict_name
 
 
 def junit(document: dict[str, Any], fail_under: float | None = None) -> str:
@@ -33,7 +33,7 @@ def junit(document: dict[str, Any], fail_under: float | None = None) -> str:
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _check(found: Checked) -> ElementTree.Element:
+def _check(found: ListedCheck) -> ElementTree.Element:
     text = f"{found.message}. {found.remedy}" if found.remedy else found.message
     return _case("check", f"{found.id}: {found.about}" if found.about else found.id, text, found.objects)
 

@@ -28,7 +28,8 @@ PATIENCE = 180  # seconds; a page of 20 figures takes five
 def browser() -> str:
     """The path of the first installed Chromium.
 
-    Errors: EscrimeError where there is none.
+    Raises:
+        EscrimeError: Where there is none.
     """
     found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if found is None:
@@ -45,7 +46,8 @@ def print_pdf(page: Path | str, out: Path | str) -> Path:
     The page may tell of a stranger's run: it is printed without scripts and without a network, in Chromium's sandbox. As root,
     whom Chromium gives no sandbox, only the first two stand between the page and the machine.
 
-    Errors: EscrimeError without Chromium, or when it prints nothing.
+    Raises:
+        EscrimeError: Without Chromium, or when it prints nothing.
     """
     program, out = browser(), Path(out)
     text = re.sub(r"<details(?![^>]*\bopen\b)", "<details open", Path(page).read_text(encoding="utf-8"))

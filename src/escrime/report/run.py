@@ -172,7 +172,8 @@ class Run:
 def read_examples(folder: Path, model: str) -> list[Example]:
     """All examples of a model that have pictures, in order; [] where none were recorded.
 
-    Errors: EscrimeError for files that are damaged, and for pictures that do not belong to each other.
+    Raises:
+        EscrimeError: For files that are damaged, and for pictures that do not belong to each other.
     """
     listing, arrays = folder / f"{model}.json", folder / f"{model}.npz"
     if not (listing.exists() and arrays.exists()):
@@ -195,7 +196,8 @@ def read_examples(folder: Path, model: str) -> list[Example]:
 def read_run(folder: Path | str) -> Run:
     """Read a run folder.
 
-    Errors: EscrimeError when it is missing, has no manifest or no records, or when a row appears twice.
+    Raises:
+        EscrimeError: When it is missing, has no manifest or no records, or when a row appears twice.
     """
     folder = Path(folder)
     if not folder.is_dir():

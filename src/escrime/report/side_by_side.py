@@ -68,7 +68,9 @@ def compare_runs(
     models: one name, the same in both runs, or two, the first run's and the second's; () pairs the models of one name, or
     the only two. attacks, epsilons: only these ("clean" and "worst case" are attacks too); clean images always stay. The
     p-values are corrected for the number of rows (Holm).
-    Errors: EscrimeError for what is no run, an unknown model, or runs without a common image, attack or ε.
+
+    Raises:
+        EscrimeError: For what is no run, an unknown model, or runs without a common image, attack or ε.
     """
     runs = read_run(first), read_run(second)
     pairs = model_pairs(runs, models)

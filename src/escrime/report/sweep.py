@@ -8,6 +8,7 @@ import pandas as pd
 from ..budgets import same, unified
 from ..errors import EscrimeError
 from ..no_class import NO_TARGET
+from ..results.rows import held_twice
 from .intervals import Point, difference, proportion
 
 COLUMNS = ["model", "defense", "threat", "attack", "eps", "image", "subsets"]
@@ -131,10 +132,8 @@ def one_sweep(model: str, defense: str, threat: str, attack: str, rows: pd.DataF
     eps, eps_codes = np.unique(rows["eps"].to_numpy(float), return_inverse=True)
     cells = eps_codes * len(images) + image_codes
     if len(np.unique(cells)) != len(cells):
-        raise EscrimeError(
-            f"the records hold an image twice for {model}, {defense}, {threat}, {attack}: two runs wrote into one "
-            "folder; delete its records and run the experiment again."
-        )
+        row = rows.iloc[int(pd.Series(cells).duplicated().to_numpy().argmax())]
+        raise held_twice({**row, "model": model, "defense": defense, "threat": threat, "attack": attack})
     scores = {}
     for name in ("correct", "hit", "confidence"):
         grid = np.full(len(eps) * len(images), np.nan)

@@ -24,16 +24,18 @@ def validity(run: Run) -> list[Finding]:
 def stored(run: Run) -> list[Finding]:
     """The findings that the experiment wrote down, [] where it wrote none.
 
-    Errors: EscrimeError when the file is not a list of findings.
+    Raises:
+        EscrimeError: When the file is not a list of findings.
     """
     path = run.folder / CHECKS
     return read_findings(path, run.norm) if path.exists() else []
 
 
 def read_verdicts(folder: Path) -> list[dict]:
-    """The verdicts that the experiment wrote down, as in evaluation.checks.verdict.Verdict.
+    """The verdicts that the experiment wrote down, as in results.verdicts.Verdict.
 
-    Errors: EscrimeError where it wrote none, or where they are not about each model and defense of the records.
+    Raises:
+        EscrimeError: Where it wrote none, or where they are not about each model and defense of the records.
     """
     check_inside(folder)
     path = folder / VERDICT

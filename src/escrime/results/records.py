@@ -21,6 +21,12 @@ KEYS = ["model", "defense", "threat", "attack", "eps"]
 WORST = "worst case"
 
 
+def own_rows(label: str) -> str | None:
+    """Why no attack may have this label: it begins as those of our own rows do; None where it may."""
+    taken = next((name for name in (STRONGER, WORST) if label.startswith(name)), None)
+    return f"begins with {taken!r}, as escrime's own rows do; give it another name." if taken else None
+
+
 def frame(*blocks: Mapping[str, ArrayLike]) -> pd.DataFrame:
     """A DataFrame with exactly the columns of a record, in order and typed, from blocks of rows: column → its values, or one
     value for the whole block."""

@@ -1,7 +1,8 @@
 """The columns of a record and what each may hold: checked for a whole Parquet part at once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -95,6 +96,15 @@ def read_all(paths: Sequence[Path], columns: Iterable[str] = COLUMNS) -> pd.Data
     return table.to_pandas(types_mapper=texts.get)
 
 
+def held_twice(row: Mapping[str, Any], where: str = "") -> EscrimeError:
+    """What is wrong with records (in words: where) that hold `row` twice, which would count its image twice."""
+    about = ", ".join(str(row[name]) for name in UNIQUE if name in row and name not in ("image", "eps"))
+    return EscrimeError(
+        f"the records{where} hold the image {row['image']!r} twice for {about}, ε = {row['eps']:g}: two runs wrote into one "
+        "folder; delete its records and run the experiment again."
+    )
+
+
 def check_unique(records: pd.DataFrame, folder: Path) -> None:
     """Errors: EscrimeError where two rows are about the same thing, or an image has two labels."""
     _check_few(records, folder)
@@ -103,11 +113,7 @@ def check_unique(records: pd.DataFrame, folder: Path) -> None:
     doubled = pd.DataFrame(key).duplicated().to_numpy()
     if doubled.any():
         row = records.iloc[int(doubled.argmax())]
-        raise EscrimeError(
-            f"the records in {folder} hold the image {row['image']!r} twice for {row['model']}, {row['defense']}, "
-            f"{row['threat']}, {row['attack']}, {row['norm']}, ε = {row['eps']:g}: two runs wrote into one folder; delete its "
-            "records and run the experiment again."
-        )
+        raise held_twice(dict(row), f" in {folder}")
     pairs = pd.DataFrame({"model": codes[0], "image": codes[-1], "label": records["label"].to_numpy()}).drop_duplicates()
     twice = pairs.duplicated(["model", "image"]).to_numpy()
     if twice.any():

@@ -155,7 +155,7 @@ class StoredVerdicts(RootModel[Annotated[list[StoredVerdict], Field(min_length=1
     """verdict.json."""
 
 
-class StoredAnswer(Stored):
+class StoredPrediction(Stored):
     """What a network predicts for a picture."""
 
     prediction: Class
@@ -174,11 +174,11 @@ class StoredExample(Stored):
     defense: Text = "none"
     threat: Text = WHITE_BOX
     target: Target = NO_TARGET
-    original: StoredAnswer | None = None
-    adversarial: StoredAnswer | None = None
-    perturbation: StoredAnswer | None = None
-    copy_: Annotated[StoredAnswer | None, Field(alias="copy")] = None
-    verdict: StoredAnswer | None = None
+    original: StoredPrediction | None = None
+    adversarial: StoredPrediction | None = None
+    perturbation: StoredPrediction | None = None
+    copy_: Annotated[StoredPrediction | None, Field(alias="copy")] = None
+    verdict: StoredPrediction | None = None
     epsilons: list[Eps] = []
     predictions: list[Class] = []
     confidences: list[Share] = []

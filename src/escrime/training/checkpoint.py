@@ -79,7 +79,8 @@ class Checkpoint:
     def load(self, model: nn.Module, optimizer: Optimizer, average: Average | None) -> tuple[int, list[dict]]:
         """Put the saved state into model, optimizer and average; returns (epochs done, their records), (0, []) if none.
 
-        Errors: EscrimeError for a damaged file and for one of another run, naming the first difference.
+        Raises:
+            EscrimeError: For a damaged file and for one of another run, with the first difference.
         """
         for left in leftovers(self.path):
             left.unlink(missing_ok=True)
@@ -147,7 +148,7 @@ class Checkpoint:
 
 
 def _checked(content: object) -> dict:
-    """What the metadata hold, if it is what `save` writes. Errors: ValueError, KeyError."""
+    """What the metadata hold, if it is what `save` writes. Raises ValueError or KeyError otherwise."""
     if not isinstance(content, dict):
         raise ValueError(f"a {type(content).__name__} where an object should be")
     if content["format"] != FORMAT:

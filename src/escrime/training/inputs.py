@@ -53,7 +53,11 @@ class TrainingInputs:
         evaluate_on: ImageSet | None,
         evaluate_eps: float | str | None,
     ) -> Self:
-        """From arguments of `fit`, with their defaults. Errors: EscrimeError for what cannot be trained on or with."""
+        """From arguments of `fit`, with their defaults.
+
+        Raises:
+            EscrimeError: For what cannot be trained on or with.
+        """
         objective = named_objective(objective) if isinstance(objective, str) else objective
         settings = TrainSettings() if settings is None else settings
         check(model, objective, settings)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..data import ImageSet
+from ..data.imageset import unit_range
 from ..errors import EscrimeError
 from ..randomness import generator
 
@@ -31,8 +32,6 @@ class Loader:
             raise EscrimeError(f"the {what} hold no image; check the split or the limit.")
         self.data, self.device, self.what, self.side = data, device, what, side
         self.layout = torch.contiguous_format
-        # A tensor on the device divides exactly; by a Python number, a GPU would multiply with a rounded 1/255.
-        self._full = torch.tensor(255.0, device=device)
         self._resident: Tensor | None = None
         if device.type == "cuda" and data.images.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
             self._resident = torch.from_numpy(np.array(data.images)).to(device)
@@ -61,7 +60,7 @@ class Loader:
 
     def floats(self, pixels: Tensor) -> Tensor:
         """float32 in [0, 1], exactly as ImageSet.batch gives them, in the run's memory format."""
-        return pixels.to(torch.float32, memory_format=self.layout).div_(self._full)
+        return unit_range(pixels, self.layout)
 
 
 def epoch_order(count: int, seed: int, epoch: int, batch_size: int) -> Iterator[np.ndarray]:

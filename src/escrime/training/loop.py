@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..data import ImageSet
 from ..files import locked
-from ..regular import expanded
+from ..regular_files import expanded
 from .checkpoint import LAST, Checkpoint
 from .context import LossFunction
 from .identity import identity, weights_digest

@@ -207,9 +207,17 @@ def divergence(clean: Tensor, adversarial: Tensor, reduction: str) -> Tensor:
 
 
 def objective(name: str, **settings: Any) -> Objective:
-    """The objective called `name` with `settings`, e.g. objective("fgsm-mixed", eps="8/255").
+    """An objective by its name, e.g. objective("fgsm-mixed", eps="8/255").
 
-    Errors: EscrimeError for an unknown name or setting (with the nearest valid one) and for impossible values.
+    Args:
+        name: Of OBJECTIVES.
+        settings: Fields of that class, by name.
+
+    Returns:
+        The objective, checked, as `fit` takes it.
+
+    Raises:
+        EscrimeError: For an unknown name or setting (with the nearest valid one) and for impossible values.
     """
     if not isinstance(name, str):
         raise EscrimeError(f"objective {name!r} is not a name; use one of {', '.join(OBJECTIVES)}.")

@@ -28,7 +28,9 @@ class Teacher:
     """The logits of the network `model`, in evaluation mode, by a faster copy where those are the same.
 
     images: (n, C, H, W), some that the student will see; classes: K; weight: w; temperature: t.
-    Errors: EscrimeError for a network that does not take the images, has other classes or returns NaN.
+
+    Raises:
+        EscrimeError: For a network that does not take the images, has other classes or returns NaN.
     """
 
     def __init__(self, model: nn.Module, images: Tensor, classes: int, weight: float, temperature: float):

@@ -29,7 +29,9 @@ class Trainer:
     """Trains the model of `inputs`, which is on its device already and the same in every process from now on.
 
     average: of the weights, None without EMA; teacher_digest: hash of the `teacher` given, None without.
-    Errors: EscrimeError for images, labels or a teacher that do not fit the model.
+
+    Raises:
+        EscrimeError: For images, labels or a teacher that do not fit the model.
     """
 
     def __init__(self, inputs: TrainingInputs, teacher: nn.Module | None):
@@ -66,10 +68,19 @@ class Trainer:
         return ExitStack() if self.average is None else self.average.in_place()
 
     def epoch(self, epoch: int, last_good: str, on_batch: Callable[[int, int], None] | None) -> dict:
-        """Train once on every image, in epoch `epoch` (from 0); its record as far as training knows it.
+        """Train once on every image.
 
-        last_good: where to go back to, for errors. Errors: EscrimeError for a loss or weights that diverge, a batch that
-        does not fit into memory, a loss that cannot be minimized.
+        Args:
+            epoch: Its number, from 0.
+            last_good: Where to go back to, in words for messages.
+            on_batch: Called with (batches done, batches in all).
+
+        Returns:
+            The record of the epoch, as far as training knows it.
+
+        Raises:
+            EscrimeError: For a loss or weights that diverge, a batch that does not fit into memory, a loss that cannot be
+                minimized.
         """
         inputs, team = self.inputs, self.inputs.team
         training_mode(self.model, self.settings.freeze_batchnorm)

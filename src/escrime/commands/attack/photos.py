@@ -22,7 +22,7 @@ from ...files import flush, locked, whole, write_whole
 from ...models import Loaded, load_model
 from ...models.loading.loaded import with_names
 from ...models.running import Classifier, check_logits, failure_named
-from ...regular import IMAGE, check_regular, expanded, is_folder, is_regular, reason
+from ...regular_files import IMAGE, check_regular, expanded, is_folder, is_regular, reason
 from ...report.figures.photo import draw_photo
 from ...results.layout import check_file
 from ...results.reading import first_fault, read_text
@@ -78,8 +78,10 @@ def attack_photos(
     target: the name or number of the class to reach. mean, std, trust: as in load_model. attacks: names of those to try in
     turn, () for the usual ones.
     What earlier calls left in `out` stays, but a photo attacked again replaces its own.
-    Errors: EscrimeError for a photo or a model that cannot be read, for an unknown target, and for a file in `out` that is not
-    escrime's and would be overwritten, before anything is written.
+
+    Raises:
+        EscrimeError: For a photo or a model that cannot be read, for an unknown target, and for a file in `out` that is not
+            escrime's and would be overwritten, before anything is written.
     """
     out, paths = Path(out), list(dict.fromkeys(Path(os.path.abspath(path)) for path in _files(photos)))
     check_text(out)
@@ -166,7 +168,7 @@ class _Folder:
 
 
 def _count(model: Classifier, image: Tensor, spec: str) -> int:
-    """The number of classes. Errors: EscrimeError for a model that cannot take the image."""
+    """The number of classes. Raises EscrimeError for a model that cannot take the image."""
     side = image.shape[-1]
     with failure_named(f"{spec} fails on an image of 3 × {side} × {side} in [0, 1]", OF_ITS_SIZE):
         return check_logits(logits_of(model, image), image).shape[1]
@@ -196,7 +198,7 @@ def _files(photos: Sequence[str | Path]) -> Iterator[Path]:
 
 
 def _lines(path: Path) -> dict[str, Result]:
-    """What earlier calls wrote, by photo. Errors: EscrimeError for a file that is not theirs."""
+    """What earlier calls wrote, by photo. Raises EscrimeError for a file that is not theirs."""
     try:
         lines = read_text(path).split("\n") if os.path.lexists(path) else []
         found = [LINE.validate_json(line, strict=True) for line in lines if line]

@@ -147,7 +147,11 @@ def whole_levels(moved: Tensor, image: Tensor, levels: int) -> Tensor:
 
 
 def whole_eps(eps: float) -> int:
-    """ε as whole gray levels, rounded down. Errors: EscrimeError below one."""
+    """ε as whole gray levels, rounded down.
+
+    Raises:
+        EscrimeError: Below one.
+    """
     levels = levels_within(eps)
     if levels < 1:
         raise EscrimeError(

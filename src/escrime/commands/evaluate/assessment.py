@@ -84,7 +84,11 @@ class Assessment:
         return self.request.settings() | about | self._settings()
 
     def begin(self) -> None:
-        """Loaded and read: from here on the time counts. Errors: EscrimeError for what nobody should spend an hour on."""
+        """Loaded and read: from here on the time counts.
+
+        Raises:
+            EscrimeError: For what nobody should spend an hour on.
+        """
         self.end = None if self.request.budget is None else clock() + self.request.budget
         self.fed = self.look.check()
 
@@ -153,7 +157,8 @@ def assess(
     """Evaluate what is requested, in the folder `out` (by default runs/evaluate-MODEL), continuing what is there. Of several
     processes (`team`, by default those of torch.distributed) the first reports.
 
-    Errors: EscrimeError for whatever cannot be evaluated, before anything is written.
+    Raises:
+        EscrimeError: For whatever cannot be evaluated, before anything is written.
     """
     name, team = short_name(request.model), team or Processes(device)
     folder = RunFolder(out or Path("runs") / f"evaluate-{name}")

@@ -15,7 +15,7 @@ from ...models.loading.black_box import Queried
 from ...models.loading.loaded import with_names
 from ...models.running import Classifier, check_logits, failure_named
 from ...randomness import key
-from ...regular import is_folder
+from ...regular_files import is_folder
 from ...results.threats import WHITE_BOX
 from ..shared.display import Display
 from .request import SEEN, USUAL, Request
@@ -44,8 +44,11 @@ class Candidate:
         return Queried(model, labels=access == LABELS)
 
     def network(self, purpose: str) -> nn.Module:
-        """The model on its device, to differentiate or to train. Errors: EscrimeError, with the `purpose` that gradients have,
-        for a black box."""
+        """The model on its device, to differentiate or to train.
+
+        Raises:
+            EscrimeError: For a black box; it tells the `purpose` that gradients have.
+        """
         if isinstance(self.model, nn.Module) and self.loaded.answers == GRADIENTS:
             return self.model
         raise EscrimeError(f"{self.request.model} gives no gradients, so {purpose}; give the model as a torch module.")
@@ -114,7 +117,11 @@ class Candidate:
 
     @cached_property
     def attacks(self) -> dict[str, Attack]:
-        """By name, at the largest ε. Errors: EscrimeError for one that needs more than the attacker sees."""
+        """By name, at the largest ε.
+
+        Raises:
+            EscrimeError: For one that needs more than the attacker sees.
+        """
         given = SEEN[self.access]
         chosen = {name: named(name) for name in self.request.attacks or self._usual(given)}
         for name, attack in chosen.items():

@@ -37,8 +37,11 @@ class FirstLook:
         return self.affordable(PART, 21)
 
     def check(self) -> list[Finding]:
-        """What is found about how the model is fed, [] where nobody can tell. Errors: EscrimeError for what makes all numbers
-        meaningless, unless the request is to go on anyway."""
+        """What is found about how the model is fed, [] where nobody can tell.
+
+        Raises:
+            EscrimeError: For what makes all numbers meaningless, unless the request is to go on anyway.
+        """
         request, blind = self.candidate.request, self.candidate.access != WHITE_BOX
         images = self.source.few(self.affordable(LOOK, 8), request.seed)
         nothing = BatchEffect(0, 0, "", 0.0, "")  # what company does is looked at later, once

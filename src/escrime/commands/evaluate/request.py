@@ -10,7 +10,7 @@ from ...budgets import distinct
 from ...errors import EscrimeError
 from ...models.loading.normalizing import check_normalization
 from ...norms import DEFAULT, norm
-from ...regular import is_folder
+from ...regular_files import is_folder
 from ...results.threats import WHITE_BOX
 from ...validation import check_choice, check_time, check_whole
 

@@ -11,7 +11,7 @@ from ...attacks.core.registry import by_name, make, named, settings_of
 from ...budgets import distinct
 from ...errors import EscrimeError, nearest
 from ...norms import Norm, norm
-from ...results.records import STRONGER
+from ...results.records import STRONGER, own_rows
 from .section import Section, check_names, whole
 
 UNKNOWN, MISSING = "unknown_setting", "missing_setting"  # errors about a key that no field of a section stands for
@@ -129,8 +129,8 @@ class Attacks(Section):
         labels = [_label(name, section) for name, section in self.sections.items()]
         check_names("section of attacks", labels, "pgd-20", ("none", STRONGER))
         for label in labels:
-            if label.startswith(STRONGER):
-                raise ValueError(f"[attacks.{label}] begins with {STRONGER!r}, as escrime's own rows do; give it another name.")
+            if taken := own_rows(label):
+                raise ValueError(f"[attacks.{label}] {taken}")
             if labels.count(label) > 1:
                 raise ValueError(f"two sections of attacks are both {label}; give one of them another name.")
         return self

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_v
 
 from ...budgets import epsilon
 from ...errors import EscrimeError, nearest
-from ...regular import TEXT, read_regular, reason
+from ...regular_files import TEXT, read_regular, reason
 from ...validation import enormous, shown
 from .attack_sections import Attacks, AttackSection, explained
 from .section import Section, check_names, whole
@@ -134,7 +134,7 @@ class Defenses(Section):
         return paper | self.other_training
 
 
-class Checks(Section):
+class CheckSettings(Section):
     """How hard the run looks for what its attacks missed (see evaluation.Effort), and whether at all."""
 
     enabled: bool = True
@@ -164,7 +164,7 @@ class Experiment(Section):
     training: dict[str, Any] = {}
     defenses: Defenses = Defenses.model_validate({})
     attacks: Attacks
-    checks: Checks = Checks.model_validate({})
+    checks: CheckSettings = CheckSettings.model_validate({})
 
     @field_validator("models")
     @classmethod

@@ -179,7 +179,7 @@ class RunFolder:
 
 
 def _reason(path: Path) -> str:
-    """Why an attack failed. Errors: EscrimeError for what is no text file, or under a name that no record could hold."""
+    """Why an attack failed. Raises EscrimeError for what is no text file, or under a name that no record could hold."""
     check_text(path)
     try:
         return read_text(path)

@@ -53,7 +53,7 @@ class FolderStore:
         self.folder.note_failure(name, reason)
 
     def examinations(self) -> dict[tuple[str, str], Examined]:
-        """Errors: EscrimeError that names the file and the field where one holds something else."""
+        """Raise EscrimeError, which names the file and the field where one holds something else."""
         found = {}
         for path in sorted((self.folder / "checks").glob("*.json")):
             case, norm = last_of(path.stem)

@@ -24,8 +24,11 @@ def load_teacher(spec: str, images: ImageSet, side: int, trust: bool = False) ->
     """The network `spec`, one of models.SPECS, with the logits of the classes of `images`, in their order, and how many of some
     of them it gets right at `side` pixels, where the student will see them, in words.
 
-    trust: as in load_model. Errors: EscrimeError for a black box, for what does not take such images, where a class is not
-    among the network's, and for one that knows no more than chance, as a network made for another size may.
+    trust: as in load_model.
+
+    Raises:
+        EscrimeError: For a black box, for what does not take such images, where a class is not among the network's, and for one
+            that knows no more than chance, as a network made for another size may.
     """
     loaded, what, cpu = load_model(spec, trust=trust), f"teacher {spec}", torch.device("cpu")
     model = loaded.model

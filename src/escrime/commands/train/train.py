@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import math
-import re
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack, nullcontext
@@ -24,6 +23,7 @@ from ...models import build, save_weights
 from ...report.formatting import duration
 from ...results.reading import read_json, read_text
 from ...training import FitResult, TrainSettings, fit, objective
+from ...validation import number_of
 from ..shared.display import Display
 from ..shared.folder import RunFolder, hardware
 from .teacher import load_teacher
@@ -110,7 +110,9 @@ def run_training(
 
     Where several processes share the work (see escrime.distributed), only the first writes and prints. tensorboard: also
     write the numbers of metrics.csv to tensorboard/.
-    Errors: EscrimeError for unknown names and settings, unusable data, a folder that holds another training.
+
+    Raises:
+        EscrimeError: For unknown names and settings, unusable data, a folder that holds another training.
     """
     goal, team, folder = objective(**job.objective), Processes(device), RunFolder(out)
     if tensorboard:
@@ -271,13 +273,15 @@ def _cell(value: Any, form: str) -> str:
 
 
 def _number(text: str) -> int | float | str:
-    """A number as JSON does not write it, such as .05, 1. and +5; any other text as it is."""
-    if len(text) > 100:  # none: Python reads no integer of 5,000 digits
-        return text
+    """A number as JSON does not write it, such as .05, 1. and +5; any other text as it is, 8/255 too: a norm reads it."""
     word = text.strip()  # of all that is space to str, which is more than to int
-    if re.fullmatch(r"[+-]?[0-9]+", word):
-        return int(word)
-    return float(word) if re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", word) else text
+    if len(text) > 100 or "/" in word:  # of 5,000 digits Python reads no integer
+        return text
+    try:
+        number = number_of(word)
+    except (ValueError, OverflowError):
+        return text
+    return number if set(word) & set(".eE") else int(word)
 
 
 def parse_settings(pairs: list[str], options: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -43,8 +43,10 @@ def tune_model(
     """Choose ε_max and N for the requested model and images, in the folder `out` (by default runs/tune-MODEL).
 
     Returns the folder and what its tune.json holds. A finished folder is read, an interrupted one continued.
-    Errors: EscrimeError for a model or images that cannot be used, before anything is written, and for a folder that holds
-    the result of another request.
+
+    Raises:
+        EscrimeError: For a model or images that cannot be used, before anything is written, and for a folder that holds the
+            result of another request.
     """
     folder = RunFolder(out or Path("runs") / f"tune-{short_name(request.model)}")
     candidate = Candidate(request, Display(quiet=quiet), device)

@@ -24,13 +24,14 @@ def prepare(model: nn.Module) -> nn.Module:
     """A copy of `model` for inference and input gradients: eval mode, frozen parameters, every BatchNorm folded into
     the convolution it follows, channels-last memory where the model runs in it (see first_call.py).
 
-    Only the order of arithmetic changes: logits agree to about 1e-6 of their size in float32 (`numerical_gap` measures
+    Only the order of arithmetic changes: logits agree to about 1e-6 of their size in float32 (`numerical_difference` measures
     it), so a verdict with a clear margin is the original's. The copy shares no storage with the original, which keeps
     its mode, gradients and hooks. The copy runs the model's own forward code, so random numbers and control flow stay
     alive; tracing with torch.fx only finds the pairs. What cannot be traced is searched child by child; a model with
     hooks on its layers is copied and left unfolded.
 
-    Errors: EscrimeError if the model cannot be copied.
+    Raises:
+        EscrimeError: If the model cannot be copied.
     """
     duplicate = copied(model)
     duplicate.eval()
@@ -51,7 +52,16 @@ def prepare(model: nn.Module) -> nn.Module:
 
 
 def numerical_difference(model: nn.Module, prepared: nn.Module, images: Tensor) -> float:
-    """The largest |difference| between the logits of `model`, in eval mode, and of its prepared copy over `images`."""
+    """How far the prepared copy of a model is from it.
+
+    Args:
+        model: The network, which is asked in eval mode.
+        prepared: What `prepare` made of it.
+        images: float32 (N, C, H, W) in [0, 1].
+
+    Returns:
+        The largest |difference| between their logits over the images.
+    """
     reference = copied(model)
     reference.eval()
     with torch.no_grad():

@@ -59,7 +59,7 @@ class Program(nn.Module):
 
 
 def _check_archive(path: Path) -> None:
-    """Errors: EscrimeError for what torch.export.save has not written, in words that torch has not; safe it makes nothing."""
+    """Raise EscrimeError for what torch.export.save has not written, in words that torch has not; safe it makes nothing."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...errors import EscrimeError
-from ...regular import check_regular, expanded, is_folder, most_weights, reason
+from ...regular_files import check_regular, expanded, is_folder, most_weights, reason
 from ..architectures import TIMM, architecture, import_timm, published_weights
 from ..normalized import Normalized
 from ..registry import build
@@ -134,7 +134,7 @@ def _side(size: Any) -> int | None:
 
 
 def _refuse_odd_files(folder: Path) -> None:
-    """A library opens what lies in a model's folder by its name, and waits for a pipe. Errors: EscrimeError."""
+    """A library opens what lies in a model's folder by its name, and waits for a pipe. Raises EscrimeError for one."""
     if not is_folder(folder):
         return
     for path in sorted(folder.iterdir()):

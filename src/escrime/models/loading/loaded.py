@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...access import GRADIENTS
 from ...errors import EscrimeError
-from ...regular import check_regular, most_weights, reason
+from ...regular_files import check_regular, most_weights, reason
 
 IMAGENET = 1000
 

@@ -18,7 +18,8 @@ GIVEN = "--mean and --std"  # where the numbers come from, as the commands tell 
 def channel_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
     """One number, or one per channel, from text such as 0.5, 1/255 or 0.485,0.456,0.406; None stays.
 
-    Errors: EscrimeError naming `option` for anything else.
+    Raises:
+        EscrimeError: For anything else; it names `option`.
     """
     if text is None:
         return None
@@ -35,7 +36,7 @@ def channel_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
 
 
 def check_normalization(mean: Values | None, std: Values | None) -> None:
-    """Errors: EscrimeError for a mean without a std or the reverse, and for what escrime.Normalized refuses."""
+    """Raise EscrimeError for a mean without a std or the reverse, and for what escrime.Normalized refuses."""
     if (mean is None) != (std is None):
         given, missing = ("--mean", "--std") if std is None else ("--std", "--mean")
         raise EscrimeError(f"{given} without {missing}: they describe one normalization, so give both or neither.")
@@ -47,7 +48,8 @@ def renormalized(loaded: Loaded, mean: Values | None, std: Values | None) -> Loa
     """The model behind `(images - mean) / std`, in place of the escrime.Normalized that it begins with, if it does; as it is
     where both are None.
 
-    Errors: EscrimeError as check_normalization.
+    Raises:
+        EscrimeError: As check_normalization.
     """
     check_normalization(mean, std)
     if mean is None or std is None:

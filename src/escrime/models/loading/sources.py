@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...errors import EscrimeError, shortened
-from ...regular import expanded
+from ...regular_files import expanded
 from ..architectures import Architecture, published_weights
 from .weights import check_plain, read_safetensors, refuse_what_is_no_file
 
@@ -40,7 +40,8 @@ def read_weights(source: str | Path, arch: Architecture) -> Weights:
     Files are .safetensors, or .pt/.pth with tensors only. A URL may end in `#sha256=…`, which is then checked; files
     land in torch.hub's cache and are fetched once.
 
-    Errors: EscrimeError for anything missing, unreachable, damaged, of the wrong hash, or that would run code.
+    Raises:
+        EscrimeError: For anything missing, unreachable, damaged, of the wrong hash, or that would run code.
     """
     text = str(source)
     if text == "torchvision" or text.startswith("torchvision:"):

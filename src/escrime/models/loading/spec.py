@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import EscrimeError, nearest
-from ...regular import expanded, is_regular
+from ...regular_files import expanded, is_regular
 from ..architectures import ARCHITECTURES
 from ..normalized import Values
 from .exported import from_onnx, from_program

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...errors import EscrimeError
 from ...files import write_whole
-from ...regular import check_regular, expanded, most_weights, reason
+from ...regular_files import check_regular, expanded, most_weights, reason
 from .matching import check_finite, check_fit, overwrite
 
 # The only entry of the file's metadata, which holds ours as JSON: safetensors keeps text alone, and writes several
@@ -24,12 +24,21 @@ PLAIN |= {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 
 
 def save_weights(model: nn.Module, path: str | Path, metadata: dict | None = None) -> Path:
-    """Write every parameter and buffer of `model` to the safetensors file `path`, with `metadata` (JSON values).
+    """Write every parameter and buffer of a model to a safetensors file.
 
     The file appears complete or not at all; an older file of the same name survives a failed write. The bytes depend
     only on the weights and the metadata.
 
-    Errors: EscrimeError if metadata is not JSON or the file cannot be written.
+    Args:
+        model: The network.
+        path: The file, which is replaced where it exists.
+        metadata: What else is to be kept with the weights, JSON values by name.
+
+    Returns:
+        The file.
+
+    Raises:
+        EscrimeError: If metadata is not JSON or the file cannot be written.
     """
     path = expanded(path)
     try:
@@ -46,9 +55,17 @@ def save_weights(model: nn.Module, path: str | Path, metadata: dict | None = Non
 
 
 def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
-    """Load what `save_weights` wrote into `model`, in place, and return it. Nothing is loaded unless everything fits.
+    """Load what `save_weights` wrote. Nothing is loaded unless everything fits.
 
-    Errors: EscrimeError if the file is missing or damaged, or its names and shapes are not exactly the model's.
+    Args:
+        model: The network, which is changed in place.
+        path: A .safetensors file.
+
+    Returns:
+        `model`.
+
+    Raises:
+        EscrimeError: If the file is missing or damaged, or its names and shapes are not exactly the model's.
     """
     tensors, _ = read_safetensors(path)
     what = f"weights in {path}"
@@ -78,7 +95,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def check_plain(tensors: dict[str, Tensor], what: str) -> None:
-    """Errors: EscrimeError for tensors that no network is loaded from: compressed, sparse, without values."""
+    """Raise EscrimeError for tensors that no network is loaded from: compressed, sparse, without values."""
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu" or tensor.dtype not in PLAIN:
             kind = f"{tensor.layout}, {tensor.dtype}, on {tensor.device}".replace("torch.", "")
@@ -88,7 +105,7 @@ def check_plain(tensors: dict[str, Tensor], what: str) -> None:
 
 
 def refuse_what_is_no_file(path: Path, origin: object, remedy: str) -> None:
-    """Errors: EscrimeError for what is no regular file, or larger than weights that this machine can read."""
+    """Raise EscrimeError for what is no regular file, or larger than weights that this machine can read."""
     try:
         check_regular(path, most_weights())
     except (FileNotFoundError, NotADirectoryError):

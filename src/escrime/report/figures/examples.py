@@ -1,4 +1,4 @@
-"""Figures 1, 2, 4 and 8: images, what was done to them, and what the network says."""
+"""Figures 1, 2, 4 and 8: images, what was done to them, and what the network predicts."""
 
 from pathlib import Path
 
@@ -143,7 +143,7 @@ def averaging(run: Run, model: str, folder: Path) -> Drawn:
         verdict_panel(axes[3], run, example)
         verdict = example.verdict
         name, confidence = run.class_name(verdict["prediction"]), percent(verdict["confidence"])
-        seen.append(f"{change_words(run, example)}; PPA says “{name}” at {confidence}")
+        seen.append(f"{change_words(run, example)}; PPA predicts “{name}” at {confidence}")
     drawn.png, drawn.svg = save(figure, folder, f"fig2-{slug(model)}")
     threats = listing(list(dict.fromkeys(attack_words(e) for e in examples)))
     drawn.caption = f"PPA against {threats}. {'. '.join(seen)}. In the records: {listing([e.image for e in examples])}."

@@ -12,7 +12,7 @@ from .style import AXIS, BLUE, GREEN, INK, MUTED, ORANGE, SPARE_COLORS, headline
 
 SHADES = (BLUE, GREEN, *SPARE_COLORS)
 SHAPES = "osD^vPX*"
-ASIDE = {ADAPTIVE: TRANSFER, TRANSFER: ADAPTIVE}
+OTHER_LEVEL = {ADAPTIVE: TRANSFER, TRANSFER: ADAPTIVE}
 COUNTED = {ADAPTIVE: "adaptive or transfer", TRANSFER: TRANSFER}  # the stronger of the two, or the one
 FAINT = {"linestyle": ":", "linewidth": 1, "alpha": 0.45}
 NARROWEST = 6  # points of accuracy on an axis, so that a difference of half a point looks like one
@@ -29,7 +29,7 @@ def draw_pareto(result: dict, folder: Path) -> tuple[Path, Path]:
         _front(axes, [row for row in rows if row["front"]])
         for radius in shade:
             line = sorted((row for row in rows if row["eps_max"] == radius), key=lambda row: row["samples"])
-            _line(axes, line, ASIDE[settings["against"]], shade[radius], shape, 4, FAINT)
+            _line(axes, line, OTHER_LEVEL[settings["against"]], shade[radius], shape, 4, FAINT)
             _line(axes, line, "attacked", shade[radius], shape, 6, {"linewidth": 1.6})
         _interval(axes, next(row for row in rows if row["defense"] == "none"), ORANGE)
         axes.plot(*_place(next(row for row in rows if row["defense"] == "none")), "o", markersize=9, color=ORANGE, zorder=4)
@@ -88,7 +88,7 @@ def _legend(shade: dict, shape: dict, against: str) -> list[Line2D]:
     return [
         *(entry(f"ε_max = {fraction_text(radius)}", color=color, linewidth=1.6) for radius, color in shade.items()),
         entry(f"solid: {COUNTED[against]}", color=MUTED, linewidth=1.6),
-        entry(f"faint: {ASIDE[against]}", color=MUTED, **FAINT),
+        entry(f"faint: {OTHER_LEVEL[against]}", color=MUTED, **FAINT),
         *(entry(f"N = {n}", color=MUTED, marker=marker, linestyle="") for n, marker in shape.items()),
         entry("undefended", color=ORANGE, marker="o", markersize=8, linestyle=""),
         entry("chosen", marker="o", markersize=11, linestyle="", **_RING),

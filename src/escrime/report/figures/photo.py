@@ -1,4 +1,4 @@
-"""One photo before and after: original, what was added, and the adversarial image, with what the model says of each."""
+"""One photo before and after: original, what was added, and the adversarial image, with what the model predicts for each."""
 
 from pathlib import Path
 

@@ -4,30 +4,30 @@ document.querySelectorAll(".watch").forEach(root => {
   const input = slide.querySelector("input"), output = slide.querySelector("output");
   const strips = [...root.querySelectorAll(".strip")].map(strip => {
     const frames = [...strip.querySelectorAll("li")];
-    const image = document.createElement("img"), says = document.createElement("span"), bar = document.createElement("meter");
+    const image = document.createElement("img"), predicted = document.createElement("span"), bar = document.createElement("meter");
     const figure = document.createElement("div"), name = document.createElement("span"), id = document.createElement("code");
     name.className = "what";
     name.textContent = `a “${strip.dataset.truth}”`;
     id.textContent = strip.dataset.image;
-    says.className = "says";
+    predicted.className = "predicted";
     bar.min = 0;
     bar.max = 1;
     bar.setAttribute("aria-label", "confidence");
     figure.className = "seat";
-    figure.append(name, image, says, bar, id);
+    figure.append(name, image, predicted, bar, id);
     stage.append(figure);
-    return { frames, figure, image, says, bar };
+    return { frames, figure, image, predicted, bar };
   });
   const longest = strips.reduce((best, strip) => strip.frames.length > best.length ? strip.frames : best, []);
   const update = () => {
     const eps = longest[input.value].dataset.eps;
     let wrong = 0;
-    for (const { frames, figure, image, says, bar } of strips) {
+    for (const { frames, figure, image, predicted, bar } of strips) {
       const frame = frames.reduce((best, one) => Math.abs(one.dataset.eps - eps) < Math.abs(best.dataset.eps - eps) ? one : best);
       const source = frame.querySelector("img"), fooled = frame.className === "wrong";
       image.src = source.src;
       image.alt = source.alt;
-      says.textContent = `${fooled ? "✗" : "✓"} ${frame.querySelector(".says").textContent}`;
+      predicted.textContent = `${fooled ? "✗" : "✓"} ${frame.querySelector(".predicted").textContent}`;
       figure.className = fooled ? "seat wrong" : "seat right";
       bar.value = frame.dataset.confidence;
       wrong += fooled;

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ...catastrophic_overfitting import resists_one_step_only
 from ...norms import norm
-from ...overfitting import resists_one_step_only
 from ..findings import Finding
 from ..statistics import Difference, holm
 from .curves import FEWEST, NOTABLE, Curve, by_case, has_stronger, per_case, score_difference

@@ -6,7 +6,7 @@ catastrophic overfitting). Robust overfitting: PGD accuracy on images not traine
 (Rice, Wong and Kolter, 2020, Overfitting in adversarially robust deep learning). Accuracies are fractions in [0, 1].
 """
 
-from ...overfitting import resists_one_step_only
+from ...catastrophic_overfitting import resists_one_step_only
 from ..settings import TrainSettings
 
 PROBED = ("probe_clean", "probe_fgsm", "probe_pgd")

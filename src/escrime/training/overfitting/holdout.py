@@ -21,7 +21,9 @@ def hold_back(data: ImageSet, count: int, seed: int) -> tuple[np.ndarray, np.nda
 
     Each class gives in proportion to its size, or one image where there are more classes than `count`; a class of one
     image gives none. Which ones is drawn per image id from `seed`: the order of the set does not matter.
-    Errors: EscrimeError when `count` is more than half of the images.
+
+    Raises:
+        EscrimeError: When `count` is more than half of the images.
     """
     labels, names = np.asarray(data.labels), list(data.ids)
     most = len(names) // 2
@@ -36,12 +38,12 @@ def hold_back(data: ImageSet, count: int, seed: int) -> tuple[np.ndarray, np.nda
         raise EscrimeError("no class has two training images, so none can be held back; set probe_images = 0.")
     present, classes = np.unique(labels[several], return_inverse=True)
     ids, titles = [names[row] for row in several], [str(number) for number in present]
-    lot = key("probe", seed)
+    split_seed = key("probe", seed)
     if count >= len(present):
         count = min(count, len(ids) - len(present))  # every class keeps one
-        _, chosen = stratified_split(count, lot, ids, classes, titles)
+        _, chosen = stratified_split(count, split_seed, ids, classes, titles)
     else:
-        chosen = evenly(count, lot, ids, classes, titles)
+        chosen = evenly(count, split_seed, ids, classes, titles)
     held = np.zeros(len(names), dtype=bool)
     held[several[chosen]] = True
     return np.flatnonzero(~held), np.flatnonzero(held)

@@ -12,7 +12,7 @@ from escrime.commands.attack.photos import attack_photos
 from escrime.commands.run.schema import read_experiment
 from escrime.data import load
 from escrime.models import save_weights
-from escrime.regular import check_regular, is_regular, open_regular, read_regular
+from escrime.regular_files import check_regular, is_regular, open_regular, read_regular
 
 pytestmark = pytest.mark.timeout(60)
 

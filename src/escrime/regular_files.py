@@ -23,7 +23,10 @@ def expanded(path: Path | str) -> Path:
 def open_regular(path: Path | str, most: int) -> BinaryIO:
     """Open a regular file of at most `most` bytes for reading; links are followed.
 
-    A pipe is not waited for. Errors: OSError, whose text says what the file is instead.
+    A pipe is not waited for.
+
+    Raises:
+        OSError: Its text says what the file is instead.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     check_regular(path, most)  # before it is opened: to open a tape rewinds it
@@ -37,7 +40,11 @@ def open_regular(path: Path | str, most: int) -> BinaryIO:
 
 
 def read_regular(path: Path | str, most: int) -> bytes:
-    """The content of a regular file of at most `most` bytes. Errors: as `open_regular`."""
+    """The content of a regular file of at most `most` bytes.
+
+    Raises:
+        OSError: As `open_regular`.
+    """
     with open_regular(path, most) as file:
         content = file.read(most + 1)
     if len(content) > most:  # it has grown
@@ -46,7 +53,11 @@ def read_regular(path: Path | str, most: int) -> bytes:
 
 
 def check_regular(path: Path | str, most: int) -> None:
-    """Look at a file that a library will open by its name. Errors: as `open_regular`, and for a name that no file can have."""
+    """Look at a file that a library will open by its name.
+
+    Raises:
+        OSError: As `open_regular`, and for a name that no file can have.
+    """
     try:
         found = os.stat(path)
     except ValueError as error:  # a name with a null character
