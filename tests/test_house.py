@@ -153,4 +153,4 @@ def test_threat_levels_are_written_out_in_one_place():
 def test_what_stands_for_no_class_needs_no_torch():
     for module in ("no_class", "access", "results.threats"):
         path = place(f"escrime.{module}")
-        assert not imports(path, late=True) and "torch" not in path.read_text(encoding="utf-8"), module
+        assert not imports(path) and "torch" not in path.read_text(encoding="utf-8"), module

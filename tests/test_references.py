@@ -70,8 +70,6 @@ def stale(text: str) -> list[str]:
 
 @pytest.mark.parametrize("path", [*PROSE, *SOURCES], ids=lambda path: str(path.relative_to(ROOT)))
 def test_what_prose_mentions_exists(path, request):
-    if path.name in ("profile.py", "surrogates.py"):  # to be mended with their room
-        request.applymarker(pytest.mark.xfail(strict=False))
     assert not stale(prose(path))
 
 

@@ -29,7 +29,7 @@ def late_names(package: str) -> dict[str, str]:
 
 
 def on_first_use(package: str, name: str) -> Any:
-    """What `package` calls `name`, by its `late_names`. Errors: AttributeError for another name, as of any module."""
+    """What `package` calls `name`, by its `late_names`. Raises AttributeError for another name, as any module does."""
     if name not in late_names(package):
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
     return getattr(import_module(late_names(package)[name], package), name)
