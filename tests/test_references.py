@@ -69,7 +69,7 @@ def stale(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", [*PROSE, *SOURCES], ids=lambda path: str(path.relative_to(ROOT)))
-def test_what_prose_mentions_exists(path, request):
+def test_what_prose_mentions_exists(path):
     assert not stale(prose(path))
 
 
