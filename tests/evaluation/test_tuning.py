@@ -8,6 +8,7 @@ from torch import nn
 
 import escrime
 from escrime import PGD, EscrimeError, PredictionAveraging
+from escrime.attacks.core.base import Outcome
 from escrime.data import ImageSet
 from escrime.evaluation.scoring import score, score_prefixes
 from escrime.evaluation.shared_copies import Grid, halves, parts_in
@@ -137,6 +138,31 @@ def test_a_network_that_cannot_be_attacked_is_not_taken_for_a_robust_one(model, 
     monkeypatch.setattr("escrime.evaluation.parts.craft", fails)
     with pytest.raises(EscrimeError, match=r"PGD fails on the model \(RuntimeError: no gradient today\).* 'i0' on"):
         measure(model, images, Grid(0.1, samples=(2,), **QUICK), Memory())
+
+
+def test_what_breaks_its_budget_does_not_count(model, images, monkeypatch):
+    def too_far(attack, climbed, images, targets, grid, *rest):
+        return [Outcome(1 - images.pixels, torch.ones(len(images.ids)), torch.ones(len(images.ids))) for _ in grid]
+
+    moved = 1 - images.batch(slice(None))[0]
+    assert (model(moved).argmax(1) == torch.from_numpy(images.labels)).double().mean() < 0.1, "it would fool the network"
+    monkeypatch.setattr("escrime.evaluation.parts.craft", too_far)
+    undefended = scores_by_point(measure(model, images, Grid(0.1, samples=(2,), **QUICK), Memory()))[UNDEFENDED]
+    assert (undefended == 1).all(axis=None)
+
+
+class Screened(Counted):
+    """Turns its logits over for what no 8-bit file holds."""
+
+    def forward(self, x):
+        odd = ((x * 255 - (x * 255).round()).abs().flatten(1).amax(1) > 1e-3)[:, None]
+        return torch.where(odd, -1, 1) * super().forward(x)
+
+
+def test_a_model_that_reads_only_8_bit_files_is_attacked_with_them(images):
+    grid = Grid(0.1, eps_max=0.05, samples=(2,), steps=5, draws=3)
+    undefended = scores_by_point(measure(Screened(), images, grid, Memory()))[UNDEFENDED]
+    assert (undefended["clean"] == 1).all() and undefended["transfer"].mean() < 0.05
 
 
 def test_the_front_of_a_table():
