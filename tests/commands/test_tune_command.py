@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from functools import partial
 
 import pytest
 from typer.testing import CliRunner
@@ -11,6 +12,7 @@ import escrime
 from escrime import EscrimeError
 from escrime.cli import app
 from escrime.data import load
+from escrime.evaluation import shared_copies
 from escrime.models import save_weights
 from escrime.training import TrainSettings
 
@@ -91,7 +93,7 @@ def test_again_computes_nothing_and_json_is_alone(tuned, lenet, monkeypatch):
     def never(*arguments, **settings):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr("escrime.commands.tune.tune.tuning_parts", never)
+    monkeypatch.setattr("escrime.commands.tune.tune.measure", never)
     monkeypatch.setattr("escrime.commands.tune.tune.conclude", never)
     result = call("--model", lenet, "--data", "digits", "--out", out, *SMALL, "--json")
     assert json.loads(result.stdout) == read(out)
@@ -120,23 +122,32 @@ def test_other_weights_in_the_same_file_do_not_get_the_old_answer(lenet, tuned):
     assert (out / "tune.json").read_bytes() == answer
 
 
-def test_an_interrupted_folder_goes_on(tuned, lenet, tmp_path, monkeypatch):
-    """The measured slices are read; only the validation is made again, and says the same."""
+def begun(tuned, tmp_path):
+    """A copy of the folder as it is before the validation."""
     out = tmp_path / "run"
     shutil.copytree(tuned[1], out)
-    whole = read(out)
-    begun = {name: whole[name] for name in ("kind", "settings", "dataset")}
-    (out / "tune.json").write_text(json.dumps(begun), encoding="utf-8")
+    kept = {name: read(out)[name] for name in ("kind", "settings", "dataset")}
+    (out / "tune.json").write_text(json.dumps(kept), encoding="utf-8")
+    return out
+
+
+def noting(made, measure, radius, *arguments):
+    made.append(radius)
+    return measure(radius, *arguments)
+
+
+def test_an_interrupted_folder_goes_on(tuned, lenet, tmp_path, monkeypatch):
+    """The measured parts are read, one that is missing is made; the validation is made again, and says the same."""
+    out, whole = begun(tuned, tmp_path), read(tuned[1])
     (out / "tune.csv").unlink()
-    left = out / "parts" / ".00000.parquet.ab12_x9z.partial"  # of a process that was killed
+    (out / "parts" / "ppa--0.3--00000.parquet").unlink()
+    left = out / "parts" / ".ppa--0.3--00000.parquet.ab12_x9z.partial"  # of a process that was killed
     left.write_text("half")
-
-    def never(*arguments):
-        raise AssertionError("measured again")
-
-    monkeypatch.setattr("escrime.evaluation.shared_copies._measure", never)
+    made = []
+    monkeypatch.setattr(shared_copies, "_measure", partial(noting, made, shared_copies._measure))
     call("--model", lenet, "--data", "digits", "--out", out, *SMALL)
-    assert not left.exists()
+    assert made == [0.3] and not left.exists()
+    assert sorted(path.name for path in (out / "parts").iterdir()) == [f"ppa--{eps}--00000.parquet" for eps in ("0.05", "0.3")]
     again = read(out)
     for name in ("rows", "chosen", "validation", "passes_per_image", "verdict"):
         assert again[name] == whole[name], name
@@ -144,13 +155,23 @@ def test_an_interrupted_folder_goes_on(tuned, lenet, tmp_path, monkeypatch):
 
 
 def test_a_damaged_slice_is_named(tuned, lenet, tmp_path):
-    out = tmp_path / "run"
-    shutil.copytree(tuned[1], out)
-    begun = {name: read(out)[name] for name in ("kind", "settings", "dataset")}
-    (out / "tune.json").write_text(json.dumps(begun), encoding="utf-8")
-    (out / "parts" / "00000.parquet").write_bytes(b"PAR1 nonsense")
-    with pytest.raises(EscrimeError, match="00000.parquet cannot be read .* delete that part and run again"):
+    out = begun(tuned, tmp_path)
+    (out / "parts" / "ppa--0.3--00000.parquet").write_bytes(b"PAR1 nonsense")
+    with pytest.raises(EscrimeError, match="ppa--0.3--00000.parquet cannot be read .* delete that part and run again"):
         call("--model", lenet, "--data", "digits", "--out", out, *SMALL)
+
+
+def test_an_unfinished_folder_of_an_earlier_version_is_refused(tuned, lenet, tmp_path):
+    """Its parts held all ε_max of a slice; read beside those of this version they would count twice."""
+    out = begun(tuned, tmp_path)
+    before = (out / "tune.json").read_bytes()
+    (out / "parts" / "ppa--0.3--00000.parquet").rename(out / "parts" / "00000.parquet")
+    with pytest.raises(EscrimeError, match=r"parts holds 00000.parquet, which this version .* delete .*parts to measure again"):
+        call("--model", lenet, "--data", "digits", "--out", out, *SMALL)
+    assert (out / "tune.json").read_bytes() == before and (out / "parts" / "00000.parquet").exists()
+    shutil.rmtree(out / "parts")
+    call("--model", lenet, "--data", "digits", "--out", out, *SMALL)
+    assert read(out)["rows"] == read(tuned[1])["rows"]
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,16 @@ from torch import nn
 
 import escrime
 from escrime import PGD, EscrimeError, PredictionAveraging
+from escrime.attacks.core.base import Outcome
 from escrime.data import ImageSet
-from escrime.evaluation.scoring import score
-from escrime.evaluation.shared_copies import Grid, halves, prefix_scores, tuning_parts
+from escrime.evaluation.scoring import score, score_prefixes
+from escrime.evaluation.shared_copies import Grid, halves, parts_in
+from escrime.evaluation.store import Memory
+from escrime.evaluation.tuning import measure
 from escrime.models.fast.twin import Twin
 from escrime.randomness import row_keys
 from escrime.results.choosing import UNDEFENDED, choose, pareto_front, scores_by_point
+from escrime.results.rows import TUNED
 
 QUICK = dict(eps_max=(0.05, 0.4), steps=3, draws=3)
 
@@ -49,7 +53,7 @@ def images(model):
 def test_a_prefix_of_the_shared_copies_is_the_defense_itself(model, images, radius):
     pixels, labels = images.batch(slice(None))
     keys, samples = [(7, name, "here") for name in images.ids], (1, 2, 3, 8)
-    shared = prefix_scores(model, radius, samples, pixels, labels, keys, draws=5)
+    shared = score_prefixes(PredictionAveraging(model, radius, 8), samples, pixels, labels, keys, draws=5)
     for n, scores in zip(samples, shared):
         alone = score(PredictionAveraging(model, radius, n), pixels, labels, torch.full_like(labels, -1), keys, draws=5)
         assert scores.tolist() == pytest.approx(alone.correct.tolist()), n
@@ -59,10 +63,10 @@ def test_a_prefix_of_the_shared_copies_is_the_defense_itself(model, images, radi
 def test_batches_and_order_change_nothing(model, images, monkeypatch):
     grid = Grid(0.1, samples=(2, 4), **QUICK)
     keys = ["eps_max", "samples", "condition", "image"]
-    run = lambda data: pd.concat([part for _, part in tuning_parts(model, data, grid)]).sort_values(keys, ignore_index=True)  # noqa: E731
+    run = lambda data: measure(model, data, grid, Memory()).sort_values(keys, ignore_index=True)  # noqa: E731
     whole = run(images)
     monkeypatch.setattr("escrime.evaluation.images.PART", 7)
-    monkeypatch.setattr("escrime.evaluation.shared_copies.network_batch", lambda images: 12)
+    monkeypatch.setattr("escrime.evaluation.scoring.network_batch", lambda images: 12)
     again = run(images.select(np.arange(60)[::-1]))
     pd.testing.assert_frame_equal(whole[[*keys, "correct"]], again[[*keys, "correct"]])
 
@@ -70,7 +74,7 @@ def test_batches_and_order_change_nothing(model, images, monkeypatch):
 def test_the_accuracies_are_those_of_the_attacks(model, images):
     """Undefended: what PGD leaves of the network. The largest N: what an adaptive attack made for it leaves."""
     grid = Grid(0.1, samples=(2, 4), **QUICK)
-    (_, records), *_ = tuning_parts(model, images, grid, seed=5)
+    records = measure(model, images, grid, Memory(), seed=5)
     scores = scores_by_point(records)
     assert set(scores) == {UNDEFENDED, (0.05, 2), (0.05, 4), (0.4, 2), (0.4, 4)}
     pixels, labels = images.batch(slice(None))
@@ -89,7 +93,7 @@ def test_the_accuracies_are_those_of_the_attacks(model, images):
 
 def passes(model, images, samples):
     Counted.shown = 0
-    (_, records), *_ = tuning_parts(model, images, Grid(0.1, samples=samples, **QUICK))
+    records = measure(model, images, Grid(0.1, samples=samples, **QUICK), Memory())
     return Counted.shown, records[["forwards", "backwards"]].sum() / len(images)
 
 
@@ -105,6 +109,60 @@ def test_passes_do_not_grow_with_the_number_of_n(model, images):
     asked = counted["forwards"] - counted["backwards"] - scored
     assert 0 <= asked <= 1, "the original is asked once about what the attack on the network keeps as a success"
     assert Grid(0.1, samples=(2, 3, 4, 5, 6, 8)).sharing == 28 / 8
+
+
+def test_what_a_store_holds_is_not_measured_again(model, images, monkeypatch):
+    """By parts of one ε_max and one slice; what is missing is the same as before, in as many passes."""
+    monkeypatch.setattr("escrime.evaluation.images.PART", 40)
+    monkeypatch.setattr("escrime.evaluation.shared_copies.PART", 40)
+    grid, store = Grid(0.1, samples=(2, 4), **QUICK), Memory()
+    whole = measure(model, images, grid, store)
+    assert sorted(store.keys()) == sorted(part.key for part in parts_in(images, grid))
+    assert len(store.keys()) == 4 and list(whole.columns) == list(TUNED)
+    lost, before = "ppa--0.4--00001", store.parts["ppa--0.4--00001"]
+    store.forget(lost)
+    Counted.shown = 0
+    again = measure(model, images, grid, store)
+    pd.testing.assert_frame_equal(store.parts[lost], before)
+    keys = ["eps_max", "samples", "condition", "image"]
+    pd.testing.assert_frame_equal(*(each.sort_values(keys, ignore_index=True) for each in (whole, again)))
+    resumed, Counted.shown = Counted.shown, 0
+    measure(model, images, grid, store)
+    assert Counted.shown == 0 < resumed
+
+
+def test_a_network_that_cannot_be_attacked_is_not_taken_for_a_robust_one(model, images, monkeypatch):
+    def fails(*arguments):
+        raise RuntimeError("no gradient today")
+
+    monkeypatch.setattr("escrime.evaluation.parts.craft", fails)
+    with pytest.raises(EscrimeError, match=r"PGD fails on the model \(RuntimeError: no gradient today\).* 'i0' on"):
+        measure(model, images, Grid(0.1, samples=(2,), **QUICK), Memory())
+
+
+def test_what_breaks_its_budget_does_not_count(model, images, monkeypatch):
+    def too_far(attack, climbed, images, targets, grid, *rest):
+        return [Outcome(1 - images.pixels, torch.ones(len(images.ids)), torch.ones(len(images.ids))) for _ in grid]
+
+    moved = 1 - images.batch(slice(None))[0]
+    assert (model(moved).argmax(1) == torch.from_numpy(images.labels)).double().mean() < 0.1, "it would fool the network"
+    monkeypatch.setattr("escrime.evaluation.parts.craft", too_far)
+    undefended = scores_by_point(measure(model, images, Grid(0.1, samples=(2,), **QUICK), Memory()))[UNDEFENDED]
+    assert (undefended == 1).all(axis=None)
+
+
+class Screened(Counted):
+    """Turns its logits over for what no 8-bit file holds."""
+
+    def forward(self, x):
+        odd = ((x * 255 - (x * 255).round()).abs().flatten(1).amax(1) > 1e-3)[:, None]
+        return torch.where(odd, -1, 1) * super().forward(x)
+
+
+def test_a_model_that_reads_only_8_bit_files_is_attacked_with_them(images):
+    grid = Grid(0.1, eps_max=0.05, samples=(2,), steps=5, draws=3)
+    undefended = scores_by_point(measure(Screened(), images, grid, Memory()))[UNDEFENDED]
+    assert (undefended["clean"] == 1).all() and undefended["transfer"].mean() < 0.05
 
 
 def test_the_front_of_a_table():
@@ -186,7 +244,7 @@ def test_a_network_that_hides_its_gradients_is_attacked_all_the_same(images):
     """Rounding has no gradient: PGD on the module itself would only ever try its random start."""
     model, (pixels, labels) = Rounded(), images.batch(slice(None))
     stuck = (model(PGD(0.1, steps=3)(model, pixels, labels)).argmax(1) == labels).double().mean()
-    (_, records), *_ = tuning_parts(model, images, Grid(0.1, samples=(2,), **QUICK))
+    records = measure(model, images, Grid(0.1, samples=(2,), **QUICK), Memory())
     left = records[records["condition"] != "clean"].groupby(["eps_max", "condition"])["correct"].mean()
     assert (left < float(stuck) - 0.1).all(), left
 

@@ -96,15 +96,15 @@ def evaluate_parts(
                         chunks.worked = True
                         begun(label, len(rest.ids) * len(parts))
                         attacked, grid = profiles[group[0].attacked], epsilons[label]
-                        crafted = _crafted(attack, attacked, group[0].attacked, rest, grid, seed, eot)
+                        made = crafted(attack, attacked, group[0].attacked, rest, grid, seed, eot)
                         for part in parts:
-                            table, reason = models.records(part, attack, rest, crafted, grid)
+                            table, reason = models.records(part, attack, rest, made, grid)
                             if reason:
                                 failed(part, reason)
                             yield part, table
 
 
-def _crafted(
+def crafted(
     attack: AnyAttack, profile: Profile, model: Classifier, images: Images, grid: list[float], seed: int, eot: int
 ) -> tuple[list[Outcome] | None, str]:
     """(the outcomes at every ε, ""), or (None, why the attack raised on `model`, whose `profile` it is). A model
@@ -288,6 +288,13 @@ def _rounded_into(found: Tensor, images: Tensor, eps: float, geometry: Norm) -> 
     return torch.where(close[:, None, None, None], inner, found)
 
 
+def within_budget(outcome: Outcome, images: Images, eps: float, geometry: Norm) -> tuple[Tensor, Tensor]:
+    """(which adversarial images keep to ε, (N,) bool; all of them, (N, C, H, W)). What breaks its budget is not counted: the
+    image stands as it was."""
+    verified = geometry.inside(outcome.adversarial, images.pixels, eps)
+    return verified, torch.where(verified[:, None, None, None], outcome.adversarial, images.pixels)
+
+
 def records_of(
     part: Part,
     model: Twin,
@@ -305,9 +312,7 @@ def records_of(
     geometry = norm_of(attack)
     blocks: list[dict[str, Any]] = []
     for eps, outcome in zip(epsilons, outcomes, strict=True):
-        verified = geometry.inside(outcome.adversarial, images.pixels, eps)
-        # What breaks its budget is not counted: the image stands as it was.
-        adversarial = torch.where(verified[:, None, None, None], outcome.adversarial, images.pixels)
+        verified, adversarial = within_budget(outcome, images, eps, geometry)
         keys = [verdict_key(seed, i) for i in images.ids]
         verdict = score(model, adversarial, images.labels, targets, keys, draws)
         preliminary = verdict.correct

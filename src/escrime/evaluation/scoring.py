@@ -1,16 +1,21 @@
 """The verdict: what the original, unmodified float32 model predicts for an image."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from ..defenses import PredictionAveraging
 from ..errors import EscrimeError, not_finite
 from ..models.deadline import look
 from ..models.fast.twin import Twin
-from ..models.running import Batches, network_batch, no_trace, passes_per_image
+from ..models.running import Batches, Classifier, full_precision, network_batch, no_trace, passes_per_image
 from ..no_class import NO_CLASS, NO_TARGET
 from ..randomness import as_keys, derive, row_keys
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -53,9 +58,41 @@ def score(
         hit = torch.where(aim != NO_TARGET, pick(votes, aim), torch.zeros_like(votes[:, 0]))
         return prediction, pick(probabilities, prediction), pick(votes, labels[rows]), hit
 
-    with no_trace(twin.model, images.device):
-        parts = Batches(network_batch(images) // passes_per_image(twin.model)).map(part, len(images))
+    parts = _in_batches(twin.model, images, part)
     return Predicted(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
+
+
+def _in_batches(model: Classifier, images: Tensor, part: Callable[[slice], Value]) -> list[Value]:
+    """part(rows) for all rows of `images`, as many at a time as `model` takes, which is left as it was."""
+    with no_trace(model, images.device):
+        return Batches(network_batch(images) // passes_per_image(model)).map(part, len(images))
+
+
+@torch.no_grad()
+def score_prefixes(
+    averaging: PredictionAveraging, samples: Sequence[int], images: Tensor, labels: Tensor, keys: list[tuple], draws: int
+) -> Tensor:
+    """The share of `draws` fresh noise draws in which PPA_N is right, (len(samples), N_images), for all N of `samples` from
+    the forwards of `averaging`, whose own N is the largest.
+
+    images (N_images, C, H, W); keys: one tuple per image, (seed, id, ...), from which its noise is drawn as `score` would for
+    PPA_N itself. The original float32 model is asked, never a copy. Errors: EscrimeError for NaN or infinity, see
+    `check_finite`: a choice could not show them, as records do.
+    """
+    hashed = as_keys(keys)
+
+    def part(rows: slice) -> Tensor:
+        right = torch.zeros(len(samples), len(images[rows]))
+        for draw in range(draws):
+            look(rows.stop - rows.start if draw else 0)  # Batches counts the first
+            with row_keys(derive(hashed[rows], draw)), full_precision(images.device):
+                logits = averaging.copied_logits(images[rows])
+            check_finite(logits.flatten(0, 1), keys[rows] * len(logits))
+            for at, n in enumerate(samples):
+                right[at] += (logits[:n].logsumexp(dim=0).argmax(1) == labels[rows]).cpu()
+        return right / draws
+
+    return torch.cat(_in_batches(averaging, images, part), dim=1)
 
 
 def check_finite(logits: Tensor, keys: list[tuple]) -> None:

@@ -5,7 +5,7 @@ network sees the N_max copies of an image once, and every smaller N is a prefix 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from numbers import Number
 from typing import Any, cast
@@ -24,18 +24,20 @@ from ..data.sampling import random_order
 from ..defenses import PredictionAveraging
 from ..errors import EscrimeError
 from ..models.fast.twin import Twin
-from ..models.running import Batches, check_logits, existing_device, full_precision, network_batch, no_trace
-from ..randomness import as_keys, derive, row_keys
+from ..models.running import existing_device
 from ..results.choosing import UNDEFENDED, Point
+from ..results.keys import joined, part_key
+from ..results.records import frame
+from ..results.rows import TUNED
 from ..results.threats import ADAPTIVE, DEFENDED, TRANSFER
 from ..validation import check_choice, check_whole
 from .images import PART, Images, Source
+from .parts import crafted, within_budget
 from .profile import ProbeBudget, Profile, Profiles
-from .scoring import check_finite
+from .scoring import score_prefixes
 
 FEWEST = 20  # images in all: half of them choose
 AGAINST = DEFENDED[::-1]
-MEASURED = ("image", "label", "eps_max", "samples", "condition", "correct", "forwards", "backwards")
 
 
 def _several(values: Any) -> tuple:
@@ -103,6 +105,27 @@ def halves(data: ImageSet, seed: int) -> tuple[ImageSet, ImageSet]:
     return data.select(np.sort(order[::2])), data.select(np.sort(order[1::2]))
 
 
+@dataclass(frozen=True)
+class SharedPart:
+    """One unit of work: all N of one ε_max on a slice of the images, under all three conditions."""
+
+    eps_max: float
+    index: int
+
+    @property
+    def key(self) -> str:
+        return part_key(joined((PredictionAveraging.defense, str(self.eps_max))), self.index)
+
+
+def parts_in(data: ImageSet, grid: Grid) -> list[SharedPart]:
+    """All that `tuning_parts` makes, in order."""
+    return [part for index in range(ceil(len(data) / PART)) for part in _parts_of(index, grid)]
+
+
+def _parts_of(index: int, grid: Grid) -> list[SharedPart]:
+    return [SharedPart(float(radius), index) for radius in grid.eps_max]
+
+
 def tuning_parts(
     model: nn.Module,
     data: ImageSet,
@@ -110,12 +133,12 @@ def tuning_parts(
     *,
     seed: int = 0,
     device: torch.device | str | None = None,
-    finished: Callable[[int], bool] = lambda index: False,
-    step: Callable[[str], None] = lambda note: None,
-) -> Iterator[tuple[int, pd.DataFrame]]:
-    """Yield (index, records) for every slice of the images that is not `finished`; `step` is called after each ε_max.
+    finished: Callable[[str], bool] = lambda key: False,
+) -> Iterator[tuple[SharedPart, pd.DataFrame]]:
+    """Yield (part, records) for every part whose key is not `finished`, as `evaluate_parts` does.
 
-    Columns: MEASURED; forwards and backwards are those of all N of one ε_max, noted in the row of the largest.
+    Columns: results.rows.TUNED; forwards and backwards are those of all N of one ε_max, noted in the row of the largest. The
+    undefended network stands among the rows of the smallest ε_max.
     """
     if not isinstance(model, nn.Module):
         raise EscrimeError(f"the model is a {type(model).__name__}, which has no gradients to attack; give a torch.nn.Module.")
@@ -125,15 +148,13 @@ def tuning_parts(
     profiles = Profiles(source, ProbeBudget(float(grid.eps)), seed)
     profile: Profile | None = None
     for index, images in enumerate(source()):
-        if finished(index):
+        todo = [part for part in _parts_of(index, grid) if not finished(part.key)]
+        if not todo:
             continue
         profile = profile or _profiled(profiles, model)
-        yield index, _measure(model, profile, images, grid, seed, step)
-
-
-def slices_in(data: ImageSet) -> int:
-    """How many parts `tuning_parts` makes."""
-    return ceil(len(data) / PART)
+        plain = _crafted(grid.attack, profile, model, images, grid, seed)
+        for part in todo:
+            yield part, _measure(part.eps_max, model, profile, images, plain, grid, seed)
 
 
 def _profiled(profiles: Profiles, model: nn.Module) -> Profile:
@@ -147,80 +168,58 @@ def _profiled(profiles: Profiles, model: nn.Module) -> Profile:
 
 
 def _measure(
-    model: nn.Module, profile: Profile, images: Images, grid: Grid, seed: int, step: Callable[[str], None]
+    radius: float, model: nn.Module, profile: Profile, images: Images, plain: Outcome, grid: Grid, seed: int
 ) -> pd.DataFrame:
-    rows: list[pd.DataFrame] = []
+    """The records of one part; plain: the attack on the undefended network, of the whole slice."""
+    blocks: list[dict[str, Any]] = []
+    about = {"image": [str(name) for name in images.ids], "label": images.labels.cpu().numpy()}
 
-    def note(
-        condition: str, point: Point, correct: Tensor, forwards: float | np.ndarray = 0.0, backwards: float | np.ndarray = 0.0
-    ) -> None:
+    def note(condition: str, point: Point, correct: Tensor, forwards: Any = 0.0, backwards: Any = 0.0) -> None:
         own = {"eps_max": point[0], "samples": point[1], "condition": condition, "correct": correct.double().numpy()}
-        passes = {"forwards": np.broadcast_to(forwards, len(names)), "backwards": np.broadcast_to(backwards, len(names))}
-        rows.append(pd.DataFrame({"image": names, "label": images.labels.cpu().numpy(), **own, **passes}))
+        blocks.append(about | own | {"forwards": forwards, "backwards": backwards})
 
-    names = [str(name) for name in images.ids]
-    plain = _craft(grid.attack, profile.surrogate, images, float(grid.eps), seed)
-    for radius in map(float, grid.eps_max):
-        defended = PredictionAveraging(model, radius, grid.most)
-        if profile.settings:  # the network hides its gradients; so does its average
-            climbed = Twin(Surrogate(defended, **profile.settings))
-        else:
-            climbed = Twin(defended, PredictionAveraging(cast(nn.Module, profile.twin.copy), radius, grid.most))
-        knowing = _craft(grid.attack.against_noise(grid.eot), climbed, images, float(grid.eps), seed)
-        shown = {"clean": images.pixels, TRANSFER: plain.adversarial, ADAPTIVE: knowing.adversarial}
-        for condition, pixels in shown.items():
-            keys = [(seed, name, "tune", condition) for name in images.ids]
-            scores = prefix_scores(model, radius, (1, *grid.samples), pixels, images.labels, keys, grid.draws)
-            if radius == grid.eps_max[0] and condition != ADAPTIVE:  # the first copy alone is the undefended network
-                spent = plain if condition == TRANSFER else None
-                note(condition, UNDEFENDED, scores[0], *(() if spent is None else _passes(spent)))
-                if condition == TRANSFER:  # who attacks an undefended network knows it
-                    note(ADAPTIVE, UNDEFENDED, scores[0])
-            for n, correct in zip(grid.samples[:-1], scores[1:-1], strict=True):
-                note(condition, (radius, n), correct)
-            forwards, backwards = _passes(knowing) if condition == ADAPTIVE else (0.0, 0.0)
-            note(condition, (radius, grid.most), scores[-1], forwards + grid.draws * grid.most, backwards)
-        step(f"ε_max = {radius:g}")
-    return pd.concat(rows, ignore_index=True)
+    averaging = PredictionAveraging(model, radius, grid.most)
+    knowing = _crafted(grid.attack, _averaged(profile, model, averaging), averaging, images, grid, seed)
+    shown = {"clean": images.pixels, TRANSFER: plain.adversarial, ADAPTIVE: knowing.adversarial}
+    for condition, pixels in shown.items():
+        keys = [(seed, name, "tune", condition) for name in images.ids]
+        scores = score_prefixes(averaging, (1, *grid.samples), pixels, images.labels, keys, grid.draws)
+        if radius == grid.eps_max[0] and condition != ADAPTIVE:  # the first copy alone is the undefended network
+            note(condition, UNDEFENDED, scores[0], *(_passes(plain) if condition == TRANSFER else ()))
+            if condition == TRANSFER:  # who attacks an undefended network knows it
+                note(ADAPTIVE, UNDEFENDED, scores[0])
+        for n, correct in zip(grid.samples[:-1], scores[1:-1], strict=True):
+            note(condition, (radius, n), correct)
+        forwards, backwards = _passes(knowing) if condition == ADAPTIVE else (0.0, 0.0)
+        note(condition, (radius, grid.most), scores[-1], forwards + grid.draws * grid.most, backwards)
+    return frame(*blocks, kinds=TUNED)
+
+
+def _averaged(profile: Profile, model: nn.Module, averaging: PredictionAveraging) -> Profile:
+    """The profile of the average over copies, from that of the network in it: a network that hides its gradients hides those
+    of its average."""
+    if profile.settings:
+        climbed = Twin(Surrogate(averaging, **profile.settings))
+    else:
+        copy = PredictionAveraging(cast(nn.Module, profile.twin.copy), averaging.eps_max, averaging.samples)
+        climbed = Twin(averaging, copy)
+    return replace(profile, randomized=True, surrogate=climbed)
 
 
 def _passes(outcome: Outcome) -> tuple[np.ndarray, np.ndarray]:
     return outcome.forwards.double().cpu().numpy(), outcome.backwards.double().cpu().numpy()
 
 
-def _craft(attack: Attack, attacked: Twin, images: Images, eps: float, seed: int) -> Outcome:
-    """The attack's outcome; an example that breaks its budget is replaced by the image."""
-    (outcome,) = attack.sweep(attacked, images.pixels, images.labels, [eps], seed=seed, ids=images.ids)
-    verified = attack.geometry.inside(outcome.adversarial, images.pixels, eps)
-    kept = torch.where(verified[:, None, None, None], outcome.adversarial, images.pixels)
-    return Outcome(kept, outcome.forwards, outcome.backwards)
+def _crafted(attack: Attack, profile: Profile, attacked: nn.Module, images: Images, grid: Grid, seed: int) -> Outcome:
+    """What the attack made on `attacked`; an example that breaks its budget is replaced by the image.
 
-
-@torch.no_grad()
-def prefix_scores(
-    model: nn.Module, eps_max: float, samples: Sequence[int], images: Tensor, labels: Tensor, keys: list[tuple], draws: int
-) -> Tensor:
-    """The share of `draws` fresh noise draws in which PPA_N is right, (len(samples), N_images), for all N of `samples` from
-    the forwards of the largest.
-
-    images (N_images, C, H, W); keys: one tuple per image, (seed, id, ...), from which its noise is drawn as `score` would for
-    the module PredictionAveraging(model, eps_max, N). The original float32 model is asked, never a copy.
+    Errors: EscrimeError where it raised: an image that was never attacked would count as robust.
     """
-    averaging, hashed = PredictionAveraging(model, eps_max, max(samples)), as_keys(keys)
-
-    def part(rows: slice) -> Tensor:
-        right = torch.zeros(len(samples), len(images[rows]))
-        for draw in range(draws):
-            with row_keys(derive(hashed[rows], draw)):
-                copies = averaging.noisy_copies(images[rows])
-            flat = copies.flatten(0, 1)
-            with full_precision(images.device):
-                logits = check_logits(model(flat.clone()), flat)  # a model may write into what it is given
-            check_finite(logits, keys[rows] * len(copies))
-            logits = logits.unflatten(0, (len(copies), -1))
-            for at, n in enumerate(samples):
-                right[at] += (logits[:n].logsumexp(dim=0).argmax(1) == labels[rows]).cpu()
-        return right / draws
-
-    with no_trace(model, images.device):
-        return torch.cat(Batches(network_batch(images) // max(samples)).map(part, len(images)), dim=1)
+    eps = float(grid.eps)
+    outcomes, reason = crafted(attack, profile, attacked, images, [eps], seed, grid.eot)
+    if outcomes is None:
+        raise EscrimeError(
+            f"PGD fails on the model ({reason}), and without it there is nothing to choose by; mend the model, or leave out "
+            f"the images it fails on, which are among the {len(images.ids)} from {images.ids[0]!r} on."
+        )
+    return replace(outcomes[0], adversarial=within_budget(outcomes[0], images, eps, attack.geometry)[1])

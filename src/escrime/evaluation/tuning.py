@@ -1,6 +1,6 @@
 """`tune`: ε_max and N of prediction averaging by the clean-and-attacked trade-off, validated on other images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..results.statistics import p_text
 from ..results.threats import ADAPTIVE, TRANSFER, WHITE_BOX
 from .evaluation import Evaluation, evaluate
 from .shared_copies import Grid, halves, tuning_parts
+from .store import MemoryStore, Store
 from .subjects import Subject
 
 SIGNIFICANT = 0.05
@@ -130,8 +131,38 @@ def tune(
     """
     grid = Grid(eps, eps_max, samples, against, steps, draws, eot)
     choosing, validating = halves(data, seed)
-    records = pd.concat([part for _, part in tuning_parts(model, choosing, grid, seed=seed, device=device)], ignore_index=True)
+    records = measure(model, choosing, grid, MemoryStore(), seed=seed, device=device)
     return conclude(model, validating, grid, records, seed=seed, device=device)
+
+
+def measure(
+    model: nn.Module,
+    choosing: ImageSet,
+    grid: Grid,
+    store: Store,
+    *,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    step: Callable[[str], None] = lambda note: None,
+) -> pd.DataFrame:
+    """Measure what `store` does not hold yet of the choosing half.
+
+    Args:
+        model: the undefended classifier.
+        choosing: that half of the images.
+        grid: what is tried.
+        store: keeps the parts; the keys of other grids, seeds or images are the same, so one store serves one request.
+        seed: of all randomness.
+        device: where the model is moved to.
+        step: called with a note after each part.
+
+    Returns:
+        All records of the choosing half, as in a Tuning.
+    """
+    for part, rows in tuning_parts(model, choosing, grid, seed=seed, device=device, finished=store.finished):
+        store.write(part.key, rows)
+        step(f"ε_max = {part.eps_max:g}")
+    return store.records()
 
 
 def conclude(

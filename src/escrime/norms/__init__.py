@@ -1,8 +1,8 @@
 """The norms that perturbations are measured in, one class each: all that is special about a norm is in its class.
 
 Nobody compares names: an attack asks its `geometry`, everybody else `norm(name)`, which refuses a name that it does not know.
-A new norm is one file here: a class with `@register` before it. Images are float32 in [0, 1], shape (N, C, H, W). Nothing here waits for
-torch, since a report, which needs the words alone, does not.
+A new norm is one file here: a class with `@register` before it. Images are float32 in [0, 1], shape (N, C, H, W). Nothing here
+waits for torch, since a report, which needs the words alone, does not.
 """
 
 from ..discovery import modules_in

@@ -27,16 +27,16 @@ def own_rows(label: str) -> str | None:
     return f"begins with {taken!r}, as escrime's own rows do; give it another name." if taken else None
 
 
-def frame(*blocks: Mapping[str, ArrayLike]) -> pd.DataFrame:
+def frame(*blocks: Mapping[str, ArrayLike], kinds: Mapping[str, str] = COLUMNS) -> pd.DataFrame:
     """A DataFrame with exactly the columns of a record, in order and typed, from blocks of rows: column → its values, or one
-    value for the whole block."""
+    value for the whole block. kinds: other columns than those of a record, with their types."""
     columns: dict[str, list[np.ndarray]] = {}
     for block in blocks:
         rows = np.size(block["image"])
         for name, values in block.items():
             columns.setdefault(name, []).append(np.broadcast_to(np.asarray(values), rows))
     table = pd.DataFrame({name: np.concatenate(values) for name, values in columns.items()})
-    return with_preliminary(table).astype(COLUMNS)[list(COLUMNS)]
+    return with_preliminary(table)[list(kinds)].astype(kinds)
 
 
 def unattacked(records: pd.DataFrame) -> pd.DataFrame:

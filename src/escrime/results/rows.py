@@ -44,7 +44,12 @@ COLUMNS = {
 }
 UNIQUE = ["model", "defense", "threat", "attack", "norm", "eps", "image"]
 
-OTHERS = {"eps_max": "float64", "samples": "int64", "condition": "string"}  # of the parts of `escrime tune`
+OTHERS = {"eps_max": "float64", "samples": "int64", "condition": "string"}
+# Of the parts of `escrime tune`; `correct` of PPA with this ε_max and N.
+TUNED = {
+    name: (COLUMNS | OTHERS)[name]
+    for name in ("image", "label", "eps_max", "samples", "condition", "correct", "forwards", "backwards")
+}
 ARROW = {"string": pyarrow.large_string(), "float64": pyarrow.float64(), "int64": pyarrow.int64(), "bool": pyarrow.bool_()}
 OPTIONAL = ("preliminary",)  # which runs of earlier versions lack, or parts of them
 COUNT = 2**53  # the largest whole number that a float holds too

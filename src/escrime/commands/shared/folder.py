@@ -167,9 +167,9 @@ class RunFolder:
         self._noted = now
         self.write_json("manifest.json", manifest)
 
-    def write_records(self, key: str, frame: pd.DataFrame) -> None:
+    def write_records(self, key: str, frame: pd.DataFrame, place: str = "records") -> None:
         """Write one finished part of the work: its records, then the time."""
-        write_part(frame, self / "records" / f"{key}.parquet")
+        write_part(frame, self / place / f"{key}.parquet")
         self.lap()
 
     def lock(self) -> AbstractContextManager[None]:

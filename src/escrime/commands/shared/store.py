@@ -10,22 +10,25 @@ from ...results.findings import from_rows
 from ...results.keys import joined, last_of
 from ...results.reading import fitting, read_json
 from ...results.records import read_records
-from ...results.rows import read_rows
+from ...results.rows import TUNED, read_all, read_rows
 from ...results.schema import StoredExamination
 from .folder import RunFolder
 
 
 class FolderStore:
-    """See evaluation.store.Store. Files of others are read through the schema; what is written appears whole or not at all."""
+    """See evaluation.store.Store. Files of others are read through the schema; what is written appears whole or not at all.
+    place: the subfolder of its parts."""
+
+    place = "records"
 
     def __init__(self, folder: RunFolder):
         self.folder = folder
 
     def _part(self, key: str) -> Path:
-        return self.folder / "records" / f"{key}.parquet"
+        return self.folder / self.place / f"{key}.parquet"
 
     def _paths(self, prefix: str) -> list[Path]:
-        return sorted(path for path in (self.folder / "records").glob("*.parquet") if path.name.startswith(prefix))
+        return sorted(path for path in (self.folder / self.place).glob("*.parquet") if path.name.startswith(prefix))
 
     def finished(self, key: str) -> bool:
         return self._part(key).exists()
@@ -37,7 +40,7 @@ class FolderStore:
         return [path.stem for path in self._paths(prefix)]
 
     def write(self, key: str, rows: pd.DataFrame) -> None:
-        self.folder.write_records(key, rows)
+        self.folder.write_records(key, rows, self.place)
 
     def forget(self, key: str) -> None:
         self._part(key).unlink()
@@ -72,3 +75,12 @@ class FolderStore:
 
     def forget_examination(self, case: str, norm: str) -> None:
         (self.folder / "checks" / f"{joined((case, norm))}.json").unlink(missing_ok=True)
+
+
+class TuningStore(FolderStore):
+    """The same for `escrime tune`, whose rows are no records of an evaluation: parts/ holds its parts."""
+
+    place = "parts"
+
+    def records(self) -> pd.DataFrame:
+        return read_all(self._paths(""), TUNED)

@@ -12,12 +12,10 @@ from torch import nn
 from ...data import ImageSet
 from ...errors import EscrimeError
 from ...evaluation.images import Source
-from ...evaluation.shared_copies import MEASURED, Grid, halves, slices_in, tuning_parts
-from ...evaluation.tuning import conclude
+from ...evaluation.shared_copies import Grid, halves, parts_in
+from ...evaluation.tuning import conclude, measure
 from ...files import sweep, write_whole
 from ...results.reading import read_json
-from ...results.records import write_part
-from ...results.rows import read_all
 from ...results.schema import StoredTuning
 from ..evaluate.candidate import Candidate
 from ..evaluate.first_look import FirstLook
@@ -25,10 +23,10 @@ from ..evaluate.identity import identity_of, refuse_another_model
 from ..evaluate.request import Request, short_name
 from ..shared.display import Display
 from ..shared.folder import RunFolder, about_images, provenance
+from ..shared.store import TuningStore
 from .result import as_json, csv_of
 
 RESULT = "tune.json"
-PARTS = "parts"  # of the choosing half, one file per slice of the images
 
 
 def tune_model(
@@ -62,6 +60,7 @@ def tune_model(
         refuse_another_model(folder, candidate, old.get("identity", {}), identity_of(candidate, source))
         if "verdict" in old:
             return folder, old
+        _refuse_other_parts(TuningStore(folder), choosing, grid)
     elif folder.foreign():
         raise EscrimeError(f"{folder.path} exists and holds no {RESULT}; give another folder with --out.")
     FirstLook(candidate, source).check()
@@ -96,25 +95,25 @@ def _settings(request: Request, grid: Grid) -> dict:
     return {name: getattr(request, name) for name in named} | asdict(grid)
 
 
-def _measured(candidate: Candidate, network: nn.Module, folder: RunFolder, choosing: ImageSet, grid: Grid) -> pd.DataFrame:
-    """The records of the choosing half; slices that an earlier command finished are read."""
-    parts, total = folder / PARTS, slices_in(choosing)
-    path = lambda index: parts / f"{index:05d}.parquet"  # noqa: E731
-    done = [index for index in range(total) if path(index).exists()]
-    with candidate.display.bar("Choose by shared forwards", total * len(grid.eps_max)) as advance:
-        advance(len(done) * len(grid.eps_max), note="")
-        work = tuning_parts(
-            network,
-            choosing,
-            grid,
-            seed=candidate.request.seed,
-            device=candidate.device,
-            finished=lambda index: index in done,
-            step=lambda note: advance(note=note),
+def _refuse_other_parts(store: TuningStore, choosing: ImageSet, grid: Grid) -> None:
+    """Errors: EscrimeError for parts that are none of this request, such as those of earlier versions: they would be taken for
+    its own."""
+    known = {part.key for part in parts_in(choosing, grid)}
+    if others := [key for key in store.keys() if key not in known]:
+        parts = store.folder / store.place
+        raise EscrimeError(
+            f"{parts} holds {others[0]}.parquet, which this version of escrime does not write; delete {parts} to measure "
+            "again, or give another folder with --out."
         )
-        for index, frame in work:
-            write_part(frame, path(index))
-    return read_all([path(index) for index in range(total)], MEASURED)
+
+
+def _measured(candidate: Candidate, network: nn.Module, folder: RunFolder, choosing: ImageSet, grid: Grid) -> pd.DataFrame:
+    """The records of the choosing half; parts that an earlier command finished are read."""
+    store, total = TuningStore(folder), len(parts_in(choosing, grid))
+    with candidate.display.bar("Choose by shared forwards", total) as advance:
+        advance(len(store.keys()), note="")
+        seed, device = candidate.request.seed, candidate.device
+        return measure(network, choosing, grid, store, seed=seed, device=device, step=lambda note: advance(note=note))
 
 
 def _draw(folder: RunFolder, result: dict) -> None:
