@@ -90,8 +90,8 @@ def test_a_sweep_is_the_same_as_single_calls(network, images):
         ({}, {}, "target=CLASS"),
         ({"target": 9}, {}, "class 9"),
         ({"target": 2}, {"targets": torch.full((9,), 2)}, "only one"),
-        ({"target": 2, "steps": -1}, {}, "negative"),
-        ({"target": 2, "step_size": 0.0}, {}, "positive"),
+        ({"target": 2, "steps": -1}, {}, "steps = -1 is not a whole number from 0; give one"),
+        ({"target": 2, "step_size": 0.0}, {}, "step_size = 0.0 is not a number above 0; give one"),
     ],
 )
 def test_bad_targets_and_settings_are_refused(linear, images, settings, call, message):

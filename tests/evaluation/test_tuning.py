@@ -12,7 +12,7 @@ from escrime.attacks.core.base import Outcome
 from escrime.data import ImageSet
 from escrime.evaluation.scoring import score, score_prefixes
 from escrime.evaluation.shared_copies import Grid, halves, parts_in
-from escrime.evaluation.store import Memory
+from escrime.evaluation.store import MemoryStore
 from escrime.evaluation.tuning import measure
 from escrime.models.fast.twin import Twin
 from escrime.randomness import row_keys
@@ -63,7 +63,7 @@ def test_a_prefix_of_the_shared_copies_is_the_defense_itself(model, images, radi
 def test_batches_and_order_change_nothing(model, images, monkeypatch):
     grid = Grid(0.1, samples=(2, 4), **QUICK)
     keys = ["eps_max", "samples", "condition", "image"]
-    run = lambda data: measure(model, data, grid, Memory()).sort_values(keys, ignore_index=True)  # noqa: E731
+    run = lambda data: measure(model, data, grid, MemoryStore()).sort_values(keys, ignore_index=True)  # noqa: E731
     whole = run(images)
     monkeypatch.setattr("escrime.evaluation.images.PART", 7)
     monkeypatch.setattr("escrime.evaluation.scoring.network_batch", lambda images: 12)
@@ -74,7 +74,7 @@ def test_batches_and_order_change_nothing(model, images, monkeypatch):
 def test_the_accuracies_are_those_of_the_attacks(model, images):
     """Undefended: what PGD leaves of the network. The largest N: what an adaptive attack made for it leaves."""
     grid = Grid(0.1, samples=(2, 4), **QUICK)
-    records = measure(model, images, grid, Memory(), seed=5)
+    records = measure(model, images, grid, MemoryStore(), seed=5)
     scores = scores_by_point(records)
     assert set(scores) == {UNDEFENDED, (0.05, 2), (0.05, 4), (0.4, 2), (0.4, 4)}
     pixels, labels = images.batch(slice(None))
@@ -93,7 +93,7 @@ def test_the_accuracies_are_those_of_the_attacks(model, images):
 
 def passes(model, images, samples):
     Counted.shown = 0
-    records = measure(model, images, Grid(0.1, samples=samples, **QUICK), Memory())
+    records = measure(model, images, Grid(0.1, samples=samples, **QUICK), MemoryStore())
     return Counted.shown, records[["forwards", "backwards"]].sum() / len(images)
 
 
@@ -115,7 +115,7 @@ def test_what_a_store_holds_is_not_measured_again(model, images, monkeypatch):
     """By parts of one ε_max and one slice; what is missing is the same as before, in as many passes."""
     monkeypatch.setattr("escrime.evaluation.images.PART", 40)
     monkeypatch.setattr("escrime.evaluation.shared_copies.PART", 40)
-    grid, store = Grid(0.1, samples=(2, 4), **QUICK), Memory()
+    grid, store = Grid(0.1, samples=(2, 4), **QUICK), MemoryStore()
     whole = measure(model, images, grid, store)
     assert sorted(store.keys()) == sorted(part.key for part in parts_in(images, grid))
     assert len(store.keys()) == 4 and list(whole.columns) == list(TUNED)
@@ -137,7 +137,7 @@ def test_a_network_that_cannot_be_attacked_is_not_taken_for_a_robust_one(model, 
 
     monkeypatch.setattr("escrime.evaluation.parts.craft", fails)
     with pytest.raises(EscrimeError, match=r"PGD fails on the model \(RuntimeError: no gradient today\).* 'i0' on"):
-        measure(model, images, Grid(0.1, samples=(2,), **QUICK), Memory())
+        measure(model, images, Grid(0.1, samples=(2,), **QUICK), MemoryStore())
 
 
 def test_what_breaks_its_budget_does_not_count(model, images, monkeypatch):
@@ -147,7 +147,7 @@ def test_what_breaks_its_budget_does_not_count(model, images, monkeypatch):
     moved = 1 - images.batch(slice(None))[0]
     assert (model(moved).argmax(1) == torch.from_numpy(images.labels)).double().mean() < 0.1, "it would fool the network"
     monkeypatch.setattr("escrime.evaluation.parts.craft", too_far)
-    undefended = scores_by_point(measure(model, images, Grid(0.1, samples=(2,), **QUICK), Memory()))[UNDEFENDED]
+    undefended = scores_by_point(measure(model, images, Grid(0.1, samples=(2,), **QUICK), MemoryStore()))[UNDEFENDED]
     assert (undefended == 1).all(axis=None)
 
 
@@ -161,7 +161,7 @@ class Screened(Counted):
 
 def test_a_model_that_reads_only_8_bit_files_is_attacked_with_them(images):
     grid = Grid(0.1, eps_max=0.05, samples=(2,), steps=5, draws=3)
-    undefended = scores_by_point(measure(Screened(), images, grid, Memory()))[UNDEFENDED]
+    undefended = scores_by_point(measure(Screened(), images, grid, MemoryStore()))[UNDEFENDED]
     assert (undefended["clean"] == 1).all() and undefended["transfer"].mean() < 0.05
 
 
@@ -244,7 +244,7 @@ def test_a_network_that_hides_its_gradients_is_attacked_all_the_same(images):
     """Rounding has no gradient: PGD on the module itself would only ever try its random start."""
     model, (pixels, labels) = Rounded(), images.batch(slice(None))
     stuck = (model(PGD(0.1, steps=3)(model, pixels, labels)).argmax(1) == labels).double().mean()
-    records = measure(model, images, Grid(0.1, samples=(2,), **QUICK), Memory())
+    records = measure(model, images, Grid(0.1, samples=(2,), **QUICK), MemoryStore())
     left = records[records["condition"] != "clean"].groupby(["eps_max", "condition"])["correct"].mean()
     assert (left < float(stuck) - 0.1).all(), left
 

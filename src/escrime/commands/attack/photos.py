@@ -232,7 +232,7 @@ def _files_of(name: str) -> tuple[str, str]:
 
 
 def _names(paths: list[Path], lines: dict[str, Result], out: Path) -> list[str]:
-    """A name per photo for its files: that of an earlier call, else its own, numbered where another photo has it. Errors:
+    """A name per photo for its files: that of an earlier call, else its own, numbered where another photo has it. Raises
     EscrimeError where such a file exists that no line tells of."""
     ours = {photo: _pictures(result) for photo, result in lines.items()}
     known = {file for files in ours.values() for file in files}
