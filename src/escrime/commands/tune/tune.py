@@ -96,8 +96,8 @@ def _settings(request: Request, grid: Grid) -> dict:
 
 
 def _refuse_other_parts(store: TuningStore, choosing: ImageSet, grid: Grid) -> None:
-    """Raises EscrimeError for parts that are none of this request, such as those of earlier versions: they would be taken for its
-    own."""
+    """Raises EscrimeError for parts that are none of this request, such as those of earlier versions: they would be taken
+    for its own."""
     known = {part.key for part in parts_in(choosing, grid)}
     if others := [key for key in store.keys() if key not in known]:
         parts = store.folder / store.place
