@@ -77,7 +77,7 @@ class SharedRows:
         Raises:
             BaseException: in every process what `work` raised in one.
         """
-        values = self._everyone(END, work) if self.team.together else [work()]
+        values = self._everyone(END, work) if self.team.together else self.team.all_of(work())
         if values is None:
             raise RuntimeError("the processes are not at the end of one examination")
         return values
