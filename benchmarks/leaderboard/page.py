@@ -19,11 +19,14 @@ def write_page(folder: Path) -> Path:
     first = next(threat.key for threat in THREATS if threat.norm == "linf" and threat.eps == HEADLINE["linf"])
     order = sorted(kept, key=lambda name: -kept[name]["cells"].get(first, {"accuracy": -1})["accuracy"])
     path = folder / "leaderboard.md"
-    write_whole(path, "\n\n".join([HEAD, accuracies(kept, order), HOW, made(kept, order), RULES]) + "\n")
+    blocks = [HEAD, accuracies(kept, order), HOW, made(kept, order), RULES]
+    write_whole(path, "\n\n".join(filter(None, blocks)) + "\n")
     return path
 
 
 def accuracies(kept: dict[str, dict], order: list[str]) -> str:
+    if not kept:
+        return "No network has been entered yet."
     heads = ["network", "training", "px", "n", "clean", *(threat.name for threat in THREATS)]
     rows = []
     for name in order:
@@ -43,7 +46,7 @@ def shown(cell: dict | None) -> str:
 
 def made(kept: dict[str, dict], order: list[str]) -> str:
     """How each row was made."""
-    blocks = ["## How each row was made"]
+    blocks = ["## How each row was made"] if kept else []
     for name in order:
         row = kept[name]
         machine = row["hardware"].get("gpu") or f"{row['hardware']['cores']} CPU cores"

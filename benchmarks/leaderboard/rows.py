@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from escrime.budgets import within
+from escrime.budgets import same
 from escrime.files import write_whole
 from escrime.norms import norm
 from escrime.report.document import as_document
@@ -92,7 +92,7 @@ def row(entry: Entry, folders: dict[str, Path]) -> dict:
         rows = document["worst_case"] if threat.attack is None else document["summary"]
         rows = [r for r in rows if threat.attack in (None, r["attack"])]
         (verdict,) = [v for v in document["verdicts"] if v["norm"] == threat.norm]
-        if not within_of(verdict["eps"], geometry.epsilon(HEADLINE[threat.norm])):
+        if not same(verdict["eps"], geometry.epsilon(HEADLINE[threat.norm])):
             raise SystemExit(f"{folders[threat.norm]} has its headline at ε = {verdict['eps']:g}; use {HEADLINE[threat.norm]}.")
         cells[threat.key] = cell(rows, geometry.epsilon(threat.eps)) | {"believed": verdict["believe"]}
     if (n := cells["clean"]["n"]) < LEAST:
@@ -117,14 +117,9 @@ def row(entry: Entry, folders: dict[str, Path]) -> dict:
 def cell(rows: list[dict], eps: float) -> dict:
     """Accuracy and its interval at one ε. Errors: SystemExit where it was not measured."""
     for one in rows:
-        if within_of(one["eps"], eps):
+        if same(one["eps"], eps):
             return {name: one[name] for name in ("accuracy", "low", "high", "n")}
     raise SystemExit(f"nothing was measured at ε = {eps:g}; judge the network again.")
-
-
-def within_of(one: float, other: float) -> bool:
-    """Whether two ε are the same but for rounding."""
-    return within(one, other) and within(other, one)
 
 
 def keep(content: dict, path: Path) -> None:

@@ -14,6 +14,7 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,9 +22,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from escrime import load_model
+from escrime.attacks.core.gradients import input_gradient
 from escrime.data import load_to_judge
 from escrime.data.classes import labels_for
 from escrime.files import write_whole
+from escrime.randomness import generator
 from escrime.results.statistics import wilson
 
 from .keep import portable, rounded
@@ -60,7 +63,7 @@ def measure(model, images) -> dict:
         with torch.no_grad():
             least = model(x).argmin(1)
         steps = {"true label": slope(model, x, y), "least likely class": -slope(model, x, least)}
-        steps["random signs"] = signs(x, start)
+        steps["random signs"] = signs(x, images.ids[start : start + BATCH])
         for name, step in steps.items():
             right.setdefault(name, []).append(torch.stack([judged(model, (x + e * step).clamp(0, 1), y)[0] for e in GRID]))
         step = steps["true label"]
@@ -87,15 +90,12 @@ def measure(model, images) -> dict:
 
 def slope(model, x: Tensor, labels: Tensor) -> Tensor:
     """FGSM's direction: the sign of the gradient of the cross-entropy (N, C, H, W)."""
-    x = x.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(F.cross_entropy(model(x), labels, reduction="sum"), x)
-    return gradient.sign()
+    return input_gradient(model, x, lambda logits: F.cross_entropy(logits, labels, reduction="sum")).sign()
 
 
-def signs(x: Tensor, start: int) -> Tensor:
-    """A sign per value, drawn for the image by its place."""
-    drawn = [torch.rand(x.shape[1:], generator=torch.Generator().manual_seed(start + row)) for row in range(len(x))]
-    return (torch.stack(drawn) - 0.5).sign()
+def signs(x: Tensor, ids: Sequence[str]) -> Tensor:
+    """A sign per value, drawn for the image by its id."""
+    return torch.stack([torch.rand(x.shape[1:], generator=generator("hump", name)) - 0.5 for name in ids]).sign()
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import typer
 
 from ..norms import DEFAULT, norm
 from ..terminal import printable
+from ..validation import check_real
 
 
 def _check_seed(seed: int) -> int:
@@ -76,8 +77,6 @@ def believed(folder: Path) -> None:
 def check_gate(fail_under: float | None) -> None:
     """Raise EscrimeError for a --fail-under that is no share."""
     if fail_under is not None:
-        from ..validation import check_real
-
         check_real("--fail-under", fail_under, low=0, high=1, hint="such as 0.4")
 
 

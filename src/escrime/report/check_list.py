@@ -6,7 +6,7 @@ from typing import Any
 
 from ..norms import norm
 from ..results.findings import Finding
-from ..results.names import defense_name
+from ..results.names import defended
 from ..results.statistics import share_text
 from ..results.verdicts import objects
 from .validity import about
@@ -42,9 +42,8 @@ def checked(document: dict[str, Any]) -> list[ListedCheck]:
 
 def verdict_name(verdict: dict[str, Any]) -> str:
     """Whom a verdict is about."""
-    who = verdict["model"] if verdict["defense"] == "none" else f"{verdict['model']} with {defense_name(verdict['defense'])}"
     subset = f", {verdict['subset']} images" if verdict["subset"] else ""
-    return f"{who}{norm(verdict['norm']).in_words}{subset}"
+    return f"{defended(verdict['model'], verdict['defense'])}{norm(verdict['norm']).in_words}{subset}"
 
 
 def gated(document: dict[str, Any], fail_under: float | None) -> Iterator[tuple[str, str, bool]]:

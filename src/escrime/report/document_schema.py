@@ -43,36 +43,32 @@ else:
     CheckRow = _row_of("CheckRow", "A finding of a validity check.", Finding, severity=Literal[tuple(SEVERITIES)])
 
 
-class AccuracyRow(Row):
-    """The share of n images that are right, with its 95 % interval."""
+class AttackedRow(Row):
+    """A share of n images at one ε of one attack, with its 95 % interval."""
+
+    model: str
+    defense: str
+    threat: str
+    attack: str
+    norm: str
+    eps: float
+    n: int
+    low: Share
+    high: Share
+
+
+class AccuracyRow(AttackedRow):
+    """The share that is right."""
 
     subset: str
-    model: str
-    defense: str
-    threat: str
-    attack: str
-    norm: str
-    eps: float
-    n: int
     accuracy: Share
-    low: Share
-    high: Share
 
 
-class HitRow(Row):
-    """The share of n images that a targeted attack made into its target."""
+class HitRow(AttackedRow):
+    """The share that a targeted attack made into its target."""
 
     target: str
-    model: str
-    defense: str
-    threat: str
-    attack: str
-    norm: str
-    eps: float
-    n: int
     share: Share
-    low: Share
-    high: Share
 
 
 class TestRow(Row):

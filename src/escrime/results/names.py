@@ -13,6 +13,11 @@ def defense_name(defense: str) -> str:
     return DEFENSES.get(defense, defense)
 
 
+def defended(model: str, defense: str) -> str:
+    """A model, and the defense it has, where it has one."""
+    return model if defense == "none" else f"{model} with {defense_name(defense)}"
+
+
 def place(defense: str) -> tuple[int, str]:
     """A key to sort by: undefended first, then the paper's, then others by name."""
     known = list(DEFENSES)

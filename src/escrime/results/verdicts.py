@@ -10,7 +10,7 @@ from ..norms import norm
 from .checks.chance import BEFORE
 from .checks.counting import too_few
 from .findings import Finding
-from .names import defense_name, place
+from .names import defended, place
 from .records import STRONGER, in_subset, subset_names, worst_case
 from .statistics import share_text, wilson
 from .threats import ADAPTIVE, TRANSFER, UNDEFENDED
@@ -114,7 +114,7 @@ def _verdict(rows: pd.DataFrame, clean: float, asked: float, everywhere: bool, f
     unsure = [f.id for f in findings if f.id in BEFORE and f.severity == "warning"] + ["few-images"] * few
     answered = {finding.id for finding in findings if finding.severity == "warning" and finding.answered}
     examined = any(finding.id == "attack-strength" for finding in findings)
-    who = first["model"] if first["defense"] == "none" else f"{first['model']} with {defense_name(first['defense'])}"
+    who = defended(first["model"], first["defense"])
     number = (
         f"{who} keeps {share_text(accuracy)} of {n} {f'{subset} ' if subset else ''}images right at ε = {first['eps']:.4g}"
         f"{norm(first['norm']).in_words} (95 % interval {low:.1%} to {high:.1%}; {share_text(clean)} without attack)"
@@ -155,7 +155,7 @@ def _verdict(rows: pd.DataFrame, clean: float, asked: float, everywhere: bool, f
         high=high,
         n=n,
         clean=clean,
-        believe=examined and (exact or not alarms) and not open_ones and not unsure,
+        believe=examined and not few and not any(objects(f) for f in findings if f.id != "few-images"),
         sentence=number + end,
     )
 
