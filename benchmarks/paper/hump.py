@@ -10,47 +10,23 @@ rise, and a step's pattern on a gray image is called by its label. *Saturation*:
 step without clipping has no rise.
 """
 
-import argparse
-import json
-import shlex
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from escrime import load_model
 from escrime.attacks.core.gradients import input_gradient
-from escrime.data import load_to_judge
-from escrime.data.classes import labels_for
-from escrime.files import write_whole
 from escrime.randomness import generator
-from escrime.results.statistics import wilson
 
-from .keep import portable, rounded
+from .measuring import BATCH, interval, keep, network_and_images, options
 
 GRID = tuple(round(0.025 * step, 3) for step in range(13))  # the paper's
-BATCH = 25
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--model", required=True, help="a specification, as `escrime evaluate --model` takes it")
-    options.add_argument("--images", type=Path, required=True)
-    options.add_argument("--size", type=int, default=224)
-    options.add_argument("--limit", type=int, default=250)
-    options.add_argument("--out", type=Path, required=True)
-    given = options.parse_args()
-    loaded = load_model(given.model)
-    images = load_to_judge(given.images, given.size).limit(given.limit)
-    with torch.no_grad():
-        classes = loaded.model(images.batch([0], "cpu")[0]).shape[1]
-    images = labels_for(images, classes, loaded.classes, loaded.wnids, given.model)
-    command = portable(shlex.join(["python", "-m", "benchmarks.paper.hump", *sys.argv[1:]]))
-    found = {"command": command, "size": given.size, **measure(loaded.model.eval(), images)}
-    write_whole(given.out, json.dumps(rounded(found), separators=(",", ":")) + "\n")
+    given = options(__doc__, limit=250).parse_args()
+    keep(given, "hump", measure(*network_and_images(given)))
 
 
 def measure(model, images) -> dict:
@@ -103,12 +79,6 @@ def judged(model, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Which images (N,) are right, and the loss of each (N,)."""
     logits = model(x)
     return logits.argmax(1) == labels, F.cross_entropy(logits, labels, reduction="none")
-
-
-def interval(row: Tensor) -> list[float]:
-    """[share, low, high] of a row of flags."""
-    count, n = int(row.sum()), len(row)
-    return [count / n, *wilson(count, n)]
 
 
 if __name__ == "__main__":

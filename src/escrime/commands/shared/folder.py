@@ -224,7 +224,7 @@ def provenance(device: str) -> dict:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "escrime": __version__,
         "versions": {package: _version(package) for package in PACKAGES},
-        "commit": _commit(),
+        "commit": commit(),
         "python": platform.python_version(),
         "hardware": hardware(device),
     }
@@ -259,7 +259,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit of the checkout escrime runs from; None when it was installed from a package."""
     here = Path(str(files("escrime"))).resolve().parents[1]  # of src/escrime
     if not (here / ".git").exists():
