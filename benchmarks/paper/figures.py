@@ -74,3 +74,40 @@ def epochs(found: dict, folder: Path) -> str:
             axes.set_ylim(0, 100)
         left.legend(loc="lower left", bbox_to_anchor=(0, 1.08), ncols=5, frameon=False)
         return save(figure, folder, "epochs")[0].name
+
+
+def lines(title: str, xlabel: str, rows: dict, saved: tuple[Path, str], reference: tuple[float, str] | None = None) -> str:
+    """Shares of images that are right, with their bands, one line per name: (x, [[share, low, high], …])."""
+    with styled():
+        figure = new_figure(7.2, 4.2)
+        axes = figure.subplots()
+        figure.subplots_adjust(left=0.1, right=0.98, bottom=0.13, top=0.74)
+        headline(figure, title)
+        for (name, (x, shares)), shade in zip(rows.items(), (INK, *SPARE_COLORS, *COLORS.values()), strict=False):
+            share, low, high = 100 * np.array(shares).T
+            axes.fill_between(x, low, high, color=shade, alpha=0.1, linewidth=0)
+            axes.plot(x, share, color=shade, marker="o", markersize=4, label=name)
+        if reference:
+            axes.axhline(reference[0], color=MUTED, linewidth=0.8, linestyle=":", label=reference[1])
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel("% correct")
+        axes.set_ylim(0, 100)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.02), ncols=2, frameon=False)
+        return save(figure, *saved)[0].name
+
+
+def hump(found: dict, folder: Path) -> str:
+    """Accuracy along FGSM's ray, by what the step is made with."""
+    names = {"true label": "FGSM, true label", "least likely class": "towards the least likely class"}
+    rows = {names.get(name, name): (found["eps"], shares) for name, shares in found["right"].items()}
+    return lines(f"FGSM's ray, n = {found['n']}", "ε*", rows, (folder, "hump"))
+
+
+def averaging(found: dict, folder: Path, paper: float) -> str:
+    """Accuracy under FGSM at ε* = .025, transferred, against N, one line per ε_max."""
+    rows = {}
+    for radius in dict.fromkeys(row["eps_max"] for row in found["fgsm"]):
+        own = [r for r in found["fgsm"] if (r["eps_max"], r["eps"], r["average"]) == (radius, 0.025, "exponentials")]
+        rows[f"ε_max = {radius:g}"] = ([row["samples"] for row in own], [row["right"] for row in own])
+    title = f"PPA shown FGSM at ε* = .025, n = {found['n']}"
+    return lines(title, "N, copies of each image", rows, (folder, "averaging"), (paper, "the paper"))

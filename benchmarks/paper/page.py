@@ -10,10 +10,18 @@ from escrime.report.markdown import inline, table
 from escrime.report.paper_points import POINTS
 from escrime.results.names import defense_name
 
-from . import figures, questions
-from .questions import DIGITS, NETWORKS
+from . import figures, questions, why
+from .curves import at, cell
+from .networks import DIGITS, NETWORKS, pretrained
+from .overview import first_screen
 
 LIKE_THE_PAPER = (NETWORKS["wide_resnet50_2"], NETWORKS["mobilenet_v2"])  # beside the paper's numbers for the first
+RULES_SINCE = "2026-11-28T20"  # when what forbids to believe, and how ε is rounded, became what they are
+OLD = "(earlier rules)"
+OLD_MEANS = (
+    "made before the rounding of ε, the verification of successes and what forbids to believe became what they are today. What "
+    "stands there under the strongest attack is an upper bound, believed or not."
+)
 QUESTIONS = ("digits", "epochs", *questions.TUNED)
 
 
@@ -21,10 +29,19 @@ def write_page(folder: Path) -> Path:
     """Draw the figures into folder/paper and write folder/paper.md; what was not kept is named as missing."""
     files = folder / "paper"
     kept = {name: read(files / f"{name}.json") for name in NETWORKS}
-    extra = {name: read(files / f"{name}.json") for name in QUESTIONS}
+    extra = {name: read(files / f"{name}.json") for name in (*QUESTIONS, *why.MEASURED)}
     present = {name: found for name, found in kept.items() if found}
-    blocks = [HEAD, *ran(present), *claims(present), *worth(present, extra["digits"]), *curves(present, files)]
+    leading = {name: present[name] for name in pretrained(present)}
+    scratch = {name: found for name, found in present.items() if name not in leading}
+    blocks = [HEAD, *first_screen(present, files), *ran(present)]
+    blocks += claims(leading, "The paper's claims, on networks with ImageNet weights")
+    blocks += [
+        *why.explanations(extra, files),
+        *worth(present, extra["digits"]),
+        *curves(present, files, shown=pretrained(present)[:1]),
+    ]
     blocks += questions.answers(present, extra, files)
+    blocks += claims(scratch, "The paper's claims, on networks trained from scratch")
     path = folder / "paper.md"
     write_whole(path, "\n\n".join(blocks) + "\n")
     return path
@@ -45,7 +62,7 @@ network with ImageNet weights has seen them, and the *leak-free* images it has n
 
 def ran(kept: dict) -> list[str]:
     """What ran where, how long, by which command."""
-    heads = ["network", "weights", "images", "trained for", "machine", "took", "command"]
+    heads = ["network", "weights", "images", "trained for", "machine", "took", "commit", "command"]
     rows = []
     for name, found in kept.items():
         about, data = found["about"], found["about"]["data"]
@@ -61,10 +78,17 @@ def ran(kept: dict) -> list[str]:
                 f"{about['training']['epochs']} epochs on {data['train']}; hardened {hardened(about)}",
                 f"{machine}, torch {about['versions']['torch']}",
                 duration(seconds),
+                made_by(about),
                 f"`{about['command']}`",
             ]
         )
-    return ["## What ran", table(heads, rows).replace("\\`", "`")]
+    marked = [f"{OLD}: {OLD_MEANS}"] if any(row[-2].endswith(OLD) for row in rows) else []
+    return ["## What ran", table(heads, rows).replace("\\`", "`"), *marked]
+
+
+def made_by(about: dict) -> str:
+    """The commit that made a run, marked where the rules of its verdicts are no longer those of today."""
+    return f"{about['commit']}{' ' + OLD if about['created'] < RULES_SINCE else ''}"
 
 
 def hardened(about: dict) -> str:
@@ -73,8 +97,10 @@ def hardened(about: dict) -> str:
     return f"{epochs} more by {goal['name']} at ε = {eps_text(goal['eps'])}"
 
 
-def claims(kept: dict) -> list[str]:
+def claims(kept: dict, title: str) -> list[str]:
     """Claim by claim, network by network, on each way to count."""
+    if not kept:
+        return []
     rows, order = [], {}
     for name, found in kept.items():
         for claim in found["claims"]:
@@ -92,10 +118,11 @@ def claims(kept: dict) -> list[str]:
     said = ", ".join(f"{len(found)} {verdict}" for verdict, found in sorted(counted.items()))
     text = (
         f"{len(rows)} verdicts: {said}. Each follows a rule stated in the code (`escrime/report/claims`), from the "
-        "interval and not from the point. MobileNetV2 is none of the paper's networks and stands in for the Wide ResNet."
+        "interval and not from the point. EfficientNet-Lite0 and MobileNetV2 are none of the "
+        "paper's networks and stand in for the Wide ResNet."
     )
     heads = ["", "the paper says", "its value", "network, images", "measured [95 % interval]", "verdict and why"]
-    return ["## The paper's claims", text, table(heads, rows)]
+    return [f"## {title}", text, table(heads, rows)]
 
 
 def worth(kept: dict, digits: dict | None) -> list[str]:
@@ -108,23 +135,23 @@ def worth(kept: dict, digits: dict | None) -> list[str]:
         for subset in dict.fromkeys(curve["subset"] for curve in found["curves"]):
             own = [curve for curve in found["curves"] if curve["subset"] == subset and curve["score"] == "correct"]
             for defense in dict.fromkeys(curve["defense"] for curve in own):
-                at = {(c["threat"], c["attack"]): c for c in own if c["defense"] == defense}
+                sweeps = {(c["threat"], c["attack"]): c for c in own if c["defense"] == defense}
                 known = "white-box" if defense == "none" else "adaptive"
-                sweep = at.get((known, "FGSM"))
+                sweep = sweeps.get((known, "FGSM"))
                 paper = POINTS["FGSM"].get(defense, {}).get(eps) if name in LIKE_THE_PAPER else None
                 verdict = next(v for v in found["verdicts"] if (v["subset"] or None, v["defense"]) == (subset, defense))
-                left = {"points": [[eps, *(verdict[name] for name in ("accuracy", "low", "high", "n"))]]}
+                left = [eps, *(verdict[name] for name in ("accuracy", "low", "high", "n"))]
                 hard = defense in questions.tried_hard(found)
                 if defense == ADVERSARIAL and hard:  # the last subset: leak-free, where there are two
-                    steps[name] = (point_of(sweep, eps)[1], verdict["accuracy"])
+                    steps[name] = (at(sweep, eps)[1], verdict["accuracy"])
                 rows.append(
                     [
                         name + (f", {subset}" if subset else f" (ε* = {eps_text(eps)})"),
                         defense_name(defense),
-                        cell(sweep, 0),
-                        cell(at.get(("transfer", "FGSM")), eps),
-                        cell(sweep, eps),
-                        cell(left, eps) if hard else "not run",
+                        cell(at(sweep, 0)),
+                        cell(at(sweeps.get(("transfer", "FGSM")), eps)),
+                        cell(at(sweep, eps)),
+                        cell(left) if hard else "not run",
                         f"{paper} %" if paper is not None else "–",
                     ]
                 )
@@ -141,24 +168,12 @@ def worth(kept: dict, digits: dict | None) -> list[str]:
     return ["## What each defense is worth", text, table(heads, rows)]
 
 
-def point_of(curve: dict | None, eps: float) -> list | None:
-    """[ε, share, low, high, n] of a curve at `eps`, or None."""
-    return next((point for point in curve["points"] if abs(point[0] - eps) < 1e-6), None) if curve else None
-
-
-def cell(curve: dict | None, eps: float) -> str:
-    """One point of a curve, in percent, with its interval and n."""
-    point = point_of(curve, eps)
-    if point is None:
-        return "–"
-    _, share, low, high, n = point
-    return f"{100 * share:.1f} [{100 * low:.1f}, {100 * high:.1f}], n = {n}"
-
-
-def curves(kept: dict, files: Path) -> list[str]:
-    """The FGSM curves of every network, the paper's overlaid on its own."""
+def curves(kept: dict, files: Path, shown: list[str]) -> list[str]:
+    """The FGSM curves of every network but those already shown, the paper's overlaid on its own."""
     blocks = ["## The curves"]
     for name, found in kept.items():
+        if name in shown:
+            continue
         picture = figures.fgsm(found, name, files, overlay=name == "wide_resnet50_2")
         blocks.append(
             f"![Percent correct of {inline(NETWORKS[name])} against ε* under FGSM, one line per defense](paper/{picture})"

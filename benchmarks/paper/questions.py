@@ -11,13 +11,8 @@ from escrime.results.names import defense_name
 from escrime.results.statistics import p_text
 
 from . import figures
+from .networks import DIGITS, NETWORKS
 
-NETWORKS = {  # of the paper's experiment, by the files of their runs, in the page's order
-    "mobilenet_v2": "MobileNetV2",
-    "googlenet": "GoogLeNet",
-    "wide_resnet50_2": "Wide ResNet-50-2",
-}
-DIGITS = "LeNet on digits"
 BOTH = "adversarial-training+ppa"
 MEASURES = {
     "loss_rise": "loss rise under FGSM",
