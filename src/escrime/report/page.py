@@ -29,21 +29,26 @@ TEMPLATES = Path(__file__).parent / "templates"
 PHOTOS = " Photos are compressed on this page; figures/ holds them as they were attacked."
 
 
-def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
-    """The whole page as text."""
-    environment = Environment(
+def environment() -> Environment:
+    """Where pages are made: names stay text, and numbers are written as everywhere."""
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=ChainableUndefined,
     )
-    environment.filters |= {"percent": percent, "slug": slug, "defense": defense_name, "eps": eps_text, "p": p_text}
+    made.filters |= {"percent": percent, "slug": slug, "defense": defense_name, "eps": eps_text, "p": p_text}
+    return made
+
+
+def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
+    """The whole page as text."""
     eps = headline_eps(run)
     found = validity(run)
     judged = verdicts_by_model(run, found, eps)
     heads = [headline(run, model, eps, judged[model]) for model in run.models]
-    page = environment.get_template("report.html.j2").render(
+    page = environment().get_template("report.html.j2").render(
         run=run,
         manifest=run.manifest,
         dataset=run.manifest.get("dataset", {}),
