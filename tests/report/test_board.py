@@ -121,7 +121,7 @@ def test_from_run_to_run_it_is_the_test_of_compare(finish, tmp_path):
     html = page(tmp_path)
     c = history.steps[0].pair.comparison
     interval = f"[{100 * c.low:+.1f}, {100 * c.high:+.1f}]".replace("-", "−")
-    assert c.difference == -0.3 and f"new → old: −30.0 points {interval} on 40 images both have, p &lt; 0.001" in html
+    assert (c.gained, c.lost) == (0, 12) and f"new → old: −30.0 points {interval} on 40 images both have, p &lt; 0.001" in html
     assert "escrime compare new old --model net --attack &#39;worst case&#39; --eps 0.1" in html
     assert html.count("the weights are the same") == 1
 

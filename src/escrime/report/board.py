@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ..budgets import same
@@ -50,7 +50,8 @@ class Entry:
         """When the run was made, to sort by; runs without a date come first, by name."""
         stamp = str(self.run.manifest.get("created", ""))
         try:
-            return datetime.fromisoformat(stamp).astimezone().timestamp(), str(self.run.folder)
+            when = datetime.fromisoformat(stamp)
+            return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp(), str(self.run.folder)
         except (ValueError, OverflowError, OSError):
             return float("-inf"), str(self.run.folder)
 

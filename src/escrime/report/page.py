@@ -48,28 +48,32 @@ def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
     found = validity(run)
     judged = verdicts_by_model(run, found, eps)
     heads = [headline(run, model, eps, judged[model]) for model in run.models]
-    page = environment().get_template("report.html.j2").render(
-        run=run,
-        manifest=run.manifest,
-        dataset=run.manifest.get("dataset", {}),
-        title=run.manifest.get("title") or run.manifest.get("name") or run.folder.name,
-        heads=heads,
-        models=[model_section(run, head, drawn) for head in heads],
-        claims=claim_groups(claims),
-        overview=overview(run, claims),
-        threats=THREAT_MEANINGS,
-        norm=norm(run.norm),
-        networks=NETWORKS,
-        attacked=attacked(run),
-        trust=trust(found),
-        created=moment(run.manifest.get("created", "")),
-        passes=passes(run),
-        training=training_rows(run),
-        stages=stage_rows(run),
-        validity=[shown_finding(finding) for finding in found],
-        verdicts=judged,
-        colors=SEVERITIES,
-        settings=flat(run.manifest.get("experiment", {})),
+    page = (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            run=run,
+            manifest=run.manifest,
+            dataset=run.manifest.get("dataset", {}),
+            title=run.manifest.get("title") or run.manifest.get("name") or run.folder.name,
+            heads=heads,
+            models=[model_section(run, head, drawn) for head in heads],
+            claims=claim_groups(claims),
+            overview=overview(run, claims),
+            threats=THREAT_MEANINGS,
+            norm=norm(run.norm),
+            networks=NETWORKS,
+            attacked=attacked(run),
+            trust=trust(found),
+            created=moment(run.manifest.get("created", "")),
+            passes=passes(run),
+            training=training_rows(run),
+            stages=stage_rows(run),
+            validity=[shown_finding(finding) for finding in found],
+            verdicts=judged,
+            colors=SEVERITIES,
+            settings=flat(run.manifest.get("experiment", {})),
+        )
     )
     return printable(page, lines=True)  # names that turn the direction of writing, or are there unseen
 
