@@ -14,8 +14,8 @@ BOARD_EXAMPLES = """Examples:
 
   escrime board runs/evaluate-net runs/evaluate-net-2 --out net.html
 
-Only what can be compared stands in one table: the same images, norm, ε and attacker. A model that is in several runs under one
-name gets a curve, and a paired test from each run to the next. Links lead to each run's report.html, so send the folder whole."""
+Only what can be compared stands in one table: the same images, norm, ε and attacker. A model that is in several runs under
+one name gets a curve, and a paired test from each run to the next. Links lead to each run's report.html."""
 
 
 @app.command(epilog=BOARD_EXAMPLES)

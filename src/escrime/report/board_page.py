@@ -13,7 +13,7 @@ from ..results.records import WORST
 from ..results.statistics import p_text
 from ..terminal import cut, printable
 from .board import Board, Entry, Group, History, Step
-from .formatting import fraction_text, percent, slug
+from .formatting import fraction_text, percent
 from .intervals import Point
 from .page import environment
 
