@@ -15,7 +15,7 @@ RECIPES = dict(zip(("fgsm-mixed", "n-fgsm", "pgd", "trades"), (COLORS["adversari
 
 
 def fgsm(kept: dict, model: str, folder: Path, overlay: bool) -> str:
-    """% right under FGSM against ε* for every defense: transfer as in the paper (dashed), adaptive (solid)."""
+    """% right under FGSM against ε for every defense: transfer as in the paper (dashed), adaptive (solid)."""
     curves = [c for c in kept["curves"] if c["model"] == model and c["attack"] == "FGSM" and c["score"] == "correct"]
     subset = main_subset(curves)
     shown = [curve for curve in curves if curve["subset"] == subset]

@@ -119,7 +119,7 @@ def worth(kept: dict, digits: dict | None) -> list[str]:
                     steps[name] = (point_of(sweep, eps)[1], verdict["accuracy"])
                 rows.append(
                     [
-                        name + (f", {subset}" if subset else f" (ε* = {eps_text(eps)})"),
+                        name + (f", {subset}" if subset else f" (ε = {eps_text(eps)})"),
                         defense_name(defense),
                         cell(sweep, 0),
                         cell(at.get(("transfer", "FGSM")), eps),
@@ -129,7 +129,7 @@ def worth(kept: dict, digits: dict | None) -> list[str]:
                     ]
                 )
     text = (
-        "% of images right at ε* = 0.025, or the ε* named [95 % interval]. The strongest attack is the worst case, image by "
+        "% of images right at ε = 0.025, or the ε named [95 % interval]. The strongest attack is the worst case, image by "
         "image, over FGSM, DGSM and what the checks of escrime called for, through the defense and with expectation over its "
         "noise, on the images that all of these were run on. The paper has 50 images, one of them is 2 points."
     )
@@ -161,6 +161,6 @@ def curves(kept: dict, files: Path) -> list[str]:
     for name, found in kept.items():
         picture = figures.fgsm(found, name, files, overlay=name == "wide_resnet50_2")
         blocks.append(
-            f"![Percent correct of {inline(NETWORKS[name])} against ε* under FGSM, one line per defense](paper/{picture})"
+            f"![Percent correct of {inline(NETWORKS[name])} against ε under FGSM, one line per defense](paper/{picture})"
         )
     return blocks

@@ -148,13 +148,13 @@ def prediction_text(run: Run, prediction: int, confidence: float) -> str:
 def strip(run: Run, example: Example) -> Strip:
     """One image at every ε it was recorded at."""
     rows = zip(example.epsilons, example.images["slider"], example.predictions, example.confidences, strict=True)
-    truth, frames, turned = run.class_name(example.label), [], "right at every ε* tried"
+    truth, frames, turned = run.class_name(example.label), [], "right at every ε tried"
     for eps, image, prediction, confidence in rows:
         text, right = prediction_text(run, prediction, confidence), prediction == example.label
-        alt = f"{example.image} under {example.attack} at ε* = {eps_text(eps)}: {text}"
-        frames.append(Frame(eps_text(eps), Picture(embedded(image), alt, f"ε* = {eps_text(eps)}", text, right), confidence))
+        alt = f"{example.image} under {example.attack} at ε = {eps_text(eps)}: {text}"
+        frames.append(Frame(eps_text(eps), Picture(embedded(image), alt, f"ε = {eps_text(eps)}", text, right), confidence))
         if not right and turned.startswith("right"):
-            turned = f"first wrong at ε* = {eps_text(eps)}"
+            turned = f"first wrong at ε = {eps_text(eps)}"
     return Strip(example.image, truth, frames, turned)
 
 
