@@ -201,6 +201,8 @@ def test_claims_are_on_the_page_with_their_verdicts(drawn_run, page):
         assert row["claim"] in page.text and row["measured"] in page.text and row["why"] in page.text
         assert row["verdict"] in ("reproduced", "partly", "not reproduced", "not tested")
     assert "falls when the attacker knows it" in page.text
+    folded = re.findall(r'<details class="claim" id="(C\d+)">', (drawn_run / "report.html").read_text())
+    assert folded == [row["id"] for row in claims]
 
 
 TOLD = [

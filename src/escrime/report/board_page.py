@@ -92,10 +92,10 @@ def shown(group: Group, number: int, place: Path) -> dict:
     older = {id(entry) for history in group.histories for entry in history.entries[:-1]}
     about = first.manifest.get("dataset", {})
     facts = [f"{setting.subset} images" if setting.subset else "", f"{about.get('test')} images" if about.get("test") else ""]
-    facts += [f"{len(first.classes)} classes" if first.classes else "", f"{about['size']} px" if about.get("size") else ""]
+    facts += [first.class_count if first.classes else "", f"{about['size']} px" if about.get("size") else ""]
     return {
         "id": f"group-{number}",
-        "data": about.get("name") or "unnamed data",
+        "data": first.data_name or "unnamed data",
         "facts": ", ".join(filter(None, facts)),
         "fingerprint": about.get("fingerprint") or "",
         "eps": fraction_text(setting.eps, setting.norm) + (norm(setting.norm).in_words or " in l_inf"),

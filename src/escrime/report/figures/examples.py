@@ -6,8 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ...norms import DEFAULT
 from ...results.threats import WHITE_BOX
-from ..formatting import eps_text, listing, percent, slug
+from ..formatting import eps_text, fraction_text, listing, percent, slug
 from ..pictures import SHARP_BELOW
 from ..run import Example, Run
 from .style import INK, MUTED, RIGHT, TRACK, WRONG, Drawn, headline, new_figure, save
@@ -73,9 +74,9 @@ def panels(rows: int, columns: int, width: float, title: str, right: float = 0.1
     return figure, grid
 
 
-def attack_words(example: Example) -> str:
+def attack_words(example: Example, norm: str = DEFAULT) -> str:
     threat = example.entry.get("threat", WHITE_BOX)
-    return f"{example.attack}, ε = {eps_text(example.eps)}, {threat}"
+    return f"{example.attack}, ε = {fraction_text(example.eps, norm)}, {threat}"
 
 
 def usable(run: Run, model: str, figure: int, *needed: str) -> list[Example]:
