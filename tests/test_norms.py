@@ -153,7 +153,7 @@ def test_words_of_a_norm():
     assert {"l2", "l2half"} <= set(others) and norm(DEFAULT).in_words == norm(DEFAULT).suffix == ""
     assert [norm(name).in_words for name in others] == [f" in {name}" for name in others]
     assert [norm(name).suffix for name in others] == [f"-{name}" for name in others]
-    assert eps_axis(DEFAULT) == "ε* (fraction of the color range)" and eps_axis("l2half") == "ε* (half the l2 distance)"
+    assert eps_axis(DEFAULT) == "ε (fraction of the color range)" and eps_axis("l2half") == "ε (half the l2 distance)"
     assert fraction_text(4 / 255) == "4/255" and fraction_text(4 / 255, "l2half") == "0.015686"
 
 

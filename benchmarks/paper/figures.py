@@ -15,7 +15,7 @@ RECIPES = dict(zip(("fgsm-mixed", "n-fgsm", "pgd", "trades"), (COLORS["adversari
 
 
 def fgsm(kept: dict, model: str, folder: Path, overlay: bool) -> str:
-    """% right under FGSM against ε* for every defense: transfer as in the paper (dashed), adaptive (solid)."""
+    """% right under FGSM against ε for every defense: transfer as in the paper (dashed), adaptive (solid)."""
     curves = [c for c in kept["curves"] if c["model"] == model and c["attack"] == "FGSM" and c["score"] == "correct"]
     subset = main_subset(curves)
     shown = [curve for curve in curves if curve["subset"] == subset]
@@ -100,14 +100,14 @@ def hump(found: dict, folder: Path) -> str:
     """Accuracy along FGSM's ray, by what the step is made with."""
     names = {"true label": "FGSM, true label", "least likely class": "towards the least likely class"}
     rows = {names.get(name, name): (found["eps"], shares) for name, shares in found["right"].items()}
-    return lines(f"FGSM's ray, n = {found['n']}", "ε*", rows, (folder, "hump"))
+    return lines(f"FGSM's ray, n = {found['n']}", "ε", rows, (folder, "hump"))
 
 
 def averaging(found: dict, folder: Path, paper: float) -> str:
-    """Accuracy under FGSM at ε* = .025, transferred, against N, one line per ε_max."""
+    """Accuracy under FGSM at ε = .025, transferred, against N, one line per ε_max."""
     rows = {}
     for radius in dict.fromkeys(row["eps_max"] for row in found["fgsm"]):
         own = [r for r in found["fgsm"] if (r["eps_max"], r["eps"], r["average"]) == (radius, 0.025, "exponentials")]
         rows[f"ε_max = {radius:g}"] = ([row["samples"] for row in own], [row["right"] for row in own])
-    title = f"PPA shown FGSM at ε* = .025, n = {found['n']}"
+    title = f"PPA shown FGSM at ε = .025, n = {found['n']}"
     return lines(title, "N, copies of each image", rows, (folder, "averaging"), (paper, "the paper"))

@@ -20,7 +20,7 @@ def first_screen(kept: dict, files: Path) -> list[str]:
     lead = names[0]
     picture = figures.fgsm(kept[lead], lead, files, overlay=True)
     drawn = (
-        f"![Percent correct of {inline(NETWORKS[lead])} against ε* under FGSM, one line per defense, the paper's Wide ResNet "
+        f"![Percent correct of {inline(NETWORKS[lead])} against ε under FGSM, one line per defense, the paper's Wide ResNet "
         f"beside them](paper/{picture})"
     )
     return [" ".join(sentences(kept[lead], NETWORKS[lead])), claims_table(kept, names), drawn]
@@ -33,7 +33,7 @@ def sentences(found: dict, name: str) -> list[str]:
     shown = lambda defense, threat, where=eps: percent(at(fgsm(found, subset, defense, threat), where))  # noqa: E731
     images = f"the {subset} images" if subset else "the images"
     said = [
-        f"**{name}** is right on {shown('none', 'white-box', 0)} of {images}; FGSM at ε\\* = {eps_text(eps)} leaves "
+        f"**{name}** is right on {shown('none', 'white-box', 0)} of {images}; FGSM at ε = {eps_text(eps)} leaves "
         f"{shown('none', 'white-box')}."
     ]
     for defense, what in (("ppa", "Prediction averaging"), ("adversarial-training", "The paper's adversarial retraining")):

@@ -146,7 +146,7 @@ def worth(kept: dict, digits: dict | None) -> list[str]:
                     steps[name] = (at(sweep, eps)[1], verdict["accuracy"])
                 rows.append(
                     [
-                        name + (f", {subset}" if subset else f" (ε* = {eps_text(eps)})"),
+                        name + (f", {subset}" if subset else f" (ε = {eps_text(eps)})"),
                         defense_name(defense),
                         cell(at(sweep, 0)),
                         cell(at(sweeps.get(("transfer", "FGSM")), eps)),
@@ -156,7 +156,7 @@ def worth(kept: dict, digits: dict | None) -> list[str]:
                     ]
                 )
     text = (
-        "% of images right at ε* = 0.025, or the ε* named [95 % interval]. The strongest attack is the worst case, image by "
+        "% of images right at ε = 0.025, or the ε named [95 % interval]. The strongest attack is the worst case, image by "
         "image, over FGSM, DGSM and what the checks of escrime called for, through the defense and with expectation over its "
         "noise, on the images that all of these were run on. The paper has 50 images, one of them is 2 points."
     )
@@ -176,6 +176,6 @@ def curves(kept: dict, files: Path, shown: list[str]) -> list[str]:
             continue
         picture = figures.fgsm(found, name, files, overlay=name == "wide_resnet50_2")
         blocks.append(
-            f"![Percent correct of {inline(NETWORKS[name])} against ε* under FGSM, one line per defense](paper/{picture})"
+            f"![Percent correct of {inline(NETWORKS[name])} against ε under FGSM, one line per defense](paper/{picture})"
         )
     return blocks

@@ -234,7 +234,7 @@ def features(runs: dict) -> list[str]:
     if not rows:
         return []
     text = (
-        "DGSM's pattern at ε* = 0.2 (figure 8), compared with the edges of the image: the rank correlation of |δ| with the "
+        "DGSM's pattern at ε = 0.2 (figure 8), compared with the edges of the image: the rank correlation of |δ| with the "
         "image's own edges, and how much larger that is than with other images' edges, which a pattern that ignores the image "
         f"makes 0: {listing(said)}."
     )

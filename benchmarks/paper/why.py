@@ -9,14 +9,14 @@ from . import figures
 from .questions import command
 
 SMALL, LARGE = 0.025, 0.1  # the ends of the paper's rise
-PAPER_C6 = 86  # % right under PPA at ε* = .025
+PAPER_C6 = 86  # % right under PPA at ε = .025
 MEASURED = ("hump", "averaging")
 
 
 def explanations(kept: dict, files: Path) -> list[str]:
     """The blocks; what was not measured says so."""
     sections = {
-        "Why accuracy under FGSM rises between ε\\* = .025 and .1": lambda: hump(kept["hump"], files),
+        "Why accuracy under FGSM rises between ε = .025 and .1": lambda: hump(kept["hump"], files),
         "What prediction averaging does, and where C6 and C7 come from": lambda: averaging(kept["averaging"], files),
     }
     blocks = ["## What explains the paper"]
@@ -42,7 +42,7 @@ def hump(found: dict | None, files: Path) -> list[str]:
     leaking = right["least likely class"]
     text = (
         f"On {found['n']} leak-free images at {found['size']} px FGSM leaves {fgsm:.1f} % [{low_s:.1f}, {high_s:.1f}] at "
-        f"ε\\* = .025 and {after:.1f} % [{low_l:.1f}, {high_l:.1f}] at .1: accuracy {rises}. *Overshoot*: {back[0]:.1f} % "
+        f"ε = .025 and {after:.1f} % [{low_l:.1f}, {high_l:.1f}] at .1: accuracy {rises}. *Overshoot*: {back[0]:.1f} % "
         f"[{back[1]:.1f}, {back[2]:.1f}] of the images are wrong at a smaller ε on the same ray and right again at .1; the "
         f"worst ε up to .1 leaves {right['worst up to ε'][large]:.1f} %. *Label leaking*: a step made without the label "
         f"(towards the least likely class) leaves {leaking[small]:.1f} % at .025 and {leaking[large]:.1f} % at .1, and the "
@@ -50,7 +50,7 @@ def hump(found: dict | None, files: Path) -> list[str]:
         f"*Saturation*: without clipping to black and white the curve differs by {apart:.1f} points at most."
     )
     picture = figures.hump(found, files)
-    drawn = f"![Percent correct against ε* along FGSM's ray, one line for each way to make the step](paper/{picture})"
+    drawn = f"![Percent correct against ε along FGSM's ray, one line for each way to make the step](paper/{picture})"
     return [command(found["command"]), text, drawn]
 
 
@@ -68,7 +68,7 @@ def averaging(found: dict | None, files: Path) -> list[str]:
     clean = next(r for r in found["fgsm"] if r["eps"] == 0 and all(r[k] == best[k] for k in ("eps_max", "samples", "average")))
     reached = "the interval reaches" if best["right"][2] >= PAPER_C6 / 100 else "the interval ends below"
     text = (
-        f"C6, on {found['n']} leak-free images at {found['size']} px: FGSM at ε\\* = .025 made on the undefended network "
+        f"C6, on {found['n']} leak-free images at {found['size']} px: FGSM at ε = .025 made on the undefended network "
         f"leaves {shown(plain)}; shown to PPA, the best of {len(small)} settings, ε_max = {eps_text(best['eps_max'])} with "
         f"N = {best['samples']}, leaves {shown(best['right'])} ({reached} the paper's {PAPER_C6} %), and it is right on "
         f"{shown(clean['right'])} of the clean images."
@@ -102,7 +102,7 @@ def directed(found: dict) -> list[str]:
     held = [row for row in found["dgsm"] if row["threat"] == "transfer" and row["moved"][0] <= 0.02]
     settings = sum(row["threat"] == "transfer" for row in found["dgsm"])
     text = (
-        f"C7, on the {found['dgsm n']} of these images that are no springers, DGSM at ε\\* = .015: under transfer at most 2 % "
+        f"C7, on the {found['dgsm n']} of these images that are no springers, DGSM at ε = .015: under transfer at most 2 % "
         f"move to the target in {len(held)} of {settings} settings of (steps, ε_max, N)."
     )
     return [text, table(heads, rows)]

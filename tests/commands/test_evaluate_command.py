@@ -73,6 +73,20 @@ def test_the_answer_in_numbers(answered):
     assert json.loads((answered[1] / "claims.json").read_text()) == []
 
 
+def test_its_page_shows_what_the_records_speak_of(answered):
+    """The closest call, the surest mistake and what stands, each made again to the same prediction and confidence."""
+    items, records = json.loads((answered[1] / "examples" / "lenet.json").read_text()), read_records(answered[1])
+    assert [item["figure"] for item in items] == ["closest call", "surest mistake", "stands", "stands", "stands"]
+    for item in items:
+        row = records[(records.attack == item["attack"]) & (records.image == item["image"]) & (records.eps == 0.05)].iloc[0]
+        assert item["adversarial"]["prediction"] == row.prediction
+        assert item["adversarial"]["confidence"] == pytest.approx(row.confidence, abs=1e-4)
+        assert (item["figure"] == "surest mistake") == (row.prediction != row.label)
+    page = (answered[1] / "report.html").read_text()
+    heads = ["Closest call", "Surest mistake", "Stands"]
+    assert all(f'<p class="head">{head}</p>' in page for head in heads) and "pictures, 3 classes, 8 px" in page
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_json_alone_and_the_gates(weights, pictures, answered):
     more = ("--limit", "30", "--json")

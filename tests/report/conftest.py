@@ -184,7 +184,7 @@ def paper_builder(n: int = 50, **models: str) -> RunBuilder:
     return built
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def builder():
     """The class that writes synthetic runs."""
     return RunBuilder

@@ -61,8 +61,8 @@ def test_a_chart_in_l2_speaks_of_l2(builder, browser, tmp_path):
     folder = built.write(tmp_path / "run")
     draw_report(folder)
     browser.open(folder / "report.html")
-    assert re.search(r"at ε\* = 0\.[36] in l2", text(browser, ".chart .reading caption"))
-    assert "ε* (l2 distance, colors from 0 to 1)" in text(browser, PLOT) and "/255" not in text(browser, ".chart")
+    assert re.search(r"at ε = 0\.[36] in l2", text(browser, ".chart .reading caption"))
+    assert "ε (l2 distance, colors from 0 to 1)" in text(browser, PLOT) and "/255" not in text(browser, ".chart")
 
 
 def test_it_opens_without_a_complaint_or_a_request(page):
@@ -85,10 +85,10 @@ def test_the_top_says_what_was_measured(page):
 def test_hovering_shows_accuracy_interval_and_n(page):
     assert hidden(page, TIP)
     height = page.js("(() => { const c = document.querySelector('.chart').chart; return c.y(22) / c.frame.height; })()")
-    page.hover(PLOT, 0.999, height)  # the right edge: ε* = 0.3; the undefended curve has 11 of 50 right there
+    page.hover(PLOT, 0.999, height)  # the right edge: ε = 0.3; the undefended curve has 11 of 50 right there
     assert not hidden(page, TIP)
-    assert text(page, TIP) == "22.0% correct95%: 12.8 to 35.2%, n = 50undefended, white-box, ε* = 0.3"
-    assert "ε* = 0.3 (76.5/255)" in text(page, ".reading caption")
+    assert text(page, TIP) == "22.0% correct95%: 12.8 to 35.2%, n = 50undefended, white-box, ε = 0.3"
+    assert "ε = 0.3 (76.5/255)" in text(page, ".reading caption")
     rows = page.js("[...document.querySelectorAll('.reading tbody tr')].map(row => row.textContent)")
     assert any("PPA, transfer" in row and "24.0%" in row for row in rows)
     assert any("the paper 22.0%" in row for row in rows)
@@ -98,8 +98,8 @@ def test_hovering_shows_accuracy_interval_and_n(page):
 
 
 def test_a_tap_shows_the_same(page):
-    page.tap(PLOT, 0.07, 0.1)  # the left edge: ε* = 0
-    assert not hidden(page, TIP) and "ε* = 0" in text(page, TIP) and "n = 50" in text(page, TIP)
+    page.tap(PLOT, 0.07, 0.1)  # the left edge: ε = 0
+    assert not hidden(page, TIP) and "ε = 0" in text(page, TIP) and "n = 50" in text(page, TIP)
 
 
 def test_the_keyboard_moves_along_eps_and_between_curves(page):
@@ -107,16 +107,16 @@ def test_the_keyboard_moves_along_eps_and_between_curves(page):
     while page.js("document.activeElement.tagName") != "svg":
         page.key("Tab")
     page.key("Home")
-    assert text(page, LIVE).startswith("undefended, white-box, at ε* = 0: 98.0% correct, 95% interval 89.5 to 99.6%, n = 50")
+    assert text(page, LIVE).startswith("undefended, white-box, at ε = 0: 98.0% correct, 95% interval 89.5 to 99.6%, n = 50")
     page.key("ArrowRight")
-    assert text(page, LIVE).startswith("undefended, white-box, at ε* = 0.025: 42.0%")
+    assert text(page, LIVE).startswith("undefended, white-box, at ε = 0.025: 42.0%")
     page.key("ArrowDown")
-    assert text(page, LIVE).startswith("PPA, transfer, at ε* = 0.025: 86.0%")
+    assert text(page, LIVE).startswith("PPA, transfer, at ε = 0.025: 86.0%")
     page.key("ArrowUp")
     page.key("End")
-    assert text(page, LIVE).startswith("undefended, white-box, at ε* = 0.3: 22.0%")
+    assert text(page, LIVE).startswith("undefended, white-box, at ε = 0.3: 22.0%")
     page.key("ArrowRight")  # nothing lies beyond
-    assert "ε* = 0.3" in text(page, LIVE)
+    assert "ε = 0.3" in text(page, LIVE)
     assert page.js("document.querySelector('.chart .live').getAttribute('aria-live')") == "polite"
     assert not hidden(page, TIP)
 
@@ -161,7 +161,7 @@ def test_the_slider_changes_picture_and_words(page):
     assert page.js(shown) != first and page.js(shown).startswith("data:image/png;base64,")
     assert text(page, ".slide output") == "0.2 (51/255): 1 of 1 wrong"
     assert "“chain saw”, 60.0%" in text(page, ".seat .predicted") and page.js("!!document.querySelector('.seat.wrong')")
-    assert page.js("document.querySelector('.slide input').getAttribute('aria-valuetext')").startswith("ε* = 0.2")
+    assert page.js("document.querySelector('.slide input').getAttribute('aria-valuetext')").startswith("ε = 0.2")
     assert page.js("getComputedStyle(document.querySelector('.seat img')).imageRendering") == "pixelated"
 
 

@@ -51,7 +51,7 @@ def test_every_figure_is_there_as_png_and_svg(drawn_run):
 def test_curves_name_threat_n_and_axes(drawn_run, name, expected):
     found = texts(drawn_run / "figures" / f"{name}-wrn.svg")
     assert set(expected) <= set(found)
-    assert any(text.startswith("ε*") for text in found)
+    assert any(text.startswith("ε") for text in found)
     # Every curve has its shaded band: one translucent area per curve with a threat level.
     svg = (drawn_run / "figures" / f"{name}-wrn.svg").read_text()
     curves = sum(bool(re.search(r", (white-box|transfer|adaptive), n = ", text)) for text in found)
@@ -73,7 +73,7 @@ def test_the_envelope_is_the_lowest_so_far(drawn_run):
     """The thin dashed line of figure 3, read back from the SVG: a rise of the curve is no rise of it."""
     svg = (drawn_run / "figures" / "fig3-wrn.svg").read_text()
     upper = svg[: svg.index('id="axes_2"')]
-    assert "worst case up to ε*" in texts(drawn_run / "figures" / "fig3-wrn.svg")
+    assert "worst case up to ε" in texts(drawn_run / "figures" / "fig3-wrn.svg")
     ticks = {label: float(y) for y, label in re.findall(r'<text [^>]*y="([\d.]+)"[^>]*>(\d+)</text>', upper)}
     dashed = r'<path d="([^"]+)" clip-path="[^"]+" style="fill: none; stroke-dasharray: [^;]+; [^"]*stroke: #d55e00'
     heights = [float(y) for _, y in re.findall(r"([\d.]+) ([\d.]+)", re.search(dashed, svg).group(1))]
@@ -89,12 +89,12 @@ def test_the_caption_tells_the_curve_from_its_envelope(builder, tmp_path):
     built.parts[-1]["correct"] = np.where(np.arange(50) < 5, 0.0, 1.0)  # other images than those the transfer attack fools
     run = read_run(built.write(tmp_path / "run"))
     captions = {figure.name: figure.caption for figure in draw_figures(run, tmp_path / "out") if not figure.skipped}
-    assert "up to 30.0 points (white-box, ε* = 0.2): there a single step overshoots, and" in captions["fig3"]
+    assert "up to 30.0 points (white-box, ε = 0.2): there a single step overshoots, and" in captions["fig3"]
     assert "label leaking" not in captions["fig3"] and "label leaking" in captions["fig7"]
     adaptive = run.envelope(run.sweep("net", "adversarial-training", "adaptive", "FGSM"))
     # At 0.1 the transfer attack's 50 % count; at 0.2 its 40 %, less the 5 images that the adaptive one adds.
     assert [point.value for point in adaptive.points()] == pytest.approx([1.0, 0.5, 0.3])
-    assert "Between the two lie up to 60.0 points (adaptive, ε* = 0.2)" in captions["fig7"]
+    assert "Between the two lie up to 60.0 points (adaptive, ε = 0.2)" in captions["fig7"]
     assert "noise draws apart" not in captions["fig6"]  # no score of these records hangs on the noise
 
 
@@ -111,14 +111,14 @@ def test_examples_show_prediction_confidence_and_scale(drawn_run):
         "original: tench",
         "tench, 99.1%",
         "chain saw, 87.4%",
-        "FGSM, ε* = 0.2",
+        "FGSM, ε = 0.2",
         "alone: church, 33.1%",
     } <= set(first)
     assert "perturbation × 2.5" in first  # 0.5 / 0.2
     second = texts(drawn_run / "figures" / "fig2-wrn.svg")
     assert {"one averaged copy", "PPA's verdict", "tench, 62.5%"} <= set(second)
     assert texts(drawn_run / "figures" / "fig4-wrn.svg").count("chain saw, 87.4%") == 7
-    assert {"DGSM, ε* = 0.2", "perturbation × 2.5"} <= set(texts(drawn_run / "figures" / "fig8-wrn.svg"))
+    assert {"DGSM, ε = 0.2", "perturbation × 2.5"} <= set(texts(drawn_run / "figures" / "fig8-wrn.svg"))
 
 
 def test_small_images_keep_their_pixels(drawn_run):
@@ -169,7 +169,7 @@ def test_an_axis_says_the_norm_of_its_budget(builder, tmp_path):
     built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.6: 0.5})
     built.parts = [part | {"norm": np.full(20, "l2")} for part in built.parts]
     draw_figures(read_run(built.write(tmp_path / "run")), tmp_path / "out")
-    assert "ε* (l2 distance, colors from 0 to 1)" in texts(tmp_path / "out" / "fig3-net.svg")
+    assert "ε (l2 distance, colors from 0 to 1)" in texts(tmp_path / "out" / "fig3-net.svg")
 
 
 def test_defenses_that_share_a_color_differ_in_their_lines(builder, tmp_path):
@@ -269,7 +269,7 @@ def test_the_same_records_give_the_same_bytes(drawn_run, tmp_path):
 
 @pytest.mark.parametrize("grid", [(0.0, 0.1), (0.0, 0.05, 0.1), tuple(0.025 * k for k in range(13))], ids=len)
 def test_boxes_stay_within_the_frame(grid, builder, tmp_path):
-    """Also where there are few ε*, as in `escrime evaluate`."""
+    """Also where there are few ε, as in `escrime evaluate`."""
     from escrime.report.figures.curves import draw_confidence, frame_axes
     from escrime.report.figures.style import new_figure
 

@@ -171,7 +171,7 @@ def test_cards_say_before_after_and_scale(run):
 
 def test_a_strip_says_when_it_turns(run):
     (strip,) = gallery(run, "wrn").strips
-    assert strip.turned == "first wrong at ε* = 0.2" and len(strip.frames) == 5
+    assert strip.turned == "first wrong at ε = 0.2" and len(strip.frames) == 5
     assert [frame.picture.right for frame in strip.frames] == [True, True, False, False, False]
     assert len({frame.picture.uri for frame in strip.frames}) == 5
 

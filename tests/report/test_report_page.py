@@ -84,7 +84,7 @@ def test_it_is_valid_and_accessible(page):
 
 def test_the_first_screen_answers(page):
     # The paper's curve: FGSM takes 98 % to 42 % at 0.025; PPA 86 % in transfer, 10 % adaptive.
-    assert "One gradient step of ε* = 0.025 (FGSM) takes wrn from 98.0% to 42.0% correct" in page.text
+    assert "One gradient step of ε = 0.025 (FGSM) takes wrn from 98.0% to 42.0% correct" in page.text
     assert "PPA is worth +44.0 points against an attacker who ignores it but −32.0 against one who knows it" in page.text
     assert "adversarial training +36.0 and +36.0." in page.text
     low, high = (f"{100 * bound:.1f}%" for bound in wilson(21, 50))
@@ -148,16 +148,16 @@ def test_numbers_have_the_digits_anyone_reads(settings, rows):
 
 def test_tables_hold_the_records(page):
     cells = page.text
-    for right in (49, 21, 27, 11):  # of 50, at ε* = 0, 0.025, 0.05 and 0.3
+    for right in (49, 21, 27, 11):  # of 50, at ε = 0, 0.025, 0.05 and 0.3
         low, high = wilson(right, 50)
         assert f"{2 * right}.0% [{100 * low:.1f}, {100 * high:.1f}]" in cells
     low, high = wilson(48, 50)
-    assert f"96.0% [{100 * low:.1f}, {100 * high:.1f}]" in cells  # called the target under DGSM at ε* = 0.008
+    assert f"96.0% [{100 * low:.1f}, {100 * high:.1f}]" in cells  # called the target under DGSM at ε = 0.008
     assert "0.025 (6.38/255)" in cells and "adaptive, n = 50" in cells and "transfer, n = 50" in cells
 
 
 def test_paired_tests_say_whether_a_defense_is_better(page):
-    """The paper's curve at ε* = 0.025: 42 % undefended; PPA 86 % in transfer, 10 % adaptive; of 50 images."""
+    """The paper's curve at ε = 0.025: 42 % undefended; PPA 86 % in transfer, 10 % adaptive; of 50 images."""
     text = page.text.replace("\xa0", " ")
     assert "Is it really better than no defense?" in text
     assert re.search(r"PPA undefended transfer 50 \+44\.0 points \[\+29\.1, \+56\.2\] 22 / 0 < 0\.001 < 0\.001 better", text)
@@ -191,7 +191,7 @@ def test_classes_stand_weakest_first(builder, tmp_path):
 
 def test_the_tables_have_captions(drawn_run):
     html = (drawn_run / "report.html").read_text()
-    assert html.count("<table") == html.count("<caption>") and "Accuracy by class at ε* = 0.025, weakest first" in html
+    assert html.count("<table") == html.count("<caption>") and "Accuracy by class at ε = 0.025, weakest first" in html
 
 
 def test_claims_are_on_the_page_with_their_verdicts(drawn_run, page):
@@ -201,6 +201,8 @@ def test_claims_are_on_the_page_with_their_verdicts(drawn_run, page):
         assert row["claim"] in page.text and row["measured"] in page.text and row["why"] in page.text
         assert row["verdict"] in ("reproduced", "partly", "not reproduced", "not tested")
     assert "falls when the attacker knows it" in page.text
+    folded = re.findall(r'<details class="claim" id="(C\d+)">', (drawn_run / "report.html").read_text())
+    assert folded == [row["id"] for row in claims]
 
 
 TOLD = [
@@ -247,12 +249,12 @@ def test_the_headline_eps_of_the_experiment_is_used(builder, tmp_path):
     built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.9, 0.2: 0.4, 0.3: 0.1})
     folder = built.write(tmp_path / "run")
     draw_report(folder)
-    assert "ε* = 0.2 (FGSM)" in (folder / "report.html").read_text()  # the first that takes half of the accuracy
+    assert "ε = 0.2 (FGSM)" in (folder / "report.html").read_text()  # the first that takes half of the accuracy
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["experiment"]["headline_eps"] = 0.11
     (folder / "manifest.json").write_text(json.dumps(manifest))
     draw_report(folder)
-    assert "ε* = 0.1 (FGSM)" in (folder / "report.html").read_text()
+    assert "ε = 0.1 (FGSM)" in (folder / "report.html").read_text()
 
 
 def test_in_l2_no_gray_levels_are_spoken_of(builder, tmp_path):
@@ -264,7 +266,7 @@ def test_in_l2_no_gray_levels_are_spoken_of(builder, tmp_path):
     draw_report(folder)
     page = (folder / "report.html").read_text()
     text = Page(page).text
-    assert "One gradient step of ε* = 0.6 in l2 (FGSM)" in text and "root of the summed squares" in text
+    assert "One gradient step of ε = 0.6 in l2 (FGSM)" in text and "root of the summed squares" in text
     for document in (page, markdown(read_run(folder))):
         for wrong in ("153/255", "fraction of the color range", "sign of the gradient"):
             assert wrong not in document
@@ -290,7 +292,7 @@ def test_the_largest_sentence_is_the_verdict_s_before_any_single_attack_s(builde
     folder = built.write(tmp_path / "run")
     draw_report(folder)
     said = re.search(r'<p class="sentence">(.*?)</p>', (folder / "report.html").read_text(), re.S)[1]
-    assert said.startswith("net keeps 10.0% [2.8, 30.1] of 20 images right at ε* = 0.1 in the worst case (not as it stands), ")
+    assert said.startswith("net keeps 10.0% [2.8, 30.1] of 20 images right at ε = 0.1 in the worst case (not as it stands), ")
     assert "with PPA 20.0%" in said
     assert said.index("worst case") < said.index("FGSM")
     titles = [tile.title for tile in headline(read_run(folder), "net", 0.1).tiles]
@@ -300,7 +302,7 @@ def test_the_largest_sentence_is_the_verdict_s_before_any_single_attack_s(builde
 def test_a_model_that_was_attacked_at_another_budget_is_not_called_unattacked(builder, tmp_path):
     built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5})
     run = read_run(built.write(tmp_path / "run"))
-    assert headline(run, "net", 0.3).sentence == "net was not attacked at ε* = 0.3 without a defense."
+    assert headline(run, "net", 0.3).sentence == "net was not attacked at ε = 0.3 without a defense."
     assert headline(run, "other", 0.3).sentence == "other was not attacked without a defense."
 
 

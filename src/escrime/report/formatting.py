@@ -35,7 +35,7 @@ def eps_text(eps: float) -> str:
 
 def eps_axis(norm: str) -> str:
     """What an axis of ε counts."""
-    return f"ε* ({norms.norm(norm).unit})"
+    return f"ε ({norms.norm(norm).unit})"
 
 
 def fraction_text(eps: float, norm: str = norms.DEFAULT) -> str:

@@ -10,7 +10,9 @@ from .formatting import eps_text, percent
 from .pictures import SHARP_BELOW, data_uri
 from .run import Example, Run
 
-FIGURES = (1, 2, 4, 8, "held")  # where an experiment records an original with its adversarial image
+# Where a run records an original with its adversarial image; words are what a card is headed with.
+FIGURES = (1, 2, 4, 8, "held", "closest call", "surest mistake", "stands")
+HEADED = FIGURES[5:]
 LARGEST = 128  # px; larger photos are shown reduced, so that the page stays small
 
 
@@ -36,6 +38,7 @@ class Card:
     fooled: bool
     outcome: str
     pictures: list[Picture]
+    head: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,8 @@ def card(run: Run, example: Example) -> Card:
     if verdict:
         outcome += f": predicts “{run.class_name(verdict['prediction'])}”, {percent(verdict['confidence'])}"
     aim = f", aimed at “{run.class_name(target)}”" if target != NO_TARGET else ""
-    return Card(name, truth, attack_words(example) + aim, who, fooled, outcome, pictures)
+    head = example.figure.capitalize() if example.figure in HEADED else ""
+    return Card(name, truth, attack_words(example, run.norm) + aim, who, fooled, outcome, pictures, head)
 
 
 def prediction_line(run: Run, prediction: dict, example: Example) -> tuple[str, bool]:
@@ -148,13 +152,13 @@ def prediction_text(run: Run, prediction: int, confidence: float) -> str:
 def strip(run: Run, example: Example) -> Strip:
     """One image at every ε it was recorded at."""
     rows = zip(example.epsilons, example.images["slider"], example.predictions, example.confidences, strict=True)
-    truth, frames, turned = run.class_name(example.label), [], "right at every ε* tried"
+    truth, frames, turned = run.class_name(example.label), [], "right at every ε tried"
     for eps, image, prediction, confidence in rows:
         text, right = prediction_text(run, prediction, confidence), prediction == example.label
-        alt = f"{example.image} under {example.attack} at ε* = {eps_text(eps)}: {text}"
-        frames.append(Frame(eps_text(eps), Picture(embedded(image), alt, f"ε* = {eps_text(eps)}", text, right), confidence))
+        alt = f"{example.image} under {example.attack} at ε = {eps_text(eps)}: {text}"
+        frames.append(Frame(eps_text(eps), Picture(embedded(image), alt, f"ε = {eps_text(eps)}", text, right), confidence))
         if not right and turned.startswith("right"):
-            turned = f"first wrong at ε* = {eps_text(eps)}"
+            turned = f"first wrong at ε = {eps_text(eps)}"
     return Strip(example.image, truth, frames, turned)
 
 

@@ -10,7 +10,7 @@ from ..results.names import defense_name
 from ..results.records import WORST, in_subset, worst_case
 from ..results.threats import ADAPTIVE, DEFENDED, TRANSFER, UNDEFENDED
 from ..results.verdicts import Verdict
-from .formatting import eps_text, percent
+from .formatting import fraction_text, percent
 from .intervals import Point
 from .run import Run
 from .sweep import Sweep, one_sweep
@@ -63,25 +63,25 @@ def headline(run: Run, model: str, eps: float | None, verdicts: Sequence[Verdict
     """The sentence and the tiles of one model at `eps`; what its `verdicts` show comes first, before any single attack."""
     bare, kept = run.first_sweep(model), kept_text(verdicts)
     if eps is None or bare is None or not bare.n or (attacked := bare.at(eps)) is None:
-        at = f" at ε* = {eps_text(eps)}" if eps is not None and bare is not None and bare.n else ""
+        at = f" at ε = {fraction_text(eps, run.norm)}" if eps is not None and bare is not None and bare.n else ""
         return Headline(model, None, f"{kept}{model} was not attacked{at} without a defense.")
     clean, attack = bare.at(0.0), bare.attack
     tiles = [Tile("clean images", [Number("undefended", clean)])] if clean else []
-    single = Tile(f"{attack}, ε*\u00a0=\u00a0{eps_text(eps)}", [Number(f"undefended, {bare.threat}", attacked)])
+    single = Tile(f"{attack}, ε\u00a0=\u00a0{fraction_text(eps, run.norm)}", [Number(f"undefended, {bare.threat}", attacked)])
     if (worst := worst_of_all(run, model, eps)) is not None:
         least = Number(f"undefended, {worst[0]}", worst[1])
-        tiles.append(Tile(f"worst case of all attacks, ε*\u00a0=\u00a0{eps_text(eps)}", [least]))
+        tiles.append(Tile(f"worst case of all attacks, ε\u00a0=\u00a0{fraction_text(eps, run.norm)}", [least]))
     tiles.append(single)
     worth = []
     for defense in dict.fromkeys(defense for defense, _ in run.defenses(model) if defense != "none"):
         numbers = [number(run, model, defense, threat, bare, eps) for threat in DEFENDED]
         if worst is not None and (lowest := worst_of_all(run, model, eps, defense)) is not None:
             numbers.append(Number(f"worst case of all attacks ({lowest[0]})", lowest[1]))
-        tiles.append(Tile(f"{defense_name(defense)} under {attack}, ε*\u00a0=\u00a0{eps_text(eps)}", numbers))
+        tiles.append(Tile(f"{defense_name(defense)} under {attack}, ε\u00a0=\u00a0{fraction_text(eps, run.norm)}", numbers))
         worth.append((defense_name(defense), numbers[0].gain, numbers[1].gain))
     before = f"from {percent(clean.value)} to {percent(attacked.value)}" if clean else f"to {percent(attacked.value)}"
-    size = eps_text(eps) + norm(run.norm).in_words
-    what = f"One gradient step of ε* = {size} ({attack})" if run.manner(attack) == SINGLE else f"{attack} at ε* = {size}"
+    size = fraction_text(eps, run.norm) + norm(run.norm).in_words
+    what = f"One gradient step of ε = {size} ({attack})" if run.manner(attack) == SINGLE else f"{attack} at ε = {size}"
     sentence = f"{what} takes {model} {before} correct"
     gains = worth_text(worth)
     sentence = f"{kept}{sentence}; {gains}." if gains else f"{kept}{sentence}."
@@ -90,13 +90,13 @@ def headline(run: Run, model: str, eps: float | None, verdicts: Sequence[Verdict
 
 
 def kept_text(verdicts: Sequence[Verdict]) -> str:
-    """As in: net keeps 12.0% [8.5, 16.6] of 250 images right at ε* = 0.025 in the worst case, with PPA 14.0% [9.1, 20.9] of
+    """As in: net keeps 12.0% [8.5, 16.6] of 250 images right at ε = 0.025 in the worst case, with PPA 14.0% [9.1, 20.9] of
     150 (not as it stands). With a space behind; "" without verdicts."""
     parts: list[str] = []
     before = ""
     for verdict in verdicts:
         share = f"{percent(verdict.accuracy)} [{100 * verdict.low:.1f}, {100 * verdict.high:.1f}] of {verdict.n}"
-        where = f"ε* = {eps_text(verdict.eps)}{norm(verdict.norm).in_words}"
+        where = f"ε = {fraction_text(verdict.eps, verdict.norm)}{norm(verdict.norm).in_words}"
         defense = "" if verdict.defense == "none" else f"with {defense_name(verdict.defense)} "
         if not parts:
             with_it = f" {defense.strip()}" if defense else ""

@@ -15,7 +15,7 @@ from .sweep import Sweep
 # The page's names of the colors (report.css), so that the chart follows the theme.
 SHADES = {"none": "orange", "ppa": "blue", "adversarial-training": "green", "adversarial-training+ppa": "purple"}
 SPARE_SHADES = ("amber", "deep", "ink")
-PAPER, WORST = "the paper’s points", "worst case up to ε*"
+PAPER, WORST = "the paper’s points", "worst case up to ε"
 
 
 def chart(run: Run, model: str, eps: float | None = None) -> dict | None:
@@ -80,7 +80,7 @@ def curve(sweep: Sweep, score: str, colors: dict[str, str]) -> dict:
 def marks(
     run: Run, model: str, attack: str, sweeps: list[Sweep], score: str, subset: str | None, colors: dict[str, str]
 ) -> list[dict]:
-    """What stands beside the curves: the worst case up to each ε*, attacks known at one ε* only, the paper's points."""
+    """What stands beside the curves: the worst case up to each ε, attacks known at one ε only, the paper's points."""
     found = []
     if score == "correct":
         for sweep in sweeps:
@@ -137,6 +137,6 @@ def description(data: dict) -> str:
     names = dict.fromkeys(f"{c['defense']} ({c['threat']})" for c in first["curves"])
     last = max(point[0] for c in first["curves"] for point in c["points"])
     return (
-        f"Chart of {first['measure']} of {data['model']} under {first['attack']} against ε* from 0 to {eps_text(last)}: "
-        f"{', '.join(names)}. Left and right arrows move along ε*, up and down between curves."
+        f"Chart of {first['measure']} of {data['model']} under {first['attack']} against ε from 0 to {eps_text(last)}: "
+        f"{', '.join(names)}. Left and right arrows move along ε, up and down between curves."
     )

@@ -7,7 +7,6 @@ from pathlib import Path
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 from markupsafe import Markup
 
-from ..norms import norm
 from ..results.findings import Finding
 from ..results.names import defense_name
 from ..results.records import in_subset
@@ -15,8 +14,10 @@ from ..results.statistics import p_text
 from ..results.verdicts import Verdict, verdicts
 from ..terminal import printable
 from .figures import Drawn
-from .formatting import NETWORKS, THREAT_MEANINGS, eps_text, percent, slug
+from .first_table import first_table
+from .formatting import NETWORKS, fraction_text, percent, slug
 from .gallery import gallery
+from .glossary import glossary
 from .headline import Headline, headline, headline_eps
 from .inline import inline_svg
 from .interactive import chart, description
@@ -29,42 +30,53 @@ TEMPLATES = Path(__file__).parent / "templates"
 PHOTOS = " Photos are compressed on this page; figures/ holds them as they were attacked."
 
 
-def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
-    """The whole page as text."""
-    environment = Environment(
+def environment() -> Environment:
+    """Where pages are made: names stay text, and numbers are written as everywhere."""
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=ChainableUndefined,
     )
-    environment.filters |= {"percent": percent, "slug": slug, "defense": defense_name, "eps": eps_text, "p": p_text}
+    made.filters |= {"percent": percent, "slug": slug, "anchor": anchor}
+    made.filters |= {"defense": defense_name, "eps": fraction_text, "p": p_text}
+    return made
+
+
+def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
+    """The whole page as text."""
     eps = headline_eps(run)
     found = validity(run)
     judged = verdicts_by_model(run, found, eps)
-    heads = [headline(run, model, eps, judged[model]) for model in run.models]
-    page = environment.get_template("report.html.j2").render(
-        run=run,
-        manifest=run.manifest,
-        dataset=run.manifest.get("dataset", {}),
-        title=run.manifest.get("title") or run.manifest.get("name") or run.folder.name,
-        heads=heads,
-        models=[model_section(run, head, drawn) for head in heads],
-        claims=claim_groups(claims),
-        overview=overview(run, claims),
-        threats=THREAT_MEANINGS,
-        norm=norm(run.norm),
-        networks=NETWORKS,
-        attacked=attacked(run),
-        trust=trust(found),
-        created=moment(run.manifest.get("created", "")),
-        passes=passes(run),
-        training=training_rows(run),
-        stages=stage_rows(run),
-        validity=[shown_finding(finding) for finding in found],
-        verdicts=judged,
-        colors=SEVERITIES,
-        settings=flat(run.manifest.get("experiment", {})),
+    alone = len(run.models) == 1  # of several the first table tells what each keeps
+    heads = [headline(run, model, eps, judged[model] if alone else ()) for model in run.models]
+    page = (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            run=run,
+            manifest=run.manifest,
+            dataset=run.manifest.get("dataset", {}),
+            title=run.manifest.get("title") or run.manifest.get("name") or run.folder.name,
+            heads=heads,
+            models=[model_section(run, head, drawn) for head in heads],
+            claims=claim_groups(claims),
+            overview=overview(run, claims),
+            first=first_table(run, judged),
+            words=glossary(run),
+            networks=NETWORKS,
+            attacked=attacked(run),
+            trust=trust(found),
+            created=moment(run.manifest.get("created", "")),
+            passes=passes(run),
+            training=training_rows(run),
+            stages=stage_rows(run),
+            validity=[shown_finding(finding) for finding in found],
+            verdicts=judged,
+            colors=SEVERITIES,
+            settings=flat(run.manifest.get("experiment", {})),
+        )
     )
     return printable(page, lines=True)  # names that turn the direction of writing, or are there unseen
 
@@ -102,7 +114,7 @@ def model_section(run: Run, head: Headline, drawn: list[Drawn]) -> dict:
     curves = chart(run, model, head.eps)
     return {
         "name": model,
-        "id": f"model-{slug(model)}",
+        "id": anchor(model),
         "arch": network.get("arch", model),
         "parameters": network.get("parameters"),
         "stands_for": network.get("stands_for"),
@@ -117,6 +129,11 @@ def model_section(run: Run, head: Headline, drawn: list[Drawn]) -> dict:
         "classes": class_table(run, model, head.eps),
         "tables": accuracy_tables(run, model),
     }
+
+
+def anchor(model: str) -> str:
+    """Where a model's part of the page begins."""
+    return f"model-{slug(model)}"
 
 
 def shown(figure: Drawn) -> dict:

@@ -1,6 +1,6 @@
 """The paper's own numbers for Wide ResNet-50-2, read from its published figures: 50 images, so one image is 2 points.
 
-Shares in percent by ε*; an ε* that could not be read is absent.
+Shares in percent by ε; an ε that could not be read is absent.
 Source: Donoghue, Lines, Pereira (2020), figures 3, 5, 6, 7.
 """
 
@@ -14,7 +14,7 @@ _FGSM = {
     "ppa": (94, 86, 80, 74, 70, 62, 58, 50, 46, 42, 38, 24),
     "adversarial-training": (94, 78, 58, 42, 32, 26, 26, 22, 22, 20, 20, 16),
 }
-# At or above ε* = 0.013 the undefended curve stays at 100 % until the sweep ends at 0.015.
+# At or above ε = 0.013 the undefended curve stays at 100 % until the sweep ends at 0.015.
 _DGSM_EPS = (0, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.007, 0.008, 0.010, 0.011, 0.012, 0.013, 0.014, 0.015)
 _DGSM = {
     "none": (12, 12, 12, 12, 32, 24, 14, 52, 96, 94, 92, 98, 100, 100, 100),
@@ -26,7 +26,7 @@ POINTS: dict[str, dict[str, dict[float, float]]] = {
     FGSM: {defense: dict(zip(_FGSM_EPS, values, strict=True)) for defense, values in _FGSM.items()},
     DGSM: {defense: dict(zip(_DGSM_EPS, values, strict=True)) for defense, values in _DGSM.items()},
 }
-# The last ε* of the paper's sweeps.
+# The last ε of the paper's sweeps.
 LAST_EPS = {FGSM: 0.3, DGSM: 0.015}
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,20 @@ class Run:
     @property
     def classes(self) -> list[str]:
         return self.manifest.get("dataset", {}).get("classes", [])
+
+    @property
+    def data_name(self) -> str:
+        """What the data are called; a folder of images by its own name."""
+        name, settings = self.manifest.get("dataset", {}).get("name") or "", self.manifest.get("experiment", {})
+        own = settings.get("data")
+        place = settings.get("images") or (own.get("folder") if isinstance(own, dict) else None)
+        return PurePath(place).name or name if name == "folder" and isinstance(place, str) else name
+
+    @property
+    def class_count(self) -> str:
+        """How many classes the images are of: "10 classes", or "10 of 1000 classes" of the model's."""
+        present, known = self.records["label"].nunique(), len(self.classes)
+        return f"{present} of {known} classes" if known > present else f"{present} classes" if present != 1 else "1 class"
 
     @property
     def left_out(self) -> str:

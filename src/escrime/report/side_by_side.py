@@ -72,7 +72,14 @@ def compare_runs(
     Raises:
         EscrimeError: For what is no run, an unknown model, or runs without a common image, attack or ε.
     """
-    runs = read_run(first), read_run(second)
+    return compare_read((read_run(first), read_run(second)), models, attacks=attacks, epsilons=epsilons)
+
+
+def compare_read(
+    runs: tuple[Run, Run], models: tuple[str, ...] = (), *, attacks: tuple[str, ...] = (), epsilons: tuple[float, ...] = ()
+) -> SideBySide:
+    """`compare_runs` of runs that have been read."""
+    first, second = (run.folder for run in runs)
     pairs = model_pairs(runs, models)
     subset = runs[0].main_subset if runs[0].main_subset == runs[1].main_subset else None
     tables = [in_subset(run.records, subset) for run in runs]

@@ -22,7 +22,7 @@ MOST_CLASSES = 50  # rows of a class table: the weakest
 
 @dataclass(frozen=True)
 class Table:
-    """Rows are ε*, columns (defense, threat level, n); cells are points or None."""
+    """Rows are ε, columns (defense, threat level, n); cells are points or None."""
 
     attack: str
     subset: str | None

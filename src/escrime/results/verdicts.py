@@ -17,6 +17,8 @@ from .threats import ADAPTIVE, TRANSFER, UNDEFENDED
 
 HIDING = {"scores-flat", "off-grid", "stateful", "full-success", "no-full-success", "iterated-weaker", "overfitting"}
 HIDING |= {f"gradient-{what}" for what in ("zero", "saturated", "false", "not-finite", "misleads", "jagged", "mode", "fails")}
+UNKNOWING = " against an attacker who does not know the defense"
+WITHOUT = " without attack)"  # how a sentence ends its numbers
 KNOWN = (ADAPTIVE, *UNDEFENDED, TRANSFER)  # the threat level to quote, where there are several
 
 
@@ -39,6 +41,11 @@ class Verdict:
     clean: float
     believe: bool
     sentence: str
+
+    @property
+    def reason(self) -> str:
+        """What the sentence says of the number, such as "do not believe it: 1 alarm (stateful)."."""
+        return self.sentence.rpartition(WITHOUT)[2].removeprefix(UNKNOWING).lstrip(";, ").removeprefix("and ")
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -117,10 +124,10 @@ def _verdict(rows: pd.DataFrame, clean: float, asked: float, everywhere: bool, f
     who = defended(first["model"], first["defense"])
     number = (
         f"{who} keeps {share_text(accuracy)} of {n} {f'{subset} ' if subset else ''}images right at ε = {first['eps']:.4g}"
-        f"{norm(first['norm']).in_words} (95 % interval {low:.1%} to {high:.1%}; {share_text(clean)} without attack)"
+        f"{norm(first['norm']).in_words} (95 % interval {low:.1%} to {high:.1%}; {share_text(clean)}{WITHOUT}"
     )
     if first["threat"] == TRANSFER:
-        number += " against an attacker who does not know the defense"
+        number += UNKNOWING
     exact = bool(alarms) and all(finding.exact for finding in alarms)
     if alarms and not exact:
         end = _objection(alarms, accuracy, clean)

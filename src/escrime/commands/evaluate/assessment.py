@@ -27,8 +27,10 @@ from ..shared.store import FolderStore
 from .candidate import Candidate
 from .first_look import FirstLook
 from .identity import identity_of, refuse_another_model
+from .pictures import make_pictures
 from .request import Request, short_name
 
+EOT = 8  # noise draws in each gradient of an attack on a randomized model
 EFFORT = Effort(images=64, steps=50, queries=500, draws=200, eot=4, doublings=1)
 
 
@@ -125,6 +127,10 @@ class Assessment:
                 path.unlink()
         return {"approach": (before or {}) | found}
 
+    def undefended(self, name: str) -> Case:
+        """What is attacked without a defense, as it is attacked."""
+        return next(case for case in as_attacked(self._cases(name), self.profiles) if case.subject.defense == "none")
+
     def execute(self, name: str) -> None:
         """The attacks and the checks, as far as the budget goes."""
         plan = Plan(
@@ -134,7 +140,7 @@ class Assessment:
             self.grids,
             seed=self.request.seed,
             draws=8,
-            eot=8,
+            eot=EOT,
             effort=EFFORT,
             headline=self.request.epsilons[0],
         )
@@ -194,4 +200,5 @@ def evaluate_in_folder(run: Assessment, name: str, command: str) -> None:
         run.team.wait()
         run.execute(name)
         with run.folder.stage("report"), run.display.bar("Draw the report", None):
+            make_pictures(run, run.undefended(name), EOT)
             draw_report(run.folder.path)

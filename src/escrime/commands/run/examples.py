@@ -95,22 +95,12 @@ class Examples:
         assert isinstance(attack.eps, float)
         x, label = self.pixels([image])
         adversarial = attack(self.network, x, label, seed=self.seed, ids=[image])
-        i = len(self.items)
-        item = {
-            "figure": figure,
-            "index": i,
-            "image": image,
-            "label": int(label),
-            "attack": attack.name,
-            "eps": attack.eps,
-            "defense": defense,
-            "threat": threat,
-            "target": NO_TARGET if attack.target is None else attack.target,
-            "original": self.predicted(self.network, x, image),
-            "adversarial": self.predicted(self.network, adversarial, image),
-            "perturbation": self.predicted(self.network, (0.5 + 0.5 * (adversarial - x) / attack.eps).clamp(0, 1), image),
-        }
-        self.arrays |= {f"original_{i}": x[0], f"adversarial_{i}": adversarial[0]}
+        target = NO_TARGET if attack.target is None else attack.target
+        facts = {"attack": attack.name, "eps": attack.eps, "defense": defense, "threat": threat, "target": target}
+        item = self.put(figure, image, adversarial, facts)
+        i = item["index"]
+        alone = (0.5 + 0.5 * (adversarial - x) / attack.eps).clamp(0, 1)
+        item["perturbation"] = self.predicted(self.network, alone, image)
         if ppa is not None:
             with row_keys([(self.seed, image, "examples")]):
                 copies = ppa.noisy_copies(adversarial)
@@ -119,7 +109,17 @@ class Examples:
             key = verdict_key(self.seed, image)
             item |= {"copy": self.predicted(self.network, copy, image), "verdict": self.predicted(ppa, adversarial, image, key)}
             self.arrays[f"copy_{i}"] = copy[0]
+
+    def put(self, figure: int | str, image: str, adversarial: Tensor, facts: dict[str, Any]) -> dict[str, Any]:
+        """An image and what an attack made of it, (1, C, H, W), and what is predicted for both; the item, to add to."""
+        x, label = self.pixels([image])
+        i = len(self.items)
+        item = {"figure": figure, "index": i, "image": image, "label": int(label), **facts}
+        item["original"] = self.predicted(self.network, x, image)
+        item["adversarial"] = self.predicted(self.network, adversarial, image)
+        self.arrays |= {f"original_{i}": x[0], f"adversarial_{i}": adversarial[0]}
         self.items.append(item)
+        return item
 
     def add_slider(self, image: str, attack: Attack) -> None:
         """One image under FGSM at every ε of the grid."""

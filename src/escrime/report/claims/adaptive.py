@@ -17,7 +17,7 @@ FALLS, WEAKENS, NO_GAIN, HOLDS = "falls", "weakens", "gains nothing", "keeps its
 
 
 def adaptive(evidence: Evidence, defense: str, attack: str, score: str = "correct", upto: float = inf) -> Adaptive | None:
-    """The defense under the adaptive attack up to ε* = `upto`, beside transfer and no defense, on the same images.
+    """The defense under the adaptive attack up to ε = `upto`, beside transfer and no defense, on the same images.
 
     Looked at where the adaptive attack costs most against transfer; where it costs nothing clear, at the largest gain.
     "falls": at least half of what the defense gained over the undefended network is gone, or it never gained;
@@ -51,7 +51,7 @@ def adaptive(evidence: Evidence, defense: str, attack: str, score: str = "correc
     what = "correct" if score == "correct" else "called the target"
     compared = f"{percent(before.value)} under transfer" + (f", {percent(alone.value)} undefended" if alone else "")
     text = (
-        f"under the adaptive attack it {state}: {there.text} {what} at ε* = {eps_text(eps)} "
+        f"under the adaptive attack it {state}: {there.text} {what} at ε = {eps_text(eps)} "
         f"(the same {there.n} images: {compared})"
     )
     undefended = alone.value if alone else None

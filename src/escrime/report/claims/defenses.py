@@ -40,7 +40,7 @@ def ppa_fgsm(evidence: Evidence) -> Measured:
         return not_tested("no FGSM sweep of PPA (transfer) beside the undefended network", **settings)
     place = evidence.place(averaged, 0.025)
     if place is None or bare.at(place.eps) is None:
-        return not_tested("the run has no ε* comparable with the paper's 0.025", **settings)
+        return not_tested("the run has no ε comparable with the paper's 0.025", **settings)
     position, here = averaged.index(place.eps), averaged.measured(place.eps)
     loss_bare, loss = -bare.change(0, bare.index(place.eps)), -averaged.change(0, position)
     gain = averaged.against(bare, place.eps)
@@ -52,12 +52,12 @@ def ppa_fgsm(evidence: Evidence) -> Measured:
     )
     known = adaptive(evidence, PPA, FGSM)
     text = (
-        f"transfer: {here.text} at ε* = {eps_text(place.eps)} against {percent(bare.measured(place.eps).value)} undefended, "
+        f"transfer: {here.text} at ε = {eps_text(place.eps)} against {percent(bare.measured(place.eps).value)} undefended, "
         f"n = {here.n}; {beside(known, PPA)}"
     )
     if loss_bare.value < SUDDEN:
         # Half of the claim cannot be tested; the other half decides between "partly" and "not reproduced".
-        why = f"nothing sudden to remove: undefended, ε* = {eps_text(place.eps)} costs {100 * loss_bare.value:.1f} points"
+        why = f"nothing sudden to remove: undefended, ε = {eps_text(place.eps)} costs {100 * loss_bare.value:.1f} points"
         part = ClaimPart(PARTLY if straight.verdict == REPRODUCED else NOT_REPRODUCED, f"{why}; {straight.why}")
         return Measured(part.verdict, text, only_ignored(part, known), here, adaptive=known, **settings)
     if gain is None or gain.high <= 0 or loss.value > loss_bare.value / 2:
@@ -96,7 +96,7 @@ def worst_of_dgsm(evidence: Evidence, defense: str, allowed: float, what: str, s
     known = adaptive(evidence, defense, DGSM, score, upto=end)
     unit = "called the target" if score == "hit" else "lost"
     text = (
-        f"transfer: at most {worst.points} {unit} up to ε* = {eps_text(end)} (at {eps_text(worst.eps)}), n = "
+        f"transfer: at most {worst.points} {unit} up to ε = {eps_text(end)} (at {eps_text(worst.eps)}), n = "
         f"{worst.n}; {beside(known, defense)}"
     )
     return Measured(part.verdict, text, only_ignored(part, known), worst, adaptive=known, **settings)
@@ -124,7 +124,7 @@ def clean_cost(evidence: Evidence, accuracy: float) -> Measured:
 
 
 def hardened_fgsm(evidence: Evidence, paper_eps: float, stays: bool) -> Measured:
-    """C9. Wide ResNet is not below 30 % up to ε* = 0.1; GoogLeNet is, at 0.05. Judged under both threat levels."""
+    """C9. Wide ResNet is not below 30 % up to ε = 0.1; GoogLeNet is, at 0.05. Judged under both threat levels."""
     settings: Setting = {"attack": FGSM, "defense": HARDENED, "threat": "transfer, adaptive"}
     parts, texts = [], []
     first: Point | None = None
@@ -143,10 +143,10 @@ def hardened_fgsm(evidence: Evidence, paper_eps: float, stays: bool) -> Measured
             ClaimPart(part.verdict, f"{threat}: {part.why}" + (f"; {place.note}" if place.note and not place.scaled else ""))
         )
         upto = "lowest up to" if stays else "at"
-        texts.append(f"{threat}: {worst.text} {upto} ε* = {eps_text(place.eps)}, n = {worst.n}")
+        texts.append(f"{threat}: {worst.text} {upto} ε = {eps_text(place.eps)}, n = {worst.n}")
         first = first or worst
     if not parts:
-        return not_tested(f"no FGSM sweep of an adversarially trained network near ε* = {eps_text(paper_eps)}", **settings)
+        return not_tested(f"no FGSM sweep of an adversarially trained network near ε = {eps_text(paper_eps)}", **settings)
     if len(parts) == 1:
         texts.append("the other threat level was not measured")
     part = combine(*parts)
@@ -155,8 +155,8 @@ def hardened_fgsm(evidence: Evidence, paper_eps: float, stays: bool) -> Measured
 
 
 _C6 = Version(
-    "PPA removes FGSM's sudden success at very small ε* and leaves a roughly linear decline.",
-    "42% → 86% at ε* = 0.025",
+    "PPA removes FGSM's sudden success at very small ε and leaves a roughly linear decline.",
+    "42% → 86% at ε = 0.025",
     ppa_fgsm,
 )
 _C7 = Version(
@@ -179,13 +179,13 @@ CLAIMS = (
     Claim(
         "C9",
         Version(
-            "Adversarial training helps Wide ResNet-50-2 more: under FGSM it is not below 30% until ε* > 0.1.",
-            "≥ 30% up to ε* = 0.1",
+            "Adversarial training helps Wide ResNet-50-2 more: under FGSM it is not below 30% until ε > 0.1.",
+            "≥ 30% up to ε = 0.1",
             lambda e: hardened_fgsm(e, 0.1, stays=True),
         ),
         Version(
-            "Adversarial training helps GoogLeNet less: under FGSM it falls below 30% at ε* = 0.05.",
-            "< 30% at ε* = 0.05",
+            "Adversarial training helps GoogLeNet less: under FGSM it falls below 30% at ε = 0.05.",
+            "< 30% at ε = 0.05",
             lambda e: hardened_fgsm(e, 0.05, stays=False),
         ),
     ),

@@ -82,7 +82,7 @@ class Evidence:
             exact = same(nearest, paper_eps)
             return Place(
                 nearest,
-                "" if exact else f"nearest measured ε* {eps_text(nearest)} for the paper's {eps_text(paper_eps)}",
+                "" if exact else f"nearest measured ε {eps_text(nearest)} for the paper's {eps_text(paper_eps)}",
             )
         last = LAST_EPS.get(sweep.attack, float(sweep.eps[-1]))
         scale = float(sweep.eps[-1]) / last
@@ -91,7 +91,7 @@ class Evidence:
         if scale == 1 or nearest == 0 or abs(nearest - scaled) > SAME_EPS * scaled:
             return None
         note = (
-            f"tested at ε* = {eps_text(nearest)}, the same place in a sweep that ends at "
+            f"tested at ε = {eps_text(nearest)}, the same place in a sweep that ends at "
             f"{eps_text(float(sweep.eps[-1]))} "
             f"instead of the paper's {eps_text(last)}"
         )
@@ -111,4 +111,4 @@ class Evidence:
         fooled = [point.eps for point in bare.points("hit") if point.value >= 0.99] if bare is not None else []
         end = fooled[0] if fooled and fooled[0] in sweep.eps else float(sweep.eps[-1])
         event = "where DGSM has every image of the undefended network" if fooled else "the end of this sweep"
-        return end, f"judged up to ε* = {eps_text(end)}, {event}, instead of the paper's {eps_text(last)}"
+        return end, f"judged up to ε = {eps_text(end)}, {event}, instead of the paper's {eps_text(last)}"

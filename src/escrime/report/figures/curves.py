@@ -23,7 +23,7 @@ def draw_curve(
     shade: str = "",
     line: str = "-",
 ) -> None:
-    """The share of `score` in percent against ε*, with its shaded 95 % Wilson band; threat level and n in the label.
+    """The share of `score` in percent against ε, with its shaded 95 % Wilson band; threat level and n in the label.
     shade: the color, where it is not the defense's own; line: its line style, where not faint."""
     points = sweep.points(score)
     shade = MUTED if faint else shade or color(sweep.defense)
@@ -43,14 +43,14 @@ def draw_curve(
 
 
 def draw_envelope(axes: Axes, envelope: Sweep) -> None:
-    """The worst case up to each ε*, thin and dashed in the color of its curve."""
+    """The worst case up to each ε, thin and dashed in the color of its curve."""
     axes.plot(
         envelope.eps,
         [100 * point.value for point in envelope.points()],
         color=color(envelope.defense),
         linewidth=1.1,
         linestyle=(0, (4, 2)),
-        label="worst case up to ε*",
+        label="worst case up to ε",
         zorder=2.5,
     )
 
@@ -81,7 +81,7 @@ def draw_paper(axes: Axes, network: str | None, attack: str, defense: str, last_
 
 
 def draw_confidence(axes: Axes, sweep: Sweep) -> None:
-    """Box plots of the top-class confidence in percent at each ε*: quartiles, median, whiskers from 5 % to 95 %."""
+    """Box plots of the top-class confidence in percent at each ε: quartiles, median, whiskers from 5 % to 95 %."""
     spacing = float(np.diff(sweep.eps).min()) if len(sweep.eps) > 1 else 0.02
     boxes = []
     for row in sweep.confidence:
@@ -104,12 +104,12 @@ def draw_confidence(axes: Axes, sweep: Sweep) -> None:
 
 
 def _margin(last_eps: float) -> float:
-    """The room beside the first and the last ε*."""
+    """The room beside the first and the last ε."""
     return last_eps * 0.03 or 0.01
 
 
 def frame_axes(axes: Axes, last_eps: float, *, norm: str = DEFAULT, xlabel: str | None = None, ylabel: str = "") -> None:
-    """Percent from 0 to 100 against ε* from 0, with room for the outer markers."""
+    """Percent from 0 to 100 against ε from 0, with room for the outer markers."""
     margin = _margin(last_eps)
     axes.set_xlim(-margin, last_eps + margin)
     axes.set_ylim(-3, 103)

@@ -6,8 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ...norms import DEFAULT
 from ...results.threats import WHITE_BOX
-from ..formatting import eps_text, listing, percent, slug
+from ..formatting import eps_text, fraction_text, listing, percent, slug
 from ..pictures import SHARP_BELOW
 from ..run import Example, Run
 from .style import INK, MUTED, RIGHT, TRACK, WRONG, Drawn, headline, new_figure, save
@@ -73,9 +74,9 @@ def panels(rows: int, columns: int, width: float, title: str, right: float = 0.1
     return figure, grid
 
 
-def attack_words(example: Example) -> str:
+def attack_words(example: Example, norm: str = DEFAULT) -> str:
     threat = example.entry.get("threat", WHITE_BOX)
-    return f"{example.attack}, ε* = {eps_text(example.eps)}, {threat}"
+    return f"{example.attack}, ε = {fraction_text(example.eps, norm)}, {threat}"
 
 
 def usable(run: Run, model: str, figure: int, *needed: str) -> list[Example]:
@@ -97,7 +98,7 @@ def perturbation(run: Run, model: str, folder: Path) -> Drawn:
         delta, factor = scaled(example)
         show(axes[0], example.images["original"], f"original: {run.class_name(example.label)}")
         show(axes[1], delta, f"perturbation × {factor:g}")
-        show(axes[2], example.images["adversarial"], f"{example.attack}, ε* = {eps_text(example.eps)}")
+        show(axes[2], example.images["adversarial"], f"{example.attack}, ε = {eps_text(example.eps)}")
         label_prediction(axes[0], run, example.original, example.label)
         label_prediction(axes[2], run, example.adversarial, example.label)
         alone = example.entry.get("perturbation")
@@ -135,7 +136,7 @@ def averaging(run: Run, model: str, folder: Path) -> Drawn:
     seen = []
     for axes, example in zip(grid, examples, strict=True):
         show(axes[0], example.images["original"], f"original: {run.class_name(example.label)}")
-        show(axes[1], example.images["adversarial"], f"{example.attack}, ε* = {eps_text(example.eps)}")
+        show(axes[1], example.images["adversarial"], f"{example.attack}, ε = {eps_text(example.eps)}")
         show(axes[2], example.images["copy"], "one averaged copy")
         for panel, name in zip(axes[:3], ("original", "adversarial", "copy"), strict=True):
             if name in example.entry:
@@ -211,7 +212,7 @@ def pattern(run: Run, model: str, folder: Path) -> Drawn:
     figure, grid = panels(1, 4, 8.4, f"{model}: the perturbation of DGSM", right=0.6)
     axes = grid[0]
     show(axes[0], example.images["original"], f"original: {run.class_name(example.label)}")
-    show(axes[1], example.images["adversarial"], f"{example.attack}, ε* = {eps_text(example.eps)}")
+    show(axes[1], example.images["adversarial"], f"{example.attack}, ε = {eps_text(example.eps)}")
     show(axes[2], delta, f"perturbation × {factor:g}")
     label_prediction(axes[0], run, example.original, example.label)
     label_prediction(axes[1], run, example.adversarial, example.label)

@@ -1,4 +1,4 @@
-"""Figures 3 and 5 (the undefended network), 6 (PPA), 7 (adversarial training, other defenses): scores against ε*."""
+"""Figures 3 and 5 (the undefended network), 6 (PPA), 7 (adversarial training, other defenses): scores against ε."""
 
 from pathlib import Path
 
@@ -52,11 +52,11 @@ def fgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
     drawn.caption = (
         f"Accuracy of {model} under FGSM ({sweep.threat}{subset_note(run)}, n = {curves.count_text(sweep)}), shaded with "
         f"its 95% Wilson interval: {fall_text(sweep)}. Below, the confidence of the predicted class: median "
-        f"{median_confidence(sweep, 0)} at ε* = {eps_text(sweep.eps[0])}, {median_confidence(sweep, last)} at ε* = "
+        f"{median_confidence(sweep, 0)} at ε = {eps_text(sweep.eps[0])}, {median_confidence(sweep, last)} at ε = "
         f"{eps_text(sweep.eps[last])} "
         "(boxes are quartiles, whiskers 5–95%)." + envelope_note(run, [(sweep, envelope)]) + paper_note(overlay)
     )
-    drawn.alt = f"Line chart of percent correct against ε*: {fall_text(sweep)}; below it, box plots of confidence."
+    drawn.alt = f"Line chart of percent correct against ε: {fall_text(sweep)}; below it, box plots of confidence."
     return drawn
 
 
@@ -88,7 +88,7 @@ def dgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
         f"95% Wilson intervals: {rise_text(sweep)}. {floor}Images of that class are left as they are and counted."
         + paper_note(overlay)
     )
-    drawn.alt = f"Line chart of percent predicted as {target} against ε*: {rise_text(sweep)}."
+    drawn.alt = f"Line chart of percent predicted as {target} against ε: {rise_text(sweep)}."
     return drawn
 
 
@@ -174,7 +174,7 @@ def others(run: Run, model: str, folder: Path) -> Drawn | None:
     )
     if run.manner(FGSM) == SINGLE:
         drawn.caption += " A single step is a weak attack: the verdicts say what the strongest one leaves."
-    drawn.alt = f"Two line charts against ε*, transfer and adaptive: {seen}."
+    drawn.alt = f"Two line charts against ε, transfer and adaptive: {seen}."
     return drawn
 
 
@@ -194,7 +194,7 @@ def defended_words(run: Run, defense: str, pairs: list[tuple[str, Sweep]], worst
         f"{what} with {defense_name(defense)}{subset_note(run)}: {seen}; shaded, the 95% Wilson intervals; gray and "
         f"dashed, the undefended network.{boxes}{worst}{draws}{paper_note(overlay)}"
     )
-    return caption, f"Two line charts against ε*, transfer and adaptive: {seen}."
+    return caption, f"Two line charts against ε, transfer and adaptive: {seen}."
 
 
 def envelope_note(run: Run, pairs: list[tuple[Sweep, Sweep]]) -> str:
@@ -202,23 +202,23 @@ def envelope_note(run: Run, pairs: list[tuple[Sweep, Sweep]]) -> str:
     if not pairs:
         return ""
     adaptive = any(sweep.threat == ADAPTIVE for sweep, _ in pairs)
-    smaller = "any smaller ε* and, knowing the defense, also examples made without it" if adaptive else "any smaller ε* too"
+    smaller = "any smaller ε and, knowing the defense, also examples made without it" if adaptive else "any smaller ε too"
     noisy, unsplit = (any(known) for known in zip(*(run.chance(sweep) for sweep, _ in pairs), strict=True))
     but = ", but for the noise of the draws" if noisy else ""
     note = (
-        " The solid line steps by exactly ε*; thin and dashed is the worst case up to ε*, image by image, of an attacker "
+        " The solid line steps by exactly ε; thin and dashed is the worst case up to ε, image by image, of an attacker "
         f"who may take {smaller}, so it never rises{but}."
     )
     gaps = [(gap, eps, sweep) for sweep, worst in pairs for gap, eps in losses_of_sweep(sweep, worst)]
     gap, eps, sweep = max(gaps, key=lambda found: found[0], default=(0.0, 0.0, pairs[0][0]))
     if gap > 0:
-        causes = ["a single step overshoots" if run.manner(sweep.attack) == SINGLE else "the attack at exactly ε* falls short"]
+        causes = ["a single step overshoots" if run.manner(sweep.attack) == SINGLE else "the attack at exactly ε falls short"]
         if sweep.defense == "adversarial-training":
             causes.append("in a network trained on such steps gives the label away (label leaking)")
         if sweep.threat == ADAPTIVE:
             causes.append("is weaker than the examples made without the defense")
         note += (
-            f" Between the two lie up to {100 * gap:.1f} points ({sweep.threat}, ε* = {eps_text(eps)}): there "
+            f" Between the two lie up to {100 * gap:.1f} points ({sweep.threat}, ε = {eps_text(eps)}): there "
             f"{', or '.join(causes)}, and the network is no safer for it."
         )
     if unsplit:
@@ -242,7 +242,7 @@ def draw_floor(axes: Axes, sweep: Sweep) -> str:
 
 
 def fall_text(sweep: Sweep) -> str:
-    """First and lowest accuracy, as in "98.0% at ε* = 0, lowest 22.0% at ε* = 0.3"."""
+    """First and lowest accuracy, as in "98.0% at ε = 0, lowest 22.0% at ε = 0.3"."""
     points = sweep.points()
     lowest = min(points[1:] or points, key=lambda point: point.value)
     return f"{at_eps(points[0])}, lowest {at_eps(lowest)}"
@@ -256,7 +256,7 @@ def rise_text(sweep: Sweep) -> str:
 
 
 def at_eps(point: Point) -> str:
-    return f"{percent(point.value)} at ε* = {eps_text(point.eps)}"
+    return f"{percent(point.value)} at ε = {eps_text(point.eps)}"
 
 
 def median_confidence(sweep: Sweep, position: int) -> str:

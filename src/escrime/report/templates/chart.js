@@ -1,4 +1,4 @@
-// The chart that answers when touched: accuracy against ε*, drawn from the JSON beside it.
+// The chart that answers when touched: accuracy against ε, drawn from the JSON beside it.
 const SVG = (() => {
   const box = document.createElement("div");
   box.innerHTML = "<svg></svg>"; // the parser knows the namespace
@@ -19,7 +19,7 @@ function draw(tag, attributes = {}, parent = null) {
   return element;
 }
 
-const PAPER = "the paper’s points", WORST = "worst case up to ε*", BANDS = "95% intervals";
+const PAPER = "the paper’s points", WORST = "worst case up to ε", BANDS = "95% intervals";
 // Dashes and markers tell apart what colors do not: threat levels, and what stands beside the curves.
 const CIRCLE = "M-4 0A4 4 0 1 1 4 0A4 4 0 1 1-4 0Z", CROSS = "M-4-4L4 4M-4 4L4-4", STAR = "M0-7L2-2L7 0L2 2L0 7L-2 2L-7 0L-2-2Z";
 const DASHES = { transfer: "7 4", [WORST]: "3 3", [PAPER]: "1 4" };
@@ -231,7 +231,7 @@ class Chart {
 
   sentence() {
     const curve = this.view.curves[this.active], point = at(curve.points, this.eps);
-    return point ? `${curve.defense}, ${curve.threat}, at ε* = ${epsText(this.eps)}: ${shown(point[1])} ${this.view.measure.replace("% ", "")}, 95% interval ${range(point)}, n = ${point[4]}` : "";
+    return point ? `${curve.defense}, ${curve.threat}, at ε = ${epsText(this.eps)}: ${shown(point[1])} ${this.view.measure.replace("% ", "")}, 95% interval ${range(point)}, n = ${point[4]}` : "";
   }
 
   // The cursor line, its dots, and the table of every visible curve at this ε.
@@ -240,7 +240,7 @@ class Chart {
     this.cursor.replaceChildren();
     const levels = (this.eps * 255).toPrecision(3).replace(/\.?0+$/, "");
     const unit = this.data.levels ? ` (${levels}/255)` : ` in ${this.data.norm}`;
-    const table = make("table", {}, make("caption", {}, `${this.view.title} at ε* = ${epsText(this.eps)}${unit}`));
+    const table = make("table", {}, make("caption", {}, `${this.view.title} at ε = ${epsText(this.eps)}${unit}`));
     const head = ["", this.view.measure.replace("% ", ""), "95% interval", "n"].map(text => make("th", { scope: "col" }, text));
     const rows = make("tbody");
     table.append(make("thead", {}, make("tr", {}, ...head)), rows);
@@ -283,7 +283,7 @@ class Chart {
     const curve = this.view.curves[this.active], point = at(curve.points, this.eps);
     this.tip.hidden = !point;
     if (!point) return;
-    this.tip.replaceChildren(make("strong", {}, shown(point[1])), ` ${this.view.measure.replace("% ", "")}`, make("br"), `95%: ${range(point)}, n = ${point[4]}`, make("br"), `${curve.defense}, ${curve.threat}, ε* = ${epsText(this.eps)}`);
+    this.tip.replaceChildren(make("strong", {}, shown(point[1])), ` ${this.view.measure.replace("% ", "")}`, make("br"), `95%: ${range(point)}, n = ${point[4]}`, make("br"), `${curve.defense}, ${curve.threat}, ε = ${epsText(this.eps)}`);
     this.tip.style.borderColor = `var(--${curve.color})`;
     const scale = this.svg.getBoundingClientRect().width / this.frame.width;
     const x = this.x(this.eps) * scale, y = this.y(point[1]) * scale, wide = this.plot.clientWidth;

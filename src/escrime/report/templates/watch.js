@@ -1,4 +1,4 @@
-// One slider moves every recorded image along ε*: from right to fooled.
+// One slider moves every recorded image along ε: from right to fooled.
 document.querySelectorAll(".watch").forEach(root => {
   const slide = root.querySelector(".slide"), stage = root.querySelector(".stage");
   const input = slide.querySelector("input"), output = slide.querySelector("output");
@@ -33,7 +33,7 @@ document.querySelectorAll(".watch").forEach(root => {
       wrong += fooled;
     }
     output.textContent = `${eps} (${+(eps * 255).toPrecision(3)}/255): ${wrong} of ${strips.length} wrong`;
-    input.setAttribute("aria-valuetext", `ε* = ${output.textContent}`);
+    input.setAttribute("aria-valuetext", `ε = ${output.textContent}`);
   };
   const play = slide.querySelector("button");
   let playing = 0;

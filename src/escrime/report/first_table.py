@@ -1,0 +1,76 @@
+"""The first table of the page: each model and defense, what is left of it in the worst case, and whether to believe that."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..budgets import same
+from ..norms import norm
+from ..results.names import defense_name
+from ..results.records import in_subset, worst_case
+from ..results.threats import ADAPTIVE, TRANSFER
+from ..results.verdicts import Verdict
+from .formatting import fraction_text, percent
+from .intervals import Point, proportion
+from .run import Run
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row: the verdict of one model and defense, its number as a point, and what an attacker who ignores the defense leaves
+    of the same images, where that was measured beside one who knows it."""
+
+    verdict: Verdict
+    robust: Point
+    ignoring: Point | None
+
+    @property
+    def model(self) -> str:
+        return self.verdict.model
+
+    @property
+    def defense(self) -> str:
+        return defense_name(self.verdict.defense)
+
+    @property
+    def clean(self) -> str:
+        return percent(self.verdict.clean)
+
+    @property
+    def eps(self) -> str:
+        return fraction_text(self.verdict.eps, self.verdict.norm) + norm(self.verdict.norm).in_words
+
+    @property
+    def reason(self) -> str:
+        return self.verdict.reason[:1].upper() + self.verdict.reason[1:]
+
+
+@dataclass(frozen=True)
+class FirstTable:
+    """`eps`: what all lines share, "" where they differ; transfer: whether any line has a point `ignoring`."""
+
+    lines: list[Line]
+    eps: str
+    transfer: bool
+
+
+def first_table(run: Run, judged: Mapping[str, Sequence[Verdict]]) -> FirstTable:
+    """The verdicts of a run as lines, models in its order, undefended first."""
+    lines = [line(run, verdict) for model in run.models for verdict in judged[model]]
+    budgets = {found.eps for found in lines}
+    return FirstTable(lines, budgets.pop() if len(budgets) == 1 else "", any(found.ignoring for found in lines))
+
+
+def line(run: Run, verdict: Verdict) -> Line:
+    robust = Point(verdict.eps, verdict.accuracy, verdict.low, verdict.high, verdict.n)
+    return Line(verdict, robust, ignoring(run, verdict) if verdict.threat == ADAPTIVE else None)
+
+
+def ignoring(run: Run, verdict: Verdict) -> Point | None:
+    """The worst case over the attacks made without the defense, on the images of the verdict that they were shown."""
+    rows = in_subset(run.records, run.main_subset)
+    own = (rows["model"] == verdict.model) & (rows["defense"] == verdict.defense) & (rows["norm"] == verdict.norm)
+    worst = worst_case(rows[own])
+    worst = worst[same(worst["eps"], verdict.eps)]
+    judged = worst.loc[worst["threat"] == verdict.threat, "image"]
+    scores = worst.loc[(worst["threat"] == TRANSFER) & worst["image"].isin(judged), "correct"]
+    return proportion(scores.to_numpy(float), verdict.eps) if len(scores) else None
