@@ -8,7 +8,6 @@ torch.
 import math
 import re
 from collections.abc import Callable, Collection
-from fractions import Fraction
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeGuard, Union, get_args, get_origin
@@ -173,21 +172,27 @@ def enormous(value: object) -> TypeGuard[int]:
 
 
 def number_of(text: str) -> float:
-    """The number that `text` writes (0.03, 1e-3, 8/255), the nearest there is to it; no power of ten is worked out, which
-    1e999999999 asks for.
+    """The number that `text` writes (0.03, 1e-3, 8/255, 0.5/255), the nearest there is to it; no power of ten is worked out,
+    which 1e999999999 asks for.
 
     Raises:
         ValueError: For text that is no number.
         ZeroDivisionError: For a fraction of zero.
         OverflowError: For a number beyond all floats.
     """
-    if "/" in text:
-        return float(Fraction(text))
-    if not re.fullmatch(r"[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][+-]?\d+)?", text, re.ASCII):
-        raise ValueError(text)
-    if math.isinf(number := float(text)):
+    above, fraction, below = text.partition("/")
+    parts = [_plain(above), _plain(below)] if fraction else [_plain(text)]
+    number = parts[0] / parts[1] if fraction else parts[0]
+    if any(map(math.isinf, [*parts, number])):
         raise OverflowError(text)
     return number
+
+
+def _plain(text: str) -> float:
+    """The number of a text without a fraction; infinity where it is beyond all floats."""
+    if not re.fullmatch(r"[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][+-]?\d+)?", text, re.ASCII):
+        raise ValueError(text)
+    return float(text)
 
 
 def shown(value: object) -> str:

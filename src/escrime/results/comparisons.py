@@ -11,7 +11,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from ..budgets import epsilon, same
+from ..budgets import eps_text, epsilon, same
 from ..errors import EscrimeError, nearest, shortened
 from .records import KEYS, WORST
 from .statistics import holm, mcnemar, paired_difference, sign_flips, wilson
@@ -57,7 +57,7 @@ def compare(
     comparison = _compare(a, b, eps, _scores(records, a, eps), _scores(records, b, eps))
     if not comparison.n:
         raise EscrimeError(
-            f"{_named(a)} and {_named(b)} share no image at ε = {eps:g}; a paired test needs both on the same "
+            f"{_named(a)} and {_named(b)} share no image at ε = {eps_text(eps)}; a paired test needs both on the same "
             "images, so evaluate them on the same data."
         )
     return comparison
@@ -167,7 +167,7 @@ def _scores(records: pd.DataFrame, column: tuple[str, ...], eps: float) -> pd.Se
     if scores.index.has_duplicates:
         raise EscrimeError(
             f"the records hold image {scores.index[scores.index.duplicated()][0]!r} twice for {_named(column)} at "
-            f"ε = {eps:g}, and a pair needs one answer each; choose one run's records with one norm."
+            f"ε = {eps_text(eps)}, and a pair needs one answer each; choose one run's records with one norm."
         )
     return scores
 
@@ -187,7 +187,7 @@ def _named(column: tuple[str, ...]) -> str:
 
 
 def _unknown_eps(eps: float, rows: pd.DataFrame) -> str:
-    return f"ε = {eps:g} was not measured; the records hold {_list(f'{e:.9g}' for e in sorted(rows['eps'].unique()))}."
+    return f"ε = {eps_text(eps)} was not measured; the records hold {_list(map(eps_text, sorted(rows['eps'].unique())))}."
 
 
 def _unknown(what: str, value: object, there: Iterable[object]) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..budgets import same, within
+from ..budgets import eps_text, same, within
 from ..norms import norm
 from .checks.chance import BEFORE
 from .checks.counting import too_few
@@ -114,10 +114,12 @@ def _verdict(rows: pd.DataFrame, clean: float, asked: float, everywhere: bool, f
     unsure = [f.id for f in findings if f.id in BEFORE and f.severity == "warning"] + ["few-images"] * few
     answered = {finding.id for finding in findings if finding.severity == "warning" and finding.answered}
     examined = any(finding.id == "attack-strength" for finding in findings)
+    geometry = norm(first["norm"])
     who = defended(first["model"], first["defense"])
     number = (
-        f"{who} keeps {share_text(accuracy)} of {n} {f'{subset} ' if subset else ''}images right at ε = {first['eps']:.4g}"
-        f"{norm(first['norm']).in_words} (95 % interval {low:.1%} to {high:.1%}; {share_text(clean)} without attack)"
+        f"{who} keeps {share_text(accuracy)} of {n} {f'{subset} ' if subset else ''}images right at "
+        f"ε = {eps_text(first['eps'], geometry.per_value)}{geometry.in_words} "
+        f"(95 % interval {low:.1%} to {high:.1%}; {share_text(clean)} without attack)"
     )
     if first["threat"] == TRANSFER:
         number += " against an attacker who does not know the defense"
