@@ -10,19 +10,21 @@ from typing import Any
 import typer
 
 from ..commands.catalog import attacks, catalog
+from ..commands.evaluate.request import SEEN
 from ..norms import NORMS
+from ..results.threats import DEFENDED
 
 WEIGHTS = (".safetensors", ".pt", ".pth")
 BREAKS = ":="  # where bash cuts words in pieces, and gives each as a word
 
 
 def one_of(names: Callable[[], Iterable[str]]) -> Callable[[Any, list[str], str], list[str]]:
-    """Completes the last of several names, apart by commas; neither case nor what is there already counts."""
+    """Completes the last of several names, apart by commas, with what is not there already."""
 
     def complete(ctx: Any, args: list[str], incomplete: str) -> list[str]:
         before, comma, last = incomplete.rpartition(",")
         there = before.split(",")
-        return [before + comma + name for name in names() if name.casefold().startswith(last.casefold()) and name not in there]
+        return [before + comma + name for name in names() if name.startswith(last) and name not in there]
 
     return complete
 
@@ -66,7 +68,7 @@ def _paths(incomplete: str, ends: tuple[str, ...]) -> list[str]:
 ATTACKS, OBJECTIVES, ARCHITECTURES = one_of(attacks), one_of(section("objectives")), one_of(section("architectures"))
 EXPERIMENTS, DATASETS = one_of(section("experiments")), one_of(section("datasets"))
 NORM_NAMES, DEVICES = one_of(lambda: NORMS), one_of(lambda: ("cpu", "cuda"))
-THREATS, AGAINST = one_of(lambda: ("white-box", "scores", "labels")), one_of(lambda: ("adaptive", "transfer"))
+THREATS, AGAINST = one_of(lambda: SEEN), one_of(lambda: DEFENDED)
 
 
 @contextmanager

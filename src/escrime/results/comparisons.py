@@ -14,9 +14,10 @@ import pandas as pd
 from ..budgets import eps_text, epsilon, same
 from ..errors import EscrimeError, nearest, shortened
 from .records import KEYS, WORST
-from .statistics import holm, mcnemar, paired_difference, sign_flips, wilson
+from .statistics import holm, mcnemar, paired_difference, sign_flips, total, wilson
 
 CASE = ["model", "defense", "threat"]
+FEWEST = 10  # images of a class that says something
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,26 @@ def per_class(records: pd.DataFrame) -> pd.DataFrame:
     """Accuracy with n and its Wilson interval per (model, defense, threat, attack, ε, class), as fractions."""
     rows = []
     for key, group in records.groupby([*KEYS, "label"], sort=False):
-        low, high = wilson(group["correct"].sum(), len(group))
-        shares = {"n": len(group), "accuracy": group["correct"].mean(), "low": low, "high": high}
+        right = total(group["correct"])
+        low, high = wilson(right, len(group))
+        shares = {"n": len(group), "accuracy": right / len(group), "low": low, "high": high}
         rows.append(dict(zip([*KEYS, "class"], key, strict=True)) | shares)
     table = pd.DataFrame(rows, columns=[*KEYS, "class", "n", "accuracy", "low", "high"])
     return table.sort_values([*KEYS, "class"], kind="stable", ignore_index=True)
+
+
+def clearly_weaker(records: pd.DataFrame) -> set[int]:
+    """The labels whose images are right less often than those of the other classes, beyond chance: of one model under one
+    attack at one ε. Their Wilson interval, widened for the number of classes (Bonferroni), lies below that of all the others;
+    a class of fewer than FEWEST images tells nothing."""
+    total, by_label = float(records["correct"].sum()), records.groupby("label")["correct"].agg(["sum", "size"])
+    confidence = 1 - 0.05 / max(len(by_label), 1)
+    found = set()
+    for label, right, n in by_label.itertuples():
+        high = wilson(right, n, confidence)[1]
+        if n >= FEWEST and n < len(records) and high < wilson(total - right, len(records) - n)[0]:
+            found.add(int(label))
+    return found
 
 
 def tradeoff(records: pd.DataFrame, attack: str, eps: float | str) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from .checks.counting import too_few
 from .findings import Finding
 from .names import defended, place
 from .records import STRONGER, in_subset, subset_names, worst_case
-from .statistics import share_text, wilson
+from .statistics import share_text, total, wilson
 from .threats import ADAPTIVE, TRANSFER, UNDEFENDED
 
 HIDING = {"scores-flat", "off-grid", "stateful", "full-success", "no-full-success", "iterated-weaker", "overfitting"}
@@ -106,8 +106,8 @@ def objects(finding: Finding) -> bool:
 
 def _verdict(rows: pd.DataFrame, clean: float, asked: float, everywhere: bool, findings: list[Finding], subset: str) -> Verdict:
     first, n = rows.iloc[0], len(rows)
-    accuracy = float(rows["correct"].mean())
-    low, high = wilson(float(rows["correct"].sum()), n)
+    right = total(rows["correct"])
+    accuracy, (low, high) = right / n, wilson(right, n)
     alarms = [finding for finding in findings if finding.severity == "alarm"]
     open_ones = [f for f in findings if f.severity == "warning" and not f.answered and f.id not in ("few-images", *BEFORE)]
     few = too_few(n, low, high, findings, subset)
