@@ -67,7 +67,8 @@ def _settings(command: str, pairs: list[str], given: Given) -> None:
 
 
 def _goals(command: str, pairs: list[str], given: Given) -> None:
-    check_settings(parse_settings(pairs), given["objective"])
+    own = {"name": given["objective"], "eps": given.get("eps")}
+    check_settings([name for name in parse_settings(pairs, own) if name not in own], given["objective"])
 
 
 def _data(command: str, text: str | Path, given: Given) -> None:

@@ -52,7 +52,7 @@ class Tuning:
     @property
     def sentence(self) -> str:
         """What to choose, with what it rests on."""
-        new, where = self.validated, f"the {self.grid.against} attack at ε = {eps_text(self.grid.eps)}"
+        new, where = self.validated, f"the {self.grid.against} attack at ε = {eps_text(float(self.grid.eps))}"
         setting = f"ε_max = {eps_text(new['eps_max'])} and N = {new['samples']}"
         side = lambda name: f"{new[name]['clean'][0]:.1%} clean and {new[name]['attacked'][0]:.1%} attacked"  # noqa: E731
         test = new["tests"]["mean"]
