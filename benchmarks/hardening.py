@@ -37,7 +37,7 @@ import torch
 import escrime
 from escrime.budgets import epsilon
 from escrime.commands.train.teacher import load_teacher
-from escrime.commands.train.train import parse_settings
+from escrime.commands.shared.settings import parse_settings
 from escrime.data import IMAGENET_INDICES, load
 from escrime.files import write_whole
 from escrime.models import load_weights, save_weights

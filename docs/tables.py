@@ -1,4 +1,4 @@
-"""Writes what is made from the code, the tables of the README and of these pages, and found.pyi: python docs/tables.py
+"""Writes what is made from the code: tables of the README and of these pages, found.pyi, catalog.json: python docs/tables.py
 
 Each stands between two comments, <!-- table: NAME --> and <!-- end of table -->. A test fails where one is not what this makes.
 """
@@ -9,7 +9,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 
 from escrime.attacks import ATTACKS, Attack
-from escrime.commands.catalog import catalog, in_words
+from escrime.commands.catalog import KEPT, files, in_words, made
 from escrime.data import DATASETS
 from escrime.report.document_schema import SCHEMA, schema
 from escrime.training import OBJECTIVES
@@ -29,7 +29,7 @@ def attacks() -> str:
     """What each does, its norms, and what it needs."""
     cells = [
         (f"`{call(name, ATTACKS[name])}`", entry["what"].rstrip("."), *in_words(entry))
-        for name, entry in catalog()["attacks"].items()
+        for name, entry in made()["attacks"].items()
     ]
     return rows(("", "what it does", "norms", "the model gives", "kind"), cells)
 
@@ -69,6 +69,11 @@ def objectives() -> str:
     return rows(("", "from"), [(f"`{name}`", entry.source) for name, entry in OBJECTIVES.items()])
 
 
+def kept() -> str:
+    """What `escrime list` prints without waiting for torch."""
+    return json.dumps({"files": files(), "catalog": made()}, indent=1, ensure_ascii=False) + "\n"
+
+
 TABLES = {
     "attacks": attacks,
     "papers": papers,
@@ -89,3 +94,4 @@ if __name__ == "__main__":
         path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
     (ROOT / "docs" / SCHEMA).write_text(json.dumps(schema(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (ROOT / STUB).write_text(attack_stub(), encoding="utf-8")
+    KEPT.write_text(kept(), encoding="utf-8")

@@ -115,7 +115,7 @@ def test_debug_shows_the_traceback_of_what_is_one_sentence_without(escrime, tmp_
 
 
 def test_an_unknown_target_is_refused_before_any_work(escrime, tmp_path):
-    from escrime.commands.run.schema import shipped
+    from escrime.commands.run.files import shipped
 
     text = shipped()["digits"].read_text().replace('target = "1"', 'target = "eleven"')
     (tmp_path / "mine.toml").write_text(text)

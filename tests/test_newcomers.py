@@ -44,7 +44,8 @@ import escrime
 from escrime import cli
 from escrime.attacks import ATTACKS, SimBA
 from escrime.data import load
-from escrime.commands.run.schema import check_experiment, read_experiment
+from escrime.commands.run.files import read_experiment
+from escrime.commands.run.schema import check_experiment
 from escrime.training import TrainSettings
 
 assert escrime.SimBA is SimBA is ATTACKS["SimBA"] and "SimBA" in escrime.__all__ and "SimBA" in dir(escrime)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from escrime import EscrimeError, build, load_model
 from escrime.commands.attack.photos import attack_photos
-from escrime.commands.run.schema import read_experiment
+from escrime.commands.run.files import read_experiment
 from escrime.data import load
 from escrime.models import save_weights
 from escrime.regular_files import check_regular, is_regular, open_regular, read_regular

@@ -12,13 +12,15 @@ from escrime.attacks import PGD
 from escrime.budgets import epsilon
 from escrime.commands.attack.photos import attack_photos
 from escrime.commands.evaluate.request import Request
-from escrime.commands.run.schema import check_experiment, read_experiment
-from escrime.commands.train.train import _noted, parse_settings
+from escrime.commands.run.files import read_experiment
+from escrime.commands.run.schema import check_experiment
+from escrime.commands.shared.settings import parse_settings
+from escrime.commands.train.train import _noted
 from escrime.evaluation.shared_copies import Grid
 from escrime.models import save_weights
-from escrime.models.loading.normalizing import channel_numbers
 from escrime.models.loading.weights import read_metadata
 from escrime.training import TrainSettings
+from escrime.validation import channel_numbers
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -37,8 +37,14 @@ def shortened(words: Iterable[object], most: int = 3, between: str = ", ") -> st
 
 
 def nearest(word: object, choices: Iterable[object]) -> str:
-    """Return " Did you mean 'x'?" for the choice closest to `word`, or an empty string when none is close."""
+    """Return " Did you mean 'x'?" for the choice closest to `word`, or an empty string when none is close. Neither case nor
+    what joins words counts: fgsm is FGSM, and auto-attack AutoAttack."""
     from difflib import get_close_matches
 
-    match = get_close_matches(str(word), [str(choice) for choice in choices], n=1, cutoff=0.5)
-    return f" Did you mean {match[0]!r}?" if match else ""
+    known = {_bare(choice): str(choice) for choice in list(choices)[::-1]}  # the first of those that are alike
+    match = get_close_matches(_bare(word), list(known)[::-1], n=1, cutoff=0.5)
+    return f" Did you mean {known[match[0]]!r}?" if match else ""
+
+
+def _bare(word: object) -> str:
+    return "".join(letter for letter in str(word).casefold() if letter not in "-_ .") or str(word)

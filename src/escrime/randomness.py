@@ -17,16 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .validation import check_whole
-
 _keys: ContextVar[Tensor | None] = ContextVar("escrime_row_keys", default=None)
 _given: ContextVar[int] = ContextVar("escrime_row_keys_given", default=0)  # keys given to parts of the batch, so far
 _idle: ContextVar[bool] = ContextVar("escrime_generators_idle", default=False)
-
-
-def check_seed(seed: object) -> int:
-    """Return `seed` if records can hold it: a whole number from 0 below 2⁶³."""
-    return check_whole("seed", seed, 0, hint="such as 0")
 
 
 def key(*parts: Any) -> int:

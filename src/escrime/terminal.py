@@ -1,6 +1,7 @@
 """Text on its way to a terminal: what names hold is shown, and never obeyed."""
 
 import json
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+GONE = 128 + 13  # exit code where nobody reads any more: what a shell tells of a program that SIGPIPE ended
 # Control characters, C1 too, line and paragraph separators, marks that turn the direction of writing, what is not seen, and
 # halves of characters that no stream takes.
 UNSAFE = re.compile(
@@ -53,5 +55,11 @@ def make_console(**settings: Any) -> "Console":
         # Every text passes here: what is printed, the cells and titles of tables.
         def render_str(self, text: str, **style: Any) -> "Text":
             return super().render_str(printable(text), **style)
+
+        def on_broken_pipe(self) -> None:
+            """Whoever read has gone: nothing is written any more, and the program ends as others do then."""
+            self.quiet = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+            raise SystemExit(GONE)
 
     return Plain(**{"highlight": False, "markup": False, "emoji": False} | settings)

@@ -8,7 +8,6 @@ torch.
 import math
 import re
 from collections.abc import Callable, Collection
-from fractions import Fraction
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeGuard, Union, get_args, get_origin
@@ -16,6 +15,7 @@ from typing import Any, Literal, TypeGuard, Union, get_args, get_origin
 from .errors import EscrimeError, nearest
 
 BOUND = 2**63  # of a whole number in a setting: what records, files of a run, and sums of floats hold
+CHANNELS = 3  # of a color image
 UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
 
 
@@ -42,6 +42,11 @@ def check_whole(name: str, value: object, low: int | None = 1, *, of: str = "", 
     if of:
         raise EscrimeError(f"{name} = {shown(value)} is no number of {of}; give a whole number{bounds}{rest}.")
     raise EscrimeError(f"{name} = {shown(value)} is not a whole number{bounds}; give one{rest}.")
+
+
+def check_seed(seed: object) -> int:
+    """Return `seed` if records can hold it: a whole number from 0 below 2⁶³."""
+    return check_whole("seed", seed, 0, hint="such as 0")
 
 
 def check_real(
@@ -162,6 +167,33 @@ def check_time(name: str, value: object) -> float:
     return seconds
 
 
+def channel_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+    """One number, or one per channel, from text such as 0.5, 1/255 or 0.485,0.456,0.406; None stays.
+
+    Raises:
+        EscrimeError: For anything else; it names `option`.
+    """
+    if text is None:
+        return None
+    words = [word.strip() for word in text.split(",")]
+    try:
+        values = tuple(number_of(word) for word in words)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        values = ()
+    if len(values) not in (1, CHANNELS) or not all(map(math.isfinite, values)):
+        raise EscrimeError(
+            f"{option} {text!r} is neither a number nor three, one for red, green and blue; write 0.5 or 0.485,0.456,0.406."
+        )
+    return values
+
+
+def check_both(mean: object, std: object) -> None:
+    """Raise EscrimeError for a mean without a std, or the reverse."""
+    if (mean is None) != (std is None):
+        given, missing = ("--mean", "--std") if std is None else ("--std", "--mean")
+        raise EscrimeError(f"{given} without {missing}: they describe one normalization, so give both or neither.")
+
+
 def is_whole(value: object) -> TypeGuard[Integral]:
     """Whether it is a whole number of any library's, which True and False are not."""
     return isinstance(value, Integral) and not isinstance(value, bool)
@@ -173,21 +205,27 @@ def enormous(value: object) -> TypeGuard[int]:
 
 
 def number_of(text: str) -> float:
-    """The number that `text` writes (0.03, 1e-3, 8/255), the nearest there is to it; no power of ten is worked out, which
-    1e999999999 asks for.
+    """The number that `text` writes (0.03, 1e-3, 8/255, 0.5/255), the nearest there is to it; no power of ten is worked out,
+    which 1e999999999 asks for.
 
     Raises:
         ValueError: For text that is no number.
         ZeroDivisionError: For a fraction of zero.
         OverflowError: For a number beyond all floats.
     """
-    if "/" in text:
-        return float(Fraction(text))
-    if not re.fullmatch(r"[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][+-]?\d+)?", text, re.ASCII):
-        raise ValueError(text)
-    if math.isinf(number := float(text)):
+    above, fraction, below = text.partition("/")
+    parts = [_plain(above), _plain(below)] if fraction else [_plain(text)]
+    number = parts[0] / parts[1] if fraction else parts[0]
+    if any(map(math.isinf, [*parts, number])):
         raise OverflowError(text)
     return number
+
+
+def _plain(text: str) -> float:
+    """The number of a text without a fraction; infinity where it is beyond all floats."""
+    if not re.fullmatch(r"[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][+-]?\d+)?", text, re.ASCII):
+        raise ValueError(text)
+    return float(text)
 
 
 def shown(value: object) -> str:

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from escrime.commands.run import run_experiment
-from escrime.commands.run.schema import shipped
+from escrime.commands.run.files import shipped
 from escrime.commands.shared.folder import RunFolder
 from escrime.data import WNIDS
 from escrime.evaluation import read_records, summarize

@@ -4,8 +4,9 @@ import pytest
 
 from escrime import PGD, AutoAttack, CarliniWagner, EscrimeError
 from escrime.attacks.core.registry import by_name
+from escrime.commands.run.files import read_experiment, shipped
 from escrime.commands.run.overrides import apply_changes
-from escrime.commands.run.schema import check_experiment, read_experiment, shipped
+from escrime.commands.run.schema import check_experiment
 from escrime.commands.shared.folder import first_difference
 
 
@@ -288,7 +289,8 @@ def test_weights_that_are_a_list_are_refused_where_a_model_joins(raw):
 
 
 def test_defenses_may_be_combined_and_other_recipes_compared():
-    from escrime.commands.run.schema import check_experiment, read_experiment
+    from escrime.commands.run.files import read_experiment
+    from escrime.commands.run.schema import check_experiment
 
     _, raw = read_experiment("digits")
     raw["defenses"] |= {"both": True, "other-training": {"pgd-training": {"objective": {"name": "pgd", "eps": 0.1}}}}

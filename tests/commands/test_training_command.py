@@ -19,8 +19,9 @@ import escrime
 from escrime.cli import app
 from escrime.commands.shared.display import Display
 from escrime.commands.shared.folder import RunFolder
+from escrime.commands.shared.settings import parse_settings
 from escrime.commands.train.teacher import load_teacher
-from escrime.commands.train.train import Log, TrainingJob, parse_settings, run_training
+from escrime.commands.train.train import Log, TrainingJob, run_training
 from escrime.errors import EscrimeError
 from escrime.models import build, load_weights, save_weights
 from escrime.training import TrainSettings

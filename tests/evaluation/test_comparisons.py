@@ -6,10 +6,10 @@ import pytest
 from scipy.stats import binomtest
 
 from escrime import FGSM, PGD, EscrimeError, PredictionAveraging, evaluate
-from escrime.results.comparisons import compare, compare_all, per_class, tradeoff
+from escrime.results.comparisons import clearly_weaker, compare, compare_all, per_class, tradeoff
 from escrime.results.crossings import crossings
 from escrime.results.records import COLUMNS, frame, summarize, worst_case
-from escrime.results.statistics import sign_flips, wilson
+from escrime.results.statistics import sign_flips, total, wilson
 
 
 def rows(correct, *, case=("m", "none", "white-box"), attack="A", eps=0.1, norm="linf", preliminary=None, **more):
@@ -276,6 +276,34 @@ def test_classes_add_up_to_the_whole(pair):
     first = table.iloc[0]
     right = pair[(pair["defense"] == "none") & (pair["label"] == 0)]["correct"].sum()
     assert (first.low, first.high) == wilson(right, 20)
+
+
+def by_class(counts):
+    """Records of one attack at one ε: label → (right, of how many)."""
+    rows = [{"label": label, "correct": float(i < right)} for label, (right, n) in counts.items() for i in range(n)]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("counts", "weaker"),
+    [
+        ({0: (30, 40), 1: (31, 40), 2: (5, 40)}, {2}),
+        ({0: (30, 40), 1: (31, 40), 2: (26, 40)}, set()),  # noise
+        ({0: (30, 40), 1: (31, 40), 2: (0, 9)}, set()),  # too few to tell
+        ({0: (30, 40), 1: (31, 40), 2: (0, 12)}, {2}),
+        ({label: (2, 4) if label % 2 else (1, 4) for label in range(10)}, set()),
+        ({0: (0, 40), 1: (0, 40)}, set()),
+        ({7: (3, 40)}, set()),  # there are no others
+        ({**{label: (36, 40) for label in range(20)}, 20: (31, 40)}, set()),  # one in twenty-one lies that low by chance
+    ],
+)
+def test_a_class_is_called_weaker_only_beyond_chance(counts, weaker):
+    assert clearly_weaker(by_class(counts)) == weaker
+
+
+def test_sums_do_not_depend_on_the_order():
+    scores = [0.1, 0.7, 0.3, 0.9, 0.2] * 7
+    assert total(scores) == total(sorted(scores)) == total(scores[::-1])
 
 
 def test_tradeoff_stands_on_the_same_images():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import escrime
-from escrime.commands.run.schema import SHIPPED
+from escrime.commands.run.files import SHIPPED
 from escrime.models import save_weights
 from escrime.report.markdown import inline
 from tests.fuzz.conftest import FEW, MANY, MIDDLE, damaged, nasty, tried

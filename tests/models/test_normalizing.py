@@ -7,7 +7,7 @@ import escrime
 from escrime import EscrimeError, load_model
 from escrime.commands.evaluate.request import Request
 from escrime.models import save_weights
-from escrime.models.loading.normalizing import channel_numbers
+from escrime.validation import channel_numbers
 
 SOURCE = """
 import torch

@@ -110,7 +110,16 @@ def test_verdicts_name_the_defenses_as_people_do(builder, tmp_path, escrime):
 
 @pytest.mark.parametrize(
     ("eps", "text"),
-    [(0.2, "0.2"), (0.1, "0.1"), (8 / 255, "8/255"), (round(1 / 255, 6), "1/255"), (0.5 / 255, "0.001961"), (0.0, "0")],
+    [
+        (0.2, "0.2"),
+        (0.1, "0.1"),
+        (8 / 255, "8/255"),
+        (round(1 / 255, 6), "1/255"),
+        (0.5 / 255, "0.5/255"),
+        (1e-7, "1e-07"),
+        (0.00123456, "0.001235"),
+        (0.0, "0"),
+    ],
 )
 def test_eps_is_a_fraction_where_it_is_no_short_number(eps, text):
     assert fraction_text(eps) == text

@@ -14,9 +14,13 @@ from ..discovery import modules_in
 from ..errors import EscrimeError
 from ..terminal import cut, printable
 from .app import app
+from .command import complete_commands
+from .completion import bash_words
 from .options import command, say
+from .pipes import flush_or_leave
 
 modules_in(__name__, __path__)  # each command registers itself
+complete_commands(app)
 
 __all__ = ["app", "main"]
 
@@ -36,7 +40,8 @@ def main() -> None:
         sys.excepthook = lambda *error: typer.echo(printable("".join(format_exception(*error)), lines=True), nl=False, err=True)
         sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word != "--debug")]
     try:
-        app()
+        with bash_words():
+            app()
     except EscrimeError as error:
         if debug:
             raise
@@ -48,9 +53,6 @@ def main() -> None:
         typer.echo("", err=True)
         say(f"stopped; what is finished is kept. Continue with: {command()}", err=True)
         sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
     except Exception as error:
         if debug:
             raise
@@ -65,3 +67,4 @@ def main() -> None:
         sys.exit(1)
     finally:
         warnings.formatwarning = formats
+        flush_or_leave()

@@ -11,7 +11,6 @@ app = typer.Typer(
     help="How easily an image classifier can be fooled, what hardening it buys, and whether that answer can be believed.",
     epilog="Start with:  escrime run digits   (four minutes, no download)",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,

@@ -8,6 +8,7 @@ import typer
 from ..budgets import epsilon
 from ..terminal import json_line
 from .app import app
+from .completion import ATTACKS
 from .options import Device, Mean, Seed, Size, Spec, Std, Trust, normalization, say, split
 
 ATTACK_EXAMPLES = """Examples:
@@ -28,7 +29,9 @@ def attack(
         str | None, typer.Option(metavar="EPS", help="The budget, such as 4/255; default: the smallest that works.")
     ] = None,
     target: Annotated[str | None, typer.Option(metavar="NAME", help="The class to reach; default: any wrong one.")] = None,
-    attack: Annotated[str, typer.Option(metavar="NAME,...", help="To try one after another; default: PGD and APGD.")] = "",
+    attack: Annotated[
+        str, typer.Option(metavar="NAME,...", autocompletion=ATTACKS, help="To try one after another; default: PGD and APGD.")
+    ] = "",
     size: Size = None,
     mean: Mean = None,
     std: Std = None,

@@ -9,6 +9,7 @@ from ..norms import DEFAULT, NORMS
 from ..terminal import json_text
 from ..validation import check_time
 from .app import app
+from .completion import ATTACKS, NORM_NAMES, THREATS
 from .options import (
     Anyway,
     Device,
@@ -41,8 +42,8 @@ EVALUATE_EXAMPLES = """Examples:
 
   escrime evaluate --model mine.py:load --data ~/photos --eps 4/255 --json --fail-under 0.4 --strict
 
-The folder holds one subfolder per class, named as the model names it (or by WordNet id). Exit code 3: a validity check forbids
-to believe the number (--strict); 4: less robust than --fail-under. Stop at any time; the same command continues."""
+The folder holds one subfolder per class, named as the model names it (or by WordNet id). Stop at any time; the same command
+continues."""
 
 
 @app.command(epilog=EVALUATE_EXAMPLES)
@@ -52,10 +53,16 @@ def evaluate(
     eps: Annotated[str, typer.Option(metavar="EPS,...", help="The attacker's budget; the first is the headline.")],
     attack: Annotated[
         str,
-        typer.Option(metavar="NAME,...", help="See `escrime list`. Default: FGSM, AutoAttack; on a black box Square or RayS."),
+        typer.Option(
+            metavar="NAME,...",
+            autocompletion=ATTACKS,
+            help="See `escrime list`. Default: FGSM, AutoAttack; on a black box Square or RayS.",
+        ),
     ] = "",
-    norm: Annotated[str, typer.Option(help=f"{' or '.join(NORMS)}.")] = DEFAULT,
-    threat: Annotated[str | None, typer.Option(help="white-box, scores or labels: what the attacker sees.")] = None,
+    norm: Annotated[str, typer.Option(autocompletion=NORM_NAMES, help=f"{' or '.join(NORMS)}.")] = DEFAULT,
+    threat: Annotated[
+        str | None, typer.Option(autocompletion=THREATS, help="white-box, scores or labels: what the attacker sees.")
+    ] = None,
     limit: Limit = None,
     size: Size = None,
     mean: Mean = None,

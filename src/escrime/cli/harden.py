@@ -7,6 +7,7 @@ import typer
 
 from ..budgets import epsilon
 from .app import app
+from .completion import ATTACKS, OBJECTIVES, images
 from .options import Device, Goals, Limit, Mean, Seed, Sets, Size, Spec, Std, Trust, command, normalization, split
 
 HARDEN_EXAMPLES = """Examples:
@@ -22,13 +23,19 @@ weights.safetensors. Stop at any time; the same command continues it."""
 @app.command(epilog=HARDEN_EXAMPLES)
 def harden(
     model: Spec,
-    data: Annotated[str, typer.Option(metavar="DIR", help="Training and test images, or a dataset's name.")],
+    data: Annotated[
+        str, typer.Option(metavar="DIR", autocompletion=images, help="Training and test images, or a dataset's name.")
+    ],
     eps: Annotated[str, typer.Option(metavar="EPS", help="The budget to train and to judge at, such as 4/255.")],
-    objective: Annotated[str, typer.Option(metavar="NAME", help="What to minimize: n-fgsm, pgd, trades, ...")] = "n-fgsm",
+    objective: Annotated[
+        str, typer.Option(metavar="NAME", autocompletion=OBJECTIVES, help="What to minimize: n-fgsm, pgd, trades, ...")
+    ] = "n-fgsm",
     epochs: Annotated[int | None, typer.Option(metavar="N", help="Passes over the training images; default 5.")] = None,
     set_: Sets = None,
     goal: Goals = None,
-    attack: Annotated[str, typer.Option(metavar="NAME,...", help="To judge by; default: FGSM and AutoAttack.")] = "",
+    attack: Annotated[
+        str, typer.Option(metavar="NAME,...", autocompletion=ATTACKS, help="To judge by; default: FGSM and AutoAttack.")
+    ] = "",
     limit: Limit = None,
     size: Size = None,
     mean: Mean = None,
@@ -42,7 +49,7 @@ def harden(
     from ..commands.evaluate.request import Request
     from ..commands.harden import harden as harden_model
     from ..commands.shared.devices import own_device
-    from ..commands.train.train import parse_settings
+    from ..commands.shared.settings import parse_settings
     from ..report.validity import read_verdicts
 
     rest = {"seed": seed, "trust": trust, **normalization(mean, std)}

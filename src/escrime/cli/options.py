@@ -7,21 +7,23 @@ from typing import Annotated
 
 import typer
 
+from ..errors import EscrimeError
 from ..norms import DEFAULT, norm
 from ..terminal import printable
-from ..validation import check_real
-
-
-def _check_seed(seed: int) -> int:
-    from ..randomness import check_seed
-
-    return check_seed(seed)
-
+from ..validation import channel_numbers, check_real, check_seed, check_whole
+from . import completion
 
 # Options that several commands share.
-Seed = Annotated[int, typer.Option(help="Seed of everything random.", callback=_check_seed)]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one.")]
-Photos = Annotated[str, typer.Option("--data", metavar="DIR", help="A folder of images, CLASS/*.jpg, or a dataset's name.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", callback=check_seed)]
+Device = Annotated[
+    str | None, typer.Option(autocompletion=completion.DEVICES, help="cpu, cuda, cuda:1; default: a GPU if there is one.")
+]
+Photos = Annotated[
+    str,
+    typer.Option(
+        "--data", metavar="DIR", autocompletion=completion.images, help="A folder of images, CLASS/*.jpg, or a dataset's name."
+    ),
+]
 Limit = Annotated[int | None, typer.Option(metavar="N", help="Judge by that many images in all, as many of each class.")]
 Size = Annotated[int | None, typer.Option(metavar="PX", help="Edge length of the images; default: the model's own.")]
 Mean = Annotated[
@@ -41,6 +43,7 @@ Spec = Annotated[
     str,
     typer.Option(
         metavar="SPEC",
+        autocompletion=completion.model,
         help="torchvision:NAME, timm:NAME, hf:ORG/NAME, ARCH@FILE, FILE.py:FUNCTION, FILE.pt2 (with --trust), FILE.onnx.",
     ),
 ]
@@ -51,6 +54,15 @@ def split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def whole_numbers(option: str, text: str) -> tuple[int, ...]:
+    """The whole numbers from 1 of an option, apart by commas."""
+    try:
+        found = tuple(int(word) for word in split(text))
+    except ValueError:
+        raise EscrimeError(f"{option} {text!r} is no list of whole numbers; write 2,4,8,16.") from None
+    return tuple(check_whole(option, number) for number in found)
+
+
 def epsilons(text: str, name: str = DEFAULT) -> tuple[float, ...]:
     """The ε of an option, apart by commas, in the norm of that name."""
     return tuple(norm(name).epsilon(word) for word in split(text))
@@ -58,8 +70,6 @@ def epsilons(text: str, name: str = DEFAULT) -> tuple[float, ...]:
 
 def normalization(mean: str | None, std: str | None) -> dict:
     """--mean and --std as Request and load_model take them."""
-    from ..models.loading.normalizing import channel_numbers
-
     return {"mean": channel_numbers("--mean", mean), "std": channel_numbers("--std", std)}
 
 

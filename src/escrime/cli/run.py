@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from .app import app
+from .completion import EXPERIMENTS
 from .options import Device, SkipUnreadable, Strict, believed, command
 
 RUN_EXAMPLES = """Examples:
@@ -23,7 +24,10 @@ The folder of a run is runs/NAME. Stop a run at any time; the same command conti
 
 @app.command(epilog=RUN_EXAMPLES)
 def run(
-    experiment: Annotated[str, typer.Argument(help="A shipped experiment (see `escrime list`) or a .toml file of yours.")],
+    experiment: Annotated[
+        str,
+        typer.Argument(autocompletion=EXPERIMENTS, help="A shipped experiment (see `escrime list`) or a .toml file of yours."),
+    ],
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Read the images from this folder; download nothing.")
     ] = None,

@@ -7,6 +7,7 @@ import typer
 
 from ..errors import EscrimeError
 from .app import app
+from .completion import ARCHITECTURES, DATASETS, OBJECTIVES
 from .options import Device, Goals, Seed, Sets, Trust, command
 
 TRAIN_EXAMPLES = """Examples:
@@ -26,14 +27,23 @@ objectives."""
 
 @app.command(epilog=TRAIN_EXAMPLES)
 def train(
-    arch: Annotated[str, typer.Argument(help="The architecture (see `escrime list`), or timm:NAME.")],
-    data: Annotated[str, typer.Option(metavar="NAME", help="The dataset (see `escrime list`), such as digits or folder.")],
+    arch: Annotated[
+        str, typer.Argument(autocompletion=ARCHITECTURES, help="The architecture (see `escrime list`), or timm:NAME.")
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", autocompletion=DATASETS, help="The dataset (see `escrime list`), such as digits or folder."
+        ),
+    ],
     folder: Annotated[Path | None, typer.Option(metavar="DIR", help="Where its images are; download nothing.")] = None,
     size: Annotated[int | None, typer.Option(metavar="PX", help="Edge length of the images.")] = None,
     train_size: Annotated[
         int | None, typer.Option(metavar="PX", help="Larger training images, for crops of the edge length --size.")
     ] = None,
-    objective: Annotated[str, typer.Option(metavar="NAME", help="What to minimize: clean, pgd, trades, n-fgsm, ...")] = "clean",
+    objective: Annotated[
+        str, typer.Option(metavar="NAME", autocompletion=OBJECTIVES, help="What to minimize: clean, pgd, trades, n-fgsm, ...")
+    ] = "clean",
     eps: Annotated[str | None, typer.Option(metavar="EPS", help="ε of an adversarial objective, such as 8/255.")] = None,
     epochs: Annotated[int | None, typer.Option(metavar="N", help="Passes over the training images.")] = None,
     learning_rate: Annotated[float | None, typer.Option(metavar="X", help="Peak learning rate.")] = None,
@@ -60,7 +70,8 @@ def train(
     """
     from ..commands.evaluate.request import short_name
     from ..commands.shared.devices import processes
-    from ..commands.train.train import TrainingJob, parse_settings, run_training
+    from ..commands.shared.settings import parse_settings
+    from ..commands.train.train import TrainingJob, run_training
     from ..training import TrainSettings
 
     if train_size is not None and size is None:

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from ..budgets import epsilon
-from ..errors import EscrimeError
 from ..terminal import json_text
 from .app import app
+from .completion import AGAINST
 from .options import (
     Anyway,
     Device,
@@ -25,6 +25,7 @@ from .options import (
     command,
     normalization,
     split,
+    whole_numbers,
 )
 
 TUNE_EXAMPLES = """Examples:
@@ -46,7 +47,10 @@ def tune(
     eps_max: Annotated[str, typer.Option(metavar="EPS,...", help="Radii of the noise to try.")] = "0.01,0.03,0.1,0.3",
     samples: Annotated[str, typer.Option(metavar="N,...", help="Numbers of copies to try.")] = "2,4,8,16",
     against: Annotated[
-        str, typer.Option(help="The attacker who counts: adaptive (knows the defense) or transfer (ignores it).")
+        str,
+        typer.Option(
+            autocompletion=AGAINST, help="The attacker who counts: adaptive (knows the defense) or transfer (ignores it)."
+        ),
     ] = "adaptive",
     limit: Limit = None,
     steps: Annotated[int, typer.Option(metavar="N", help="Steps of PGD.")] = 20,
@@ -70,11 +74,7 @@ def tune(
     from ..commands.tune.tune import tune_model
     from ..evaluation.shared_copies import Grid
 
-    try:
-        copies = tuple(int(word) for word in split(samples))
-    except ValueError:
-        raise EscrimeError(f"--samples {samples!r} is no list of whole numbers; write 2,4,8,16.") from None
-    grid = Grid(eps, split(eps_max), copies, against, steps)
+    grid = Grid(eps, split(eps_max), whole_numbers("--samples", samples), against, steps)
     rest = {"seed": seed, "anyway": anyway, "skip_unreadable": skip_unreadable, "trust": trust, **normalization(mean, std)}
     request = Request(model, data, (epsilon(eps),), limit=limit, size=size, **rest)
     with reserving_stdout(json_):

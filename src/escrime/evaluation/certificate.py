@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import beta, binomtest
 from torch import Tensor, nn
 
-from ..budgets import epsilon
+from ..budgets import eps_text, epsilon
 from ..checks import check_images, check_labels
 from ..defenses import MajorityVote
 from ..errors import EscrimeError, not_finite
@@ -282,7 +282,8 @@ def _checked(model: nn.Module, images: Tensor, eps_max: Any) -> tuple[Tensor, nn
         given = model.eps_max if eps_max is None else epsilon(eps_max)
         if given != model.eps_max:
             raise EscrimeError(
-                f"eps_max = {given:g}, but the MajorityVote draws noise of radius {model.eps_max:g}; leave eps_max out."
+                f"eps_max = {eps_text(given)}, but the MajorityVote draws noise of radius {eps_text(model.eps_max)}; "
+                "leave eps_max out."
             )
         eps_max, model = given, model.undefended
     if eps_max is None:

@@ -10,13 +10,12 @@ import torch
 from ..distributed import Processes
 from ..models import deadline
 from ..models.running import existing_device
-from ..randomness import check_seed
 from ..results.checks.records import record_findings
 from ..results.comparisons import Comparison, compare, per_class, tradeoff
 from ..results.findings import Finding
 from ..results.records import summarize, worst_case_by_subset
 from ..results.verdicts import Verdict, verdicts
-from ..validation import check_time, check_whole
+from ..validation import check_seed, check_time, check_whole
 from .budget import LOOKED, images_for_a_look, seconds_per_pass
 from .checks.data import as_pixels, data_findings, duplicates
 from .effort import Effort

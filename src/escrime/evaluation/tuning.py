@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ..budgets import same
+from ..budgets import eps_text, same
 from ..data import ImageSet
 from ..defenses import PredictionAveraging
 from ..results.choosing import UNDEFENDED, Choice, attacked, choose, objective, paired, scores_by_point, share, table_of
@@ -52,8 +52,8 @@ class Tuning:
     @property
     def sentence(self) -> str:
         """What to choose, with what it rests on."""
-        new, where = self.validated, f"the {self.grid.against} attack at ε = {self.grid.eps:g}"
-        setting = f"ε_max = {new['eps_max']:g} and N = {new['samples']}"
+        new, where = self.validated, f"the {self.grid.against} attack at ε = {eps_text(float(self.grid.eps))}"
+        setting = f"ε_max = {eps_text(new['eps_max'])} and N = {new['samples']}"
         side = lambda name: f"{new[name]['clean'][0]:.1%} clean and {new[name]['attacked'][0]:.1%} attacked"  # noqa: E731
         test = new["tests"]["mean"]
         gain = f"{100 * test['difference']:+.1f}".replace("-", "−")
@@ -161,7 +161,7 @@ def measure(
     """
     for part, rows in tuning_parts(model, choosing, grid, seed=seed, device=device, finished=store.finished):
         store.write(part.key, rows)
-        step(f"ε_max = {part.eps_max:g}")
+        step(f"ε_max = {eps_text(part.eps_max)}")
     return store.records()
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from ..errors import EscrimeError
-from ..randomness import check_seed
-from ..validation import check_choice, check_whole
+from ..validation import check_choice, check_seed, check_whole
 from .architectures import ARCHITECTURES, Architecture, architecture, construct, head_names
 from .loading.matching import align, check_finite, check_fit, cut_heads, overwrite
 from .loading.sources import Weights, read_weights

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..budgets import eps_text
 from ..norms import norm
 from ..results.findings import Finding
 from ..results.names import defended
@@ -53,7 +54,7 @@ def gated(document: dict[str, Any], fail_under: float | None) -> Iterator[tuple[
     for verdict in document["verdicts"]:
         failed = verdict["accuracy"] < fail_under
         sentence = (
-            f"robust accuracy {share_text(verdict['accuracy'])} at ε = {verdict['eps']:.4g} (n = {verdict['n']}) is "
+            f"robust accuracy {share_text(verdict['accuracy'])} at ε = {eps_text(verdict['eps'])} (n = {verdict['n']}) is "
             f"{'below' if failed else 'not below'} {share_text(fail_under)}"
         )
         yield verdict_name(verdict), sentence, failed

@@ -5,7 +5,7 @@ import re
 from hashlib import sha256
 
 from .. import norms
-from ..budgets import LEVELS, same
+from ..budgets import eps_text
 from ..results.statistics import share_text
 from ..results.threats import ADAPTIVE, BLACK_BOX, TRANSFER, WHITE_BOX
 
@@ -28,25 +28,14 @@ def points_text(value: float) -> str:
     return f"{100 * value:+.1f} points".replace("-", "−")
 
 
-def eps_text(eps: float) -> str:
-    """0.0250000001 → "0.025"."""
-    return f"{round(eps, 6):g}"
-
-
 def eps_axis(norm: str) -> str:
     """What an axis of ε counts."""
     return f"ε ({norms.norm(norm).unit})"
 
 
 def fraction_text(eps: float, norm: str = norms.DEFAULT) -> str:
-    """0.015686274 → "4/255", where that is a whole number of gray levels and the number no short one; 0.1 → "0.1". Other
-    norms have no gray levels."""
-    if not norms.norm(norm).per_value:
-        return eps_text(eps)
-    levels = LEVELS * eps
-    short = same(eps, round(eps, 4))
-    near = 2e-4  # what six digits, to which some tables round, leave of a level
-    return eps_text(eps) if short or abs(levels - round(levels)) > near else f"{levels:.0f}/255"
+    """ε as `eps_text` writes it; norms without gray levels have decimal numbers."""
+    return eps_text(eps, norms.norm(norm).per_value)
 
 
 def listing(words: list[str]) -> str:

@@ -156,7 +156,7 @@ def strip(run: Run, example: Example) -> Strip:
     for eps, image, prediction, confidence in rows:
         text, right = prediction_text(run, prediction, confidence), prediction == example.label
         alt = f"{example.image} under {example.attack} at ε = {eps_text(eps)}: {text}"
-        frames.append(Frame(eps_text(eps), Picture(embedded(image), alt, f"ε = {eps_text(eps)}", text, right), confidence))
+        frames.append(Frame(f"{eps:.9g}", Picture(embedded(image), alt, f"ε = {eps_text(eps)}", text, right), confidence))
         if not right and turned.startswith("right"):
             turned = f"first wrong at ε = {eps_text(eps)}"
     return Strip(example.image, truth, frames, turned)

@@ -6,7 +6,7 @@ from itertools import cycle
 from ..norms import norm
 from ..results.names import defense_name
 from ..results.threats import TRANSFER
-from .formatting import eps_axis, eps_text
+from .formatting import eps_axis, eps_text, fraction_text
 from .intervals import Point
 from .paper_points import IMAGES, paper_points
 from .run import Run
@@ -25,7 +25,10 @@ def chart(run: Run, model: str, eps: float | None = None) -> dict | None:
     if not views:
         return None
     words = {"norm": run.norm, "levels": norm(run.norm).per_value, "axis": eps_axis(run.norm)}
-    return {"model": model, "eps": eps, **words, "views": views}
+    points = (point[0] for view in views for curve in view["curves"] for point in curve["points"])
+    texts = {value: fraction_text(value, run.norm) for value in points}
+    written = [[value, text] for value, text in sorted(texts.items()) if "/" in text]  # the script writes the others itself
+    return {"model": model, "eps": eps, **words, "written": written, "views": views}
 
 
 def side_by_side(run: Run, model: str, subset: str | None) -> list[dict]:

@@ -11,7 +11,7 @@ from ..results.names import defense_name, place
 from ..results.records import WORST, in_subset, worst_case
 from ..results.statistics import holm
 from ..results.threats import ADAPTIVE
-from .formatting import duration, eps_text
+from .formatting import duration, fraction_text
 from .intervals import Point
 from .run import Run
 from .sweep import Sweep
@@ -63,9 +63,10 @@ def one_table(
 
 
 def budget_text(eps: float, norm: str) -> str:
-    """ε, in l_inf in 8-bit levels too: "0.025 (6.38/255)"; else with its norm: "0.6 in l2"."""
-    unit = f" ({eps * 255:.3g}/255)" if norms.norm(norm).per_value else f" in {norm}"
-    return eps_text(eps) + (unit if eps else "")
+    """ε, in l_inf in 8-bit levels: "0.025 (6.38/255)", "4/255"; else with its norm: "0.6 in l2"."""
+    text, levels = fraction_text(eps, norm), norms.norm(norm).per_value
+    unit = f" ({eps * 255:.3g}/255)" if levels else f" in {norm}"
+    return text if not eps or levels and "/" in text else text + unit
 
 
 @dataclass(frozen=True)

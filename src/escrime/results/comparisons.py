@@ -11,12 +11,13 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from ..budgets import epsilon, same
+from ..budgets import eps_text, epsilon, same
 from ..errors import EscrimeError, nearest, shortened
 from .records import KEYS, WORST
-from .statistics import holm, mcnemar, paired_difference, sign_flips, wilson
+from .statistics import holm, mcnemar, paired_difference, sign_flips, total, wilson
 
 CASE = ["model", "defense", "threat"]
+FEWEST = 10  # images of a class that says something
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def compare(
     comparison = _compare(a, b, eps, _scores(records, a, eps), _scores(records, b, eps))
     if not comparison.n:
         raise EscrimeError(
-            f"{_named(a)} and {_named(b)} share no image at ε = {eps:g}; a paired test needs both on the same "
+            f"{_named(a)} and {_named(b)} share no image at ε = {eps_text(eps)}; a paired test needs both on the same "
             "images, so evaluate them on the same data."
         )
     return comparison
@@ -86,11 +87,26 @@ def per_class(records: pd.DataFrame) -> pd.DataFrame:
     """Accuracy with n and its Wilson interval per (model, defense, threat, attack, ε, class), as fractions."""
     rows = []
     for key, group in records.groupby([*KEYS, "label"], sort=False):
-        low, high = wilson(group["correct"].sum(), len(group))
-        shares = {"n": len(group), "accuracy": group["correct"].mean(), "low": low, "high": high}
+        right = total(group["correct"])
+        low, high = wilson(right, len(group))
+        shares = {"n": len(group), "accuracy": right / len(group), "low": low, "high": high}
         rows.append(dict(zip([*KEYS, "class"], key, strict=True)) | shares)
     table = pd.DataFrame(rows, columns=[*KEYS, "class", "n", "accuracy", "low", "high"])
     return table.sort_values([*KEYS, "class"], kind="stable", ignore_index=True)
+
+
+def clearly_weaker(records: pd.DataFrame) -> set[int]:
+    """The labels whose images are right less often than those of the other classes, beyond chance: of one model under one
+    attack at one ε. Their Wilson interval, widened for the number of classes (Bonferroni), lies below that of all the others;
+    a class of fewer than FEWEST images tells nothing."""
+    total, by_label = float(records["correct"].sum()), records.groupby("label")["correct"].agg(["sum", "size"])
+    confidence = 1 - 0.05 / max(len(by_label), 1)
+    found = set()
+    for label, right, n in by_label.itertuples():
+        high = wilson(right, n, confidence)[1]
+        if n >= FEWEST and n < len(records) and high < wilson(total - right, len(records) - n)[0]:
+            found.add(int(label))
+    return found
 
 
 def tradeoff(records: pd.DataFrame, attack: str, eps: float | str) -> pd.DataFrame:
@@ -167,7 +183,7 @@ def _scores(records: pd.DataFrame, column: tuple[str, ...], eps: float) -> pd.Se
     if scores.index.has_duplicates:
         raise EscrimeError(
             f"the records hold image {scores.index[scores.index.duplicated()][0]!r} twice for {_named(column)} at "
-            f"ε = {eps:g}, and a pair needs one answer each; choose one run's records with one norm."
+            f"ε = {eps_text(eps)}, and a pair needs one answer each; choose one run's records with one norm."
         )
     return scores
 
@@ -187,7 +203,7 @@ def _named(column: tuple[str, ...]) -> str:
 
 
 def _unknown_eps(eps: float, rows: pd.DataFrame) -> str:
-    return f"ε = {eps:g} was not measured; the records hold {_list(f'{e:.9g}' for e in sorted(rows['eps'].unique()))}."
+    return f"ε = {eps_text(eps)} was not measured; the records hold {_list(map(eps_text, sorted(rows['eps'].unique())))}."
 
 
 def _unknown(what: str, value: object, there: Iterable[object]) -> str:

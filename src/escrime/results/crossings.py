@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ..budgets import within
+from ..budgets import eps_text, within
 from .names import defense_name
 from .records import shows_chance
 from .statistics import share_text
@@ -34,8 +34,8 @@ class Crossing:
         """What a reader who sees both numbers must know."""
         where = ", ".join(([] if self.defense == "none" else [defense_name(self.defense)]) + [self.threat])
         both = (
-            f"The worst case ({where}) is {share_text(self.worst)} up to ε = {self.eps:.4g} though {self.attack} leaves "
-            f"{share_text(self.single)} at ε = {self.at:.4g}"
+            f"The worst case ({where}) is {share_text(self.worst)} up to ε = {eps_text(self.eps)} though {self.attack} leaves "
+            f"{share_text(self.single)} at ε = {eps_text(self.at)}"
         )
         if self.chance:
             return (

@@ -12,7 +12,7 @@ from ..errors import EscrimeError
 from ..files import whole
 from ..no_class import NO_TARGET
 from .rows import COLUMNS, check_unique, read_all
-from .statistics import wilson
+from .statistics import total, wilson
 from .threats import TRANSFER
 
 STRONGER = "stronger"  # the attack of rows that a validity check called for
@@ -101,13 +101,14 @@ def summarize(records: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
     rows = []
     for subset in subset_names(records):
         for key, group in in_subset(records, subset).groupby(KEYS, sort=False):
-            low, high = wilson(group["correct"].sum(), len(group), confidence)
+            right = total(group["correct"])
+            low, high = wilson(right, len(group), confidence)
             rows.append(
                 dict(zip(KEYS, key, strict=True))
                 | {
                     "subset": subset or "all",
                     "n": len(group),
-                    "accuracy": group["correct"].mean(),
+                    "accuracy": right / len(group),
                     "low": low,
                     "high": high,
                 }

@@ -10,6 +10,7 @@ import pyarrow
 import pyarrow.compute as pc
 from pyarrow import parquet
 
+from ..budgets import eps_text
 from ..errors import EscrimeError, shortened
 from ..no_class import NO_CLASS, NO_TARGET
 from ..norms import NORMS
@@ -105,8 +106,8 @@ def held_twice(row: Mapping[str, Any], where: str = "") -> EscrimeError:
     """What is wrong with records (in words: where) that hold `row` twice, which would count its image twice."""
     about = ", ".join(str(row[name]) for name in UNIQUE if name in row and name not in ("image", "eps"))
     return EscrimeError(
-        f"the records{where} hold the image {row['image']!r} twice for {about}, ε = {row['eps']:g}: two runs wrote into one "
-        "folder; delete its records and run the experiment again."
+        f"the records{where} hold the image {row['image']!r} twice for {about}, ε = {eps_text(row['eps'])}: two runs wrote "
+        "into one folder; delete its records and run the experiment again."
     )
 
 

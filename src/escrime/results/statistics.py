@@ -1,7 +1,7 @@
 """Intervals and paired tests: every accuracy escrime prints goes through here."""
 
-from collections.abc import Callable
-from math import sqrt
+from collections.abc import Callable, Iterable
+from math import fsum, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +33,11 @@ def share_text(value: float) -> str:
     if 0.9995 <= value < 1 - 1e-9:
         return "> 99.9%"
     return "< 0.1%" if 1e-9 < value < 0.0005 else f"{value:.1%}"
+
+
+def total(scores: Iterable[float]) -> float:
+    """Their sum, the same float in whatever order they come: one number stands once, in a table, a verdict and a file."""
+    return fsum(scores)
 
 
 def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:

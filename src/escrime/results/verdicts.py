@@ -5,14 +5,14 @@ from typing import Any
 
 import pandas as pd
 
-from ..budgets import same, within
+from ..budgets import eps_text, same, within
 from ..norms import norm
 from .checks.chance import BEFORE
 from .checks.counting import too_few
 from .findings import Finding
 from .names import defended, place
 from .records import STRONGER, in_subset, subset_names, worst_case
-from .statistics import share_text, wilson
+from .statistics import share_text, total, wilson
 from .threats import ADAPTIVE, TRANSFER, UNDEFENDED
 
 HIDING = {"scores-flat", "off-grid", "stateful", "full-success", "no-full-success", "iterated-weaker", "overfitting"}
@@ -113,18 +113,20 @@ def objects(finding: Finding) -> bool:
 
 def _verdict(rows: pd.DataFrame, clean: float, asked: float, everywhere: bool, findings: list[Finding], subset: str) -> Verdict:
     first, n = rows.iloc[0], len(rows)
-    accuracy = float(rows["correct"].mean())
-    low, high = wilson(float(rows["correct"].sum()), n)
+    right = total(rows["correct"])
+    accuracy, (low, high) = right / n, wilson(right, n)
     alarms = [finding for finding in findings if finding.severity == "alarm"]
     open_ones = [f for f in findings if f.severity == "warning" and not f.answered and f.id not in ("few-images", *BEFORE)]
     few = too_few(n, low, high, findings, subset)
     unsure = [f.id for f in findings if f.id in BEFORE and f.severity == "warning"] + ["few-images"] * few
     answered = {finding.id for finding in findings if finding.severity == "warning" and finding.answered}
     examined = any(finding.id == "attack-strength" for finding in findings)
+    geometry = norm(first["norm"])
     who = defended(first["model"], first["defense"])
     number = (
-        f"{who} keeps {share_text(accuracy)} of {n} {f'{subset} ' if subset else ''}images right at ε = {first['eps']:.4g}"
-        f"{norm(first['norm']).in_words} (95 % interval {low:.1%} to {high:.1%}; {share_text(clean)}{WITHOUT}"
+        f"{who} keeps {share_text(accuracy)} of {n} {f'{subset} ' if subset else ''}images right at "
+        f"ε = {eps_text(first['eps'], geometry.per_value)}{geometry.in_words} "
+        f"(95 % interval {low:.1%} to {high:.1%}; {share_text(clean)}{WITHOUT}"
     )
     if first["threat"] == TRANSFER:
         number += UNKNOWING

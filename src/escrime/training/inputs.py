@@ -10,7 +10,7 @@ from torch import nn
 from ..budgets import epsilon
 from ..data import ImageSet
 from ..distributed import Processes
-from ..randomness import check_seed
+from ..validation import check_seed
 from .context import LossFunction
 from .loader import Loader, steps_per_epoch
 from .objectives import objective as named_objective

@@ -112,7 +112,7 @@ def test_no_false_alarm_however_good_the_model_and_however_few_the_images(share,
 
 
 def test_numbers_are_as_the_command_line_takes_them():
-    from escrime.models.loading.normalizing import channel_numbers
+    from escrime.validation import channel_numbers
 
     for values in ((0.5, 0.5, 0.5), MEAN, (1 / 255,) * 3, (0.0, 0.0, 1e-9)):
         assert channel_numbers("--mean", numbers(values)) == pytest.approx(values[: len(numbers(values).split(","))], abs=1e-4)

@@ -9,7 +9,8 @@ from torch import Tensor
 from ...checks import check_images, check_labels
 from ...errors import EscrimeError, NotFinite, not_finite
 from ...models.running import ordinary
-from ...randomness import as_keys, check_seed
+from ...randomness import as_keys
+from ...validation import check_seed
 
 
 @dataclass(frozen=True)

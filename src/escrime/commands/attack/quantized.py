@@ -13,7 +13,7 @@ from ...attacks.core.registry import make, named, sees, settings_of
 from ...attacks.pgd import PGD
 from ...attacks.rays import RayS
 from ...attacks.square import Square
-from ...budgets import LEVELS, levels_within
+from ...budgets import LEVELS, eps_text, levels_within
 from ...errors import EscrimeError
 from ...models.running import Classifier, full_precision, no_trace
 from ...norms import DEFAULT, norm
@@ -155,8 +155,8 @@ def whole_eps(eps: float) -> int:
     levels = levels_within(eps)
     if levels < 1:
         raise EscrimeError(
-            f"ε = {eps:g} is less than one of a picture's 256 gray levels (1/255 = {1 / LEVELS:.4f}); no file can hold such a "
-            "change. Give at least 1/255, or leave --eps out for the smallest that works."
+            f"ε = {eps_text(eps)} is less than one of a picture's 256 gray levels (1/255 = {1 / LEVELS:.4f}); no file can "
+            "hold such a change. Give at least 1/255, or leave --eps out for the smallest that works."
         )
     return levels
 

@@ -5,14 +5,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ...access import GRADIENTS, LABELS, SCORES
-from ...attacks.core.registry import named
 from ...budgets import distinct
 from ...errors import EscrimeError
-from ...models.loading.normalizing import check_normalization
 from ...norms import DEFAULT, norm
 from ...regular_files import is_folder
 from ...results.threats import WHITE_BOX
 from ...validation import check_choice, check_time, check_whole
+from ..catalog import attack_named
 
 USUAL = {GRADIENTS: ("FGSM", "AutoAttack"), SCORES: ("Square",), LABELS: ("RayS",)}
 # What the attacker sees of the model, by the value of --threat, whose one level with gradients is called as in the records.
@@ -56,7 +55,7 @@ class Request:
         if self.access is not None:
             check_choice("threat", self.access, SEEN)
         for name in self.attacks:
-            if named(name).needs_target:
+            if attack_named(name)["needs_target"]:
                 raise EscrimeError(
                     f"attack {name!r} needs a class to reach, and here every wrong class counts; leave it out, or give it its "
                     "target in an experiment file."
@@ -64,7 +63,10 @@ class Request:
         for name, value, unit in (("limit", self.limit, "images"), ("size", self.size, "pixels")):
             if value is not None:
                 check_whole(name, value, of=unit, hint="or leave it out")
-        check_normalization(self.mean, self.std)
+        if self.mean is not None or self.std is not None:
+            from ...models.loading.normalizing import check_normalization  # which waits for torch
+
+            check_normalization(self.mean, self.std)
         if self.budget is not None:
             object.__setattr__(self, "budget", check_time("budget", self.budget))
 

@@ -7,12 +7,12 @@ from rich.table import Table
 from ...budgets import same
 from ...evaluation.budget import judged_by_all, left_open
 from ...evaluation.pipeline import open_checks
-from ...report.formatting import fraction_text
+from ...report.formatting import fraction_text, listing
 from ...report.validity import read_verdicts
-from ...results.comparisons import per_class
+from ...results.comparisons import clearly_weaker, per_class
 from ...results.crossings import crossings
 from ...results.records import STRONGER, WORST, in_subset, read_records, summarize, worst_case
-from ...results.statistics import wilson
+from ...results.statistics import total, wilson
 from ...results.threats import WHITE_BOX
 from ..shared.store import FolderStore
 from .assessment import Assessment
@@ -22,7 +22,8 @@ WEAKEST = 5  # classes
 
 def result(run: Assessment) -> dict:
     """JSON values: the request, clean and robust accuracy at the headline ε with their 95 % intervals, every attack at every
-    ε, the weakest classes, the verdict of the checks, and how many images the time has left open."""
+    ε, the weakest classes and whether each is so beyond chance, the verdict of the checks, and how many images the time has
+    left open."""
     verdict, eps = read_verdicts(run.folder.path)[0], run.request.epsilons[0]
     # A dataset with several ways to count is counted by its first, which is the verdict's.
     records = in_subset(read_records(run.folder.path), verdict["subset"] or None).assign(subsets=verdict["subset"])
@@ -31,8 +32,10 @@ def result(run: Assessment) -> dict:
     clean = records[records["eps"] == 0].drop_duplicates("image")
     table = summarize(pd.concat([records, worst], ignore_index=True))
     names = ("attack", "eps", "n", "accuracy", "low", "high")
-    classes = per_class(worst[same(worst["eps"], eps)]).sort_values(["accuracy", "class"], kind="stable")
-    share = lambda rows: dict(zip(("low", "high"), wilson(rows["correct"].sum(), len(rows))))  # noqa: E731
+    headline = worst[same(worst["eps"], eps)]
+    classes, weaker = per_class(headline).sort_values(["accuracy", "class"], kind="stable"), clearly_weaker(headline)
+    right = total(clean["correct"])
+    typed = lambda at: next((eps for eps in run.request.epsilons if same(eps, at)), at)  # noqa: E731  as the request has it
     return {
         "model": run.candidate.loaded.origin,
         "data": run.request.images,
@@ -42,11 +45,15 @@ def result(run: Assessment) -> dict:
         "n": int(clean["image"].nunique()),
         "open": _images(run, verdict["subset"]) - int(clean["image"].nunique()),
         "left_open": _left_open(run),
-        "clean": {"accuracy": float(clean["correct"].mean()), **share(clean)},
+        "clean": {"accuracy": right / len(clean), **dict(zip(("low", "high"), wilson(right, len(clean))))},
         "robust": {name: verdict[name] for name in ("accuracy", "low", "high", "n")},
-        "attacks": [{name: row[name] for name in names} for row in table.to_dict("records")],
+        "attacks": [{name: row[name] for name in names} | {"eps": typed(row["eps"])} for row in table.to_dict("records")],
         "weakest": [
-            {"class": run.test.classes[row["class"]], **{name: row[name] for name in names[2:]}}
+            {
+                "class": run.test.classes[row["class"]],
+                **{name: row[name] for name in names[2:]},
+                "clear": row["class"] in weaker,
+            }
             for row in classes.head(WEAKEST).to_dict("records")
         ],
         "verdict": {name: verdict[name] for name in ("sentence", "believe")},
@@ -74,7 +81,7 @@ def show(run: Assessment, found: dict) -> None:
     grid = sorted({row["eps"] for row in found["attacks"]})
     table.add_column("attack")
     for eps in grid:
-        table.add_column("clean" if eps == 0 else f"ε = {fraction_text(eps)}", justify="right")
+        table.add_column("clean" if eps == 0 else f"ε = {fraction_text(eps, found['norm'])}", justify="right")
     rows: dict[str, dict] = {}
     for row in found["attacks"]:
         name = f"{WORST} of all" if row["attack"].startswith(WORST) else _title(row["attack"])
@@ -82,8 +89,9 @@ def show(run: Assessment, found: dict) -> None:
     for name in sorted(rows, key=lambda name: name.startswith(WORST)):
         table.add_row(name, *[_cell(rows[name].get(eps)) for eps in grid])
     say(table)
-    weak = ", ".join(f"{row['class']} {row['accuracy']:.0%} of {row['n']}" for row in found["weakest"])
-    say(f"Weakest classes at ε = {fraction_text(found['eps'])}: {weak}.")
+    weak = [f"“{row['class']}” ({_cell(row)} of {row['n']})" for row in found["weakest"] if row["clear"]]
+    if weak:
+        say(f"Less often right than the other classes at ε = {fraction_text(found['eps'], found['norm'])}: {listing(weak)}.")
     for note in found["notes"]:
         say(note)
     if found["threat"] != WHITE_BOX:

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from ..shared.devices import processes
+from .files import read_experiment
 from .overrides import apply_changes
-from .schema import check_experiment, read_experiment
 
 
 def run_experiment(
@@ -20,6 +20,9 @@ def run_experiment(
     """Run the experiment `source` (a shipped name or a TOML file) in the folder `out`; return that folder. The
     processes of a torchrun share the work."""
     name, raw = read_experiment(source)
+
+    from .schema import check_experiment
+
     experiment = check_experiment(apply_changes(raw, changes or {}), source)
 
     from ...distributed import Processes

@@ -6,6 +6,7 @@ from rich.table import Table
 
 from ...budgets import same
 from ...evaluation.subjects import as_cases
+from ...report.formatting import fraction_text
 from ...report.validity import VERDICT, read_verdicts
 from ...results.records import in_subset, read_records, subset_names
 from ...results.statistics import wilson
@@ -27,8 +28,9 @@ def show_outcome(run: ExperimentRun) -> None:
             table = Table(title=f"{model}, {subset or 'test'} images", title_justify="left", box=SIMPLE, pad_edge=False)
             for heading in ("defense", "threat", "n"):
                 table.add_column(heading)
-            for heading in ("clean", *(f"{label} {eps:g}" for label, (eps, _) in shown.items())):
-                table.add_column(heading, justify="right")
+            table.add_column("clean", justify="right")
+            for label, (eps, _) in shown.items():
+                table.add_column(f"{label} {fraction_text(eps, sections[label].geometry.name)}", justify="right")
             for key in cases:
                 group = rows.query("defense == @key[0] and threat == @key[1]")
                 if len(group):

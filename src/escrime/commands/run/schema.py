@@ -1,17 +1,13 @@
 """What an experiment is: the TOML file, typed. An unknown key is refused with the nearest valid one."""
 
 import math
-import re
-import tomllib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from ...budgets import epsilon
 from ...errors import EscrimeError, nearest
-from ...regular_files import TEXT, read_regular, reason
 from ...validation import enormous, shown
 from .attack_sections import Attacks, AttackSection, explained
 from .section import Section, check_names, whole
@@ -23,12 +19,8 @@ if TYPE_CHECKING:
     from ...evaluation.effort import Effort
     from ...training import TrainSettings
 
-SHIPPED = Path(__file__).parent / "shipped"
 ADVERSARIAL, BOTH = "adversarial-training", "adversarial-training+ppa"  # how the records call the paper's, and both at once
 RESERVED = ("none", "ppa", ADVERSARIAL)
-DEEPEST = 32  # tables within tables, and parts of a key
-# From the start of a word only, and never back: the time grows with the length of the text alone.
-DEEP_KEY = re.compile(rf"(?<![^\s.=,{{}}\[\]])(?:[^\s.=,{{}}\[\]]++[ \t]*+\.[ \t]*+){{{DEEPEST}}}")
 
 Epsilon = Annotated[float, BeforeValidator(lambda value: epsilon(value))]
 AnyEpsilon = Annotated[float, BeforeValidator(lambda value: epsilon(value, math.inf))]  # of a norm that is known later
@@ -226,45 +218,6 @@ class Experiment(Section):
         """The attacks from whose ε the headline is taken."""
         sections = self.attacks.by_label
         return [sections["FGSM"]] if "FGSM" in sections else list(sections.values())
-
-
-def shipped() -> dict[str, Path]:
-    """The experiments that come with escrime, by name."""
-    return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
-
-
-def read_experiment(name_or_path: str) -> tuple[str, dict[str, Any]]:
-    """The name and the raw settings of a shipped experiment or of a user's own TOML file."""
-    path = shipped().get(name_or_path, Path(name_or_path))
-    if path.suffix != ".toml":
-        raise EscrimeError(
-            f"experiment {name_or_path!r} is unknown; use one of {', '.join(shipped())}, or a file ending in .toml."
-            + nearest(name_or_path, shipped())
-        )
-    try:
-        text = read_regular(path, TEXT).decode("utf-8-sig")
-        if DEEP_KEY.search(text):  # the reader takes time that grows with the square of the parts
-            raise EscrimeError(f"experiment file {path} has a key of more than {DEEPEST} parts; no setting is called so.")
-        raw = tomllib.loads(text)
-        if _depth(raw) > DEEPEST:
-            raise RecursionError
-        return path.stem, raw
-    except EscrimeError:
-        raise
-    except RecursionError:
-        raise EscrimeError(f"experiment file {path} is nested more than {DEEPEST} deep; no experiment is.") from None
-    except FileNotFoundError:
-        raise EscrimeError(f"experiment file {path} does not exist; check the path.") from None
-    except OSError as error:
-        raise EscrimeError(f"experiment file {path} cannot be read: {reason(error)}.") from None
-    except ValueError as error:  # no TOML, no UTF-8, a number of more digits than Python reads
-        raise EscrimeError(f"experiment file {path} is not valid TOML: {str(error).rstrip('.')}.") from None
-
-
-def _depth(value: Any, deep: int = 0) -> int:
-    """How deep tables and arrays are nested; no further than is refused."""
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return deep if deep > DEEPEST else max((_depth(each, deep + 1) for each in inside), default=deep)
 
 
 def _enormous(value: Any, where: str = "") -> Iterator[str]:

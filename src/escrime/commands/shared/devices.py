@@ -1,11 +1,12 @@
 """Which device to work on, and the other processes of a torchrun."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ...errors import EscrimeError
+from ...errors import EscrimeError, nearest
 
 if TYPE_CHECKING:
     import torch
@@ -14,19 +15,21 @@ if TYPE_CHECKING:
 
 def pick_device(name: str | None) -> "torch.device":
     """The torch device to work on: the one named, or a GPU if there is one."""
+    check_device(name)
     import torch
 
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise EscrimeError(f"device {name!r} is unknown; use cpu, cuda or cuda:N.") from None
+    device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise EscrimeError(f"device {name!r} is not available: torch sees no CUDA GPU here; use --device cpu.")
-    if device.type not in ("cpu", "cuda"):
-        raise EscrimeError(f"device {name!r} is not supported; use cpu, cuda or cuda:N.")
     return device
+
+
+def check_device(name: str | None) -> None:
+    """Raise EscrimeError for the name of no device that escrime works on."""
+    if name is not None and not re.fullmatch(r"cpu|cuda(:\d{1,4})?", name):
+        raise EscrimeError(f"device {name!r} is unknown; use cpu, cuda or cuda:N.{nearest(name, ('cpu', 'cuda'))}")
 
 
 def own_device(name: str | None, what: str) -> "torch.device":

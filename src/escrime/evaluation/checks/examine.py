@@ -9,6 +9,7 @@ from torch import Tensor
 from ...attacks.core.base import Attack
 from ...attacks.pgd import PGD
 from ...attacks.square import PROPOSALS, Square
+from ...budgets import eps_text
 from ...models.deadline import as_time_allows
 from ...norms import norm
 from ...results.findings import Finding
@@ -171,7 +172,7 @@ def _weaker(search: Search, before: float) -> Finding:
     return Finding(
         "attack-strength",
         "warning",
-        f"The attacks that were run are too weak: they leave {before:.1%} of {n} images right at ε = {search.eps:.4g}, a "
+        f"The attacks that were run are too weak: they leave {before:.1%} of {n} images right at ε = {eps_text(search.eps)}, a "
         f"stronger one {after:.1%}",
         evidence,
         "Believe the stronger attack's number; run AutoAttack, not single steps alone.",
@@ -247,7 +248,7 @@ def _unlimited(search: Search, flat: bool) -> Finding:
     labels alone where scores are flat."""
     geometry = norm(search.norm)
     eps = geometry.diameter(search.images)
-    at = f"ε = {eps:.4g}{geometry.in_words}"
+    at = f"ε = {eps_text(eps)}{geometry.in_words}"
     best = best_trial(search, GRADIENT)
     pgd = PGD(eps, steps=20, norm=search.norm, early_stop=not search.randomized or search.effort.eot > 1)
     tried: list[Attack] = [replace(pgd, eot=search.effort.eot) if search.randomized else pgd]

@@ -1,45 +1,20 @@
 """Another normalization for a loaded model: what --mean and --std set."""
 
 from dataclasses import replace
-from math import isfinite
 
 from torch import Tensor, nn
 
-from ...errors import EscrimeError
-from ...validation import number_of
+from ...validation import CHANNELS, check_both
 from ..normalized import Normalized, Values, channel_values
 from ..running import Classifier
 from .loaded import Loaded, normalization
 
-CHANNELS = 3
 GIVEN = "--mean and --std"  # where the numbers come from, as the commands tell it
-
-
-def channel_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
-    """One number, or one per channel, from text such as 0.5, 1/255 or 0.485,0.456,0.406; None stays.
-
-    Raises:
-        EscrimeError: For anything else; it names `option`.
-    """
-    if text is None:
-        return None
-    words = [word.strip() for word in text.split(",")]
-    try:
-        values = tuple(number_of(word) for word in words)
-    except (ValueError, ZeroDivisionError, OverflowError):
-        values = ()
-    if len(values) not in (1, CHANNELS) or not all(map(isfinite, values)):
-        raise EscrimeError(
-            f"{option} {text!r} is neither a number nor three, one for red, green and blue; write 0.5 or 0.485,0.456,0.406."
-        )
-    return values
 
 
 def check_normalization(mean: Values | None, std: Values | None) -> None:
     """Raise EscrimeError for a mean without a std or the reverse, and for what escrime.Normalized refuses."""
-    if (mean is None) != (std is None):
-        given, missing = ("--mean", "--std") if std is None else ("--std", "--mean")
-        raise EscrimeError(f"{given} without {missing}: they describe one normalization, so give both or neither.")
+    check_both(mean, std)
     if mean is not None and std is not None:
         Normalized(nn.Identity(), mean, std)
 

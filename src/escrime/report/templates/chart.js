@@ -54,6 +54,11 @@ class Chart {
     new ResizeObserver(() => this.render()).observe(this.plot);
   }
 
+  // An ε as it was written, such as 4/255.
+  epsText(eps) {
+    return this.data.written.find(([value]) => same(value, eps))?.[1] ?? epsText(eps);
+  }
+
   build() {
     this.svg = draw("svg", { tabindex: 0, role: "application", "aria-roledescription": "chart", "aria-label": this.plot.dataset.label }, this.plot);
     this.tip = make("div", { class: "tip", hidden: "" });
@@ -231,16 +236,16 @@ class Chart {
 
   sentence() {
     const curve = this.view.curves[this.active], point = at(curve.points, this.eps);
-    return point ? `${curve.defense}, ${curve.threat}, at ε = ${epsText(this.eps)}: ${shown(point[1])} ${this.view.measure.replace("% ", "")}, 95% interval ${range(point)}, n = ${point[4]}` : "";
+    return point ? `${curve.defense}, ${curve.threat}, at ε = ${this.epsText(this.eps)}: ${shown(point[1])} ${this.view.measure.replace("% ", "")}, 95% interval ${range(point)}, n = ${point[4]}` : "";
   }
 
   // The cursor line, its dots, and the table of every visible curve at this ε.
   read() {
     const { top, bottom, height } = this.frame, x = this.x(this.eps);
     this.cursor.replaceChildren();
-    const levels = (this.eps * 255).toPrecision(3).replace(/\.?0+$/, "");
-    const unit = this.data.levels ? ` (${levels}/255)` : ` in ${this.data.norm}`;
-    const table = make("table", {}, make("caption", {}, `${this.view.title} at ε = ${epsText(this.eps)}${unit}`));
+    const text = this.epsText(this.eps), levels = (this.eps * 255).toPrecision(3).replace(/\.?0+$/, "");
+    const unit = !this.data.levels ? ` in ${this.data.norm}` : text.includes("/") ? "" : ` (${levels}/255)`;
+    const table = make("table", {}, make("caption", {}, `${this.view.title} at ε = ${text}${unit}`));
     const head = ["", this.view.measure.replace("% ", ""), "95% interval", "n"].map(text => make("th", { scope: "col" }, text));
     const rows = make("tbody");
     table.append(make("thead", {}, make("tr", {}, ...head)), rows);
@@ -283,7 +288,7 @@ class Chart {
     const curve = this.view.curves[this.active], point = at(curve.points, this.eps);
     this.tip.hidden = !point;
     if (!point) return;
-    this.tip.replaceChildren(make("strong", {}, shown(point[1])), ` ${this.view.measure.replace("% ", "")}`, make("br"), `95%: ${range(point)}, n = ${point[4]}`, make("br"), `${curve.defense}, ${curve.threat}, ε = ${epsText(this.eps)}`);
+    this.tip.replaceChildren(make("strong", {}, shown(point[1])), ` ${this.view.measure.replace("% ", "")}`, make("br"), `95%: ${range(point)}, n = ${point[4]}`, make("br"), `${curve.defense}, ${curve.threat}, ε = ${this.epsText(this.eps)}`);
     this.tip.style.borderColor = `var(--${curve.color})`;
     const scale = this.svg.getBoundingClientRect().width / this.frame.width;
     const x = this.x(this.eps) * scale, y = this.y(point[1]) * scale, wide = this.plot.clientWidth;

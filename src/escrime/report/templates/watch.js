@@ -20,7 +20,7 @@ document.querySelectorAll(".watch").forEach(root => {
   });
   const longest = strips.reduce((best, strip) => strip.frames.length > best.length ? strip.frames : best, []);
   const update = () => {
-    const eps = longest[input.value].dataset.eps;
+    const here = longest[input.value], eps = here.dataset.eps, text = here.querySelector(".eps").textContent.replace("ε = ", "");
     let wrong = 0;
     for (const { frames, figure, image, predicted, bar } of strips) {
       const frame = frames.reduce((best, one) => Math.abs(one.dataset.eps - eps) < Math.abs(best.dataset.eps - eps) ? one : best);
@@ -32,7 +32,8 @@ document.querySelectorAll(".watch").forEach(root => {
       bar.value = frame.dataset.confidence;
       wrong += fooled;
     }
-    output.textContent = `${eps} (${+(eps * 255).toPrecision(3)}/255): ${wrong} of ${strips.length} wrong`;
+    const levels = text.includes("/") ? "" : ` (${+(eps * 255).toPrecision(3)}/255)`;
+    output.textContent = `${text}${levels}: ${wrong} of ${strips.length} wrong`;
     input.setAttribute("aria-valuetext", `ε = ${output.textContent}`);
   };
   const play = slide.querySelector("button");

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ...budgets import eps_text
 from ...catastrophic_overfitting import resists_one_step_only
 from ...norms import norm
 from ..findings import Finding
@@ -36,12 +37,12 @@ def iterated_weaker(curves: list[Curve]) -> list[Finding]:
 
     def describe(rows: list[tuple[Curve, Curve, float, Difference, float]]) -> Finding:
         many, one, eps, difference, p = max(rows, key=lambda row: row[3].value)
-        pairs = {f"{a.attack} at {e:.4g}": round(a.accuracy(e), 4) for a, *_, e, _, _ in rows}
-        pairs |= {f"{b.attack} at {e:.4g}": round(b.accuracy(e), 4) for _, b, e, *_ in rows}
+        pairs = {f"{a.attack} at {eps_text(e)}": round(a.accuracy(e), 4) for a, *_, e, _, _ in rows}
+        pairs |= {f"{b.attack} at {eps_text(e)}": round(b.accuracy(e), 4) for _, b, e, *_ in rows}
         return Finding(
             "iterated-weaker",
             "alarm",
-            f"{many.attack} leaves {many.accuracy(eps):.1%} right at ε = {eps:.4g} and the single step of {one.attack} "
+            f"{many.attack} leaves {many.accuracy(eps):.1%} right at ε = {eps_text(eps)} and the single step of {one.attack} "
             f"{one.accuracy(eps):.1%}: the gradient or the attack is broken",
             {"images": difference.n, "difference": round(difference.value, 4), "p": p, "accuracy": pairs},
             "Look for a gradient that misleads; give the attack more steps, a smaller step size or another loss.",
@@ -71,7 +72,7 @@ def accuracy_rises(curves: list[Curve]) -> list[Finding]:
     def describe(rows: list[tuple[Curve, float, float, Difference]]) -> Finding:
         bad = [row for row in rows if not excused(row[0])]
         curve, low, high, difference = max(bad or rows, key=lambda row: row[3].value)
-        rise = f"from {curve.accuracy(low):.1%} at ε = {low:.4g} to {curve.accuracy(high):.1%} at ε = {high:.4g}"
+        rise = f"from {curve.accuracy(low):.1%} at ε = {eps_text(low)} to {curve.accuracy(high):.1%} at ε = {eps_text(high)}"
         if bad:
             message = f"Accuracy under {curve.attack} rises {rise}: the attack, or the gradient it follows, fails at large ε"
             remedy = "Give the attack more steps; until then the worst case up to each ε is the number to believe."
@@ -132,8 +133,8 @@ def no_full_success(curves: list[Curve]) -> list[Finding]:
         return Finding(
             "no-full-success",
             "alarm",
-            f"{curve.attack} with ε = {eps:.4g}, which allows {what}, leaves {left:.1%} of {len(last)} images right: it does "
-            "not find what must exist",
+            f"{curve.attack} with ε = {eps_text(eps)}, which allows {what}, leaves {left:.1%} of {len(last)} images right: "
+            "it does not find what must exist",
             evidence,
             "The gradient leads nowhere or the steps do not reach that far: check both, and add a score-based attack.",
             **curve.about,
@@ -165,7 +166,7 @@ def overfitting(curves: list[Curve]) -> list[Finding]:
         return Finding(
             "overfitting",
             "alarm",
-            f"{one.attack} leaves {first:.1%} right at ε = {eps:.4g} ({clean:.1%} clean) and {many.attack} {last:.1%}: "
+            f"{one.attack} leaves {first:.1%} right at ε = {eps_text(eps)} ({clean:.1%} clean) and {many.attack} {last:.1%}: "
             "only the single step is resisted (catastrophic overfitting)",
             {"images": n, "eps": eps, "clean": round(clean, 4), one.attack: round(first, 4), many.attack: round(last, 4)},
             "Never quote its FGSM accuracy; train with a random start (N-FGSM) or more steps (PGD), or stop earlier.",
@@ -199,8 +200,8 @@ def targeted_disagrees(curves: list[Curve]) -> list[Finding]:
         return Finding(
             "targeted-disagrees",
             "warning",
-            f"{aimed.attack}, aimed at one class, gets {len(missed)} of {n} images misclassified at ε = {eps:.4g} that every "
-            "untargeted attack of many steps left right",
+            f"{aimed.attack}, aimed at one class, gets {len(missed)} of {n} images misclassified at ε = {eps_text(eps)} that "
+            "every untargeted attack of many steps left right",
             {"images": n, "eps": eps, "missed": len(missed), "some of them": missed[:10]},
             "Add a targeted attack to the evaluation (AutoAttack has one) and read the worst case over all attacks.",
             **aimed.about,

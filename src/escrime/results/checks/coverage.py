@@ -1,5 +1,6 @@
 """Checks for attacks that were not run: on a defense by someone who knows it, and with more than a single step."""
 
+from ...budgets import eps_text
 from ..findings import Finding
 from ..statistics import Difference
 from ..threats import ADAPTIVE, TRANSFER
@@ -30,10 +31,10 @@ def transfer_stronger(curves: list[Curve]) -> list[Finding]:
         return Finding(
             "transfer-stronger",
             "warning",
-            f"{knows.attack} that knows the defense is weaker than the same attack that ignores it at ε = {eps:.4g}: "
+            f"{knows.attack} that knows the defense is weaker than the same attack that ignores it at ε = {eps_text(eps)}: "
             f"{both[0]:.1%} against {both[1]:.1%} {what}",
             {"images": len(images), "difference": round(difference.value, 4), "at least": round(difference.low, 4)}
-            | {"at": [f"{c.attack}, ε = {e:.4g}" for c, _, e, _ in rows]},
+            | {"at": [f"{c.attack}, ε = {eps_text(e)}" for c, _, e, _ in rows]},
             "An attacker takes the better of the two; more gradient draws or steps may strengthen the adaptive one.",
             **knows.about,
             answered=has_stronger([c for c in curves if c.case == knows.case]) and not knows.stronger,

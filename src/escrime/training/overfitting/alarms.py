@@ -6,6 +6,7 @@ catastrophic overfitting). Robust overfitting: PGD accuracy on images not traine
 (Rice, Wong and Kolter, 2020, Overfitting in adversarially robust deep learning). Accuracies are fractions in [0, 1].
 """
 
+from ...budgets import eps_text
 from ...catastrophic_overfitting import resists_one_step_only
 from ..settings import TrainSettings
 
@@ -64,7 +65,7 @@ def sentences(
             outcome = 'training goes on, since on_overfitting = "warn"'
         return [
             f"catastrophic overfitting in epoch {found}: of {images} held-back images ({now['probe_clean']:.1%} right as they "
-            f"are), {now['probe_fgsm']:.1%} resist FGSM at ε = {eps:.4g} but {now['probe_pgd']:.1%} PGD-10, against "
+            f"are), {now['probe_fgsm']:.1%} resist FGSM at ε = {eps_text(eps)} but {now['probe_pgd']:.1%} PGD-10, against "
             f"{best['probe_pgd']:.1%} after epoch {best['epoch']}; {outcome}; {REMEDY}."
         ]
     if not history or not finished:
@@ -75,14 +76,14 @@ def sentences(
     if _signed(last):
         return [
             f"the model resists the single step only: after epoch {last['epoch']}, {last['probe_fgsm']:.1%} of {images} "
-            f"held-back images resist FGSM at ε = {eps:.4g} but {last['probe_pgd']:.1%} PGD-10, and at best "
+            f"held-back images resist FGSM at ε = {eps_text(eps)} but {last['probe_pgd']:.1%} PGD-10, and at best "
             f"{best['probe_pgd']:.1%} did, after epoch {best['epoch']}; {REMEDY}."
         ]
     if _learned(best, commonest) and best["probe_pgd"] - last["probe_pgd"] >= SLIPS - 1e-9:
         advice = "train for fewer epochs" if settings.keep == "best" else 'set keep = "best", or train for fewer epochs'
         return [
-            f"robust overfitting: {last['probe_pgd']:.1%} of {images} held-back images resist PGD-10 at ε = {eps:.4g} after "
-            f"epoch {last['epoch']}, but {best['probe_pgd']:.1%} did after epoch {best['epoch']}; {advice}."
+            f"robust overfitting: {last['probe_pgd']:.1%} of {images} held-back images resist PGD-10 at ε = {eps_text(eps)} "
+            f"after epoch {last['epoch']}, but {best['probe_pgd']:.1%} did after epoch {best['epoch']}; {advice}."
         ]
     return []
 

@@ -1,0 +1,112 @@
+"""Values that are none, refused before anything is loaded: whoever mistypes an ε or a name waits for no torch.
+
+Each is looked at by the same check as where it is used, so the sentences are the same. What only the model, the images or the
+machine can tell is looked at later.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..budgets import epsilon
+from ..commands.catalog import attack_named, catalog, check_settings
+from ..commands.evaluate.request import SEEN
+from ..commands.run.files import read_experiment
+from ..commands.shared.devices import check_device
+from ..commands.shared.settings import parse_settings
+from ..errors import EscrimeError, nearest
+from ..norms import DEFAULT, norm
+from ..regular_files import expanded
+from ..results.threats import DEFENDED
+from ..validation import channel_numbers, check_both, check_choice, check_real, check_time, check_whole
+from .options import check_gate, split, whole_numbers
+
+Given = dict[str, Any]
+# What the sentences of an experiment call its options.
+IN_A_FILE = {
+    "size": "data.size",
+    "limit": "data.limit",
+    "epochs": "training.epochs",
+    "adversarial_epochs": "training.epochs of adversarial training",
+}
+
+
+def refuse(command: str, given: Given) -> None:
+    """Raise EscrimeError for the first value of `given`, parameter → value, that the command cannot work with."""
+    for name, check in CHECKS.items():
+        if given.get(name) not in (None, (), []):
+            check(command, given[name], given)
+    check_both(given.get("mean"), given.get("std"))
+
+
+def _eps(command: str, text: str, given: Given) -> None:
+    largest = math.inf if command == "compare" else norm(given.get("norm") or DEFAULT).largest
+    for word in split(text) if command in ("compare", "evaluate") else (text,):
+        epsilon(word, largest)
+
+
+def _radii(command: str, text: str, given: Given) -> None:
+    for word in split(text):
+        epsilon(word)
+
+
+def _attacks(command: str, text: str, given: Given) -> None:
+    if command != "compare":  # which knows what its runs hold
+        for name in split(text):
+            attack_named(name)
+
+
+def _whole(name: str, of: str = "", hint: str = "") -> Callable[[str, int, Given], object]:
+    return lambda command, value, given: check_whole(IN_A_FILE[name] if command == "run" else name, value, of=of, hint=hint)
+
+
+def _settings(command: str, pairs: list[str], given: Given) -> None:
+    own = ("epochs", "learning_rate", "batch_size")
+    check_settings(parse_settings(pairs, {name: given.get(name) for name in own}))
+
+
+def _goals(command: str, pairs: list[str], given: Given) -> None:
+    own = {"name": given["objective"], "eps": given.get("eps")}
+    check_settings([name for name in parse_settings(pairs, own) if name not in own], given["objective"])
+
+
+def _data(command: str, text: str | Path, given: Given) -> None:
+    names = catalog()["datasets"]
+    if command == "train":
+        if not expanded(text).is_dir():  # of which its own sentence tells more
+            check_choice("dataset", text, names)
+    elif text not in names and command != "run" and not expanded(text).exists():
+        raise EscrimeError(
+            f"the data folder {str(text)!r} does not exist, and no dataset is called so; check the spelling of --data "
+            f"DIR.{nearest(text, names)}"
+        )
+
+
+CHECKS: dict[str, Callable[[str, Any, Given], object]] = {
+    "experiment": lambda command, name, given: read_experiment(name),
+    "norm": lambda command, name, given: norm(name),
+    "threat": lambda command, name, given: check_choice("threat", name, SEEN),
+    "against": lambda command, name, given: check_choice("against", name, DEFENDED[::-1]),
+    "objective": lambda command, name, given: check_choice("objective", name, catalog()["objectives"]),
+    "attack": _attacks,
+    "eps": _eps,
+    "eps_max": _radii,
+    "samples": lambda command, text, given: whole_numbers("--samples", text),
+    "set_": _settings,
+    "goal": _goals,
+    "device": lambda command, name, given: check_device(name),
+    "limit": _whole("limit", "images", "or leave it out"),
+    "size": _whole("size", "pixels", "or leave it out"),
+    "train_size": _whole("train_size", "pixels"),
+    "steps": _whole("steps"),
+    "epochs": _whole("epochs"),
+    "adversarial_epochs": _whole("adversarial_epochs"),
+    "batch_size": _whole("batch_size"),
+    "learning_rate": lambda command, value, given: check_real("learning_rate", value, above=0),
+    "budget": lambda command, text, given: check_time("--budget", text),
+    "fail_under": lambda command, share, given: check_gate(share),
+    "mean": lambda command, text, given: channel_numbers("--mean", text),
+    "std": lambda command, text, given: channel_numbers("--std", text),
+    "data": _data,
+}
