@@ -7,8 +7,8 @@ import torch
 
 from ...evaluation.images import PART
 from ...models import build, prepare
-from ...report.formatting import duration
 from ...results.keys import parts_of
+from ...terminal import duration
 from ...training import objective
 from .checking import expected_checks
 from .context import ExperimentRun

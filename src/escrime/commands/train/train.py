@@ -20,8 +20,8 @@ from ...distributed import Processes
 from ...errors import EscrimeError
 from ...files import sweep, write_whole
 from ...models import build, save_weights
-from ...report.formatting import duration
 from ...results.reading import read_json, read_text
+from ...terminal import duration
 from ...training import FitResult, TrainSettings, fit, objective
 from ...validation import number_of
 from ..shared.display import Display

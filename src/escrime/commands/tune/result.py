@@ -5,9 +5,10 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from ...evaluation.tuning import Tuning
-from ...report.formatting import duration, fraction_text
+from ...report.formatting import fraction_text
 from ...results.choosing import RULE
 from ...results.threats import ADAPTIVE, TRANSFER
+from ...terminal import duration
 from ..shared.display import Display
 from ..shared.folder import RunFolder
 
