@@ -52,7 +52,8 @@ class Work:
         """Seconds until it is done, None where nobody knows; they grow while nothing moves."""
         when, before = self._seen[0]
         gained, took = self.done - before, _now() - when
-        return None if not self.total or gained <= 0 or took <= 0 else max(self.total - self.done, 0.0) * took / gained
+        rest = 0.0 if not self.total else self.total - self.done
+        return rest * took / gained if rest > 0 and gained > 0 and took > 0 else None  # more than was expected: who knows
 
     @property
     def state(self) -> str:

@@ -4,6 +4,7 @@ commands, so that --help is there at once."""
 import errno
 import io
 import os
+import signal
 import sys
 import warnings
 from traceback import format_exception
@@ -15,6 +16,7 @@ from ..errors import EscrimeError
 from ..terminal import cut, printable
 from .app import app
 from .options import command, say
+from .signals import ended_like_ctrl_c
 
 modules_in(__name__, __path__)  # each command registers itself
 
@@ -36,7 +38,8 @@ def main() -> None:
         sys.excepthook = lambda *error: typer.echo(printable("".join(format_exception(*error)), lines=True), nl=False, err=True)
         sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word != "--debug")]
     try:
-        app()
+        with ended_like_ctrl_c() as ended:
+            app()
     except EscrimeError as error:
         if debug:
             raise
@@ -47,7 +50,7 @@ def main() -> None:
             raise
         typer.echo("", err=True)
         say(f"stopped; what is finished is kept. Continue with: {command()}", err=True)
-        sys.exit(130)
+        sys.exit(128 + (signal.SIGTERM if ended else signal.SIGINT))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
