@@ -1,8 +1,8 @@
 """A perturbation found at the model's size, scaled to the photo it belongs to.
 
 A model sees a photo after it was resized and cut. So a change of what it sees is laid on those pixels of the photo that are
-nearest. Resizing mixes neighbors, and so blurs the change: the attack climbs through that blur, which is linear, and what counts
-is the file at full size, read and resized as any photo.
+nearest. Resizing mixes neighbors, and so blurs the change: the attack climbs through that blur, which is linear, and what
+counts is the file at full size, read and resized as any photo.
 """
 
 import numpy as np
