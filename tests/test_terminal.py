@@ -2,8 +2,11 @@
 
 import io
 import json
+import os
 import re
+import signal
 import sys
+import time
 import warnings
 
 import pytest
@@ -72,3 +75,22 @@ def test_errors_and_warnings_too(debug, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert not OBEYED.search(said) and "\\x1b]0;owned" in said and "failed" in said
     assert debug or "warned" in said
+
+
+def test_a_kill_ends_like_ctrl_c(monkeypatch, capsys):
+    """Whole files, the command to go on with, an exit code of its own; and what was there before is there again."""
+    before, left = signal.getsignal(signal.SIGTERM), []
+
+    def work():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        finally:
+            left.append("cleaned up")
+
+    monkeypatch.setattr(cli, "app", work)
+    monkeypatch.setattr("sys.argv", ["escrime", "attack", "cat.jpg"])
+    with pytest.raises(SystemExit, match="143"):
+        cli.main()
+    assert left and "Continue with: escrime attack cat.jpg" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) == before

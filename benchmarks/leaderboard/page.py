@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from escrime.files import write_whole
-from escrime.report.formatting import duration
+from escrime.terminal import duration
 from escrime.report.markdown import table
 
 from .rows import LEAST

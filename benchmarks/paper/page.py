@@ -5,7 +5,8 @@ from pathlib import Path
 
 from escrime.commands.run.schema import ADVERSARIAL
 from escrime.files import write_whole
-from escrime.report.formatting import duration, eps_text
+from escrime.report.formatting import eps_text
+from escrime.terminal import duration
 from escrime.report.markdown import inline, table
 from escrime.report.paper_points import POINTS
 from escrime.results.names import defense_name

@@ -1,49 +1,142 @@
-"""A bar with a time estimate on a terminal or in a notebook, plain lines where nobody is watching."""
+"""A bar with the time that is left on a terminal or in a notebook; where nobody is watching, a line now and then."""
 
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
-from .terminal import printable
+from .terminal import duration, printable
 
-LINE_EVERY = 60  # seconds between lines where no bar can be drawn
+LINE_EVERY = 30  # seconds between signs of life where no bar can be drawn
+RECENT = 30  # seconds that tell the pace; half of the time so far, where that is longer
+EXTRA = 4  # columns of a terminal that a row leaves free: the spinner, and a rest
+TITLE, NOTE = 26, 10  # columns of a title beside other things; the fewest that a note is worth
+
+_now = time.monotonic  # a test has a clock of its own
+
+
+class Work:
+    """How far a piece of work has come, and how long the rest will take at its present pace."""
+
+    def __init__(self, title: str, total: float | None) -> None:
+        self.title, self.total, self.done, self.note = printable(title), total, 0.0, ""
+        self.began, self.over = _now(), False
+        self._seen = deque([(self.began, 0.0)])  # (when, how much was done), a second or more apart
+
+    def advance(
+        self, amount: float = 1, note: str | None = None, done: float | None = None, total: float | None = None
+    ) -> None:
+        """More is done: `amount` of it, or `done` in all, of `total` where that is another now. note: what is being done."""
+        self.note = self.note if note is None else printable(note)
+        self.done, self.total = (self.done + amount if done is None else done), (self.total if total is None else total)
+        if (now := _now()) - self._seen[-1][0] >= 1:
+            self._seen.append((now, self.done))
+            while len(self._seen) > 2 and now - self._seen[1][0] > max(RECENT, (now - self.began) / 2):
+                self._seen.popleft()
+
+    @property
+    def share(self) -> float | None:
+        """How much of it is done, None where nobody knows."""
+        return min(self.done / self.total, 1.0) if self.total else None
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until it is done, None where nobody knows; they grow while nothing moves."""
+        when, before = self._seen[0]
+        gained, took = self.done - before, _now() - when
+        rest = 0.0 if not self.total else self.total - self.done
+        return rest * took / gained if rest > 0 and gained > 0 and took > 0 else None  # more than was expected: who knows
+
+    @property
+    def state(self) -> str:
+        """ "45 %, 3 min left", or the time so far; at the end the time that it took."""
+        took = duration(_now() - self.began, about=True)
+        if self.over:
+            return f"done in {took}"
+        left, so_far = self.left, f"{took} so far"
+        shown = [] if self.share is None else [f"{100 * self.share:.0f} %"]
+        return ", ".join([*shown, so_far if left is None else f"{duration(left, about=True)} left"])
+
+
+class _Row(ProgressColumn):
+    """Title, bar, state and note of a Work, as much of them as the terminal is wide."""
+
+    def __init__(self, console: Console, work: Work) -> None:
+        super().__init__()
+        self.console, self.work = console, work
+
+    def render(self, task: Task) -> RenderableType:
+        work, state = self.work, Text(self.work.state)
+        rest = self.console.width - EXTRA - state.cell_len - 1
+        title = Text(work.title)
+        title.truncate(max(min(rest, TITLE if rest < 2 * TITLE + NOTE else rest // 2), 1), overflow="ellipsis")
+        rest -= title.cell_len + 1
+        cells: list[RenderableType] = [title]
+        if rest > 8:
+            wide = min(max(rest // 3, 8), 30)
+            cells.append(ProgressBar(work.total, work.done, width=wide, pulse=work.total is None))
+            rest -= wide + 1
+        cells.append(state)
+        if work.note and rest > NOTE:
+            note = Text(work.note)
+            note.truncate(rest, overflow="ellipsis")
+            cells.append(note)
+        row = Table.grid(padding=(0, 1))
+        for _ in cells:
+            row.add_column(no_wrap=True)
+        row.add_row(*cells)
+        return row
+
+
+class Heart:
+    """Calls `beat` whenever LINE_EVERY seconds have passed, from a thread of its own: also while one call takes hours."""
+
+    def __init__(self, beat: Callable[[], None]) -> None:
+        self.beat, self._over = beat, threading.Event()
+        self._thread = threading.Thread(target=self.live, args=(self._over.wait,), name="escrime-heart", daemon=True)
+
+    def live(self, over: Callable[[float], Any]) -> None:
+        """Beat until over(seconds), which waits so long, is true."""
+        while not over(LINE_EVERY):
+            try:
+                self.beat()
+            except (OSError, ValueError):  # nobody reads any more
+                return
+
+    def __enter__(self) -> "Heart":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
 
 
 @contextmanager
 def bar(console: Console, title: str, total: float | None) -> Iterator[Callable[..., None]]:
     """Within the block, call the yielded advance(amount) or advance(done=..., total=...) as work is done."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description:<46}", markup=False),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
-    )
-    live = is_watched(console)
-    with Progress(*columns, console=console, disable=not live) as progress:
-        task = progress.add_task(printable(title), total=total, note="")
-        last_note, last_line = "", time.monotonic()
+    work = Work(title, total)
+    if is_watched(console):
+        with Progress(SpinnerColumn(), _Row(console, work), console=console) as progress:
+            progress.add_task(work.title, total=None)
+            yield work.advance
+            work.over = True
+        return
 
-        def advance(amount: float = 1, note: str | None = None, done: float | None = None, total: float | None = None) -> None:
-            nonlocal last_note, last_line
-            last_note = last_note if note is None else printable(note)
-            if done is None:
-                progress.update(task, advance=amount, note=last_note)
-            else:
-                progress.update(task, completed=done, total=total, note=last_note)
-            if not live and time.monotonic() - last_line > LINE_EVERY:
-                last_line = time.monotonic()
-                say(console, f"{title}: {progress.tasks[0].percentage:.0f} %{', ' + last_note if last_note else ''}")
+    def tell() -> None:
+        say(console, f"{work.title}: {', '.join(filter(None, (work.state, work.note)))}")
 
-        yield advance
-    if not live:
-        say(console, f"{title}: done{', ' + last_note if last_note else ''}")
+    with Heart(tell):
+        yield work.advance
+    say(console, f"{work.title}: done{', ' + work.note if work.note else ''}")
 
 
 def is_watched(console: Console) -> bool:

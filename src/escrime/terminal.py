@@ -29,6 +29,19 @@ def cut(text: Any, most: int = 2000) -> str:
     return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 4 :]}"
 
 
+def duration(seconds: float, about: bool = False) -> str:
+    """75 → "1 min 15 s"; about: an estimate in its one largest unit, "75 s", "3 min", "1.5 h"."""
+    if about:
+        return (
+            f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+        )
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
 def json_text(value: Any, **settings: Any) -> str:
     """`value` as JSON on several lines, readable in every script, safe on a terminal, and the same value when read again."""
     text = json.dumps(value, indent=2, ensure_ascii=False, **settings)

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +15,11 @@ from typer.testing import CliRunner
 
 from escrime import EscrimeError, load_model
 from escrime.cli import app
-from escrime.commands.attack.photos import attack_photos
+from escrime.commands.attack import photos
+from escrime.commands.attack.full_size import FullSize
+from escrime.commands.attack.photos import Result, attack_photos
 from escrime.commands.attack.quantized import whole_eps, whole_levels
+from escrime.commands.attack.words import sentence, summary
 from escrime.data import read_image
 from escrime.files import locked
 
@@ -332,3 +337,123 @@ def test_a_link_where_it_would_write_is_refused(weights, pictures, tmp_path, nam
     with pytest.raises(EscrimeError, match=f"{name} is a link"):
         list(attack_photos([pictures / "ant" / "0.png"], weights, tmp_path / "out", eps=8 / 255, size=8))
     assert (tmp_path / "keep").read_text() == "keep"
+
+
+@pytest.fixture
+def large(pictures, tmp_path):
+    """A photo of 40 × 29 pixels, of which a model of 8 sees the middle."""
+    path = tmp_path / "large.png"
+    with Image.open(pictures / "ant" / "0.png") as small:
+        small.resize((29, 29), Image.Resampling.BICUBIC).resize((40, 29)).save(path)
+    return path
+
+
+def test_a_photo_keeps_its_size_and_fools_as_a_file(weights, large, tmp_path):
+    found = json.loads(call(large, "--model", weights, "--out", tmp_path / "out", "--full-size", *EPS).stdout)
+    assert found["fooled"] and says(weights, found["adversarial"]) == found["after"] != found["before"] == says(weights, large)
+    with Image.open(found["adversarial"]) as after, Image.open(large) as before:
+        assert after.size == before.size == (found["width"], found["height"]) == (40, 29)
+        moved = np.asarray(after.convert("RGB"), int) - np.asarray(before.convert("RGB"), int)
+    assert np.abs(moved).max() == found["levels"] == round(255 * found["eps"]) <= 60
+    assert not moved[:, :3].any() and not moved[:, -3:].any(), "what the model does not see stays as it was"
+    with Image.open(found["side_by_side"]) as picture:
+        assert picture.width > 2.5 * picture.height
+
+
+@pytest.mark.parametrize("size", [(40, 29), (29, 40), (8, 8), (5, 11), (300, 200)])
+def test_attacks_climb_what_the_model_will_see(size):
+    """The blur of resizing, as the attack sees it, is that of the file but for rounding to whole levels."""
+    rng = np.random.default_rng(3)
+    photo = FullSize(Image.fromarray(rng.integers(80, 176, (size[1], size[0], 3), dtype=np.uint8)), 8)
+    image = torch.from_numpy(photo.seen)[None].float() / 255
+    levels = torch.from_numpy(rng.integers(-60, 61, (1, 3, 8, 8))).float() / 255
+    seen = photo.through(lambda x: x, "cpu")(image + levels)
+    read = photo.as_read(image + levels)
+    assert (seen - read).abs().max() * 255 <= 1.6
+    assert size == (8, 8) or (read - image - levels).abs().max() * 255 > 10, "resizing mixes neighbors"
+    assert np.abs(photo.changed((levels[0] * 255).round().int().numpy()).astype(int) - photo.pixels).max() <= 60
+
+
+def test_what_the_file_does_not_do_is_not_claimed(weights, large, tmp_path, monkeypatch):
+    """The search believes that it has one; the file, read again, says otherwise."""
+    monkeypatch.setattr(FullSize, "changed", lambda photo, levels: photo.pixels.copy())
+    monkeypatch.setattr(FullSize, "as_read", lambda photo, image: image)
+    result = call(large, "--model", weights, "--out", tmp_path / "out", "--full-size", "--eps", "60/255")
+    found = json.loads(result.stdout)
+    assert not found["fooled"] and found["after"] == found["before"] and "still ant" in result.stderr
+
+
+def counted(monkeypatch):
+    """The photos that are attacked from now on."""
+    attacked, own = [], photos._Folder._attacked
+    monkeypatch.setattr(
+        photos._Folder, "_attacked", lambda self, path, *rest: attacked.append(path.name) or own(self, path, *rest)
+    )
+    return attacked
+
+
+def test_the_same_command_goes_on_where_it_was(weights, pictures, tmp_path, monkeypatch):
+    some, out = [pictures / "ant" / f"{n}.png" for n in range(4)], tmp_path / "out"
+    run = attack_photos(some, weights, out, eps=20 / 255)
+    first = [next(run), next(run)]
+    run.close()
+    lines = (out / "attacks.jsonl").read_text().splitlines()
+    assert [json.loads(line)["photo"] for line in lines] == [str(path) for path in some[:2]]
+    attacked = counted(monkeypatch)
+    again = list(attack_photos(some, weights, out, eps=20 / 255))
+    assert attacked == ["2.png", "3.png"] and again[:2] == first
+    assert list(attack_photos(some, weights, out, eps=20 / 255)) == again and len(attacked) == 2
+    for change in ({"eps": 21 / 255}, {"eps": 21 / 255, "seed": 1}):
+        del attacked[:]
+        list(attack_photos(some[:1], weights, out, **change))
+        assert attacked == ["0.png"], change
+    Path(again[1].adversarial).write_bytes(Path(again[2].adversarial).read_bytes())  # somebody else's
+    Path(again[2].side_by_side).unlink()
+    del attacked[:]
+    assert list(attack_photos(some[1:], weights, out, eps=20 / 255)) == again[1:] and attacked == ["1.png", "2.png"]
+
+
+def test_a_model_that_has_changed_is_attacked_again(weights, pictures, tmp_path, monkeypatch):
+    def model(number):
+        (tmp_path / "mine.py").write_text(
+            "import escrime, torch\n"
+            "def load():\n"
+            f"    model = escrime.build('lenet', classes=3, seed={number})\n"
+            "    model.size = 8\n"
+            "    return model\n"
+        )
+        return f"{tmp_path / 'mine.py'}:load"
+
+    call(pictures / "ant" / "0.png", "--model", model(0), "--out", tmp_path / "out", "--eps", "20/255")
+    attacked = counted(monkeypatch)
+    call(pictures / "ant" / "0.png", "--model", model(0), "--out", tmp_path / "out", "--eps", "20/255")
+    assert attacked == []
+    call(pictures / "ant" / "0.png", "--model", model(1), "--out", tmp_path / "out", "--eps", "20/255")
+    assert attacked == ["0.png"]
+
+
+def test_stopped_it_says_what_is_done(weights, pictures, tmp_path, monkeypatch):
+    own = photos._Folder._attacked
+
+    def stopped(self, path, *rest):
+        if path.name == "1.png":
+            raise KeyboardInterrupt
+        return own(self, path, *rest)
+
+    monkeypatch.setattr(photos._Folder, "_attacked", stopped)
+    some = (pictures / "ant" / "0.png", pictures / "ant" / "1.png")
+    result = call(*some, "--model", weights, "--out", tmp_path / "out", "--eps", "20/255")
+    assert result.exit_code != 0 and "1 photo is done; what came of them lies in" in " ".join(result.stderr.split())
+    assert len((tmp_path / "out" / "attacks.jsonl").read_text().splitlines()) == 1
+    assert not list((tmp_path / "out").glob(".*.partial"))
+
+
+def test_a_person_reads_sentences():
+    found = Result("/a/cat.jpg", "o/cat.png", "o/s.png", True, 2, 2 / 255, None, "cat", 0.9, "dog", 0.6, 640, 427)
+    said = sentence(found)
+    for words in ("cat.jpg", "cat (90.0%) → dog (60.0%)", "ε = 2/255", "640 × 427 pixels", "verified"):
+        assert words in said
+    missed = sentence(replace(found, fooled=False, after="cat"))
+    assert "still cat" in missed and "verified" not in missed and "tried: 2/255" in missed
+    assert "1 of 2 photos" in summary([found, replace(found, fooled=False)], Path("o"), full_size=False)
+    assert "--full-size" in summary([found], Path("o"), False) and "--full-size" not in summary([found], Path("o"), True)

@@ -65,7 +65,7 @@ def test_the_folder_holds_the_answer(tuned):
     assert found["passes_per_image"]["times_as_many_unshared"] == 1.5
     for name in ("pareto.png", "pareto.svg"):
         assert (out / name).stat().st_size > 5000
-    for word in ("undefended", "chosen", "adaptive", "pareto.png"):
+    for word in ("undefended", "best", "adaptive", "pareto.png"):
         assert word in result.output, word
     assert found["verdict"] in " ".join(result.output.split())
 
@@ -205,3 +205,17 @@ def test_a_file_is_no_folder(lenet, tmp_path):
     with pytest.raises(EscrimeError, match="notes.md is a file; give another folder with --out"):
         call("--model", lenet, "--data", "digits", "--out", tmp_path / "notes.md", *SMALL)
     assert (tmp_path / "notes.md").read_text() == "mine"
+
+
+def test_hopeless_data_are_told_and_nothing_is_recommended(tmp_path):
+    """A network that has learned nothing: refused, and with --anyway one sentence with the reason."""
+    save_weights(escrime.build("lenet", classes=10, seed=3), tmp_path / "raw.safetensors", {"size": 8})
+    spec = ("--model", f"lenet@{tmp_path / 'raw.safetensors'}", "--data", "digits", "--out", tmp_path / "run", *SMALL)
+    with pytest.raises(EscrimeError, match="no better than guessing"):
+        call(*spec)
+    result = call(*spec, "--anyway")
+    found = read(tmp_path / "run")
+    assert found["verdict"].startswith("Cannot tell what to choose") and found["undecided"] in found["verdict"]
+    assert "commonest class" in found["undecided"] or "none of" in found["undecided"]
+    said = " ".join(result.output.split())
+    assert found["verdict"] in said and "chosen" not in said

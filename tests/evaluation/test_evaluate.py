@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 import escrime
 from escrime import DGSM, FGSM, FMN, PGD, AutoAttack, DeepFool, EscrimeError, MajorityVote, PredictionAveraging, WorstCase
 from escrime.evaluation import Subject
-from escrime.evaluation.parts import for_transfer
+from escrime.evaluation.crafting import for_transfer
 from escrime.norms import NORMS
 from escrime.randomness import noise_keys, uniform_noise
 from escrime.results.crossings import crossings
@@ -353,10 +353,35 @@ def test_transfer_examples_do_not_stop_at_the_boundary_of_the_network_they_are_m
     for attack in (hurried, WorstCase(hurried), AutoAttack(0.1, steps=5, queries=20)):
         records = evaluate(subjects, data, {"it": attack}).records
         plain = getattr(attack, "attack", attack)
-        moved = replace(plain, early_stop=False, **({"give_up": None} if isinstance(plain, AutoAttack) else {}))(linear, *data)
-        assert records.query("threat == 'transfer'")["prediction"].tolist() == other(moved).argmax(1).tolist()
+        whole = {"give_up": None, "queries": 0} if isinstance(plain, AutoAttack) else {}
+        moved = replace(plain, early_stop=False, **whole)(linear, *data)
+        clean = other(data[0]).argmax(1)
+        expected = torch.where(clean == data[1], other(moved).argmax(1), clean)
+        assert records.query("threat == 'transfer'")["prediction"].tolist() == expected.tolist()
         alone = evaluate({"m": linear}, data, {"it": attack}).records
         assert records.query("threat == 'white-box'").reset_index(drop=True).equals(alone), "what is beside it changes nothing"
+
+
+def test_a_transfer_costs_nothing_on_what_the_defense_gets_wrong_already(linear, data):
+    """Nor on what no search by scores could take: of AutoAttack under transfer the gradient attacks are left."""
+    images, labels = data[0][:30], data[1][:30].clone()
+    labels[:10] = (labels[:10] + 1) % 3  # wrong from the start
+    subjects = [Subject("m", Moved(linear), "retrained", undefended=linear)]
+    for attack in (PGD(0.02, steps=10), AutoAttack(0.02, steps=5, queries=200)):
+        rows = evaluate(subjects, (images, labels), attack, checks=False).records.query("threat == 'transfer'")
+        spent = (rows["forwards"] + rows["backwards"]).to_numpy()
+        wrong = (rows["clean_prediction"] != rows["label"]).to_numpy()
+        assert wrong[:10].all() and not wrong.all()
+        assert (spent[wrong] == 0).all() and (spent[~wrong] >= 10).all() and (spent < 200).all()
+        assert (rows["correct"][wrong] == 0).all() and (rows["distance"][wrong] == 0).all() and rows["verified"].all()
+
+
+def test_what_a_transfer_is_aimed_at_is_not_reached_by_being_wrong(linear, data):
+    images, labels = data[0][:20], (data[1][:20] + 1) % 3
+    subjects = [Subject("m", Moved(linear), "retrained", undefended=linear)]
+    rows = evaluate(subjects, (images, labels), PGD(0.1, steps=5, target=0), checks=False).records
+    rows = rows.query("threat == 'transfer' and label != 0")
+    assert len(rows) and ((rows["forwards"] + rows["backwards"]) > 0).all()
 
 
 @pytest.mark.parametrize(

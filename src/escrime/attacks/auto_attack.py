@@ -37,7 +37,7 @@ class AutoAttack(Attack):
         norm: "linf" or "l2".
         steps: Of each gradient attack.
         targets_tried: Classes the targeted attack aims at, in the order of the clean logits, at most K − 1.
-        queries: Of the score-based attack.
+        queries: Of the score-based attack; 0 leaves it out.
         target: The class to reach; then APGD with CE, APGD with the targeted DLR loss, FMN and Square all aim at it. None for
             any misclassification.
         early_stop: Whether an image that is fooled is left alone; False runs every stage on every image and keeps the result
@@ -80,7 +80,7 @@ class AutoAttack(Attack):
             targeted: Whether there are classes to reach.
 
         Returns:
-            Four attacks.
+            Four attacks, or three without that by scores.
         """
         first = APGD(self.eps, self.steps, norm=self.norm, early_stop=self.early_stop, give_up=self.give_up, eot=self.eot)
         nearest = FMN(self.eps, self.norm, self.steps, eot=self.eot)
@@ -88,8 +88,11 @@ class AutoAttack(Attack):
             nearest = replace(nearest, stop_within=self.early_stop, give_up=self.give_up)
         loss = "dlr" if classes >= 4 else "margin"
         tried = 0 if targeted else min(self.targets_tried, classes - 1)
+        stages = [first, replace(first, loss=loss, targets_tried=tried), nearest]
+        if self.queries == 0:
+            return stages
         search = Square(self.eps, self.queries, self.norm, early_stop=self.early_stop, give_up=self.give_up, eot=self.eot)
-        return [first, replace(first, loss=loss, targets_tried=tried), nearest, search]
+        return [*stages, search]
 
     def _sweep(self, twin: Twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
         logits, before = clean_logits(twin, inputs, inputs.keys(self.name, "clean"), self.eot)

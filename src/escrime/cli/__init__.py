@@ -4,6 +4,7 @@ commands, so that --help is there at once."""
 import errno
 import io
 import os
+import signal
 import sys
 import warnings
 from traceback import format_exception
@@ -18,6 +19,7 @@ from .command import complete_commands
 from .completion import bash_words
 from .options import command, say
 from .pipes import flush_or_leave
+from .signals import ended_like_ctrl_c
 
 modules_in(__name__, __path__)  # each command registers itself
 complete_commands(app)
@@ -40,7 +42,7 @@ def main() -> None:
         sys.excepthook = lambda *error: typer.echo(printable("".join(format_exception(*error)), lines=True), nl=False, err=True)
         sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word != "--debug")]
     try:
-        with bash_words():
+        with bash_words(), ended_like_ctrl_c() as ended:
             app()
     except EscrimeError as error:
         if debug:
@@ -52,7 +54,7 @@ def main() -> None:
             raise
         typer.echo("", err=True)
         say(f"stopped; what is finished is kept. Continue with: {command()}", err=True)
-        sys.exit(130)
+        sys.exit(128 + (signal.SIGTERM if ended else signal.SIGINT))
     except Exception as error:
         if debug:
             raise

@@ -9,7 +9,7 @@ from ..budgets import epsilon
 from ..terminal import json_line
 from .app import app
 from .completion import ATTACKS
-from .options import Device, Mean, Seed, Size, Spec, Std, Trust, normalization, say, split
+from .options import Device, Json, Mean, Seed, Size, Spec, Std, Trust, normalization, say, split
 
 ATTACK_EXAMPLES = """Examples:
 
@@ -17,8 +17,11 @@ ATTACK_EXAMPLES = """Examples:
 
   escrime attack ~/photos --model torchvision:mobilenet_v2 --target "golf ball" --eps 4/255 --out fooled
 
+  escrime attack flower.jpg --model torchvision:googlenet --full-size
+
 Without --eps it finds the fewest gray levels that work. Each photo gives a PNG that fools the model when read from disk, a
-picture of both side by side, and a line of JSON, which is printed too."""
+picture of both side by side, and a line of JSON in attacks.jsonl. A terminal shows a sentence in its place, a pipe gets the
+JSON. Stop at any time; the same command continues it."""
 
 
 @app.command(epilog=ATTACK_EXAMPLES)
@@ -38,31 +41,56 @@ def attack(
     seed: Seed = 0,
     device: Device = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the pictures go.")] = Path("adversarial"),
+    full_size: Annotated[
+        bool, typer.Option("--full-size", help="Keep the photo's own size; the model still sees it resized.")
+    ] = False,
+    json_: Json = False,
     trust: Trust = False,
 ) -> None:
     """Fool a model with photos of yours: adversarial pictures that stay adversarial as files."""
     from dataclasses import asdict
 
     from ..commands.attack.photos import attack_photos
+    from ..commands.attack.words import sentence, summary
     from ..commands.shared.devices import own_device
+    from ..commands.shared.display import Display
     from ..commands.shared.stdout import reserving_stdout
+    from ..terminal import make_console
 
     budget = None if eps is None else epsilon(eps)
     with reserving_stdout() as stdout:
-        for result in attack_photos(
-            photos,
-            model,
-            out,
-            eps=budget,
-            target=target,
-            size=size,
-            seed=seed,
-            device=own_device(device, "attack"),
-            **normalization(mean, std),
-            trust=trust,
-            attacks=split(attack),
-        ):
-            typer.echo(json_line(asdict(result)), file=stdout)
-            if not result.fooled:
-                reason = "it is the target already" if result.target == result.before else "no change within ε works"
-                say(f"{result.photo}: still {result.after}; {reason}.", err=True)
+        told = stdout.isatty() and not json_  # a person reads
+        display = Display(make_console(file=stdout) if told else make_console(stderr=True, quiet=json_))
+        done = []
+        try:
+            with display.bar("Attack", None) as advance:
+                for result in attack_photos(
+                    photos,
+                    model,
+                    out,
+                    eps=budget,
+                    target=target,
+                    size=size,
+                    seed=seed,
+                    device=own_device(device, "attack"),
+                    **normalization(mean, std),
+                    trust=trust,
+                    attacks=split(attack),
+                    full_size=full_size,
+                    progress=lambda done, total, note: advance(done=done, total=total, note=note),
+                ):
+                    done.append(result)
+                    if told:
+                        display.say(sentence(result))
+                        if result.fooled:
+                            display.say(f"  {result.adversarial}", whole=True)
+                        continue
+                    typer.echo(json_line(asdict(result)), file=stdout)
+                    if not result.fooled:
+                        say(sentence(result), err=True)
+        except KeyboardInterrupt:
+            lie = f"; what came of them lies in {out}" if done else ""
+            display.say(f"{len(done)} photo{'s are' if len(done) != 1 else ' is'} done{lie}.")
+            raise
+        if told:
+            display.say(summary(done, out, full_size))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ..budgets import epsilon
+from ..validation import check_time
 from .app import app
 from .completion import ATTACKS, OBJECTIVES, images
 from .options import Device, Goals, Limit, Mean, Seed, Sets, Size, Spec, Std, Trust, command, normalization, split
@@ -15,6 +16,8 @@ HARDEN_EXAMPLES = """Examples:
   escrime harden --model mine.py:load --data ~/photos --eps 4/255
 
   escrime harden --model torchvision:resnet18 --data ~/photos --eps 4/255 --objective trades --epochs 10 --out runs/hard
+
+  escrime harden --model mine.py:load --data ~/photos --eps 4/255 --limit 100 --budget 20min
 
 The folder holds train/CLASS/* and val/CLASS/*, or CLASS/*, of which a fifth is kept to judge by. The weights lie in
 weights.safetensors. Stop at any time; the same command continues it."""
@@ -37,6 +40,9 @@ def harden(
         str, typer.Option(metavar="NAME,...", autocompletion=ATTACKS, help="To judge by; default: FGSM and AutoAttack.")
     ] = "",
     limit: Limit = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Train for half of this time, judge in the rest, such as 20min.")
+    ] = None,
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
@@ -47,16 +53,19 @@ def harden(
 ) -> None:
     """Make a model more robust by adversarial fine-tuning, and show what that bought: before and after in one report."""
     from ..commands.evaluate.request import Request
-    from ..commands.harden import harden as harden_model
+    from ..commands.harden.harden import harden as harden_model
+    from ..commands.harden.outcome import outcome, show
     from ..commands.shared.devices import own_device
     from ..commands.shared.settings import parse_settings
     from ..report.validity import read_verdicts
 
     rest = {"seed": seed, "trust": trust, **normalization(mean, std)}
-    request = Request(model, data, (epsilon(eps),), attacks=split(attack), limit=limit, size=size, **rest)
+    within = None if budget is None else check_time("--budget", budget)
+    request = Request(model, data, (epsilon(eps),), attacks=split(attack), limit=limit, size=size, budget=within, **rest)
     aim = parse_settings(goal or [], {"name": objective, "eps": None if objective == "clean" else eps})
     chosen = parse_settings(set_ or [], {"epochs": epochs})
     run = harden_model(request, out, goal=aim, training=chosen, device=own_device(device, "harden"), command=command())
     for verdict in read_verdicts(run.folder.path):
         run.display.say(("" if verdict["believe"] else "NOT AS IT STANDS: ") + verdict["sentence"])
+    show(run.display, outcome(run))
     run.display.say(f"Weights: {run.folder / 'weights.safetensors'}. Report: {run.folder / 'report.html'}")

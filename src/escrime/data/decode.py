@@ -1,7 +1,9 @@
 """One image file → RGB uint8 pixels of a fixed square size, or one sentence that says why not."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -9,6 +11,7 @@ from PIL import Image, ImageOps
 from ..errors import EscrimeError
 from ..regular_files import IMAGE, read_regular, reason
 
+Value = TypeVar("Value")
 DECODER = 2  # part of the cache key: raise it when the same file comes out as other pixels
 MAX_PIXELS = 89_000_000  # 0.27 GB as RGB, where Pillow too begins to suspect a decompression bomb
 
@@ -38,17 +41,34 @@ def read_image(path: Path | str, size: int) -> np.ndarray:
     Raises:
         UnreadableImage: An EscrimeError, with the file and the reason.
     """
-    try:
-        data = read_regular(path, IMAGE)
-    except OSError as error:
-        raise UnreadableImage(f"{str(path)!r} cannot be opened: {reason(error)}.") from None
-    return decode_bytes(data, size, str(path))
+    return decode_bytes(_content(path), size, str(path))
+
+
+def read_photo(path: Path | str) -> Image.Image:
+    """As `read_image`, in RGB at the size that the photo has.
+
+    Raises:
+        UnreadableImage: As `read_image`.
+    """
+    return _decoded(_content(path), str(path), to_rgb)
 
 
 def decode_bytes(data: bytes, size: int, name: str) -> np.ndarray:
     """`read_image` for the content of a file that was read already; `name` is what an error calls it."""
+    return _decoded(data, name, lambda image: to_square(to_rgb(image), size))
+
+
+def _content(path: Path | str) -> bytes:
     try:
-        return to_square(to_rgb(open_image(data)), size)
+        return read_regular(path, IMAGE)
+    except OSError as error:
+        raise UnreadableImage(f"{str(path)!r} cannot be opened: {reason(error)}.") from None
+
+
+def _decoded(data: bytes, name: str, use: Callable[[Image.Image], Value]) -> Value:
+    """What `use` makes of the image in `data`."""
+    try:
+        return use(open_image(data))
     except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise whatever a broken file makes them stumble over
@@ -100,19 +120,24 @@ def to_square(image: Image.Image, size: int) -> np.ndarray:
 
     The same geometry as torchvision's Resize(size) and CenterCrop(size).
     """
-    width, height = image.size
+    wide, high, left, top = placed(*image.size, size)
+    if (wide, high) != image.size:
+        image = image.resize((wide, high), Image.Resampling.BILINEAR)
+    if (wide, high) != (size, size):
+        image = image.crop((left, top, left + size, top + size))
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+
+def placed(width: int, height: int, size: int) -> tuple[int, int, int, int]:
+    """Where `to_square` cuts its square from a photo of that many pixels: (width and height after it is resized, left and top
+    of the square in that)."""
     if width * height == 0:
         raise ValueError(f"it has {width} × {height} pixels")
     short = min(width, height)
     wide, high = (size if side == short else int(size * side / short) for side in (width, height))
     if wide * high > MAX_PIXELS:
         raise ValueError(f"{width} × {height} pixels would become {wide} × {high}, more than {MAX_PIXELS:,}")
-    if (wide, high) != (width, height):
-        image = image.resize((wide, high), Image.Resampling.BILINEAR)
-    left, top = round((wide - size) / 2), round((high - size) / 2)
-    if (wide, high) != (size, size):
-        image = image.crop((left, top, left + size, top + size))
-    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+    return wide, high, round((wide - size) / 2), round((high - size) / 2)
 
 
 def _reason(error: Exception) -> str:

@@ -1,38 +1,28 @@
 """models × attacks × ε → records, in parts that can be saved and never need to be computed twice."""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from ..attacks.core.base import Attack, Outcome
-from ..attacks.core.minimum_norm import MinimumNorm
-from ..attacks.worst_case import WorstCase
 from ..checks import check_images, no_targets
-from ..errors import EscrimeError, in_one_line, is_bad_input
-from ..models.deadline import look, time_left
 from ..models.fast.twin import Twin
-from ..models.running import Classifier, no_trace
 from ..no_class import NO_TARGET
 from ..norms import Norm
-from ..randomness import key, seed_all_generators
 from ..results.keys import joined, part_key
 from ..results.records import frame, unattacked
 from ..results.threats import TRANSFER
 from .chunks import Begun, Chunks, Done, no_progress, nothing_done
+from .crafting import crafted, for_transfer, misled, on_all, or_reason, targets_of, untouched
 from .images import Images
 from .profile import Profile, Profiles
-from .quantized import on_the_grid
 from .requests import norm_of
 from .scoring import Predicted, score
 from .subjects import AnyAttack, Case
-
-Value = TypeVar("Value")
-ROUNDING = 1e-6  # a few units in the last place of a float32 color value
 
 
 @dataclass(frozen=True)
@@ -96,33 +86,17 @@ def evaluate_parts(
                         chunks.worked = True
                         begun(label, len(rest.ids) * len(parts))
                         attacked, grid = profiles[group[0].attacked], epsilons[label]
-                        made = crafted(attack, attacked, group[0].attacked, rest, grid, seed, eot)
+                        # Examples made to fool another network spend all their steps: not on what it gets wrong as it is.
+                        open_ones = models.unsettled(parts, rest) if transfers and misled(attack) else rest
+                        made: tuple[list[Outcome] | None, str] = [untouched(open_ones)] * len(grid), ""
+                        if open_ones.ids:
+                            made = crafted(attack, attacked, group[0].attacked, open_ones, grid, seed, eot)
+                        made = on_all(made, open_ones, rest)
                         for part in parts:
                             table, reason = models.records(part, attack, rest, made, grid)
                             if reason:
                                 failed(part, reason)
                             yield part, table
-
-
-def crafted(
-    attack: AnyAttack, profile: Profile, model: Classifier, images: Images, grid: list[float], seed: int, eot: int
-) -> tuple[list[Outcome] | None, str]:
-    """(the outcomes at every ε, ""), or (None, why the attack raised on `model`, whose `profile` it is). A model
-    that ignores its input predicts the same whatever is done to it, so nothing is: every image stays, for no passes."""
-    if profile.around.ignores:
-        return [_untouched(images)] * len(grid), ""
-    targets, ours = _targets(attack, images), isinstance(attack, Attack)
-    # Our own attacks follow the faster copy's gradient; a user's attack gets the model it was promised.
-    climbed: Any = profile.surrogate if ours else model
-    noise = eot if profile.randomized else None
-    outcomes, reason = _or_reason(lambda: craft(attack, climbed, images, targets, grid, seed, noise))
-    if outcomes is not None and ours and profile.settings.get("grid"):
-        geometry = norm_of(attack)  # the model treats 8-bit images otherwise, and was asked about those
-        outcomes = [
-            replace(found, adversarial=on_the_grid(found.adversarial, images.pixels, eps, geometry))
-            for found, eps in zip(outcomes, grid, strict=True)
-        ]
-    return outcomes, reason
 
 
 class _Scored:
@@ -138,17 +112,31 @@ class _Scored:
         """(the records of a part, why it could not be attacked or scored, "" where it could)."""
         profile, (outcomes, reason) = self.profiles[part.case.subject.classifier], crafted
         draws = self.draws if profile.randomized else 1
-        if (id(profile.twin), images.ids) not in self.clean:
-            keys, none = [(self.seed, i, "clean") for i in images.ids], no_targets(images.labels)
-            self.clean[id(profile.twin), images.ids] = score(profile.twin, images.pixels, images.labels, none, keys, draws)
-        clean = self.clean[id(profile.twin), images.ids]
-        about, rest = (part, profile.twin, attack, images, _targets(attack, images)), (grid, clean, self.seed, draws)
+        clean = self._as_they_are(profile, images)
+        about, rest = (part, profile.twin, attack, images, targets_of(attack, images)), (grid, clean, self.seed, draws)
         found = None
         if outcomes is not None:
-            found, reason = _or_reason(lambda: records_of(*about, outcomes, *rest, profile.randomized))
+            found, reason = or_reason(lambda: records_of(*about, outcomes, *rest, profile.randomized))
         if found is None:
-            found = unattacked(records_of(*about, [_untouched(images)] * len(grid), *rest, profile.randomized))
+            found = unattacked(records_of(*about, [untouched(images)] * len(grid), *rest, profile.randomized))
         return found, reason
+
+    def unsettled(self, parts: list[Part], images: Images) -> Images:
+        """The images that one of the models scored may get right as they are: what is wrong already is fooled at every ε. A few
+        draws do not show that of a randomized model."""
+        profiles = [self.profiles[part.case.subject.classifier] for part in parts]
+        if any(profile.randomized for profile in profiles):
+            return images
+        right = torch.stack([self._as_they_are(profile, images).correct > 0.5 for profile in profiles]).any(0)
+        return images.only(frozenset(name for name, still in zip(images.ids, right.tolist()) if still))
+
+    def _as_they_are(self, profile: Profile, images: Images) -> Predicted:
+        """What a model predicts for the clean images, asked once."""
+        draws, known = self.draws if profile.randomized else 1, (id(profile.twin), images.ids)
+        if known not in self.clean:
+            keys, none = [(self.seed, i, "clean") for i in images.ids], no_targets(images.labels)
+            self.clean[known] = score(profile.twin, images.pixels, images.labels, none, keys, draws)
+        return self.clean[known]
 
 
 def unfinished(
@@ -167,21 +155,6 @@ def unfinished(
             yield [replace(part, start=start) for part in some], rest
 
 
-def _or_reason(work: Callable[[], Value]) -> tuple[Value | None, str]:
-    """(what `work` returns, "") or (None, why it raised): a user's model may raise anything at any image."""
-    try:
-        return work(), ""
-    except Exception as error:
-        if is_bad_input(error):
-            raise
-        return None, str(error).partition("\n")[0] if isinstance(error, EscrimeError) else in_one_line(error)
-
-
-def _untouched(images: Images) -> Outcome:
-    nothing = torch.zeros(len(images.labels))
-    return Outcome(images.pixels, nothing, nothing)
-
-
 def _sharing(cases: list[Case], label: str, attack: AnyAttack, samples: dict) -> dict[tuple, list[Case]]:
     """Cases that share adversarial images, by the attacked network, the sample of images, and whether it is `for_transfer`."""
     groups: dict[tuple, list[Case]] = {}
@@ -190,102 +163,6 @@ def _sharing(cases: list[Case], label: str, attack: AnyAttack, samples: dict) ->
         sample = samples.get((case.subject.defense, case.threat, label))
         groups.setdefault((id(case.attacked), sample, changes and case.threat == TRANSFER), []).append(case)
     return groups
-
-
-def for_transfer(attack: AnyAttack) -> AnyAttack:
-    """The attack as it is made on one network to fool another: all steps are spent, where one that leaves at its first
-    success would stop at the boundary of the network it is made on, which the other does not share. It costs as much on every
-    image as on one that stands, and for AutoAttack that is all of its stages.
-
-    Itself where that changes nothing (FGSM, DGSM), and for attacks that look for the nearest example (FMN, DeepFool,
-    CarliniWagner, RayS): that is what they are, so a transfer of theirs shows little; κ of CarliniWagner makes it transfer.
-    WorstCase gives its attack, as another network does not fall at the same ε.
-    """
-    if isinstance(attack, WorstCase):
-        return for_transfer(attack.attack)
-    if not isinstance(attack, Attack) or isinstance(attack, MinimumNorm) or not is_dataclass(attack):
-        return attack
-    own = {field.name for field in fields(attack)}
-    if "early_stop" not in own:
-        return attack
-    spent = replace(attack, early_stop=False, **({"give_up": None} if "give_up" in own else {}))
-    return attack if spent == attack else spent
-
-
-def craft(
-    attack: AnyAttack,
-    model: Classifier,
-    images: Images,
-    targets: Tensor,
-    epsilons: list[float],
-    seed: int,
-    eot: int | None,
-) -> list[Outcome]:
-    """Run the attack at every ε on the images it applies to; the others, and all at ε = 0, stay as they are.
-
-    eot: noise draws per gradient of a randomized model, None for a deterministic one. An image that already belongs to
-    the target class is left unchanged and counted, as in the paper's DGSM sweep. A callable that is not an Attack is
-    called as attack(model, images, labels) at its own ε, on the model in eval mode; what it draws from a global generator
-    is seeded by `seed` and the ids of the images, all at once.
-    """
-    rows = (targets != images.labels).nonzero().flatten()
-    zero = torch.zeros(len(images.labels))
-    outcomes = [_untouched(images) for _ in epsilons]
-    positive = [i for i, eps in enumerate(epsilons) if eps > 0]
-    if not len(rows) or not positive:
-        return outcomes
-    pixels, labels, ids = images.pixels[rows], images.labels[rows], [images.ids[i] for i in rows.tolist()]
-    if isinstance(attack, Attack):
-        if eot is not None:
-            attack = attack.against_noise(eot)
-        swept = attack.sweep(model, pixels, labels, [epsilons[i] for i in positive], seed=seed, ids=ids)
-    else:
-        unknown = torch.full((len(rows),), float("nan"))
-        devices = [pixels.device.index or 0] if pixels.device.type == "cuda" else []
-        with no_trace(model, pixels.device), _looking(model):
-            seed_all_generators(key("callable", seed, *map(str, ids)), devices)
-            found = attack(model, pixels.clone(), labels.clone())  # it may work in place
-        found = found.detach() if isinstance(found, Tensor) else found
-        swept = [Outcome(_rounded_into(found, pixels, epsilons[i], norm_of(attack)), unknown, unknown) for i in positive]
-    for i, outcome in zip(positive, swept, strict=True):
-        adversarial, forwards, backwards = images.pixels.clone(), zero.clone(), zero.clone()
-        adversarial[rows], forwards[rows.cpu()], backwards[rows.cpu()] = (
-            outcome.adversarial,
-            outcome.forwards.cpu(),
-            outcome.backwards.cpu(),
-        )
-        outcomes[i] = Outcome(adversarial, forwards, backwards)
-    return outcomes
-
-
-@contextmanager
-def _looking(model: Classifier) -> Iterator[None]:
-    """Within the block a deadline is looked at before every call of the model, by whomever."""
-    handle = None
-    if time_left() is not None and isinstance(model, torch.nn.Module):
-        handle = model.register_forward_pre_hook(lambda *_: look())
-    try:
-        yield
-    finally:
-        if handle is not None:
-            handle.remove()
-
-
-def _rounded_into(found: Tensor, images: Tensor, eps: float, geometry: Norm) -> Tensor:
-    """Other libraries keep ε up to the rounding of float32: what is beyond it by no more is put back. What is farther out
-    stays there, for the verification to see."""
-    if not isinstance(found, Tensor):
-        raise EscrimeError(
-            f"the attack returned a {type(found).__name__}; an attack(model, images, labels) returns images, a float32 tensor."
-        )
-    if found.shape != images.shape or found.dtype != images.dtype:
-        raise EscrimeError(
-            f"the attack returned {found.dtype} of shape {tuple(found.shape)} for images of shape {tuple(images.shape)}; "
-            "an attack(model, images, labels) returns float32 images of the same shape."
-        )
-    inner = geometry.project(found, images, eps)
-    close = (inner - found).flatten(1).abs().amax(1) <= ROUNDING
-    return torch.where(close[:, None, None, None], inner, found)
 
 
 def within_budget(outcome: Outcome, images: Images, eps: float, geometry: Norm) -> tuple[Tensor, Tensor]:
@@ -366,8 +243,3 @@ def verdict_key(seed: int, image: Hashable) -> tuple:
     """The key of the noise by which an image is judged: the same for every model, attack and ε, so that what is compared
     differs by what was done to the image and not by the luck of its draws."""
     return seed, image, "verdict"
-
-
-def _targets(attack: object, images: Images) -> Tensor:
-    target = getattr(attack, "target", None)
-    return torch.full_like(images.labels, NO_TARGET if target is None else target)

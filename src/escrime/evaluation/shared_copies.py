@@ -31,8 +31,9 @@ from ..results.records import frame
 from ..results.rows import TUNED
 from ..results.threats import ADAPTIVE, DEFENDED, TRANSFER
 from ..validation import check_choice, check_whole
+from .crafting import crafted
 from .images import PART, Images, Source
-from .parts import crafted, within_budget
+from .parts import within_budget
 from .profile import ProbeBudget, Profile, Profiles
 from .scoring import score_prefixes
 

@@ -14,6 +14,7 @@ from ..defenses import PredictionAveraging
 from ..results.choosing import UNDEFENDED, Choice, attacked, choose, objective, paired, scores_by_point, share, table_of
 from ..results.statistics import p_text
 from ..results.threats import ADAPTIVE, TRANSFER, WHITE_BOX
+from ..results.undecided import why_undecided
 from .evaluation import Evaluation, evaluate
 from .shared_copies import Grid, halves, tuning_parts
 from .store import MemoryStore, Store
@@ -50,9 +51,17 @@ class Tuning:
         return test["difference"] > 0 and test["p"] < SIGNIFICANT
 
     @property
+    def undecided(self) -> str:
+        """Why these images cannot tell whether a setting is worth its cost, "" where they can."""
+        labels = self.validation.records.drop_duplicates("image")["label"].to_numpy()
+        return why_undecided(self.table, self.choice, self.validated, self.confirmed, labels)
+
+    @property
     def sentence(self) -> str:
-        """What to choose, with what it rests on."""
+        """What to choose, with what it rests on; or that nobody can tell, and why."""
         new, where = self.validated, f"the {self.grid.against} attack at ε = {eps_text(float(self.grid.eps))}"
+        if reason := self.undecided:
+            return f"Cannot tell what to choose against {where}: {reason}."
         setting = f"ε_max = {eps_text(new['eps_max'])} and N = {new['samples']}"
         side = lambda name: f"{new[name]['clean'][0]:.1%} clean and {new[name]['attacked'][0]:.1%} attacked"  # noqa: E731
         test = new["tests"]["mean"]
@@ -62,8 +71,7 @@ class Tuning:
             f"{gain} points (standard error {100 * test['standard_error']:.1f}, exact paired test {p_text(test['p'], 'p')})"
         )
         if self.choice.worth_it:
-            unsure = "" if self.confirmed else " These images do not confirm the gain."
-            return f"Against {where} choose {setting}: {proof}.{unsure}"
+            return f"Against {where} choose {setting}: {proof}."
         return f"Against {where} no setting is worth its cost: undefended is as good. The best of them, {setting}: {proof}."
 
     @property

@@ -50,16 +50,3 @@ def slug(name: str) -> str:
         return name
     digest = sha256(name.encode("utf-8", "backslashreplace")).hexdigest()[:8]  # "a b" and "a/b" would both be "a-b"
     return f"{plain}-{digest}"
-
-
-def duration(seconds: float, about: bool = False) -> str:
-    """75 → "1 min 15 s"; about: an estimate in its one largest unit, "75 s", "3 min", "1.5 h"."""
-    if about:
-        return (
-            f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-        )
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -6,9 +6,9 @@ from ..results.crossings import crossings
 from ..results.names import defense_name
 from ..results.records import WORST, in_subset, worst_case
 from ..results.statistics import p_text
-from ..terminal import printable
+from ..terminal import duration, printable
 from .document import as_document
-from .formatting import duration, eps_text
+from .formatting import eps_text
 from .intervals import Point
 from .run import Run
 from .sweep import build_sweeps

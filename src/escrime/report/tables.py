@@ -11,7 +11,8 @@ from ..results.names import defense_name, place
 from ..results.records import WORST, in_subset, worst_case
 from ..results.statistics import holm
 from ..results.threats import ADAPTIVE
-from .formatting import duration, fraction_text
+from ..terminal import duration
+from .formatting import fraction_text
 from .intervals import Point
 from .run import Run
 from .sweep import Sweep

@@ -3,7 +3,8 @@
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,13 @@ from torch import Tensor
 from ...budgets import LEVELS
 from ...data import floats
 from ...data.classes import check_names, places_of
-from ...data.decode import read_image
+from ...data.decode import read_image, read_photo
 from ...data.listing import check_text, images_in, no_images, warn_of_ignored
 from ...errors import EscrimeError, nearest
+from ...evaluation.progress import Listener, Meter
 from ...files import flush, locked, whole, write_whole
 from ...models import Loaded, load_model
+from ...models.deadline import listening
 from ...models.loading.loaded import with_names
 from ...models.running import Classifier, check_logits, failure_named
 from ...regular_files import IMAGE, check_regular, expanded, is_folder, is_regular, reason
@@ -28,17 +31,22 @@ from ...results.layout import check_file
 from ...results.reading import first_fault, read_text
 from ...validation import check_whole
 from ..evaluate.candidate import OF_ITS_SIZE
+from .full_size import FullSize
 from .quantized import PhotoSearch, check_chosen, fool, logits_of, predict, smallest, whole_eps
 
 LINES = "attacks.jsonl"
 ENDINGS = ("-adversarial.png", "-side-by-side.png")  # of the two files of a photo
 LONGEST_STEM = 200  # bytes; file systems stop at 255
+ROUGH = 1000  # queries that a photo takes, about; after the first one they are known
+LIKELY = 1e-3  # how far a confidence may lie from that of another machine
+SHOWN = 1000  # pixels of the longer side of a photo in a picture of both
 
 
 @dataclass(frozen=True)
 class Result:
     """One photo, by its absolute path: what the model predicts for it, and for the PNG as read back from disk; eps in gray
-    levels of 255 (null where nothing worked)."""
+    levels of 255 (null where nothing worked); width and height of the PNG in pixels; digest: of photo, settings and PNG, by
+    which the same command knows what is finished."""
 
     photo: str
     adversarial: str | None
@@ -51,6 +59,9 @@ class Result:
     before_confidence: float
     after: str
     after_confidence: float
+    width: int | None = None
+    height: int | None = None
+    digest: str | None = None
 
 
 LINE = TypeAdapter(Result)
@@ -70,14 +81,18 @@ def attack_photos(
     device: torch.device | str = "cpu",
     trust: bool = False,
     attacks: tuple[str, ...] = (),
+    full_size: bool = False,
+    progress: Listener = lambda done, total, note: None,
 ) -> Iterator[Result]:
     """Attack each photo (files, or folders of them) and yield what came of it, after its files are written.
 
     The photo is read as the model sees it: its shorter side resized to the model's size (or `size`), the center cropped; the
-    PNG has that size. eps: a fraction of the color range, rounded down to whole gray levels; None looks for the fewest.
-    target: the name or number of the class to reach. mean, std, trust: as in load_model. attacks: names of those to try in
-    turn, () for the usual ones.
-    What earlier calls left in `out` stays, but a photo attacked again replaces its own.
+    PNG has that size, or with `full_size` that of the photo. eps: a fraction of the color range, rounded down to whole gray
+    levels; None looks for the fewest. target: the name or number of the class to reach. mean, std, trust: as in load_model.
+    attacks: names of those to try in turn, () for the usual ones. progress: called with (queries, queries in all, about, which
+    photo it is).
+    What earlier calls left in `out` stays. What they made of the same photo with the same settings is asked of the model again,
+    and yielded as it is where it holds; otherwise the photo is attacked again, and what comes of it replaces its own.
 
     Raises:
         EscrimeError: For a photo or a model that cannot be read, for an unknown target, and for a file in `out` that is not
@@ -98,29 +113,67 @@ def attack_photos(
     _names(paths, _lines(out / LINES), out)  # refuses files of others before anything is written
     search = PhotoSearch(model, loaded.answers, wanted, seed, attacks)
     with locked(out, "give another folder with --out"):
-        yield from _Folder(out, search, levels, loaded.classes, device).attack(paths, images)
+        yield from _Folder(out, search, levels, loaded.classes, device, full_size, progress).attack(paths, images)
 
 
 @dataclass
 class _Folder:
-    """The folder `out` while photos are attacked into it. levels: the ε in gray levels, None for the smallest that works."""
+    """The folder `out` while photos are attacked into it. levels: the ε in gray levels, None for the smallest that works.
+    full_size: whether a PNG has the size of its photo."""
 
     out: Path
     search: PhotoSearch
     levels: int | None
     classes: tuple[str, ...] | None
     device: torch.device | str
+    full_size: bool
+    progress: Listener
+    lines: dict[str, Result] = field(default_factory=dict)
 
     def attack(self, paths: list[Path], images: list[np.ndarray]) -> Iterator[Result]:
         """Attack the photos `paths`, decoded as `images` uint8 (3, H, W), one after another."""
-        self.lines = _lines(self.out / LINES)
-        for path, pixels, name in zip(paths, images, _names(paths, self.lines, self.out), strict=True):
-            before = self.lines.get(str(path))
-            result = self._attacked(path, pixels, name)
+        self.lines, note = _lines(self.out / LINES), ""
+        meter = Meter(lambda done, total, _: self.progress(done, total, note))
+        meter.plan("photos", len(paths), ROUGH)
+        for number, (path, pixels, name) in enumerate(zip(paths, images, _names(paths, self.lines, self.out), strict=True), 1):
+            before, note = self.lines.get(str(path)), f"{path.name}, {number} of {len(paths)}"
+            if before is not None and self._holds(before, path, pixels):
+                meter.plan("photos", len(paths) - number, meter.tasks["photos"].passes)
+                yield before
+                continue
+            meter.begin("photos", 1)
+            with listening(meter):
+                result = self._attacked(path, pixels, name)
             if before and result.adversarial is None:  # its pictures of before belong to no line any more
                 for picture in _pictures(before):
                     (self.out / picture).unlink(missing_ok=True)
             yield result
+        meter.finish()
+
+    def _digest(self, path: Path, png: Path | None) -> str:
+        """Of the photo, of what it is attacked with, and of the PNG that came of it."""
+        search = self.search
+        settings = (search.access, search.target, search.seed, search.attacks, self.levels, self.full_size)
+        content = [sha256(file.read_bytes()).hexdigest() for file in (path, png) if file is not None]
+        return sha256(repr((settings, content)).encode()).hexdigest()
+
+    def _holds(self, line: Result, path: Path, pixels: np.ndarray) -> bool:
+        """Whether the same was done to the photo before, and the model still says of both what the line says."""
+        png = None if line.adversarial is None else self.out / Path(line.adversarial).name
+        for file in _pictures(line):
+            if not is_regular(self.out / file):
+                return False
+        if line.digest != self._digest(path, png):
+            return False
+        now = predict(self.search.model, floats(pixels[None], self.device))
+        same = self._said(now, line.before, line.before_confidence)
+        if png is None or not same:
+            return same
+        now = predict(self.search.model, floats(read_image(png, pixels.shape[-1])[None], self.device))
+        return self._said(now, line.after, line.after_confidence)
+
+    def _said(self, now: tuple[int, float], name: str, confidence: float) -> bool:
+        return self._title(now[0]) == name and abs(now[1] - confidence) < LIKELY
 
     def _noted(self, result: Result) -> Result:
         """`result`, which attacks.jsonl now has."""
@@ -137,34 +190,53 @@ class _Folder:
         before, sure = predict(search.model, image)
         target = None if search.target is None else self._title(search.target)
 
-        def result(after: int, how_sure: float, files: tuple[Path, Path] | None = None, levels: int | None = None) -> Result:
-            adversarial, side_by_side = (None, None) if files is None else map(str, files)
-            eps, fooled = None if levels is None else levels / LEVELS, files is not None and search.reached(after, before)
-            predictions = (self._title(before), sure, self._title(after), how_sure)
-            return Result(str(path), adversarial, side_by_side, fooled, levels, eps, target, *predictions)
+        def result(after: int, how_sure: float) -> Result:
+            said = (self._title(before), sure, self._title(after), how_sure)
+            return Result(str(path), None, None, False, None, None, target, *said, digest=self._digest(path, None))
 
         if search.target == before:
             return self._noted(result(before, sure))
+        photo = FullSize(read_photo(path), pixels.shape[-1]) if self.full_size else None
+        if photo is not None:
+            search = replace(search, climbed=photo.through(search.model, self.device), as_read=photo.as_read)
         # `path.stem`, not `name`: what else is attacked must not change an image's noise.
         if self.levels is None:
             found = smallest(search, image, before, path.stem)
         else:
             found = fool(search, image, before, self.levels, path.stem)
+        levels = ((found.image - image)[0] * LEVELS).round().int().cpu().numpy()
+        square = pixels.transpose(1, 2, 0)
+        original = square if photo is None else photo.pixels
+        written = (square + levels.transpose(1, 2, 0)).astype(np.uint8) if photo is None else photo.changed(levels)
         png, picture = (self.out / file for file in _files_of(name))
         with whole(png, follow=False) as new_png, whole(picture, follow=False) as new_picture:
-            written = (found.image[0] * LEVELS).round().byte().cpu().numpy().transpose(1, 2, 0)
             Image.fromarray(written).save(new_png, format="PNG")
-            # What counts is what the model predicts for the file.
-            again = floats(read_image(new_png, pixels.shape[-1])[None], self.device)
-            after, how_sure = predict(search.model, again)
-            far = int((again - image).abs().max() * LEVELS + 0.5)
-            original, adversarial = (shown.cpu().numpy()[0] for shown in (image, again))
+            # What counts is what the file holds, and what the model predicts for it.
+            after, how_sure = predict(search.model, floats(read_image(new_png, pixels.shape[-1])[None], self.device))
+            far = int(np.abs(np.asarray(read_photo(new_png), np.int16) - original).max())
             classes = (self._title(before), sure), (self._title(after), how_sure)
-            draw_photo(new_picture, original, adversarial, *classes, f"{far}/255")
+            draw_photo(new_picture, _to_show(original), _to_show(written), *classes, f"{far}/255")
             for file in (new_png, new_picture):
                 flush(file)  # a full disk is known before the line tells of the files
+            made = replace(
+                result(after, how_sure),
+                adversarial=str(png),
+                side_by_side=str(picture),
+                fooled=search.reached(after, before) and far <= found.levels,
+                levels=far,
+                eps=far / LEVELS,
+                width=written.shape[1],
+                height=written.shape[0],
+                digest=self._digest(path, new_png),
+            )
             # Before the files take their names: killed here, the next call knows whose they are.
-            return self._noted(result(after, how_sure, (png, picture), far))
+            return self._noted(made)
+
+
+def _to_show(image: np.ndarray) -> np.ndarray:
+    """An image uint8 (H, W, 3) as (3, H, W) in [0, 1], with every so manieth pixel where it has too many for a picture."""
+    step = -(-max(image.shape) // SHOWN)
+    return image[::step, ::step].transpose(2, 0, 1) / np.float32(LEVELS)
 
 
 def _count(model: Classifier, image: Tensor, spec: str) -> int:

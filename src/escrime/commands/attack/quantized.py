@@ -1,6 +1,7 @@
 """An adversarial example that survives being a picture file: 256 levels per channel, and still within ε."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +28,8 @@ class PhotoSearch:
 
     model: images (N, 3, H, W) → logits (N, K). access: what it gives away, "gradients", "scores" or "labels", as of Loaded.
     target: the class to reach, None for any wrong one. seed: of the attacks' noise, beside the image's name. attacks: names of
-    those to try in turn, () for the usual ones.
+    those to try in turn, () for the usual ones. climbed: what the attacks ask in place of the model, where a photo is resized
+    between the two; as_read: what the model then sees of an adversarial image (1, 3, H, W).
     """
 
     model: Classifier
@@ -35,10 +37,17 @@ class PhotoSearch:
     target: int | None
     seed: int
     attacks: tuple[str, ...] = ()
+    climbed: Classifier | None = None
+    as_read: Callable[[Tensor], Tensor] = lambda image: image
+
+    def predict(self, image: Tensor) -> tuple[int, float]:
+        """The class that the model gives an adversarial image as it sees it, and its softmax probability."""
+        return predict(self.model, self.as_read(image))
 
     def run(self, attack: Attack, image: Tensor, label: int, name: str) -> Tensor:
         """What `attack` makes of one image (1, 3, H, W) that is called `name`."""
-        return attack(self.model, image, torch.tensor([label], device=image.device), seed=self.seed, ids=[name])
+        model = self.model if self.climbed is None else self.climbed
+        return attack(model, image, torch.tensor([label], device=image.device), seed=self.seed, ids=[name])
 
     def reached(self, predicted: int, label: int) -> bool:
         """Whether a model that called an image `label` and now `predicted` is fooled: at the target, where there is one."""
@@ -64,10 +73,10 @@ def fool(search: PhotoSearch, image: Tensor, label: int, levels: int, name: str)
     chosen = [beyond(named(each), eps, search.target) for each in search.attacks]
     for attack in chosen or attempts(search, eps, classes):
         last = whole_levels(search.run(attack, image, label, name), image, levels)
-        predicted = predict(search.model, last)[0]
+        predicted = search.predict(last)[0]
         if search.reached(predicted, label):
             return Fooled(last, levels, predicted, True)
-    return Fooled(last, levels, predict(search.model, last)[0], False)
+    return Fooled(last, levels, search.predict(last)[0], False)
 
 
 def beyond(attack: type[Attack], eps: float, target: int | None) -> Attack:
@@ -135,7 +144,7 @@ def _nearest(search: PhotoSearch, image: Tensor, label: int, name: str) -> Foole
     # Every pixel of a ray is at its bound: rounded outward, it lies a little beyond the boundary.
     for reach in range(levels, min(levels + 3, LEVELS) + 1):
         last = whole_levels(image + (moved - image).sign() * (reach / LEVELS), image, reach)
-        predicted = predict(search.model, last)[0]
+        predicted = search.predict(last)[0]
         if search.reached(predicted, label):
             return Fooled(last, reach, predicted, True)
     return Fooled(last, reach, predicted, False)

@@ -37,7 +37,7 @@ EFFORT = Effort(images=64, steps=50, queries=500, draws=200, eot=4, doublings=1)
 class Assessment:
     """One evaluation in one folder, by one process or by all of a `team`. test, train: where the images come from, by default
     the candidate's own, and none. cases: name → what is attacked, by default the candidate. settings: more than the request
-    holds, which a run that continues this one must share."""
+    holds, which a run that continues this one must share. prepare: what is to be done in the folder before anything else."""
 
     def __init__(
         self,
@@ -49,10 +49,12 @@ class Assessment:
         train: Callable[[], ImageSet | None] = lambda: None,
         cases: Callable[[str], list[Case]] | None = None,
         settings: Callable[[], dict] = dict,
+        prepare: Callable[[], None] = lambda: None,
     ):
         self.candidate, self.folder, self.team = candidate, folder, team
         self.request, self.display = candidate.request, candidate.display
         self._test, self._train, self._settings = test or candidate.images, train, settings
+        self.prepare = prepare
         self._cases = cases or (lambda name: as_cases(as_subjects({name: candidate.model})))
         self.fed: list[Finding] | None = None  # what the first look found about how the model is fed
         self.end: float | None = None  # when the budget is spent
@@ -196,6 +198,7 @@ def evaluate_in_folder(run: Assessment, name: str, command: str) -> None:
         )
         old = run.folder.manifest["models"].get(name, {})
         refuse_another_model(run.folder, run.candidate, old, identity)
+        run.prepare()
         run.folder.record_model(name, description | identity | run.profiled(name, old.get("approach")))
         run.team.wait()
         run.execute(name)

@@ -7,16 +7,15 @@ import torch
 
 from ...evaluation.images import PART
 from ...models import build, prepare
-from ...report.formatting import duration
 from ...results.keys import parts_of
+from ...terminal import duration
 from ...training import objective
 from .checking import expected_checks
 from .context import ExperimentRun
-from .rates import Rates, measure
+from .rates import TRAINING_PASS, Rates, measure, passes_to_train
 from .stages import expected
 
 LONG = 180  # seconds from which the whole table is shown
-TRAINING_PASS = 1.25  # a training step against an input gradient: parameter gradients and the optimizer's step
 
 
 @dataclass(frozen=True)
@@ -39,10 +38,8 @@ def estimate(run: ExperimentRun) -> list[Estimate]:
             if not run.checkpoint(model, name).exists():
                 epochs = run.experiment.train_settings(model, name).epochs
                 goal = objective(**defense.objective)
-                # An input gradient for each step of crafting, then the step on what the objective sends through training.
-                passes = getattr(goal, "steps", 1) + TRAINING_PASS * (2 if goal.adds_clean else 1)
                 about = f"Harden {model} ({goal.name}): {epochs} epochs"
-                stages.append(Estimate(about, epochs * images * rates.gradient * passes))
+                stages.append(Estimate(about, epochs * images * rates.gradient * passes_to_train(goal)))
         stages += [Estimate(f"Attack {model}: {what}", seconds) for what, seconds in _attacks(run, model, attacking) if seconds]
         stages += [Estimate(f"Check {model}: {what}", seconds) for what, seconds in _checks(run, model, attacking)]
     return stages

@@ -19,8 +19,8 @@ from ...distributed import Processes
 from ...errors import EscrimeError
 from ...files import sweep, write_whole
 from ...models import build, save_weights
-from ...report.formatting import duration
 from ...results.reading import read_json, read_text
+from ...terminal import duration
 from ...training import FitResult, TrainSettings, fit, objective
 from ..shared.display import Display
 from ..shared.folder import RunFolder, hardware

@@ -5,9 +5,10 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from ...evaluation.tuning import Tuning
-from ...report.formatting import duration, fraction_text
+from ...report.formatting import fraction_text
 from ...results.choosing import RULE
 from ...results.threats import ADAPTIVE, TRANSFER
+from ...terminal import duration
 from ..shared.display import Display
 from ..shared.folder import RunFolder
 
@@ -25,6 +26,7 @@ def as_json(found: Tuning, choosing: int, validating: int) -> dict:
         "best": named(choice.best),
         "chosen": named(choice.chosen),
         "worth_it": choice.worth_it,
+        "undecided": found.undecided,
         "best_over_chosen": dict(zip(("difference", "standard_error"), choice.behind)),
         "best_over_undefended": dict(zip(("difference", "standard_error"), choice.gain)),
         "validation": _validation(found.validated) | {"confirmed": found.confirmed},
@@ -57,7 +59,7 @@ def show(display: Display, folder: RunFolder, result: dict) -> None:
         table.add_column(heading, justify="right")
     table.add_column("")
     for row in result["rows"]:
-        marks = [word for word in ("front", "best", "chosen") if row[word]]
+        marks = [word for word in ("front", "best", *(() if result.get("undecided") else ("chosen",))) if row[word]]
         name = "undefended" if row["defense"] == "none" else fraction_text(row["eps_max"])
         cells = [_cell(row, name) for name in ("clean", TRANSFER, ADAPTIVE)]
         table.add_row(name, str(row["samples"]), *cells, f"{row['mean']:.1%}", ", ".join(marks))

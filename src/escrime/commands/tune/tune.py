@@ -15,6 +15,7 @@ from ...evaluation.images import Source
 from ...evaluation.shared_copies import Grid, halves, parts_in
 from ...evaluation.tuning import conclude, measure
 from ...files import sweep, write_whole
+from ...models.deadline import listening
 from ...results.reading import read_json
 from ...results.schema import StoredTuning
 from ..evaluate.candidate import Candidate
@@ -27,6 +28,7 @@ from ..shared.store import TuningStore
 from .result import as_json, csv_of
 
 RESULT = "tune.json"
+ATTACKED = "PGD through the average"
 
 
 def tune_model(
@@ -80,7 +82,8 @@ def tune_model(
         start = time.monotonic()
         records = _measured(candidate, network, folder, choosing, grid)
         measured = time.monotonic()
-        with candidate.display.bar("Validate on the other half", None):
+        with candidate.display.meter("Validate on the other half") as meter, listening(meter):
+            meter.begin("PGD", len(validating))
             found = conclude(network, validating, grid, records, seed=request.seed, device=device)
         seconds = {"choose": round(measured - start, 2), "validate": round(time.monotonic() - measured, 2)}
         result = _read(folder) | as_json(found, len(choosing), len(validating)) | {"seconds": seconds}
@@ -109,11 +112,16 @@ def _refuse_other_parts(store: TuningStore, choosing: ImageSet, grid: Grid) -> N
 
 def _measured(candidate: Candidate, network: nn.Module, folder: RunFolder, choosing: ImageSet, grid: Grid) -> pd.DataFrame:
     """The records of the choosing half; parts that an earlier command finished are read."""
-    store, total = TuningStore(folder), len(parts_in(choosing, grid))
-    with candidate.display.bar("Choose by shared forwards", total) as advance:
-        advance(len(store.keys()), note="")
+    store, parts = TuningStore(folder), parts_in(choosing, grid)
+    left = sum(not store.finished(part.key) for part in parts)
+    images = len(choosing) * len(grid.eps_max) / len(parts)  # of a part
+    with candidate.display.meter("Choose by shared forwards") as meter, listening(meter):
+        meter.plan(ATTACKED, left * images, grid.steps * grid.eot + 3 * grid.draws)  # the attack, three conditions scored
+        if left:
+            meter.begin(ATTACKED, images)
         seed, device = candidate.request.seed, candidate.device
-        return measure(network, choosing, grid, store, seed=seed, device=device, step=lambda note: advance(note=note))
+        next_part = lambda note: meter.begin(ATTACKED, images)  # noqa: E731
+        return measure(network, choosing, grid, store, seed=seed, device=device, step=next_part)
 
 
 def _draw(folder: RunFolder, result: dict) -> None:

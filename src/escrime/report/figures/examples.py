@@ -55,11 +55,15 @@ def scaled(example: Example) -> tuple[np.ndarray, float]:
     return 0.5 + factor * delta, factor
 
 
-def panels(rows: int, columns: int, width: float, title: str, right: float = 0.1) -> tuple[Figure, np.ndarray]:
-    """A grid of square panels under a title, each with a line above and up to two lines below; lengths in inches."""
+def panels(
+    rows: int, columns: int, width: float, title: str, right: float = 0.1, shape: float = 1.0
+) -> tuple[Figure, np.ndarray]:
+    """A grid of panels under a title, each with a line above and up to two lines below; lengths in inches. shape: the height of
+    a panel over its width."""
     gap, above, below = 0.14, 0.26, 0.44
     side = (width - 0.1 - right - gap * (columns - 1)) / columns
-    height = 0.32 + rows * (above + side + below)
+    tall = side * shape
+    height = 0.32 + rows * (above + tall + below)
     figure = new_figure(width, height)
     headline(figure, title)
     grid = figure.subplots(rows, columns, squeeze=False)
@@ -69,7 +73,7 @@ def panels(rows: int, columns: int, width: float, title: str, right: float = 0.1
         bottom=below / height,
         top=1 - (0.32 + above) / height,
         wspace=gap / side,
-        hspace=(above + below) / side,
+        hspace=(above + below) / tall,
     )
     return figure, grid
 

@@ -16,7 +16,8 @@ def draw_photo(
     delta = adversarial - original
     factor = max(1, round(0.5 / max(float(np.abs(delta).max()), 1e-3)))
     with styled():
-        figure, grid = panels(1, 3, 9.0, "What was changed, and what the model now sees")
+        shape = original.shape[1] / original.shape[2]
+        figure, grid = panels(1, 3, 9.0, "What was changed, and what the model now sees", shape=shape)
         titles = ("original", f"the change × {factor}", f"adversarial, ε = {eps}")
         for axes, image, title in zip(grid[0], (original, 0.5 + factor * delta, adversarial), titles, strict=True):
             show(axes, image, title)

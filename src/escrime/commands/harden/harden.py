@@ -1,28 +1,35 @@
 """`escrime harden`: adversarial fine-tuning of a user's model, and what it bought: before and after in one report."""
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from .. import data
-from ..data.classes import class_metadata
-from ..distributed import Processes
-from ..errors import EscrimeError
-from ..evaluation.subjects import Case, Subject, as_cases
-from ..models import load_weights
-from ..models.fast.prepare import copied
-from ..training import TrainSettings, objective
-from .evaluate.assessment import Assessment, evaluate_in_folder
-from .evaluate.candidate import Candidate
-from .evaluate.request import Request, short_name
-from .run.schema import ADVERSARIAL
-from .shared.display import Display
-from .shared.fitting import fit_in_folder
-from .shared.folder import RunFolder
+from ... import data
+from ...data.classes import class_metadata
+from ...distributed import Processes
+from ...errors import EscrimeError
+from ...evaluation.subjects import Case, Subject, as_cases
+from ...models import load_weights
+from ...models.deadline import clock
+from ...models.fast.prepare import copied
+from ...report.validity import VERDICT
+from ...terminal import duration
+from ...training import TrainSettings, objective
+from ..evaluate.assessment import Assessment, evaluate_in_folder
+from ..evaluate.candidate import Candidate
+from ..evaluate.request import Request, short_name
+from ..run.schema import ADVERSARIAL
+from ..shared.display import Display
+from ..shared.fitting import fit_in_folder
+from ..shared.folder import RunFolder
+from .estimate import TRAINED, Expected, epochs_within, expected, plan, shorter, too_short
 
 WEIGHTS = "weights.safetensors"
+FITTED = "epochs_fit_budget"
+LONG = 60  # seconds from which it is said what would make it shorter
 HELD = 256  # training images that tell when it overfits
 USUAL = dict(epochs=5, learning_rate=0.01, batch_size=32, schedule="one-cycle", augment="flip", clip_gradient=1.0, keep="best")
 
@@ -63,10 +70,66 @@ class Hardening:
         probed = getattr(objective(**self.goal), "eps", None) is not None
         held = min(HELD, len(self.train) // 5) if probed else 0
         usual = USUAL | {"probe_images": held} if held else {**USUAL, "keep": "last"}
-        return TrainSettings(**usual | self.chosen)
+        settings = TrainSettings(**usual | self.chosen)
+        budget, begun = self.candidate.request.budget, self.begun.get("training", {})
+        if self.fitted:
+            most = settings.epochs
+            return replace(settings, epochs=begun["epochs"] if begun else epochs_within(budget or 0, most, self.expected))
+        if budget is not None and not self.trained and settings.epochs * self.expected.epoch > budget:
+            raise too_short(settings.epochs, budget, self.expected)
+        return settings
+
+    @property
+    def trained(self) -> bool:
+        return (self.folder / WEIGHTS).exists()
+
+    @cached_property
+    def begun(self) -> dict:
+        """The settings that the folder was begun with, {} where it is new."""
+        return self.folder.manifest.get("experiment", {}) if (self.folder / "manifest.json").exists() else {}
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the number of epochs is what fits into a budget, or did when the folder was begun."""
+        if "epochs" in self.chosen:
+            return False
+        return bool(self.begun.get(FITTED)) if self.begun else self.candidate.request.budget is not None
+
+    @cached_property
+    def expected(self) -> Expected:
+        """What all of it will take."""
+        candidate = self.candidate
+        counts = (len(self.train), len(self.test))
+        return expected(self.network, self.goal, candidate.attacks, candidate.size, *counts, candidate.device)
+
+    def announce(self) -> None:
+        """Say what will be done, how long it will take, and what would make it shorter."""
+        try:
+            candidate, epochs, found = self.candidate, self.training.epochs, self.expected
+        except EscrimeError:
+            raise
+        except Exception:  # whatever somebody's model raises: training names it
+            return
+        request, counts, say = candidate.request, (len(self.train), len(self.test)), candidate.display.say
+        say(plan(self.goal, candidate.attacks, epochs, candidate.size, *counts))
+        left = 0 if self.trained else epochs
+        times = {"fine-tuning": left * found.epoch, "attacks": found.attacks, "checks": found.checks}
+        parts = ", ".join(f"{what} {duration(seconds, about=True)}" for what, seconds in times.items() if seconds)
+        limit = "" if request.budget is None else f", cut to --budget {duration(request.budget, about=True)}"
+        say(f"About {duration(found.total(left), about=True)} on this machine ({candidate.device}): {parts}{limit}.")
+        advice = shorter(request, found, left, candidate.size, counts[1], candidate.device)
+        if found.total(left) > LONG and advice:
+            say(f"Shorter: {'; '.join(advice)}. Stop at any time; the same command continues it.")
+
+    def fine_tune(self, run: Assessment) -> None:
+        """Train, where that is not done; what judges it then has a part of the budget, whatever the training took."""
+        self.hardened  # noqa: B018  # trained here
+        if run.end is not None and run.request.budget is not None:
+            run.end = max(run.end, clock() + (1 - TRAINED) / 2 * run.request.budget)
 
     def settings(self) -> dict:
-        return {"objective": objective(**self.goal).as_dict(), "training": self.training.as_dict(taught=False)}
+        fitted = {FITTED: True} if self.fitted else {}
+        return {"objective": objective(**self.goal).as_dict(), "training": self.training.as_dict(taught=False)} | fitted
 
     @cached_property
     def network(self) -> nn.Module:
@@ -133,6 +196,8 @@ def harden(
     candidate = Candidate(request, Display(quiet=quiet), device)
     made = Hardening(candidate, goal, training or {}, folder)
     made.network  # noqa: B018  # refused before anything is read
+    if not (folder / VERDICT).exists():
+        made.announce()
     run = Assessment(
         candidate,
         folder,
@@ -141,6 +206,7 @@ def harden(
         train=lambda: made.train,
         cases=made.cases,
         settings=made.settings,
+        prepare=lambda: made.fine_tune(run),
     )
     evaluate_in_folder(run, name, command)
     return run

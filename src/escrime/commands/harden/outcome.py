@@ -1,0 +1,153 @@
+"""Before against after: what hardening bought and what it cost, on the same images, and whether that is worth it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+from rich.box import SIMPLE
+from rich.table import Table
+
+from ...report.formatting import fraction_text, percent, points_text
+from ...report.validity import CHECKS
+from ...results.choosing import paired
+from ...results.comparisons import Comparison, compare
+from ...results.findings import Finding, read_findings
+from ...results.records import STRONGER, WORST, read_records, worst_case
+from ...results.statistics import p_text
+from ...results.threats import ADAPTIVE, UNDEFENDED
+from ...results.verdicts import objects
+from ..evaluate.assessment import Assessment
+from ..run.schema import ADVERSARIAL
+from ..shared.display import Display
+
+SIGNIFICANT = 0.05
+MATTERS = 0.05  # a gain that may still be larger than this is not excluded
+NARROW = 72  # columns that the table takes
+
+
+@dataclass(frozen=True)
+class Hardened:
+    """rows: (what, after − before on the same images), clean accuracy first, the worst case of all attacks last. overall: the
+    same of the mean of both, as `choosing.paired`. objections: findings that forbid to believe the number of after."""
+
+    eps: float
+    rows: list[tuple[str, Comparison]]
+    overall: dict[str, float]
+    objections: list[Finding]
+
+    @property
+    def clean(self) -> Comparison:
+        return self.rows[0][1]
+
+    @property
+    def robust(self) -> Comparison:
+        return self.rows[-1][1]
+
+    @property
+    def sentence(self) -> str:
+        """Worth it or not, or that nobody can tell, and what it rests on."""
+        robust, overall = self.robust, self.overall
+        bought = (
+            f"at ε = {fraction_text(self.eps)} it keeps {percent(robust.accuracy_first)} of {robust.n} images right, before "
+            f"{percent(robust.accuracy_second)} ({_tested(robust)})"
+        )
+        if self.objections:
+            ids = ", ".join(dict.fromkeys(finding.id for finding in self.objections))
+            return f"Cannot tell whether it is worth it: {bought}, but that number is not to be believed ({ids}). {self._cost}"
+        if robust.difference <= 0 or robust.p >= SIGNIFICANT:
+            if robust.high < MATTERS:
+                return f"Not worth it: {bought}. {self._cost}"
+            return (
+                f"Cannot tell whether it is worth it: {bought}, which may be chance. {self._cost} More images to "
+                "judge by (--limit, --data) would tell; more --epochs may help."
+            )
+        net = f"The mean of clean and robust accuracy changes by {points_text(overall['difference'])} ({_p(overall['p'])})."
+        if overall["p"] < SIGNIFICANT:
+            return f"{'Worth it' if overall['difference'] > 0 else 'Not worth it'}: {bought}. {self._cost} {net}"
+        return f"Cannot tell whether it is worth it: {bought}. {self._cost} {net}"
+
+    @property
+    def _cost(self) -> str:
+        clean = self.clean
+        what = f"{percent(clean.accuracy_second)} → {percent(clean.accuracy_first)}: {_tested(clean)}"
+        if clean.p < SIGNIFICANT:
+            return f"Clean accuracy {'falls' if clean.difference < 0 else 'rises'} ({what})."
+        return f"No change of clean accuracy is shown ({what})."
+
+
+def outcome(run: Assessment) -> Hardened:
+    """Compare the model before and after in the folder of a finished `run`."""
+    records, eps = read_records(run.folder.path), run.request.epsilons[0]
+    worst = worst_case(records)
+    name = records["model"].iloc[0]
+    threats = records.loc[records["defense"] == "none", "threat"].unique()
+    before = (name, "none", next(threat for threat in UNDEFENDED if threat in threats))
+    after = (name, ADVERSARIAL, ADAPTIVE)
+    attacks = [label for label in records["attack"].unique() if not label.startswith(STRONGER)]
+    there = lambda label: all(_has(records, column, label, eps) for column in (before, after))  # noqa: E731
+    asked = records.loc[records["eps"] == 0, "attack"].iloc[0]
+    rows = [("clean", compare(records, after, before, attack=asked, eps=0.0))]
+    rows += [(label, compare(records, after, before, attack=label, eps=eps)) for label in attacks if there(label)]
+    rows.append((f"{WORST} of all", compare(worst, after, before, attack=WORST, eps=eps)))
+    path = run.folder / CHECKS
+    findings = read_findings(path, run.request.norm) if path.exists() else []
+    about = [finding for finding in findings if finding.model == name and finding.defense == ADVERSARIAL]
+    against = [finding for finding in about if objects(finding) and finding.id != "few-images"]
+    return Hardened(eps, rows, _overall(records, worst, before, after, eps), against)
+
+
+def _has(records: pd.DataFrame, column: tuple[str, ...], label: str, eps: float) -> bool:
+    rows = records[(records["attack"] == label) & (records["eps"] > 0)]
+    return all((rows[name] == value).any() for name, value in zip(("model", "defense", "threat"), column, strict=True))
+
+
+def _overall(
+    records: pd.DataFrame, worst: pd.DataFrame, before: tuple[str, ...], after: tuple[str, ...], eps: float
+) -> dict[str, float]:
+    """After − before, of the mean of clean and worst-case scores on the images that have all four."""
+
+    def scores(table: pd.DataFrame, column: tuple[str, ...], at: float) -> pd.Series:
+        rows = table[(table["defense"] == column[1]) & (table["threat"] == column[2])]
+        rows = rows[(rows["eps"] - at).abs() < 1e-9]
+        return rows.drop_duplicates("image").set_index("image")["correct"]
+
+    four = [scores(table, column, at) for column in (after, before) for table, at in ((records, 0.0), (worst, eps))]
+    joint = pd.concat(four, axis=1, join="inner").to_numpy()
+    return paired(joint[:, :2].mean(1), joint[:, 2:].mean(1))
+
+
+def _tested(found: Comparison) -> str:
+    """The difference with its interval and the paired test."""
+    low, high = (f"{100 * end:+.0f}".replace("-", "−") for end in (found.low, found.high))
+    return f"{points_text(found.difference)}, 95 % interval {low} to {high}, paired exact test {_p(found.p)}"
+
+
+def _p(value: float) -> str:
+    return p_text(value, "p")
+
+
+def show(display: Display, found: Hardened) -> None:
+    """The table, as lines where the terminal is too narrow for it, and the sentence."""
+    rows = list(_cells(found))
+    if display.console.width < NARROW:
+        for what, before, after, difference, p in rows:
+            display.say(f"{what}: {before} → {after}, {difference}, p {p}")
+    else:
+        title = f"% of {found.robust.n} images right, before and after"
+        table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
+        table.add_column("")
+        for heading in ("before", "after", "difference [95 %]", "p"):
+            table.add_column(heading, justify="right")
+        for cells in rows:
+            table.add_row(*cells)
+        display.say(table)
+    display.say("p: exact paired test on the same images (McNemar). After: the attacks know the hardened model.")
+    display.say(found.sentence)
+
+
+def _cells(found: Hardened) -> Iterator[tuple[str, str, str, str, str]]:
+    for label, row in found.rows:
+        low, high = (f"{100 * end:+.0f}".replace("-", "−") for end in (row.low, row.high))
+        at = "" if label == "clean" else f", ε = {fraction_text(found.eps)}"
+        difference = f"{points_text(row.difference).removesuffix(' points')} [{low}, {high}]"
+        yield label + at, percent(row.accuracy_second), percent(row.accuracy_first), difference, p_text(row.p)

@@ -1,0 +1,94 @@
+"""What hardening bought and what it cost, in one sentence; and how long it will take."""
+
+import io
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from escrime import EscrimeError
+from escrime.commands.harden.estimate import Expected, epochs_within, shorter
+from escrime.commands.harden.outcome import Hardened, show
+from escrime.commands.shared.display import Display
+from escrime.results.choosing import paired
+from escrime.results.comparisons import Comparison
+from escrime.results.findings import Finding
+from escrime.results.statistics import mcnemar, paired_difference
+from escrime.terminal import make_console
+
+
+def scores(n, right):
+    return np.arange(n) < right
+
+
+def compared(after, before):
+    value, low, high, n = paired_difference(after, before)
+    ends = (value, low, high, int((after & ~before).sum()), int((before & ~after).sum()))
+    return Comparison(
+        ("after",), ("before",), 0.1, n, after.mean(), before.mean(), *ends, mcnemar(after, before), "McNemar, exact"
+    )
+
+
+def hardened(n, clean, robust, objections=()):
+    """clean, robust: images right (before, after)."""
+    pairs = [(scores(n, right[1]), scores(n, right[0])) for right in (clean, robust)]
+    rows = [(name, compared(*pair)) for name, pair in zip(("clean", "worst case of all"), pairs)]
+    overall = paired(*((one.astype(float) + other) / 2 for one, other in zip(*pairs)))
+    return Hardened(0.1, rows, overall, list(objections))
+
+
+ALARM = Finding("gradient-misleads", "alarm", "The gradient misleads")
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict", "said"),
+    [
+        (hardened(200, (190, 180), (4, 80)), "Worth it:", "Clean accuracy falls (95.0% → 90.0%"),
+        (hardened(200, (190, 190), (4, 80)), "Worth it:", "No change of clean accuracy is shown"),
+        (hardened(12, (12, 11), (0, 1)), "Cannot tell", "which may be chance"),
+        (hardened(12, (12, 10), (0, 0)), "Cannot tell", "More images"),
+        (hardened(400, (390, 380), (0, 2)), "Not worth it:", "interval"),
+        (hardened(400, (390, 380), (40, 10)), "Not worth it:", "−7.5 points"),
+        (hardened(200, (190, 60), (4, 40)), "Not worth it:", "The mean of clean and robust accuracy changes by −23.5 points"),
+        (hardened(200, (190, 160), (4, 40)), "Cannot tell", "The mean of clean and robust accuracy changes by +1.5 points"),
+        (hardened(200, (190, 185), (4, 80), [ALARM]), "Cannot tell", "not to be believed (gradient-misleads)"),
+    ],
+)
+def test_the_sentence(found, verdict, said):
+    assert found.sentence.startswith(verdict) and said in found.sentence, found.sentence
+    assert found.sentence.count("95 % interval") == 2 and "paired exact test p" in found.sentence
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_the_table_fits(width):
+    out = io.StringIO()
+    display = Display(make_console(file=out, width=width, force_terminal=True, color_system=None))
+    show(display, hardened(200, (190, 185), (4, 80)))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    text = " ".join(out.getvalue().split())
+    for cell in ("clean", "95.0%", "92.5%", "−2.5", "worst case of all, ε = 0.1", "2.0%", "40.0%", "+38.0", "< 0.001", "Worth"):
+        assert cell in text, cell
+
+
+def test_a_budget_gives_as_many_epochs_as_fit():
+    found = Expected(epoch=60.0, attacks=100.0, checks=50.0)
+    assert epochs_within(600, 5, found) == 5 and epochs_within(300, 5, found) == 2 and epochs_within(120, 5, found) == 1
+    with pytest.raises(EscrimeError, match="one epoch of fine-tuning would take about 60 s .* half of --budget 60 s"):
+        epochs_within(60, 5, found)
+
+
+def test_what_makes_it_shorter():
+    def advice(found, **changes):
+        values = {"epochs": 5, "size": 224, "test": 3000, "budget": None, "device": "cpu"} | changes
+        request = SimpleNamespace(budget=values["budget"])
+        return " ".join(
+            shorter(request, found, values["epochs"], values["size"], values["test"], SimpleNamespace(type=values["device"]))
+        )
+
+    judging, training = Expected(1.0, 5000.0, 100.0), Expected(5000.0, 1.0, 1.0)
+    assert "--limit" in advice(judging) and "--epochs" not in advice(judging)
+    assert "--epochs 2" in advice(training) and "--limit" not in advice(training)
+    assert "--size 112" in advice(judging) and "--size" not in advice(judging, size=32)
+    assert "--budget" in advice(judging) and "--budget" not in advice(judging, budget=60.0)
+    assert "GPU" in advice(judging) and "GPU" not in advice(judging, device="cuda")
