@@ -178,7 +178,7 @@ def evaluate(
         meter = shown if shown is not None else Meter(lambda done, total, note: None)
         meter.begin("look at the model", 1)
         profiles = Profiles(source, budget_of(attacks, grids), seed, _look(cases, source, within))
-        effort = checks if isinstance(checks, Effort) else Effort() if checks else None
+        effort = checks if isinstance(checks, Effort) else Effort.usual(len(source)) if checks else None
         plan, store = Plan(cases, profiles, attacks, grids, seed, draws, eot, effort), MemoryStore()
         left = execute(plan, store, Processes(device, alone=True), lambda title: nullcontext(meter))
     records, manners = store.records(), manners_of(attacks)

@@ -19,6 +19,7 @@ from ..models.fresh import Fresh
 from ..models.running import Classifier, check_logits, differentiable, failure_named, no_trace, ordinary
 from ..norms import DEFAULT, norm
 from ..randomness import as_keys, derive, row_keys, uniform_noise
+from ..results.checks.counting import FEWEST
 from ..results.findings import Finding
 from ..results.threats import BLACK_BOX, WHITE_BOX
 from .checks.batch import Alone, BatchEffect, batch_effect
@@ -31,6 +32,7 @@ from .subjects import AnyAttack, Case
 from .surrogates import choose_surrogate
 
 Value = TypeVar("Value")
+LOOKED_OF_FEW = 5  # images of an evaluation that has too few for a verdict
 BESIDE, HALVINGS = 12, 5  # images that are followed to the boundary of their class, and how closely
 
 
@@ -231,7 +233,10 @@ class Profiles:
 
     def __getitem__(self, model: Classifier) -> Profile:
         if id(model) not in self.known:
-            found = profile(model, self.images.pixels, self.images.labels, self.budget, self.seed)
+            looked = self.images
+            if len(self.source) < FEWEST:  # no number of so few images is believed, so a short look will do
+                looked = self.source.few(min(self.count, LOOKED_OF_FEW), self.seed)
+            found = profile(model, looked.pixels, looked.labels, self.budget, self.seed)
             self.source.check_classes(found.classes)
             self.known[id(model)] = found
         return self.known[id(model)]
