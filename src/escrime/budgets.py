@@ -51,6 +51,20 @@ def epsilon(value: float | int | str, largest: float = 1.0) -> float:
     return number
 
 
+def eps_text(eps: float, levels: bool = True) -> str:
+    """ε as it was written, as far as a float can tell: 0.1, 4/255, 0.5/255. A short decimal number stays one, such as 0.2
+    (51/255); what is none is a fraction of the 8-bit levels where it counts them to the last digit.
+
+    levels: whether it may count 8-bit levels, as in l_inf (see `Norm.per_value`).
+    """
+    count, decimal = LEVELS * eps, f"{round(eps, 6) if eps > 1e-4 else eps:.6g}"
+    if not levels or eps > 1 or same(eps, round(eps, 4)) or float(f"{eps:.2g}") == eps:
+        return decimal if eps > SAME else "0"
+    if count > 0.5 and abs(count - round(count)) <= 2e-4:  # what six digits, to which some tables round, leave of a level
+        return f"{count:.0f}/{LEVELS}"
+    return f"{count:.3g}/{LEVELS}" if math.isclose(float(f"{count:.3g}"), count, rel_tol=1e-12) else decimal
+
+
 def distinct(epsilons: Iterable[float]) -> list[float]:
     """Each ε once, the first of those that are the same, in the order given.
 

@@ -10,10 +10,12 @@ import torch
 from ..distributed import Processes
 from ..models import deadline
 from ..models.running import existing_device
+from ..progress import ProgressOption, shown
 from ..randomness import check_seed
 from ..results.checks.records import record_findings
 from ..results.comparisons import Comparison, compare, per_class, tradeoff
 from ..results.findings import Finding
+from ..results.printed import Summary, result_html, result_text
 from ..results.records import summarize, worst_case_by_subset
 from ..results.verdicts import Verdict, verdicts
 from ..validation import check_time, check_whole
@@ -23,15 +25,15 @@ from .effort import Effort
 from .images import PART, Data, Source
 from .pipeline import Plan, all_findings, execute
 from .profile import Profiles
-from .progress import Listener, Meter
+from .progress import Meter
 from .requests import budget_of, check_attacks, check_epsilons, manners_of
 from .store import MemoryStore
 from .subjects import AnyAttack, Case, Epsilons, Models, as_cases, as_subjects
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
-    """What `evaluate` returns.
+    """What `evaluate` returns; printed, or at the end of a notebook's cell, it is a table and its verdicts.
 
     Args:
         records: one row per (model, defense, threat level, attack, ε, image). The rows of the attack "stronger" are those of
@@ -51,7 +53,8 @@ class Evaluation:
         Returns:
             A table with accuracy, n and the ends of its Wilson interval (`results.statistics.wilson`) as fractions.
         """
-        return summarize(pd.concat([self.records, worst_case_by_subset(self.records)], ignore_index=True), confidence)
+        found = pd.concat([self.records, worst_case_by_subset(self.records)], ignore_index=True)
+        return Summary(summarize(found, confidence))
 
     def per_class(self) -> pd.DataFrame:
         """Accuracy with n and Wilson interval for every class; see `comparisons.per_class`.
@@ -95,6 +98,12 @@ class Evaluation:
         """
         return compare(self.records, first, second, attack=attack, eps=eps)
 
+    def __repr__(self) -> str:
+        return result_text(self.records, self.summary(), self.verdicts)
+
+    def _repr_html_(self) -> str:
+        return result_html(self.records, self.summary(), self.verdicts)
+
     @property
     def verdicts(self) -> list[Verdict]:
         """One sentence per model and defense: the number that stands, and whether to believe it."""
@@ -120,7 +129,7 @@ def evaluate(
     checks: Effort | bool = True,
     train: Data | None = None,
     budget: float | str | None = None,
-    progress: bool | Listener | None = None,
+    progress: ProgressOption = None,
 ) -> Evaluation:
     """Score every model under every attack and ε, each defense under transfer and adaptive attack, and check the numbers.
 
@@ -174,8 +183,7 @@ def evaluate(
     device = device if device is not None else _device_of(cases)
     within = None if budget is None else check_time("budget", budget)
     source = Source(data, device, None if within is None else seed)
-    with _shown(progress) as shown, deadline.deadline(within), deadline.listening(shown):
-        meter = shown if shown is not None else Meter(lambda done, total, note: None)
+    with _metered(progress) as meter, deadline.deadline(within):
         meter.begin("look at the model", 1)
         profiles = Profiles(source, budget_of(attacks, grids), seed, _look(cases, source, within))
         effort = checks if isinstance(checks, Effort) else Effort.usual(len(source)) if checks else None
@@ -191,25 +199,15 @@ def evaluate(
 
 
 @contextmanager
-def _shown(progress: bool | Listener | None) -> Iterator[Meter | None]:
-    """A Meter for what was asked for: a callable is called, True draws a bar, None draws one where somebody sees it move."""
-    if callable(progress):
-        meter = Meter(progress)
-        yield meter
-        meter.finish()
-        return
-    console = None
-    if progress or progress is None:
-        from .. import bars
-        from ..terminal import make_console
-
-        console = make_console(stderr=True)
-    if console is None or not (progress or bars.is_watched(console)):
-        yield None
-        return
-    with bars.bar(console, "Evaluate", None) as advance:
-        meter = Meter(lambda done, total, note: advance(done=done, total=total, note=note))
-        yield meter
+def _metered(progress: ProgressOption, title: str = "Evaluate") -> Iterator[Meter]:
+    """A Meter for what was asked for (see `progress.shown`), which is told of every network pass within the block."""
+    with shown(progress, title) as listener:
+        if listener is None:
+            yield Meter(lambda done, total, note: None)
+            return
+        meter = Meter(listener)
+        with deadline.listening(meter):
+            yield meter
         meter.finish()
 
 
