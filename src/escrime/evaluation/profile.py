@@ -13,6 +13,7 @@ from ..attacks.adaptive.surrogate import Surrogate
 from ..attacks.pgd import PGD
 from ..checks import check_images, no_targets
 from ..errors import in_one_line, is_bad_input
+from ..models.adapted import in_its_precision, plain
 from ..models.fast.twin import Twin
 from ..models.filled_batch import FilledBatch, fewest
 from ..models.fresh import Fresh
@@ -86,8 +87,12 @@ def profile(model: Classifier, images: Tensor, labels: Tensor, budget: ProbeBudg
 
     Errors: EscrimeError for a model that returns no logits (N, K).
     """
+    model = in_its_precision(model)
     fresh = _unless_it_raises(lambda: Fresh(model), None)  # before it is asked anything that it may remember
-    if (least := fewest(model, images)) > 1:
+    least, only_logits = fewest(model, images)
+    if not only_logits:
+        model, fresh = plain(model), None if fresh is None else Fresh(plain(fresh.model))
+    if least > 1:
         model, fresh = FilledBatch(model, least), None if fresh is None else Fresh(FilledBatch(fresh.model, least))
     classes, reach = _classes(model, images[:2]), budget.per_pixel(images)
     memory = _unless_it_raises(lambda: memory_of(model, fresh, images, reach, seed), Memory())
@@ -98,14 +103,14 @@ def profile(model: Classifier, images: Tensor, labels: Tensor, budget: ProbeBudg
         who = Alone(who)
         around = _unless_it_raises(lambda: look_around(who, images, reach, seed), Neighborhood())
     twin = Twin(who)
-    plain = Profile(classes, around.randomized, twin, twin, None, {}, around=around, memory=memory, batch=batch, asked=model)
+    looked_at = Profile(classes, around.randomized, twin, twin, None, {}, around=around, memory=memory, batch=batch, asked=model)
     if not isinstance(model, nn.Module):
-        return replace(plain, blind=not _unless_it_raises(lambda: _gives_gradients(model, images[:2]), False))
+        return replace(looked_at, blind=not _unless_it_raises(lambda: _gives_gradients(model, images[:2]), False))
     keys = [(seed, row, "approach") for row in range(len(images))]
     anything, none = torch.zeros_like(labels), no_targets(labels)  # labels of no class are refused later
     right = score(twin, images, anything, none, keys).prediction == labels.cpu()
     if not right.any() or around.ignores or classes < 2:
-        return plain
+        return looked_at
     rows = right.to(images.device)
     x, y, found, failure = images[rows], labels[rows], None, ""
     try:
@@ -123,7 +128,7 @@ def profile(model: Classifier, images: Tensor, labels: Tensor, budget: ProbeBudg
         settings["apart"] = True
     if around.off_grid:
         settings["grid"] = True
-    known = replace(plain, gradients=found, failure=failure)
+    known = replace(looked_at, gradients=found, failure=failure)
     if found is not None and not settings:
         return replace(known, true=found.true)
     hidden = found is None or around.mode or around.off_grid or not _gradient_is_there(found)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..data import ImageSet
 from ..files import locked
+from ..models.normalized import returning_logits
 from ..progress import Listener, ProgressOption, shown
 from ..regular_files import expanded
 from .checkpoint import LAST, Checkpoint
@@ -125,6 +126,7 @@ def fit(
         shown(watched, "Train") as listener,
         _alone(folder, inputs),
         session(model, inputs.device, inputs.loader.layout),
+        returning_logits(model),
     ):
         trainer = Trainer(inputs, teacher)
         saved = None if folder is None else _checkpoint(folder, trainer, same_start)
