@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 import torch
 
+from ..data.given import Given, read
 from ..distributed import Processes
 from ..models import deadline
 from ..models.running import existing_device
@@ -145,8 +146,11 @@ def evaluate(
     attacks that were run on none, and for checks that were cut short.
 
     Args:
-        models: a classifier or a dict of name → classifier (images (N, C, H, W) in [0, 1] → logits (N, K)).
-        data: an ImageSet or a pair (images, labels).
+        models: a classifier or a dict of name → classifier (images (N, C, H, W) in [0, 1] → logits (N, K), or an output that
+            holds them: `.logits`, "logits", the first of a tuple; one logit z counts as (0, z)). One whose weights are not
+            float32 is judged as it is.
+        data: an ImageSet, or images and labels as you have them: a pair of tensors, NumPy arrays or lists of PIL pictures, a
+            DataLoader, a Dataset, Hugging Face's rows, a list of (image, label); see `data.given.read`, also for their ids.
         attacks: an attack, a list, or a dict of name → attack; any callable attack(model, images, labels) → images will do,
             its ε in l_inf unless its attribute `norm` is "l2".
         epsilons: an ε or a grid for all attacks, a dict of name → ε or grid, or None for each attack's own ε.
@@ -182,6 +186,7 @@ def evaluate(
                     model.to(device)
     device = device if device is not None else _device_of(cases)
     within = None if budget is None else check_time("budget", budget)
+    data = read(data)
     source = Source(data, device, None if within is None else seed)
     with _metered(progress) as meter, deadline.deadline(within):
         meter.begin("look at the model", 1)
@@ -193,7 +198,7 @@ def evaluate(
     if effort is None:
         failed = [f for f in record_findings(records, store.failures, manners) if f.id in ("attack-failed", "non-finite")]
         return Evaluation(records, [*left, *failed])
-    alone = seen is None and isinstance(data, (tuple, list))  # a pair, which has no list of classes
+    alone = seen is None and isinstance(data, Given) and data.classes is None  # which has no list of classes
     about_all = duplicates(as_pixels(data)) if alone else data_findings(data, seen)
     return Evaluation(records, all_findings(store, records, [*about_all, *left], manners))
 

@@ -89,7 +89,7 @@ class Tuning:
 @torch.inference_mode(False)  # see evaluate
 def tune(
     model: nn.Module,
-    data: ImageSet,
+    data: Any,
     eps: float | str,
     *,
     eps_max: Sequence[float | str] = Grid.eps_max,
@@ -116,7 +116,7 @@ def tune(
 
     Args:
         model: the undefended classifier, images (N, C, H, W) in [0, 1] → logits (N, K), deterministic.
-        data: at least 20 images.
+        data: at least 20 images, in any form that `evaluate` takes; their pixels are rounded to 8 bits.
         eps: the attacker's budget, a fraction of the color range or such as "8/255".
         eps_max: the radii of noise to try, such fractions too.
         samples: the numbers of copies N to try.

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..data import ImageSet
 from ..files import locked
 from ..models.normalized import returning_logits
 from ..progress import Listener, ProgressOption, shown
@@ -65,7 +65,7 @@ class FitResult:
 @torch.inference_mode(False)
 def fit(
     model: nn.Module,
-    data: ImageSet,
+    data: Any,
     objective: str | LossFunction = "clean",
     *,
     settings: TrainSettings | None = None,
@@ -75,7 +75,7 @@ def fit(
     on_batch: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[dict], None] | None = None,
     progress: ProgressOption = None,
-    evaluate_on: ImageSet | None = None,
+    evaluate_on: Any = None,
     evaluate_eps: float | str | None = None,
     same_start: bool = False,
     teacher: nn.Module | None = None,
@@ -93,7 +93,8 @@ def fit(
 
     Args:
         model: The network, images float32 (N, C, H, W) in [0, 1] → logits (N, K).
-        data: The training images, an ImageSet.
+        data: The training images, an ImageSet, or images and labels as you have them (see `data.given.read`), whose pixels are
+            rounded to 8 bits; they are read once, so leave augmentation to the settings.
         objective: A name ("clean", "fgsm-mixed", …), an Objective, or any callable (model, images, labels, context) → loss.
         settings: A TrainSettings; the default is the paper's.
         checkpoint: A folder; after each epoch everything needed to continue is written there (less often where writing takes
@@ -106,7 +107,7 @@ def fit(
         on_epoch: on_epoch(record) is called after each epoch.
         progress: True for a bar, a callable (done, total, note) that is called with steps, False for neither; by default a bar
             on a terminal or in a notebook, unless `on_batch` is given.
-        evaluate_on: An ImageSet on which clean and FGSM accuracy are measured after each epoch.
+        evaluate_on: Such images, on which clean and FGSM accuracy are measured after each epoch.
         evaluate_eps: The ε of that FGSM, by default the objective's, else 8/255.
         same_start: Refuse a checkpoint that started from other weights than the model's; else its weights are used, with a
             warning.

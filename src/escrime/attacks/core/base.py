@@ -153,8 +153,8 @@ class Attack(CheckedFields):
     def __call__(
         self,
         model: Classifier | Twin,
-        images: Tensor,
-        labels: Tensor,
+        images: Any,
+        labels: Any = None,
         *,
         targets: Tensor | None = None,
         seed: int = 0,
@@ -164,13 +164,15 @@ class Attack(CheckedFields):
         """Adversarial images. The model is left as it was, and a call under torch.inference_mode() is like any other.
 
         Args:
-            model: The classifier, images (N, C, H, W) → logits (N, K): an nn.Module, or any callable as a black box.
-            images: float32 (N, C, H, W) in [0, 1].
+            model: The classifier, images (N, C, H, W) → logits (N, K): an nn.Module, or any callable as a black box. Outputs
+                with `.logits` or "logits", tuples and single logits are read too (see `models.outputs`).
+            images: float32 (N, C, H, W) in [0, 1]: a tensor, a NumPy array of floats, a list of PIL pictures; without `labels`
+                a DataLoader, a Dataset, rows: see `data.given.read`.
             labels: The true classes, (N,).
             targets: The classes to reach, (N,); None for the `target` of the settings, or any misclassification.
             seed: Of the randomness of all images.
-            ids: One per image, by default 0, 1, …; with the seed they fix the randomness of each image whatever the batch it
-                is in.
+            ids: One per image, by default 0, 1, …, or those of data without `labels`; with the seed they fix the randomness of
+                each image whatever the batch it is in.
             progress: True for a bar, a callable (done, total, note) that is called with network passes, False for neither; by
                 default a bar on a terminal or in a notebook, once the attack has taken two seconds.
 
@@ -187,9 +189,9 @@ class Attack(CheckedFields):
     def sweep(
         self,
         model: Classifier | Twin,
-        images: Tensor,
-        labels: Tensor,
-        epsilons: Sequence[Epsilon | Tensor | None],
+        images: Any,
+        labels: Any = None,
+        epsilons: Sequence[Epsilon | Tensor | None] = (),
         *,
         targets: Tensor | None = None,
         seed: int = 0,
@@ -216,7 +218,7 @@ class Attack(CheckedFields):
             EscrimeError: As a call does.
         """
         with differentiable():
-            inputs = Inputs.checked(images, labels, targets, self.target, seed, ids)
+            inputs = Inputs.checked(images, labels, targets, self.target, seed, ids, _device_of(model))
             budgets = self._budgets([self._budget(e) for e in epsilons], inputs.images)
             if not len(budgets):
                 return []
@@ -268,3 +270,9 @@ class Attack(CheckedFields):
     def _sweep(self, twin: Twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
         """One Outcome per row of `budgets` (K, N); entries not `wanted` (K, N) may be left as the clean image."""
         raise NotImplementedError
+
+
+def _device_of(model: Classifier | Twin) -> torch.device | None:
+    """Where a module's first parameter is; None without any."""
+    network = model.model if isinstance(model, Twin) else model
+    return next((each.device for each in network.parameters()), None) if isinstance(network, nn.Module) else None
