@@ -19,12 +19,20 @@ def check_images(images: Tensor) -> Tensor:
     if not isinstance(images, Tensor):
         raise EscrimeError(f"images are a {type(images).__name__}; give a float32 torch.Tensor (N, C, H, W) in [0, 1].")
     if images.dtype == torch.uint8:
+        if images.dim() == 4 and _channels_last(images):
+            raise EscrimeError("images are uint8 in 0–255 and (N, H, W, C); give images.permute(0, 3, 1, 2) / 255.")
         raise EscrimeError("images are uint8 in 0–255; divide by 255 and give float32 in [0, 1].")
     if images.dtype != torch.float32:
         raise EscrimeError(f"images are {images.dtype}; call .float() and give float32 in [0, 1].")
     if images.dim() != 4:
         hint = "; add the batch dimension with images[None]" if images.dim() == 3 else ""
         raise EscrimeError(f"images have shape {tuple(images.shape)}; escrime needs (N, C, H, W){hint}.")
+    if _channels_last(images):
+        raise EscrimeError(
+            f"images have shape {tuple(images.shape)}, (N, H, W, C); escrime needs (N, C, H, W): give images.permute(0, 3, 1, 2), "
+            "of a NumPy array images.transpose(0, 3, 1, 2). A model that takes (N, H, W, C) itself is adapted by "
+            "lambda x: model(x.permute(0, 2, 3, 1))."
+        )
     if images.numel() == 0:
         return images
     low, high = (float(v) for v in torch.aminmax(images))
@@ -39,6 +47,11 @@ def check_images(images: Tensor) -> Tensor:
             cause = "clamp them, or check the augmentation that made them"
         raise EscrimeError(f"images lie in [{low:.3g}, {high:.3g}], not in [0, 1]; {cause}.")
     return images
+
+
+def _channels_last(images: Tensor) -> bool:
+    """Whether the colors come last: there are as few of them as pictures have, and first comes a side."""
+    return images.shape[-1] in (1, 3, 4) and min(images.shape[1:3]) > 4
 
 
 def check_labels(labels: Tensor, count: int, classes: int | None = None, what: str = "labels") -> Tensor:

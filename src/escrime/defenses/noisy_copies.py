@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ..budgets import epsilon
+from ..models.adapted import in_its_precision
 from ..models.running import check_logits, passes_per_image
 from ..randomness import copied_keys, noise_keys, uniform_noise
 from ..validation import check_whole
@@ -55,5 +56,5 @@ class NoisyCopies(nn.Module):
         keys = noise_keys(images)
         copies = self.noisy_copies(images, keys).flatten(0, 1)
         with copied_keys(self.samples, keys):
-            logits: Tensor = check_logits(self.undefended(copies), copies).unflatten(0, (self.samples, -1))
+            logits: Tensor = check_logits(in_its_precision(self.undefended)(copies), copies).unflatten(0, (self.samples, -1))
         return logits

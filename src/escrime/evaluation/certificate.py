@@ -27,6 +27,7 @@ from ..budgets import eps_text, epsilon
 from ..checks import check_images, check_labels
 from ..defenses import MajorityVote
 from ..errors import EscrimeError, not_finite
+from ..models.adapted import in_its_precision
 from ..models.running import Batches, check_logits, network_batch, no_trace, passes_per_image
 from ..randomness import as_keys, derive, row_keys, uniform_noise
 from ..results.statistics import wilson
@@ -288,7 +289,7 @@ def _checked(model: nn.Module, images: Tensor, eps_max: Any) -> tuple[Tensor, nn
         eps_max, model = given, model.undefended
     if eps_max is None:
         raise EscrimeError("eps_max is missing: give the radius of the noise, such as 0.3, or a MajorityVote.")
-    eps_max = epsilon(eps_max)
+    eps_max, model = epsilon(eps_max), in_its_precision(model)
     if eps_max == 0:
         raise EscrimeError("eps_max = 0 is no noise and certifies nothing; give a radius > 0, such as 0.3.")
     return images, model, eps_max

@@ -37,7 +37,7 @@ def crafted(
         return [untouched(images)] * len(grid), ""
     targets, ours = targets_of(attack, images), isinstance(attack, Attack)
     # Our own attacks follow the faster copy's gradient; a user's attack gets the model it was promised.
-    climbed: Any = profile.surrogate if ours else model
+    climbed: Any = profile.surrogate if ours else profile.asked or model
     noise = eot if profile.randomized else None
     outcomes, reason = or_reason(lambda: craft(attack, climbed, images, targets, grid, seed, noise))
     if outcomes is not None and ours and profile.settings.get("grid"):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields
 
+from ..results.checks.counting import FEWEST
 from ..validation import check_whole
 
 
@@ -22,6 +23,8 @@ class Effort:
 
     Raises:
         EscrimeError: for a number that is none of these.
+
+    Without one, an evaluation takes `Effort.usual` for its number of images.
     """
 
     images: int = 64
@@ -35,3 +38,16 @@ class Effort:
         for field in fields(self):
             low = 0 if field.name == "doublings" else 1
             object.__setattr__(self, field.name, check_whole(f"Effort.{field.name}", getattr(self, field.name), low))
+
+    @classmethod
+    def usual(cls, images: int) -> "Effort":
+        """That of an evaluation of so many images: the default, and a lighter one for fewer than `few-images` lets anybody
+        believe (FEWEST), where the checks can still find what is wrong, but no number can come out of them.
+
+        Args:
+            images: how many are evaluated.
+
+        Returns:
+            An Effort.
+        """
+        return cls(steps=40, queries=200, draws=100, eot=2, doublings=1) if images < FEWEST else cls()

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 import pandas as pd
 import torch
 
+from ..data.given import Given, read
 from ..distributed import Processes
 from ..models import deadline
 from ..models.running import existing_device
+from ..progress import ProgressOption, shown
 from ..results.checks.records import record_findings
 from ..results.comparisons import Comparison, compare, per_class, tradeoff
 from ..results.findings import Finding
+from ..results.printed import Summary, result_html, result_text
 from ..results.records import summarize, worst_case_by_subset
 from ..results.verdicts import Verdict, verdicts
 from ..validation import check_seed, check_time, check_whole
@@ -22,15 +25,15 @@ from .effort import Effort
 from .images import PART, Data, Source
 from .pipeline import Plan, all_findings, execute
 from .profile import Profiles
-from .progress import Listener, Meter
+from .progress import Meter
 from .requests import budget_of, check_attacks, check_epsilons, manners_of
 from .store import MemoryStore
 from .subjects import AnyAttack, Case, Epsilons, Models, as_cases, as_subjects
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
-    """What `evaluate` returns.
+    """What `evaluate` returns; printed, or at the end of a notebook's cell, it is a table and its verdicts.
 
     Args:
         records: one row per (model, defense, threat level, attack, ε, image). The rows of the attack "stronger" are those of
@@ -50,7 +53,8 @@ class Evaluation:
         Returns:
             A table with accuracy, n and the ends of its Wilson interval (`results.statistics.wilson`) as fractions.
         """
-        return summarize(pd.concat([self.records, worst_case_by_subset(self.records)], ignore_index=True), confidence)
+        found = pd.concat([self.records, worst_case_by_subset(self.records)], ignore_index=True)
+        return Summary(summarize(found, confidence))
 
     def per_class(self) -> pd.DataFrame:
         """Accuracy with n and Wilson interval for every class; see `comparisons.per_class`.
@@ -94,6 +98,12 @@ class Evaluation:
         """
         return compare(self.records, first, second, attack=attack, eps=eps)
 
+    def __repr__(self) -> str:
+        return result_text(self.records, self.summary(), self.verdicts)
+
+    def _repr_html_(self) -> str:
+        return result_html(self.records, self.summary(), self.verdicts)
+
     @property
     def verdicts(self) -> list[Verdict]:
         """One sentence per model and defense: the number that stands, and whether to believe it."""
@@ -119,7 +129,7 @@ def evaluate(
     checks: Effort | bool = True,
     train: Data | None = None,
     budget: float | str | None = None,
-    progress: bool | Listener | None = None,
+    progress: ProgressOption = None,
 ) -> Evaluation:
     """Score every model under every attack and ε, each defense under transfer and adaptive attack, and check the numbers.
 
@@ -135,8 +145,11 @@ def evaluate(
     attacks that were run on none, and for checks that were cut short.
 
     Args:
-        models: a classifier or a dict of name → classifier (images (N, C, H, W) in [0, 1] → logits (N, K)).
-        data: an ImageSet or a pair (images, labels).
+        models: a classifier or a dict of name → classifier (images (N, C, H, W) in [0, 1] → logits (N, K), or an output that
+            holds them: `.logits`, "logits", the first of a tuple; one logit z counts as (0, z)). One whose weights are not
+            float32 is judged as it is.
+        data: an ImageSet, or images and labels as you have them: a pair of tensors, NumPy arrays or lists of PIL pictures, a
+            DataLoader, a Dataset, Hugging Face's rows, a list of (image, label); see `data.given.read`, also for their ids.
         attacks: an attack, a list, or a dict of name → attack; any callable attack(model, images, labels) → images will do,
             its ε in l_inf unless its attribute `norm` is "l2".
         epsilons: an ε or a grid for all attacks, a dict of name → ε or grid, or None for each attack's own ε.
@@ -172,43 +185,33 @@ def evaluate(
                     model.to(device)
     device = device if device is not None else _device_of(cases)
     within = None if budget is None else check_time("budget", budget)
+    data = read(data)
     source = Source(data, device, None if within is None else seed)
-    with _shown(progress) as shown, deadline.deadline(within), deadline.listening(shown):
-        meter = shown if shown is not None else Meter(lambda done, total, note: None)
+    with _metered(progress) as meter, deadline.deadline(within):
         meter.begin("look at the model", 1)
         profiles = Profiles(source, budget_of(attacks, grids), seed, _look(cases, source, within))
-        effort = checks if isinstance(checks, Effort) else Effort() if checks else None
+        effort = checks if isinstance(checks, Effort) else Effort.usual(len(source)) if checks else None
         plan, store = Plan(cases, profiles, attacks, grids, seed, draws, eot, effort), MemoryStore()
         left = execute(plan, store, Processes(device, alone=True), lambda title: nullcontext(meter))
     records, manners = store.records(), manners_of(attacks)
     if effort is None:
         failed = [f for f in record_findings(records, store.failures, manners) if f.id in ("attack-failed", "non-finite")]
         return Evaluation(records, [*left, *failed])
-    alone = seen is None and isinstance(data, (tuple, list))  # a pair, which has no list of classes
+    alone = seen is None and isinstance(data, Given) and data.classes is None  # which has no list of classes
     about_all = duplicates(as_pixels(data)) if alone else data_findings(data, seen)
     return Evaluation(records, all_findings(store, records, [*about_all, *left], manners))
 
 
 @contextmanager
-def _shown(progress: bool | Listener | None) -> Iterator[Meter | None]:
-    """A Meter for what was asked for: a callable is called, True draws a bar, None draws one where somebody sees it move."""
-    if callable(progress):
-        meter = Meter(progress)
-        yield meter
-        meter.finish()
-        return
-    console = None
-    if progress or progress is None:
-        from .. import bars
-        from ..terminal import make_console
-
-        console = make_console(stderr=True)
-    if console is None or not (progress or bars.is_watched(console)):
-        yield None
-        return
-    with bars.bar(console, "Evaluate", None) as advance:
-        meter = Meter(lambda done, total, note: advance(done=done, total=total, note=note))
-        yield meter
+def _metered(progress: ProgressOption, title: str = "Evaluate") -> Iterator[Meter]:
+    """A Meter for what was asked for (see `progress.shown`), which is told of every network pass within the block."""
+    with shown(progress, title) as listener:
+        if listener is None:
+            yield Meter(lambda done, total, note: None)
+            return
+        meter = Meter(listener)
+        with deadline.listening(meter):
+            yield meter
         meter.finish()
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import check_images, check_labels
-from ..data.imageset import ImageSet
+from ..checks import check_labels
+from ..data.given import Given, read
 from ..data.sampling import evenly
 from ..errors import EscrimeError
 from ..randomness import key
 
-Data = ImageSet | tuple[Tensor, Tensor]  # or whatever has the same attributes
+Data = Any  # what data.given.read takes
 PART = 64  # images per part: what a crash can cost
 
 
@@ -48,8 +48,8 @@ class Images:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """The images of an evaluation on `device`, from an ImageSet or a pair (images, labels); called, it gives them in slices
-    of PART images. mixed: a seed, for an order in which any first part stands for all; None for that of the data."""
+    """The images of an evaluation on `device`, from whatever `data.given.read` takes; called, it gives them in slices of PART
+    images. mixed: a seed, for an order in which any first part stands for all; None for that of the data."""
 
     data: Any
     device: torch.device
@@ -67,24 +67,22 @@ class Source:
         return len(self._all[1])
 
     @cached_property
-    def _all(self) -> tuple[Tensor | None, np.ndarray, Sequence]:
-        """(the images of a pair, labels, ids). Errors: EscrimeError where there is no image."""
-        if isinstance(self.data, (tuple, list)):
-            found: tuple[Tensor | None, np.ndarray, Sequence] = self._pair()
-        else:
-            check_set(self.data, "labels", "ids", "subsets", "batch")
-            found = None, self.data.labels, self.data.ids
-        if not len(found[1]):
-            raise EscrimeError("data holds no image; give at least one.")
+    def _given(self) -> Any:
+        """The ImageSet, or what was read of other data."""
+        found = read(self.data)
+        if not isinstance(found, Given):
+            check_set(found, "labels", "ids", "subsets", "batch")
         return found
 
-    def _pair(self) -> tuple[Tensor, np.ndarray, Sequence]:
-        if len(self.data) != 2:
-            what = f"a {type(self.data).__name__} of {len(self.data)}"
-            raise EscrimeError(f"data is {what}; give an ImageSet or a pair (images, labels).")
-        images = check_images(self.data[0]).detach()
-        labels = check_labels(self.data[1], len(images))
-        return images, labels.cpu().numpy(), range(len(labels))
+    @cached_property
+    def _all(self) -> tuple[Tensor | None, np.ndarray, Sequence]:
+        """(images that are in memory as floats, labels, ids). Errors: EscrimeError where there is no image."""
+        found = self._given
+        if not len(found.ids):
+            raise EscrimeError("data holds no image; give at least one.")
+        if isinstance(found, Given):
+            return found.images.detach(), found.labels.numpy(), found.ids
+        return None, found.labels, found.ids
 
     def check_classes(self, classes: int) -> None:
         """Refuse labels that are no class of a model with this many."""
@@ -96,8 +94,8 @@ class Source:
         images, labels, ids = self._all
         names = tuple(ids[row] for row in rows)
         if images is None:
-            subsets = tuple(" ".join(name for name, mask in self.data.subsets.items() if mask[row]) for row in rows)
-            given, classes = self.data.batch(rows, device=self.device)
+            subsets = tuple(" ".join(name for name, mask in self._given.subsets.items() if mask[row]) for row in rows)
+            given, classes = self._given.batch(rows, device=self.device)
             return Images(given, classes, names, subsets)
         pixels, classes = images[rows].to(self.device), torch.from_numpy(labels[rows]).to(self.device)
         return Images(pixels, classes, names, ("",) * len(rows))

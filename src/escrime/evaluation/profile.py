@@ -13,12 +13,14 @@ from ..attacks.adaptive.surrogate import Surrogate
 from ..attacks.pgd import PGD
 from ..checks import check_images, no_targets
 from ..errors import in_one_line, is_bad_input
+from ..models.adapted import in_its_precision, plain
 from ..models.fast.twin import Twin
 from ..models.filled_batch import FilledBatch, fewest
 from ..models.fresh import Fresh
 from ..models.running import Classifier, check_logits, differentiable, failure_named, no_trace, ordinary
 from ..norms import DEFAULT, norm
 from ..randomness import as_keys, derive, row_keys, uniform_noise
+from ..results.checks.counting import FEWEST
 from ..results.findings import Finding
 from ..results.threats import BLACK_BOX, WHITE_BOX
 from .checks.batch import Alone, BatchEffect, batch_effect
@@ -31,6 +33,7 @@ from .subjects import AnyAttack, Case
 from .surrogates import choose_surrogate
 
 Value = TypeVar("Value")
+LOOKED_OF_FEW = 5  # images of an evaluation that has too few for a verdict
 BESIDE, HALVINGS = 12, 5  # images that are followed to the boundary of their class, and how closely
 
 
@@ -84,8 +87,12 @@ def profile(model: Classifier, images: Tensor, labels: Tensor, budget: ProbeBudg
 
     Errors: EscrimeError for a model that returns no logits (N, K).
     """
+    model = in_its_precision(model)
     fresh = _unless_it_raises(lambda: Fresh(model), None)  # before it is asked anything that it may remember
-    if (least := fewest(model, images)) > 1:
+    least, only_logits = fewest(model, images)
+    if not only_logits:
+        model, fresh = plain(model), None if fresh is None else Fresh(plain(fresh.model))
+    if least > 1:
         model, fresh = FilledBatch(model, least), None if fresh is None else Fresh(FilledBatch(fresh.model, least))
     classes, reach = _classes(model, images[:2]), budget.per_pixel(images)
     memory = _unless_it_raises(lambda: memory_of(model, fresh, images, reach, seed), Memory())
@@ -96,14 +103,14 @@ def profile(model: Classifier, images: Tensor, labels: Tensor, budget: ProbeBudg
         who = Alone(who)
         around = _unless_it_raises(lambda: look_around(who, images, reach, seed), Neighborhood())
     twin = Twin(who)
-    plain = Profile(classes, around.randomized, twin, twin, None, {}, around=around, memory=memory, batch=batch, asked=model)
+    looked_at = Profile(classes, around.randomized, twin, twin, None, {}, around=around, memory=memory, batch=batch, asked=model)
     if not isinstance(model, nn.Module):
-        return replace(plain, blind=not _unless_it_raises(lambda: _gives_gradients(model, images[:2]), False))
+        return replace(looked_at, blind=not _unless_it_raises(lambda: _gives_gradients(model, images[:2]), False))
     keys = [(seed, row, "approach") for row in range(len(images))]
     anything, none = torch.zeros_like(labels), no_targets(labels)  # labels of no class are refused later
     right = score(twin, images, anything, none, keys).prediction == labels.cpu()
     if not right.any() or around.ignores or classes < 2:
-        return plain
+        return looked_at
     rows = right.to(images.device)
     x, y, found, failure = images[rows], labels[rows], None, ""
     try:
@@ -121,7 +128,7 @@ def profile(model: Classifier, images: Tensor, labels: Tensor, budget: ProbeBudg
         settings["apart"] = True
     if around.off_grid:
         settings["grid"] = True
-    known = replace(plain, gradients=found, failure=failure)
+    known = replace(looked_at, gradients=found, failure=failure)
     if found is not None and not settings:
         return replace(known, true=found.true)
     hidden = found is None or around.mode or around.off_grid or not _gradient_is_there(found)
@@ -231,7 +238,10 @@ class Profiles:
 
     def __getitem__(self, model: Classifier) -> Profile:
         if id(model) not in self.known:
-            found = profile(model, self.images.pixels, self.images.labels, self.budget, self.seed)
+            looked = self.images
+            if len(self.source) < FEWEST:  # no number of so few images is believed, so a short look will do
+                looked = self.source.few(min(self.count, LOOKED_OF_FEW), self.seed)
+            found = profile(model, looked.pixels, looked.labels, self.budget, self.seed)
             self.source.check_classes(found.classes)
             self.known[id(model)] = found
         return self.known[id(model)]

@@ -1,9 +1,8 @@
 """How far an evaluation has come, counted in images that a model was asked about; who draws a bar listens here."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-Listener = Callable[[float, float, str], None]  # (done, total, what is being done)
+from ..progress import Listener
 
 
 @dataclass

@@ -20,6 +20,7 @@ from ..attacks.core.base import Attack, Outcome
 from ..attacks.pgd import PGD
 from ..budgets import epsilon
 from ..data import ImageSet
+from ..data.given import as_image_set
 from ..data.sampling import random_order
 from ..defenses import PredictionAveraging
 from ..errors import EscrimeError
@@ -96,10 +97,9 @@ class Grid:
         return sum(self.samples) / self.most
 
 
-def halves(data: ImageSet, seed: int) -> tuple[ImageSet, ImageSet]:
+def halves(data: Any, seed: int) -> tuple[ImageSet, ImageSet]:
     """The images to choose on and those to validate on: disjoint, drawn by id from `seed`, each class split in equal parts."""
-    if not isinstance(data, ImageSet):
-        raise EscrimeError(f"data is a {type(data).__name__}; give an ImageSet, such as escrime.data.load(...).test.")
+    data = as_image_set(data)
     if len(data) < FEWEST:
         raise EscrimeError(f"{len(data)} images are too few to choose on one half and validate on the other; give {FEWEST}.")
     order = np.lexsort((random_order(seed, data.ids), data.labels))

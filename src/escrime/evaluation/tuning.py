@@ -1,6 +1,7 @@
 """`tune`: ε_max and N of prediction averaging by the clean-and-attacked trade-off, validated on other images."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,14 @@ from torch import nn
 from ..budgets import eps_text, same
 from ..data import ImageSet
 from ..defenses import PredictionAveraging
+from ..models import deadline
+from ..progress import ProgressOption, shown
 from ..results.choosing import UNDEFENDED, Choice, attacked, choose, objective, paired, scores_by_point, share, table_of
 from ..results.statistics import p_text
 from ..results.threats import ADAPTIVE, TRANSFER, WHITE_BOX
 from ..results.undecided import why_undecided
 from .evaluation import Evaluation, evaluate
-from .shared_copies import Grid, halves, tuning_parts
+from .shared_copies import Grid, halves, parts_in, tuning_parts
 from .store import MemoryStore, Store
 from .subjects import Subject
 
@@ -94,7 +97,7 @@ class Tuning:
 @torch.inference_mode(False)  # see evaluate
 def tune(
     model: nn.Module,
-    data: ImageSet,
+    data: Any,
     eps: float | str,
     *,
     eps_max: Sequence[float | str] = Grid.eps_max,
@@ -105,6 +108,7 @@ def tune(
     eot: int = Grid.eot,
     seed: int = 0,
     device: torch.device | str | None = None,
+    progress: ProgressOption = None,
 ) -> Tuning:
     """Choose ε_max and N of `PredictionAveraging(model, ε_max, N)` on one half of `data`, and validate them on the other.
 
@@ -120,7 +124,7 @@ def tune(
 
     Args:
         model: the undefended classifier, images (N, C, H, W) in [0, 1] → logits (N, K), deterministic.
-        data: at least 20 images.
+        data: at least 20 images, in any form that `evaluate` takes; their pixels are rounded to 8 bits.
         eps: the attacker's budget, a fraction of the color range or such as "8/255".
         eps_max: the radii of noise to try, such fractions too.
         samples: the numbers of copies N to try.
@@ -130,6 +134,8 @@ def tune(
         eot: noise draws of the average behind each gradient.
         seed: of all randomness.
         device: where the model is moved to; by default it stays where it is.
+        progress: True for a bar, a callable (done, total, note) that is called with the share done, of 1, False for neither; by
+            default a bar on a terminal or in a notebook.
 
     Returns:
         The choice, what it was chosen by, and the candidate on other images.
@@ -139,8 +145,30 @@ def tune(
     """
     grid = Grid(eps, eps_max, samples, against, steps, draws, eot)
     choosing, validating = halves(data, seed)
-    records = measure(model, choosing, grid, MemoryStore(), seed=seed, device=device)
-    return conclude(model, validating, grid, records, seed=seed, device=device)
+    with shown(progress, "Tune") as listener:
+        parts, done, rows, share = len(parts_in(choosing, grid)), 0, 0, 0.0
+        whole = parts + parts / len(grid.eps_max)  # the validation of one radius costs about as much as its measurement
+
+        def tell(now: float, note: str) -> None:
+            nonlocal share
+            share = max(share, now / whole)
+            if listener is not None:
+                listener(share, 1.0, note)
+
+        def step(note: str) -> None:
+            nonlocal done, rows
+            done, rows = done + 1, 0
+            tell(done, note)
+
+        def count(more: int) -> None:
+            nonlocal rows
+            rows += more  # of how many nobody knows, so that it nears the end of its part and never reaches it
+            tell(done + rows / (rows + len(choosing) * grid.most * grid.steps), "measure")
+
+        with deadline.listening(count) if listener else nullcontext():
+            records = measure(model, choosing, grid, MemoryStore(), seed=seed, device=device, step=step)
+        validate = lambda now, total, _: tell(parts + (whole - parts) * now / total, "validate")  # noqa: E731
+        return conclude(model, validating, grid, records, seed=seed, device=device, progress=validate if listener else False)
 
 
 def measure(
@@ -181,6 +209,7 @@ def conclude(
     *,
     seed: int = 0,
     device: torch.device | str | None = None,
+    progress: ProgressOption = False,
 ) -> Tuning:
     """Choose by the records of the choosing half, and evaluate the candidate and the undefended network on the other.
 
@@ -191,6 +220,7 @@ def conclude(
         records: of the choosing half, as in a Tuning.
         seed: of all randomness.
         device: where the model is moved to.
+        progress: of the validation, as of `evaluate`.
 
     Returns:
         As `tune`.
@@ -202,7 +232,8 @@ def conclude(
         radius, copies = max((p for p in scores if p != UNDEFENDED), key=lambda p: scores[p].mean())
     subjects = [Subject("model", model), Subject("model", PredictionAveraging(model, radius, copies), "ppa", model)]
     attacks, epsilons = {"PGD": grid.attack}, [0.0, grid.eps]
-    evaluation = evaluate(subjects, validating, attacks, epsilons=epsilons, seed=seed, device=device, checks=False)
+    about: dict[str, Any] = {"epsilons": epsilons, "seed": seed, "device": device, "checks": False, "progress": progress}
+    evaluation = evaluate(subjects, validating, attacks, **about)
     validated = {"eps_max": radius, "samples": copies} | _validated(evaluation, grid)
     return Tuning(grid, records, table_of(records, grid.against, choice), choice, evaluation, validated)
 

@@ -83,6 +83,11 @@ def listening(listener: Callable[[int], None] | None) -> Iterator[None]:
         _listener.reset(token)
 
 
+def is_listened_to() -> bool:
+    """Whether somebody is told how the work goes on: who works inside of another's work draws no bar of its own."""
+    return _listener.get() is not None
+
+
 def look(rows: int = 0) -> None:
     """Before a model is asked about `rows` images: raise OutOfTime where the time is up."""
     limit, listener = _current.get(), _listener.get()

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from .outputs import is_plain
 from .running import Classifier, check_logits, no_trace, passes_per_image
 
 MOST = 8  # images that a batch may need
@@ -28,16 +29,17 @@ class FilledBatch(nn.Module):
 
 
 @torch.no_grad()
-def fewest(model: Classifier, images: Tensor) -> int:
-    """The smallest batch, 1, 2, 4 or 8, of copies of the first of `images` (N, C, H, W) that `model` takes; 1 where it takes
-    none, for its error to be reported."""
+def fewest(model: Classifier, images: Tensor) -> tuple[int, bool]:
+    """The smallest batch, 1, 2, 4 or 8, of copies of the first of `images` (N, C, H, W) that `model` takes, and whether it
+    returns nothing but logits; 1 where it takes none, for its error to be reported."""
     size = 1
     while size <= MOST:
         batch = images[:1].repeat(size, 1, 1, 1)
         try:
             with no_trace(model, images.device):
-                check_logits(model(batch), batch)
-            return size
+                output = model(batch)
+                check_logits(output, batch)
+            return size, is_plain(output)
         except Exception:  # whatever a model raises that was made for batches
             size *= 2
-    return 1
+    return 1, True

@@ -1,12 +1,15 @@
 """A classifier that takes raw pixels: normalization is its first layer, logits are all it returns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import EscrimeError
+from .adapted import weights_type
+from .outputs import is_plain, logits_in
 
 Values = float | Sequence[float] | Tensor
 
@@ -16,6 +19,9 @@ class Normalized(nn.Module):
 
     GoogLeNet and Inception return a tuple with auxiliary logits in training mode; here `forward` always returns the
     logits alone. Ask `logits_and_auxiliary` for the others.
+
+    A network in half precision is given the normalized images so, and one that returns its logits in another form (see
+    outputs.logits_in), as those of Hugging Face do, returns them alone here.
 
     Args:
         network: The classifier of normalized images, (N, C, H, W) → logits (N, K).
@@ -55,7 +61,9 @@ class Normalized(nn.Module):
         Returns:
             Logits (N, K); with `auxiliary=True` the pair (logits, list of auxiliary logits).
         """
-        logits, others = _split(self.network((images - self.mean) / self.std))
+        normalized = (images - self.mean) / self.std
+        kind = weights_type(self.network)
+        logits, others = _split(self.network(normalized if kind is None else normalized.to(kind)))
         return (logits, others) if auxiliary else logits
 
     def extra_repr(self) -> str:
@@ -82,6 +90,25 @@ def logits_and_auxiliary(model: nn.Module, images: Tensor) -> tuple[Tensor, list
     return _split(model(images))
 
 
+@contextmanager
+def returning_logits(model: nn.Module) -> Iterator[None]:
+    """Within the block the module takes images in float32, and in evaluation mode it returns logits (N, K), whoever calls it: for
+    training, where it has to be the user's own. In training mode its auxiliary heads are wanted too, see `logits_and_auxiliary`."""
+    kind = weights_type(model)
+
+    def read(module: nn.Module, given: tuple, output: Any) -> Any:
+        return output if module.training or is_plain(output) or not is_plain(found := logits_in(output)) else found
+
+    hooks = [] if isinstance(_unwrapped(model), Normalized) else [model.register_forward_hook(read)]
+    if kind not in (None, torch.float32):
+        hooks.append(model.register_forward_pre_hook(lambda _, given: (given[0].to(kind), *given[1:]) if given else None))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def _unwrapped(model: nn.Module) -> nn.Module:
     """The model inside the wrappers of torch and Lightning, which pass keyword arguments on; others may not."""
     while type(model).__module__.partition(".")[0] in ("torch", "lightning", "lightning_fabric"):
@@ -93,12 +120,14 @@ def _unwrapped(model: nn.Module) -> nn.Module:
 
 
 def _split(output: Any) -> tuple[Tensor, list[Tensor]]:
-    """Logits and auxiliary logits from a network's output: a tensor, or torchvision's GoogLeNet / Inception tuple."""
-    if not isinstance(output, tuple):
-        return output, []
-    logits, *others = output
+    """Logits and auxiliary logits from a network's output: torchvision's GoogLeNet and Inception return a tuple of both; what
+    else a tuple holds, such as features, has another shape."""
+    logits = logits_in(output)
+    if not isinstance(output, tuple) or not isinstance(logits, Tensor):
+        return logits, []
     # torchvision's GoogLeNetOutputs counts from the output back: (logits, aux_logits2, aux_logits1).
-    return logits, [other for other in reversed(others) if other is not None]
+    others = [other for other in reversed(output[1:]) if isinstance(other, Tensor)]
+    return logits, [other for other in others if other.shape == logits.shape]
 
 
 def channel_values(name: str, value: Values, channels: int | None = None) -> Tensor:

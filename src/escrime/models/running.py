@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from numbers import Integral
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..errors import EscrimeError, in_one_line
 from ..randomness import generators_kept
 from .deadline import look
+from .outputs import described, logits_in
 
 Classifier = Callable[[Tensor], Tensor]  # images (N, C, H, W) → logits (N, K): an nn.Module, or any callable as a black box
 Part = TypeVar("Part")
@@ -165,17 +166,16 @@ def _precision_switches() -> tuple[tuple, str, object]:
     return (convolutions, products), "allow_tf32", False
 
 
-def check_logits(logits: Tensor, images: Tensor, model: str = "the model") -> Tensor:
+def check_logits(logits: Any, images: Tensor, model: str = "the model") -> Tensor:
     """Return `logits` in float32 and without −inf, if they have shape (N, K) and are where the images (N, ...) are.
 
-    model: whose they are, in words.
+    logits: what the model returned, in whatever form `outputs.logits_in` knows. model: whose they are, in words.
 
     Half precision, float64 and integers are converted here and nowhere else; −inf, see `finite_below`.
     """
-    rows = len(images)
+    rows, logits = len(images), logits_in(logits)
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != rows:
-        shape = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-        raise EscrimeError(f"{model} returned {shape} for {rows} images; a classifier returns logits (N, K).")
+        raise EscrimeError(f"{model} returned {described(logits)} for {rows} images; a classifier returns logits (N, K).")
     if logits.device != images.device:
         raise EscrimeError(
             f"{model}'s logits are on device {logits.device}, the images on {images.device}; keep the model's own tensors "

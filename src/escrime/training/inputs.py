@@ -1,7 +1,7 @@
 """The first step of `fit`: what it was given, checked and made ready to be read."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch import nn
 
 from ..budgets import epsilon
 from ..data import ImageSet
+from ..data.given import as_image_set
 from ..distributed import Processes
 from ..validation import check_seed
 from .context import LossFunction
@@ -45,12 +46,12 @@ class TrainingInputs:
     def of(
         cls,
         model: nn.Module,
-        data: ImageSet,
+        data: Any,
         objective: str | LossFunction,
         settings: TrainSettings | None,
         seed: int,
         device: torch.device | str | None,
-        evaluate_on: ImageSet | None,
+        evaluate_on: Any,
         evaluate_eps: float | str | None,
     ) -> Self:
         """From arguments of `fit`, with their defaults.
@@ -63,6 +64,8 @@ class TrainingInputs:
         check(model, objective, settings)
         seed = check_seed(seed)
         device = pick_device(model, device)
+        data = as_image_set(data, "training data")
+        evaluate_on = None if evaluate_on is None else as_image_set(evaluate_on, "evaluate_on")
         team, loader, test = Processes(device), Loader(data, device, side=settings.crop_size), None
         loader.layout = memory_format(model, loader, device) if settings.channels_last else torch.contiguous_format
         if evaluate_on is not None:

@@ -9,13 +9,15 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..data import ImageSet
 from ..files import locked
+from ..models.normalized import returning_logits
+from ..progress import Listener, ProgressOption, shown
 from ..regular_files import expanded
 from .checkpoint import LAST, Checkpoint
 from .context import LossFunction
@@ -63,7 +65,7 @@ class FitResult:
 @torch.inference_mode(False)
 def fit(
     model: nn.Module,
-    data: ImageSet,
+    data: Any,
     objective: str | LossFunction = "clean",
     *,
     settings: TrainSettings | None = None,
@@ -72,7 +74,8 @@ def fit(
     device: torch.device | str | None = None,
     on_batch: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[dict], None] | None = None,
-    evaluate_on: ImageSet | None = None,
+    progress: ProgressOption = None,
+    evaluate_on: Any = None,
     evaluate_eps: float | str | None = None,
     same_start: bool = False,
     teacher: nn.Module | None = None,
@@ -90,7 +93,8 @@ def fit(
 
     Args:
         model: The network, images float32 (N, C, H, W) in [0, 1] → logits (N, K).
-        data: The training images, an ImageSet.
+        data: The training images, an ImageSet, or images and labels as you have them (see `data.given.read`), whose pixels are
+            rounded to 8 bits; they are read once, so leave augmentation to the settings.
         objective: A name ("clean", "fgsm-mixed", …), an Objective, or any callable (model, images, labels, context) → loss.
         settings: A TrainSettings; the default is the paper's.
         checkpoint: A folder; after each epoch everything needed to continue is written there (less often where writing takes
@@ -101,7 +105,9 @@ def fit(
         device: Where to train; None is where the model is.
         on_batch: on_batch(done, total) is called after each step.
         on_epoch: on_epoch(record) is called after each epoch.
-        evaluate_on: An ImageSet on which clean and FGSM accuracy are measured after each epoch.
+        progress: True for a bar, a callable (done, total, note) that is called with steps, False for neither; by default a bar
+            on a terminal or in a notebook, unless `on_batch` is given.
+        evaluate_on: Such images, on which clean and FGSM accuracy are measured after each epoch.
         evaluate_eps: The ε of that FGSM, by default the objective's, else 8/255.
         same_start: Refuse a checkpoint that started from other weights than the model's; else its weights are used, with a
             warning.
@@ -116,13 +122,19 @@ def fit(
     """
     inputs = TrainingInputs.of(model, data, objective, settings, seed, device, evaluate_on, evaluate_eps)
     folder = None if checkpoint is None else expanded(checkpoint)
-    with _alone(folder, inputs), session(model, inputs.device, inputs.loader.layout):
+    watched = progress if inputs.team.first and (progress is not None or on_batch is None) else False
+    with (
+        shown(watched, "Train") as listener,
+        _alone(folder, inputs),
+        session(model, inputs.device, inputs.loader.layout),
+        returning_logits(model),
+    ):
         trainer = Trainer(inputs, teacher)
         saved = None if folder is None else _checkpoint(folder, trainer, same_start)
         history = _resume(trainer, saved)
         resumed = len(history)
         while not _over(inputs, history):
-            record = trainer.epoch(len(history), last_good(saved), on_batch)
+            record = trainer.epoch(len(history), last_good(saved), _told(on_batch, listener, history, inputs.settings.epochs))
             history.append(_measured(trainer, history, record))
             _keep(trainer, saved, history)
             if inputs.monitor is not None and inputs.team.first:
@@ -131,6 +143,22 @@ def fit(
                 on_epoch(dict(history[-1]))
         epoch = _finish(trainer, history)
     return _result(trainer, history, resumed, epoch, saved)
+
+
+def _told(
+    on_batch: Callable[[int, int], None] | None, listener: Listener | None, history: list[dict], epochs: int
+) -> Callable[[int, int], None] | None:
+    """`on_batch`, which tells the listener too, with the loss of the last epoch of `history`."""
+    if listener is None:
+        return on_batch
+    loss = f", loss {history[-1]['loss']:.3f}" if history else ""
+
+    def tell(done: int, total: int) -> None:
+        listener(done, total, f"epoch {len(history) + 1}/{epochs}{loss}")
+        if on_batch is not None:
+            on_batch(done, total)
+
+    return tell
 
 
 def _alone(folder: Path | None, inputs: TrainingInputs) -> AbstractContextManager:

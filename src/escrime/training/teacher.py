@@ -18,8 +18,10 @@ from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-def
 
 from ..errors import EscrimeError
 from ..models import prepare
+from ..models.adapted import InItsPrecision, Plain, weights_type
 from ..models.fast.first_call import SAME
 from ..models.fast.prepare import copied, numerical_difference
+from ..models.outputs import is_plain, logits_in
 from ..models.running import buffers_kept, failure_named
 from .crafting import at_least_float32
 
@@ -48,7 +50,11 @@ class Teacher:
         fails = f"the teacher fails on an image of {images.shape[1]} × {side} × {side} in [0, 1]"
         before = [buffer.clone() for buffer in frozen.buffers()]
         with failure_named(fails, "give a network that takes float32 images of this size"), torch.no_grad():
+            if weights_type(frozen) not in (None, torch.float32):
+                frozen = InItsPrecision(frozen)
             logits = frozen(images.clone())
+            if not is_plain(logits):
+                frozen, logits = Plain(frozen), logits_in(logits)
         if not isinstance(logits, Tensor) or logits.shape != (len(images), classes):
             found = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
             raise EscrimeError(

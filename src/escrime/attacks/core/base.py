@@ -1,6 +1,7 @@
 """What an attack is: a frozen dataclass of its settings that maps (model, images, labels) to adversarial images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_type_hints
 
@@ -9,9 +10,11 @@ from torch import Tensor, nn
 
 from ...access import GRADIENTS, Access
 from ...errors import EscrimeError
+from ...models import deadline
 from ...models.fast.twin import Twin
 from ...models.running import Classifier, differentiable, no_trace, refuse_inference_tensors
 from ...norms import DEFAULT, Norm, norm
+from ...progress import ProgressOption, shown
 from ...validation import CheckedFields, check_type, check_whole
 from .inputs import Inputs
 
@@ -150,23 +153,28 @@ class Attack(CheckedFields):
     def __call__(
         self,
         model: Classifier | Twin,
-        images: Tensor,
-        labels: Tensor,
+        images: Any,
+        labels: Any = None,
         *,
         targets: Tensor | None = None,
         seed: int = 0,
         ids: Sequence[object] | None = None,
+        progress: ProgressOption = None,
     ) -> Tensor:
         """Adversarial images. The model is left as it was, and a call under torch.inference_mode() is like any other.
 
         Args:
-            model: The classifier, images (N, C, H, W) → logits (N, K): an nn.Module, or any callable as a black box.
-            images: float32 (N, C, H, W) in [0, 1].
+            model: The classifier, images (N, C, H, W) → logits (N, K): an nn.Module, or any callable as a black box. Outputs
+                with `.logits` or "logits", tuples and single logits are read too (see `models.outputs`).
+            images: float32 (N, C, H, W) in [0, 1]: a tensor, a NumPy array of floats, a list of PIL pictures; without `labels`
+                a DataLoader, a Dataset, rows: see `data.given.read`.
             labels: The true classes, (N,).
             targets: The classes to reach, (N,); None for the `target` of the settings, or any misclassification.
             seed: Of the randomness of all images.
-            ids: One per image, by default 0, 1, …; with the seed they fix the randomness of each image whatever the batch it
-                is in.
+            ids: One per image, by default 0, 1, …, or those of data without `labels`; with the seed they fix the randomness of
+                each image whatever the batch it is in.
+            progress: True for a bar, a callable (done, total, note) that is called with network passes, False for neither; by
+                default a bar on a terminal or in a notebook, once the attack has taken two seconds.
 
         Returns:
             float32 of the shape of `images`, in [0, 1] and within ε to the last bit.
@@ -175,18 +183,20 @@ class Attack(CheckedFields):
             EscrimeError: For images outside the contract, a target that equals the label, a model that returns NaN or
                 infinity, or one that was made under torch.inference_mode().
         """
-        return self.sweep(model, images, labels, [self.eps], targets=targets, seed=seed, ids=ids)[0].adversarial
+        found = self.sweep(model, images, labels, [self.eps], targets=targets, seed=seed, ids=ids, progress=progress)
+        return found[0].adversarial
 
     def sweep(
         self,
         model: Classifier | Twin,
-        images: Tensor,
-        labels: Tensor,
-        epsilons: Sequence[Epsilon | Tensor | None],
+        images: Any,
+        labels: Any = None,
+        epsilons: Sequence[Epsilon | Tensor | None] = (),
         *,
         targets: Tensor | None = None,
         seed: int = 0,
         ids: Sequence[object] | None = None,
+        progress: ProgressOption = None,
     ) -> list[Outcome]:
         """The attack at every ε of `epsilons`.
 
@@ -199,6 +209,7 @@ class Attack(CheckedFields):
             targets: As in a call.
             seed: As in a call.
             ids: As in a call.
+            progress: As in a call.
 
         Returns:
             One Outcome for each ε, in order.
@@ -207,7 +218,7 @@ class Attack(CheckedFields):
             EscrimeError: As a call does.
         """
         with differentiable():
-            inputs = Inputs.checked(images, labels, targets, self.target, seed, ids)
+            inputs = Inputs.checked(images, labels, targets, self.target, seed, ids, _device_of(model))
             budgets = self._budgets([self._budget(e) for e in epsilons], inputs.images)
             if not len(budgets):
                 return []
@@ -217,8 +228,28 @@ class Attack(CheckedFields):
             twin = model if isinstance(model, Twin) else Twin(model)
             if isinstance(twin.copy, nn.Module):
                 refuse_inference_tensors(twin.copy)  # a Twin may have been made under it too
-            with no_trace(twin.model, inputs.images.device):
+            with no_trace(twin.model, inputs.images.device), self._watched(progress, budgets.numel()):
                 return self._sweep(twin, inputs, budgets, torch.ones_like(budgets, dtype=torch.bool))
+
+    @contextmanager
+    def _watched(self, progress: ProgressOption, jobs: int) -> Iterator[None]:
+        """Within the block, tell of the network passes of so many `jobs` (image, ε) as `progress` asks for. Inside of another's
+        work, which has its own bar, nothing is drawn by default."""
+        with nullcontext() if progress is None and deadline.is_listened_to() else shown(progress, self.name) as listener:
+            if listener is None:
+                yield
+                return
+            expected, done = float(jobs * max(getattr(self, "steps", 0), getattr(self, "queries", 0), 1)), 0.0
+
+            def count(rows: int) -> None:
+                nonlocal done, expected
+                done += rows
+                expected = max(expected, done)
+                listener(done, expected, self.name)
+
+            with deadline.listening(count):
+                yield
+            listener(expected, expected, self.name)
 
     def _budget(self, eps: Any) -> float | tuple[float, ...] | None:
         """ε as a number, or a tuple of one per image; from whatever a user may give."""
@@ -239,3 +270,9 @@ class Attack(CheckedFields):
     def _sweep(self, twin: Twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
         """One Outcome per row of `budgets` (K, N); entries not `wanted` (K, N) may be left as the clean image."""
         raise NotImplementedError
+
+
+def _device_of(model: Classifier | Twin) -> torch.device | None:
+    """Where a module's first parameter is; None without any."""
+    network = model.model if isinstance(model, Twin) else model
+    return next((each.device for each in network.parameters()), None) if isinstance(network, nn.Module) else None

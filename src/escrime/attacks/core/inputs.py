@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...checks import check_images, check_labels
+from ...checks import check_labels
+from ...data.given import Given, read, read_images
 from ...errors import EscrimeError, NotFinite, not_finite
 from ...models.running import ordinary
 from ...randomness import as_keys
@@ -37,12 +39,13 @@ class Inputs:
     @classmethod
     def checked(
         cls,
-        images: Tensor,
-        labels: Tensor,
+        images: Any,
+        labels: Any,
         targets: Tensor | None,
         target: int | None,
         seed: int,
         ids: Sequence[object] | None,
+        device: torch.device | None = None,
     ) -> "Inputs":
         """The inputs of a call, of which anything outside the contract is refused by name.
 
@@ -52,7 +55,8 @@ class Inputs:
             targets: As the caller gave them.
             target: The attack's own setting.
             seed: As the caller gave it.
-            ids: As the caller gave them; None for 0, 1, …
+            ids: As the caller gave them; None for 0, 1, …, or those of data that comes with labels.
+            device: Of the model, for images that are on none yet; None for the CPU.
 
         Returns:
             All of them on the device of the images.
@@ -60,7 +64,13 @@ class Inputs:
         Raises:
             EscrimeError: For the first thing that is wrong.
         """
-        images = ordinary(check_images(images).detach())
+        on_a_device = isinstance(images, Tensor)
+        if labels is None:
+            found = read(images)
+            images, labels = found.batch(slice(None)) if not isinstance(found, Given) else (found.images, found.labels)
+            ids = found.ids if ids is None else ids
+        images = ordinary(read_images(images).detach())
+        images = images if on_a_device or device is None else images.to(device)
         n = len(images)
         labels = ordinary(check_labels(labels, n).to(images.device))
         if targets is not None and target is not None:

@@ -16,7 +16,8 @@ from ...attacks.rays import RayS
 from ...attacks.square import Square
 from ...budgets import LEVELS, eps_text, levels_within
 from ...errors import EscrimeError
-from ...models.running import Classifier, full_precision, no_trace
+from ...models.adapted import in_its_precision
+from ...models.running import Classifier, check_logits, full_precision, no_trace
 from ...norms import DEFAULT, norm
 
 STEPS, QUERIES = 50, 1000
@@ -174,7 +175,7 @@ def whole_eps(eps: float) -> int:
 def logits_of(model: Classifier, image: Tensor) -> Tensor:
     """The model's logits (1, K); the model is left as it was."""
     with no_trace(model, image.device), full_precision(image.device):
-        return model(image.clone())
+        return check_logits(in_its_precision(model)(image.clone()), image)
 
 
 def predict(model: Classifier, image: Tensor) -> tuple[int, float]:

@@ -13,6 +13,7 @@ from ...errors import EscrimeError
 from ...models import Loaded, load_model
 from ...models.loading.black_box import Queried
 from ...models.loading.loaded import with_names
+from ...models.adapted import in_its_precision
 from ...models.running import Classifier, check_logits, failure_named
 from ...randomness import key
 from ...regular_files import is_folder
@@ -101,7 +102,7 @@ class Candidate:
             failure_named(f"{self.request.model} fails on an image of 3 × {side} × {side} in [0, 1]", OF_ITS_SIZE),
             torch.no_grad(),
         ):
-            return check_logits(self.model(pixels), pixels)
+            return check_logits(in_its_precision(self.model)(pixels), pixels)
 
     def _usual(self, given: str) -> list[str]:
         """Names of the attacks that are run where none is named: those that work in the norm. Raises EscrimeError where none

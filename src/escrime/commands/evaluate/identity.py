@@ -7,6 +7,7 @@ from torch import nn
 
 from ...errors import EscrimeError
 from ...evaluation.images import Source
+from ...models.adapted import in_its_precision
 from ...models.running import check_logits, no_trace
 from ...randomness import row_keys
 from ...training.identity import weights_digest
@@ -25,7 +26,7 @@ def identity_of(candidate: Candidate, source: Source) -> dict:
 
     def outputs() -> list:
         with torch.no_grad(), no_trace(model, device), row_keys(keys):
-            logits = check_logits(model(images.clone()), images).double()
+            logits = check_logits(in_its_precision(model)(images.clone()), images).double()
         return torch.stack([logits.mean(1), logits.std(1), logits.amax(1)], dim=1).cpu().tolist()
 
     loaded, found = candidate.loaded.model, outputs()

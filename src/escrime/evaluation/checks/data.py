@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...checks import check_images
 from ...data.content import overlap, pixel_digests
+from ...data.given import Given, read
 from ...errors import EscrimeError, shortened
 from ...results.findings import Finding
 from ..images import check_set
@@ -38,12 +39,13 @@ def data_findings(test: Any, train: Any = None) -> list[Finding]:
 
 
 def as_pixels(data: Any, classes: tuple[str, ...] = ()) -> Pixels:
-    """An ImageSet as it is; a pair rounded to 8 bits, its rows as ids, its classes at least `classes`."""
-    if not isinstance(data, tuple | list):
-        check_set(data, "images", "labels", "ids", "classes")
-        return data
-    if len(data) != 2:
-        raise EscrimeError(f"data has {len(data)} parts; give an ImageSet or a pair (images, labels).")
+    """An ImageSet as it is; other data rounded to 8 bits, its classes at least `classes`."""
+    if not _is_pair_of_bytes(data):
+        data = read(data)
+        if not isinstance(data, Given):
+            check_set(data, "images", "labels", "ids", "classes")
+            return data
+        data = data.images, data.labels
     images, labels = data
     if isinstance(images, Tensor):
         images = images.detach().cpu()
@@ -54,6 +56,11 @@ def as_pixels(data: Any, classes: tuple[str, ...] = ()) -> Pixels:
     count = max(len(classes), int(labels.max(initial=-1)) + 1)
     names = tuple(classes) + tuple(str(k) for k in range(len(classes), count))
     return Pixels(np.asarray(images), labels, tuple(str(row) for row in range(len(images))), names)
+
+
+def _is_pair_of_bytes(data: Any) -> bool:
+    """Whether it is a pair (images, labels) of uint8, which no attack takes, and training images may be."""
+    return isinstance(data, (tuple, list)) and len(data) == 2 and str(getattr(data[0], "dtype", "")).endswith("uint8")
 
 
 def _rounded(images: Tensor) -> np.ndarray:

@@ -4,6 +4,7 @@ import torch
 
 from ...attacks.fmn import FMN
 from ...models.deadline import as_time_allows
+from ...results.checks.counting import FEWEST
 from ...results.findings import Finding
 from ..profile import Profile
 from .registry import attack_check
@@ -28,7 +29,7 @@ def attack_quality(search: Search, profile: Profile) -> list[Finding]:
             float(-sure[stand].clamp_min(1e-12).log().mean()) for sure in (asked.sure, torch.minimum(asked.sure, search.sure))
         ]
         evidence |= {"stand": int(stand.sum()), "loss asked for": round(losses[0], 4), "loss of the best": round(losses[1], 4)}
-    if not profile.blind and not search.randomized:
+    if not profile.blind and not search.randomized and search.total >= FEWEST:  # a median of fewer would say nothing
         evidence |= _nearest(search, asked)
     off = first - best
     if off * n < 0.5 or off < SAME:

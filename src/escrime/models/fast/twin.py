@@ -6,9 +6,10 @@ from torch import Tensor, nn
 from ...errors import EscrimeError
 from ...randomness import row_keys
 from ...validation import check_choice
+from ..adapted import in_its_precision, weights_type
 from ..running import Classifier, check_logits, full_precision, rounds
 from .first_call import SAME
-from .prepare import prepare
+from .prepare import copied, prepare
 
 SAFETY = 10  # an output of the copy counts when its logit margin is this many times the measured difference
 PROBE = 8  # outputs compared before the difference counts as measured
@@ -31,23 +32,25 @@ class Twin:
 
     precision: "bfloat16" runs the copy under autocast, for GPUs with tensor cores (a CPU without AMX is slower so); such a
     copy does more than reorder, so the original is asked about every success. compiled: torch.compile the copy, which
-    takes a minute and pays on long GPU runs. Give a Twin to an attack in place of the model.
+    takes a minute and pays on long GPU runs. A model whose weights are not float32 is asked in its own precision, and its copy
+    is in float32. Give a Twin to an attack in place of the model.
     """
 
     def __init__(
         self, model: Classifier, copy: Classifier | None = None, *, precision: str = "float32", compiled: bool = False
     ):
         check_choice("precision", precision, PRECISIONS)
+        model = in_its_precision(model)
         self.model, self.difference, self.compared, self.wrong = model, 0.0, 0, False
-        self.reorders = precision == "float32"
+        self.reorders = precision == "float32" and weights_type(model) in (None, torch.float32)
         if copy is None:
             try:
-                copy = prepare(model) if isinstance(model, nn.Module) else model
+                copy = prepare(_in_float32(model)) if isinstance(model, nn.Module) else model
             except EscrimeError:  # it cannot be copied
                 copy = model
         if isinstance(copy, nn.Module) and compiled:
             copy = torch.compile(copy)
-        self.copy = copy if self.reorders else _autocast(copy)
+        self.copy = copy if precision == "float32" else _autocast(copy)
 
     @property
     def exact(self) -> bool:
@@ -159,6 +162,11 @@ def close(logits: Tensor) -> Tensor:
     if logits.shape[1] < 2:
         return torch.zeros(len(logits), dtype=torch.bool)
     return (margins(logits) < CLOSE * logits.abs().amax(1)).cpu()
+
+
+def _in_float32(model: nn.Module) -> nn.Module:
+    """The model, or of one in another precision a copy in float32, whose gradients neither overflow nor vanish."""
+    return model if weights_type(model) in (None, torch.float32) else copied(model).float()
 
 
 def _autocast(copy: Classifier) -> Classifier:

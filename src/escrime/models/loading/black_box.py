@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from ...access import LABELS, SCORES
 from ...errors import EscrimeError
-from ..running import Classifier, failure_named
+from ..adapted import in_its_precision
+from ..outputs import logits_in
+from ..running import Classifier, check_logits, failure_named
 from .fixed_batch import in_batches_of
 from .loaded import Loaded
 
@@ -38,6 +40,7 @@ class BlackBox:
 
     @staticmethod
     def _checked(outputs: object, rows: int) -> np.ndarray:
+        outputs = logits_in(outputs)
         outputs = outputs.detach().cpu().numpy() if isinstance(outputs, Tensor) else np.asarray(outputs)
         labels = outputs.ndim == 1 and outputs.dtype.kind in "iu"
         if len(outputs) != rows or not (labels or (outputs.ndim == 2 and outputs.dtype.kind == "f")):
@@ -68,5 +71,5 @@ class Queried:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        logits = self.model(images.detach())
+        logits = check_logits(in_its_precision(self.model)(images.detach()), images)
         return nn.functional.one_hot(logits.argmax(1), logits.shape[1]).float() if self.labels else logits
