@@ -8,7 +8,7 @@ import typer
 from ..budgets import epsilon
 from ..terminal import json_line
 from .app import app
-from .options import Device, Mean, Seed, Size, Spec, Std, Trust, normalization, say, split
+from .options import Classes, Device, Mean, Seed, Size, Spec, Std, Trust, normalization, say, split
 
 ATTACK_EXAMPLES = """Examples:
 
@@ -32,6 +32,7 @@ def attack(
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
+    classes: Classes = None,
     seed: Seed = 0,
     device: Device = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the pictures go.")] = Path("adversarial"),
@@ -57,6 +58,7 @@ def attack(
             device=own_device(device, "attack"),
             **normalization(mean, std),
             trust=trust,
+            classes=classes,
             attacks=split(attack),
         ):
             typer.echo(json_line(asdict(result)), file=stdout)

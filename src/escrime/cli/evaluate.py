@@ -11,11 +11,13 @@ from ..validation import check_time
 from .app import app
 from .options import (
     Anyway,
+    Classes,
     Device,
     FailUnder,
     Json,
     Limit,
     Mean,
+    Name,
     Photos,
     Seed,
     Size,
@@ -60,6 +62,8 @@ def evaluate(
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
+    classes: Classes = None,
+    name: Name = None,
     budget: Annotated[
         str | None, typer.Option(metavar="TIME", help="Attack and check as hard as this time allows, such as 10min.")
     ] = None,
@@ -97,6 +101,8 @@ def evaluate(
         skip_unreadable,
         **normalization(mean, std),
         trust=trust,
+        classes=classes,
+        name=name,
     )
     with reserving_stdout(json_), processes(device) as here:
         run = assess(request, out, device=here, command=command(), quiet=json_)

@@ -7,7 +7,23 @@ import typer
 
 from ..budgets import epsilon
 from .app import app
-from .options import Device, Goals, Limit, Mean, Seed, Sets, Size, Spec, Std, Trust, command, normalization, split
+from .options import (
+    Classes,
+    Device,
+    Goals,
+    Limit,
+    Mean,
+    Name,
+    Seed,
+    Sets,
+    Size,
+    Spec,
+    Std,
+    Trust,
+    command,
+    normalization,
+    split,
+)
 
 HARDEN_EXAMPLES = """Examples:
 
@@ -33,6 +49,8 @@ def harden(
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
+    classes: Classes = None,
+    name: Name = None,
     seed: Seed = 0,
     device: Device = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/harden-MODEL.")] = None,
@@ -45,7 +63,7 @@ def harden(
     from ..commands.train.train import parse_settings
     from ..report.validity import read_verdicts
 
-    rest = {"seed": seed, "trust": trust, **normalization(mean, std)}
+    rest = {"seed": seed, "trust": trust, "classes": classes, "name": name, **normalization(mean, std)}
     request = Request(model, data, (epsilon(eps),), attacks=split(attack), limit=limit, size=size, **rest)
     aim = parse_settings(goal or [], {"name": objective, "eps": None if objective == "clean" else eps})
     chosen = parse_settings(set_ or [], {"epochs": epochs})

@@ -11,10 +11,12 @@ from ..terminal import json_text
 from .app import app
 from .options import (
     Anyway,
+    Classes,
     Device,
     Json,
     Limit,
     Mean,
+    Name,
     Photos,
     Seed,
     Size,
@@ -53,6 +55,8 @@ def tune(
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
+    classes: Classes = None,
+    name: Name = None,
     seed: Seed = 0,
     device: Device = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/tune-MODEL.")] = None,
@@ -76,6 +80,7 @@ def tune(
         raise EscrimeError(f"--samples {samples!r} is no list of whole numbers; write 2,4,8,16.") from None
     grid = Grid(eps, split(eps_max), copies, against, steps)
     rest = {"seed": seed, "anyway": anyway, "skip_unreadable": skip_unreadable, "trust": trust, **normalization(mean, std)}
+    rest |= {"classes": classes, "name": name}
     request = Request(model, data, (epsilon(eps),), limit=limit, size=size, **rest)
     with reserving_stdout(json_):
         folder, result = tune_model(request, grid, out, device=own_device(device, "tune"), command=command(), quiet=json_)

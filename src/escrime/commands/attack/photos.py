@@ -70,13 +70,14 @@ def attack_photos(
     device: torch.device | str = "cpu",
     trust: bool = False,
     attacks: tuple[str, ...] = (),
+    classes: str | None = None,
 ) -> Iterator[Result]:
     """Attack each photo (files, or folders of them) and yield what came of it, after its files are written.
 
     The photo is read as the model sees it: its shorter side resized to the model's size (or `size`), the center cropped; the
     PNG has that size. eps: a fraction of the color range, rounded down to whole gray levels; None looks for the fewest.
-    target: the name or number of the class to reach. mean, std, trust: as in load_model. attacks: names of those to try in
-    turn, () for the usual ones.
+    target: the name or number of the class to reach. mean, std, trust, classes: as in load_model. attacks: names of those to
+    try in turn, () for the usual ones.
     What earlier calls left in `out` stays, but a photo attacked again replaces its own.
 
     Raises:
@@ -85,12 +86,12 @@ def attack_photos(
     """
     out, paths = Path(out), list(dict.fromkeys(Path(os.path.abspath(path)) for path in _files(photos)))
     check_text(out)
-    loaded = load_model(spec, mean, std, trust=trust)
+    size = None if size is None else check_whole("size", size, of="pixels", hint="or leave it out")
+    loaded = load_model(spec, mean, std, trust=trust, size=size, classes=classes)
     model = loaded.model.to(device) if isinstance(loaded.model, torch.nn.Module) else loaded.model
     check_chosen(attacks, loaded.answers, target is not None)
     levels = None if eps is None else whole_eps(eps)
-    side = loaded.size or 224 if size is None else check_whole("size", size, of="pixels", hint="or leave it out")
-    images = [read_image(path, side) for path in paths]
+    images = [read_image(path, loaded.side(size)) for path in paths]
     count = _count(model, floats(images[0][None], device), spec)
     check_names(loaded.classes, count, spec)
     loaded = with_names(loaded, count)

@@ -27,7 +27,8 @@ class Request:
     escrime's, () for the usual ones of that access. limit: that many images, as many of each class as of any other. budget:
     seconds that attacks and checks may take, None for all images. anyway: go on although clean accuracy is at chance. mean,
     std: the normalization to put in front of the model, or in place of its own; one number or one per channel. trust: the
-    model may be a file that runs code as it is read.
+    model may be a file that runs code as it is read. classes: a file of the names of its classes. name: what the model is
+    called in files and tables, None for its own name.
     """
 
     model: str
@@ -45,6 +46,8 @@ class Request:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     trust: bool = False
+    classes: str | None = None
+    name: str | None = None
 
     def __post_init__(self) -> None:
         norm(self.norm)  # refuses a name that is none

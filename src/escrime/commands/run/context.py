@@ -69,8 +69,9 @@ class ExperimentRun:
         classes = self.splits.test.classes
         if wanted is None:
             return None
-        if str(wanted) in classes:
-            return classes.index(str(wanted))
+        for names in (classes, self.splits.test.wnids or ()):
+            if str(wanted) in names:
+                return names.index(str(wanted))
         if isinstance(wanted, int) and 0 <= wanted < len(classes):
             return wanted
         raise EscrimeError(

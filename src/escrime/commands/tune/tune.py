@@ -91,7 +91,7 @@ def tune_model(
 
 
 def _settings(request: Request, grid: Grid) -> dict:
-    named = ("model", "images", "limit", "size", "seed", "skip_unreadable", "mean", "std")
+    named = ("model", "images", "limit", "size", "seed", "skip_unreadable", "mean", "std", "classes")
     return {name: getattr(request, name) for name in named} | asdict(grid)
 
 
