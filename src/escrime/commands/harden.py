@@ -1,5 +1,6 @@
 """`escrime harden`: adversarial fine-tuning of a user's model, and what it bought: before and after in one report."""
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from ..models.fast.prepare import copied
 from ..training import TrainSettings, objective
 from .evaluate.assessment import Assessment, evaluate_in_folder
 from .evaluate.candidate import Candidate
-from .evaluate.request import Request, short_name
+from .evaluate.request import Request
 from .run.schema import ADVERSARIAL
 from .shared.display import Display
 from .shared.fitting import fit_in_folder
@@ -30,8 +31,8 @@ USUAL = dict(epochs=5, learning_rate=0.01, batch_size=32, schedule="one-cycle", 
 class Hardening:
     """A candidate, and what the objective `goal` makes of it, trained on the images' own training part."""
 
-    def __init__(self, candidate: Candidate, goal: dict, chosen: dict, folder: RunFolder):
-        self.candidate, self.goal, self.chosen, self.folder = candidate, goal, chosen, folder
+    def __init__(self, candidate: Candidate, goal: dict, chosen: dict, folder: Callable[[], RunFolder]):
+        self.candidate, self.goal, self.chosen, self._folder = candidate, goal, chosen, folder
         objective(**goal)  # refuses unknown names before anything is read
 
     @cached_property
@@ -83,20 +84,21 @@ class Hardening:
     @cached_property
     def hardened(self) -> nn.Module:
         """The model after its fine-tuning, from the folder where that is done."""
-        candidate, path = self.candidate, self.folder / WEIGHTS
+        candidate, folder = self.candidate, self._folder()
+        path = folder / WEIGHTS
         model = copied(self.network)
         if path.exists():
             load_weights(model, path).eval()
             return model
         result = fit_in_folder(
-            self.folder,
+            folder,
             candidate.display,
             f"Harden ({self.goal['name']})",
             model,
             self.train,
             objective(**self.goal),
             self.training,
-            log=f"{short_name(candidate.request.model)}--{ADVERSARIAL}",
+            log=f"{candidate.name}--{ADVERSARIAL}",
             weights=path,
             about=class_metadata(self.test) | {"model": candidate.loaded.origin, "size": candidate.size},
             seed=candidate.request.seed,
@@ -123,24 +125,24 @@ def harden(
     quiet: bool = False,
 ) -> Assessment:
     """Fine-tune the requested model by the objective `goal` (its name and settings) and evaluate it before and after, in
-    the folder `out` (by default runs/harden-MODEL), continuing what is there. training: settings of TrainSettings.
+    the folder `out` (by default one of its own, runs/harden-MODEL), continuing what is there. training: settings of
+    TrainSettings.
 
     Raises:
         EscrimeError: For a model that cannot be trained (a black box), and as `fit` and `assess`.
     """
-    name = short_name(request.model)
-    folder = RunFolder(out or Path("runs") / f"harden-{name}")
     candidate = Candidate(request, Display(quiet=quiet), device)
-    made = Hardening(candidate, goal, training or {}, folder)
+    made = Hardening(candidate, goal, training or {}, lambda: run.folder)
     made.network  # noqa: B018  # refused before anything is read
     run = Assessment(
         candidate,
-        folder,
+        out,
         Processes(device, alone=True),
+        verb="harden",
         test=lambda: made.test,
         train=lambda: made.train,
         cases=made.cases,
         settings=made.settings,
     )
-    evaluate_in_folder(run, name, command)
+    evaluate_in_folder(run, command)
     return run

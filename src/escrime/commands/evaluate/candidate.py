@@ -10,15 +10,15 @@ from ...access import GRADIENTS, LABELS, SCORES
 from ...attacks.core.base import Attack
 from ...attacks.core.registry import by_name, make, named, sees
 from ...errors import EscrimeError
-from ...models import Loaded, load_model
-from ...models.loading.black_box import Queried, count_labels
+from ...models import Loaded, Normalized, load_model
+from ...models.loading.black_box import BlackBox, Queried, count_labels
 from ...models.loading.loaded import USUAL_SIDE, with_names
 from ...models.running import Classifier, check_logits, failure_named
 from ...randomness import key
 from ...regular_files import is_folder
 from ...results.threats import WHITE_BOX
 from ..shared.display import Display
-from .request import SEEN, USUAL, Request
+from .request import SEEN, USUAL, Request, file_name, own_name
 
 OF_ITS_SIZE = "give the size it was made for with --size, or mend the model"
 
@@ -40,6 +40,18 @@ class Candidate:
             size=request.size,
             classes=request.classes,
         )
+
+    @property
+    def name(self) -> str:
+        """What the model is called in files and tables."""
+        chosen = self.request.name
+        if chosen is None:
+            model = self.loaded.model
+            inner = model.network if isinstance(model, Normalized) else model.ask if isinstance(model, BlackBox) else model
+            return own_name(self.request.model, type(inner))
+        if file_name(chosen) != chosen:
+            raise EscrimeError(f"--name {chosen!r} cannot be part of a file's name; write it as {file_name(chosen)!r}.")
+        return chosen
 
     @cached_property
     def model(self) -> Classifier:

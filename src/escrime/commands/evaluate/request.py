@@ -1,6 +1,7 @@
 """What `escrime evaluate` is to do: a model, images, what the attacker sees, and how much time there is."""
 
 import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from ...validation import check_choice, check_time, check_whole
 USUAL = {GRADIENTS: ("FGSM", "AutoAttack"), SCORES: ("Square",), LABELS: ("RayS",)}
 # What the attacker sees of the model, by the value of --threat, whose one level with gradients is called as in the records.
 SEEN = {WHITE_BOX: GRADIENTS, SCORES: SCORES, LABELS: LABELS}
+# Words of a function's name that tell no more than that it makes a model.
+MAKES_A_MODEL = "load get make build create init new my our the a model models net network nn classifier cnn main fn".split()
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Request:
 
     def settings(self) -> dict:
         """JSON values for the manifest: what a continued evaluation must share. The budget may change."""
-        values = {name: value for name, value in self.as_dict().items() if name not in ("budget", "anyway", "trust")}
+        values = {name: value for name, value in self.as_dict().items() if name not in ("budget", "anyway", "trust", "name")}
         values |= {"epsilons": list(self.epsilons), "attacks": list(self.attacks), "headline_eps": self.epsilons[0]}
         values |= {name: list(values[name]) for name in ("mean", "std") if values[name] is not None}
         return {"title": f"{self.model} on {self.images}", **values}
@@ -87,5 +90,24 @@ def short_name(spec: str) -> str:
     """A name for files and tables from a specification: torchvision:resnet50@V2 → resnet50."""
     text = spec.partition(":")[2] if spec.partition(":")[0] in ("torchvision", "timm", "hf") else spec
     text = text.partition("@")[0] if not text.endswith((".pt2", ".onnx")) else Path(text).stem
-    text = Path(text.partition(".py:")[2] or text).name
-    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in text) or "model"
+    return file_name(Path(text).name)
+
+
+def own_name(spec: str, kind: type) -> str:
+    """What the model of the class `kind` that `spec` made is called.
+
+    One of FILE.py:FUNCTION has the function's name where that tells more than that it makes a model, else its class's where its
+    maker wrote that, else the file's: mine.py:load → PhotoNet, or mine.
+    """
+    file, colon, function = spec.rpartition(".py:")
+    if not colon:
+        return short_name(spec)
+    if any(word and word not in MAKES_A_MODEL for word in re.split(r"[_\d]+", function.lower())):
+        return file_name(function)
+    written = kind.__module__.partition(".")[0] not in ("torch", "builtins", "functools", "escrime")
+    return file_name(kind.__name__ if written else Path(file).name)
+
+
+def file_name(text: str) -> str:
+    """The text with what has no place in a file's name, or divides names there, replaced."""
+    return re.sub("--+", "-", "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in text)) or "model"

@@ -82,6 +82,14 @@ class ExperimentRun:
         """What the manifest notes of the data."""
         return about_images(self.test, self.splits.train)
 
+    def settings(self) -> dict:
+        """What a manifest notes of the experiment."""
+        return self.experiment.model_dump(mode="json", by_alias=True)
+
+    def held_by(self, folder: RunFolder) -> bool:
+        """Whether the folder holds this experiment on this data; AnotherRun where it holds something else."""
+        return folder.holds({"experiment": self.settings(), "dataset": self.dataset()})
+
     def checkpoint(self, model: str, defense: str = "none") -> Path:
         return (
             self.folder / "checkpoints" / (f"{model}.safetensors" if defense == "none" else f"{model}--{defense}.safetensors")

@@ -1,5 +1,6 @@
 """Models of torchvision, timm and the Hugging Face hub; normalization, size and class names from their own metadata."""
 
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -51,7 +52,8 @@ def from_timm(name: str) -> Loaded:
     _refuse_odd_files(expanded(name.removeprefix("local-dir:")))
     try:
         # Of any source, its own and others' hubs among them, timm reads tensors alone (torch.load with weights_only).
-        with _hub(f"timm's {name!r}", f"timm:{name}@FILE"):
+        known = timm.is_model(name.partition(".")[0]) if ":" not in name else not name.startswith("local-dir:")
+        with _hub(f"timm's {name!r}", f"timm:{name}@FILE") if known else nullcontext():
             network = timm.create_model(name, pretrained=True)
     except EscrimeError:
         raise
@@ -95,7 +97,8 @@ def from_hugging_face(name: str) -> Loaded:
     _refuse_odd_files(expanded(name))
     try:
         # False, not left out: by default transformers asks a person at a terminal whether to run the code beside a model.
-        with nullcontext() if is_folder(expanded(name)) else _hub(f"Hugging Face's {name!r}", "hf:FOLDER"):
+        on_hub = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) and not is_folder(expanded(name))
+        with _hub(f"Hugging Face's {name!r}", "hf:FOLDER") if on_hub else nullcontext():
             network = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
             processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
         labels = network.config.id2label
