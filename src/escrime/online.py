@@ -2,6 +2,7 @@
 
 import ssl
 import threading
+from http.client import HTTPException
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -24,8 +25,8 @@ def _reason(url: str, seconds: float) -> str | None:
     try:
         with urlopen(Request(url, method="HEAD"), timeout=seconds):
             return None
-    except HTTPError:
+    except (HTTPError, ValueError):  # a reply, if a refusal; or no URL to ask
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, HTTPException) as error:
         cause = error.reason if isinstance(error, URLError) else error
         return None if isinstance(cause, ssl.SSLError) else str(cause)

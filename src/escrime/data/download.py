@@ -18,7 +18,10 @@ def download_into(place: Path, what: str, url: str, get: Callable[[Path], Path])
         EscrimeError: When the network, the server, the archive or the disk fails; nothing is left.
     """
     if reason := unreachable(url):
-        raise EscrimeError(f"{what} is to be downloaded from {url}, and {OFFLINE} ({reason}); give a folder with {OPTION}.")
+        raise EscrimeError(
+            f"downloading {what} from {url} failed: {OFFLINE} ({reason}); check the network, or give a folder that has it with "
+            f"{OPTION}."
+        )
     try:
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place, prefix=".download-") as staging:

@@ -63,8 +63,8 @@ def read_classes(path: Path | str) -> tuple[tuple[str, ...], tuple[str, ...] | N
         raise EscrimeError(f"the file of class names {path} holds no names in order; {FORMS}.")
     pairs = [entry if isinstance(entry, tuple) else ("", entry) for entry in found]
     names = tuple(name for _, name in pairs)
-    if bad := next((name for name in names if not name.strip() or not name.isprintable()), None):
-        raise EscrimeError(f"the file of class names {path} calls a class {bad!r}, which cannot be shown; {FORMS}.")
+    if odd := [name for name in names if not name.strip() or not name.isprintable()]:
+        raise EscrimeError(f"the file of class names {path} calls a class {odd[0]!r}, which cannot be shown; {FORMS}.")
     return names, wordnet_ids([wnid for wnid, _ in pairs])
 
 
