@@ -274,9 +274,95 @@ def test_an_epsilon_that_is_given_twice_counts_once():
     assert Request("m", "d", ("0.05", "1/20", 0.02, "0.05")).epsilons == (0.05, 0.02)
 
 
+def test_a_question_has_a_folder_of_its_own_and_finds_it_again(weights, pictures, tmp_path, monkeypatch, undrawn):
+    """Nobody is told that a folder which nobody chose belongs to another experiment."""
+    monkeypatch.chdir(tmp_path)
+    more = ("--data", pictures, "--limit", "9", "--attack", "FGSM", "--device", "cpu")
+    ask = lambda eps, *rest: call("--model", weights, "--eps", eps, *more, *rest)  # noqa: E731
+    made = lambda: sorted(path.name for path in (tmp_path / "runs").iterdir())  # noqa: E731
+    assert ask("0.05").exit_code == 0 and made() == ["evaluate-lenet"]
+    told = ask("0.02").output
+    assert made() == ["evaluate-lenet", "evaluate-lenet-2"] and "holds another question" in told
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/records/*")}
+    assert "another question" not in ask("0.05").output and ask("0.02").exit_code == 0
+    assert made() == ["evaluate-lenet", "evaluate-lenet-2"]
+    assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/records/*")}, "nothing is done again"
+    assert ask("0.05", "--name", "mine").exit_code == 0 and made()[-1] == "evaluate-mine"
+    with pytest.raises(EscrimeError, match="runs/evaluate-lenet belongs to another experiment"):
+        ask("0.02", "--out", "runs/evaluate-lenet")
+    with pytest.raises(EscrimeError, match="made with a model called lenet, and this one is called mine"):
+        ask("0.05", "--out", "runs/evaluate-lenet", "--name", "mine")
+    with pytest.raises(EscrimeError, match="--name 'a/b' cannot be part of a file's name; write it as 'a-b'"):
+        ask("0.05", "--name", "a/b")
+
+
+def test_labels_alone_are_counted_by_the_images_and_named_by_a_file(pictures, tmp_path):
+    (tmp_path / "mine.py").write_text("def load():\n    return lambda pixels: (pixels[:, 0, 0, 0] * 0).astype(int)\n")
+    (tmp_path / "names.txt").write_text("cat\nbee\nant\n")
+    for classes, places in ((None, [0, 1, 2]), (str(tmp_path / "names.txt"), [2, 1, 0])):
+        request = Request(f"{tmp_path / 'mine.py'}:load", str(pictures), (0.1,), size=8, classes=classes)
+        candidate = Candidate(request, Display(quiet=True), CPU)
+        images = candidate.images()
+        assert candidate.access == "labels" and set(images.labels.tolist()) == set(places)
+        assert images.classes == (("cat", "bee", "ant") if classes else CLASSES)
+
+
+OWN_NAMES = """
+import torchvision
+from torch import nn
+
+import escrime
+
+
+class PhotoNet(nn.Linear):
+    pass
+
+
+def load():
+    return PhotoNet(1, 3)
+
+
+def get_model():
+    return escrime.Normalized(PhotoNet(1, 3), 0.5, 0.5)
+
+
+def bare():
+    return nn.Sequential(nn.Flatten())
+
+
+def make_model_2():
+    return nn.Sequential(nn.Flatten())
+
+
+def resnet_v3():
+    return PhotoNet(1, 3)
+
+
+def build_classifier():
+    return lambda pixels: pixels[:, :, 0, 0]
+"""
+
+
+@pytest.mark.parametrize(
+    "function, name",
+    [
+        ("load", "PhotoNet"),
+        ("get_model", "PhotoNet"),
+        ("bare", "bare"),
+        ("make_model_2", "mine"),
+        ("resnet_v3", "resnet_v3"),
+        ("build_classifier", "mine"),
+    ],
+)
+def test_a_model_of_one_s_own_has_its_own_name(function, name, tmp_path):
+    (tmp_path / "mine.py").write_text(OWN_NAMES)
+    request = Request(f"{tmp_path / 'mine.py'}:{function}", "digits", (0.1,))
+    assert Candidate(request, Display(quiet=True), CPU).name == name
+
+
 def test_short_names():
-    names = ("torchvision:resnet50@V2", "timm:vit_tiny", "hf:org/net", "lenet@a/b.pt", "a/mine.py:load", "x/m.pt2", "n.onnx")
-    assert [short_name(name) for name in names] == ["resnet50", "vit_tiny", "net", "lenet", "load", "m", "n"]
+    names = ("torchvision:resnet50@V2", "timm:vit_tiny", "hf:org/net", "lenet@a/b.pt", "x/m.pt2", "n.onnx")
+    assert [short_name(name) for name in names] == ["resnet50", "vit_tiny", "net", "lenet", "m", "n"]
 
 
 def test_torchrun_gives_the_rows_of_one_process(weights, pictures, tmp_path):

@@ -25,7 +25,15 @@ def test_by_wordnet_id():
     wnids = ("n01440764", "n01443537", "n02102040")
     mine = images(["n02102040", "n01440764"], ("n02102040", "n01440764"))
     assert labels_for(mine, 3, ["tench", "goldfish", "springer"], wnids, "m").labels.tolist() == [2, 0, 2, 0]
-    assert labels_for(mine, 3, None, wnids, "m").classes == wnids
+    assert labels_for(mine, 3, None, wnids, "m").classes == ("tench", "goldfish", "English springer"), "names, not ids"
+
+
+def test_wordnet_ids_of_the_one_meet_names_of_the_other():
+    wnids, names = ("n02102040", "n01440764"), ["tench", "English springer"]
+    mine = images(["English springer", "tench"], wnids)
+    assert labels_for(mine, 2, names, None, "m").labels.tolist() == [1, 0, 1, 0]
+    mine = images(["English springer", "tench"])
+    assert labels_for(mine, 2, wnids[::-1], None, "m").labels.tolist() == [1, 0, 1, 0]
 
 
 def test_without_names_the_order_counts_where_the_numbers_agree():

@@ -106,7 +106,11 @@ def test_names_that_are_not_ascii(pets, save_noise):
 def test_wordnet_folders_carry_their_ids(tmp_path, save_noise):
     for seed, (kind, row) in enumerate((kind, row) for kind in ("n02102040", "n01440764") for row in range(3)):
         save_noise(tmp_path / "d" / kind / f"{row}.png", seed)
-    assert go(tmp_path / "d").test.wnids == ("n01440764", "n02102040")
+    test = go(tmp_path / "d").test
+    assert test.wnids == ("n01440764", "n02102040") and test.classes == ("tench", "English springer")
+    for seed in range(3):
+        save_noise(tmp_path / "d" / "n99999999" / f"{seed}.png", 20 + seed)
+    assert go(tmp_path / "d").test.classes == ("n01440764", "n02102040", "n99999999"), "not all are ImageNet's"
 
 
 def empty_class(root, save_noise):

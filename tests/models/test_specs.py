@@ -74,6 +74,7 @@ def test_torchvision_by_name(monkeypatch, tmp_path):
 
     network = escrime.build("resnet18", 1000, seed=2).network
     monkeypatch.setattr(ResNet18_Weights, "get_state_dict", lambda self, **_: network.state_dict())
+    monkeypatch.setattr("escrime.models.loading.sources.unreachable", lambda url: None)
     found = load_model("torchvision:resnet18")
     assert found.origin == "torchvision:resnet18@IMAGENET1K_V1" and found.size == 224
     assert len(found.classes) == len(found.wnids) == 1000 and found.classes[217] == "English springer"
@@ -282,14 +283,15 @@ def test_what_is_no_archive_is_said(tmp_path):
         load_model(str(tmp_path / "no.pt2"), trust=True)
 
 
-@pytest.mark.parametrize("batch", ["n", 2])
-def test_onnx_is_a_black_box(batch, tiny, images, tmp_path):
+def save_onnx(path, tiny, shape, kind="FLOAT"):
+    """`tiny` as an ONNX file that takes images of `shape`."""
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     from onnx import TensorProto, helper, numpy_helper
 
     weight, bias = (
-        numpy_helper.from_array(t.detach().numpy(), name) for t, name in ((tiny.fc.weight, "w"), (tiny.fc.bias, "b"))
+        numpy_helper.from_array(t.detach().numpy().astype("float16" if kind == "FLOAT16" else "float32"), name)
+        for t, name in ((tiny.fc.weight, "w"), (tiny.fc.bias, "b"))
     )
     graph = helper.make_graph(
         [
@@ -297,12 +299,37 @@ def test_onnx_is_a_black_box(batch, tiny, images, tmp_path):
             helper.make_node("Gemm", ["f", "w", "b"], ["y"], transB=1),
         ],
         "tiny",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, 8, 8])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, 4])],
+        [helper.make_tensor_value_info("x", getattr(TensorProto, kind), shape)],
+        [helper.make_tensor_value_info("y", getattr(TensorProto, kind), [shape[0], 4])],
         [weight, bias],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    onnx.save(model, tmp_path / "m.onnx")
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
+
+
+def test_onnx_is_asked_at_the_size_that_is_wanted_or_refuses_it(tiny, images, tmp_path):
+    save_onnx(tmp_path / "free.onnx", tiny, ["n", 3, "h", "w"])
+    found = load_model(str(tmp_path / "free.onnx"), size=8)
+    assert found.size is None and found.side(8) == 8 and torch.allclose(found.model(images), tiny(images), atol=1e-5)
+    with pytest.raises(EscrimeError, match="fails on a gray image of 224 × 224 pixels.*--size"):
+        load_model(str(tmp_path / "free.onnx"))
+    save_onnx(tmp_path / "fixed.onnx", tiny, ["n", 3, 8, 8])
+    with pytest.raises(EscrimeError, match="fixed.onnx takes images of 8 × 8 pixels alone, and --size asks for 16"):
+        load_model(str(tmp_path / "fixed.onnx"), size=16)
+    assert load_model(str(tmp_path / "fixed.onnx"), size=8).side(None) == 8
+
+
+def test_onnx_in_half_precision_works_and_other_layouts_are_named(tiny, images, tmp_path):
+    save_onnx(tmp_path / "half.onnx", tiny, ["n", 3, 8, 8], "FLOAT16")
+    assert torch.allclose(load_model(str(tmp_path / "half.onnx")).model(images), tiny(images), atol=1e-2)
+    for shape, said in ((["n", 8, 8, 3], "the channels are last in it"), ([1, 3, 4, 16], "takes images of 1 × 3 × 4 × 16")):
+        save_onnx(tmp_path / "odd.onnx", tiny, shape)
+        with pytest.raises(EscrimeError, match=said):
+            load_model(str(tmp_path / "odd.onnx"))
+
+
+@pytest.mark.parametrize("batch", ["n", 2])
+def test_onnx_is_a_black_box(batch, tiny, images, tmp_path):
+    save_onnx(tmp_path / "m.onnx", tiny, [batch, 3, 8, 8])
     found = load_model(str(tmp_path / "m.onnx"))
     assert (found.answers, found.size) == ("scores", 8)
     assert torch.allclose(found.model(images), tiny(images), atol=1e-5)

@@ -9,7 +9,7 @@ from ..budgets import epsilon
 from ..terminal import json_line
 from .app import app
 from .completion import ATTACKS
-from .options import Device, Json, Mean, Seed, Size, Spec, Std, Trust, normalization, say, split
+from .options import Classes, Device, Json, Mean, Seed, Size, Spec, Std, Trust, normalization, say, split
 
 ATTACK_EXAMPLES = """Examples:
 
@@ -38,6 +38,7 @@ def attack(
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
+    classes: Classes = None,
     seed: Seed = 0,
     device: Device = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the pictures go.")] = Path("adversarial"),
@@ -75,6 +76,7 @@ def attack(
                     device=own_device(device, "attack"),
                     **normalization(mean, std),
                     trust=trust,
+                    classes=classes,
                     attacks=split(attack),
                     full_size=full_size,
                     progress=lambda done, total, note: advance(done=done, total=total, note=note),

@@ -12,11 +12,13 @@ from .app import app
 from .completion import ATTACKS, NORM_NAMES, THREATS
 from .options import (
     Anyway,
+    Classes,
     Device,
     FailUnder,
     Json,
     Limit,
     Mean,
+    Name,
     Photos,
     Seed,
     Size,
@@ -67,6 +69,8 @@ def evaluate(
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
+    classes: Classes = None,
+    name: Name = None,
     budget: Annotated[
         str | None, typer.Option(metavar="TIME", help="Attack and check as hard as this time allows, such as 10min.")
     ] = None,
@@ -104,6 +108,8 @@ def evaluate(
         skip_unreadable,
         **normalization(mean, std),
         trust=trust,
+        classes=classes,
+        name=name,
     )
     with reserving_stdout(json_), processes(device) as here:
         run = assess(request, out, device=here, command=command(), quiet=json_)

@@ -9,7 +9,23 @@ from ..budgets import epsilon
 from ..validation import check_time
 from .app import app
 from .completion import ATTACKS, OBJECTIVES, images
-from .options import Device, Goals, Limit, Mean, Seed, Sets, Size, Spec, Std, Trust, command, normalization, split
+from .options import (
+    Classes,
+    Device,
+    Goals,
+    Limit,
+    Mean,
+    Name,
+    Seed,
+    Sets,
+    Size,
+    Spec,
+    Std,
+    Trust,
+    command,
+    normalization,
+    split,
+)
 
 HARDEN_EXAMPLES = """Examples:
 
@@ -46,6 +62,8 @@ def harden(
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
+    classes: Classes = None,
+    name: Name = None,
     seed: Seed = 0,
     device: Device = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/harden-MODEL.")] = None,
@@ -59,7 +77,7 @@ def harden(
     from ..commands.shared.settings import parse_settings
     from ..report.validity import read_verdicts
 
-    rest = {"seed": seed, "trust": trust, **normalization(mean, std)}
+    rest = {"seed": seed, "trust": trust, "classes": classes, "name": name, **normalization(mean, std)}
     within = None if budget is None else check_time("--budget", budget)
     request = Request(model, data, (epsilon(eps),), attacks=split(attack), limit=limit, size=size, budget=within, **rest)
     aim = parse_settings(goal or [], {"name": objective, "eps": None if objective == "clean" else eps})

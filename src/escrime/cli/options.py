@@ -47,6 +47,10 @@ Spec = Annotated[
         help="torchvision:NAME, timm:NAME, hf:ORG/NAME, ARCH@FILE, FILE.py:FUNCTION, FILE.pt2 (with --trust), FILE.onnx.",
     ),
 ]
+Classes = Annotated[
+    str | None, typer.Option(metavar="FILE", help="The names of the model's classes: one a line, in order, or JSON.")
+]
+Name = Annotated[str | None, typer.Option(metavar="NAME", help="What to call the model; default: its own name.")]
 Trust = Annotated[bool, typer.Option("--trust", help="Run the code that a .pt2 file may hold; you know its maker.")]
 
 

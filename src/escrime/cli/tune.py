@@ -11,10 +11,12 @@ from .app import app
 from .completion import AGAINST
 from .options import (
     Anyway,
+    Classes,
     Device,
     Json,
     Limit,
     Mean,
+    Name,
     Photos,
     Seed,
     Size,
@@ -57,6 +59,8 @@ def tune(
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
+    classes: Classes = None,
+    name: Name = None,
     seed: Seed = 0,
     device: Device = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/tune-MODEL.")] = None,
@@ -76,6 +80,7 @@ def tune(
 
     grid = Grid(eps, split(eps_max), whole_numbers("--samples", samples), against, steps)
     rest = {"seed": seed, "anyway": anyway, "skip_unreadable": skip_unreadable, "trust": trust, **normalization(mean, std)}
+    rest |= {"classes": classes, "name": name}
     request = Request(model, data, (epsilon(eps),), limit=limit, size=size, **rest)
     with reserving_stdout(json_):
         folder, result = tune_model(request, grid, out, device=own_device(device, "tune"), command=command(), quiet=json_)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import EscrimeError, shortened
+from ..imagenet import titles, wordnet_ids
 from .imageset import ImageSet
 
 SHOWN = 5  # names of a list in a message
@@ -31,10 +32,10 @@ def labels_for(data: ImageSet, count: int, names: Sequence[str] | None, wnids: S
     """
     index = class_places(data, count, names, wnids, model)
     wnids = wnids or wordnet_ids(names)
-    titles = tuple(names) if names else tuple(data.classes) if count == len(data.classes) else None
-    titles = titles or tuple(wnids or map(str, range(count)))
+    shown = tuple(names) if names else tuple(data.classes) if count == len(data.classes) else None
+    shown = titles(shown or tuple(wnids or map(str, range(count))))
     labels = np.array(index, dtype=np.int64)[data.labels]
-    return replace(data, labels=labels, classes=titles, wnids=tuple(wnids) if wnids else None, fingerprint=data.fingerprint)
+    return replace(data, labels=labels, classes=shown, wnids=tuple(wnids) if wnids else None, fingerprint=data.fingerprint)
 
 
 def class_places(data: ImageSet, count: int, names: Sequence[str] | None, wnids: Sequence[str] | None, model: str) -> list[int]:
@@ -60,9 +61,9 @@ def class_places(data: ImageSet, count: int, names: Sequence[str] | None, wnids:
     """
     check_names(names, count, model)
     check_names(wnids, count, model)
-    wnids = wnids or wordnet_ids(names)
+    wnids, names = wnids or wordnet_ids(names), titles(names) if names else None
     if data.wnids and wnids:
-        return _looked_up(data.wnids, places_of(wnids), data, wnids, model)
+        return _looked_up(data.wnids, places_of(wnids), data, names or wnids, model)
     if names:
         return _looked_up(data.classes, places_of(names), data, names, model)
     if count == len(data.classes):
@@ -71,11 +72,6 @@ def class_places(data: ImageSet, count: int, names: Sequence[str] | None, wnids:
         f"{model} has {count} classes without names, the images have {len(data.classes)} "
         f"({shortened(data.classes, SHOWN)}); give the model's class names, or images of exactly its classes."
     )
-
-
-def wordnet_ids(names: Sequence[str] | None) -> tuple[str, ...] | None:
-    """The names themselves where all are WordNet ids such as n01440764, as ImageNet's folders are called; else None."""
-    return tuple(names) if names and all(re.fullmatch(r"n\d{8}", name) for name in names) else None
 
 
 def class_metadata(data: ImageSet) -> dict:

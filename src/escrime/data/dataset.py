@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 
 from ..errors import EscrimeError, shortened
+from ..imagenet import titles
 from .cache import Decoded, Progress
 from .content import fingerprint
 from .files import read_files
@@ -108,7 +109,7 @@ class ImageFiles(Dataset):
 
 
 def image_set(name: str, files: Listing, found: Decoded, classes: tuple[str, ...], wnids: tuple[str, ...] | None) -> ImageSet:
-    """What could be read of the files.
+    """What could be read of the files; classes that are called by ImageNet's WordNet ids get its names.
 
     Raises:
         EscrimeError: Where no image of a class can.
@@ -120,7 +121,7 @@ def image_set(name: str, files: Listing, found: Decoded, classes: tuple[str, ...
         raise EscrimeError(f"no image of the class {absent[0]!r} can be read; repair the files or remove the class.")
     mark = fingerprint(found.digests, found.images.shape[1:], files.labels, files.names, classes)
     left_out = files.ignored | found.skipped
-    return ImageSet(name, found.images, files.labels, files.names, classes, files.subsets, mark, wnids, left_out)
+    return ImageSet(name, found.images, files.labels, files.names, titles(classes), files.subsets, mark, wnids, left_out)
 
 
 def report_left_out(decoded: Sequence[Decoded], files: Sequence[Listing], on_error: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 from ..errors import EscrimeError
+from ..online import OFFLINE, unreachable
 from .listing import OPTION
 
 
@@ -16,6 +17,11 @@ def download_into(place: Path, what: str, url: str, get: Callable[[Path], Path])
     Raises:
         EscrimeError: When the network, the server, the archive or the disk fails; nothing is left.
     """
+    if reason := unreachable(url):
+        raise EscrimeError(
+            f"downloading {what} from {url} failed: {OFFLINE} ({reason}); check the network, or give a folder that has it with "
+            f"{OPTION}."
+        )
     try:
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place, prefix=".download-") as staging:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..errors import EscrimeError
-from .classes import wordnet_ids
+from ..imagenet import wordnet_ids
 from .dataset import ImageFiles, Listed, Options, image_set, report_left_out
 from .files import read_files
 from .imageset import ImageSet

@@ -81,6 +81,7 @@ def attack_photos(
     device: torch.device | str = "cpu",
     trust: bool = False,
     attacks: tuple[str, ...] = (),
+    classes: str | None = None,
     full_size: bool = False,
     progress: Listener = lambda done, total, note: None,
 ) -> Iterator[Result]:
@@ -88,9 +89,9 @@ def attack_photos(
 
     The photo is read as the model sees it: its shorter side resized to the model's size (or `size`), the center cropped; the
     PNG has that size, or with `full_size` that of the photo. eps: a fraction of the color range, rounded down to whole gray
-    levels; None looks for the fewest. target: the name or number of the class to reach. mean, std, trust: as in load_model.
-    attacks: names of those to try in turn, () for the usual ones. progress: called with (queries, queries in all, about, which
-    photo it is).
+    levels; None looks for the fewest. target: the name or number of the class to reach. mean, std, trust, classes: as in
+    load_model. attacks: names of those to try in turn, () for the usual ones. progress: called with (queries, queries in all,
+    about, which photo it is).
     What earlier calls left in `out` stays. What they made of the same photo with the same settings is asked of the model again,
     and yielded as it is where it holds; otherwise the photo is attacked again, and what comes of it replaces its own.
 
@@ -100,12 +101,12 @@ def attack_photos(
     """
     out, paths = Path(out), list(dict.fromkeys(Path(os.path.abspath(path)) for path in _files(photos)))
     check_text(out)
-    loaded = load_model(spec, mean, std, trust=trust)
+    size = None if size is None else check_whole("size", size, of="pixels", hint="or leave it out")
+    loaded = load_model(spec, mean, std, trust=trust, size=size, classes=classes)
     model = loaded.model.to(device) if isinstance(loaded.model, torch.nn.Module) else loaded.model
     check_chosen(attacks, loaded.answers, target is not None)
     levels = None if eps is None else whole_eps(eps)
-    side = loaded.size or 224 if size is None else check_whole("size", size, of="pixels", hint="or leave it out")
-    images = [read_image(path, side) for path in paths]
+    images = [read_image(path, loaded.side(size)) for path in paths]
     count = _count(model, floats(images[0][None], device), spec)
     check_names(loaded.classes, count, spec)
     loaded = with_names(loaded, count)

@@ -22,36 +22,43 @@ from ...results.findings import Finding
 from ...results.keys import joined, parts_of
 from ..run.checking import finish_checks
 from ..shared.display import Display
-from ..shared.folder import RunFolder, about_images
+from ..shared.folder import AnotherRun, RunFolder, about_images
+from ..shared.own_folder import own_folder
 from ..shared.store import FolderStore
 from .candidate import Candidate
 from .first_look import FirstLook
 from .identity import identity_of, refuse_another_model
 from .pictures import make_pictures
-from .request import Request, short_name
+from .request import Request
 
 EOT = 8  # noise draws in each gradient of an attack on a randomized model
 EFFORT = Effort(images=64, steps=50, queries=500, draws=200, eot=4, doublings=1)
 
 
 class Assessment:
-    """One evaluation in one folder, by one process or by all of a `team`. test, train: where the images come from, by default
-    the candidate's own, and none. cases: name → what is attacked, by default the candidate. settings: more than the request
-    holds, which a run that continues this one must share. prepare: what is to be done in the folder before anything else."""
+    """One evaluation in one folder, by one process or by all of a `team`.
+
+    out: that folder, by default one of its own, runs/VERB-MODEL or, where another question has that, runs/VERB-MODEL-2 and so
+    on. test, train: where the images come from, by default the candidate's own, and none. cases: name → what is attacked, by
+    default the candidate. settings: of a folder, more than the request holds, which a run there that continues this one must
+    share. prepare: what is to be done in the folder before anything else.
+    """
 
     def __init__(
         self,
         candidate: Candidate,
-        folder: RunFolder,
+        out: Path | str | None,
         team: Processes,
         *,
+        verb: str = "evaluate",
         test: Callable[[], ImageSet] | None = None,
         train: Callable[[], ImageSet | None] = lambda: None,
         cases: Callable[[str], list[Case]] | None = None,
-        settings: Callable[[], dict] = dict,
+        settings: Callable[[RunFolder], dict] = lambda folder: {},
         prepare: Callable[[], None] = lambda: None,
     ):
-        self.candidate, self.folder, self.team = candidate, folder, team
+        self.candidate, self.team, self._verb = candidate, team, verb
+        self._out = None if out is None else RunFolder(out)  # refused at once where it cannot be one
         self.request, self.display = candidate.request, candidate.display
         self._test, self._train, self._settings = test or candidate.images, train, settings
         self.prepare = prepare
@@ -82,10 +89,41 @@ class Assessment:
         grid = sorted(self.request.epsilons)
         return {name: ([0.0, *grid] if at == 0 else grid) for at, name in enumerate(self.candidate.attacks)}
 
-    def settings(self) -> dict:
-        """What a run that continues this one must share."""
+    def settings(self, folder: RunFolder) -> dict:
+        """What a run that continues this one must share, in its folder."""
         about = {"threat": self.candidate.access, "attacks": list(self.candidate.attacks)}
-        return self.request.settings() | about | self._settings()
+        return self.request.settings() | about | self._settings(folder)
+
+    @cached_property
+    def folder(self) -> RunFolder:
+        if self._out is not None:
+            return self._out
+        return own_folder(Path("runs") / f"{self._verb}-{self.candidate.name}", self._in, self.display.say)
+
+    def _in(self, folder: RunFolder) -> bool:
+        """Whether the folder holds this evaluation of this model; AnotherRun where it holds something else."""
+        if not folder.holds({"experiment": self.settings(folder), "dataset": self.dataset}):
+            return False
+        self.refuse_another_model(folder)
+        return True
+
+    @cached_property
+    def dataset(self) -> dict:
+        """What a manifest notes of the images."""
+        return about_images(self.test, self.train)
+
+    @cached_property
+    def identity(self) -> dict:
+        """What tells the model from another under the same name."""
+        return identity_of(self.candidate, self.source)
+
+    def refuse_another_model(self, folder: RunFolder) -> None:
+        """AnotherRun for a folder that was made with another model, or with this one when it was called otherwise."""
+        models, name = folder.manifest["models"], self.candidate.name
+        if models and name not in models:
+            there = ", ".join(models)
+            raise AnotherRun(f"{folder.path} was made with a model called {there}, and this one is called {name}", there)
+        refuse_another_model(folder, self.candidate, models.get(name, {}), self.identity)
 
     def begin(self) -> None:
         """Loaded and read: from here on the time counts.
@@ -162,45 +200,45 @@ def assess(
     command: str = "",
     quiet: bool = False,
 ) -> Assessment:
-    """Evaluate what is requested, in the folder `out` (by default runs/evaluate-MODEL), continuing what is there. Of several
-    processes (`team`, by default those of torch.distributed) the first reports.
+    """Evaluate what is requested, in the folder `out` (by default runs/evaluate-MODEL, or a numbered one beside it where that
+    holds another question), continuing what is there. Of several processes (`team`, by default those of torch.distributed) the
+    first reports.
 
     Raises:
         EscrimeError: For whatever cannot be evaluated, before anything is written.
     """
-    name, team = short_name(request.model), team or Processes(device)
-    folder = RunFolder(out or Path("runs") / f"evaluate-{name}")
-    run = Assessment(Candidate(request, Display(quiet=quiet or not team.first), device), folder, team)
-    evaluate_in_folder(run, name, command)
+    team = team or Processes(device)
+    run = Assessment(Candidate(request, Display(quiet=quiet or not team.first), device), out, team)
+    evaluate_in_folder(run, command)
     return run
 
 
-def evaluate_in_folder(run: Assessment, name: str, command: str) -> None:
+def evaluate_in_folder(run: Assessment, command: str) -> None:
     """Make or continue the run folder, attack, check, draw the report."""
     from ...report import draw_report
 
-    loaded = run.candidate.loaded
+    loaded, name = run.candidate.loaded, run.candidate.name
     normalized = f", normalization: {loaded.normalization}" if loaded.normalization else ""
     run.display.say(f"{run.request.model} on {run.request.images}{normalized}")
     if not run.team.first:
-        run.team.wait()  # the first process decodes the images, looks at the model, and makes the folder
+        # The first process decodes the images, looks at the model, and makes the folder.
+        run.folder = RunFolder(run.team.broadcast(Path()))
         run.execute(name)
         return
     run.candidate.attacks, run.test  # noqa: B018  # refused or read before the time counts
     run.begin()
-    dataset, settings, identity = about_images(run.test, run.train), run.settings(), identity_of(run.candidate, run.source)
-    model = loaded.model
+    settings, model = run.settings(run.folder), loaded.model
     parameters = sum(p.numel() for p in model.parameters()) if isinstance(model, nn.Module) else None
     description = {"arch": loaded.origin, "parameters": parameters, "stands_for": None, "threat": run.candidate.access}
     with run.folder.lock():
         run.folder.prepare(
-            name, settings, dataset, str(run.candidate.device), command, "evaluation", manners_of(run.candidate.attacks)
+            name, settings, run.dataset, str(run.candidate.device), command, "evaluation", manners_of(run.candidate.attacks)
         )
+        run.refuse_another_model(run.folder)
         old = run.folder.manifest["models"].get(name, {})
-        refuse_another_model(run.folder, run.candidate, old, identity)
         run.prepare()
-        run.folder.record_model(name, description | identity | run.profiled(name, old.get("approach")))
-        run.team.wait()
+        run.folder.record_model(name, description | run.identity | run.profiled(name, old.get("approach")))
+        run.team.broadcast(run.folder.path)
         run.execute(name)
         with run.folder.stage("report"), run.display.bar("Draw the report", None):
             make_pictures(run, run.undefended(name), EOT)

@@ -10,16 +10,16 @@ from ...access import GRADIENTS, LABELS, SCORES
 from ...attacks.core.base import Attack
 from ...attacks.core.registry import by_name, make, named, sees
 from ...errors import EscrimeError
-from ...models import Loaded, load_model
-from ...models.loading.black_box import Queried
-from ...models.loading.loaded import with_names
+from ...models import Loaded, Normalized, load_model
 from ...models.adapted import in_its_precision
+from ...models.loading.black_box import BlackBox, Queried, count_labels
+from ...models.loading.loaded import USUAL_SIDE, with_names
 from ...models.running import Classifier, check_logits, failure_named
 from ...randomness import key
 from ...regular_files import is_folder
 from ...results.threats import WHITE_BOX
 from ..shared.display import Display
-from .request import SEEN, USUAL, Request
+from .request import SEEN, USUAL, Request, file_name, own_name
 
 OF_ITS_SIZE = "give the size it was made for with --size, or mend the model"
 
@@ -32,7 +32,27 @@ class Candidate:
 
     @cached_property
     def loaded(self) -> Loaded:
-        return load_model(self.request.model, self.request.mean, self.request.std, trust=self.request.trust)
+        request = self.request
+        return load_model(
+            request.model,
+            request.mean,
+            request.std,
+            trust=request.trust,
+            size=request.size,
+            classes=request.classes,
+        )
+
+    @property
+    def name(self) -> str:
+        """What the model is called in files and tables."""
+        chosen = self.request.name
+        if chosen is None:
+            model = self.loaded.model
+            inner = model.network if isinstance(model, Normalized) else model.ask if isinstance(model, BlackBox) else model
+            return own_name(self.request.model, type(inner))
+        if file_name(chosen) != chosen:
+            raise EscrimeError(f"--name {chosen!r} cannot be part of a file's name; write it as {file_name(chosen)!r}.")
+        return chosen
 
     @cached_property
     def model(self) -> Classifier:
@@ -74,7 +94,7 @@ class Candidate:
     def size(self) -> int:
         """The edge length of the images in pixels."""
         dataset = None if is_folder(self.request.images) else data.DATASETS.get(self.request.images)
-        return self.request.size or self.loaded.size or (dataset.side if dataset else 224)
+        return self.loaded.side(self.request.size, dataset.side if dataset else USUAL_SIDE)
 
     @property
     def on_error(self) -> str:
@@ -89,7 +109,10 @@ class Candidate:
 
     def with_labels(self, images: data.ImageSet) -> data.ImageSet:
         """The images with the labels that the model gives their classes."""
-        count, loaded = self._first_logits(images).shape[1], self.loaded
+        loaded = self.loaded
+        if loaded.answers == LABELS and not loaded.classes:
+            count_labels(loaded.model, len(images.classes))
+        count = self._first_logits(images).shape[1]
         if images.wnids or len(images.classes) != count:  # else the images count the classes in their order
             loaded = with_names(loaded, count)
         return data.labels_for(images, count, loaded.classes, loaded.wnids, self.request.model)

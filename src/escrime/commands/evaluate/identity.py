@@ -5,13 +5,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...errors import EscrimeError
 from ...evaluation.images import Source
 from ...models.adapted import in_its_precision
 from ...models.running import check_logits, no_trace
 from ...randomness import row_keys
 from ...training.identity import weights_digest
-from ..shared.folder import RunFolder
+from ..shared.folder import AnotherRun, RunFolder
 from .candidate import Candidate
 
 KNOWN_BY = 16  # images whose logits tell a model from another
@@ -37,13 +36,10 @@ def identity_of(candidate: Candidate, source: Source) -> dict:
 
 
 def refuse_another_model(folder: RunFolder, candidate: Candidate, old: dict, new: dict) -> None:
-    """EscrimeError where the identity that a folder holds, `old`, is another's than the `new` one."""
+    """AnotherRun where the identity that a folder holds, `old`, is another's than the `new` one."""
     for what, value in new.items():
         if old.get(what) is not None and value is not None and not alike(old[what], value):
-            raise EscrimeError(
-                f"{folder.path} was made with {candidate.request.model} when it had other {what}; "
-                "give another folder with --out, or delete this one."
-            )
+            raise AnotherRun(f"{folder.path} was made with {candidate.request.model} when it had other {what}", f"other {what}")
 
 
 def alike(one: Any, other: Any) -> bool:

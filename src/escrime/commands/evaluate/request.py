@@ -1,6 +1,7 @@
 """What `escrime evaluate` is to do: a model, images, what the attacker sees, and how much time there is."""
 
 import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from ..catalog import attack_named
 USUAL = {GRADIENTS: ("FGSM", "AutoAttack"), SCORES: ("Square",), LABELS: ("RayS",)}
 # What the attacker sees of the model, by the value of --threat, whose one level with gradients is called as in the records.
 SEEN = {WHITE_BOX: GRADIENTS, SCORES: SCORES, LABELS: LABELS}
+# Words of a function's name that tell no more than that it makes a model.
+MAKES_A_MODEL = "load get make build create init new my our the a model models net network nn classifier cnn main fn".split()
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class Request:
     escrime's, () for the usual ones of that access. limit: that many images, as many of each class as of any other. budget:
     seconds that attacks and checks may take, None for all images. anyway: go on although clean accuracy is at chance. mean,
     std: the normalization to put in front of the model, or in place of its own; one number or one per channel. trust: the
-    model may be a file that runs code as it is read.
+    model may be a file that runs code as it is read. classes: a file of the names of its classes. name: what the model is
+    called in files and tables, None for its own name.
     """
 
     model: str
@@ -44,6 +48,8 @@ class Request:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     trust: bool = False
+    classes: str | None = None
+    name: str | None = None
 
     def __post_init__(self) -> None:
         norm(self.norm)  # refuses a name that is none
@@ -76,7 +82,7 @@ class Request:
 
     def settings(self) -> dict:
         """JSON values for the manifest: what a continued evaluation must share. The budget may change."""
-        values = {name: value for name, value in self.as_dict().items() if name not in ("budget", "anyway", "trust")}
+        values = {name: value for name, value in self.as_dict().items() if name not in ("budget", "anyway", "trust", "name")}
         values |= {"epsilons": list(self.epsilons), "attacks": list(self.attacks), "headline_eps": self.epsilons[0]}
         values |= {name: list(values[name]) for name in ("mean", "std") if values[name] is not None}
         return {"title": f"{self.model} on {self.images}", **values}
@@ -86,5 +92,24 @@ def short_name(spec: str) -> str:
     """A name for files and tables from a specification: torchvision:resnet50@V2 → resnet50."""
     text = spec.partition(":")[2] if spec.partition(":")[0] in ("torchvision", "timm", "hf") else spec
     text = text.partition("@")[0] if not text.endswith((".pt2", ".onnx")) else Path(text).stem
-    text = Path(text.partition(".py:")[2] or text).name
-    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in text) or "model"
+    return file_name(Path(text).name)
+
+
+def own_name(spec: str, kind: type) -> str:
+    """What the model of the class `kind` that `spec` made is called.
+
+    One of FILE.py:FUNCTION has the function's name where that tells more than that it makes a model, else its class's where its
+    maker wrote that, else the file's: mine.py:load → PhotoNet, or mine.
+    """
+    file, colon, function = spec.rpartition(".py:")
+    if not colon:
+        return short_name(spec)
+    if any(word and word not in MAKES_A_MODEL for word in re.split(r"[_\d]+", function.lower())):
+        return file_name(function)
+    written = kind.__module__.partition(".")[0] not in ("torch", "builtins", "functools", "escrime")
+    return file_name(kind.__name__ if written else Path(file).name)
+
+
+def file_name(text: str) -> str:
+    """The text with what has no place in a file's name, or divides names there, replaced."""
+    return re.sub("--+", "-", "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in text)) or "model"

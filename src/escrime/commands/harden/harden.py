@@ -1,5 +1,6 @@
 """`escrime harden`: adversarial fine-tuning of a user's model, and what it bought: before and after in one report."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ from ...terminal import duration
 from ...training import TrainSettings, objective
 from ..evaluate.assessment import Assessment, evaluate_in_folder
 from ..evaluate.candidate import Candidate
-from ..evaluate.request import Request, short_name
+from ..evaluate.request import Request
 from ..run.schema import ADVERSARIAL
 from ..shared.display import Display
 from ..shared.fitting import fit_in_folder
@@ -37,8 +38,8 @@ USUAL = dict(epochs=5, learning_rate=0.01, batch_size=32, schedule="one-cycle", 
 class Hardening:
     """A candidate, and what the objective `goal` makes of it, trained on the images' own training part."""
 
-    def __init__(self, candidate: Candidate, goal: dict, chosen: dict, folder: RunFolder):
-        self.candidate, self.goal, self.chosen, self.folder = candidate, goal, chosen, folder
+    def __init__(self, candidate: Candidate, goal: dict, chosen: dict, folder: Callable[[], RunFolder]):
+        self.candidate, self.goal, self.chosen, self._folder = candidate, goal, chosen, folder
         objective(**goal)  # refuses unknown names before anything is read
 
     @cached_property
@@ -67,33 +68,47 @@ class Hardening:
 
     @cached_property
     def training(self) -> TrainSettings:
+        """What it is trained with.
+
+        Raises:
+            EscrimeError: Where the epochs that were asked for do not fit into the budget.
+        """
+        settings, budget = self._training_in(self.folder), self.candidate.request.budget
+        if budget is None or self.trained or self._fitted(self.folder) or settings.epochs * self.expected.epoch <= budget:
+            return settings
+        raise too_short(settings.epochs, budget, self.expected)
+
+    def _training_in(self, folder: RunFolder) -> TrainSettings:
+        """What it would be trained with in a folder: one that was begun keeps the number of epochs that fitted then."""
         probed = getattr(objective(**self.goal), "eps", None) is not None
         held = min(HELD, len(self.train) // 5) if probed else 0
         usual = USUAL | {"probe_images": held} if held else {**USUAL, "keep": "last"}
         settings = TrainSettings(**usual | self.chosen)
-        budget, begun = self.candidate.request.budget, self.begun.get("training", {})
-        if self.fitted:
-            most = settings.epochs
-            return replace(settings, epochs=begun["epochs"] if begun else epochs_within(budget or 0, most, self.expected))
-        if budget is not None and not self.trained and settings.epochs * self.expected.epoch > budget:
-            raise too_short(settings.epochs, budget, self.expected)
-        return settings
+        if not self._fitted(folder):
+            return settings
+        begun = self._begun(folder).get("training", {})
+        fitting = lambda: epochs_within(self.candidate.request.budget or 0, settings.epochs, self.expected)  # noqa: E731
+        return replace(settings, epochs=begun["epochs"] if begun else fitting())
+
+    @cached_property
+    def folder(self) -> RunFolder:
+        return self._folder()
 
     @property
     def trained(self) -> bool:
         return (self.folder / WEIGHTS).exists()
 
-    @cached_property
-    def begun(self) -> dict:
-        """The settings that the folder was begun with, {} where it is new."""
-        return self.folder.manifest.get("experiment", {}) if (self.folder / "manifest.json").exists() else {}
+    def _begun(self, folder: RunFolder) -> dict:
+        """The settings that a folder was begun with, {} where it is new."""
+        found: dict = folder.manifest.get("experiment", {}) if (folder / "manifest.json").exists() else {}
+        return found
 
-    @property
-    def fitted(self) -> bool:
+    def _fitted(self, folder: RunFolder) -> bool:
         """Whether the number of epochs is what fits into a budget, or did when the folder was begun."""
         if "epochs" in self.chosen:
             return False
-        return bool(self.begun.get(FITTED)) if self.begun else self.candidate.request.budget is not None
+        begun = self._begun(folder)
+        return bool(begun.get(FITTED)) if begun else self.candidate.request.budget is not None
 
     @cached_property
     def expected(self) -> Expected:
@@ -127,9 +142,11 @@ class Hardening:
         if run.end is not None and run.request.budget is not None:
             run.end = max(run.end, clock() + (1 - TRAINED) / 2 * run.request.budget)
 
-    def settings(self) -> dict:
-        fitted = {FITTED: True} if self.fitted else {}
-        return {"objective": objective(**self.goal).as_dict(), "training": self.training.as_dict(taught=False)} | fitted
+    def settings(self, folder: RunFolder) -> dict:
+        """What a run in the folder that continues this one must share."""
+        fitted = {FITTED: True} if self._fitted(folder) else {}
+        training = self._training_in(folder).as_dict(taught=False)
+        return {"objective": objective(**self.goal).as_dict(), "training": training} | fitted
 
     @cached_property
     def network(self) -> nn.Module:
@@ -159,7 +176,7 @@ class Hardening:
             self.train,
             objective(**self.goal),
             self.training,
-            log=f"{short_name(candidate.request.model)}--{ADVERSARIAL}",
+            log=f"{candidate.name}--{ADVERSARIAL}",
             weights=path,
             about=class_metadata(self.test) | {"model": candidate.loaded.origin, "size": candidate.size},
             seed=candidate.request.seed,
@@ -186,27 +203,27 @@ def harden(
     quiet: bool = False,
 ) -> Assessment:
     """Fine-tune the requested model by the objective `goal` (its name and settings) and evaluate it before and after, in
-    the folder `out` (by default runs/harden-MODEL), continuing what is there. training: settings of TrainSettings.
+    the folder `out` (by default one of its own, runs/harden-MODEL), continuing what is there. training: settings of
+    TrainSettings.
 
     Raises:
         EscrimeError: For a model that cannot be trained (a black box), and as `fit` and `assess`.
     """
-    name = short_name(request.model)
-    folder = RunFolder(out or Path("runs") / f"harden-{name}")
     candidate = Candidate(request, Display(quiet=quiet), device)
-    made = Hardening(candidate, goal, training or {}, folder)
+    made = Hardening(candidate, goal, training or {}, lambda: run.folder)
     made.network  # noqa: B018  # refused before anything is read
-    if not (folder / VERDICT).exists():
-        made.announce()
     run = Assessment(
         candidate,
-        folder,
+        out,
         Processes(device, alone=True),
+        verb="harden",
         test=lambda: made.test,
         train=lambda: made.train,
         cases=made.cases,
         settings=made.settings,
         prepare=lambda: made.fine_tune(run),
     )
-    evaluate_in_folder(run, name, command)
+    if not (run.folder / VERDICT).exists():
+        made.announce()
+    evaluate_in_folder(run, command)
     return run

@@ -69,8 +69,9 @@ class ExperimentRun:
         classes = self.splits.test.classes
         if wanted is None:
             return None
-        if str(wanted) in classes:
-            return classes.index(str(wanted))
+        for names in (classes, self.splits.test.wnids or ()):
+            if str(wanted) in names:
+                return names.index(str(wanted))
         if isinstance(wanted, int) and 0 <= wanted < len(classes):
             return wanted
         raise EscrimeError(
@@ -80,6 +81,14 @@ class ExperimentRun:
     def dataset(self) -> dict:
         """What the manifest notes of the data."""
         return about_images(self.test, self.splits.train)
+
+    def settings(self) -> dict:
+        """What a manifest notes of the experiment."""
+        return self.experiment.model_dump(mode="json", by_alias=True)
+
+    def held_by(self, folder: RunFolder) -> bool:
+        """Whether the folder holds this experiment on this data; AnotherRun where it holds something else."""
+        return folder.holds({"experiment": self.settings(), "dataset": self.dataset()})
 
     def checkpoint(self, model: str, defense: str = "none") -> Path:
         return (

@@ -41,8 +41,9 @@ def run_stages(run: ExperimentRun) -> list[Path]:
     with run.folder.lock() if run.team.first else nullcontext():
         if run.team.first:  # who decodes the images, once per machine that shares the cache
             attacks, untrained = run.attacks()[0], _untrained(run)
-            settings = run.experiment.model_dump(mode="json", by_alias=True)
-            run.folder.prepare(run.name, settings, run.dataset(), str(run.device), run.command, attacks=manners_of(attacks))
+            run.folder.prepare(
+                run.name, run.settings(), run.dataset(), str(run.device), run.command, attacks=manners_of(attacks)
+            )
         run.team.wait()
         untrained = untrained if run.team.first else _untrained(run)
         run.team.wait()  # all have seen what is trained before the first one writes

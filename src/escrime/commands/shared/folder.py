@@ -32,6 +32,14 @@ PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "scipy", 
 LAP_SECONDS = 10
 
 
+class AnotherRun(EscrimeError):
+    """A folder holds something else than what is asked for. reason: the difference, in a few words."""
+
+    def __init__(self, sentence: str, reason: str):
+        super().__init__(f"{sentence}; give another folder with --out, or delete this one.")
+        self.reason = reason
+
+
 class RunFolder:
     """runs/NAME/ with manifest.json, records/, checkpoints/, examples/, analysis/, training/ and what the report draws.
 
@@ -83,12 +91,9 @@ class RunFolder:
         each is (Attack.manner), by its label.
         """
         identity = {"experiment": settings, "dataset": dataset}
-        if (self / "manifest.json").exists():
-            self.refuse_another(self.manifest, identity)
+        if self.holds(identity):
             sweep(self.path)
             return
-        if self.foreign(*(sub for sub in SUBFOLDERS if not any((self / sub).glob("*")))):
-            raise EscrimeError(f"{self.path} exists and is not a run folder; give another one with --out.")
         for sub in SUBFOLDERS:
             (self / sub).mkdir(parents=True, exist_ok=True)
         sweep(self.path)
@@ -108,25 +113,32 @@ class RunFolder:
             },
         )
 
+    def holds(self, identity: dict) -> bool:
+        """Whether it is the run folder of this `identity`; False where nothing is there yet. Raises AnotherRun for anything
+        else."""
+        if (self / "manifest.json").exists():
+            self.refuse_another(self.manifest, identity)
+            return True
+        if self.foreign(*(sub for sub in SUBFOLDERS if not any((self / sub).glob("*")))):
+            raise AnotherRun(f"{self.path} exists and is not a run folder", "something that is no run")
+        return False
+
     def foreign(self, *own: str) -> list[str]:
         """Names in the folder, sorted, that are not `own` and not what a killed command leaves before its first file."""
         if self.path.exists() and not self.path.is_dir():
-            raise EscrimeError(f"{self.path} is a file; give another folder with --out.")
+            raise AnotherRun(f"{self.path} is a file", "a file")
         found = self.path.iterdir() if self.path.exists() else ()
         return sorted(path.name for path in found if path.name not in (LOCK, *own) and not leftover(path))
 
     def refuse_another(self, old: dict, identity: dict) -> None:
-        """EscrimeError where what the folder holds differs from `identity` in one of its parts."""
+        """AnotherRun where what the folder holds differs from `identity` in one of its parts."""
         for part, new in identity.items():
             there, here = old.get(part), json.loads(json.dumps(new))
             if part == "dataset" and isinstance(there, dict):  # which runs of earlier versions lack
                 there = {"train_fingerprint": here.get("train_fingerprint")} | there
             difference = first_difference(there, here, part)
             if difference:
-                raise EscrimeError(
-                    f"{self.path} belongs to another experiment ({difference}); "
-                    "give another folder with --out, or delete this one."
-                )
+                raise AnotherRun(f"{self.path} belongs to another experiment ({difference})", difference)
 
     def record_model(self, name: str, description: dict) -> None:
         manifest = self.manifest

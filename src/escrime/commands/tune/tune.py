@@ -21,9 +21,10 @@ from ...results.schema import StoredTuning
 from ..evaluate.candidate import Candidate
 from ..evaluate.first_look import FirstLook
 from ..evaluate.identity import identity_of, refuse_another_model
-from ..evaluate.request import Request, short_name
+from ..evaluate.request import Request
 from ..shared.display import Display
-from ..shared.folder import RunFolder, about_images, provenance
+from ..shared.folder import AnotherRun, RunFolder, about_images, provenance
+from ..shared.own_folder import own_folder
 from ..shared.store import TuningStore
 from .result import as_json, csv_of
 
@@ -40,7 +41,7 @@ def tune_model(
     command: str = "",
     quiet: bool = False,
 ) -> tuple[RunFolder, dict]:
-    """Choose ε_max and N for the requested model and images, in the folder `out` (by default runs/tune-MODEL).
+    """Choose ε_max and N for the requested model and images, in the folder `out` (by default one of its own, runs/tune-MODEL).
 
     Returns the folder and what its tune.json holds. A finished folder is read, an interrupted one continued.
 
@@ -48,7 +49,7 @@ def tune_model(
         EscrimeError: For a model or images that cannot be used, before anything is written, and for a folder that holds the
             result of another request.
     """
-    folder = RunFolder(out or Path("runs") / f"tune-{short_name(request.model)}")
+    asked = None if out is None else RunFolder(out)
     candidate = Candidate(request, Display(quiet=quiet), device)
     candidate.display.say(f"{request.model} on {request.images}")
     network = candidate.network("an attack cannot be adaptive")
@@ -56,15 +57,23 @@ def tune_model(
     source = Source(test, device)
     choosing, validating = halves(test, request.seed)
     identity = {"settings": _settings(request, grid), "dataset": about_images(test)}
-    if (folder / RESULT).exists():
+
+    def holds(folder: RunFolder) -> bool:
+        if (folder / RESULT).exists():
+            old = _read(folder)
+            folder.refuse_another(old, identity)
+            refuse_another_model(folder, candidate, old.get("identity", {}), identity_of(candidate, source))
+            return True
+        if folder.foreign():
+            raise AnotherRun(f"{folder.path} exists and holds no {RESULT}", "something else than a tuning")
+        return False
+
+    folder = asked or own_folder(Path("runs") / f"tune-{candidate.name}", holds, candidate.display.say)
+    if holds(folder):
         old = _read(folder)
-        folder.refuse_another(old, identity)
-        refuse_another_model(folder, candidate, old.get("identity", {}), identity_of(candidate, source))
         if "verdict" in old:
             return folder, old
         _refuse_other_parts(TuningStore(folder), choosing, grid)
-    elif folder.foreign():
-        raise EscrimeError(f"{folder.path} exists and holds no {RESULT}; give another folder with --out.")
     FirstLook(candidate, source).check()
     with folder.lock():
         sweep(folder.path)
@@ -94,7 +103,7 @@ def tune_model(
 
 
 def _settings(request: Request, grid: Grid) -> dict:
-    named = ("model", "images", "limit", "size", "seed", "skip_unreadable", "mean", "std")
+    named = ("model", "images", "limit", "size", "seed", "skip_unreadable", "mean", "std", "classes")
     return {name: getattr(request, name) for name in named} | asdict(grid)
 
 

@@ -3,10 +3,8 @@
 import sys
 from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
-from numbers import Integral
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor, nn
 
 from ...errors import EscrimeError, nearest
@@ -14,6 +12,7 @@ from ...validation import is_whole
 from ..architectures import architecture, head_names, skeleton
 from ..registry import build, stored_normalization
 from .black_box import black_box
+from .class_names import own_names
 from .loaded import Loaded, existing, normalization, wnids_of
 from .matching import align
 from .sources import read_weights
@@ -47,10 +46,11 @@ def from_weights(name: str, file: str) -> Loaded:
     )
 
 
-def from_function(path: Path, name: str) -> Loaded:
+def from_function(path: Path, name: str, side: int | None = None) -> Loaded:
     """What the function `name` of the Python file returns: a module, or any other callable, which is a black box.
 
-    What it returns may have `classes` (names) and `size` (pixels) as attributes.
+    What it returns may have `classes` (names) and `size` (pixels) as attributes. side: pixels of the images that a black box
+    without a size is asked about.
     """
     folder = str(path.parent.resolve())
     spec = spec_from_file_location(f"escrime_model_{path.stem}_{sha256(folder.encode()).hexdigest()[:8]}", existing(path))
@@ -78,7 +78,7 @@ def from_function(path: Path, name: str) -> Loaded:
             f"{path}:{name} returned a {type(model).__name__}; return a torch.nn.Module, or a callable that maps images to "
             "scores or labels."
         )
-    classes, size = _names(getattr(model, "classes", None)), _side(getattr(model, "size", None))
+    classes, size = own_names(getattr(model, "classes", None)), _side(getattr(model, "size", None))
     if isinstance(model, nn.Module):
         empty = [key for key, value in [*model.named_parameters(), *model.named_buffers()] if value.device.type == "meta"]
         if empty:
@@ -89,20 +89,7 @@ def from_function(path: Path, name: str) -> Loaded:
         model = model.cpu()
         model.eval()  # a statement of its own: a `train` that people write themselves may return nothing
         return Loaded(model, f"{path}:{name}", classes, None, size)
-    return black_box(model, f"{path}:{name}", classes, size)
-
-
-def _names(classes: object) -> tuple[str, ...] | None:
-    """Class names in order: of a list, an array, a dict of index → name, or one of name → index as ImageFolder has; None for
-    anything else, which a model may call so."""
-    if isinstance(classes, dict) and classes:
-        indices = list(classes) if all(isinstance(key, Integral) for key in classes) else list(classes.values())
-        if sorted(map(str, indices)) != sorted(map(str, range(len(classes)))):
-            return None
-        by_index = classes if indices == list(classes) else {index: name for name, index in classes.items()}
-        return tuple(str(by_index[index]) for index in range(len(classes)))
-    classes = classes.tolist() if isinstance(classes, np.ndarray) else classes
-    return tuple(map(str, classes)) if isinstance(classes, (list, tuple)) else None
+    return black_box(model, f"{path}:{name}", classes, size, side=side)
 
 
 def _side(size: object) -> int | None:

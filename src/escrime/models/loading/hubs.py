@@ -1,6 +1,9 @@
 """Models of torchvision, timm and the Hugging Face hub; normalization, size and class names from their own metadata."""
 
-from collections.abc import Mapping
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...errors import EscrimeError
+from ...online import OFFLINE, SECONDS, unreachable
 from ...regular_files import check_regular, expanded, is_folder, most_weights, reason
 from ..architectures import TIMM, architecture, import_timm, published_weights
 from ..normalized import Normalized
@@ -21,7 +25,7 @@ def from_torchvision(text: str) -> Loaded:
     named."""
     name, _, wanted = text.partition("@")
     arch = architecture(name)
-    if arch.builder is not None and Path(wanted).suffix:  # torchvision's own names have no dot
+    if arch.builder is not None and (Path(wanted).suffix or "/" in wanted):  # torchvision's own names have neither
         return replace(from_weights(name, wanted), origin=f"torchvision:{text}")
     if arch.builder is None:
         raise EscrimeError(f"torchvision has no {name!r}; it is escrime's own: give {name}@FILE.")
@@ -48,7 +52,11 @@ def from_timm(name: str) -> Loaded:
     _refuse_odd_files(expanded(name.removeprefix("local-dir:")))
     try:
         # Of any source, its own and others' hubs among them, timm reads tensors alone (torch.load with weights_only).
-        network = timm.create_model(name, pretrained=True)
+        known = timm.is_model(name.partition(".")[0]) if ":" not in name else not name.startswith("local-dir:")
+        with _hub(f"timm's {name!r}", f"timm:{name}@FILE") if known else nullcontext():
+            network = timm.create_model(name, pretrained=True)
+    except EscrimeError:
+        raise
     except Exception as error:  # an unknown name, no network, weights of another version
         raise EscrimeError(
             f"timm cannot make {name!r} ({_first_line(error)}); see timm.list_models(pretrained=True)."
@@ -89,12 +97,16 @@ def from_hugging_face(name: str) -> Loaded:
     _refuse_odd_files(expanded(name))
     try:
         # False, not left out: by default transformers asks a person at a terminal whether to run the code beside a model.
-        network = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
-        processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
+        on_hub = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) and not is_folder(expanded(name))
+        with _hub(f"Hugging Face's {name!r}", "hf:FOLDER") if on_hub else nullcontext():
+            network = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
+            processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
         labels = network.config.id2label
         classes = tuple(str(labels[i]) for i in range(len(labels)))
         sizes = [getattr(processor, "crop_size", None), getattr(processor, "size", None)]
         size = next((side for side in map(_side, [*sizes, network.config.to_dict().get("image_size")]) if side), None)
+    except EscrimeError:
+        raise
     except Exception as error:  # unknown, private, no network, no image classifier
         raise EscrimeError(f"Hugging Face's {name!r} cannot be loaded ({_first_line(error)}); check the name.") from None
     named = not all(label == f"LABEL_{i}" for i, label in enumerate(classes))
@@ -114,6 +126,33 @@ def from_hugging_face(name: str) -> Loaded:
         size,
         normalization=normalization(model, "the image processor"),
     )
+
+
+@contextmanager
+def _hub(what: str, instead: str) -> Iterator[None]:
+    """Within the block the hub's library reads its cache alone where the hub cannot be reached: it would try again for minutes.
+
+    Raises:
+        EscrimeError: Where the cache lacks it then; it says what to write `instead`.
+    """
+    from huggingface_hub import constants
+
+    reason = unreachable(constants.ENDPOINT)
+    before, waiting = constants.HF_HUB_OFFLINE, socket.getdefaulttimeout()
+    if reason is not None:
+        constants.HF_HUB_OFFLINE = True
+        socket.setdefaulttimeout(SECONDS)  # for what comes from elsewhere
+    try:
+        yield
+    except Exception:
+        if reason is None:
+            raise
+        raise EscrimeError(
+            f"{what} is not in the cache, and {OFFLINE} ({reason}); connect, or fetch the model elsewhere and write {instead}."
+        ) from None
+    finally:
+        constants.HF_HUB_OFFLINE = before
+        socket.setdefaulttimeout(waiting)
 
 
 class _Logits(nn.Module):

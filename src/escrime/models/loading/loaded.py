@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -10,9 +9,10 @@ from torch import Tensor, nn
 
 from ...access import GRADIENTS
 from ...errors import EscrimeError
+from ...imagenet import CLASSES, imagenet_names, imagenet_wnids
 from ...regular_files import check_regular, most_weights, reason
 
-IMAGENET = 1000
+USUAL_SIDE = 224  # pixels, of networks for photos
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,9 @@ class Loaded:
     """model: images float32 (N, 3, H, W) in [0, 1] → logits (N, K), a module, or for a black box any callable.
 
     origin: the specification. classes: K names, None where nothing says them. wnids: their WordNet ids, where the classes
-    are ImageNet's. size: pixels of the square side it expects, None for any. answers: "gradients", or what a black box
-    gives away: "scores" or "labels". normalization: a sentence about it, None where it is the model's own business.
+    are ImageNet's. size: pixels of the square side it expects, None for any; fixed: it takes no other. answers: "gradients",
+    or what a black box gives away: "scores" or "labels". normalization: a sentence about it, None where it is the model's own
+    business.
     """
 
     model: nn.Module | Callable
@@ -31,17 +32,25 @@ class Loaded:
     size: int | None = None
     answers: str = GRADIENTS
     normalization: str | None = None
+    fixed: bool = False
 
+    def side(self, wanted: int | None, usual: int = USUAL_SIDE) -> int:
+        """Pixels of the square side of images for this model: those `wanted` (--size), else its own, else the usual ones.
 
-@cache
-def imagenet_wnids() -> tuple[str, ...]:
-    """ImageNet-1k's WordNet ids in the order of its class indices."""
-    return tuple((Path(__file__).parent / "imagenet_wnids.txt").read_text("utf-8").split())
+        Raises:
+            EscrimeError: Where it takes others alone.
+        """
+        if self.fixed and wanted not in (None, self.size):
+            raise EscrimeError(
+                f"{self.origin} takes images of {self.size} × {self.size} pixels alone, and --size asks for {wanted}; leave "
+                "--size out, or export the model again with a free height and width."
+            )
+        return wanted or self.size or usual
 
 
 def wnids_of(count: int) -> tuple[str, ...] | None:
     """The WordNet ids of a model with `count` classes, where those can be ImageNet's thousand."""
-    return imagenet_wnids() if count == IMAGENET else None
+    return imagenet_wnids() if count == CLASSES else None
 
 
 class HasNormalization(Protocol):
@@ -51,17 +60,9 @@ class HasNormalization(Protocol):
     std: Tensor
 
 
-@cache
-def imagenet_names() -> tuple[str, ...]:
-    """ImageNet-1k's class names, as torchvision has them, in the order of its class indices."""
-    from torchvision.models import ResNet50_Weights
-
-    return tuple(ResNet50_Weights.DEFAULT.meta["categories"])
-
-
 def with_names(loaded: Loaded, count: int) -> Loaded:
     """The model, which returns `count` logits: where nothing names them and they can be ImageNet's thousand, they are."""
-    if count != IMAGENET or loaded.classes or loaded.wnids not in (None, imagenet_wnids()):
+    if count != CLASSES or loaded.classes or loaded.wnids not in (None, imagenet_wnids()):
         return loaded
     return replace(loaded, classes=imagenet_names(), wnids=imagenet_wnids())
 

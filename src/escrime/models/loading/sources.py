@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ...errors import EscrimeError, shortened
+from ...online import OFFLINE, unreachable
 from ...regular_files import expanded
 from ..architectures import Architecture, published_weights
 from .weights import check_plain, read_safetensors, refuse_what_is_no_file
@@ -179,6 +180,12 @@ def _from_torchvision(arch: Architecture, name: str | None) -> Weights:
     if arch.builder is None:
         raise EscrimeError(f"torchvision has no weights for {arch.name!r}; leave weights out, or give a file or a URL.")
     member = published_weights(arch.builder, name)
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(member.url).path).name
+    if not cached.is_file() and (reason := unreachable(member.url)):
+        raise EscrimeError(
+            f"torchvision's weights {member} are not in the cache, and {OFFLINE} ({reason}); connect, or fetch {member.url} "
+            f"elsewhere and give its path: {arch.name}@FILE."
+        )
     try:
         tensors = member.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True)
     except Exception as error:  # no network, a proxy's page instead of the file, a full disk

@@ -1,13 +1,14 @@
 """The kinds of specification, and which one a text is."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...errors import EscrimeError, nearest
 from ...regular_files import expanded, is_regular
 from ..architectures import ARCHITECTURES
 from ..normalized import Values
+from .class_names import with_classes
 from .exported import from_onnx, from_program
 from .files import from_function, from_weights
 from .hubs import from_hugging_face, from_timm, from_torchvision
@@ -30,7 +31,15 @@ HUBS: dict[str, Callable[[str], Loaded]] = {
 }
 
 
-def load_model(spec: str, mean: Values | None = None, std: Values | None = None, *, trust: bool = False) -> Loaded:
+def load_model(
+    spec: str,
+    mean: Values | None = None,
+    std: Values | None = None,
+    *,
+    trust: bool = False,
+    size: int | None = None,
+    classes: Path | str | Sequence[str] | None = None,
+) -> Loaded:
     """The model that `spec` names.
 
     Only FILE.py runs code, yours, and FILE.pt2 may, which is why it is read with `trust` alone.
@@ -41,32 +50,37 @@ def load_model(spec: str, mean: Values | None = None, std: Values | None = None,
             escrime.Normalized that it begins with or in front of it.
         std: See `mean`; both or neither.
         trust: Whether a FILE.pt2 may run what it holds.
+        size: Pixels of the square side of the images that it is to be asked about, in place of its own.
+        classes: What its classes are called, in order: the names, or a file of them (see `class_names.read_classes`), in place
+            of its own.
 
     Returns:
         What was loaded, with the classifier as `model`, on the CPU in eval mode, taking raw pixels in [0, 1].
 
     Raises:
         EscrimeError: For a text of no known kind, a file that is missing, damaged or would run code, a library that is not
-            installed (with the line that installs it), a normalization that is none.
+            installed (with the line that installs it), a normalization that is none, another size than the only one it takes.
     """
     check_normalization(mean, std)
-    return renormalized(_load(str(spec), trust), mean, std)
+    loaded = with_classes(_load(str(spec), trust, size), classes)
+    loaded.side(size)  # refuses another than the only one
+    return renormalized(loaded, mean, std)
 
 
-def _load(spec: str, trust: bool) -> Loaded:
+def _load(spec: str, trust: bool, size: int | None) -> Loaded:
     hub, colon, name = spec.partition(":")
     if colon and hub in HUBS:
         return HUBS[hub](name)
     if match := re.fullmatch(r"(.+\.py):(\w+)", spec):
-        return from_function(expanded(match[1]), match[2])
+        return from_function(expanded(match[1]), match[2], size)
     arch, at, file = spec.partition("@")
     if at and not is_regular(expanded(spec)):
         return from_weights(arch, file)
     path = expanded(spec)
     if path.suffix == ".pt2":
-        return from_program(path, trust)
+        return from_program(path, trust, size)
     if path.suffix == ".onnx":
-        return from_onnx(path)
+        return from_onnx(path, size)
     raise EscrimeError(f"model {spec!r} is of no known kind; write one of {', '.join(SPECS)}.{_hint(spec, path)}")
 
 
