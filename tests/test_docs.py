@@ -102,17 +102,58 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
         exec(compile(text, name(page), "exec"), space)  # noqa: S102
 
 
-@pytest.mark.slow
-def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path):
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """(what the build said, the folder of the site)."""
     for package in ("mkdocs", "material", "mkdocstrings"):
         pytest.importorskip(package, reason="the extra `docs` is not installed: pip install 'escrime[docs]'")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    site = tmp_path_factory.mktemp("docs") / "site"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)]
     # Material announces its successor on every build unless told not to.
     quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=quiet, timeout=250)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=quiet, timeout=250), site
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning_and_fetches_nothing(built):
+    done, site = built
     assert done.returncode == 0 and "WARNING" not in done.stderr, done.stderr
-    pages = list((tmp_path / "site").rglob("*.html"))
+    pages = list(site.rglob("*.html"))
     assert len(pages) >= len(PAGES)
     for page in pages:
         fetched = re.findall(r'<(?:script|img|link)[^>]+(?:src|href)="?(https?://[^">\s]+)', page.read_text(encoding="utf-8"))
         assert not fetched, f"{page.name} fetches {fetched}"
+
+
+@pytest.fixture
+def browser(tmp_path):
+    sys.path.insert(0, str(ROOT / "tests" / "report"))
+    chromium = importlib.import_module("chromium")
+    if chromium.find_chromium() is None:
+        pytest.skip("no Chromium is installed to open the site with")
+    found = chromium.Chromium(chromium.find_chromium(), tmp_path)
+    yield found
+    found.close()
+
+
+@pytest.mark.slow
+def test_the_search_works_where_the_site_is_opened_from_a_folder(built, browser):
+    browser.open(built[1] / "how-to" / "ci.html")
+    type_in = "q.value = 'prediction averaging'; q.dispatchEvent(new Event('input', {bubbles: true}))"
+    type_in += "; q.dispatchEvent(new KeyboardEvent('keyup', {bubbles: true}))"
+    box = "document.querySelector('[data-md-component=search-query]')"
+    browser.js(f"document.querySelector('[data-md-toggle=search]').click(); (q => {{ q.focus(); {type_in} }})({box})")
+    items = "document.querySelectorAll('.md-search-result__item').length"
+    shown = (
+        f"new Promise(done => {{ const look = n => {items} || !n ? done({items}) : setTimeout(look, 100, n - 1); look(200) }})"
+    )
+    assert browser.js(shown) > 1
+    assert browser.errors == [] and not [address for address in browser.requests if address.startswith("http")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["results/paper.html", "results/ppa.html", "how-to/defense.html"])
+def test_no_code_and_no_table_is_cut(page, built, browser):
+    browser.open(built[1] / page)
+    cut = "[...document.querySelectorAll('pre code, .md-typeset__scrollwrap')].filter(e => e.scrollWidth > e.clientWidth + 1)"
+    assert browser.js(f"{cut}.map(e => e.textContent.trim().slice(0, 60))") == []

@@ -73,7 +73,7 @@ def test_it_opens_without_a_complaint_or_a_request(page):
 
 def test_the_top_says_what_was_measured(page):
     said = text(page, ".glance")
-    for words in ("wrn", "digits, 5 classes, 8 px", "n = 50", "2026-01-02 03:04 UTC", "7", "0.1.0", "0123456789ab"):
+    for words in ("wrn", "digits, 3 of 5 classes, 8 px", "n = 50", "2026-01-02 03:04 UTC", "7", "0.1.0", "0123456789ab"):
         assert words in said
     assert re.search(r"Can it be believed\?\s*\d+ alarms?", said)
     assert (

@@ -148,8 +148,8 @@ def mark(entry: Entry, at: int, many: int, place: Path) -> Mark:
     said = Point(verdict.eps, verdict.accuracy, verdict.low, verdict.high, verdict.n)
     words = f"{from_here(entry.run.folder, place)}, {day(entry)}: {said.text}, n = {verdict.n}"
     words += "" if verdict.believe else ", not as it stands"
-    heights = (height(share) for share in (verdict.accuracy, verdict.low, verdict.high))
-    return Mark(x, *heights, verdict.believe, report_link(entry, place), words)
+    y, low, high = (height(share) for share in (verdict.accuracy, verdict.low, verdict.high))
+    return Mark(x, y, low, high, verdict.believe, report_link(entry, place), words)
 
 
 def height(share: float) -> float:
