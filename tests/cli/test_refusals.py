@@ -37,6 +37,7 @@ REFUSED = [
     ((*EVALUATE, "--set", "steps=3"), "no option --set; it is one of harden and train"),
     ((*TRAIN, "--set", "epoch=3"), "Did you mean 'epochs'?"),
     ((*TRAIN, "--set", "epochs"), "write NAME=VALUE"),
+    ((*HARDEN, "--set", "sigma=0.1"), "given with --goal"),
     ((*TRAIN, "--set", "beta=6"), "a setting of the objective trades: give it with --goal beta="),
     ((*TRAIN, "--objective", "trades", "--goal", "ema=0.9"), "a setting of training: give it with --set ema="),
     ((*TRAIN, "--objective", "TRADE"), "Did you mean 'trades'?"),
@@ -106,6 +107,7 @@ def test_what_is_fine_passes():
     for objective, entry in catalog()["objectives"].items():
         check_settings(entry["settings"], objective)
     check_settings(catalog()["settings"])
+    assert catalog()["objectives"]["trades"]["settings"] == ["eps", "eps_distribution", "step_size", "steps", "beta"]
     with pytest.raises(EscrimeError, match="epochs = 5 already"):
         refuse("train", {"epochs": 5, "set_": ["epochs=6"]})
 

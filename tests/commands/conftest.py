@@ -84,11 +84,13 @@ def pictures(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def quick_checks():
-    """What looks for a stronger attack, on a few images: these tests ask whether it runs, not what it finds."""
+    """What looks for a stronger attack, on a few images, and AutoAttack with few of its 5,000 queries, which cost more than all
+    the rest: these tests ask whether it runs, not what it finds."""
     from escrime.commands.evaluate import assessment as assess
     from escrime.evaluation import Effort
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(escrime.AutoAttack, "usual", {"queries": 300})
         patch.setattr(assess, "EFFORT", Effort(images=8, steps=5, queries=20, draws=5, eot=2, doublings=0))
         yield
 

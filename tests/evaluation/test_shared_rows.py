@@ -5,7 +5,7 @@ import pickle
 import pandas as pd
 import pytest
 import torch
-from examined_in_processes import RUNS, evaluate, work
+from examined_in_processes import evaluate, work
 
 from escrime.distributed import Processes
 from escrime.evaluation.pipeline import EXAMINATION
@@ -26,7 +26,7 @@ def three(tmp_path_factory):
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
     place = tmp_path_factory.mktemp("one")
-    return {name: evaluate(name, place / name, Processes(torch.device("cpu"))) for name in RUNS}
+    return {name: evaluate(name, place / name, Processes(torch.device("cpu"))) for name in SAME}
 
 
 def rows(found):
@@ -82,4 +82,4 @@ def test_the_checks_of_the_input_are_not_made_by_all(three):
 
 
 def test_where_one_process_is_late_the_others_go_on_alone(one, three):
-    assert all(found["late"]["examined"] == one["late"]["examined"] for found in three)
+    assert all(found["late"]["examined"] == one["robust, in time"]["examined"] for found in three)  # which is never late

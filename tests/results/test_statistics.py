@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest, wilcoxon
 
 from escrime import EscrimeError
-from escrime.results.statistics import bootstrap, holm, mcnemar, paired_difference, sign_flips, wilson
+from escrime.results.statistics import bootstrap, holm, mcnemar, paired_difference, sign_flips, signed_rank, wilson
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (5, 10), (49, 50), (3925, 3925), (1, 500)])
@@ -89,6 +89,30 @@ def test_sign_flips_keep_their_level(n, most):
     noisy = rng.binomial(8, 0.9, (500, n)) / 8
     alarms = np.mean([sign_flips(a, b) < 0.05 for a, b in zip(certain, noisy)])
     assert alarms <= most
+
+
+@pytest.mark.parametrize(
+    "differences",
+    [
+        [1.0, 2.0, 3.0],
+        [1.0, -1.0, 0.0, 2.0, 2.0],
+        [-3.0, 0.5, 0.5],
+        [0.25] * 6 + [-0.5],
+        [0.3],
+        [-0.3, 0.0],
+        list(np.linspace(-1, 2, 40)),
+    ],
+    ids=map(str, range(7)),
+)
+def test_signed_ranks_are_scipys(differences):
+    assert signed_rank(differences) == pytest.approx(wilcoxon(differences, alternative="greater").pvalue, abs=1e-12)
+
+
+def test_signed_ranks_of_a_dozen_with_ties_ask_scipy_nothing(monkeypatch):
+    """There each of 2¹² choices of signs would be a call."""
+    monkeypatch.setattr("escrime.results.statistics.wilcoxon", None)
+    values = np.round(np.random.default_rng(0).normal(0.3, 1, 12), 1)
+    assert signed_rank([*values, 0.0]) == signed_rank(values) and signed_rank(-values) > 0.5 > signed_rank(values) > 0
 
 
 def test_holm_by_hand():

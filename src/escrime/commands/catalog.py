@@ -7,6 +7,7 @@ went, it is made anew.
 
 import json
 from collections.abc import Collection
+from dataclasses import fields
 from functools import cache
 from inspect import getdoc
 from pathlib import Path
@@ -82,8 +83,8 @@ def first_line(thing: type) -> str:
     return (getdoc(thing) or "").partition("\n")[0]
 
 
-def _fields(thing: type) -> dict[str, Any]:
-    return getattr(thing, "__dataclass_fields__", {})
+def _fields(thing: Any) -> dict[str, Any]:
+    return {field.name: field for field in fields(thing)}
 
 
 def _default(value: Any) -> str:
@@ -129,7 +130,7 @@ def check_settings(names: Collection[str], objective: str | None = None) -> None
     for name in names:
         if name in known:
             continue
-        hint = nearest(name, known)
+        hint = nearest(name, known) + " Settings of the objective are given with --goal." * (objective is None)
         if objective is not None and name in training:
             hint = f" It is a setting of training: give it with --set {name}=."
         owners = [other for other, entry in of_objectives.items() if name in entry["settings"]]

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.stats import wilcoxon
 from torch import Tensor
 
 from ...models.normalized import Normalized
 from ...models.running import Classifier
 from ...results.findings import Finding
-from ...results.statistics import holm, mcnemar
+from ...results.statistics import holm, mcnemar, signed_rank
 from .feeding import Preprocessing, identity, measured, normalizing, numbers, replaced, swapped, usual
 
 CERTAIN = 0.001  # p from which another way is better, after correction for the ways and for looking twice
@@ -66,7 +65,7 @@ class Gain:
 def gain(other: Scores, now: Scores) -> Gain:
     share = float(other.right.mean() - now.right.mean())
     more = other.likelihood - now.likelihood
-    likely = float(wilcoxon(more, alternative="greater").pvalue) if np.abs(more).max(initial=0) > 1e-9 else 1.0
+    likely = signed_rank(more) if np.abs(more).max(initial=0) > 1e-9 else 1.0
     return Gain(share, mcnemar(other.right, now.right) if share > 0 else 1.0, likely)
 
 
