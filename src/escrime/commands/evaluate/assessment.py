@@ -181,7 +181,8 @@ def evaluate_in_folder(run: Assessment, name: str, command: str) -> None:
         run.execute(name)
         return
     run.candidate.attacks, run.test  # noqa: B018  # refused or read before the time counts
-    run.begin()
+    with run.display.bar("Look at the model", None):
+        run.begin()
     dataset, settings, identity = about_images(run.test, run.train), run.settings(), identity_of(run.candidate, run.source)
     model = loaded.model
     parameters = sum(p.numel() for p in model.parameters()) if isinstance(model, nn.Module) else None
