@@ -73,7 +73,8 @@ class Hardened:
             return f"Clean accuracy stays at {percent(clean.accuracy_first)} ({tested})."
         verb = "falls" if clean.difference < 0 else "rises"
         chance = "" if clean.p < SIGNIFICANT else ", which may be chance"
-        return f"Clean accuracy {verb} from {percent(clean.accuracy_second)} to {percent(clean.accuracy_first)}{chance} ({tested})."
+        ends = f"from {percent(clean.accuracy_second)} to {percent(clean.accuracy_first)}"
+        return f"Clean accuracy {verb} {ends}{chance} ({tested})."
 
 
 def outcome(run: Assessment) -> Hardened:
