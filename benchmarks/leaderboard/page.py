@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from escrime.files import write_whole
-from escrime.terminal import duration
 from escrime.report.markdown import table
+from escrime.terminal import duration
 
 from .rows import LEAST
 from .threats import HEADLINE, THREATS

@@ -6,10 +6,10 @@ from pathlib import Path
 from escrime.commands.run.schema import ADVERSARIAL
 from escrime.files import write_whole
 from escrime.report.formatting import eps_text
-from escrime.terminal import duration
 from escrime.report.markdown import inline, table
 from escrime.report.paper_points import POINTS
 from escrime.results.names import defense_name
+from escrime.terminal import duration
 
 from . import figures, questions, why
 from .curves import at, cell

@@ -7,6 +7,8 @@ from typer.testing import CliRunner
 
 from escrime import EscrimeError, load_model
 from escrime.cli import app
+from escrime.commands.harden import harden as making
+from escrime.commands.harden.estimate import Expected
 from escrime.evaluation import read_records
 
 
@@ -74,3 +76,41 @@ def test_what_cannot_be_trained_is_refused(weights, pictures, tmp_path):
         with pytest.raises(EscrimeError, match=said):
             call("--model", spec, "--data", pictures, "--eps", "0.05", "--out", tmp_path / "run", *more)
         assert not (tmp_path / "run").exists()
+
+
+def test_it_says_how_long_it_takes_and_whether_it_was_worth_it(hardened):
+    said = " ".join(hardened[0].output.split())
+    assert "Fine-tune by n-fgsm at ε = 0.03 for 6 epochs on 72 images of 8 pixels; judge the model before and after" in said
+    assert said.index("Fine-tune by") < said.index("About ") < said.index("Harden (n-fgsm): done")
+    table, sentence = said.partition("% of 18 images right, before and after")[2], said.rpartition("orth it")[0][-60:]
+    for row in ("clean", "FGSM, ε = 0.03", "PGD, ε = 0.03", "worst case of all, ε = 0.03"):
+        assert row in table
+    assert "W" in sentence or "Not w" in sentence or "Cannot tell whether it is w" in sentence
+    assert table.count("paired exact test p") == 2
+
+
+def test_a_transfer_costs_nothing_on_what_is_wrong_already(hardened):
+    rows = read_records(hardened[1]).query("threat == 'transfer' and attack == 'PGD' and eps > 0")
+    wrong = rows["clean_prediction"] != rows["label"]
+    assert ((rows["forwards"] + rows["backwards"] > 0) == ~wrong).all() and not wrong.all()
+
+
+def test_within_a_budget_as_many_epochs_as_fit(weights, pictures, tmp_path, monkeypatch, undrawn):
+    """Chosen once: the folder keeps them under another budget and without one."""
+    seconds = [500.0]
+    monkeypatch.setattr(making, "expected", lambda *about: Expected(seconds[0], 1.0, 1.0))
+    more = ("--model", weights, "--data", pictures, "--eps", "0.03", "--attack", "FGSM", "--out", tmp_path / "run")
+    with pytest.raises(EscrimeError, match="one epoch of fine-tuning would take about 8 min"):
+        call(*more, "--budget", "800s")
+    with pytest.raises(EscrimeError, match="9 epochs of fine-tuning would take about 75 min"):
+        call(*more, "--budget", "2000s", "--epochs", "9")
+    assert not (tmp_path / "run").exists()
+    assert "for 2 epochs" in call(*more, "--budget", "2400s").output
+    seconds[0] = 1.0
+    (tmp_path / "run" / "verdict.json").unlink()
+    for changed in (("--budget", "1h"), ()):
+        call(*more, *changed)
+        settings = json.loads((tmp_path / "run" / "manifest.json").read_text())["experiment"]
+        assert settings["training"]["epochs"] == 2
+    with pytest.raises(EscrimeError, match="training.epochs was 2, now 3"):
+        call(*more, "--epochs", "3")

@@ -43,9 +43,9 @@ ALARM = Finding("gradient-misleads", "alarm", "The gradient misleads")
 @pytest.mark.parametrize(
     ("found", "verdict", "said"),
     [
-        (hardened(200, (190, 180), (4, 80)), "Worth it:", "Clean accuracy falls (95.0% → 90.0%"),
-        (hardened(200, (190, 190), (4, 80)), "Worth it:", "No change of clean accuracy is shown"),
-        (hardened(12, (12, 11), (0, 1)), "Cannot tell", "which may be chance"),
+        (hardened(200, (190, 180), (4, 80)), "Worth it:", "Clean accuracy falls from 95.0% to 90.0% ("),
+        (hardened(200, (190, 190), (4, 80)), "Worth it:", "Clean accuracy stays at 95.0%"),
+        (hardened(12, (12, 11), (0, 1)), "Cannot tell", "Clean accuracy falls from 100.0% to 91.7%, which may be chance ("),
         (hardened(12, (12, 10), (0, 0)), "Cannot tell", "More images"),
         (hardened(400, (390, 380), (0, 2)), "Not worth it:", "interval"),
         (hardened(400, (390, 380), (40, 10)), "Not worth it:", "−7.5 points"),

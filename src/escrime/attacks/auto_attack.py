@@ -88,7 +88,7 @@ class AutoAttack(Attack):
             nearest = replace(nearest, stop_within=self.early_stop, give_up=self.give_up)
         loss = "dlr" if classes >= 4 else "margin"
         tried = 0 if targeted else min(self.targets_tried, classes - 1)
-        stages = [first, replace(first, loss=loss, targets_tried=tried), nearest]
+        stages: list[Attack] = [first, replace(first, loss=loss, targets_tried=tried), nearest]
         if self.queries == 0:
             return stages
         search = Square(self.eps, self.queries, self.norm, early_stop=self.early_stop, give_up=self.give_up, eot=self.eot)

@@ -37,8 +37,9 @@ def passes_of_case(case: Case, attack: object, epsilons: Sequence[float], *, sha
 
 def rough_passes(attack: object, epsilons: Sequence[float]) -> float:
     """Passes per image of an undefended network under an attack, very roughly: progress is measured as soon as it begins."""
-    own = max(getattr(attack, "steps", 0), getattr(attack, "queries", 0))
-    return len(epsilons) * (own * EARLY if own else UNKNOWN) + len(epsilons) + 1
+    own = max(getattr(attack, "steps", 0) * (1 + getattr(attack, "targets_tried", 0)), getattr(attack, "queries", 0))
+    share = EARLY if getattr(attack, "early_stop", True) else 1.0
+    return len(epsilons) * (own * share if own else UNKNOWN) + len(epsilons) + 1
 
 
 def passes_of_check(case: Case, effort: Effort) -> tuple[Passes, Passes]:

@@ -15,7 +15,7 @@ from ..no_class import NO_TARGET
 from ..norms import Norm
 from ..results.keys import joined, part_key
 from ..results.records import frame, unattacked
-from ..results.threats import TRANSFER
+from ..results.threats import TRANSFER, UNDEFENDED
 from .chunks import Begun, Chunks, Done, no_progress, nothing_done
 from .crafting import crafted, for_transfer, misled, on_all, or_reason, targets_of, untouched
 from .images import Images
@@ -84,7 +84,8 @@ def evaluate_parts(
                     images = everything if sample is None else everything.only(sample)
                     for parts, rest in unfinished([Part(case, label, index) for case in group], names, images, finished, done):
                         chunks.worked = True
-                        begun(label, len(rest.ids) * len(parts))
+                        for part in parts:
+                            begun(work_on(label, part.case), len(rest.ids))
                         attacked, grid = profiles[group[0].attacked], epsilons[label]
                         # Examples made to fool another network spend all their steps: not on what it gets wrong as it is.
                         open_ones = models.unsettled(parts, rest) if transfers and misled(attack) else rest
@@ -97,6 +98,11 @@ def evaluate_parts(
                             if reason:
                                 failed(part, reason)
                             yield part, table
+
+
+def work_on(label: str, case: Case) -> str:
+    """What an attack on a case is called while it goes on: what it costs differs between threat levels."""
+    return label if case.threat in UNDEFENDED else f"{label}, {case.threat}"
 
 
 class _Scored:

@@ -22,6 +22,7 @@ from ..results.findings import Finding, in_order
 from ..results.keys import joined, names_in, parts_of, slice_of
 from ..results.names import defense_name
 from ..results.records import STRONGER
+from ..results.threats import TRANSFER
 from .budget import (
     FEWEST,
     LEAST,
@@ -36,9 +37,10 @@ from .checks.inputs import input_findings
 from .checks.registry import model_check
 from .checks.search import Attempt
 from .cost import passes_of_check, rough_passes
+from .crafting import for_transfer
 from .effort import Effort
 from .images import Images, Source
-from .parts import evaluate_parts
+from .parts import evaluate_parts, work_on
 from .profile import Profiles, as_attacked
 from .progress import Meter
 from .shared_rows import SharedRows
@@ -118,10 +120,13 @@ def execute(plan: Plan, store: Store, team: Processes, shown: Shown) -> list[Fin
 def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: float | None, cost: float | None) -> None:
     """Part after part, of a budget (`within`, seconds) until what is kept for the checks; cost: the seconds that they would
     take on all images, where that was measured."""
-    left, count = deadline.time_left(), len(plan.source) * len(plan.cases)
+    left, planned = deadline.time_left(), dict[str, float]()
     for label, one in plan.attacks.items():
-        finished = sum(len(store.done(parts_of([*case.name, label]))) for case in plan.cases)
-        meter.plan(label, (count - finished) / team.count, rough_passes(one, plan.grids[label]))
+        for case in plan.cases:
+            name, finished = work_on(label, case), len(store.done(parts_of([*case.name, label])))
+            planned[name] = planned.get(name, 0.0) + (len(plan.source) - finished) / team.count
+            made = for_transfer(one) if case.threat == TRANSFER else one
+            meter.plan(name, planned[name], rough_passes(made, plan.grids[label]))
     with (
         deadline.deadline(left if left is None or plan.effort is None else (1 - LEAST) * left) as limit,
         deadline.listening(meter),

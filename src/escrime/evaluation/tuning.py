@@ -87,6 +87,8 @@ class Tuning:
                 "The attack that ignores the defense does better than the adaptive one, which is then too weak to rely on; "
                 "counted is the better of the two. Try more steps."
             )
+        if self.undecided:
+            return found
         if self.choice.worth_it and self.choice.chosen[0] == self.grid.eps_max[-1]:
             found.append("The chosen ε_max is the largest of the grid; larger ones may be better.")
         if self.choice.best[1] == self.grid.most:

@@ -1,5 +1,7 @@
 """When the measurements of `tune` cannot tell whether a setting is worth its cost, and why."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -9,7 +11,7 @@ from .statistics import p_text
 MATTERS = 0.05  # a gain of the mean of clean and attacked accuracy that may still be larger than this is not excluded
 
 
-def why_undecided(table: pd.DataFrame, choice: Choice, validated: dict, confirmed: bool, labels: np.ndarray) -> str:
+def why_undecided(table: pd.DataFrame, choice: Choice, validated: dict[str, Any], confirmed: bool, labels: np.ndarray) -> str:
     """Why nobody can tell, as the end of a sentence; "" where the images do tell.
 
     Args:

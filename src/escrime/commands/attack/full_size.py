@@ -46,6 +46,10 @@ class FullSize:
 
 
 class _Blurred(nn.Module):
+    image: Tensor
+    down: Tensor
+    across: Tensor
+
     def __init__(self, model: Classifier, image: Tensor, down: np.ndarray, across: np.ndarray) -> None:
         super().__init__()
         self.model = model

@@ -226,7 +226,8 @@ def evaluate_in_folder(run: Assessment, command: str) -> None:
         run.execute(name)
         return
     run.candidate.attacks, run.test  # noqa: B018  # refused or read before the time counts
-    run.begin()
+    with run.display.bar("Look at the model", None):
+        run.begin()
     settings, model = run.settings(run.folder), loaded.model
     parameters = sum(p.numel() for p in model.parameters()) if isinstance(model, nn.Module) else None
     description = {"arch": loaded.origin, "parameters": parameters, "stands_for": None, "threat": run.candidate.access}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from ...errors import EscrimeError
-from ...evaluation.cost import passes_of_check, rough_passes
+from ...evaluation.cost import EARLY, STANDS, passes_of_check
 from ...evaluation.subjects import Subject, as_cases
 from ...models.fast.twin import Twin
 from ...terminal import duration
@@ -42,9 +42,10 @@ def expected(
     attacking = measure(copy, size, device, batch=BATCH) if isinstance(copy, torch.nn.Module) else rates
     each = 0.0
     for attack in attacks.values():
-        steps = getattr(attack, "steps", 1)
-        many = TRANSFERS if hasattr(attack, "targets_tried") else 1
-        each += attacking.gradient * (2 * rough_passes(attack, [0.1]) + steps * many)  # before, after, and transfer
+        # Before, most images fall early; after, about half of them stand to the end; a transfer spends everything.
+        steps, queries = getattr(attack, "steps", 1), getattr(attack, "queries", 0)
+        whole = steps * (TRANSFERS if hasattr(attack, "targets_tried") else 1)
+        each += attacking.gradient * (EARLY * steps + (1 + STANDS) * whole) + attacking.forward * STANDS * EARLY * queries
     checks = 0.0
     for case in as_cases([Subject("m", network), Subject("m", network, ADVERSARIAL)]):
         probing, stronger = passes_of_check(case, EFFORT)

@@ -68,11 +68,13 @@ class Hardened:
 
     @property
     def _cost(self) -> str:
-        clean = self.clean
-        what = f"{percent(clean.accuracy_second)} → {percent(clean.accuracy_first)}: {_tested(clean)}"
-        if clean.p < SIGNIFICANT:
-            return f"Clean accuracy {'falls' if clean.difference < 0 else 'rises'} ({what})."
-        return f"No change of clean accuracy is shown ({what})."
+        clean, tested = self.clean, _tested(self.clean)
+        if not clean.difference:
+            return f"Clean accuracy stays at {percent(clean.accuracy_first)} ({tested})."
+        verb = "falls" if clean.difference < 0 else "rises"
+        chance = "" if clean.p < SIGNIFICANT else ", which may be chance"
+        ends = f"from {percent(clean.accuracy_second)} to {percent(clean.accuracy_first)}"
+        return f"Clean accuracy {verb} {ends}{chance} ({tested})."
 
 
 def outcome(run: Assessment) -> Hardened:
