@@ -136,7 +136,7 @@ def _picture(image: Any) -> Tensor:
         return image.detach()
     if isinstance(image, np.ndarray):
         return _tensor(image)
-    if not (hasattr(image, "mode") and callable(getattr(image, "convert", None))):  # a PIL picture
+    if not _is_picture(image):
         kind = type(image).__name__
         raise EscrimeError(f"an image is a {kind}; give float32 (C, H, W) in [0, 1], a NumPy array of them, or a PIL picture.")
     if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"):
@@ -161,8 +161,17 @@ def _stacked(images: Sequence[Tensor]) -> Tensor:
 
 def _are_rows(data: Sequence) -> bool:
     """Whether a list holds (image, label) or rows with names, and is no pair (images, labels)."""
-    pair = lambda row: isinstance(row, (tuple, list)) and len(row) == 2 and _is_label(row[1])  # noqa: E731
-    return bool(data) and all(isinstance(row, Mapping) or (pair(row) and not _is_label(row[0])) for row in data)
+    pair = lambda row: isinstance(row, (tuple, list)) and len(row) == 2 and _is_image(row[0]) and not _is_image(row[1])  # noqa: E731
+    return bool(data) and all(isinstance(row, Mapping) or pair(row) for row in data)
+
+
+def _is_image(value: Any) -> bool:
+    return getattr(value, "ndim", 0) > 1 or _is_picture(value)
+
+
+def _is_picture(value: Any) -> bool:
+    """Whether it is one of PIL."""
+    return hasattr(value, "mode") and callable(getattr(value, "convert", None))
 
 
 def _is_label(value: Any) -> bool:
