@@ -137,7 +137,10 @@ def test_gray_pictures_among_colored_ones_are_colored(pictures):
         (lambda images, labels: ((255 * images).byte().permute(0, 2, 3, 1), labels), r"permute\(0, 3, 1, 2\) / 255"),
         (lambda images, labels: [(images[0], 0), (images[1, :, :4], 1)], "different shapes, such as .* resize"),
         (lambda images, labels: [(images[0], 0.5), (images[1], 1)], "label of data is '0.5'; labels are class indices"),
-        (lambda images, labels: [{"photo": images[0], "label": 1}], "row of data has 'photo', 'label'; name its picture 'image'"),
+        (
+            lambda images, labels: [{"photo": images[0], "label": 1}],
+            "row of data has 'photo', 'label'; name its picture 'image'",
+        ),
         (lambda images, labels: TensorDataset(images), "row of data is a tuple of 1"),
         (lambda images, labels: [], "is a list of 0"),
         (lambda images, labels: iter([]), "holds no image"),

@@ -83,11 +83,11 @@ def read(data: Any, what: str = "data") -> Any:
         if len(data) != 2:
             raise EscrimeError(f"{what} is a {type(data).__name__} of {len(data)}; give {TAKEN}.")
         images = read_images(data[0])
-        labels = check_labels(data[1], len(images)).cpu()
-        return Given(images, labels, tuple(range(len(images))))
+        return Given(images, check_labels(data[1], len(images)).cpu(), tuple(range(len(images))))
     if isinstance(data, (Tensor, np.ndarray, str, bytes, Mapping)) or not isinstance(data, Iterable) and not _indexed(data):
         raise EscrimeError(f"{what} is a {type(data).__name__}; give {TAKEN}.")
-    pictures, labels = [], []
+    pictures: list[Any] = []
+    labels: list[int] = []
     for image, label in _rows(data, what):
         pictures.append(image)
         labels.append(_label(label, what))
@@ -140,7 +140,9 @@ def _picture(image: Any) -> Tensor:
         kind = type(image).__name__
         raise EscrimeError(f"an image is a {kind}; give float32 (C, H, W) in [0, 1], a NumPy array of them, or a PIL picture.")
     if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"):
-        raise EscrimeError(f"a picture has the mode {image.mode!r}, which is not of 8 bits; give its values as float32 in [0, 1].")
+        raise EscrimeError(
+            f"a picture has the mode {image.mode!r}, which is not of 8 bits; give its values as float32 in [0, 1]."
+        )
     pixels = np.array(image.convert("L" if image.mode in ("1", "L") else "RGB"))
     return floats(pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
@@ -214,7 +216,9 @@ def _pair(row: Any, what: str) -> tuple[Any, Any]:
     if isinstance(row, (tuple, list)) and len(row) == 2:
         return row[0], row[1]
     size = f" of {len(row)}" if isinstance(row, (tuple, list)) else ""
-    raise EscrimeError(f"a row of {what} is a {type(row).__name__}{size}; rows are (image, label), or have names such as 'image'.")
+    raise EscrimeError(
+        f"a row of {what} is a {type(row).__name__}{size}; rows are (image, label), or have names such as 'image'."
+    )
 
 
 def _label(label: Any, what: str) -> int:

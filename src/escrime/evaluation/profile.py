@@ -109,7 +109,9 @@ def profile(
         who = Alone(who)
         around = _unless_it_raises(lambda: look_around(who, images, reach, seed), Neighborhood())
     twin = Twin(who)
-    looked_at = Profile(classes, around.randomized, twin, twin, None, {}, around=around, memory=memory, batch=batch, asked=model)
+    looked_at = Profile(
+        classes, around.randomized, twin, twin, None, {}, around=around, memory=memory, batch=batch, asked=model
+    )
     if not isinstance(model, nn.Module):
         return replace(looked_at, blind=not _unless_it_raises(lambda: _gives_gradients(model, images[:2]), False))
     keys = [(seed, row, "approach") for row in range(len(images))]

@@ -11,9 +11,9 @@ from ...attacks.core.base import Attack
 from ...attacks.core.registry import by_name, make, named, sees
 from ...errors import EscrimeError
 from ...models import Loaded, load_model
+from ...models.adapted import in_its_precision
 from ...models.loading.black_box import Queried
 from ...models.loading.loaded import with_names
-from ...models.adapted import in_its_precision
 from ...models.running import Classifier, check_logits, failure_named
 from ...randomness import key
 from ...regular_files import is_folder
