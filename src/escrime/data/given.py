@@ -110,8 +110,8 @@ def as_image_set(data: Any, what: str = "data") -> ImageSet:
 
 
 def read_images(images: Any) -> Tensor:
-    """Images as float32 (N, C, H, W) in [0, 1]: a tensor as it is, checked; a NumPy array of floats; a list of tensors, arrays or
-    PIL pictures of one size.
+    """Images as float32 (N, C, H, W) in [0, 1]: a tensor as it is, checked; a NumPy array of floats; a list of tensors, arrays
+    or PIL pictures of one size.
 
     Raises:
         EscrimeError: As `read`.
@@ -155,8 +155,8 @@ def _stacked(images: Sequence[Tensor]) -> Tensor:
     shapes = list(dict.fromkeys(tuple(image.shape) for image in images))
     if len(shapes) > 1:
         raise EscrimeError(
-            f"the images have different shapes, such as {shapes[0]} and {shapes[1]}; resize them to what the model takes, as by "
-            "torchvision.transforms.Resize((224, 224))."
+            f"the images have different shapes, such as {shapes[0]} and {shapes[1]}; resize them to what the model takes, as "
+            "by torchvision.transforms.Resize((224, 224))."
         )
     return torch.stack([image.contiguous() for image in images])
 

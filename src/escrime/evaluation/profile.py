@@ -254,7 +254,7 @@ class Profiles:
             self.known[id(model)] = found
         return self.known[id(model)]
 
-    def _forgets(self, model: Classifier) -> bool:
+    def _forgets(self, model: Any) -> bool:
         """Whether it is a defense of ours around a network that was seen to remember nothing: it holds nothing of its own, and
         asking it what its network was asked would cost a pass per copy."""
         return type(model) in OURS and not hooked(model) and not self[model.undefended].memory
