@@ -29,9 +29,9 @@ def check_images(images: Tensor) -> Tensor:
         raise EscrimeError(f"images have shape {tuple(images.shape)}; escrime needs (N, C, H, W){hint}.")
     if _channels_last(images):
         raise EscrimeError(
-            f"images have shape {tuple(images.shape)}, (N, H, W, C); escrime needs (N, C, H, W): give images.permute(0, 3, 1, 2), "
-            "of a NumPy array images.transpose(0, 3, 1, 2). A model that takes (N, H, W, C) itself is adapted by "
-            "lambda x: model(x.permute(0, 2, 3, 1))."
+            f"images have shape {tuple(images.shape)}, (N, H, W, C); escrime needs (N, C, H, W): give "
+            "images.permute(0, 3, 1, 2), of a NumPy array images.transpose(0, 3, 1, 2). A model that takes (N, H, W, C) itself "
+            "is adapted by lambda x: model(x.permute(0, 2, 3, 1))."
         )
     if images.numel() == 0:
         return images

@@ -312,14 +312,14 @@ def test_what_a_callable_draws_is_fixed_by_the_seed_and_differs_between_slices(l
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (dict(data=TensorDataset(torch.zeros(2, 3, 4, 4))), "data is a TensorDataset; give an ImageSet or a pair"),
-        (dict(data=torch.zeros(2, 3, 4, 4)), "data is a Tensor; give an ImageSet or a pair"),
+        (dict(data=TensorDataset(torch.zeros(2, 3, 4, 4))), "a row of data is a tuple of 1; rows are"),
+        (dict(data=torch.zeros(2, 3, 4, 4)), "data is a Tensor; give an ImageSet, a pair"),
         (dict(data=(torch.zeros(2, 3, 4, 4), None)), "labels are a NoneType"),
         (dict(attacks=lambda model, images, labels: None, epsilons=0.1), "the attack returned a NoneType"),
         (dict(attacks=FGSM), "'FGSM' is a class; make an attack of it, such as FGSM"),
-        (dict(train=torch.zeros(2, 3, 4, 4)), "data is a Tensor; give an ImageSet or a pair"),
+        (dict(train=torch.zeros(2, 3, 4, 4)), "data is a Tensor; give an ImageSet, a pair"),
         (dict(device="gpu"), "device 'gpu' cannot be used here"),
-        (dict(models=nn.Sequential(nn.Flatten(), nn.Linear(48, 3).double())), "the model fails on float32 images of 3 × 4 × 4"),
+        (dict(models=nn.Sequential(nn.Flatten(), nn.Linear(47, 3).double())), "the model fails on float32 images of 3 × 4 × 4"),
     ],
 )
 def test_input_outside_the_contract_is_one_sentence(linear, data, arguments, said, monkeypatch):

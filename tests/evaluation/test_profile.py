@@ -71,7 +71,7 @@ STRANGE = {
     "inference mode": lambda network, x: torch.inference_mode()(network)(x),
     "NaN for some": not_everywhere,
     "impossible classes": lambda network, x: network(x).index_fill(1, torch.tensor([3]), float("-inf")),
-    "one class": lambda network, x: network(x)[:, :1],
+    "one logit": lambda network, x: network(x)[:, :1],
     "noise only": lambda network, x: torch.rand(len(x), 4),
 }
 
@@ -79,7 +79,7 @@ STRANGE = {
 @pytest.mark.parametrize("run", STRANGE.values(), ids=STRANGE)
 def test_every_model_ends_with_a_verdict_and_none_is_believed_far_above_the_truth(linear, known, run):
     model, (images, labels) = Around(linear, run), known
-    labels = labels * 0 if run is STRANGE["one class"] else labels
+    labels = labels.clamp(max=1) if run is STRANGE["one logit"] else labels
     before = state(model)
     verdict = evaluate(model, (images, labels), PGD(EPS, steps=8), checks=QUICK).verdicts[0]
     assert state(model) == before
@@ -112,9 +112,10 @@ def test_a_plain_callable_is_looked_at_without_a_trace_whatever_it_raises(linear
     assert found.blind == fails and state(linear) == before
 
 
-def test_a_single_class_has_no_gradient_to_complain_of(linear, known):
-    found = looked(Around(linear, STRANGE["one class"]), (known[0], known[1] * 0))
-    assert found.classes == 1 and found.gradients is None and not found.failure
+def test_a_single_logit_is_a_binary_classifier(linear, known):
+    one = Around(linear, STRANGE["one logit"])
+    found = looked(one, (known[0], (linear(known[0])[:, 0] > 0).long()))
+    assert found.classes == 2 and found.gradients is not None and not found.failure and found.true
 
 
 def test_an_honest_model_is_climbed_as_it_is(linear, known):

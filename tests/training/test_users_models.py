@@ -177,7 +177,7 @@ class Small:
 
 
 CASES = {
-    "floats": (lambda data: dict(data=Small(data)), "training data are a Small; give an ImageSet"),
+    "floats": (lambda data: dict(data=Small(data)), "training data is a Small; give an ImageSet"),
     "gray": (lambda data: dict(model=nn.Sequential(nn.Conv2d(1, 4, 8), nn.Flatten())), "fails on the first image"),
     "lazy": (lambda data: dict(model=nn.Sequential(nn.Flatten(), nn.LazyLinear(4))), "call it once on a batch"),
     "state": (lambda data: dict(model=nn.Sequential(nn.Flatten(), WithExtraState(192, 4))), "_extra_state' .* is no tensor"),

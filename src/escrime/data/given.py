@@ -83,11 +83,11 @@ def read(data: Any, what: str = "data") -> Any:
         if len(data) != 2:
             raise EscrimeError(f"{what} is a {type(data).__name__} of {len(data)}; give {TAKEN}.")
         images = read_images(data[0])
-        labels = check_labels(data[1], len(images)).cpu()
-        return Given(images, labels, tuple(range(len(images))))
+        return Given(images, check_labels(data[1], len(images)).cpu(), tuple(range(len(images))))
     if isinstance(data, (Tensor, np.ndarray, str, bytes, Mapping)) or not isinstance(data, Iterable) and not _indexed(data):
         raise EscrimeError(f"{what} is a {type(data).__name__}; give {TAKEN}.")
-    pictures, labels = [], []
+    pictures: list[Any] = []
+    labels: list[int] = []
     for image, label in _rows(data, what):
         pictures.append(image)
         labels.append(_label(label, what))
@@ -110,8 +110,8 @@ def as_image_set(data: Any, what: str = "data") -> ImageSet:
 
 
 def read_images(images: Any) -> Tensor:
-    """Images as float32 (N, C, H, W) in [0, 1]: a tensor as it is, checked; a NumPy array of floats; a list of tensors, arrays or
-    PIL pictures of one size.
+    """Images as float32 (N, C, H, W) in [0, 1]: a tensor as it is, checked; a NumPy array of floats; a list of tensors, arrays
+    or PIL pictures of one size.
 
     Raises:
         EscrimeError: As `read`.
@@ -136,11 +136,13 @@ def _picture(image: Any) -> Tensor:
         return image.detach()
     if isinstance(image, np.ndarray):
         return _tensor(image)
-    if not (hasattr(image, "mode") and callable(getattr(image, "convert", None))):  # a PIL picture
+    if not _is_picture(image):
         kind = type(image).__name__
         raise EscrimeError(f"an image is a {kind}; give float32 (C, H, W) in [0, 1], a NumPy array of them, or a PIL picture.")
     if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"):
-        raise EscrimeError(f"a picture has the mode {image.mode!r}, which is not of 8 bits; give its values as float32 in [0, 1].")
+        raise EscrimeError(
+            f"a picture has the mode {image.mode!r}, which is not of 8 bits; give its values as float32 in [0, 1]."
+        )
     pixels = np.array(image.convert("L" if image.mode in ("1", "L") else "RGB"))
     return floats(pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
@@ -153,16 +155,25 @@ def _stacked(images: Sequence[Tensor]) -> Tensor:
     shapes = list(dict.fromkeys(tuple(image.shape) for image in images))
     if len(shapes) > 1:
         raise EscrimeError(
-            f"the images have different shapes, such as {shapes[0]} and {shapes[1]}; resize them to what the model takes, as by "
-            "torchvision.transforms.Resize((224, 224))."
+            f"the images have different shapes, such as {shapes[0]} and {shapes[1]}; resize them to what the model takes, as "
+            "by torchvision.transforms.Resize((224, 224))."
         )
     return torch.stack([image.contiguous() for image in images])
 
 
 def _are_rows(data: Sequence) -> bool:
     """Whether a list holds (image, label) or rows with names, and is no pair (images, labels)."""
-    pair = lambda row: isinstance(row, (tuple, list)) and len(row) == 2 and _is_label(row[1])  # noqa: E731
-    return bool(data) and all(isinstance(row, Mapping) or (pair(row) and not _is_label(row[0])) for row in data)
+    pair = lambda row: isinstance(row, (tuple, list)) and len(row) == 2 and _is_image(row[0]) and not _is_image(row[1])  # noqa: E731
+    return bool(data) and all(isinstance(row, Mapping) or pair(row) for row in data)
+
+
+def _is_image(value: Any) -> bool:
+    return getattr(value, "ndim", 0) > 1 or _is_picture(value)
+
+
+def _is_picture(value: Any) -> bool:
+    """Whether it is one of PIL."""
+    return hasattr(value, "mode") and callable(getattr(value, "convert", None))
 
 
 def _is_label(value: Any) -> bool:
@@ -205,7 +216,9 @@ def _pair(row: Any, what: str) -> tuple[Any, Any]:
     if isinstance(row, (tuple, list)) and len(row) == 2:
         return row[0], row[1]
     size = f" of {len(row)}" if isinstance(row, (tuple, list)) else ""
-    raise EscrimeError(f"a row of {what} is a {type(row).__name__}{size}; rows are (image, label), or have names such as 'image'.")
+    raise EscrimeError(
+        f"a row of {what} is a {type(row).__name__}{size}; rows are (image, label), or have names such as 'image'."
+    )
 
 
 def _label(label: Any, what: str) -> int:

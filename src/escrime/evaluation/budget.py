@@ -32,7 +32,9 @@ def seconds_per_pass(model: Classifier, images: Tensor) -> float:
         for _ in range(2):
             began = deadline.clock()
             with row_keys([("seconds_per_pass", row) for row in range(len(images))]):
-                check_logits(in_its_precision(model)(images.clone()), images).sum().item()  # waits for a device that works on its own
+                check_logits(
+                    in_its_precision(model)(images.clone()), images
+                ).sum().item()  # waits for a device that works on its own
             seconds = deadline.clock() - began
     return seconds / len(images)
 

@@ -14,7 +14,7 @@ The l1 radius does not depend on d. The l_inf radius falls like 1/d: on images o
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf, log2
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -289,10 +289,10 @@ def _checked(model: nn.Module, images: Tensor, eps_max: Any) -> tuple[Tensor, nn
         eps_max, model = given, model.undefended
     if eps_max is None:
         raise EscrimeError("eps_max is missing: give the radius of the noise, such as 0.3, or a MajorityVote.")
-    eps_max, model = epsilon(eps_max), in_its_precision(model)
+    eps_max = epsilon(eps_max)
     if eps_max == 0:
         raise EscrimeError("eps_max = 0 is no noise and certifies nothing; give a radius > 0, such as 0.3.")
-    return images, model, eps_max
+    return images, cast(nn.Module, in_its_precision(model)), eps_max
 
 
 def _confidence(value: object) -> float:

@@ -50,4 +50,4 @@ class Effort:
         Returns:
             An Effort.
         """
-        return cls(steps=40, queries=200, draws=100, eot=2, doublings=1) if images < FEWEST else cls()
+        return cls(steps=20, queries=100, draws=50, eot=1, doublings=1) if images < FEWEST else cls()

@@ -12,8 +12,10 @@ from ..attacks.adaptive.inner_logits import Inner, inner_logits, taught_logits
 from ..attacks.adaptive.surrogate import Surrogate
 from ..attacks.pgd import PGD
 from ..checks import check_images, no_targets
+from ..defenses import MajorityVote, PredictionAveraging
 from ..errors import in_one_line, is_bad_input
 from ..models.adapted import in_its_precision, plain
+from ..models.fast.prepare import hooked
 from ..models.fast.twin import Twin
 from ..models.filled_batch import FilledBatch, fewest
 from ..models.fresh import Fresh
@@ -33,6 +35,7 @@ from .subjects import AnyAttack, Case
 from .surrogates import choose_surrogate
 
 Value = TypeVar("Value")
+OURS: tuple[Any, ...] = (PredictionAveraging, MajorityVote)
 LOOKED_OF_FEW = 5  # images of an evaluation that has too few for a verdict
 BESIDE, HALVINGS = 12, 5  # images that are followed to the boundary of their class, and how closely
 
@@ -82,8 +85,11 @@ class Profile:
     asked: Classifier | None = None
 
 
-def profile(model: Classifier, images: Tensor, labels: Tensor, budget: ProbeBudget, seed: int) -> Profile:
-    """Look at `model` with a few images (N, C, H, W), and at what surrounds them within `budget`.
+def profile(
+    model: Classifier, images: Tensor, labels: Tensor, budget: ProbeBudget, seed: int, forgets: bool = False
+) -> Profile:
+    """Look at `model` with a few images (N, C, H, W), and at what surrounds them within `budget`. forgets: it is known to
+    remember nothing, so that its memory is not looked for.
 
     Errors: EscrimeError for a model that returns no logits (N, K).
     """
@@ -95,7 +101,7 @@ def profile(model: Classifier, images: Tensor, labels: Tensor, budget: ProbeBudg
     if least > 1:
         model, fresh = FilledBatch(model, least), None if fresh is None else Fresh(FilledBatch(fresh.model, least))
     classes, reach = _classes(model, images[:2]), budget.per_pixel(images)
-    memory = _unless_it_raises(lambda: memory_of(model, fresh, images, reach, seed), Memory())
+    memory = Memory() if forgets else _unless_it_raises(lambda: memory_of(model, fresh, images, reach, seed), Memory())
     who: Any = fresh if memory and memory.copied else model
     around = _unless_it_raises(lambda: look_around(who, images, reach, seed), Neighborhood())
     batch = None if around.randomized else _unless_it_raises(lambda: batch_effect(who, images, reach / 4, seed), None)
@@ -103,7 +109,9 @@ def profile(model: Classifier, images: Tensor, labels: Tensor, budget: ProbeBudg
         who = Alone(who)
         around = _unless_it_raises(lambda: look_around(who, images, reach, seed), Neighborhood())
     twin = Twin(who)
-    looked_at = Profile(classes, around.randomized, twin, twin, None, {}, around=around, memory=memory, batch=batch, asked=model)
+    looked_at = Profile(
+        classes, around.randomized, twin, twin, None, {}, around=around, memory=memory, batch=batch, asked=model
+    )
     if not isinstance(model, nn.Module):
         return replace(looked_at, blind=not _unless_it_raises(lambda: _gives_gradients(model, images[:2]), False))
     keys = [(seed, row, "approach") for row in range(len(images))]
@@ -241,10 +249,15 @@ class Profiles:
             looked = self.images
             if len(self.source) < FEWEST:  # no number of so few images is believed, so a short look will do
                 looked = self.source.few(min(self.count, LOOKED_OF_FEW), self.seed)
-            found = profile(model, looked.pixels, looked.labels, self.budget, self.seed)
+            found = profile(model, looked.pixels, looked.labels, self.budget, self.seed, self._forgets(model))
             self.source.check_classes(found.classes)
             self.known[id(model)] = found
         return self.known[id(model)]
+
+    def _forgets(self, model: Any) -> bool:
+        """Whether it is a defense of ours around a network that was seen to remember nothing: it holds nothing of its own, and
+        asking it what its network was asked would cost a pass per copy."""
+        return type(model) in OURS and not hooked(model) and not self[model.undefended].memory
 
     @cached_property
     def images(self) -> Images:

@@ -92,8 +92,9 @@ def logits_and_auxiliary(model: nn.Module, images: Tensor) -> tuple[Tensor, list
 
 @contextmanager
 def returning_logits(model: nn.Module) -> Iterator[None]:
-    """Within the block the module takes images in float32, and in evaluation mode it returns logits (N, K), whoever calls it: for
-    training, where it has to be the user's own. In training mode its auxiliary heads are wanted too, see `logits_and_auxiliary`."""
+    """Within the block the module takes images in float32, and in evaluation mode it returns logits (N, K), whoever calls it:
+    for training, where it has to be the user's own. In training mode its auxiliary heads are wanted too, see
+    `logits_and_auxiliary`."""
     kind = weights_type(model)
 
     def read(module: nn.Module, given: tuple, output: Any) -> Any:

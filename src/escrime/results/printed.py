@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import Any
 
 import pandas as pd
 
@@ -19,9 +20,9 @@ NAMES = ("model", "attack", "defense")  # columns that are shortened where the t
 LEAST = 8  # letters of them that are left
 
 
-class Summary(pd.DataFrame):
-    """A DataFrame that prints all of its columns, in blocks of 80 letters where it has to: pandas leaves out those in the middle,
-    which here are the attack and ε."""
+class Summary(pd.DataFrame):  # type: ignore[misc]  # pandas comes without types
+    """A DataFrame that prints all of its columns, in blocks of 80 letters where it has to: pandas leaves out those in the
+    middle, which here are the attack and ε."""
 
     @property
     def _constructor(self) -> type[pd.DataFrame]:
@@ -29,7 +30,7 @@ class Summary(pd.DataFrame):
 
     def __repr__(self) -> str:
         with pd.option_context("display.max_columns", None, "display.width", WIDTH, "display.precision", 4):
-            return super().__repr__()
+            return str(super().__repr__())
 
 
 def result_text(records: pd.DataFrame, summary: pd.DataFrame, verdicts: Sequence[Verdict]) -> str:
@@ -51,10 +52,13 @@ def result_text(records: pd.DataFrame, summary: pd.DataFrame, verdicts: Sequence
 def result_html(records: pd.DataFrame, summary: pd.DataFrame, verdicts: Sequence[Verdict]) -> str:
     """The same for a notebook."""
     head, *rows = result_rows(records, summary)
-    cells = lambda kind, row: "".join(f"<{kind}>{escape(printable(cell))}</{kind}>" for cell in row)  # noqa: E731
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    body = "".join(f"<tr>{_cells('td', row)}</tr>" for row in rows)
     sentences = "".join(f"<p>{escape(printable(verdict.sentence))}</p>" for verdict in verdicts)
-    return f"<table><thead><tr>{cells('th', head)}</tr></thead><tbody>{body}</tbody></table>{sentences}"
+    return f"<table><thead><tr>{_cells('th', head)}</tr></thead><tbody>{body}</tbody></table>{sentences}"
+
+
+def _cells(kind: str, row: Sequence[str]) -> str:
+    return "".join(f"<{kind}>{escape(printable(cell))}</{kind}>" for cell in row)
 
 
 def result_rows(records: pd.DataFrame, summary: pd.DataFrame) -> list[list[str]]:
@@ -75,14 +79,14 @@ def result_rows(records: pd.DataFrame, summary: pd.DataFrame) -> list[list[str]]
     return rows
 
 
-def _unattacked(records: pd.DataFrame, model: str, defense: str) -> dict:
+def _unattacked(records: pd.DataFrame, model: str, defense: str) -> dict[str, Any]:
     """What a summary would say of a model at ε = 0."""
     own = records[(records["model"] == model) & (records["defense"] == defense)].drop_duplicates("image")
     share = clean_accuracy(own, model, defense, own["image"])
-    return summarize(own.assign(correct=share)).iloc[0].to_dict()
+    return dict(summarize(own.assign(correct=share)).iloc[0])
 
 
-def _numbers(row: dict) -> Iterable[str]:
+def _numbers(row: dict[str, Any]) -> Iterable[str]:
     return share_text(row["accuracy"]), f"{row['low']:.0%}–{row['high']:.0%}", str(row["n"])
 
 

@@ -25,6 +25,7 @@ from ...errors import NotFinite, in_one_line, is_bad_input
 from ...models.deadline import as_time_allows
 from ...models.fast.twin import Twin
 from ...norms import Norm, norm
+from ...results.checks.counting import FEWEST
 from ..effort import Effort
 from ..quantized import near_the_grid, on_the_grid
 from ..scoring import score
@@ -33,7 +34,8 @@ from ..subjects import AnyAttack
 
 SMOOTH = (0.25, 0.5)  # of ε: how far around a point its slope is averaged
 SMOOTH_SAMPLES = 8
-JUDGES = 64  # fresh noise draws behind the judgment of one example on a randomized model
+JUDGES = 64  # fresh noise draws behind the judgment of one example on a randomized model,
+JUDGES_OF_FEW = 8  # and where there are too few images for a verdict
 GIVE_UP = 2.0
 LABEL_QUERIES = 4  # times the queries by scores: a label holds less
 FEW_POINTS = 100  # random points per image where the gradients are true
@@ -106,6 +108,11 @@ class Search:
     def accuracy(self) -> float:
         return float(self.left.mean())
 
+    @property
+    def judges(self) -> int:
+        """Fresh noise draws behind the judgment of one example on a randomized model."""
+        return JUDGES_OF_FEW if 0 < self.total < FEWEST else JUDGES
+
     def after(self, purpose: str, attack: Attack, surrogate: Twin, rows: Tensor, eps: float | None = None) -> Tensor:
         """Attack the images at `rows` (n,), which the processes share, and judge the examples: the share of noise draws, never
         seen by an attack, in which each is classified right, (n,); see `verified_examples`. eps: what they may be judged
@@ -133,7 +140,7 @@ class Search:
         images, labels = self.images[at], self.labels[at]
         moved = attack(surrogate, images, labels, seed=self.seed, ids=ids)
         keys = [(self.seed, name, "search", purpose, self.eps) for name in ids]
-        draws, within = JUDGES if self.randomized else 1, self.eps if eps is None else eps
+        draws, within = self.judges if self.randomized else 1, self.eps if eps is None else eps
         return moved, *verified_examples(self.twin, moved, images, labels, keys, within, norm(self.norm), draws, self.grid)[1:]
 
     def rows(self) -> Tensor:
