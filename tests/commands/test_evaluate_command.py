@@ -76,7 +76,7 @@ def test_the_answer_in_numbers(answered):
     assert json.loads((answered[1] / "claims.json").read_text()) == []
 
 
-def test_its_page_shows_what_the_records_speak_of(answered):
+def test_its_page_shows_what_the_records_speak_of(answered, pictures):
     """The closest call, the surest mistake and what stands, each made again to the same prediction and confidence."""
     items, records = json.loads((answered[1] / "examples" / "lenet.json").read_text()), read_records(answered[1])
     assert [item["figure"] for item in items] == ["closest call", "surest mistake", "stands", "stands", "stands"]
@@ -87,7 +87,7 @@ def test_its_page_shows_what_the_records_speak_of(answered):
         assert (item["figure"] == "surest mistake") == (row.prediction != row.label)
     page = (answered[1] / "report.html").read_text()
     heads = ["Closest call", "Surest mistake", "Stands"]
-    assert all(f'<p class="head">{head}</p>' in page for head in heads) and "pictures, 3 classes, 8 px" in page
+    assert all(f'<p class="head">{head}</p>' in page for head in heads) and f"{pictures.name}, 3 classes, 8 px" in page
 
 
 @pytest.mark.usefixtures("undrawn")
