@@ -98,7 +98,9 @@ class Assessment:
     def folder(self) -> RunFolder:
         if self._out is not None:
             return self._out
-        return own_folder(Path("runs") / f"{self._verb}-{self.candidate.name}", self._in, self.display.say)
+        base = Path("runs") / f"{self._verb}-{self.candidate.name}"
+        path = own_folder(base, self._in, self.display.say).path if self.team.first else base
+        return RunFolder(self.team.broadcast(path))
 
     def _in(self, folder: RunFolder) -> bool:
         """Whether the folder holds this evaluation of this model; AnotherRun where it holds something else."""
@@ -221,8 +223,8 @@ def evaluate_in_folder(run: Assessment, command: str) -> None:
     normalized = f", normalization: {loaded.normalization}" if loaded.normalization else ""
     run.display.say(f"{run.request.model} on {run.request.images}{normalized}")
     if not run.team.first:
-        # The first process decodes the images, looks at the model, and makes the folder.
-        run.folder = RunFolder(run.team.broadcast(Path()))
+        run.folder  # noqa: B018  # the first process finds it
+        run.team.wait()  # it decodes the images, looks at the model, and makes the folder
         run.execute(name)
         return
     run.candidate.attacks, run.test  # noqa: B018  # refused or read before the time counts
@@ -239,7 +241,7 @@ def evaluate_in_folder(run: Assessment, command: str) -> None:
         old = run.folder.manifest["models"].get(name, {})
         run.prepare()
         run.folder.record_model(name, description | run.identity | run.profiled(name, old.get("approach")))
-        run.team.broadcast(run.folder.path)
+        run.team.wait()
         run.execute(name)
         with run.folder.stage("report"), run.display.bar("Draw the report", None):
             make_pictures(run, run.undefended(name), EOT)

@@ -15,17 +15,17 @@ def own_folder(base: Path, holds: Callable[[RunFolder], bool], say: Callable[[st
     holds: whether a folder that exists holds it, False for nothing yet; it raises AnotherRun for anything else. say: told of
     another question in the way.
     """
-    taken: dict[Path, AnotherRun] = {}
+    taken: dict[Path, str] = {}  # why
     for path in _existing(base):
         try:
             if holds(folder := RunFolder(path)):
                 return folder
         except AnotherRun as other:
-            taken[path] = other
+            taken[path] = other.reason
     free = next(path for number in count(1) if (path := _numbered(base, number)) not in taken)
     if taken:
-        path, other = next(iter(taken.items()))
-        say(f"note: {path} holds another question ({other.reason}); this one's folder is {free}.")
+        path, reason = next(iter(taken.items()))
+        say(f"note: {path} holds another question ({reason}); this one's folder is {free}.")
     return RunFolder(free)
 
 
