@@ -270,16 +270,14 @@ class Noisy(Counted):
         ({"against": "adaptative"}, "Did you mean 'adaptive'"),
         ({"steps": 0}, "steps = 0"),
         ({"data": "few"}, "19 images"),
-        ({"data": "pair"}, "ImageSet"),
+        ({"data": "number"}, "is a int; give an ImageSet"),
         ({"model": Noisy()}, "answers differently"),
         ({"model": "callable"}, "function"),
     ],
 )
 def test_bad_input_is_one_sentence(model, images, change, said):
     values = {"model": model, "data": images, "eps": 0.1, "samples": (2,), **QUICK} | change
-    values["data"] = {"few": images.select(range(19)), "pair": images.batch(slice(None))}.get(
-        change.get("data"), values["data"]
-    )
+    values["data"] = {"few": images.select(range(19)), "number": 3}.get(change.get("data"), values["data"])
     values["model"] = (lambda x: x.mean((2, 3))) if change.get("model") == "callable" else values["model"]
     with pytest.raises(EscrimeError, match=said):
         escrime.tune(**values)
