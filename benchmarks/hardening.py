@@ -36,8 +36,8 @@ import torch
 
 import escrime
 from escrime.budgets import epsilon
-from escrime.commands.train.teacher import load_teacher
 from escrime.commands.shared.settings import parse_settings
+from escrime.commands.train.teacher import load_teacher
 from escrime.data import IMAGENET_INDICES, load
 from escrime.files import write_whole
 from escrime.models import load_weights, save_weights
