@@ -14,9 +14,10 @@ DATA = {  # what is no module; a new kind of file is put here, and into the whee
     "imagenet_wnids.txt",
     "attacks/core/found.pyi",
     *(f"commands/run/shipped/{name}.toml" for name in ("digits", "imagenette")),
-    *(f"report/templates/{name}.html.j2" for name in ("report", "model_touch")),
-    *(f"report/templates/{name}.js" for name in ("chart", "gallery", "page", "watch")),
-    "report/templates/report.css",
+    "commands/catalog.json",
+    *(f"report/templates/{name}.html.j2" for name in ("board", "report", "model_touch")),
+    *(f"report/templates/{name}.js" for name in ("board", "chart", "gallery", "page", "watch")),
+    *(f"report/templates/{name}.css" for name in ("board", "report")),
 }
 
 

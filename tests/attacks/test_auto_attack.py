@@ -135,7 +135,7 @@ def test_a_hidden_gradient_falls_to_the_search_by_scores(watched):
     ("make", "message"),
     [
         (lambda: AutoAttack(0.1, steps=0), "steps = 0"),
-        (lambda: AutoAttack(0.1, queries=0), "queries = 0"),
+        (lambda: AutoAttack(0.1, queries=-1), "queries = -1"),
         (lambda: AutoAttack(0.1, targets_tried=-1), "targets_tried = -1 is no number of classes; .* 0 for the untargeted loss"),
         (lambda: AutoAttack(0.1, norm="l1"), "'l1' is unknown"),
         (lambda: AutoAttack(8), "larger than the whole color range"),

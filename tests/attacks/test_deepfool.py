@@ -106,6 +106,11 @@ def test_a_coarse_copy_does_not_end_it_at_the_copys_boundary(norm):
     assert (labels_of(model, outcome.adversarial) != labels).all()
 
 
-def test_one_class_has_no_boundary():
-    with pytest.raises(EscrimeError, match="one class only"):
-        DeepFool(0.1)(nn.Sequential(nn.Flatten(), nn.Linear(12, 1)), torch.rand(2, 3, 2, 2), torch.zeros(2, dtype=torch.long))
+def test_one_logit_has_its_boundary_at_zero():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 1))
+    x = torch.full((2, 3, 2, 2), 0.5)
+    with torch.no_grad():
+        network[1].bias.zero_()
+        network[1].bias.copy_(0.01 - network[1](x.flatten(1))[0])  # a little above zero: the second class
+    found = DeepFool(0.1)(network, x, torch.ones(2, dtype=torch.long))
+    assert (network(found) < 0).all() and (found - x).abs().amax() <= 0.1

@@ -259,7 +259,7 @@ def test_a_file_of_the_users_is_not_overwritten(name, weights, pictures, tmp_pat
     "body, more, said",
     [
         ("x[:, :, 8].flatten(1)", (), r"mine.py:Box fails on an image of 3 × 8 × 8 .*IndexError.*--size"),
-        ("(x.flatten(1), x)", (), "returned a tuple .*logits"),
+        ("{'scores': x.flatten(1)}", (), "returned a dict .*logits"),
         ("x.flatten(1)[:, :4]", (), "answers with 4 classes, but names 3 .*one name for each"),
         ("x.flatten(1)[:, :3]", ("--target", "²"), "'²' is no class"),
     ],

@@ -536,16 +536,6 @@ def test_logits_of_any_type_are_evaluated(linear, data, change):
         assert gone.isfinite().all() and (change is TYPES["integers"] or not torch.equal(gone, images))
 
 
-def test_a_model_that_returns_more_than_logits_is_named(linear, data):
-    class Two(nn.Module):
-        def forward(self, x):
-            return linear(x), None
-
-    for model in (Two(), lambda x: (linear(x), None)):
-        with pytest.raises(EscrimeError, match="returned a tuple"):
-            evaluate(model, data, FGSM(0.1))
-
-
 @pytest.mark.parametrize("seed", [10**23, -1, 0.5, True])
 def test_a_seed_that_records_cannot_hold(linear, data, seed):
     with pytest.raises(EscrimeError, match=f"seed = {seed} is not a whole number from 0"):

@@ -254,7 +254,7 @@ def test_divergence_is_noticed_within_fifty_steps(network, image_set):
 @pytest.mark.parametrize(
     "change, words",
     [
-        (dict(data=[1, 2]), "training data are a list"),
+        (dict(data=[1, 2]), "images are a int"),
         (dict(model=lambda x: x), "model is a function"),
         (dict(objective="fgsm"), "objective 'fgsm' is unknown"),
         (dict(objective=3), "objective 3"),
@@ -264,7 +264,7 @@ def test_divergence_is_noticed_within_fifty_steps(network, image_set):
         (dict(model=nn.Flatten()), "no parameter to train"),
         (dict(model=nn.Conv2d(3, 4, 3)), r"returns \(1, 4, 6, 6\)"),
         (dict(model=nn.Sequential(nn.Flatten(), nn.Linear(192, 3))), "class 3, but the model has 3 classes"),
-        (dict(evaluate_on="digits"), "images of evaluate_on are a str"),
+        (dict(evaluate_on="digits"), "evaluate_on is a str"),
         (dict(evaluate_eps=2), "2/255"),
     ],
 )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import EscrimeError
 from ..models.running import Classifier
 from ..norms import per_image
 from ..validation import check_real, check_whole
@@ -78,8 +77,6 @@ class DeepFool(MinimumNorm):
             """The label first, then the classes whose boundaries are considered."""
             if rows.aims is not None:
                 return torch.stack([logits.scatter(1, rows.aims[:, None], float("-inf")).argmax(1), rows.aims], dim=1)
-            if logits.shape[1] < 2:
-                raise EscrimeError("the model has one class only, so DeepFool has no boundary to step to; give two or more.")
             others = logits.scatter(1, rows.labels[:, None], float("-inf"))
             count = min(self.candidates, logits.shape[1] - 1)
             return torch.cat([rows.labels[:, None], others.topk(count, dim=1).indices], dim=1)

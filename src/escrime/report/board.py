@@ -161,7 +161,7 @@ def read_board(folders: Iterable[Path], progress: Callable[[], None] = lambda: N
 
 
 def _finished(folder: Path) -> Run:
-    """The run in a folder. Errors: EscrimeError for what is no run, damaged, or not finished."""
+    """The run in a folder; EscrimeError for what is no run, damaged, or not finished."""
     for name, command in OTHERS.items():
         if (folder / name).is_file() and not (folder / "manifest.json").exists():
             raise EscrimeError(f"{folder} was made by `{command}` and holds no verdict; evaluate the model first.")

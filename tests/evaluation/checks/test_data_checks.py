@@ -85,9 +85,9 @@ def test_a_class_without_images_is_named():
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        ((torch.full((2, 3, 4, 4), 3.0), torch.zeros(2)), "0–255"),
-        ((torch.rand(2, 3, 4, 4), torch.zeros(3)), "2 images and 3 labels"),
-        ((torch.rand(2, 3, 4, 4),), "1 parts"),
+        ((torch.full((2, 3, 4, 4), 3.0), torch.zeros(2, dtype=torch.long)), "0–255"),
+        ((torch.rand(2, 3, 4, 4), torch.zeros(3, dtype=torch.long)), "labels .* for 2 images"),
+        ((torch.rand(2, 3, 4, 4),), "a tuple of 1"),
     ],
 )
 def test_data_outside_the_contract_is_a_sentence(data, sentence):
@@ -96,4 +96,4 @@ def test_data_outside_the_contract_is_a_sentence(data, sentence):
 
 
 def test_no_image_is_no_crash():
-    assert data_findings((torch.rand(0, 3, 4, 4), torch.zeros(0))) == []
+    assert data_findings((torch.rand(0, 3, 4, 4), torch.zeros(0, dtype=torch.long))) == []

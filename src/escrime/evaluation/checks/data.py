@@ -40,6 +40,8 @@ def data_findings(test: Any, train: Any = None) -> list[Finding]:
 
 def as_pixels(data: Any, classes: tuple[str, ...] = ()) -> Pixels:
     """An ImageSet as it is; other data rounded to 8 bits, its classes at least `classes`."""
+    if isinstance(data, Pixels):
+        return data
     if not _is_pair_of_bytes(data):
         data = read(data)
         if not isinstance(data, Given):
