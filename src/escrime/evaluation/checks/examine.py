@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ...attacks.core.base import Attack
 from ...attacks.pgd import PGD
-from ...attacks.square import PROPOSALS, Square
 from ...models.deadline import as_time_allows
 from ...norms import norm
 from ...results.findings import Finding
@@ -17,6 +16,7 @@ from .gradients import gradient_findings
 from .neighborhood import neighborhood_findings
 from .registry import attack_check
 from .search import (
+    by_scores,
     GRADIENT,
     Attempt,
     Search,
@@ -253,7 +253,7 @@ def _unlimited(search: Search, flat: bool) -> Finding:
     tried: list[Attack] = [replace(pgd, eot=search.effort.eot) if search.randomized else pgd]
     surrogates = [best.attempt.surrogate if best is not None else search.surrogate]
     if best is None or flat:
-        tried += [Square(eps, queries=100, norm=search.norm)] if search.norm in PROPOSALS else []
+        tried += [attack] if (attack := by_scores(search.norm, eps, 100)) is not None else []
         tried += [with_settings(attempt.attack, eps=eps, queries=200) for attempt in decision_attempts(search)]
         surrogates += [search.twin] * (len(tried) - len(surrogates))
     left: list[float] = []

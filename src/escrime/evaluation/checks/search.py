@@ -19,6 +19,8 @@ from ...attacks.core.base import Attack
 from ...attacks.pgd import PGD
 from ...attacks.random_points import RandomPoints
 from ...attacks.rays import RayS
+from ...attacks.sigma_zero import SigmaZero
+from ...attacks.sparse_rs import SparseRS
 from ...attacks.square import PROPOSALS, Square
 from ...checks import no_targets
 from ...errors import NotFinite, in_one_line, is_bad_input
@@ -105,6 +107,10 @@ class Search:
     @property
     def accuracy(self) -> float:
         return float(self.left.mean())
+
+    @property
+    def geometry(self) -> Norm:
+        return norm(self.norm)
 
     def after(self, purpose: str, attack: Attack, surrogate: Twin, rows: Tensor, eps: float | None = None) -> Tensor:
         """Attack the images at `rows` (n,), which the processes share, and judge the examples: the share of noise draws, never
@@ -214,16 +220,29 @@ def gradient_attempts(search: Search, classes: int) -> list[Attempt]:
             Attempt(f"PGD-{loss.upper()}, EOT {effort.eot}", "gradient", replace(noisy, loss=loss), search.surrogate)
             for loss in ("ce", "margin")
         ]
-    loss, tried = ("dlr" if classes >= 4 else "margin"), min(9, classes - 1)
-    apgd = APGD(search.eps, norm=norm, steps=effort.steps, give_up=GIVE_UP)
-    attempts = [Attempt("APGD-CE", "gradient", apgd, search.surrogate)]
-    if tried:
-        targeted = replace(apgd, loss=loss, targets_tried=tried)
-        attempts.append(Attempt(f"APGD-{loss.upper()}-T", "gradient", targeted, search.surrogate))
+    attempts = _counted(search) if search.geometry.grain else _lengths(search, classes)
     for number, surrogate in enumerate(search.others):
         attack = PGD(search.eps, steps=effort.steps, norm=norm, loss="margin")
         attempts.append(Attempt(f"PGD, surface {number + 2}", "gradient", attack, surrogate))
     return attempts
+
+
+def _lengths(search: Search, classes: int) -> list[Attempt]:
+    """APGD with two losses, where ε is a length."""
+    loss, tried = ("dlr" if classes >= 4 else "margin"), min(9, classes - 1)
+    apgd = APGD(search.eps, norm=search.norm, steps=search.effort.steps, give_up=GIVE_UP)
+    attempts = [Attempt("APGD-CE", "gradient", apgd, search.surrogate)]
+    if tried:
+        targeted = replace(apgd, loss=loss, targets_tried=tried)
+        attempts.append(Attempt(f"APGD-{loss.upper()}-T", "gradient", targeted, search.surrogate))
+    return attempts
+
+
+def _counted(search: Search) -> list[Attempt]:
+    """Where ε counts pixels: which of them, by a smooth count and by their slopes."""
+    fewest = SigmaZero(search.eps, steps=search.effort.steps, stop_within=True)
+    pgd = PGD(search.eps, steps=search.effort.steps, norm=search.norm, loss="margin")
+    return [Attempt(attack.name, "gradient", attack, search.surrogate) for attack in (fewest, pgd)]
 
 
 def other_attempts(search: Search, flat: bool = False, true: bool = False) -> list[Attempt]:
@@ -243,13 +262,20 @@ def other_attempts(search: Search, flat: bool = False, true: bool = False) -> li
 def score_attempts(search: Search, true: bool) -> list[Attempt]:
     """The attack that needs scores only, in the norms that it has proposals for."""
     effort = search.effort
-    if search.norm not in PROPOSALS:
-        return []
     queries = max(effort.queries // effort.eot, 1) if search.randomized else effort.queries
-    square: Attack = Square(search.eps, queries=queries, norm=search.norm, give_up=GIVE_UP if true else None)
-    if search.randomized:
-        square = square.against_noise(effort.eot)
-    return [Attempt(f"Square-{queries}", "scores", square, search.surrogate if search.grid else search.twin)]
+    attack = by_scores(search.norm, search.eps, queries)
+    if attack is None:
+        return []
+    attack = with_settings(attack, give_up=GIVE_UP if true else None)
+    attack = attack.against_noise(effort.eot) if search.randomized else attack
+    return [Attempt(f"{attack.name}-{queries}", "scores", attack, search.surrogate if search.grid else search.twin)]
+
+
+def by_scores(norm: str, eps: float, queries: int) -> Attack | None:
+    """The random search in this norm; None where there is none."""
+    if norm in SparseRS.norms:
+        return SparseRS(eps, queries=queries)
+    return Square(eps, queries=queries, norm=norm) if norm in PROPOSALS else None
 
 
 def decision_attempts(search: Search) -> list[Attempt]:
