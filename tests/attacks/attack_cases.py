@@ -65,7 +65,7 @@ ATTACKS = [
     AutoAttack(0.1, **AUTO),
     AutoAttack(0.5, norm="l2", **AUTO),
     AutoAttack(3.0, norm="l1", **AUTO),
-    AutoAttack(1, norm="l0", **AUTO),
+    AutoAttack(4, norm="l0", early_stop=False, **AUTO),
     AutoAttack(0.1, target=3, early_stop=False, **AUTO),
     WorstCase(PGD(0.1, steps=4)),
     WorstCase(FGSM(0.5, norm="l2")),

@@ -23,6 +23,9 @@ class PGD(IterativeAttack):
     L is one of losses.py: L = −J(x, y) away from the label, so that the step is the paper's x ← Π(x + a·sign ∇ₓJ(x, y)), and
     L = J(x, t) towards a class t. Π projects on the ε-ball ∩ [0, 1].
 
+    In l1 and l0 a step of size a takes the steepest values, or pixels, to the end of the box until a is spent, and Π keeps, of
+    more than ε pixels, those that gain most.
+
     The best iterate is returned, so the result is never worse than the start, and the last iterate counts: one step is an
     attack.
 
@@ -93,7 +96,8 @@ class PGD(IterativeAttack):
         a = falling if self.step_size is None else torch.full_like(rows.eps, float(self.step_size))
         state["taken"] = state["taken"] + 1
         moved = self.geometry.climb(state["x"], gradient, -per_image(a, rows.images).float())
-        state["x"] = rows.project(moved)
+        counted = self.geometry.grain > 0
+        state["x"] = self.geometry.steered(moved, rows.images, rows.eps, -gradient) if counted else rows.project(moved)
 
 
 def step_length(attack: Attack, default: str) -> Callable[[str, Any], float | None]:

@@ -86,7 +86,9 @@ class SigmaZero(MinimumNorm):
         taken = state["step"] + 1
         state["mean"] = torch.lerp(gradient, state["mean"], BETAS[0])
         state["square"] = torch.lerp(gradient.square(), state["square"], BETAS[1])
-        mean, square = (state[name] / per_image(1 - beta**taken, delta).float() for name, beta in zip(("mean", "square"), BETAS))
+        mean, square = (
+            state[name] / per_image(1 - beta**taken, delta).float() for name, beta in zip(("mean", "square"), BETAS)
+        )
         moved = delta - per_image(self._size(state["step"]), delta).float() * mean / (square.sqrt() + 1e-8)
         delta = (rows.images + moved).clamp(0, 1) - rows.images
 

@@ -132,6 +132,20 @@ class Norm:
         """
         raise NotImplementedError
 
+    def steered(self, candidates: Tensor, images: Tensor, eps: float | Tensor, slope: Tensor) -> Tensor:
+        """As `project`, where what is near is good enough; in l0 the pixels kept are those that gain most.
+
+        Args:
+            candidates: x', float32 (N, C, H, W).
+            images: x, float32 (N, C, H, W) in [0, 1].
+            eps: ε, a number or (N,).
+            slope: Of the function that is to rise, (N, C, H, W).
+
+        Returns:
+            float32 (N, C, H, W).
+        """
+        return self.project(candidates, images, eps)
+
     def clip(self, delta: Tensor, radius: Tensor) -> Tensor:
         """The nearest δ of norm up to a radius, wherever x + δ lies.
 

@@ -48,6 +48,11 @@ class L0(Norm):
         gain = (wanted - images).square().sum(1) - (wanted - inside).square().sum(1)
         return inside.where(_largest(gain.where((inside != images).any(1), -1.0), per_image(eps, images)), images)
 
+    def steered(self, candidates: Tensor, images: Tensor, eps: float | Tensor, slope: Tensor) -> Tensor:
+        inside = candidates.clamp(0, 1)
+        gain = (slope * (inside - images)).sum(1)
+        return inside.where(_largest(gain, per_image(eps, images)), images)
+
     def clip(self, delta: Tensor, radius: Tensor) -> Tensor:
         return delta.where(_largest(delta.square().sum(1), per_image(radius, delta)), 0.0)
 

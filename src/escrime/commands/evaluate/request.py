@@ -14,7 +14,7 @@ from ...regular_files import is_folder
 from ...results.threats import WHITE_BOX
 from ...validation import check_choice, check_time, check_whole
 
-USUAL = {GRADIENTS: ("FGSM", "AutoAttack"), SCORES: ("Square",), LABELS: ("RayS",)}
+USUAL = {GRADIENTS: ("FGSM", "AutoAttack"), SCORES: ("Square", "SparseRS"), LABELS: ("RayS",)}
 # What the attacker sees of the model, by the value of --threat, whose one level with gradients is called as in the records.
 SEEN = {WHITE_BOX: GRADIENTS, SCORES: SCORES, LABELS: LABELS}
 

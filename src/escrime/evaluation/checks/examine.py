@@ -37,6 +37,7 @@ CONVERGED = 0.01  # what doubling the steps may still take off
 JAGGED = 0.3  # a median cosine between neighboring gradients below this means that they change from point to point
 FULL = 0.1  # accuracy that an attack with ε = 1, which allows any image, may leave
 MANY = 4  # times the images of the examination: up to so many are all attacked by its gradient attacks
+LED = 0.5  # share of the way that a gradient leads where it says something of which pixels to change
 FLAT = 0.05  # share of images with flat scores from which labels alone are tried
 EXACT = {"gradient-saturated"}  # alarms whose cause a surrogate takes away without a rest
 
@@ -186,6 +187,9 @@ def _without_gradients(search: Search, others: list[Trial], followed: float) -> 
     if not _notable(gain, n):
         message = f"Nothing that ignores the gradient (scores, transfer, random points) finds more ({n} images)"
         return Finding("gradient-misleads", "passed", message, evidence)
+    if search.geometry.grain and _leads(search, followed, gain):
+        message = f"{who} takes {gain:.1%} more of {n} images: a gradient leads towards a set of pixels, not to the best one"
+        return Finding("gradient-misleads", "note", message, evidence)
     return Finding(
         "gradient-misleads",
         "alarm",
@@ -193,6 +197,13 @@ def _without_gradients(search: Search, others: list[Trial], followed: float) -> 
         evidence,
         "Do not quote gradient attacks alone for this model; what does not follow its gradient has the number that stands.",
     )
+
+
+def _leads(search: Search, followed: float, gain: float) -> bool:
+    """Whether the gradient led most of the way, from what random points leave to what is left without it. Where pixels are
+    counted, which of them to change is no question of slopes alone, and a search over sets of pixels finds more on any model."""
+    guessed = search.guesses()
+    return guessed - followed >= LED * (guessed - followed + gain)
 
 
 def _jagged(search: Search, trials: list[Trial], turn: float) -> list[Finding]:

@@ -35,6 +35,7 @@ from ..subjects import AnyAttack
 
 SMOOTH = (0.25, 0.5)  # of ε: how far around a point its slope is averaged
 SMOOTH_SAMPLES = 8
+WHOLE = 1.0  # as far as a value goes, where ε allows more of a few
 JUDGES = 64  # fresh noise draws behind the judgment of one example on a randomized model
 GIVE_UP = 2.0
 LABEL_QUERIES = 4  # times the queries by scores: a label holds less
@@ -289,8 +290,9 @@ def decision_attempts(search: Search) -> list[Attempt]:
 def smooth_attempts(search: Search) -> list[Attempt]:
     """The gradient averaged over the neighborhood, for models so jagged that a single one leads nowhere."""
     model, attempts = search.surrogate.model, []
+    reach = min(search.eps, WHOLE) if search.geometry.sparse else search.eps  # of a value
     for part in SMOOTH:
-        surrogate = Twin(Surrogate(model, smooth=part * search.eps, samples=SMOOTH_SAMPLES))
+        surrogate = Twin(Surrogate(model, smooth=part * reach, samples=SMOOTH_SAMPLES))
         attack = PGD(search.eps, steps=min(search.effort.steps, 40), norm=search.norm, loss="margin")
         attempts.append(Attempt(f"smoothed gradient, {part:g} ε", "smooth", attack, surrogate))
     return attempts
