@@ -15,8 +15,8 @@ SEARCH = {"steps": 40, "queries": 60, "targets_tried": 3}
 
 
 def reach(model, images, labels, norm):
-    """The exact distance (N,) to the nearest other class: the least sum of changes, or the fewest pixels, whose gain covers what
-    the label is ahead by."""
+    """The exact distance (N,) to the nearest other class: the least sum of changes, or the fewest pixels, whose gain covers
+    what the label is ahead by."""
     weight, logits = model.weight.double(), model(images).double()
     nearest = torch.full((len(images),), float("inf"), dtype=torch.float64)
     for other in range(logits.shape[1]):

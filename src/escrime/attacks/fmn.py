@@ -29,8 +29,8 @@ class FMN(MinimumNorm):
     Source: Pintor, Roli, Brendel, Biggio (2021), Fast minimum-norm adversarial attacks, algorithm 1.
 
     Args:
-        eps: Largest distance of interest, a fraction of the color range in l_inf, a length in l2 and l1, a count of pixels in l0;
-            None for any (see MinimumNorm).
+        eps: Largest distance of interest, a fraction of the color range in l_inf, a length in l2 and l1, a count of pixels in
+            l0; None for any (see MinimumNorm).
         norm: "linf", "l2", "l1" or "l0".
         steps: K, of the search.
         step_size: α₀, a length in l2 whatever the norm; it ends at α₀/100.

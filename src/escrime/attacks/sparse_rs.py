@@ -115,7 +115,7 @@ class SparseRS(IterativeAttack):
 
 
 def _first(score: Tensor, count: Tensor, most: int) -> Tensor:
-    """The `count` (N,) entries with the largest of the scores (N, P), none with a score of 0, and `most` at most; (N, P) bool."""
+    """The `count` (N,) entries with the largest scores (N, P), none with a score of 0, and `most` at most; (N, P) bool."""
     top = score.topk(most, dim=1)
     taken = (torch.arange(most, device=score.device) < count[:, None]) & (top.values > 0)
     return torch.zeros_like(score, dtype=torch.bool).scatter(1, top.indices, taken)

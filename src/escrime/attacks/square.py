@@ -30,8 +30,8 @@ class Square(IterativeAttack):
 
     In l_inf it starts from vertical stripes of x ± ε and sets squares to x ± ε, one sign per channel; in l2 it starts from
     a grid of bumps η and moves the norm of one window into a bump in another: x ← x_new where L(x_new) < L(x), L the margin
-    z_y − max_{i≠y} z_i. In l1 it is as in l2, with l1 norms and the projection on ball ∩ [0, 1]. Nothing is differentiated, so a
-    model that hides its gradients hides nothing from it.
+    z_y − max_{i≠y} z_i. In l1 it is as in l2, with l1 norms and the projection on ball ∩ [0, 1]. Nothing is differentiated, so
+    a model that hides its gradients hides nothing from it.
 
     Source: Andriushchenko, Croce, Flammarion, Hein (2020), Square Attack, algorithms 1 to 3, equation 2 for η; for l1 Croce and
     Hein (2021), Mind the box, section 5.
@@ -213,8 +213,8 @@ def _tiles(rows: Rows, keys: Tensor) -> Tensor:
 
 
 def _windows(best: Tensor, side: Tensor, keys: Tensor, sides: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
-    """Two windows of one side: a mask (N, 1, H, W) of the first, one of both, and the bump of the first (N, C, H, W), turned or not,
-    the sign drawn for every channel."""
+    """Two windows of one side: a mask (N, 1, H, W) of the first, one of both, and the bump of the first (N, C, H, W), turned or
+    not, the sign drawn for every channel."""
     _, channels, height, width = best.shape
     numbers = fractions(keys, channels + 5)
     window, down, right = _place(numbers[:, :2], side, height, width)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 @register
 class L0(Norm):
-    """How many pixels change. A pixel is a place: all its channels may change and count once, as in Sparse-RS; sigma-zero and FMN
-    count single color values in their papers."""
+    """How many pixels change. A pixel is a place: all its channels may change and count once, as in Sparse-RS; sigma-zero and
+    FMN count single color values in their papers."""
 
     name = "l0"
     unit = "changed pixels"

@@ -103,8 +103,8 @@ class L1(Norm):
 def _shrunk(size: Tensor, room: Tensor, total: Tensor) -> Tensor:
     """The nearest sizes that sum to at most a total: min((size − λ)⁺, room), with the one λ ≥ 0 at which they just do.
 
-    Their sum falls with λ along straight pieces: steeper by one value where λ reaches size − room and it begins to shrink, flatter
-    where λ reaches its size and it is 0. So the sum at all these points is a cumulated one, and λ lies on one piece.
+    Their sum falls with λ along straight pieces: steeper by one value where λ reaches size − room and it begins to shrink,
+    flatter where λ reaches its size and it is 0. So the sum at all these points is a cumulated one, and λ lies on one piece.
 
     Args:
         size: ≥ 0, float64 (N, D).

@@ -16,12 +16,12 @@ from .gradients import gradient_findings
 from .neighborhood import neighborhood_findings
 from .registry import attack_check
 from .search import (
-    by_scores,
     GRADIENT,
     Attempt,
     Search,
     Trial,
     best_trial,
+    by_scores,
     decision_attempts,
     gradient_attempts,
     longer_attempts,
@@ -200,8 +200,8 @@ def _without_gradients(search: Search, others: list[Trial], followed: float) -> 
 
 
 def _leads(search: Search, followed: float, gain: float) -> bool:
-    """Whether the gradient led most of the way, from what random points leave to what is left without it. Where pixels are
-    counted, which of them to change is no question of slopes alone, and a search over sets of pixels finds more on any model."""
+    """Whether the gradient led most of the way from what random points leave to what is left without it. Which pixels to change
+    is no question of slopes alone: where they are counted, a search over sets of them finds more on any model."""
     guessed = search.guesses()
     return guessed - followed >= LED * (guessed - followed + gain)
 
