@@ -90,7 +90,7 @@ def bound(attack, images) -> float | tuple:
 
 
 def scaled(attack, eps):
-    """An ε of l_inf, or several in a list, a tuple or a tensor, as one of the attack's norm: of l0 as many pixels as hundredths."""
+    """An ε of l_inf, or several in a sequence or tensor, as one of the attack's norm: of l0 as many pixels as hundredths."""
     if attack.norm != "l0":
         return eps
     if isinstance(eps, (tuple, list)):
