@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from scipy.optimize import linprog, minimize
 from torch import nn
 
 import escrime
@@ -18,8 +19,13 @@ from escrime.norms import L2 as Euclidean
 from escrime.report.formatting import eps_axis, fraction_text
 from escrime.results.rows import read_rows
 
-LINF, L2 = norm("linf"), norm("l2")
+LINF, L2, L1, L0 = (norm(name) for name in ("linf", "l2", "l1", "l0"))
 EVERY = pytest.mark.parametrize("name", [*NORMS, "l2half"])
+
+
+def scaled(name, eps):
+    """An ε of l_inf, or a tensor of several, as one of this norm: of l0 as many pixels as hundredths."""
+    return eps if name != "l0" else (100 * eps).round() if isinstance(eps, torch.Tensor) else float(round(100 * eps))
 
 
 class L2Half(Euclidean):
@@ -88,11 +94,11 @@ def test_an_unknown_name_is_refused_in_one_sentence():
 @EVERY
 def test_the_projection_stays_and_changes_nothing_inside(name):
     own, (x, step) = norm(name), points()
-    for eps in (0.02, torch.linspace(0.01, 0.1, len(x), dtype=torch.float64)):
+    for eps in (scaled(name, 0.02), scaled(name, torch.linspace(0.01, 0.1, len(x), dtype=torch.float64))):
         moved = own.project(x + step, x, eps)
         assert own.inside(moved, x, eps).all() and torch.equal(own.project(moved, x, eps), moved)
         assert (own.distance(moved, x) > 0.99 * torch.as_tensor(eps)).all(), "and as far as the budget goes"
-    assert not own.inside((x + step).clamp(0, 1), x, 0.02).any()
+    assert not own.inside((x + step).clamp(0, 1), x, scaled(name, 0.02)).any()
     assert not own.inside(torch.full_like(x, float("nan")), x, 1.0).any()
 
 
@@ -115,10 +121,12 @@ def test_the_steepest_step_has_length_one_and_gains_the_dual_norm(name):
 @EVERY
 def test_random_points_fill_the_ball(name):
     own, x = norm(name), points()[0]
-    source, eps = torch.Generator().manual_seed(0), torch.tensor(0.1)
+    source, eps = torch.Generator().manual_seed(0), torch.tensor(scaled(name, 0.1))
     delta = torch.stack([own.random_point(x[0], eps, source) for _ in range(100)])
     away = own.distance(delta, torch.zeros_like(delta))
-    assert (away <= 0.1 * (1 + 1e-6)).all() and away.median() > 0.09, "most of a ball of many dimensions is near its surface"
+    assert (away <= eps * (1 + 1e-6)).all() and away.median() > 0.9 * eps, (
+        "most of a ball of many dimensions is near its surface"
+    )
     assert delta.mean().abs() < 0.01
 
 
@@ -142,7 +150,7 @@ def test_the_diameter_goes_from_black_to_white(name):
 def test_a_file_keeps_the_budget(name):
     own, (x, step) = norm(name), points()
     x = (255 * x).round() / 255
-    for eps in (4 / 255, 0.1):
+    for eps in (scaled(name, 4 / 255), scaled(name, 0.1)):
         found = on_the_grid(own.project(x + step, x, eps), x, eps, own)
         assert own.inside(found, x, eps).all() and (found != x).any()
         assert torch.equal((255 * found).round() / 255, found)
@@ -196,6 +204,8 @@ def test_the_checks_go_without_the_attacks_that_have_nothing_for_a_norm(digits):
 
 
 def test_an_attack_that_has_nothing_for_a_norm_says_so():
+    with pytest.raises(EscrimeError, match="APGD .* l0 .*use PGD"):
+        APGD(3, norm="l0")
     for make in (Square, AutoAttack):
         with pytest.raises(EscrimeError, match="Square .* l2half; use one of linf, l2"):
             make(0.3, norm="l2half")
@@ -268,3 +278,90 @@ def test_l2_is_kept_to_the_last_bit_for_thousands_of_images():
     moved = L2.project(images + 0.5 * torch.randn(images.shape, generator=draw), images, 0.5)
     assert L2.inside(moved, images, 0.5).all()
     assert (L2.distance(moved, images) > 0.499).float().mean() > 0.99
+
+
+def clustered(n, size, seed=0):
+    """Images of `size` values in a row, some black or white, and points far from them."""
+    gen = torch.Generator().manual_seed(seed)
+    x = torch.rand(n, 1, 1, size, generator=gen)
+    x = x.where((x > 0.15) & (x < 0.9), x.round())
+    return x, x + 1.2 * torch.randn(x.shape, generator=gen)
+
+
+def test_the_projection_in_l1_is_the_one_of_a_quadratic_program():
+    """min ‖v − z‖² in ball ∩ box, δ split into what rises and what falls so that the ball is a plane."""
+    x, z = clustered(12, 6)
+    for row, eps in enumerate(torch.linspace(0.05, 2.5, 12).tolist()):
+        image, far = x[row].double().flatten().numpy(), z[row].double().flatten().numpy()
+
+        def cost(v, image=image, far=far):
+            return ((image + v[:6] - v[6:] - far) ** 2).sum()
+
+        plane = {"type": "ineq", "fun": lambda v, eps=eps: eps - v.sum()}
+        bounds = [(0, 1 - a) for a in image] + [(0, a) for a in image]
+        solved = minimize(cost, [0.01] * 12, bounds=bounds, constraints=plane, method="SLSQP", options={"ftol": 1e-14})
+        moved = L1.project(z[row : row + 1], x[row : row + 1], eps)
+        assert L1.inside(moved, x[row : row + 1], eps).all()
+        found = ((moved.double().flatten().numpy() - far) ** 2).sum()
+        assert found == pytest.approx(solved.fun, abs=2e-6)
+
+
+def test_the_projection_in_l0_is_the_nearest_of_all_choices_of_pixels():
+    for seed in range(20):
+        x, z = clustered(1, 6, seed)
+        keeps = torch.cartesian_prod(*[torch.tensor([False, True])] * 6)[:, None, None]
+        choices = z.clamp(0, 1).where(keeps, x)
+        for eps in range(7):
+            allowed = choices[keeps.flatten(1).sum(1) <= eps]
+            moved = L0.project(z, x, eps)
+            assert L0.inside(moved, x, eps).all()
+            assert float((moved - z).square().sum()) == pytest.approx(float((allowed - z).square().flatten(1).sum(1).min()))
+
+
+def test_a_pixel_counts_once_in_l0_with_all_its_channels():
+    x = torch.full((1, 3, 2, 2), 0.5)
+    moved = x.clone()
+    moved[0, :, 0, 1] = 1
+    moved[0, 2, 1, 0] = 0.4
+    assert L0.distance(moved, x) == 2 and L0.diameter(x) == 4
+    assert (L0.project(moved, x, 1) != x).nonzero()[:, 1:].tolist() == [[0, 0, 1], [1, 0, 1], [2, 0, 1]]
+
+
+def test_a_fraction_of_the_color_range_is_no_number_of_pixels():
+    for eps in ("8/255", 0.5, 2.5):
+        with pytest.raises(EscrimeError, match="is no number of pixels, which l0 counts; use a whole number such as 10"):
+            PGD(eps, norm="l0")
+    assert PGD("10", norm="l0").eps == 10
+
+
+@pytest.mark.parametrize("eps", [1e-6, 0.3, 3.7, 40.0])
+def test_l1_is_kept_to_the_last_bit_for_thousands_of_images(eps):
+    draw = torch.Generator().manual_seed(0)
+    images = torch.rand(2000, 3, 4, 4, generator=draw) ** 4
+    moved = L1.project(images + torch.randn(images.shape, generator=draw), images, eps)
+    assert L1.inside(moved, images, eps).all()
+    reach = L1.distance((images + torch.randn(images.shape, generator=draw)).clamp(0, 1), images)
+    assert (L1.distance(moved, images)[reach > 2 * eps] > 0.9999 * eps - 1e-6).all()
+
+
+@pytest.mark.parametrize("name", ["linf", "l1"])
+def test_a_climb_is_the_best_of_a_linear_program(name):
+    """The largest w·v in ball ∩ box, where a function is linear."""
+    own, (x, z) = norm(name), clustered(8, 6)
+    slope, eps = z - x, 0.3 if name == "linf" else 2.2
+    moved = own.climb(x, slope, eps)
+    assert (own.distance(moved, x) <= eps + 1e-5).all() and moved.min() >= 0 and moved.max() <= 1
+    for w, image, found in zip(slope.flatten(1).double().numpy(), x.flatten(1).double().numpy(), moved.flatten(1), strict=True):
+        ends = [(0, min(1 - a, eps)) for a in image] + [(0, min(a, eps)) for a in image]
+        plane = {"A_ub": [[1] * 12], "b_ub": [eps]} if name == "l1" else {}
+        best = linprog([*-w, *w], bounds=ends, **plane)
+        assert float((found.double().numpy() - image) @ w) == pytest.approx(-best.fun, abs=1e-5)
+    assert torch.equal(own.climb(x, -slope, -eps), moved), "down a slope is up its mirror image"
+
+
+def test_a_climb_in_l0_takes_the_pixels_that_gain_most():
+    x, slope = points()
+    moved, best = L0.climb(x, slope, 3), (slope > 0).float()
+    gains = (slope * (best - x)).sum(1).flatten(1)
+    found = (slope * (moved - x)).sum(1).flatten(1)
+    assert torch.allclose(found.sum(1), gains.topk(3, dim=1).values.sum(1)) and (L0.distance(moved, x) == 3).all()

@@ -6,8 +6,10 @@ import torch
 from torch import nn
 
 from escrime import APGD, DGSM, FGSM, FMN, PGD, AutoAttack, CarliniWagner, DeepFool, Square, WorstCase
-from escrime.attacks import RandomPoints, RayS
+from escrime.attacks import RandomPoints, RayS, SigmaZero, SparseRS
 from escrime.attacks.core.minimum_norm import MinimumNorm
+from escrime.budgets import epsilon
+from escrime.norms import NORMS
 
 CW = {"steps": 8, "rounds": 2, "initial_c": 1.0, "step_size": 0.05}
 AUTO = {"steps": 4, "queries": 12, "targets_tried": 2}
@@ -15,6 +17,8 @@ AUTO = {"steps": 4, "queries": 12, "targets_tried": 2}
 ATTACKS = [
     FGSM(0.1),
     FGSM(0.5, norm="l2"),
+    FGSM(3.0, norm="l1"),
+    FGSM(4, norm="l0"),
     FGSM(0.1, target=3, eot=3),
     DGSM(0.1, target=3),
     DGSM(0.1, target=3, steps=1),
@@ -22,13 +26,22 @@ ATTACKS = [
     PGD(0.1, steps=4),
     PGD(0.5, steps=4, norm="l2", momentum=0.9, early_stop=False),
     PGD(0.1, steps=3, restarts=2, target=3, loss="margin"),
+    PGD(3.0, steps=4, norm="l1"),
+    PGD(4, steps=4, norm="l0", restarts=2),
     APGD(0.1, steps=8),
     APGD(0.5, steps=8, norm="l2", loss="dlr", early_stop=False),
+    APGD(3.0, steps=30, norm="l1", early_stop=False),
+    APGD(2.0, steps=5, norm="l1", loss="dlr", targets_tried=2),
     APGD(0.05, steps=5, loss="dlr", targets_tried=2),
     APGD(0.1, steps=5, target=3),
     FMN(0.1, steps=10),
     FMN(0.5, steps=10, norm="l2", stop_within=True),
     FMN(steps=10, norm="l2", target=3),
+    FMN(3.0, steps=10, norm="l1", stop_within=True),
+    FMN(4, steps=10, norm="l0"),
+    SigmaZero(4, steps=10),
+    SigmaZero(4, steps=10, stop_within=True),
+    SigmaZero(steps=10, target=3),
     DeepFool(0.5),
     DeepFool(steps=10, norm="linf"),
     DeepFool(0.1, steps=10, norm="linf", target=3),
@@ -37,18 +50,28 @@ ATTACKS = [
     Square(0.1, queries=15),
     Square(0.5, queries=15, norm="l2", restarts=2),
     Square(0.1, queries=15, target=3, early_stop=False),
+    Square(3.0, queries=15, norm="l1"),
+    SparseRS(4, queries=15),
+    SparseRS(4, queries=15, restarts=2),
+    SparseRS(4, queries=15, target=3, early_stop=False),
     RayS(0.1, queries=40),
     RayS(0.3, queries=60, stop_within=True),
     RayS(0.3, queries=40, target=3),
     RandomPoints(0.1, draws=20),
     RandomPoints(0.5, draws=5, norm="l2"),
+    RandomPoints(3.0, draws=5, norm="l1"),
+    RandomPoints(4, draws=5, norm="l0"),
     RandomPoints(0.1, draws=5, target=3, early_stop=False),
     AutoAttack(0.1, **AUTO),
     AutoAttack(0.5, norm="l2", **AUTO),
+    AutoAttack(3.0, norm="l1", **AUTO),
+    AutoAttack(4, norm="l0", early_stop=False, **AUTO),
     AutoAttack(0.1, target=3, early_stop=False, **AUTO),
     WorstCase(PGD(0.1, steps=4)),
     WorstCase(FGSM(0.5, norm="l2")),
     WorstCase(FMN(0.1, steps=10, target=3)),
+    WorstCase(APGD(3.0, steps=8, norm="l1")),
+    WorstCase(PGD(4, steps=4, norm="l0")),
 ]
 
 
@@ -63,7 +86,16 @@ def starts_at_random(attack) -> bool:
 
 def bound(attack, images) -> float | tuple:
     """ε, or where there is none, what the box allows."""
-    return attack.eps if attack.eps is not None else 1.0 if attack.norm == "linf" else math.sqrt(images[0].numel())
+    return attack.eps if attack.eps is not None else NORMS[attack.norm].diameter(images)
+
+
+def scaled(attack, eps):
+    """An ε of l_inf, or several in a sequence or tensor, as one of the attack's norm: of l0 as many pixels as hundredths."""
+    if attack.norm != "l0":
+        return eps
+    if isinstance(eps, (tuple, list)):
+        return type(eps)(scaled(attack, e) for e in eps)
+    return (100 * eps).round() if isinstance(eps, torch.Tensor) else float(round(100 * epsilon(eps)))
 
 
 def labels_of(model, images):

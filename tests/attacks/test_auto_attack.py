@@ -137,7 +137,7 @@ def test_a_hidden_gradient_falls_to_the_search_by_scores(watched):
         (lambda: AutoAttack(0.1, steps=0), "steps = 0"),
         (lambda: AutoAttack(0.1, queries=-1), "queries = -1"),
         (lambda: AutoAttack(0.1, targets_tried=-1), "targets_tried = -1 is no number of classes; .* 0 for the untargeted loss"),
-        (lambda: AutoAttack(0.1, norm="l1"), "'l1' is unknown"),
+        (lambda: AutoAttack(0.1, norm="l3"), "'l3' is unknown"),
         (lambda: AutoAttack(8), "larger than the whole color range"),
         (lambda: AutoAttack(None), "ε = None is not a number"),
         (lambda: AutoAttack(0.1, eot=0), "eot = 0"),

@@ -87,7 +87,8 @@ def test_on_a_randomized_model_it_takes_all_its_steps():
         (lambda: DeepFool(overshoot=-0.1), "overshoot = -0.1 is not a number from 0; .* stops short of the boundary"),
         (lambda: DeepFool(overshoot=float("nan")), "overshoot = nan is not a finite number"),
         (lambda: DeepFool(candidates=0), "candidates = 0 is no number of other classes to consider"),
-        (lambda: DeepFool(norm="l0"), "'l0' is unknown"),
+        (lambda: DeepFool(norm="l3"), "'l3' is unknown"),
+        (lambda: DeepFool(norm="l1"), "DeepFool .* not in l1; use FMN"),
         (lambda: DeepFool(-1), "negative"),
     ],
 )

@@ -90,7 +90,7 @@ def test_a_model_without_gradient_leaves_it_at_the_image():
         (lambda: FMN(step_size=0), "step_size = 0 is not a number above 0; give one, such as 1.0, a length in l2"),
         (lambda: FMN(gamma=0), "gamma = 0 is not a number above 0 and below 1; give one, such as 0.05, a share of the radius"),
         (lambda: FMN(gamma=1.0), "gamma = 1.0 is not a number above 0 and below 1"),
-        (lambda: FMN(norm="l1"), "'l1' is unknown"),
+        (lambda: FMN(norm="l3"), "'l3' is unknown"),
         (lambda: FMN(8), "larger than the whole color range"),
         (lambda: FMN(eot=0), "eot = 0"),
     ],

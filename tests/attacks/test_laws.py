@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy
 import pytest
 import torch
-from attack_cases import ATTACKS, DGSM, FGSM, Counted, bound, core, plain, starts_at_random, succeeds
+from attack_cases import ATTACKS, DGSM, FGSM, Counted, bound, core, plain, scaled, starts_at_random, succeeds
 from torch import nn
 
 import escrime.attacks
@@ -52,11 +52,13 @@ def test_box_and_ball_in_a_sweep_and_per_image(attack, network, images, labels):
     sweep = [0.0, 1e-4, MIXED, torch.tensor(MIXED), "80/255"]
     if isinstance(attack, WorstCase):
         sweep = [0.0, [e / 2 for e in MIXED], MIXED, 0.3]  # it needs the same order for every image
+    sweep = scaled(attack, sweep)
     for eps, outcome in zip(sweep, attack.sweep(network, images, labels, sweep), strict=True):
         assert NORMS[attack.norm].inside(outcome.adversarial, images, core(attack)._budget(eps)).all(), eps
-    own = replace(core(attack), eps=MIXED)
+    mixed = scaled(attack, MIXED)
+    own = replace(core(attack), eps=mixed)
     own = WorstCase(own) if isinstance(attack, WorstCase) else own
-    assert own.eps == MIXED and NORMS[attack.norm].inside(own(network, images, labels), images, MIXED).all()
+    assert own.eps == mixed and NORMS[attack.norm].inside(own(network, images, labels), images, mixed).all()
     with pytest.raises(EscrimeError, match="9 values for 8 images"):
         own(network, images[:8], labels[:8])
 
@@ -102,7 +104,7 @@ def test_never_worse_than_the_start(attack, network, wrong):
 def test_success_is_what_the_original_says(attack, network, wrong):
     """A minimum-norm attack claims what it found within ε; a projection on the ball that happens to succeed it never saw."""
     images, labels = wrong
-    sweep = [0.01, 0.1, 0.4]
+    sweep = scaled(attack, [0.01, 0.1, 0.4])
     for outcome in attack.sweep(network, images, labels, sweep):
         successes = succeeds(network, outcome.adversarial, labels, attack)
         if outcome.success is None:
@@ -117,7 +119,7 @@ def test_success_is_what_the_original_says(attack, network, wrong):
 @pytest.mark.parametrize("as_module", [True, False])
 def test_every_pass_is_counted_and_no_other(attack, network, images, labels, as_module):
     """Forwards and backwards of an Outcome are the rows that went through the model; also those that verify a success."""
-    for sweep in ([0.1], [0.02, 0.1, 0.3]):
+    for sweep in scaled(attack, ([0.1], [0.02, 0.1, 0.3])):
         model = Counted(network.eval())
         outcomes = attack.sweep(model if as_module else plain(model), images[:5], labels[:5], sweep)
         assert float(sum(o.forwards.sum() for o in outcomes)) == pytest.approx(model.tally.forwards)
@@ -127,7 +129,7 @@ def test_every_pass_is_counted_and_no_other(attack, network, images, labels, as_
 @pytest.mark.parametrize("attack", [a for a in ATTACKS if "restarts" in vars(a) and a.early_stop], ids=repr)
 def test_restarts_touch_only_survivors(attack, network, wrong):
     images, labels = wrong
-    eps = 0.01 if attack.norm == "linf" else 0.1
+    eps = {"linf": 0.01, "l2": 0.1, "l1": 0.3, "l0": 1}[attack.norm]
     attack = replace(attack, eps=eps, restarts=1)
     one, more = (a.sweep(network, images, labels, [eps])[0] for a in (attack, replace(attack, restarts=4)))
     fooled = one.success
@@ -187,8 +189,8 @@ def test_an_autocast_of_the_callers_changes_nothing(attack, network, images, lab
 @EVERY
 def test_a_sweep_of_nothing_and_budgets_of_numpy(attack, network, images, labels):
     assert attack.sweep(network, images, labels, []) == []
-    budgets = numpy.array(MIXED)
-    given, listed = (attack.sweep(network, images, labels, [each])[0].adversarial for each in (budgets, MIXED))
+    mixed = scaled(attack, MIXED)
+    given, listed = (attack.sweep(network, images, labels, [each])[0].adversarial for each in (numpy.array(mixed), mixed))
     assert torch.equal(given, listed)
 
 

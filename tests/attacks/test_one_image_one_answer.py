@@ -4,7 +4,7 @@ import sys
 
 import pytest
 import torch
-from attack_cases import ATTACKS, Rowwise, plain
+from attack_cases import ATTACKS, Rowwise, plain, scaled
 
 from escrime import FMN, PGD, AutoAttack, PredictionAveraging, Square
 from escrime.attacks import fgsm
@@ -52,7 +52,8 @@ def test_outcomes_are_exactly_equal_too(attack, many, batches_of_three):
     """So are the passes spent and the successes seen, in a sweep; a plain callable, since which answers of a copy are
     verified depends on the gap seen so far."""
     model, images, labels = many
-    sweep = lambda rows: attack.sweep(plain(model), images[rows], labels[rows], [0.02, 0.1], ids=rows.tolist())  # noqa: E731
+    eps = scaled(attack, [0.02, 0.1])
+    sweep = lambda rows: attack.sweep(plain(model), images[rows], labels[rows], eps, ids=rows.tolist())  # noqa: E731
     whole = sweep(torch.arange(12))
     batches_of_three()
     for rows in (torch.arange(11, -1, -1), torch.tensor([5])):
@@ -82,5 +83,5 @@ def test_a_randomized_model_too(attack, network, images):
 def test_the_original_is_asked_under_the_noise_that_the_copy_saw(attack, network, images):
     """Else the gap between the two is the noise, and whether a success stands depends on what else is in the batch."""
     twin = Twin(PredictionAveraging(network, 0.3, samples=2))
-    attack.sweep(twin, images[:4], torch.tensor([0, 1, 2, 0]), [0.1])
+    attack.sweep(twin, images[:4], torch.tensor([0, 1, 2, 0]), scaled(attack, [0.1]))
     assert twin.difference < 1e-4

@@ -169,7 +169,7 @@ def test_dlr_does_not_change_with_the_scale_of_the_logits(images):
         (lambda: PGD(0.1, steps=0), "steps = 0 is not a whole number from 1; give one"),
         (lambda: PGD(0.1, restarts=0), "restarts = 0 is not a whole number from 1; give one"),
         (lambda: PGD(0.1, loss="cw"), "unknown"),
-        (lambda: PGD(0.1, norm="l1"), "unknown"),
+        (lambda: PGD(0.1, norm="l3"), "unknown"),
         (lambda: PGD(0.1, step_size=-1), "negative"),
         (lambda: PGD(0.1, step_size="0/255"), "step_size = 0.0 is not a number above 0; give one"),
         (lambda: APGD(0.1, targets_tried=2, target=1), "exclude each other"),

@@ -256,7 +256,7 @@ def test_no_budget_leaves_the_image(linear):
         ),
         (lambda: Square(0.1, p_init=1.5), "p_init = 1.5 is not a number above 0 and at most 1"),
         (lambda: Square(0.1, loss="cw"), "'cw' is unknown"),
-        (lambda: Square(0.1, norm="l1"), "'l1' is unknown"),
+        (lambda: Square(0.1, norm="l3"), "'l3' is unknown"),
         (lambda: Square(0.1, eot=0), "eot = 0"),
     ],
 )

@@ -19,11 +19,11 @@ def pictures(eps, seed, on_grid):
 
 
 @pytest.mark.parametrize("on_grid", [True, False])
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1", "l0"])
 def test_every_result_lies_within_the_budget(norm, on_grid):
     for level in range(1, 41):
         for eps in (level / 255, level / 255 * 0.999, level * (1 / 255)):
-            eps = eps if norm == "linf" else eps * 27**0.5
+            eps = min(level, 9) if norm == "l0" else eps * {"linf": 1, "l2": 27**0.5, "l1": 27}[norm]
             images, moved = pictures(level / 255, level, on_grid)
             for rounded in (near_the_grid, on_the_grid):
                 found = rounded(moved, images, eps, NORMS[norm])
@@ -35,7 +35,7 @@ def test_every_result_lies_within_the_budget(norm, on_grid):
 def test_on_the_grid_every_value_is_the_float32_of_a_level():
     for level in range(1, 41):
         images, moved = pictures(level / 255, level, on_grid=True)
-        for norm, eps in (("linf", level / 255), ("l2", level / 255 * 27**0.5)):
+        for norm, eps in (("linf", level / 255), ("l2", level / 255 * 27**0.5), ("l1", level / 255 * 27), ("l0", 4)):
             found = on_the_grid(moved, images, eps, NORMS[norm])
             assert torch.isin(found, LEVELS).all(), "these images lie on the grid, so there is always a level"
             assert NORMS[norm].inside(found, images, eps).all()

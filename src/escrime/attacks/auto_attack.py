@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..access import SCORES
 from ..models.fast.twin import Twin
 from ..models.running import network_batch, passes_per_image
 from ..norms import DEFAULT
@@ -16,6 +17,9 @@ from .core.inputs import Inputs
 from .core.losses import shortfall
 from .core.predictions import certain, clean_logits, expected
 from .fmn import FMN
+from .pgd import PGD
+from .sigma_zero import SigmaZero
+from .sparse_rs import SparseRS
 from .square import Square
 
 JUDGES = 16  # fresh noise draws that choose between the stages' results on a randomized model
@@ -25,6 +29,8 @@ JUDGES = 16  # fresh noise draws that choose between the stages' results on a ra
 class AutoAttack(Attack):
     """APGD-CE → targeted APGD-DLR → FMN → Square, each only on the images that still stand: the verdict to quote.
 
+    In l0 it is SigmaZero → FMN → PGD down the margin → SparseRS.
+
     With eot > 1 an image is fooled once CERTAIN fresh draws of one result succeed, so that at most 2 % of all draws are still
     classified right; of other images the result with the lowest expected margin is kept. With fewer than four classes the
     margin replaces DLR.
@@ -33,8 +39,8 @@ class AutoAttack(Attack):
 
     Args:
         eps: The budget, a number, a text such as "8/255" or one number per image: a fraction of the color range in l_inf, a
-            length in l2.
-        norm: "linf" or "l2".
+            length in l2 and l1, a count of pixels in l0.
+        norm: "linf", "l2", "l1" or "l0".
         steps: Of each gradient attack.
         targets_tried: Classes the targeted attack aims at, in the order of the clean logits, at most K − 1.
         queries: Of the score-based attack; 0 leaves it out.
@@ -60,7 +66,7 @@ class AutoAttack(Attack):
     give_up: float | None = 2.0
     eot: int = 1
 
-    norms = ("linf", "l2")
+    norms = ("linf", "l2", "l1", "l0")
     access = "gradients"
     paper = (
         "Croce and Hein (2020), Reliable evaluation of adversarial robustness with an ensemble of diverse "
@@ -82,10 +88,12 @@ class AutoAttack(Attack):
         Returns:
             Four attacks, or three without that by scores.
         """
-        first = APGD(self.eps, self.steps, norm=self.norm, early_stop=self.early_stop, give_up=self.give_up, eot=self.eot)
         nearest = FMN(self.eps, self.norm, self.steps, eot=self.eot)
         if self.eot == 1:  # the nearest example to the boundary of an average decides nothing
             nearest = replace(nearest, stop_within=self.early_stop, give_up=self.give_up)
+        if self.geometry.grain:
+            return self._counted(nearest)
+        first = APGD(self.eps, self.steps, norm=self.norm, early_stop=self.early_stop, give_up=self.give_up, eot=self.eot)
         loss = "dlr" if classes >= 4 else "margin"
         tried = 0 if targeted else min(self.targets_tried, classes - 1)
         stages: list[Attack] = [first, replace(first, loss=loss, targets_tried=tried), nearest]
@@ -93,6 +101,13 @@ class AutoAttack(Attack):
             return stages
         search = Square(self.eps, self.queries, self.norm, early_stop=self.early_stop, give_up=self.give_up, eot=self.eot)
         return [*stages, search]
+
+    def _counted(self, nearest: FMN) -> list[Attack]:
+        """The stages where ε counts pixels, `nearest` among them."""
+        fewest = SigmaZero(self.eps, self.steps, stop_within=nearest.stop_within, give_up=nearest.give_up, eot=self.eot)
+        steps = PGD(self.eps, self.steps, norm=self.norm, loss="margin", early_stop=self.early_stop, eot=self.eot)
+        search = SparseRS(self.eps, self.queries, early_stop=self.early_stop, give_up=self.give_up, eot=self.eot)
+        return [fewest, nearest, steps, search]
 
     def _sweep(self, twin: Twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
         logits, before = clean_logits(twin, inputs, inputs.keys(self.name, "clean"), self.eot)
@@ -108,7 +123,7 @@ class AutoAttack(Attack):
             if not len(rows):
                 break
             part = inputs.only(rows.to(inputs.images.device))
-            if isinstance(stage, Square):
+            if stage.access == SCORES:
                 # Where a search by scores gets further than the gradients did, they may be hidden: it goes on.
                 floor = lowest.masked_fill(~standing, -float("inf"))[:, rows].amax(0)
                 part = replace(part, floor=floor.to(inputs.images.device))

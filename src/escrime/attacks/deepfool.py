@@ -61,6 +61,10 @@ class DeepFool(MinimumNorm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.geometry.sparse:
+            raise EscrimeError(
+                f"DeepFool steps straight to a boundary, which the box is in the way of: not in {self.norm}; use FMN."
+            )
         self._put(check_whole, "steps", hint="such as 50")
         self._put(check_whole, "candidates", of="other classes to consider", hint="such as 9")
         self._put(check_real, "overshoot", low=0, hint="such as 0.02: below 0 a step stops short of the boundary")

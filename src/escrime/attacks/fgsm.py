@@ -18,15 +18,15 @@ from .core.inputs import Inputs, check_classes, report_not_finite
 class FGSM(Attack):
     """One step of size ε along the sign of the input gradient: x' = clip(x + ε·sign(∇ₓ J(θ, x, y)), 0, 1).
 
-    In l2 the step is ε·∇ₓJ/‖∇ₓJ‖₂; towards a class t it goes down the gradient of J(θ, x, t). A sweep over ε takes one gradient
-    per image for all ε.
+    In l2 the step is ε·∇ₓJ/‖∇ₓJ‖₂, in l1 and l0 the steepest values, or pixels, go to the end of the box until ε is spent;
+    towards a class t it goes down the gradient of J(θ, x, t). A sweep over ε takes one gradient per image for all ε.
 
     Source: Goodfellow, Shlens, Szegedy (2015), Explaining and harnessing adversarial examples, section 4.
 
     Args:
         eps: The budget, a number, a text such as "8/255" or one number per image: a fraction of the color range in l_inf, a
-            length in l2.
-        norm: "linf" or "l2".
+            length in l2 and l1, a count of pixels in l0.
+        norm: "linf", "l2", "l1" or "l0".
         target: The class to move towards; None to move away from the label.
         eot: Noise draws of a randomized model averaged in the gradient.
 
@@ -39,7 +39,7 @@ class FGSM(Attack):
     target: int | None = None
     eot: int = 1
 
-    norms = ("linf", "l2")
+    norms = ("linf", "l2", "l1", "l0")
     access = "gradients"
     paper = "Goodfellow, Shlens, Szegedy (2015), Explaining and harnessing adversarial examples, arXiv:1412.6572"
 
@@ -74,7 +74,8 @@ class FGSM(Attack):
 
 
 def fgsm_step(images: Tensor, gradient: Tensor, eps: float | Tensor, geometry: Norm = NORMS[DEFAULT]) -> Tensor:
-    """x' = clip(x + ε·d, 0, 1), d where J rises fastest per unit of the norm: sign(∇ₓJ) in l_inf, ∇ₓJ/‖∇ₓJ‖₂ in l2.
+    """x' = clip(x + ε·d, 0, 1), d where J rises fastest per unit of the norm: sign(∇ₓJ) in l_inf, ∇ₓJ/‖∇ₓJ‖₂ in l2. In l1 and
+    l0 the steepest values, or pixels, go to the end of the box until ε is spent.
 
     Source: Goodfellow, Shlens, Szegedy (2015), Explaining and harnessing adversarial examples, section 4.
 
@@ -87,4 +88,4 @@ def fgsm_step(images: Tensor, gradient: Tensor, eps: float | Tensor, geometry: N
     Returns:
         x', which float32 rounding may put beyond ε by a last bit.
     """
-    return (images + eps * geometry.steepest(gradient)).clamp_(0, 1)
+    return geometry.climb(images, gradient, eps)

@@ -22,14 +22,16 @@ class FMN(MinimumNorm):
 
     δ ← Π_r(δ − α·∇L/‖∇L‖₂), where L is the margin and Π_r projects on the ball of radius r. Until an iterate is adversarial r
     is the distance ‖δ‖ + |L|/‖∇L‖_q of the linearized boundary, times 1 + γ; then min(r·(1 − γ), ‖δ*‖) where the iterate is,
-    with δ* the nearest found, and r·(1 + γ) where it is not any more. Step size α and γ fall along a cosine.
+    with δ* the nearest found, and r·(1 + γ) where it is not any more. Step size α and γ fall along a cosine. In l1 and l0 Π_r
+    projects on ball ∩ [0, 1] at once, and in l0, where the paper counts single color values and the norm here counts pixels, r
+    changes by 1 at least.
 
     Source: Pintor, Roli, Brendel, Biggio (2021), Fast minimum-norm adversarial attacks, algorithm 1.
 
     Args:
-        eps: Largest distance of interest, a fraction of the color range in l_inf, a length in l2; None for any (see
-            MinimumNorm).
-        norm: "linf" or "l2".
+        eps: Largest distance of interest, a fraction of the color range in l_inf, a length in l2 and l1, a count of pixels in
+            l0; None for any (see MinimumNorm).
+        norm: "linf", "l2", "l1" or "l0".
         steps: K, of the search.
         step_size: α₀, a length in l2 whatever the norm; it ends at α₀/100.
         gamma: γ₀, a share of the radius; it ends at 0.001.
@@ -53,7 +55,7 @@ class FMN(MinimumNorm):
     give_up: float | None = None
     eot: int = 1
 
-    norms = ("linf", "l2")
+    norms = ("linf", "l2", "l1", "l0")
     access = "gradients"
     paper = (
         "Pintor, Roli, Brendel, Biggio (2021), Fast minimum-norm adversarial attacks through adaptive norm "
@@ -79,10 +81,14 @@ class FMN(MinimumNorm):
         # Where the boundary of a linear model would be.
         linear = distance + output.loss.abs() / self.geometry.dual(gradient).clamp_min(1e-30)
         # Both reach a little beyond: clipped to the box, a step to the boundary itself may end just before it for ever.
-        grown = torch.where(state["nearest"].isinf(), linear, state["radius"]) * (1 + gamma)
-        shrunk = torch.minimum(state["radius"] * (1 - gamma), state["nearest"])
+        grown, grain = torch.where(state["nearest"].isinf(), linear, state["radius"]), self.geometry.grain
+        grown = torch.maximum(grown * (1 + gamma), grown + grain)
+        shrunk = torch.minimum(state["radius"] * (1 - gamma), state["radius"] - grain).minimum(state["nearest"])
         state["radius"] = radius = torch.where(output.success, shrunk, grown)
         direction = gradient / per_image(flat.norm(dim=1).clamp_min(1e-30), rows.images).float()
-        delta = state["x"] - per_image(alpha, rows.images).float() * direction - rows.images
-        state["x"] = (rows.images + self.geometry.clip(delta, radius)).clamp(0, 1)
+        moved = state["x"] - per_image(alpha, rows.images).float() * direction
+        if self.geometry.sparse:  # what the box cuts off a few values would be missing in the others
+            state["x"] = self.geometry.project(moved, rows.images, radius)
+        else:
+            state["x"] = (rows.images + self.geometry.clip(moved - rows.images, radius)).clamp(0, 1)
         state["step"] = state["step"] + 1

@@ -23,6 +23,9 @@ class PGD(IterativeAttack):
     L is one of losses.py: L = −J(x, y) away from the label, so that the step is the paper's x ← Π(x + a·sign ∇ₓJ(x, y)), and
     L = J(x, t) towards a class t. Π projects on the ε-ball ∩ [0, 1].
 
+    In l1 and l0 a step of size a takes the steepest values, or pixels, to the end of the box until a is spent, and Π keeps, of
+    more than ε pixels, those that gain most.
+
     The best iterate is returned, so the result is never worse than the start, and the last iterate counts: one step is an
     attack.
 
@@ -31,12 +34,12 @@ class PGD(IterativeAttack):
 
     Args:
         eps: The budget, a number, a text such as "8/255" or one number per image: a fraction of the color range in l_inf, a
-            length in l2.
+            length in l2 and l1, a count of pixels in l0.
         steps: Gradient steps.
         step_size: a, in the units of ε; None for one that falls from ε to 0 along half a cosine, which finds easy examples
             in a step or two and hard ones at least as often as the usual 2.5·ε/steps.
         restarts: Runs; one begins, from another start, only where those before it failed.
-        norm: "linf" or "l2".
+        norm: "linf", "l2", "l1" or "l0".
         loss: "ce", "margin" or "dlr".
         momentum: μ of the accumulated gradient g ← μ·g + ∇L/‖∇L‖₁ (MI-FGSM); 0 without.
         random_start: Whether to start at a random point of the ball; False starts at the image (BIM).
@@ -60,7 +63,7 @@ class PGD(IterativeAttack):
     early_stop: bool = True
     eot: int = 1
 
-    norms = ("linf", "l2")
+    norms = ("linf", "l2", "l1", "l0")
     access = "gradients"
     paper = (
         "Madry, Makelov, Schmidt, Tsipras, Vladu (2018), Towards deep learning models resistant to adversarial "
@@ -92,8 +95,9 @@ class PGD(IterativeAttack):
         falling = rows.eps * (1 + torch.cos(math.pi * state["taken"] / self.steps)) / 2
         a = falling if self.step_size is None else torch.full_like(rows.eps, float(self.step_size))
         state["taken"] = state["taken"] + 1
-        moved = state["x"] - per_image(a, rows.images).float() * self.geometry.steepest(gradient)
-        state["x"] = rows.project(moved)
+        moved = self.geometry.climb(state["x"], gradient, -per_image(a, rows.images).float())
+        counted = self.geometry.grain > 0
+        state["x"] = self.geometry.steered(moved, rows.images, rows.eps, -gradient) if counted else rows.project(moved)
 
 
 def step_length(attack: Attack, default: str) -> Callable[[str, Any], float | None]:

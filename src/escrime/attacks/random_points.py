@@ -29,9 +29,9 @@ class RandomPoints(IterativeAttack):
 
     Args:
         eps: The budget, a number, a text such as "8/255" or one number per image: a fraction of the color range in l_inf, a
-            length in l2.
+            length in l2 and l1, a count of pixels in l0.
         draws: Points the model is queried about, each for `eot` forward passes.
-        norm: "linf" or "l2".
+        norm: "linf", "l2", "l1" or "l0".
         target: The class to reach; None for any misclassification.
         early_stop: Whether an image stops at its first success.
         eot: Noise draws of a randomized model averaged for each point.
@@ -47,7 +47,7 @@ class RandomPoints(IterativeAttack):
     early_stop: bool = True
     eot: int = 1
 
-    norms = ("linf", "l2")
+    norms = ("linf", "l2", "l1", "l0")
     access = "labels"
     paper = "Carlini et al. (2019), On evaluating adversarial robustness, section 4.2, arXiv:1902.06705"
     keep_best = True
@@ -68,8 +68,8 @@ class RandomPoints(IterativeAttack):
         if self.geometry.polytope:
             keys = keys.to(x.device)
             corner = fractions(derive(keys, 1), 1).reshape(-1, 1, 1, 1) < 0.5
-            outwards = per_image(rows.eps, x).float() * self.geometry.steepest(x - rows.images)
-            x = torch.where(corner, rows.project(rows.images + outwards), x)
+            outwards = self.geometry.climb(rows.images, x - rows.images, per_image(rows.eps, x).float())
+            x = torch.where(corner, rows.project(outwards), x)
         return {"x": x}
 
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:

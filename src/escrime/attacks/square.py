@@ -30,15 +30,17 @@ class Square(IterativeAttack):
 
     In l_inf it starts from vertical stripes of x ± ε and sets squares to x ± ε, one sign per channel; in l2 it starts from
     a grid of bumps η and moves the norm of one window into a bump in another: x ← x_new where L(x_new) < L(x), L the margin
-    z_y − max_{i≠y} z_i. Nothing is differentiated, so a model that hides its gradients hides nothing from it.
+    z_y − max_{i≠y} z_i. In l1 it is as in l2, with l1 norms and the projection on ball ∩ [0, 1]. Nothing is differentiated, so
+    a model that hides its gradients hides nothing from it.
 
-    Source: Andriushchenko, Croce, Flammarion, Hein (2020), Square Attack, algorithms 1 to 3, equation 2 for η.
+    Source: Andriushchenko, Croce, Flammarion, Hein (2020), Square Attack, algorithms 1 to 3, equation 2 for η; for l1 Croce and
+    Hein (2021), Mind the box, section 5.
 
     Args:
         eps: The budget, a number, a text such as "8/255" or one number per image: a fraction of the color range in l_inf, a
-            length in l2.
+            length in l2 and l1.
         queries: Of the model per image and restart, the start among them; each costs `eot` forward passes.
-        norm: "linf" or "l2".
+        norm: "linf", "l2" or "l1".
         restarts: Runs; one begins only where those before it failed.
         p_init: Share of the pixels that the first squares cover; it halves on a schedule scaled to `queries`.
         loss: "margin" (towards a class: the largest other logit − z_target), "ce" or "dlr".
@@ -63,7 +65,7 @@ class Square(IterativeAttack):
     give_up: float | None = None
     eot: int = 1
 
-    norms = ("linf", "l2")
+    norms = ("linf", "l2", "l1")
     access = "scores"
     paper = (
         "Andriushchenko, Croce, Flammarion, Hein (2020), Square Attack: a query-efficient black-box adversarial attack "
@@ -117,7 +119,7 @@ def scheduled_sides(p_init: float, norm: str, height: int, width: int) -> tuple[
 
     Args:
         p_init: The first p.
-        norm: "linf" or "l2".
+        norm: "linf", "l2" or "l1".
         height: Of the images.
         width: Of the images.
 
@@ -196,7 +198,7 @@ def _all_bumps(sides: tuple[int, ...], device: torch.device) -> tuple[Tensor, Te
 
 
 def _tiles(rows: Rows, keys: Tensor) -> Tensor:
-    """The start in l2: a grid of bumps a fifth of the image wide, turned or not, the sign drawn for every channel."""
+    """The start in l2 and l1: a grid of bumps a fifth of the image wide, turned or not, the sign drawn for every channel."""
     n, channels, height, width = rows.images.shape
     side = max(min(height, width) // 5, 1)
     grid = (height // side, width // side)
@@ -210,8 +212,9 @@ def _tiles(rows: Rows, keys: Tensor) -> Tensor:
     return _at_radius(rows, delta)
 
 
-def _move(rows: Rows, best: Tensor, side: Tensor, keys: Tensor, sides: tuple[int, ...]) -> Tensor:
-    """Algorithm 3: a bump is added to window 1, which takes over the norm of window 2 and what is left of ε."""
+def _windows(best: Tensor, side: Tensor, keys: Tensor, sides: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Two windows of one side: a mask (N, 1, H, W) of the first, one of both, and the bump of the first (N, C, H, W), turned or
+    not, the sign drawn for every channel."""
     _, channels, height, width = best.shape
     numbers = fractions(keys, channels + 5)
     window, down, right = _place(numbers[:, :2], side, height, width)
@@ -221,7 +224,12 @@ def _move(rows: Rows, best: Tensor, side: Tensor, keys: Tensor, sides: tuple[int
     row, column = down * torch.where(turned, 1, side[:, None]), right * torch.where(turned, side[:, None], 1)
     entry = begins[side][:, None, None] + row[:, :, None] + column[:, None, :]
     eta = values[torch.where(window[:, 0], entry, 0)][:, None]
+    return window, both, (2 * (numbers[:, 5:, None, None] < 0.5) - 1) * eta
 
+
+def _move(rows: Rows, best: Tensor, side: Tensor, keys: Tensor, sides: tuple[int, ...]) -> Tensor:
+    """Algorithm 3: a bump is added to window 1, which takes over the norm of window 2 and what is left of ε."""
+    window, both, eta = _windows(best, side, keys, sides)
     delta = best - rows.images
     squares = delta.square()
 
@@ -229,10 +237,24 @@ def _move(rows: Rows, best: Tensor, side: Tensor, keys: Tensor, sides: tuple[int
         return values.sum((2, 3), keepdim=True)
 
     unused = (_radius(rows).square() - squares.sum((1, 2, 3), keepdim=True)).clamp_min(0)
-    available = norm2(squares * both) + unused / channels  # (ε_avail)² of every channel
-    rho = 2 * (numbers[:, 5:, None, None] < 0.5) - 1
-    new = rho * eta + delta * window / norm2(squares * window).sqrt().clamp_min(1e-12)
+    available = norm2(squares * both) + unused / best.shape[1]  # (ε_avail)² of every channel
+    new = eta + delta * window / norm2(squares * window).sqrt().clamp_min(1e-12)
     new = new * (available / norm2(new.square()).clamp_min(1e-30)).sqrt()
+    return _at_radius(rows, torch.where(both, new, delta))
+
+
+def _move_l1(rows: Rows, best: Tensor, side: Tensor, keys: Tensor, sides: tuple[int, ...]) -> Tensor:
+    """The same with l1 norms, so that what window 1 takes over is a sum of changes."""
+    window, both, eta = _windows(best, side, keys, sides)
+    delta = best - rows.images
+
+    def norm1(values: Tensor) -> Tensor:
+        return values.abs().sum((2, 3), keepdim=True)
+
+    unused = (per_image(rows.eps, delta).float() - norm1(delta).sum(1, keepdim=True)).clamp_min(0)
+    available = norm1(delta * both) + unused / best.shape[1]
+    new = eta / norm1(eta).clamp_min(1e-12) + delta * window / norm1(delta * window).clamp_min(1e-12)
+    new = new * (available / norm1(new).clamp_min(1e-30))
     return _at_radius(rows, torch.where(both, new, delta))
 
 
@@ -245,6 +267,9 @@ def _radius(rows: Rows) -> Tensor:
 
 def _at_radius(rows: Rows, delta: Tensor) -> Tensor:
     """x + δ with δ (N, C, H, W) scaled to the norm ε, in the box."""
+    if rows.geometry.sparse:
+        size = delta.abs().sum((1, 2, 3), keepdim=True)
+        return rows.project(rows.images + delta * (per_image(rows.eps, delta).float() / size.clamp_min(1e-30)))
     size = delta.square().sum((1, 2, 3), keepdim=True).sqrt()
     return (rows.images + delta * (_radius(rows) / size.clamp_min(1e-30))).clamp(0, 1)
 
@@ -263,4 +288,8 @@ class Proposals(NamedTuple):
     centered: bool
 
 
-PROPOSALS = {"linf": Proposals(_stripes, _paint, centered=False), "l2": Proposals(_tiles, _move, centered=True)}
+PROPOSALS = {
+    "linf": Proposals(_stripes, _paint, centered=False),
+    "l2": Proposals(_tiles, _move, centered=True),
+    "l1": Proposals(_tiles, _move_l1, centered=True),
+}

@@ -51,6 +51,9 @@ class Norm:
     - name: as users and records write it.
     - per_value: whether ε bounds every color value by itself, so that it is at most 1 and counts 8-bit levels.
     - polytope: whether the ball has corners, where a function that is nearly linear is largest.
+    - sparse: whether moving a few values far costs as much as moving many a little, so that the best step moves few.
+    - grain: the least that two distances differ by, 1 where values are counted; 0 where distances are lengths, which makes the
+      ball convex.
     - unit, meaning, direction: for reports, what ε counts, on an axis and as a sentence, and what a single step follows.
     """
 
@@ -60,6 +63,8 @@ class Norm:
     direction = "the gradient"
     per_value = False
     polytope = False
+    sparse = False
+    grain = 0.0
 
     @property
     def title(self) -> str:
@@ -127,6 +132,20 @@ class Norm:
         """
         raise NotImplementedError
 
+    def steered(self, candidates: Tensor, images: Tensor, eps: float | Tensor, slope: Tensor) -> Tensor:
+        """As `project`, where what is near is good enough; in l0 the pixels kept are those that gain most.
+
+        Args:
+            candidates: x', float32 (N, C, H, W).
+            images: x, float32 (N, C, H, W) in [0, 1].
+            eps: ε, a number or (N,).
+            slope: Of the function that is to rise, (N, C, H, W).
+
+        Returns:
+            float32 (N, C, H, W).
+        """
+        return self.project(candidates, images, eps)
+
     def clip(self, delta: Tensor, radius: Tensor) -> Tensor:
         """The nearest δ of norm up to a radius, wherever x + δ lies.
 
@@ -156,6 +175,19 @@ class Norm:
         """The δ of norm 1 along which a linear function with this gradient (N, C, H, W) rises fastest: in l_inf sign(g), in l2
         g/‖g‖₂, 0 where the gradient is 0."""
         raise NotImplementedError
+
+    def climb(self, x: Tensor, gradient: Tensor, size: float | Tensor) -> Tensor:
+        """A step up a linear function: where it is largest in [0, 1] within `size` of x, or where the box cuts `steepest` off.
+
+        Args:
+            x: float32 (N, C, H, W) in [0, 1].
+            gradient: Of the function, (N, C, H, W).
+            size: The norm of the step, a number or (N, 1, 1, 1); negative to go down.
+
+        Returns:
+            float32 (N, C, H, W), which rounding may put beyond `size` by a last bit.
+        """
+        return (x + size * self.steepest(gradient)).clamp_(0, 1)
 
     def dual(self, gradient: Tensor) -> Tensor:
         """How much a linear function with this gradient (N, C, H, W) rises along `steepest`: its dual norm (N,), in l_inf ‖g‖₁,

@@ -10,5 +10,7 @@ from ..fmn import FMN as FMN
 from ..pgd import PGD as PGD
 from ..random_points import RandomPoints as RandomPoints
 from ..rays import RayS as RayS
+from ..sigma_zero import SigmaZero as SigmaZero
+from ..sparse_rs import SparseRS as SparseRS
 from ..square import Square as Square
 from ..worst_case import WorstCase as WorstCase

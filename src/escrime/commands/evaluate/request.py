@@ -14,7 +14,7 @@ from ...results.threats import WHITE_BOX
 from ...validation import check_choice, check_time, check_whole
 from ..catalog import attack_named
 
-USUAL = {GRADIENTS: ("FGSM", "AutoAttack"), SCORES: ("Square",), LABELS: ("RayS",)}
+USUAL = {GRADIENTS: ("FGSM", "AutoAttack"), SCORES: ("Square", "SparseRS"), LABELS: ("RayS",)}
 # What the attacker sees of the model, by the value of --threat, whose one level with gradients is called as in the records.
 SEEN = {WHITE_BOX: GRADIENTS, SCORES: SCORES, LABELS: LABELS}
 # Words of a function's name that tell no more than that it makes a model.

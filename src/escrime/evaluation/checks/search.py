@@ -19,6 +19,8 @@ from ...attacks.core.base import Attack
 from ...attacks.pgd import PGD
 from ...attacks.random_points import RandomPoints
 from ...attacks.rays import RayS
+from ...attacks.sigma_zero import SigmaZero
+from ...attacks.sparse_rs import SparseRS
 from ...attacks.square import PROPOSALS, Square
 from ...checks import no_targets
 from ...errors import NotFinite, in_one_line, is_bad_input
@@ -34,6 +36,7 @@ from ..subjects import AnyAttack
 
 SMOOTH = (0.25, 0.5)  # of ε: how far around a point its slope is averaged
 SMOOTH_SAMPLES = 8
+WHOLE = 1.0  # as far as a value goes, where ε allows more of a few
 JUDGES = 64  # fresh noise draws behind the judgment of one example on a randomized model,
 JUDGES_OF_FEW = 8  # and where there are too few images for a verdict
 GIVE_UP = 2.0
@@ -112,6 +115,10 @@ class Search:
     def judges(self) -> int:
         """Fresh noise draws behind the judgment of one example on a randomized model."""
         return JUDGES_OF_FEW if 0 < self.total < FEWEST else JUDGES
+
+    @property
+    def geometry(self) -> Norm:
+        return norm(self.norm)
 
     def after(self, purpose: str, attack: Attack, surrogate: Twin, rows: Tensor, eps: float | None = None) -> Tensor:
         """Attack the images at `rows` (n,), which the processes share, and judge the examples: the share of noise draws, never
@@ -221,16 +228,29 @@ def gradient_attempts(search: Search, classes: int) -> list[Attempt]:
             Attempt(f"PGD-{loss.upper()}, EOT {effort.eot}", "gradient", replace(noisy, loss=loss), search.surrogate)
             for loss in ("ce", "margin")
         ]
-    loss, tried = ("dlr" if classes >= 4 else "margin"), min(9, classes - 1)
-    apgd = APGD(search.eps, norm=norm, steps=effort.steps, give_up=GIVE_UP)
-    attempts = [Attempt("APGD-CE", "gradient", apgd, search.surrogate)]
-    if tried:
-        targeted = replace(apgd, loss=loss, targets_tried=tried)
-        attempts.append(Attempt(f"APGD-{loss.upper()}-T", "gradient", targeted, search.surrogate))
+    attempts = _counted(search) if search.geometry.grain else _lengths(search, classes)
     for number, surrogate in enumerate(search.others):
         attack = PGD(search.eps, steps=effort.steps, norm=norm, loss="margin")
         attempts.append(Attempt(f"PGD, surface {number + 2}", "gradient", attack, surrogate))
     return attempts
+
+
+def _lengths(search: Search, classes: int) -> list[Attempt]:
+    """APGD with two losses, where ε is a length."""
+    loss, tried = ("dlr" if classes >= 4 else "margin"), min(9, classes - 1)
+    apgd = APGD(search.eps, norm=search.norm, steps=search.effort.steps, give_up=GIVE_UP)
+    attempts = [Attempt("APGD-CE", "gradient", apgd, search.surrogate)]
+    if tried:
+        targeted = replace(apgd, loss=loss, targets_tried=tried)
+        attempts.append(Attempt(f"APGD-{loss.upper()}-T", "gradient", targeted, search.surrogate))
+    return attempts
+
+
+def _counted(search: Search) -> list[Attempt]:
+    """Where ε counts pixels: which of them, by a smooth count and by their slopes."""
+    fewest = SigmaZero(search.eps, steps=search.effort.steps, stop_within=True)
+    pgd = PGD(search.eps, steps=search.effort.steps, norm=search.norm, loss="margin")
+    return [Attempt(attack.name, "gradient", attack, search.surrogate) for attack in (fewest, pgd)]
 
 
 def other_attempts(search: Search, flat: bool = False, true: bool = False) -> list[Attempt]:
@@ -250,13 +270,20 @@ def other_attempts(search: Search, flat: bool = False, true: bool = False) -> li
 def score_attempts(search: Search, true: bool) -> list[Attempt]:
     """The attack that needs scores only, in the norms that it has proposals for."""
     effort = search.effort
-    if search.norm not in PROPOSALS:
-        return []
     queries = max(effort.queries // effort.eot, 1) if search.randomized else effort.queries
-    square: Attack = Square(search.eps, queries=queries, norm=search.norm, give_up=GIVE_UP if true else None)
-    if search.randomized:
-        square = square.against_noise(effort.eot)
-    return [Attempt(f"Square-{queries}", "scores", square, search.surrogate if search.grid else search.twin)]
+    attack = by_scores(search.norm, search.eps, queries)
+    if attack is None:
+        return []
+    attack = with_settings(attack, give_up=GIVE_UP if true else None)
+    attack = attack.against_noise(effort.eot) if search.randomized else attack
+    return [Attempt(f"{attack.name}-{queries}", "scores", attack, search.surrogate if search.grid else search.twin)]
+
+
+def by_scores(norm: str, eps: float, queries: int) -> Attack | None:
+    """The random search in this norm; None where there is none."""
+    if norm in SparseRS.norms:
+        return SparseRS(eps, queries=queries)
+    return Square(eps, queries=queries, norm=norm) if norm in PROPOSALS else None
 
 
 def decision_attempts(search: Search) -> list[Attempt]:
@@ -270,8 +297,9 @@ def decision_attempts(search: Search) -> list[Attempt]:
 def smooth_attempts(search: Search) -> list[Attempt]:
     """The gradient averaged over the neighborhood, for models so jagged that a single one leads nowhere."""
     model, attempts = search.surrogate.model, []
+    reach = min(search.eps, WHOLE) if search.geometry.sparse else search.eps  # of a value
     for part in SMOOTH:
-        surrogate = Twin(Surrogate(model, smooth=part * search.eps, samples=SMOOTH_SAMPLES))
+        surrogate = Twin(Surrogate(model, smooth=part * reach, samples=SMOOTH_SAMPLES))
         attack = PGD(search.eps, steps=min(search.effort.steps, 40), norm=search.norm, loss="margin")
         attempts.append(Attempt(f"smoothed gradient, {part:g} ε", "smooth", attack, surrogate))
     return attempts

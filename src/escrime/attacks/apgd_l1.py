@@ -1,0 +1,70 @@
+"""The steps of APGD in l1. Croce and Hein (2021), Mind the box: l1-APGD for sparse adversarial attacks on image classifiers,
+algorithm 1 and section 4."""
+
+import torch
+from torch import Tensor
+
+from ..norms import per_image
+from .core.iterative import Output, Rows, State
+
+FIRST = 0.2  # share of the values that the first steps move
+FEWER = 1.5  # a step moves so many times fewer values than the best iterate changes; also how much shorter one becomes
+STEADY = 0.95  # share of the changed values at the last checkpoint above which their number stands still
+SHORTEST = 0.1  # step, of ε
+BETWEEN = 0.04  # checkpoints, of the steps
+
+
+def start(x: Tensor, rows: Rows) -> State:
+    """The state of jobs whose first iterates are x (N, C, H, W)."""
+    values, n = x[0].numel(), len(x)
+
+    def floats(value: float) -> Tensor:
+        return torch.full((n,), value, device=x.device)
+
+    return {
+        "x": x,
+        "lowest_at": x,  # the iterate with the best loss, adversarial or not
+        "lowest_gradient": torch.zeros_like(x),
+        "lowest": floats(float("inf")),
+        "changed": floats(float(values)),  # of the values, at the last checkpoint
+        "moves": floats(FIRST * values),  # how many values a step moves
+        "size": floats(1.0),  # of a step, of ε
+        "since": floats(0.0),
+    }
+
+
+def step(state: State, output: Output, rows: Rows, steps: int) -> None:
+    """Step from the iterate that `output` is about. steps: that are taken in all."""
+    x, gradient = state["x"], output.needed_gradient()
+    better = output.loss < state["lowest"]
+    state["lowest_at"] = torch.where(_wide(better), x, state["lowest_at"])
+    state["lowest_gradient"] = torch.where(_wide(better), gradient, state["lowest_gradient"])
+    state["lowest"] = torch.where(better, output.loss, state["lowest"])
+
+    due = state["since"] >= max(int(BETWEEN * steps), 1)
+    changed = (state["lowest_at"] != rows.images).flatten(1).sum(1).float()
+    sparser = due & (changed < STEADY * state["changed"])
+    shorter = (state["size"] / FEWER).clamp_min(SHORTEST)
+    state["size"] = torch.where(sparser, 1.0, torch.where(due, shorter, state["size"]))
+    state["moves"] = torch.where(due, changed / FEWER, state["moves"])
+    state["changed"] = torch.where(due, changed, state["changed"])
+    x = torch.where(_wide(sparser), state["lowest_at"], x)
+    gradient = torch.where(_wide(sparser), state["lowest_gradient"], gradient)
+    state["since"] = torch.where(due, 0.0, state["since"]) + 1
+
+    length = per_image(rows.eps * state["size"], x).float()
+    state["x"] = rows.project(x - length * sparse_sign(gradient, state["moves"]))
+
+
+def sparse_sign(gradient: Tensor, count: Tensor) -> Tensor:
+    """The signs of the `count` (N,) steepest values of each gradient (N, C, H, W), shared among them so that they sum to 1."""
+    size = gradient.abs().flatten(1)
+    place = count.long().clamp(1, size.shape[1])[:, None] - 1
+    least = size.sort(dim=1, descending=True).values.gather(1, place)
+    sign = gradient.sign().flatten(1).where(size >= least, 0.0)
+    return (sign / sign.abs().sum(1, keepdim=True).clamp_min(1)).view_as(gradient)
+
+
+def _wide(flags: Tensor) -> Tensor:
+    """(N,) as (N, 1, 1, 1)."""
+    return flags[:, None, None, None]
