@@ -32,13 +32,13 @@ class APGD(IterativeAttack):
     and it goes on from its best iterate, if fewer than ρ = 0.75 of its steps improved the loss, or if neither step size nor
     best loss changed since the last checkpoint. Every image has its own step size, checkpoint and budget.
 
-    In l1 a step shares its size among the k steepest values, without momentum. It starts from size ε and k = 20 % of the values.
+    In l1 a step shares its size among the k steepest values, without momentum, from size ε and k = 20 % of the values on.
     At checkpoints (every 4 % of the steps) k becomes the number of values that the best iterate changes, over 1.5; where that
     number has fallen by 5 % the image goes on from there with size ε, else its size is divided by 1.5, to ε/10 at least. The
     paper's larger balls, from which the last 40 % of its steps start, are left out.
 
-    Source: Croce and Hein (2020), Reliable evaluation of adversarial robustness, algorithm 1; for l1 Croce and Hein (2021), Mind
-    the box, algorithm 1.
+    Source: Croce and Hein (2020), Reliable evaluation of adversarial robustness, algorithm 1; for l1 Croce and Hein (2021),
+    Mind the box, algorithm 1.
 
     Args:
         eps: The budget, a number, a text such as "8/255" or one number per image: a fraction of the color range in l_inf, a

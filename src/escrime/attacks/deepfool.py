@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..errors import EscrimeError
 from ..models.running import Classifier
 from ..norms import per_image
 from ..validation import check_real, check_whole
