@@ -1,19 +1,16 @@
 """Sparse-RS. Croce, Andriushchenko, Singh, Flammarion, Hein (2022), Sparse-RS: a versatile framework for query-efficient sparse
 black-box adversarial attacks, algorithm 1 and section 4."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..models.running import Classifier
 from ..randomness import derive, fractions
-from ..validation import check_real, check_whole
+from ..validation import check_real
 from .core.base import Epsilon
-from .core.gradients import loss_only
-from .core.iterative import IterativeAttack, Output, Rows, State
-from .core.losses import LOSSES, check_loss, shortfall
+from .core.iterative import Output, Rows, State
+from .core.score_search import ScoreSearch
 
 # After how many of 10 000 proposals the share of exchanged pixels is alpha over so much (the authors' code).
 SCHEDULE = {0: 2, 50: 4, 200: 5, 500: 6, 1000: 8, 2000: 10, 4000: 12, 6000: 15, 8000: 20}
@@ -21,7 +18,7 @@ PLACES, COLORS = 1, 2  # what random numbers are for
 
 
 @dataclass(frozen=True)
-class SparseRS(IterativeAttack):
+class SparseRS(ScoreSearch):
     """Random search over sets of ε pixels and their colors with the model's scores alone.
 
     It starts from ε random pixels, each a random corner of the color cube. A proposal puts a share α of them back and takes as
@@ -57,42 +54,20 @@ class SparseRS(IterativeAttack):
     eot: int = 1
 
     norms = ("l0",)
-    access = "scores"
     paper = (
         "Croce, Andriushchenko, Singh, Flammarion, Hein (2022), Sparse-RS: a versatile framework for query-efficient sparse "
         "black-box adversarial attacks, arXiv:2006.12834"
     )
     norm = "l0"
-    plateaus = True
-    keep_best = True  # the point that the search has accepted is state["best"]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_loss(self.loss)
-        self._put(check_whole, "queries", hint="such as 5000: the start alone takes one")
-        self._put(check_whole, "restarts", hint="the first start counted too")
         self._put(check_real, "alpha", above=0, high=1, hint="such as 0.3, a share of the changed pixels")
-
-    @property
-    def warmup(self) -> float:
-        """Random search gains by leaps: what a few queries gained shows little."""
-        return min(max(0.06, 300 / self.queries), 1.0)
-
-    @property
-    def steps(self) -> int:
-        """Proposals after the start."""
-        return self.queries - 1
 
     def start(self, rows: Rows, keys: Tensor) -> State:
         keys = keys.to(rows.images.device)
         none = torch.zeros_like(keys)
         return {"x": self._exchanged(rows, rows.images, none, keys), "key": keys, "proposals": none}
-
-    def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
-        return (shortfall if self.loss == "margin" else LOSSES[self.loss])(logits, labels, aims)
-
-    def ask(self, model: Classifier, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
-        return Output(*loss_only(model, x, loss, keys, self.eot), gradient=None)
 
     def step(self, state: State, output: Output, rows: Rows) -> None:
         i, keys = state["proposals"], derive(state["key"], state["proposals"])

@@ -11,21 +11,19 @@ import torch
 from torch import Tensor
 
 from ..errors import EscrimeError
-from ..models.running import Classifier
 from ..norms import DEFAULT, per_image
 from ..randomness import derive, fractions
-from ..validation import check_real, check_whole
+from ..validation import check_real
 from .core.base import Epsilon
-from .core.gradients import loss_only
-from .core.iterative import IterativeAttack, Output, Rows, State
-from .core.losses import LOSSES, check_loss, shortfall
+from .core.iterative import Output, Rows, State
+from .core.score_search import ScoreSearch
 
 # After how many of 10 000 proposals the share p of changed pixels halves (the authors' code; the text leaves out 500).
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
 @dataclass(frozen=True)
-class Square(IterativeAttack):
+class Square(ScoreSearch):
     """Random search with the model's scores alone: change one square at a time, keep it where the loss falls.
 
     In l_inf it starts from vertical stripes of x ± ε and sets squares to x ± ε, one sign per channel; in l2 it starts from
@@ -66,42 +64,20 @@ class Square(IterativeAttack):
     eot: int = 1
 
     norms = ("linf", "l2", "l1")
-    access = "scores"
     paper = (
         "Andriushchenko, Croce, Flammarion, Hein (2020), Square Attack: a query-efficient black-box adversarial attack "
         "via random search, arXiv:1912.00049"
     )
-    plateaus = True
-    keep_best = True  # the point that the search has accepted is state["best"]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_loss(self.loss)
         if self.norm not in PROPOSALS:
             raise EscrimeError(f"Square has no proposals in {self.norm}; use one of {', '.join(PROPOSALS)}.")
-        self._put(check_whole, "queries", hint="such as 5000: the start alone takes one")
-        self._put(check_whole, "restarts", hint="the first start counted too")
         self._put(check_real, "p_init", above=0, high=1, hint="such as 0.8, a share of the pixels")
-
-    @property
-    def warmup(self) -> float:
-        """Random search gains by leaps: what a few queries gained shows little."""
-        return min(max(0.06, 300 / self.queries), 1.0)
-
-    @property
-    def steps(self) -> int:
-        """Proposals after the start."""
-        return self.queries - 1
 
     def start(self, rows: Rows, keys: Tensor) -> State:
         keys = keys.to(rows.images.device)
         return {"x": PROPOSALS[self.norm].start(rows, keys), "key": keys, "proposals": torch.zeros_like(keys)}
-
-    def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
-        return (shortfall if self.loss == "margin" else LOSSES[self.loss])(logits, labels, aims)
-
-    def ask(self, model: Classifier, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
-        return Output(*loss_only(model, x, loss, keys, self.eot), gradient=None)
 
     def step(self, state: State, output: Output, rows: Rows) -> None:
         i, (height, width) = state["proposals"], rows.images.shape[2:]
