@@ -56,7 +56,7 @@ RUNS = {  # with ε = 0.002 nothing falls, so that the examination is most of th
     "check refused": {"fails": (0, "pipeline.input_findings", EscrimeError("bad input"))},
     "other check refused": {"fails": (1, "pipeline.model_check.findings", EscrimeError("bad input"))},
     "check out of time": {"fails": (0, "pipeline.input_findings", OutOfTime()), "seconds": 1000},
-    "late": {"fails": (1, "pipeline.examination", OutOfTime()), "seconds": 1000},
+    "late": {"eps": 0.002, "fails": (1, "pipeline.examination", OutOfTime()), "seconds": 1000},
 }
 
 
