@@ -43,7 +43,7 @@ def epsilon(value: float | int | str, largest: float = 1.0) -> float:
     if not math.isfinite(number):
         raise EscrimeError(f"ε = {value!r} is not finite; write 0.03 or '8/255'.")
     if number < 0:
-        raise EscrimeError(f"ε = {value!r} is negative; ε is a distance, so write {abs(number):g}.")
+        raise EscrimeError(f"ε = {value!r} is negative; ε is a distance, so write {eps_text(-number)}.")
     if number > largest:
         raise EscrimeError(
             f"ε = {value!r} is larger than the whole color range [0, 1]; if it counts 8-bit levels, write '{number:g}/255'."

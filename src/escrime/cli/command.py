@@ -32,7 +32,8 @@ class Command(TyperCommand):
             return super().parse_args(ctx, args)
         except Exception as error:
             name = getattr(error, "option_name", None)  # of NoSuchOption, which is typer's or click's own
-            if owners := self.elsewhere.get(str(name)):
+            owners = self.elsewhere.get(str(name), [])
+            if owners and self.name not in owners:  # else it is an option of this one, used as it cannot be
                 error.message = f"escrime {self.name} has no option {name}; it is one of {' and '.join(owners)}"  # type: ignore[attr-defined]
             raise
 

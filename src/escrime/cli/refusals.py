@@ -11,7 +11,7 @@ from typing import Any
 
 from ..budgets import epsilon
 from ..commands.catalog import attack_named, catalog, check_settings
-from ..commands.evaluate.request import SEEN
+from ..commands.evaluate.request import SEEN, check_above_zero, check_name
 from ..commands.run.files import read_experiment
 from ..commands.shared.devices import check_device
 from ..commands.shared.settings import parse_settings
@@ -42,8 +42,9 @@ def refuse(command: str, given: Given) -> None:
 
 def _eps(command: str, text: str, given: Given) -> None:
     largest = math.inf if command == "compare" else norm(given.get("norm") or DEFAULT).largest
-    for word in split(text) if command in ("compare", "evaluate") else (text,):
-        epsilon(word, largest)
+    found = [epsilon(word, largest) for word in (split(text) if command in ("compare", "evaluate") else (text,))]
+    if command == "evaluate":
+        check_above_zero(found)
 
 
 def _radii(command: str, text: str, given: Given) -> None:
@@ -109,4 +110,5 @@ CHECKS: dict[str, Callable[[str, Any, Given], object]] = {
     "mean": lambda command, text, given: channel_numbers("--mean", text),
     "std": lambda command, text, given: channel_numbers("--std", text),
     "data": _data,
+    "name": lambda command, name, given: check_name(name),
 }

@@ -23,13 +23,35 @@ def found(predictions, labels, classes):
         ([3] * 40, [3] * 40, 10, {"near-chance": "passed", "one-class": "warning"}),
         ([0, 0], [0, 0], 2, {"near-chance": "warning", "one-class": "warning"}),
         ([0] * 30, [0] * 30, 1, {"one-class": "alarm"}),
-        ([0, 1, 2] * 12, [1, 2, 0] * 12, 3, {"near-chance": "alarm"}),
+        ([0, 1, 2] * 12, [1, 2, 0] * 12, 3, {"class-order": "alarm", "near-chance": "alarm"}),
         ([0] * 9 + list(range(1, 10)) + [5], [1] + [0] * 8 + [0, 2, 3, 4, 5, 6, 7, 8, 9, 5], 1000, None),
     ],
 )
 def test_what_a_blind_model_would_get_too(predictions, labels, classes, said):
     severities = found(predictions, labels, classes)
     assert severities == said if said is not None else "one-class" not in severities
+
+
+@pytest.mark.parametrize(
+    ("predictions", "labels", "classes", "moved"),
+    [
+        (
+            [3] * 12 + [1] * 12 + [2] * 12 + [0] * 12,
+            [0] * 12 + [1] * 12 + [2] * 12 + [3] * 12,
+            4,
+            2,
+        ),  # 50 % right, not by chance
+        ([1] * 9 + [0] + [2] * 10 + [0] * 10, [0] * 10 + [1] * 10 + [2] * 10, 3, 3),
+        ([1] * 20 + [1] * 20, [0] * 20 + [1] * 20, 2, 0),  # takes one for the other, but not the other for the one
+        ([1, 0, 2, 3] * 2, [0, 1, 2, 3] * 2, 4, 0),  # two images of each
+        ([0] * 11 + [1] * 9 + [1] * 11 + [0] * 9, [0] * 20 + [1] * 20, 2, 0),
+        ([5, 6] * 20, [0, 1] * 20, 10, 0),  # of classes that no image has
+    ],
+)
+def test_classes_in_another_order(predictions, labels, classes, moved):
+    logits = torch.nn.functional.one_hot(torch.tensor(predictions), classes).float()
+    order = [f for f in chance_findings(logits, torch.tensor(labels)) if f.id == "class-order"]
+    assert [f.evidence["classes moved"] for f in order] == [moved] * (moved > 0)
 
 
 LOOKED = Finding("attack-strength", "passed", "looked")

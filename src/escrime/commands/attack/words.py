@@ -12,7 +12,7 @@ def sentence(found: Result) -> str:
     name = Path(found.photo).name
     if not found.fooled:
         already = found.target is not None and found.target == found.before
-        reason = "it is the target already" if already else "no change within ε works"
+        reason = "it is the target already" if already else "no change within ε was found that works"
         tried = "" if found.levels is None else f" (tried: {found.levels}/255)"
         return f"{name}: still {found.after}; {reason}{tried}."
     classes = f"{found.before} ({percent(found.before_confidence)}) → {found.after} ({percent(found.after_confidence)})"

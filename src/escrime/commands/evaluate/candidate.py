@@ -19,7 +19,7 @@ from ...randomness import key
 from ...regular_files import is_folder
 from ...results.threats import WHITE_BOX
 from ..shared.display import Display
-from .request import SEEN, USUAL, Request, file_name, own_name
+from .request import SEEN, USUAL, Request, own_name
 
 OF_ITS_SIZE = "give the size it was made for with --size, or mend the model"
 
@@ -50,8 +50,6 @@ class Candidate:
             model = self.loaded.model
             inner = model.network if isinstance(model, Normalized) else model.ask if isinstance(model, BlackBox) else model
             return own_name(self.request.model, type(inner))
-        if file_name(chosen) != chosen:
-            raise EscrimeError(f"--name {chosen!r} cannot be part of a file's name; write it as {file_name(chosen)!r}.")
         return chosen
 
     @cached_property

@@ -12,7 +12,7 @@ from ...results.threats import WHITE_BOX
 from .candidate import Candidate
 
 LOOK = 64  # images that tell whether the model was loaded and fed rightly
-REFUSED = ("near-chance", "one-class", "non-finite", "input-range")  # alarms after which nobody wants a number
+REFUSED = ("near-chance", "one-class", "class-order", "non-finite", "input-range")  # alarms after which nobody wants a number
 
 
 class FirstLook:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -56,8 +57,8 @@ class Request:
         if is_folder(self.images):  # photos/ and photos are one folder
             object.__setattr__(self, "images", os.path.normpath(self.images))
         object.__setattr__(self, "epsilons", tuple(distinct(norm(self.norm).epsilon(eps) for eps in self.epsilons)))
-        if not self.epsilons or min(self.epsilons) <= 0:
-            raise EscrimeError(f"eps = {list(self.epsilons)}: give at least one ε above 0, such as 4/255.")
+        check_above_zero(self.epsilons)
+        check_name(self.name)
         if self.access is not None:
             check_choice("threat", self.access, SEEN)
         for name in self.attacks:
@@ -86,6 +87,19 @@ class Request:
         values |= {"epsilons": list(self.epsilons), "attacks": list(self.attacks), "headline_eps": self.epsilons[0]}
         values |= {name: list(values[name]) for name in ("mean", "std") if values[name] is not None}
         return {"title": f"{self.model} on {self.images}", **values}
+
+
+def check_above_zero(epsilons: Sequence[float]) -> None:
+    """Raise EscrimeError where there is no ε, or one at which nothing is attacked."""
+    if not epsilons or min(epsilons) <= 0:
+        zero = "ε = 0 is no attack, and accuracy without one is measured anyway" if epsilons else "no ε is given"
+        raise EscrimeError(f"{zero}; give at least one ε above 0, such as 4/255, and none else.")
+
+
+def check_name(name: str | None) -> None:
+    """Raise EscrimeError for a --name that no file can have."""
+    if name is not None and file_name(name) != name:
+        raise EscrimeError(f"--name {name!r} cannot be part of a file's name; write it as {file_name(name)!r}.")
 
 
 def short_name(spec: str) -> str:

@@ -18,7 +18,8 @@ def chance_findings(logits: Tensor, labels: Tensor) -> list[Finding]:
     constant = one_class(predictions, labels, logits.shape[1])
     if constant and logits.shape[1] < 2:
         return constant
-    return near_chance(predictions, labels, logits.shape[1]) + constant
+    moved = class_order(predictions, labels, logits.shape[1])  # first: it names a cause
+    return moved + near_chance(predictions, labels, logits.shape[1]) + constant
 
 
 def near_chance(predictions: Tensor, labels: Tensor, classes: int) -> list[Finding]:
@@ -82,3 +83,42 @@ def one_class(predictions: Tensor, labels: Tensor, classes: int) -> list[Finding
             else "Use more images of other classes: these cannot tell it from a model that does not look.",
         )
     ]
+
+
+def class_order(predictions: Tensor, labels: Tensor, classes: int) -> list[Finding]:
+    """Classes that the model has in another order than the images: most images of each are predicted as the next of a circle.
+
+    A weak model takes one class for another, but hardly the other for the one as well. Accuracy may be far above chance, since
+    the rest of the classes can be in their places.
+    """
+    mostly: dict[int, int] = {}  # class → the class that more than half of its images are predicted as
+    for label in sorted(set(labels.tolist())):
+        counts = predictions[labels == label].bincount(minlength=classes)
+        if 2 * int(counts.max()) > int(counts.sum()):
+            mostly[label] = int(counts.argmax())
+    moved = sorted({label for label in mostly if mostly[label] != label and _returns(label, mostly)})
+    inside = [(label, said) for label, said in zip(labels.tolist(), predictions.tolist(), strict=True) if label in moved]
+    as_next = sum(mostly[label] == said for label, said in inside)
+    if not moved or binomtest(as_next, len(inside), 0.5, alternative="greater").pvalue > CERTAIN:
+        return []
+    named = ", ".join(f"{label} as {mostly[label]}" for label in moved[:5]) + ", …" * (len(moved) > 5)
+    return [
+        Finding(
+            "class-order",
+            "alarm",
+            f"The model has its classes in another order than the images: of {len(inside)} images of {len(moved)} classes it "
+            f"predicts {as_next} as another class of these, each class as one (number {named})",
+            {"images": len(labels), "classes moved": len(moved), "images of them": len(inside), "predicted so": as_next},
+            "A folder's classes are numbered from 0 in the order of their names: give the model's own order (--classes FILE).",
+        )
+    ]
+
+
+def _returns(label: int, mostly: dict[int, int]) -> bool:
+    """Whether a walk from class to class, each time to the one that it is mostly predicted as, comes back to `label`."""
+    at = mostly[label]
+    for _ in mostly:
+        if at == label:
+            return True
+        at = mostly.get(at, -1)
+    return False
