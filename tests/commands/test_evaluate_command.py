@@ -1,5 +1,6 @@
 """`escrime evaluate`: a model and a folder of pictures in, one answer out, and exit codes for machines."""
 
+import io
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from rich.console import Console
 from typer.testing import CliRunner
 
 import escrime
@@ -463,6 +465,20 @@ def test_a_dataset_has_the_size_of_its_own_unless_the_model_has_one(tmp_path):
     }
     assert sizes == {"digits": 8, str(tmp_path): 224}
     assert Candidate(Request(spec, "digits", (0.1,), size=16), Display(quiet=True), "cpu").size == 16
+
+
+@pytest.mark.parametrize(("size", "told"), [(None, 1), (16, 0)])
+def test_a_size_that_only_custom_chose_is_told_once(size, told, tmp_path):
+    """Pictures of 64 pixels for a network of 64 would else be judged at 224, and nobody would know."""
+    (tmp_path / "own.py").write_text(
+        "from torch import nn\ndef load():\n    return nn.Sequential(nn.Flatten(), nn.LazyLinear(3))\n"
+    )
+    shown = io.StringIO()
+    candidate = Candidate(
+        Request(f"{tmp_path / 'own.py'}:load", str(tmp_path), (0.1,), size=size), Display(Console(file=shown)), "cpu"
+    )
+    assert candidate.size == candidate.size == (size or 224)
+    assert shown.getvalue().count("note: ") == told
 
 
 def test_only_usual_attacks_of_the_norm_are_run_and_none_is_a_sentence(tmp_path):

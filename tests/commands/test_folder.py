@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from escrime import EscrimeError
-from escrime.commands.shared.folder import RunFolder, about_images
+from escrime.commands.shared.folder import RunFolder, about_images, first_difference
 from escrime.data import ImageSet, load
 from escrime.files import whole
 from escrime.results.records import COLUMNS, frame
@@ -112,6 +112,12 @@ def test_other_training_images_are_another_experiment(tmp_path):
             run.prepare(*arguments)
     with pytest.raises(EscrimeError, match="train_fingerprint"):
         run.prepare(*arguments)
+
+
+def test_another_grid_is_told_as_it_was_typed():
+    assert first_difference({"epsilons": [4 / 255]}, {"epsilons": [8 / 255, 0.1]}, "experiment") == (
+        "experiment.epsilons was 4/255, now 8/255, 0.1"
+    )
 
 
 def test_a_name_that_no_result_could_hold_is_refused_at_once(tmp_path):

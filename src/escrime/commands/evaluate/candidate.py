@@ -88,10 +88,15 @@ class Candidate:
             found = data.load_to_judge(self.request.images, self.size, download=True, on_error=self.on_error, progress=progress)
             return self.to_judge(found)
 
-    @property
+    @cached_property
     def size(self) -> int:
-        """The edge length of the images in pixels."""
+        """The edge length of the images in pixels; where nothing but custom chooses it, that is said."""
         dataset = None if is_folder(self.request.images) else data.DATASETS.get(self.request.images)
+        if not (dataset or self.request.size or self.loaded.size):
+            self.display.say(
+                f"note: {self.request.model} does not say for which size it was made, so every image is brought to "
+                f"{USUAL_SIDE} × {USUAL_SIDE} pixels; --size PX takes another."
+            )
         return self.loaded.side(self.request.size, dataset.side if dataset else USUAL_SIDE)
 
     @property

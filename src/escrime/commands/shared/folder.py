@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from ... import __version__
+from ...budgets import eps_text
 from ...data import ImageSet
 from ...data.listing import check_text
 from ...errors import EscrimeError
@@ -226,8 +227,14 @@ def first_difference(old: Any, new: Any, where: str) -> str | None:
         return None
     if old == new:
         return None
-    short = lambda value: str(value) if len(str(value)) < 60 else str(value)[:57] + "..."  # noqa: E731
-    return f"{where} was {short(old)}, now {short(new)}"
+    texts = [", ".join(map(eps_text, value)) if _is_grid(where, value) else str(value) for value in (old, new)]
+    was, now = (text if len(text) < 60 else text[:57] + "..." for text in texts)
+    return f"{where} was {was}, now {now}"
+
+
+def _is_grid(where: str, value: Any) -> bool:
+    """Whether it is a list of ε, to be written as they were typed."""
+    return where.endswith("epsilons") and isinstance(value, list) and all(isinstance(eps, (int, float)) for eps in value)
 
 
 def provenance(device: str) -> dict:
