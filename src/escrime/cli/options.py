@@ -31,7 +31,7 @@ Mean = Annotated[
 ]
 Std = Annotated[str | None, typer.Option(metavar="S[,S,S]", help="Its standard deviation, such as 0.229,0.224,0.225.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
-Anyway = Annotated[bool, typer.Option("--anyway", help="Go on although clean accuracy is at chance.")]
+Anyway = Annotated[bool, typer.Option("--anyway", help="Go on although the model looks wrongly loaded or fed.")]
 Strict = Annotated[bool, typer.Option(help="Exit with 3 if a validity check forbids to believe a number.")]
 FailUnder = Annotated[float | None, typer.Option(metavar="X", help="Exit with 4 if robust accuracy is below X (0 to 1).")]
 SkipUnreadable = Annotated[bool, typer.Option(help="Leave out, count and name unreadable images.")]

@@ -28,7 +28,7 @@ class Request:
 
     epsilons: the first is the headline. access: one of SEEN, None for all that the model gives away. attacks: names of
     escrime's, () for the usual ones of that access. limit: that many images, as many of each class as of any other. budget:
-    seconds that attacks and checks may take, None for all images. anyway: go on although clean accuracy is at chance. mean,
+    seconds that attacks and checks may take, None for all images. anyway: go on although the model looks wrongly loaded. mean,
     std: the normalization to put in front of the model, or in place of its own; one number or one per channel. trust: the
     model may be a file that runs code as it is read. classes: a file of the names of its classes. name: what the model is
     called in files and tables, None for its own name.

@@ -106,8 +106,8 @@ def class_order(predictions: Tensor, labels: Tensor, classes: int) -> list[Findi
         Finding(
             "class-order",
             "alarm",
-            f"The model has its classes in another order than the images: of {len(inside)} images of {len(moved)} classes it "
-            f"predicts {as_next} as another class of these, each class as one (number {named})",
+            f"{as_next} of {len(inside)} images of {len(moved)} classes are predicted as the next of these classes (number "
+            f"{named}): the model has its classes in another order than the images",
             {"images": len(labels), "classes moved": len(moved), "images of them": len(inside), "predicted so": as_next},
             "A folder's classes are numbered from 0 in the order of their names: give the model's own order (--classes FILE).",
         )
