@@ -172,6 +172,15 @@ def test_a_worst_case_over_more_is_said(builder, tmp_path):
     assert any("not over the same threat levels; one side alone has PGD (transfer)" in text for text in found.warnings)
 
 
+def test_a_defense_of_one_side_alone_makes_no_worst_case_unlike(builder, tmp_path):
+    """A model as it is, against a run that also hardened it: both were attacked by FGSM."""
+    before = one(builder, tmp_path / "before", shares={0: 1.0, 0.1: 0.5}, n=40)
+    built = builder(40).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5})
+    built.sweep("net", "adversarial training", "white-box", "FGSM", {0: 1.0, 0.1: 0.9})
+    warned = compare_runs(before, built.write(tmp_path / "hardened")).warnings
+    assert not any("worst case" in text for text in warned)
+
+
 def test_budgets_in_l2_are_no_gray_levels(builder, tmp_path):
     """In l_inf these would read 34/255 and 68/255."""
     sides = []

@@ -214,6 +214,8 @@ def warnings(runs: tuple[Run, Run], tables: Sequence[pd.DataFrame], pairs: Seque
         notes.append(f"the runs were made with other settings ({', '.join(other)}): one name may mean two attacks.")
     for names in pairs:
         own = [t[(t["model"] == name) & (t["eps"] > 0) & ~t["attack"].str.startswith(WORST)] for t, name in zip(tables, names)]
+        shared = set(own[0]["defense"]) & set(own[1]["defense"])  # a defense of one side alone is in no comparison
+        own = [t[t["defense"].isin(shared)] for t in own]
         sets = [set(map(tuple, t[["defense", "attack"]].drop_duplicates().to_numpy())) for t in own]
         only = sorted({attack for _, attack in sets[0] ^ sets[1]})
         label = " and ".join(dict.fromkeys(names))
