@@ -62,6 +62,14 @@ def test_a_row_is_what_the_run_itself_says(finish, tmp_path):
     assert row[3] == "believed No check objects." and row[5] == "2026-01-02 03:04" and row[6].startswith("runs/one")
 
 
+def test_links_to_tables_of_one_name_say_what_tells_them_apart(finish, tmp_path):
+    finish("a", {0: 1.0, 0.1: 0.5}, data={"size": 64})
+    finish("b", {0: 1.0, 0.1: 0.5}, data={"size": 224, "fingerprint": "another"})
+    finish("c", {0: 1.0, 0.2: 0.5}, data={"size": 64})
+    links = re.findall(r'<a href="#group-\d+">(.*?)</a>', page(tmp_path), re.S)
+    assert len(set(links)) == 3 and sorted("px" in link for link in links) == [False, True, True]
+
+
 def test_only_the_same_images_norm_budget_and_attacker_share_a_table(finish, tmp_path):
     shares = {0: 1.0, 0.1: 0.5}
     finish("a", shares)

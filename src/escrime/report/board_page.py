@@ -75,8 +75,12 @@ def render_board(board: Board, out: Path) -> str:
     """The whole page as text; links lead from where `out` lies to the reports."""
     page = environment()
     page.filters |= {"short": lambda text: cut_end(str(text))}
+    groups = [shown(group, number, out.parent) for number, group in enumerate(board.groups)]
+    heads = [(group["data"], group["eps"]) for group in groups]
+    for group, head in zip(groups, heads, strict=True):
+        group["alike"] = heads.count(head) > 1  # then the link to it says more
     text = page.get_template("board.html.j2").render(
-        groups=[shown(group, number, out.parent) for number, group in enumerate(board.groups)],
+        groups=groups,
         runs=len(board.runs),
         models=len({entry.verdict.model for group in board.groups for entry in group.entries}),
         left_out=[(from_here(folder, out.parent), cut(reason, 600)) for folder, reason in board.left_out],
