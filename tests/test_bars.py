@@ -6,6 +6,8 @@ import time
 
 import pytest
 from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
 
 from escrime import bars
 from escrime.terminal import make_console
@@ -105,3 +107,17 @@ def test_an_error_ends_the_thread_and_passes(monkeypatch):
     with pytest.raises(RuntimeError, match="mine"), bars.bar(make_console(file=io.StringIO()), "Attack", 1):
         raise RuntimeError("mine")
     assert not [thread for thread in threading.enumerate() if thread.name == "escrime-heart"]
+
+
+@pytest.mark.parametrize(("width", "as_table"), [(60, True), (30, False)])
+def test_a_table_that_does_not_fit_loses_nothing(width, as_table):
+    table = Table("attack", "clean", "ε = 8/255", title="% of 48 images right")
+    table.add_row("AutoAttack", "", "95.8% [86–99]")
+    table.add_row("FGSM", "100.0% [93–100]", "95.8% [86–99]")
+    console = Console(file=io.StringIO(), width=width)
+    bars.say(console, table)
+    shown = console.file.getvalue()
+    assert ("─" in shown or "━" in shown) == as_table and "…" not in shown and max(map(len, shown.splitlines())) <= width
+    if not as_table:
+        said = "AutoAttack: ε = 8/255 95.8% [86–99] FGSM: clean 100.0% [93–100], ε = 8/255 95.8% [86–99]"
+        assert " ".join(shown.split()).endswith(said)

@@ -18,6 +18,7 @@ from .terminal import duration, printable
 LINE_EVERY = 30  # seconds between signs of life where no bar can be drawn
 RECENT = 30  # seconds that tell the pace; half of the time so far, where that is longer
 EXTRA = 4  # columns of a terminal that a row leaves free: the spinner, and a rest
+WIDEST = 10_000  # columns, which no table has
 TITLE, NOTE = 26, 10  # columns of a title beside other things; the fewest that a note is worth
 
 _now = time.monotonic  # a test has a clock of its own
@@ -146,5 +147,17 @@ def is_watched(console: Console) -> bool:
 
 def say(console: Console, text: RenderableType = "", whole: bool = False) -> None:
     """Print `text`, or a table; a `whole` line is not broken, however wide, as the rows of a table should not be."""
-    text = printable(text) if isinstance(text, str) else text
+    text = printable(text) if isinstance(text, str) else fitting(console, text) if isinstance(text, Table) else text
     console.print(text, soft_wrap=whole, markup=False, emoji=False)
+
+
+def fitting(console: Console, table: Table) -> RenderableType:
+    """`table`, or its rows as sentences where the console is too narrow: rich would cut numbers and drop columns."""
+    if table.__rich_measure__(console, console.options.update(max_width=WIDEST)).minimum <= console.width:
+        return table
+    heads = [str(column.header) for column in table.columns]
+    lines = [] if table.title is None else [str(table.title)]
+    for first, *cells in zip(*(column.cells for column in table.columns), strict=True):
+        told = (f"{head} {str(cell).strip()}".strip() for head, cell in zip(heads[1:], cells, strict=True) if str(cell).strip())
+        lines.append(f"{str(first).strip()}: {', '.join(told)}")
+    return Text("\n".join(lines))

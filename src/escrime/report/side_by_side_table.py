@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
+from ..bars import say
 from ..norms import DEFAULT
 from ..results.names import defense_name
 from ..results.statistics import p_text
@@ -25,7 +26,7 @@ def show(found: SideBySide, console: Console | None = None) -> None:
         for line in ("", f"first:  {first}", f"second: {second}", f"{found.shared} {images} in common", ""):
             console.print(line)
         for case in dict.fromkeys((pair.defense, pair.threat) for pair in mine):
-            console.print(table([pair for pair in mine if (pair.defense, pair.threat) == case]))
+            say(console, table([pair for pair in mine if (pair.defense, pair.threat) == case]))
             console.print()
     console.print(
         "% right [95 % interval]; difference: second minus first in points, paired. p: McNemar's exact test, for averages over "
