@@ -121,6 +121,27 @@ def test_weights_of_another_precision_are_judged_as_they_are(kind, data):
     assert escrime.Normalized(model, 0.5, 0.5)(images).shape == (8, 3)
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_network_may_turn_images_into_its_precision_itself(kind, data):
+    class Turning(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inside = network().to(kind)
+
+        def forward(self, images):
+            return self.inside(images.sub_(0.5).to(kind)).float()
+
+    images, model = data[0], Turning()
+    with torch.no_grad():
+        labels = model(images.clone()).argmax(1)
+    moved = escrime.PGD(0.3, steps=5)(model, images, labels)
+    assert (model(moved.clone()).argmax(1) != labels).any()
+    found = escrime.evaluate(model, (images, labels), escrime.PGD(0.3, steps=5), checks=QUICK)
+    own = found.records[found.records["attack"] == "PGD"]
+    assert own["prediction"].tolist() == model(moved.clone()).argmax(1).tolist()
+    assert not [finding for finding in found.checks if finding.id == "attack-failed" and finding.severity != "passed"]
+
+
 @pytest.mark.parametrize(
     "form", [lambda z: z + 1e9, lambda z: z * 1e-60, lambda z: z * 1e60, lambda z: (1e5 * z).long() + 10**13]
 )
