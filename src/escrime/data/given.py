@@ -183,7 +183,7 @@ def _is_label(value: Any) -> bool:
 def _indexed(data: Any) -> bool:
     """Whether the same number is the same image every time."""
     if isinstance(data, DataLoader):  # which may shuffle; its own `sampler` is not asked where it was given one of batches
-        batches = data.batch_sampler
+        batches: Any = data.batch_sampler
         plain = batches is None or type(batches) is BatchSampler
         return plain and isinstance(data.sampler if batches is None else batches.sampler, SequentialSampler)
     return hasattr(data, "__getitem__") and hasattr(data, "__len__")
