@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, TensorDataset
 
 import escrime
 from escrime.data.given import Given, as_image_set, read, read_images
@@ -95,6 +95,10 @@ def test_classes_are_named_where_the_data_names_them(images, labels, pictures):
 
 def test_where_the_order_may_change_the_pixels_are_the_name(images, labels):
     shuffled = [read(DataLoader(TensorDataset(images, labels), batch_size=4, shuffle=True)) for _ in range(2)]
+    batches = BatchSampler(RandomSampler(range(N)), 4, drop_last=False)
+    shuffled += [
+        read(DataLoader(TensorDataset(images, labels), batch_sampler=order)) for order in (batches, [[5, 0], [1, 4, 2, 3]])
+    ]
     shuffled.append(read((image, label) for image, label in zip(images, labels, strict=True)))
     by_name = [dict(zip(found.ids, found.images, strict=True)) for found in shuffled]
     assert all(set(names) == set(by_name[0]) and len(names) == N for names in by_name)

@@ -248,3 +248,19 @@ def test_checks_can_be_left_out_and_are_refused_by_name(linear, few):
     assert "nobody has looked" in found.verdicts[0].sentence and not found.verdicts[0].believe
     with pytest.raises(EscrimeError, match="Effort.steps = 0 is not a whole number from 1"):
         evaluate(linear, few, FGSM(0.1), checks=Effort(steps=0))
+
+
+def test_confidence_that_rises_towards_the_boundary_is_gone_around_by_labels(linear, few):
+    """Gradients and scores are true and lead away; the classes alone lead where the plain network falls."""
+
+    def rising(network, x):
+        logits = network(x)
+        first, second = logits.topk(2, 1).values.unbind(1)
+        ahead = logits - torch.where(logits == first[:, None], second[:, None], first[:, None])
+        return ahead.sign() * (torch.exp(-ahead.abs()) * (1 - torch.exp(-50 * ahead.abs())))
+
+    found = evaluate(Wrapped(linear, rising), few, PGD(0.1, steps=10), checks=QUICK)
+    plain = evaluate(linear, few, PGD(0.1, steps=10), checks=False)
+    verdict = found.verdicts[0]
+    assert not verdict.believe and "gradient-misleads" in alarms(found)
+    assert verdict.accuracy <= plain.verdicts[0].accuracy + 0.1 < found.records.query("attack == 'PGD'")["correct"].mean()

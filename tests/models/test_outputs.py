@@ -14,7 +14,7 @@ from escrime.errors import EscrimeError
 from escrime.evaluation.effort import Effort
 from escrime.models.adapted import InItsPrecision, in_its_precision
 from escrime.models.outputs import logits_in
-from escrime.models.running import check_logits
+from escrime.models.running import check_logits, in_float32
 from escrime.training import TrainSettings
 
 QUICK = Effort(images=8, steps=4, queries=20, draws=10, eot=1, doublings=0)
@@ -119,6 +119,57 @@ def test_weights_of_another_precision_are_judged_as_they_are(kind, data):
     assert {parameter.dtype for parameter in model.parameters()} == {kind}
     assert escrime.PredictionAveraging(model, 0.05, 3)(images).dtype == torch.float32
     assert escrime.Normalized(model, 0.5, 0.5)(images).shape == (8, 3)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_network_may_turn_images_into_its_precision_itself(kind, data):
+    class Turning(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inside = network().to(kind)
+
+        def forward(self, images):
+            return self.inside(images.sub_(0.5).to(kind)).float()
+
+    images, model = data[0], Turning()
+    with torch.no_grad():
+        labels = model(images.clone()).argmax(1)
+    moved = escrime.PGD(0.3, steps=5)(model, images, labels)
+    assert (model(moved.clone()).argmax(1) != labels).any()
+    found = escrime.evaluate(model, (images, labels), escrime.PGD(0.3, steps=5), checks=QUICK)
+    own = found.records[found.records["attack"] == "PGD"]
+    assert own["prediction"].tolist() == model(moved.clone()).argmax(1).tolist()
+    assert not [finding for finding in found.checks if finding.id == "attack-failed" and finding.severity != "passed"]
+
+
+@pytest.mark.parametrize(
+    "form", [lambda z: z + 1e9, lambda z: z * 1e-60, lambda z: z * 1e60, lambda z: (1e5 * z).long() + 10**13]
+)
+def test_logits_out_of_float32s_reach_keep_their_class(form, data):
+    class Sure(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inside = network().double()
+
+        def forward(self, images):
+            return form(self.inside(images.double()))
+
+    images = data[0]
+    logits = form(network().double()(images.double()))
+    labels = logits.argmax(1)
+    read = check_logits(logits, images)
+    assert read.dtype == torch.float32 and torch.equal(read.argmax(1), labels) and read.isfinite().all()
+    assert torch.equal(torch.cat([check_logits(row[None], images[:1]) for row in logits]), read), "each row by itself"
+    if logits.requires_grad:
+        top = read.topk(2).values
+        assert torch.autograd.grad((top[:, 0] - top[:, 1]).sum(), logits)[0].abs().sum(1).gt(0).all()
+    found = escrime.evaluate(Sure(), (images, labels), escrime.PGD(0.0, steps=1), checks=False)
+    assert found.records["correct"].all()
+
+
+def test_logits_within_float32s_reach_are_only_rounded():
+    logits = torch.tensor([[1e9, 1.0, float("-inf")], [0.25, 0.75, 0.0], [1.0, 1.0, 0.0]], dtype=torch.float64)
+    assert torch.equal(in_float32(logits), logits.float())
 
 
 def test_a_float32_model_is_taken_as_it_is():

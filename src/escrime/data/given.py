@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
 from ..checks import check_images, check_labels
 from ..errors import EscrimeError
@@ -182,8 +182,10 @@ def _is_label(value: Any) -> bool:
 
 def _indexed(data: Any) -> bool:
     """Whether the same number is the same image every time."""
-    if isinstance(data, DataLoader):  # which may shuffle
-        return isinstance(data.sampler, SequentialSampler)
+    if isinstance(data, DataLoader):  # which may shuffle; its own `sampler` is not asked where it was given one of batches
+        batches: Any = data.batch_sampler
+        plain = batches is None or type(batches) is BatchSampler
+        return plain and isinstance(data.sampler if batches is None else batches.sampler, SequentialSampler)
     return hasattr(data, "__getitem__") and hasattr(data, "__len__")
 
 

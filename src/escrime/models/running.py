@@ -15,6 +15,7 @@ from .outputs import described, logits_in
 
 Classifier = Callable[[Tensor], Tensor]  # images (N, C, H, W) → logits (N, K): an nn.Module, or any callable as a black box
 Part = TypeVar("Part")
+TINY = 1e-30  # differences of logits below it, or above its inverse, are out of float32's reach
 IMPOSSIBLE = 104.0  # how far below the others a class lies that a model calls impossible: exp(-104) is 0 in float32
 
 
@@ -171,7 +172,8 @@ def check_logits(logits: Any, images: Tensor, model: str = "the model") -> Tenso
 
     logits: what the model returned, in whatever form `outputs.logits_in` knows. model: whose they are, in words.
 
-    Half precision, float64 and integers are converted here and nowhere else; −inf, see `finite_below`.
+    Half precision, float64 and integers are converted here and nowhere else, so that the prediction stays, see `in_float32`;
+    −inf, see `finite_below`.
     """
     rows, logits = len(images), logits_in(logits)
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != rows:
@@ -183,7 +185,27 @@ def check_logits(logits: Any, images: Tensor, model: str = "the model") -> Tenso
         )
     if logits.is_complex():
         raise EscrimeError(f"{model} returned {logits.dtype}; logits are real numbers, so return their real part.")
-    return finite_below(logits.float())
+    return finite_below(in_float32(logits))
+
+
+def in_float32(logits: Tensor) -> Tensor:
+    """`logits` (N, K) as float32. Rows whose largest would be one among equals there, or infinite, as sums of log-densities or
+    products of densities in float64 are, come back as differences to it, in units of the largest difference if that is out of
+    float32's reach: the class stays, and its margin has a gradient."""
+    values = logits.float()
+    if logits.dtype in (torch.float32, torch.float16, torch.bfloat16) or logits.shape[1] < 2:
+        return values
+    exact = logits.double()
+    top, at = exact.detach().topk(2)
+    first, second = top.unbind(1)
+    kept = values.detach().gather(1, at)
+    lost = (first > second) & first.isfinite() & ((kept[:, 0] <= kept[:, 1]) | ~kept[:, 0].isfinite())
+    if not lost.any():
+        return values
+    below = exact[lost] - first[lost, None]
+    size = below.detach().masked_fill(~below.isfinite(), 0).abs().amax(1, keepdim=True)
+    below = torch.where((size < TINY) | (size > 1 / TINY), below / size, below)
+    return values.index_put((lost.nonzero()[:, 0],), below.float())
 
 
 def finite_below(logits: Tensor) -> Tensor:

@@ -155,6 +155,14 @@ def test_who_shows_another_function_while_somebody_differentiates(linear, images
     assert [(f.id, f.severity) for f in neighborhood_findings(found, 24)] == [("gradient-mode", "alarm")]
 
 
+def test_who_shows_another_function_while_the_weights_are_frozen(linear, images):
+    model = Telling(linear, lambda x, z: z if linear.weight.requires_grad else z.roll(1, 1))
+    assert around(model, images).mode and linear.weight.requires_grad
+    linear.requires_grad_(False)
+    assert not around(model, images).mode, "who gives it so asks it so"
+    assert not linear.weight.requires_grad
+
+
 @pytest.mark.parametrize("tell", PLAIN.values(), ids=PLAIN)
 def test_who_shows_everybody_the_same(linear, images, tell):
     before = images.clone()

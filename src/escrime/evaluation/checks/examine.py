@@ -28,6 +28,7 @@ from .search import (
     longer_attempts,
     other_attempts,
     smooth_attempts,
+    turned_attempts,
     with_settings,
 )
 from .state import memory_findings
@@ -69,14 +70,14 @@ def examine(search: Search, profile: Profile) -> Examination:
     followed, flat = search.accuracy, profile.gradients is not None and _share(profile.gradients.flat) > FLAT
     turn = float(profile.gradients.turn.nanmedian()) if profile.gradients is not None else 1.0
     true = profile.gradients is not None and profile.true and not hidden and turn >= JAGGED
-    others = [search.run(attempt) for attempt in other_attempts(search, flat or profile.blind, true)]
+    aside = [] if profile.blind else turned_attempts(search, profile.classes)
+    others = [search.run(attempt) for attempt in [*aside, *other_attempts(search, flat or profile.blind, true)]]
     if profile.blind:
         findings.append(_weaker(search, before))
     else:
         findings.append(_without_gradients(search, others, followed))
-        if findings[-1].severity == "alarm" and not flat:  # the scores may lead no farther than the gradients
-            for attempt in decision_attempts(search):
-                search.run(attempt)
+        if findings[-1].severity == "alarm":  # the scores may lead no farther than the gradients
+            _by_labels(search)
     hidden |= findings[-1].severity == "alarm"
 
     if not search.randomized and not profile.blind and (hidden or turn < JAGGED):
@@ -85,6 +86,8 @@ def examine(search: Search, profile: Profile) -> Examination:
         findings.append(_converged(search))
     around = [_unlimited(search, flat)] if not profile.blind or profile.failure else []
     findings += around
+    if around and around[0].severity == "alarm":  # scores that rise on the way to the boundary mislead all that follow them
+        _by_labels(search)
 
     findings += attack_check.findings(search=search, profile=profile)
     missed = before - search.accuracy
@@ -95,6 +98,13 @@ def examine(search: Search, profile: Profile) -> Examination:
         return Examination(findings, attempts)
     gone_around = search.accuracy == 0 or _beats_guessing(search) and all(f.severity == "passed" for f in around)
     return Examination([_answered(search, profile, f, gone_around) for f in findings], attempts)
+
+
+def _by_labels(search: Search) -> None:
+    """What labels alone find, unless that was tried."""
+    if not any(trial.attempt.way == "labels" for trial in search.trials):
+        for attempt in decision_attempts(search):
+            search.run(attempt)
 
 
 def _answered(search: Search, profile: Profile, finding: Finding, gone_around: bool) -> Finding:

@@ -31,7 +31,8 @@ ASKED = 16  # images asked with gradients on and off
 @dataclass(frozen=True)
 class Neighborhood:
     """randomized: repeated forwards disagree, at `places`. ignores: the predictions are those of no image. mode: they change
-    while gradients are on, or asked for. off_grid: the share of images whose margin leaps when they leave the 8-bit grid."""
+    while gradients are on or asked for, or the weights frozen. off_grid: the share of images whose margin leaps when they leave
+    the 8-bit grid."""
 
     randomized: bool = False
     places: tuple[str, ...] = ()
@@ -165,20 +166,30 @@ def _off_grid(asked: _Queried, points: list[Tensor], keys: Tensor) -> float:
 
 
 def _mode(model: nn.Module, x: Tensor, keys: Tensor) -> bool:
-    """Whether the logits change with gradients on, or when the input requires one; of a model that returns
-    other logits for the same images anyway (noise of its own) nobody can know."""
-    outputs = []
+    """Whether the logits change with gradients on, when the input requires one, or when the weights do as they did when the
+    model was given, and no longer while it is attacked; of a model that returns other logits for the same images anyway (noise
+    of its own) nobody can know."""
+    outputs, weights = [], [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
         with no_trace(model, x.device), differentiable():
-            for on, asks in ((False, False), (True, False), (True, True), (False, False)):
+            ways = (
+                (False, False, False),
+                (True, False, False),
+                (True, True, False),
+                (False, False, True),
+                (False, False, False),
+            )
+            for on, asks, free in ways:
+                for parameter in weights:
+                    parameter.requires_grad_(free)
                 with torch.set_grad_enabled(on), row_keys(keys):
                     given = x.detach().clone().requires_grad_() if asks else x.detach().clone()
                     outputs.append(check_logits(model(given.clone() if asks else given), given).detach())
     except Exception:  # the measurement of gradients reports what fails
         return False
     size = outputs[0].abs().amax().clamp_min(1e-6)
-    on, asked_for, again = (bool((other - outputs[0]).abs().amax() > SAME * size) for other in outputs[1:])
-    return (on or asked_for) and not again
+    *others, again = (bool((other - outputs[0]).abs().amax() > SAME * size) for other in outputs[1:])
+    return any(others) and not again
 
 
 def neighborhood_findings(around: Neighborhood, images: int) -> list[Finding]:
@@ -188,7 +199,10 @@ def neighborhood_findings(around: Neighborhood, images: int) -> list[Finding]:
         message = "The model does not look at its input: entirely different images get the same logits, so nothing can fool it"
         found.append(Finding("input-ignored", "note", message, {"images": images}))
     if around.mode:
-        message = "The logits change while gradients are on: who differentiates is shown another function than who asks"
+        message = (
+            "The logits change while gradients are on, or the weights are frozen: who attacks is shown another function than "
+            "who asks"
+        )
         remedy = "Look for is_grad_enabled or requires_grad in the model; the adaptive attack here is told that they are off."
         found.append(Finding("gradient-mode", "alarm", message, {"images": min(images, ASKED)}, remedy))
     if around.off_grid:

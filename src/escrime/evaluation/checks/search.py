@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...attacks.adaptive.surrogate import Surrogate
 from ...attacks.apgd import APGD
@@ -26,6 +26,7 @@ from ...checks import no_targets
 from ...errors import NotFinite, in_one_line, is_bad_input
 from ...models.deadline import as_time_allows
 from ...models.fast.twin import Twin
+from ...models.running import Classifier, check_logits
 from ...norms import Norm, norm
 from ...results.checks.counting import FEWEST
 from ..effort import Effort
@@ -44,12 +45,14 @@ LABEL_QUERIES = 4  # times the queries by scores: a label holds less
 FEW_POINTS = 100  # random points per image where the gradients are true
 GUESSES = 20  # random points per image that an attack has to beat
 FURTHER = 4  # doublings beyond those asked for, while each still takes an image
+TURNED_STEPS = 20
 GRADIENT = ("gradient", "smooth", "longer")
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attack on one surrogate. way: "gradient", "random", "scores", "labels", "transfer", "smooth" or "longer"."""
+    """One attack on one surrogate. way: "gradient", "random", "scores", "labels", "transfer", "turned", "smooth" or
+    "longer"."""
 
     name: str
     way: str
@@ -265,6 +268,30 @@ def other_attempts(search: Search, flat: bool = False, true: bool = False) -> li
         attack = PGD(search.eps, steps=min(effort.steps, 40), norm=norm, early_stop=False)
         attempts.append(Attempt("transfer", "transfer", attack, search.undefended))
     return attempts + score_attempts(search, true) + (decision_attempts(search) if flat else [])
+
+
+class Turned(nn.Module):
+    """The same predictions (N, K) with a margin that falls where that of the model rises, for models that are the surer the
+    nearer they are to the boundary: gradients and scores are true there, and lead away."""
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = check_logits(self.model(images), images)
+        top, at = logits.topk(2)
+        first, second = top.unbind(1)
+        turned = second + 2 * (first - second).detach() - (first - second)
+        return logits.scatter(1, at[:, :1], turned[:, None])
+
+
+def turned_attempts(search: Search, classes: int) -> list[Attempt]:
+    """The gradient followed the other way."""
+    if search.randomized or classes < 2:
+        return []
+    attack = PGD(search.eps, steps=min(search.effort.steps, TURNED_STEPS), norm=search.norm, loss="margin")
+    return [Attempt("PGD against the gradient", "turned", attack, Twin(Turned(search.surrogate.model)))]
 
 
 def score_attempts(search: Search, true: bool) -> list[Attempt]:

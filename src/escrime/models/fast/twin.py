@@ -1,5 +1,7 @@
 """A model and its faster copy: attacks run on the copy, what counts is what the original predicts."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -7,7 +9,7 @@ from ...errors import EscrimeError
 from ...randomness import row_keys
 from ...validation import check_choice
 from ..adapted import in_its_precision, weights_type
-from ..running import Classifier, check_logits, full_precision, rounds
+from ..running import Classifier, check_logits, full_precision, out_of_memory, rounds
 from .first_call import SAME
 from .prepare import copied, prepare
 
@@ -45,7 +47,7 @@ class Twin:
         self.reorders = precision == "float32" and weights_type(model) in (None, torch.float32)
         if copy is None:
             try:
-                copy = prepare(_in_float32(model)) if isinstance(model, nn.Module) else model
+                copy = _copy_of(model) if isinstance(model, nn.Module) else model
             except EscrimeError:  # it cannot be copied
                 copy = model
         if isinstance(copy, nn.Module) and compiled:
@@ -164,9 +166,30 @@ def close(logits: Tensor) -> Tensor:
     return (margins(logits) < CLOSE * logits.abs().amax(1)).cpu()
 
 
-def _in_float32(model: nn.Module) -> nn.Module:
-    """The model, or of one in another precision a copy in float32, whose gradients neither overflow nor vanish."""
-    return model if weights_type(model) in (None, torch.float32) else copied(model).float()
+class InFloat32(nn.Module):
+    """A copy in float32 of a network of another precision, whose gradients neither overflow nor vanish; from the first call on
+    that it fails, as where the network itself turns what it is given into its own precision, the network in its place."""
+
+    def __init__(self, copy: nn.Module, model: nn.Module):
+        super().__init__()
+        self.copy, self.model, self.fails = copy, model, False
+
+    def forward(self, images: Tensor) -> Any:
+        if not self.fails:
+            try:
+                return self.copy(images.clone())  # it may write into them before it fails
+            except RuntimeError as error:
+                if out_of_memory(error):
+                    raise
+                self.fails = True
+        return self.model(images)
+
+
+def _copy_of(model: nn.Module) -> nn.Module:
+    """The faster copy of a model, in float32."""
+    if weights_type(model) in (None, torch.float32):
+        return prepare(model)
+    return InFloat32(prepare(copied(model).float()), model)
 
 
 def _autocast(copy: Classifier) -> Classifier:
