@@ -1,5 +1,7 @@
 """A model from one line of text: every kind, its normalization and names, and a clear word where it cannot be."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -248,6 +250,15 @@ def test_a_function_of_ones_own(file, images):
     assert (scores.answers, labels.answers) == ("scores", "labels")
     assert torch.allclose(scores.model(images)[:, 0], images.mean((1, 2, 3)))
     assert torch.equal(labels.model(images).argmax(1), (images.mean((1, 2, 3)) > 0.5).long())
+
+
+def test_a_file_written_again_within_the_same_second_is_read_again(tmp_path):
+    path = tmp_path / "mine.py"
+    for width in (3, 4):
+        path.write_text(f"import torch\ndef load():\n    return torch.nn.Linear({width}, 2)\n")
+        os.utime(path, (10**9, 10**9))  # as long and as old as before, by which stored bytecode is known
+        assert load_model(f"{path}:load").model.in_features == width
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(

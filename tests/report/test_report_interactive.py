@@ -162,7 +162,7 @@ def test_cards_say_before_after_and_scale(run):
     assert [picture.prediction for picture in first.pictures] == ["“tench”, 99.1%", "", "“chain saw”, 87.4%"]
     assert [picture.right for picture in first.pictures] == [True, True, False]
     saved = found.cards[1]
-    assert not saved.fooled and saved.outcome == "PPA not fooled: predicts “tench”, 62.5%"
+    assert not saved.fooled and saved.outcome == "PPA is not fooled: predicts “tench”, 62.5%"
     assert found.kinds == {True, False} and found.classes == ["cassette player", "tench"] and found.small
     example = run.examples("wrn", 1)[0]
     stored = (example.images["original"].transpose(1, 2, 0) * 255).round()

@@ -132,7 +132,7 @@ def card(run: Run, example: Example) -> Card:
             *prediction_line(run, after, example),
         ),
     ]
-    outcome = f"{who} fooled" if fooled else f"{who} not fooled"
+    outcome = f"{who} {'is' if fooled else 'is not'} fooled"
     if verdict:
         outcome += f": predicts “{run.class_name(verdict['prediction'])}”, {percent(verdict['confidence'])}"
     aim = f", aimed at “{run.class_name(target)}”" if target != NO_TARGET else ""

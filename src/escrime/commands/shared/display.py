@@ -1,5 +1,6 @@
 """What a run shows while it works: one bar per stage with a time estimate, plain lines when nobody is watching."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -16,8 +17,8 @@ class Display:
 
     def __init__(self, console: Console | None = None, quiet: bool = False):
         self.console = console or make_console(quiet=quiet)
-        if not self.console.is_terminal:
-            self.console.width = max(100, self.console.width)
+        if not self.console.is_terminal and "COLUMNS" not in os.environ:
+            self.console.width = max(100, self.console.width)  # of a file: nobody said how wide
 
     def say(self, text: RenderableType = "", whole: bool = False) -> None:
         """Print `text`, or a table; a `whole` line is not broken, however wide, as the rows of a table should not be."""

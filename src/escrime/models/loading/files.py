@@ -2,8 +2,10 @@
 
 import sys
 from hashlib import sha256
+from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import CodeType
 
 from torch import Tensor, nn
 
@@ -46,6 +48,14 @@ def from_weights(name: str, file: str) -> Loaded:
     )
 
 
+class _AsWritten(SourceFileLoader):
+    """Compiles the file as it is now: stored bytecode is of another state where both were written within one second."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
 def from_function(path: Path, name: str, side: int | None = None) -> Loaded:
     """What the function `name` of the Python file returns: a module, or any other callable, which is a black box.
 
@@ -53,7 +63,8 @@ def from_function(path: Path, name: str, side: int | None = None) -> Loaded:
     without a size is asked about.
     """
     folder = str(path.parent.resolve())
-    spec = spec_from_file_location(f"escrime_model_{path.stem}_{sha256(folder.encode()).hexdigest()[:8]}", existing(path))
+    called = f"escrime_model_{path.stem}_{sha256(folder.encode()).hexdigest()[:8]}"
+    spec = spec_from_file_location(called, existing(path), loader=_AsWritten(called, str(path)))
     assert spec is not None and spec.loader is not None  # the name ends in .py
     module = module_from_spec(spec)
     sys.path.insert(0, folder)  # its own imports, as when it is run
