@@ -6,7 +6,7 @@ from escrime.report.formatting import eps_text
 from escrime.report.markdown import inline, table
 
 from . import figures
-from .curves import at, fgsm, percent
+from .curves import at, fgsm, percent, shown
 from .networks import NETWORKS, pretrained
 
 MEASURED = 110  # characters of a measurement in the short table
@@ -30,20 +30,20 @@ def sentences(found: dict, name: str) -> list[str]:
     """What it is worth without a defense, with averaging, and retrained, each under the attack that ignores and that knows."""
     subset = figures.main_subset(found["curves"])
     eps = found["eps"]
-    shown = lambda defense, threat, where=eps: percent(at(fgsm(found, subset, defense, threat), where))  # noqa: E731
+    left_by = lambda defense, threat, where=eps: percent(at(fgsm(found, subset, defense, threat), where))  # noqa: E731
     images = f"the {subset} images" if subset else "the images"
     said = [
-        f"**{name}** is right on {shown('none', 'white-box', 0)} of {images}; FGSM at ε = {eps_text(eps)} leaves "
-        f"{shown('none', 'white-box')}."
+        f"**{name}** is right on {left_by('none', 'white-box', 0)} of {images}; FGSM at ε = {eps_text(eps)} leaves "
+        f"{left_by('none', 'white-box')}."
     ]
     for defense, what in (("ppa", "Prediction averaging"), ("adversarial-training", "The paper's adversarial retraining")):
         worst = next((v for v in found["verdicts"] if (v["subset"] or None, v["defense"]) == (subset, defense)), None)
         if worst is None:
             continue
-        left = f"{100 * worst['accuracy']:.1f} % [{100 * worst['low']:.1f}, {100 * worst['high']:.1f}]"
+        left = shown(worst["accuracy"], worst["low"], worst["high"])
         said.append(
-            f"{what} leaves {shown(defense, 'transfer')} where the attack ignores it, {shown(defense, 'adaptive')} where FGSM "
-            f"knows it, and {left} under the strongest attack."
+            f"{what} leaves {left_by(defense, 'transfer')} where the attack ignores it, {left_by(defense, 'adaptive')} where "
+            f"FGSM knows it, and {left} under the strongest attack."
         )
     return said
 

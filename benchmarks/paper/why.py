@@ -6,6 +6,7 @@ from escrime.report.formatting import eps_text
 from escrime.report.markdown import table
 
 from . import figures
+from .curves import shown
 from .questions import command
 
 SMALL, LARGE = 0.025, 0.1  # the ends of the paper's rise
@@ -54,11 +55,6 @@ def hump(found: dict | None, files: Path) -> list[str]:
     return [command(found["command"]), text, drawn]
 
 
-def shown(share: list[float]) -> str:
-    """[share, low, high] in percent."""
-    return "{:.1f} % [{:.1f}, {:.1f}]".format(*(100 * part for part in share))
-
-
 def averaging(found: dict | None, files: Path) -> list[str]:
     if not found:
         return []
@@ -69,9 +65,9 @@ def averaging(found: dict | None, files: Path) -> list[str]:
     reached = "the interval reaches" if best["right"][2] >= PAPER_C6 / 100 else "the interval ends below"
     text = (
         f"C6, on {found['n']} leak-free images at {found['size']} px: FGSM at ε = .025 made on the undefended network "
-        f"leaves {shown(plain)}; shown to PPA, the best of {len(small)} settings, ε_max = {eps_text(best['eps_max'])} with "
-        f"N = {best['samples']}, leaves {shown(best['right'])} ({reached} the paper's {PAPER_C6} %), and it is right on "
-        f"{shown(clean['right'])} of the clean images."
+        f"leaves {shown(*plain)}; shown to PPA, the best of {len(small)} settings, ε_max = {eps_text(best['eps_max'])} with "
+        f"N = {best['samples']}, leaves {shown(*best['right'])} ({reached} the paper's {PAPER_C6} %), and it is right on "
+        f"{shown(*clean['right'])} of the clean images."
     )
     heads = ["ε_max", "N", "clean", "FGSM .025", "FGSM .1", "FGSM .025, mean of probabilities"]
     rows = []
@@ -79,7 +75,7 @@ def averaging(found: dict | None, files: Path) -> list[str]:
         for n in dict.fromkeys(row["samples"] for row in small):
             of = {(r["eps"], r["average"]): r["right"] for r in found["fgsm"] if (r["eps_max"], r["samples"]) == (radius, n)}
             cells = [of[0.0, "exponentials"], of[SMALL, "exponentials"], of[LARGE, "exponentials"], of[SMALL, "probabilities"]]
-            rows.append([eps_text(radius), n, *(shown(cell) for cell in cells)])
+            rows.append([eps_text(radius), n, *(shown(*cell) for cell in cells)])
     picture = figures.averaging(found, files, PAPER_C6)
     drawn = f"![Percent correct under transferred FGSM against N, one line per ε_max](paper/{picture})"
     return [command(found["command"]), text, drawn, table(heads, rows), *directed(found)]
@@ -94,7 +90,7 @@ def directed(found: dict) -> list[str]:
             row["threat"],
             eps_text(row["eps_max"]) if "eps_max" in row else "–",
             row.get("samples", "–"),
-            shown(row["moved"]),
+            shown(*row["moved"]),
             f"{100 * row['at most 1 of 50']:.0f} %",
         ]
         for row in found["dgsm"]

@@ -22,7 +22,6 @@ from ..shared.display import Display
 
 SIGNIFICANT = 0.05
 MATTERS = 0.05  # a gain that may still be larger than this is not excluded
-NARROW = 72  # columns that the table takes
 
 
 @dataclass(frozen=True)
@@ -129,20 +128,16 @@ def _p(value: float) -> str:
 
 
 def show(display: Display, found: Hardened) -> None:
-    """The table, as lines where the terminal is too narrow for it, and the sentence."""
-    rows = list(_cells(found))
-    if display.console.width < NARROW:
-        for what, before, after, difference, p in rows:
-            display.say(f"{what}: {before} → {after}, {difference}, p {p}")
-    else:
-        title = f"% of {found.robust.n} images right, before and after"
-        table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
-        table.add_column("")
-        for heading in ("before", "after", "difference [95 %]", "p"):
-            table.add_column(heading, justify="right")
-        for cells in rows:
-            table.add_row(*cells)
-        display.say(table)
+    """The table and the sentence."""
+    table = Table(
+        title=f"% of {found.robust.n} images right, before and after", title_justify="left", box=SIMPLE, pad_edge=False
+    )
+    table.add_column("")
+    for heading in ("before", "after", "difference [95 %]", "p"):
+        table.add_column(heading, justify="right")
+    for cells in _cells(found):
+        table.add_row(*cells)
+    display.say(table)
     display.say("p: exact paired test on the same images (McNemar). After: the attacks know the hardened model.")
     display.say(found.sentence)
 
