@@ -1,6 +1,7 @@
 """A model from one line of text: every kind, its normalization and names, and a clear word where it cannot be."""
 
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -252,7 +253,8 @@ def test_a_function_of_ones_own(file, images):
     assert torch.equal(labels.model(images).argmax(1), (images.mean((1, 2, 3)) > 0.5).long())
 
 
-def test_a_file_written_again_within_the_same_second_is_read_again(tmp_path):
+def test_a_file_written_again_within_the_same_second_is_read_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)  # as in a user's shell
     path = tmp_path / "mine.py"
     for width in (3, 4):
         path.write_text(f"import torch\ndef load():\n    return torch.nn.Linear({width}, 2)\n")
