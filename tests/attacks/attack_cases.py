@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from escrime import APGD, DGSM, FGSM, FMN, PGD, AutoAttack, CarliniWagner, DeepFool, Square, WorstCase
-from escrime.attacks import RandomPoints, RayS, SigmaZero, SparseRS
+from escrime.attacks import RandomPoints, RayS, SigmaZero, SparseRS, Spatial
 from escrime.attacks.core.minimum_norm import MinimumNorm
 from escrime.budgets import epsilon
 from escrime.norms import NORMS
@@ -62,6 +62,9 @@ ATTACKS = [
     RandomPoints(3.0, draws=5, norm="l1"),
     RandomPoints(4, draws=5, norm="l0"),
     RandomPoints(0.1, draws=5, target=3, early_stop=False),
+    Spatial(1.0, angles=3, shifts=3),
+    Spatial(0.5, angles=5, shifts=3, scales=3, draws=6, padding="reflection", early_stop=False),
+    Spatial(1.0, angles=5, shifts=1, padding="border", target=3),
     AutoAttack(0.1, **AUTO),
     AutoAttack(0.5, norm="l2", **AUTO),
     AutoAttack(3.0, norm="l1", **AUTO),
@@ -81,7 +84,7 @@ def core(attack):
 
 
 def starts_at_random(attack) -> bool:
-    return not isinstance(core(attack), (FGSM, DGSM, MinimumNorm))
+    return not (isinstance(core(attack), (FGSM, DGSM, MinimumNorm)) or (isinstance(attack, Spatial) and not attack.draws))
 
 
 def bound(attack, images) -> float | tuple:

@@ -29,6 +29,12 @@ def norm(name: str) -> Norm:
     return NORMS[check_choice("norm", name, NORMS)]
 
 
+def in_box(candidates: Tensor) -> Tensor:
+    """Which of the images (N, C, H, W) are finite and in [0, 1], (N,) bool."""
+    flat = candidates.flatten(1)
+    return (flat.isfinite() & (flat >= 0) & (flat <= 1)).all(dim=1)
+
+
 def per_image(value: float | Tensor, like: Tensor) -> Tensor:
     """A number per image as a tensor that broadcasts over its values.
 
@@ -116,9 +122,7 @@ class Norm:
         Returns:
             Which are finite, in [0, 1] and within ε of their image, (N,) bool.
         """
-        flat = candidates.flatten(1)
-        in_box = (flat.isfinite() & (flat >= 0) & (flat <= 1)).all(dim=1)
-        return in_box & (self.distance(candidates, images) <= per_image(eps, images).flatten())
+        return in_box(candidates) & (self.distance(candidates, images) <= per_image(eps, images).flatten())
 
     def keeps(
         self, candidates: Tensor, images: Tensor, eps: float | Tensor, parameters: Tensor | None = None
@@ -167,6 +171,10 @@ class Norm:
             float32 (N, C, H, W).
         """
         return self.project(candidates, images, eps)
+
+    def render(self, images: Tensor, parameters: Tensor) -> Tensor:
+        """In a rendered norm what parameters make of images, see rendered.py."""
+        raise NotImplementedError
 
     def clip(self, delta: Tensor, radius: Tensor) -> Tensor:
         """The nearest δ of norm up to a radius, wherever x + δ lies.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..budgets import LEVELS
-from .base import Norm
+from .base import Norm, in_box
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +34,14 @@ class Rendered(Norm):
     def size(self, parameters: Tensor) -> Tensor:
         """How large θ (N, P) is, in the units of ε, float64 (N,)."""
         raise NotImplementedError
+
+    def distance(self, candidates: Tensor, images: Tensor) -> Tensor:
+        """NaN (N,): from two images alone it is not known."""
+        return candidates.new_full((len(candidates),), float("nan")).double()
+
+    def inside(self, candidates: Tensor, images: Tensor, eps: float | Tensor) -> Tensor:
+        """Which are finite and in [0, 1], (N,) bool: all that two images show. `keeps` knows more."""
+        return in_box(candidates)
 
     def keeps(
         self, candidates: Tensor, images: Tensor, eps: float | Tensor, parameters: Tensor | None = None

@@ -12,5 +12,6 @@ from ..random_points import RandomPoints as RandomPoints
 from ..rays import RayS as RayS
 from ..sigma_zero import SigmaZero as SigmaZero
 from ..sparse_rs import SparseRS as SparseRS
+from ..spatial import Spatial as Spatial
 from ..square import Square as Square
 from ..worst_case import WorstCase as WorstCase

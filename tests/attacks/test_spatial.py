@@ -1,0 +1,136 @@
+"""Rotations and shifts: what they do to pixels, that the grid is exhausted, and that what counts can be rendered again."""
+
+import pytest
+import torch
+from torch import nn
+
+import escrime
+from escrime import EscrimeError
+from escrime.attacks import Spatial
+from escrime.evaluation.images import Images
+from escrime.evaluation.parts import within_budget
+from escrime.norms import norm
+
+GEOMETRY = norm("spatial")
+
+
+def theta(angle=0.0, right=0.0, down=0.0, factor=1.0, padding=0):
+    return torch.tensor([[angle, right, down, factor, padding]], dtype=torch.float64)
+
+
+@pytest.fixture
+def image():
+    return torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_quarter_turn_is_to_the_left_and_exact(image):
+    assert torch.equal(GEOMETRY.render(image, theta(90)), torch.rot90(image, 1, (2, 3)))
+
+
+def test_shifts_of_whole_pixels(image):
+    right = GEOMETRY.render(image, theta(right=1 / 8))
+    assert torch.equal(right[..., 1:], image[..., :-1]) and (right[..., 0] == 0).all()
+    down = GEOMETRY.render(image, theta(down=1 / 8, padding=1))
+    assert torch.equal(down[..., 1:, :], image[..., :-1, :]) and torch.equal(down[..., 0, :], image[..., 0, :]), "border"
+
+
+def test_twice_the_size_shows_the_middle(image):
+    larger = GEOMETRY.render(image, theta(factor=2.0))
+    flat = GEOMETRY.render(torch.full_like(image, 0.5), theta(factor=2.0))
+    assert torch.allclose(flat, torch.full_like(image, 0.5)) and torch.allclose(
+        larger[..., 3:5, 3:5].mean(), image[..., 3:5, 3:5].mean(), atol=0.1
+    )
+
+
+def test_nothing_changes_nothing_and_a_batch_changes_no_bit(image):
+    assert torch.equal(GEOMETRY.render(image, theta(padding=2)), image)
+    images, made = (
+        torch.rand(6, 3, 9, 7),
+        torch.cat([theta(7.0 * k, 0.01 * k, -0.02 * k, 1 + 0.01 * k, k % 3) for k in range(6)]),
+    )
+    whole = GEOMETRY.render(images, made)
+    assert torch.equal(whole, torch.cat([GEOMETRY.render(images[k : k + 1], made[k : k + 1]) for k in range(6)]))
+
+
+def test_size_is_the_largest_share_of_the_full_range():
+    sizes = GEOMETRY.size(torch.cat([theta(15), theta(right=-0.1), theta(down=0.02), theta(factor=0.95), theta(30, 0.05)]))
+    assert sizes.tolist() == pytest.approx([0.5, 1.0, 0.2, 0.5, 1.0])
+
+
+class Corner(nn.Module):
+    """Class 1 once more than `enough` lies in the upper left corner."""
+
+    def __init__(self, enough=0.5):
+        super().__init__()
+        self.enough = enough
+
+    def forward(self, x):
+        seen = x[:, :, 0, 0].mean(1)
+        return torch.stack([torch.zeros_like(seen), seen - self.enough], dim=1)
+
+
+def test_the_grid_is_exhausted_and_no_point_asked_twice():
+    """Only the farthest shift up and left brings the bright pixel into the corner; where nothing does, all points are asked."""
+    x = torch.zeros(2, 1, 10, 10)
+    x[0, :, 1, 1] = 1.0
+    found = Spatial(1.0, angles=1, shifts=3).sweep(Corner(), x, torch.zeros(2, dtype=torch.long), [1.0])[0]
+    assert found.success.tolist() == [True, False] and found.forwards[1] <= 10
+    assert found.parameters[0].tolist() == pytest.approx([0, -0.1, -0.1, 1, 0])
+    assert torch.equal(GEOMETRY.render(x[:1], found.parameters[:1]), found.adversarial[:1])
+
+
+def test_draws_are_points_of_the_grid_of_each_image_s_own():
+    attack = Spatial(1.0, angles=5, shifts=3, draws=4, early_stop=False)
+    x, labels = torch.rand(1, 1, 10, 10).expand(8, -1, -1, -1).contiguous(), torch.zeros(8, dtype=torch.long)
+    found = attack.sweep(Corner(), x, labels, [1.0])[0]
+    assert found.forwards.max() <= 2 * 4 and len({tuple(row.tolist()) for row in found.parameters}) > 1
+
+
+def test_what_cannot_be_rendered_again_does_not_count(image):
+    images = Images(image, torch.zeros(1, dtype=torch.long), ("a",), ("",))
+    turned = GEOMETRY.render(image, theta(20))
+    for adversarial, made, eps, kept in (
+        (turned, theta(20), 1.0, True),
+        (turned, theta(20), 0.5, False),  # 20° are two thirds of the range
+        (turned, theta(21), 1.0, False),
+        (turned, None, 1.0, False),
+        (turned + 1e-6, theta(20), 1.0, False),
+        (image, torch.full((1, 5), float("nan")), 0.1, True),
+    ):
+        outcome = escrime.attacks.core.base.Outcome(adversarial, torch.zeros(1), torch.zeros(1), parameters=made)
+        verified, shown, far = within_budget(outcome, images, eps, GEOMETRY)
+        assert bool(verified) is kept and torch.equal(shown, adversarial if kept else image)
+        assert far.item() == pytest.approx(2 / 3 if kept and made is not None and adversarial is turned else 0)
+
+
+def test_a_callable_cannot_claim_it(image):
+    def theirs(model, images, labels):
+        return images.flip(3)
+
+    theirs.norm = "spatial"
+    with pytest.raises(EscrimeError, match="cannot be seen from the image"):
+        escrime.evaluate(Corner(), (image, torch.zeros(1, dtype=torch.long)), theirs, epsilons=1.0)
+
+
+def test_evaluated_it_is_believed_once_every_point_was_tried():
+    images = torch.rand(40, 1, 10, 10, generator=torch.Generator().manual_seed(1))
+    labels = (images[:, :, 0, 0].mean(1) > 0.5).long()
+    found = escrime.evaluate(Corner(), (images, labels), Spatial(1.0, angles=3, shifts=3), progress=False)
+    (verdict,) = found.verdicts
+    assert verdict.norm == "spatial" and verdict.clean == 1 and verdict.accuracy < 0.5
+    assert "every point of the grid of rotations and shifts was tried" in verdict.sentence, verdict.sentence
+    assert (found.records["verified"]).all() and (found.records["distance"] <= 1).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"angles": 0}, "angles = 0"),
+        ({"padding": "zeroes"}, "Did you mean 'zeros'"),
+        ({"draws": -1}, "draws = -1"),
+        ({"eps": 2}, "ε = 2"),
+    ],
+)
+def test_refused(settings, sentence):
+    with pytest.raises(EscrimeError, match=sentence):
+        Spatial(**{"eps": 1.0} | settings)
