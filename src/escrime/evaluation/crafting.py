@@ -43,7 +43,7 @@ def crafted(
     if outcomes is not None and ours and profile.settings.get("grid"):
         geometry = norm_of(attack)  # the model treats 8-bit images otherwise, and was asked about those
         outcomes = [
-            replace(found, adversarial=on_the_grid(found.adversarial, images.pixels, eps, geometry))
+            replace(found, adversarial=on_the_grid(found.adversarial, images.pixels, eps, geometry, images.mask))
             for found, eps in zip(outcomes, grid, strict=True)
         ]
     return outcomes, reason
@@ -137,7 +137,7 @@ def craft(
     if isinstance(attack, Attack):
         if eot is not None:
             attack = attack.against_noise(eot)
-        swept = attack.sweep(model, pixels, labels, [epsilons[i] for i in positive], seed=seed, ids=ids)
+        swept = attack.sweep(model, pixels, labels, [epsilons[i] for i in positive], seed=seed, ids=ids, mask=images.mask)
     else:
         unknown = torch.full((len(rows),), float("nan"))
         devices = [pixels.device.index or 0] if pixels.device.type == "cuda" else []

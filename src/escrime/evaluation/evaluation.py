@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 import torch
@@ -128,6 +129,7 @@ def evaluate(
     eot: int = 8,
     checks: Effort | bool = True,
     train: Data | None = None,
+    mask: Any = None,
     budget: float | str | None = None,
     progress: ProgressOption = None,
 ) -> Evaluation:
@@ -160,6 +162,8 @@ def evaluate(
         checks: how hard to look for what the attacks missed (see Effort), False not to; where they find something, a stronger
             attack runs on every image.
         train: the training images, to look for test images in.
+        mask: which pixels of every image an attack may change, (H, W), bool or 0 and 1; None for all. A callable of yours is not
+            told: where it changes others, that is not counted.
         budget: seconds, or a text such as "10min", that the evaluation may take; it ends within one batch of them.
         progress: True for a bar, a callable (done, total, note) that is called with network passes; by default a bar where a
             terminal or a notebook shows it.
@@ -186,7 +190,7 @@ def evaluate(
     device = device if device is not None else _device_of(cases)
     within = None if budget is None else check_time("budget", budget)
     data = read(data)
-    source = Source(data, device, None if within is None else seed)
+    source = Source(data, device, None if within is None else seed, mask)
     with _metered(progress) as meter, deadline.deadline(within):
         meter.begin("look at the model", 1)
         profiles = Profiles(source, budget_of(attacks, grids), seed, _look(cases, source, within))
@@ -199,7 +203,7 @@ def evaluate(
         return Evaluation(records, [*left, *failed])
     alone = seen is None and isinstance(data, Given) and data.classes is None  # which has no list of classes
     about_all = duplicates(as_pixels(data)) if alone else data_findings(data, seen)
-    return Evaluation(records, all_findings(store, records, [*about_all, *left], manners))
+    return Evaluation(records, all_findings(store, records, [*about_all, *left], manners, mask is not None))
 
 
 @contextmanager
