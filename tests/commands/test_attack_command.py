@@ -516,3 +516,22 @@ def test_a_person_reads_sentences():
     assert "still cat" in missed and "verified" not in missed and "tried: 2/255" in missed
     assert "1 of 2 photos" in summary([found, replace(found, fooled=False)], Path("o"), full_size=False)
     assert "--full-size" in summary([found], Path("o"), False) and "--full-size" not in summary([found], Path("o"), True)
+
+
+def test_only_what_is_white_in_a_mask_changes(weights, pictures, tmp_path):
+    white = np.zeros((8, 8), np.uint8)
+    white[:, 2:] = 255
+    Image.fromarray(white).save(tmp_path / "mask.png")
+    photo, out = pictures / "ant" / "0.png", tmp_path / "out"
+    result = call(photo, "--model", weights, "--eps", "100/255", "--mask", tmp_path / "mask.png", "--out", out)
+    found = json.loads(result.stdout)
+    assert found["fooled"] and found["mask"]["file"] == "mask.png" and found["mask"]["share"] == 0.75
+    changed = read_image(found["adversarial"], 8) != read_image(photo, 8)
+    assert not changed[:, white == 0].any() and changed[:, white > 0].any()
+    assert "only pixels of mask mask.png may change, 75 % of the image" in sentence(Result(**found))
+    with pytest.raises(EscrimeError, match="mask"):  # without it, it is another question
+        call(photo, "--model", weights, "--eps", "100/255", "--out", out)
+    Image.fromarray(white[:5]).save(tmp_path / "small.png")
+    with pytest.raises(EscrimeError, match="small.png has 8 × 5 pixels, and the model sees images of 8 × 8"):
+        call(photo, "--model", weights, "--mask", tmp_path / "small.png", "--out", tmp_path / "new")
+    assert not (tmp_path / "new").exists()

@@ -9,7 +9,7 @@ from ..budgets import epsilon
 from ..terminal import json_line
 from .app import app
 from .completion import ATTACKS
-from .options import Classes, Device, Json, Mean, Seed, Size, Spec, Std, Trust, normalization, say, split
+from .options import Classes, Device, Json, MaskFile, Mean, Seed, Size, Spec, Std, Trust, normalization, say, split
 
 ATTACK_EXAMPLES = """Examples:
 
@@ -48,6 +48,7 @@ def attack(
     full_size: Annotated[
         bool, typer.Option("--full-size", help="Keep the photo's own size; the model still sees it resized.")
     ] = False,
+    mask: MaskFile = None,
     json_: Json = False,
     trust: Trust = False,
 ) -> None:
@@ -82,6 +83,7 @@ def attack(
                     classes=classes,
                     attacks=split(attack),
                     full_size=full_size,
+                    mask=mask,
                     progress=lambda done, total, note: advance(done=done, total=total, note=note),
                     say=display.say,
                     begun=folders.append,

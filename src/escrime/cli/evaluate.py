@@ -17,6 +17,7 @@ from .options import (
     FailUnder,
     Json,
     Limit,
+    MaskFile,
     Mean,
     Name,
     Photos,
@@ -66,6 +67,7 @@ def evaluate(
         str | None, typer.Option(autocompletion=THREATS, help="white-box, scores or labels: what the attacker sees.")
     ] = None,
     limit: Limit = None,
+    mask: MaskFile = None,
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
@@ -110,6 +112,7 @@ def evaluate(
         trust=trust,
         classes=classes,
         name=name,
+        mask=None if mask is None else str(mask),
     )
     with reserving_stdout(json_), processes(device) as here:
         run = assess(request, out, device=here, command=command(), quiet=json_)

@@ -162,8 +162,8 @@ def evaluate(
         checks: how hard to look for what the attacks missed (see Effort), False not to; where they find something, a stronger
             attack runs on every image.
         train: the training images, to look for test images in.
-        mask: which pixels of every image an attack may change, (H, W), bool or 0 and 1; None for all. A callable of yours is not
-            told: where it changes others, that is not counted.
+        mask: which pixels of every image an attack may change, (H, W), bool or 0 and 1; None for all. A callable of yours is
+            not told: where it changes others, that is not counted.
         budget: seconds, or a text such as "10min", that the evaluation may take; it ends within one batch of them.
         progress: True for a bar, a callable (done, total, note) that is called with network passes; by default a bar where a
             terminal or a notebook shows it.

@@ -22,3 +22,9 @@ def place(defense: str) -> tuple[int, str]:
     """A key to sort by: undefended first, then the paper's, then others by name."""
     known = list(DEFENSES)
     return (known.index(defense) if defense in known else len(known), defense)
+
+
+def mask_in_words(about: dict) -> str:
+    """What Mask.about tells, as a sentence: "only pixels of mask m.png may change, 12 % of the image"."""
+    share = 100 * float(about["share"])
+    return f"only pixels of mask {about['file']} may change, {share:.{0 if share >= 1 else 2}f} % of the image"

@@ -73,7 +73,14 @@ class StoredHardware(Stored):
     gpu: Text | None = None
 
 
+class StoredMask(Stored):
+    file: Text
+    share: Share
+    sha256: Text
+
+
 class StoredExperiment(Stored):
+    mask: StoredMask | None = None
     headline_eps: Eps | None = None
     models: dict[Name, dict[str, Any]] = {}
 

@@ -26,7 +26,7 @@ LONGEST_STEM = 200  # bytes; file systems stop at 255
 class Result:
     """One photo, by its absolute path: what the model predicts for it, and for the PNG as read back from disk; eps in gray
     levels of 255 (null where nothing worked); width and height of the PNG in pixels; digest: of the photo and the PNG,
-    by which the same command knows what is finished."""
+    by which the same command knows what is finished; mask: which pixels could change, as Mask.about tells it."""
 
     photo: str
     adversarial: str | None
@@ -42,6 +42,7 @@ class Result:
     width: int | None = None
     height: int | None = None
     digest: str | None = None
+    mask: dict[str, Any] | None = None
 
 
 LINE = TypeAdapter(Result)

@@ -17,6 +17,7 @@ from ...data import floats
 from ...data.classes import check_names, places_of
 from ...data.decode import read_image, read_photo
 from ...data.listing import check_text, images_in, no_images, warn_of_ignored
+from ...data.masks import Mask, read_mask
 from ...errors import EscrimeError, nearest
 from ...evaluation.progress import Listener, Meter
 from ...files import flush, locked, whole, write_whole
@@ -55,6 +56,7 @@ def attack_photos(
     attacks: tuple[str, ...] = (),
     classes: str | None = None,
     full_size: bool = False,
+    mask: Path | str | None = None,
     progress: Listener = lambda done, total, note: None,
     say: Callable[[str], None] = lambda text: None,
     begun: Callable[[Path], None] = lambda folder: None,
@@ -65,24 +67,28 @@ def attack_photos(
     PNG has that size, or with `full_size` that of the photo. eps: a fraction of the color range, rounded down to whole gray
     levels; None looks for the fewest. target: the name or number of the class to reach. mean, std, trust, classes: as in
     load_model. attacks: names of those to try in turn, () for the usual ones. progress: called with (queries, queries in all,
-    about, which photo it is). out: None for adversarial/, or a numbered folder beside it where that one was made with other
+    about, which photo it is). mask: a picture of the model's size, white where pixels may change. out:
+    None for adversarial/, or a numbered folder beside it where that one was made with other
     settings, of which `say` is told. begun: told of the folder before anything is written there.
     What earlier calls left in the folder stays. What they made of the same photo is asked of the model again, and yielded as it
     is where it holds; otherwise the photo is attacked again, and what comes of it replaces its own.
 
     Raises:
-        EscrimeError: For a photo or a model that cannot be read, for an unknown target, for an `out` that holds attacks on
+        EscrimeError: For a photo, mask or model that cannot be read, for an unknown target, for an `out` that holds attacks on
             another model or with other settings, and for a file there that is not escrime's and would be overwritten, before
             anything is written.
     """
     paths = list(dict.fromkeys(Path(os.path.abspath(path)) for path in _files(photos)))
     chosen = None if out is None else Path(out)
     check_text(chosen or DEFAULT)
+    given = None if mask is None else read_mask(mask)
     size = None if size is None else check_whole("size", size, of="pixels", hint="or leave it out")
     loaded = load_model(spec, mean, std, trust=trust, size=size, classes=classes)
     model = loaded.model.to(device) if isinstance(loaded.model, torch.nn.Module) else loaded.model
     check_chosen(attacks, loaded.answers, target is not None)
     levels = None if eps is None else whole_eps(eps)
+    if given is not None:
+        given.check_size(loaded.side(size), loaded.side(size))
     images = [read_image(path, loaded.side(size)) for path in paths]
     count = _count(model, floats(images[0][None], device), spec)
     check_names(loaded.classes, count, spec)
@@ -101,14 +107,16 @@ def attack_photos(
         "mean": mean and list(mean),
         "std": std and list(std),
         "classes": classes,
+        **({} if given is None else {"mask": given.about()}),
     }
     folder = folder_of(question, chosen, say)
     names_of(paths, lines_in(folder / LINES), folder)  # refuses files of others before anything is written
-    search = PhotoSearch(model, loaded.answers, wanted, seed, attacks)
+    allowed = None if given is None else torch.from_numpy(given.pixels).to(device)
+    search = PhotoSearch(model, loaded.answers, wanted, seed, attacks, mask=allowed)
     with locked(folder, "give another folder with --out"):
         begun(folder)
         begin(folder, question, str(device))
-        yield from _Folder(folder, search, levels, loaded.classes, device, full_size, progress).attack(paths, images)
+        yield from _Folder(folder, search, levels, loaded.classes, device, full_size, progress, given).attack(paths, images)
 
 
 @dataclass
@@ -123,6 +131,7 @@ class _Folder:
     device: torch.device | str
     full_size: bool
     progress: Listener
+    mask: Mask | None = None
     lines: dict[str, Result] = field(default_factory=dict)
 
     def attack(self, paths: list[Path], images: list[np.ndarray]) -> Iterator[Result]:
@@ -222,6 +231,7 @@ class _Folder:
                 width=written.shape[1],
                 height=written.shape[0],
                 digest=self._digest(path, new_png),
+                mask=None if self.mask is None else self.mask.about(),
             )
             # Before the files take their names: killed here, the next call knows whose they are.
             return self._noted(made)

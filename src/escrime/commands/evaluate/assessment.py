@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ...data import ImageSet
+from ...data.masks import Mask, read_mask
 from ...distributed import Processes
 from ...evaluation.checks.data import data_findings
 from ...evaluation.effort import Effort
@@ -76,8 +77,17 @@ class Assessment:
         return self._train()
 
     @cached_property
+    def mask(self) -> Mask | None:
+        """Which pixels may change; None for all. EscrimeError for a file that is no mask of the model's size."""
+        if self.request.mask is None:
+            return None
+        found = read_mask(self.request.mask)
+        found.check_size(self.candidate.size, self.candidate.size)
+        return found
+
+    @cached_property
     def source(self) -> Source:
-        return Source(self.test, self.candidate.device)
+        return Source(self.test, self.candidate.device, mask=None if self.mask is None else self.mask.pixels)
 
     @cached_property
     def look(self) -> FirstLook:
@@ -91,7 +101,8 @@ class Assessment:
 
     def settings(self, folder: RunFolder) -> dict:
         """What a run that continues this one must share, in its folder."""
-        about = {"threat": self.candidate.access, "attacks": list(self.candidate.attacks)}
+        about: dict = {"threat": self.candidate.access, "attacks": list(self.candidate.attacks)}
+        about |= {} if self.mask is None else {"mask": self.mask.about()}
         return self.request.settings() | about | self._settings(folder)
 
     @cached_property
@@ -227,7 +238,7 @@ def evaluate_in_folder(run: Assessment, command: str) -> None:
         run.team.wait()  # it decodes the images, looks at the model, and makes the folder
         run.execute(name)
         return
-    run.candidate.attacks, run.test  # noqa: B018  # refused or read before the time counts
+    run.mask, run.candidate.attacks, run.test  # noqa: B018  # refused or read before the time counts
     with run.display.bar("Look at the model", None):
         run.begin()
     settings, model = run.settings(run.folder), loaded.model
