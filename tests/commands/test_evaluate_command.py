@@ -503,3 +503,26 @@ def test_a_nameless_model_of_a_thousand_classes_knows_a_golf_ball(tmp_path):
     assert found.labels.tolist() == [574, 0] and found.classes[574] == "golf ball"
     counted = ImageSet("folder", pixels, [3, 1], ids, tuple(f"class {n}" for n in range(1000)))
     assert candidate.with_labels(counted).labels.tolist() == [3, 1], "as many as the model's, and not ImageNet's"
+
+
+def test_a_mask_is_part_of_the_question_and_named_in_the_answer(weights, pictures, tmp_path):
+    from PIL import Image
+
+    white = np.zeros((8, 8), np.uint8)
+    white[:4] = 255
+    Image.fromarray(white).save(tmp_path / "mask.png")
+    masked = ("--mask", tmp_path / "mask.png", "--limit", "12", "--attack", "FGSM,PGD")
+    result = ask(weights, pictures, tmp_path / "run", *masked)
+    said = "only pixels of mask mask.png may change, 50 % of the image"
+    assert result.exit_code == 0 and said in " ".join(result.output.split())
+    assert said in (tmp_path / "run" / "report.html").read_text()
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert set(manifest["experiment"]["mask"]) == {"file", "share", "sha256"}
+    with pytest.raises(EscrimeError, match="belongs to another experiment"):
+        ask(weights, pictures, tmp_path / "run", "--limit", "12", "--attack", "FGSM,PGD")
+    Image.fromarray(255 - white).save(tmp_path / "mask.png")
+    with pytest.raises(EscrimeError, match="belongs to another experiment .*mask"):
+        ask(weights, pictures, tmp_path / "run", *masked)
+    Image.fromarray(white[:5]).save(tmp_path / "mask.png")
+    with pytest.raises(EscrimeError, match="8 × 5 pixels, and the model sees images of 8 × 8"):
+        ask(weights, pictures, tmp_path / "other", *masked)

@@ -16,7 +16,7 @@ BETWEEN = 0.04  # checkpoints, of the steps
 
 def start(x: Tensor, rows: Rows) -> State:
     """The state of jobs whose first iterates are x (N, C, H, W)."""
-    values, n = x[0].numel(), len(x)
+    n = len(x)
 
     def floats(value: float) -> Tensor:
         return torch.full((n,), value, device=x.device)
@@ -26,8 +26,8 @@ def start(x: Tensor, rows: Rows) -> State:
         "lowest_at": x,  # the iterate with the best loss, adversarial or not
         "lowest_gradient": torch.zeros_like(x),
         "lowest": floats(float("inf")),
-        "changed": floats(float(values)),  # of the values, at the last checkpoint
-        "moves": floats(FIRST * values),  # how many values a step moves
+        "changed": rows.values.float(),  # of the values, at the last checkpoint
+        "moves": (FIRST * rows.values).float(),  # how many values a step moves
         "size": floats(1.0),  # of a step, of ε
         "since": floats(0.0),
     }

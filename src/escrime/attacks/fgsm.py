@@ -12,6 +12,7 @@ from ..norms import DEFAULT, NORMS, Norm, per_image
 from .core.base import Attack, Epsilon, Outcome
 from .core.gradients import finite, loss_gradient
 from .core.inputs import Inputs, check_classes, report_not_finite
+from .core.masks import confined, inside_only
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,11 @@ class FGSM(Attack):
         adversarial = [torch.empty_like(images) for _ in budgets]
 
         def part(at: slice) -> None:
-            gradient = self._gradient(twin, inputs, at, keys[at])
+            mask = None if inputs.mask is None else inputs.mask[at]
+            gradient = inside_only(self._gradient(twin, inputs, at, keys[at]), mask)
             for moved, eps in zip(adversarial, budgets[:, at]):
                 stepped = fgsm_step(images[at], gradient, per_image(eps, images[at]).float(), self.geometry)
-                moved[at] = self.geometry.project(stepped, images[at], eps)
+                moved[at] = confined(self.geometry.project(stepped, images[at], eps), images[at], mask)
 
         Batches(network_batch(images) // (copies * self.eot)).map(part, len(images))
         # The gradient serves every ε, so its cost is shared among them.

@@ -82,7 +82,7 @@ class RayS(MinimumNorm):
         self.note(state, output, rows)
         won, was = output.success, state["searching"]
         begins = won & ~was & (state["block"] != IMAGE)
-        state["sign"] = torch.where(_column(begins, rows), self._flipped(state), state["sign"])
+        state["sign"] = torch.where(_column(begins, rows), self._flipped(state, rows), state["sign"])
         middle = (state["low"] + state["high"]) / 2
         state["low"] = torch.where(begins, 0, torch.where(was & ~won, middle, state["low"]))
         state["high"] = torch.where(begins, state["radius"], torch.where(was & won, middle, state["high"]))
@@ -90,28 +90,35 @@ class RayS(MinimumNorm):
         state["radius"] = torch.where(searching, state["high"], state["radius"])
         found = searching & (state["high"] - state["low"] <= self.tolerance)
         state["searching"] = searching & ~found
-        self._next_block(state, ~searching | found, rows.images[0].numel())
+        self._next_block(state, ~searching | found, rows)
         far = torch.where(state["searching"], (state["low"] + state["high"]) / 2, state["radius"])
-        sign = torch.where(_column(state["searching"], rows), state["sign"], self._flipped(state))
+        sign = torch.where(_column(state["searching"], rows), state["sign"], self._flipped(state, rows))
         state["x"] = (rows.images + per_image(far, rows.images).float() * sign).clamp(0, 1)
 
-    def _next_block(self, state: State, moves: Tensor, pixels: int) -> None:
+    def _next_block(self, state: State, moves: Tensor, rows: Rows) -> None:
         """Where the job `moves` (N,), the next block, of the next level after the last one, of level 0 after single pixels."""
-        block = state["block"] + moves
+        block, pixels = state["block"] + moves, rows.values.long()
         over = block * _size(state["level"], pixels) >= pixels
         state["block"] = torch.where(over, 0, block)
         level = state["level"] + over
         state["level"] = torch.where(2**level > 2 * pixels, 0, level)
 
-    def _flipped(self, state: State) -> Tensor:
+    def _flipped(self, state: State, rows: Rows) -> Tensor:
         """The best direction with the sign of the present block turned."""
         sign = state["sign"].flatten(1)
-        pixel = torch.arange(sign.shape[1], device=sign.device)
-        size = _size(state["level"], sign.shape[1])
-        return torch.where(pixel // size[:, None] == state["block"][:, None], -sign, sign).view_as(state["sign"])
+        size = _size(state["level"], rows.values.long())
+        return torch.where(_order(rows) // size[:, None] == state["block"][:, None], -sign, sign).view_as(state["sign"])
 
 
-def _size(level: Tensor, pixels: int) -> Tensor:
+def _order(rows: Rows) -> Tensor:
+    """The place of every value among those of its image that may change, (N, D) or of all images (D,); a value that stays has
+    that of one before it."""
+    if rows.mask is None:
+        return torch.arange(rows.images[0].numel(), device=rows.images.device)
+    return rows.mask.expand_as(rows.images).flatten(1).cumsum(1) - 1
+
+
+def _size(level: Tensor, pixels: Tensor) -> Tensor:
     """Pixels per block (N,) where the image is cut into 2^level blocks."""
     return (pixels + 2**level - 1) // 2**level
 

@@ -16,6 +16,7 @@ from ..randomness import derive, fractions
 from ..validation import check_real
 from .core.base import Epsilon
 from .core.iterative import Output, Rows, State
+from .core.masks import bounding_boxes, inside_only
 from .core.score_search import ScoreSearch
 
 # After how many of 10 000 proposals the share p of changed pixels halves (the authors' code; the text leaves out 500).
@@ -81,13 +82,20 @@ class Square(ScoreSearch):
 
     def step(self, state: State, output: Output, rows: Rows) -> None:
         i, (height, width) = state["proposals"], rows.images.shape[2:]
-        sides = scheduled_sides(self.p_init, self.norm, height, width)
-        side = _side_of_proposal(self.queries, sides, i.device)[i]
+        if rows.mask is None:
+            sides = scheduled_sides(self.p_init, self.norm, height, width)
+            side = _side_of_proposal(self.queries, sides, i.device)[i]
+        else:  # of the mask's own size, as if the rectangle around it were the image
+            sides = tuple(range(1, min(height, width) + 1))
+            level = _side_of_proposal(self.queries, tuple(range(len(HALVINGS) + 1)), i.device)[i]
+            own = _sides(self.p_init, self.norm, *bounding_boxes(rows.mask).T[2:].double())
+            side = own.gather(1, level[:, None]).squeeze(1)
         keys = derive(state["key"], i)
         state["x"] = PROPOSALS[self.norm].change(rows, state["best"], side, keys, sides)
         state["proposals"] = i + 1
 
 
+@lru_cache(maxsize=16)
 def scheduled_sides(p_init: float, norm: str, height: int, width: int) -> tuple[int, ...]:
     """The side of the square, in pixels, before each of the halvings of p and after the last: √(p · height · width).
 
@@ -102,10 +110,17 @@ def scheduled_sides(p_init: float, norm: str, height: int, width: int) -> tuple[
     Returns:
         The sides, one more than HALVINGS.
     """
-    sides = [round(math.sqrt(p_init / 2**k * height * width)) for k in range(len(HALVINGS) + 1)]
+    found = _sides(p_init, norm, *torch.tensor([[height], [width]], dtype=torch.float64))
+    return tuple(found[0].tolist())
+
+
+def _sides(p_init: float, norm: str, height: Tensor, width: Tensor) -> Tensor:
+    """`scheduled_sides` of rectangles of as many sizes, float64 (N,) each; int64 (N, one more than HALVINGS)."""
+    share = p_init / 2.0 ** torch.arange(len(HALVINGS) + 1, dtype=torch.float64, device=height.device)
+    sides = (share * height[:, None] * width[:, None]).sqrt().round().long()
     if PROPOSALS[norm].centered:
-        sides = [max(side, 3) // 2 * 2 + 1 for side in sides]
-    return tuple(min(max(side, 1), height, width) for side in sides)
+        sides = sides.clamp_min(3) // 2 * 2 + 1
+    return sides.clamp_min(1).minimum(torch.minimum(height, width).long()[:, None])
 
 
 @lru_cache(maxsize=16)
@@ -115,15 +130,18 @@ def _side_of_proposal(queries: int, sides: tuple[int, ...], device: torch.device
     return torch.tensor(sides)[torch.bucketize(i, torch.tensor(HALVINGS))].to(device)
 
 
-def _place(position: Tensor, side: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Squares at positions (N, 2), fractions of where they fit: a mask (N, 1, H, W), and the rows (N, H) and columns (N, W)
-    counted from their corner.
+def _place(
+    position: Tensor, side: Tensor, height: int, width: int, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Squares at positions (N, 2), fractions of where they fit into the image, or the rectangle around the `mask`: which pixels
+    they cover (N, 1, H, W), and the rows (N, H) and columns (N, W) counted from their corner.
 
     Comparing coordinates lets every image have another position and side without a loop over the batch.
     """
     side = side[:, None]
-    down = torch.arange(height, device=side.device) - (position[:, :1] * (height - side + 1)).long()
-    right = torch.arange(width, device=side.device) - (position[:, 1:] * (width - side + 1)).long()
+    top, left, tall, wide = (0, 0, height, width) if mask is None else bounding_boxes(mask).T[:, :, None]
+    down = torch.arange(height, device=side.device) - top - (position[:, :1] * (tall - side + 1)).long()
+    right = torch.arange(width, device=side.device) - left - (position[:, 1:] * (wide - side + 1)).long()
     within = [(line >= 0) & (line < side) for line in (down, right)]
     return within[0][:, None, :, None] & within[1][:, None, None, :], down, right
 
@@ -140,7 +158,7 @@ def _paint(rows: Rows, best: Tensor, side: Tensor, keys: Tensor, sides: tuple[in
     """Algorithm 2: one square of `best` becomes x ± ε, the sign drawn for every channel."""
     n, channels, height, width = best.shape
     numbers = fractions(keys, channels + 2)
-    square, _, _ = _place(numbers[:, :2], side, height, width)
+    square, _, _ = _place(numbers[:, :2], side, height, width, rows.mask)
     up = numbers[:, 2:].reshape(n, channels, 1, 1) < 0.5
     lower, upper = rows.bounds()
     return torch.where(square, torch.where(up, upper, lower), best)
@@ -188,13 +206,13 @@ def _tiles(rows: Rows, keys: Tensor) -> Tensor:
     return _at_radius(rows, delta)
 
 
-def _windows(best: Tensor, side: Tensor, keys: Tensor, sides: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+def _windows(rows: Rows, side: Tensor, keys: Tensor, sides: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
     """Two windows of one side: a mask (N, 1, H, W) of the first, one of both, and the bump of the first (N, C, H, W), turned or
     not, the sign drawn for every channel."""
-    _, channels, height, width = best.shape
+    _, channels, height, width = rows.images.shape
     numbers = fractions(keys, channels + 5)
-    window, down, right = _place(numbers[:, :2], side, height, width)
-    both = window | _place(numbers[:, 2:4], side, height, width)[0]
+    window, down, right = _place(numbers[:, :2], side, height, width, rows.mask)
+    both = window | _place(numbers[:, 2:4], side, height, width, rows.mask)[0]
     values, begins = _all_bumps(sides, side.device)
     turned = numbers[:, 4:5] < 0.5
     row, column = down * torch.where(turned, 1, side[:, None]), right * torch.where(turned, side[:, None], 1)
@@ -205,7 +223,7 @@ def _windows(best: Tensor, side: Tensor, keys: Tensor, sides: tuple[int, ...]) -
 
 def _move(rows: Rows, best: Tensor, side: Tensor, keys: Tensor, sides: tuple[int, ...]) -> Tensor:
     """Algorithm 3: a bump is added to window 1, which takes over the norm of window 2 and what is left of ε."""
-    window, both, eta = _windows(best, side, keys, sides)
+    window, both, eta = _windows(rows, side, keys, sides)
     delta = best - rows.images
     squares = delta.square()
 
@@ -221,7 +239,7 @@ def _move(rows: Rows, best: Tensor, side: Tensor, keys: Tensor, sides: tuple[int
 
 def _move_l1(rows: Rows, best: Tensor, side: Tensor, keys: Tensor, sides: tuple[int, ...]) -> Tensor:
     """The same with l1 norms, so that what window 1 takes over is a sum of changes."""
-    window, both, eta = _windows(best, side, keys, sides)
+    window, both, eta = _windows(rows, side, keys, sides)
     delta = best - rows.images
 
     def norm1(values: Tensor) -> Tensor:
@@ -242,7 +260,8 @@ def _radius(rows: Rows) -> Tensor:
 
 
 def _at_radius(rows: Rows, delta: Tensor) -> Tensor:
-    """x + δ with δ (N, C, H, W) scaled to the norm ε, in the box."""
+    """x + δ with δ (N, C, H, W), as far as it may change a pixel, scaled to the norm ε, in the box."""
+    delta = inside_only(delta, rows.mask)
     if rows.geometry.sparse:
         size = delta.abs().sum((1, 2, 3), keepdim=True)
         return rows.project(rows.images + delta * (per_image(rows.eps, delta).float() / size.clamp_min(1e-30)))

@@ -9,7 +9,7 @@ from ..budgets import epsilon
 from ..terminal import json_line
 from .app import app
 from .completion import ATTACKS
-from .options import Classes, Device, Json, Mean, Seed, Size, Spec, Std, Trust, normalization, say, split
+from .options import Classes, Device, Json, MaskFile, Mean, Seed, Size, Spec, Std, Trust, normalization, say, split
 
 ATTACK_EXAMPLES = """Examples:
 
@@ -41,10 +41,14 @@ def attack(
     classes: Classes = None,
     seed: Seed = 0,
     device: Device = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the pictures go.")] = Path("adversarial"),
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the pictures go; default: adversarial, or one beside it for other settings."),
+    ] = None,
     full_size: Annotated[
         bool, typer.Option("--full-size", help="Keep the photo's own size; the model still sees it resized.")
     ] = False,
+    mask: MaskFile = None,
     json_: Json = False,
     trust: Trust = False,
 ) -> None:
@@ -62,7 +66,7 @@ def attack(
     with reserving_stdout() as stdout:
         told = stdout.isatty() and not json_  # a person reads
         display = Display(make_console(file=stdout) if told else make_console(stderr=True, quiet=json_))
-        done = []
+        done, folders = [], list[Path]()  # the one that is chosen, once it is
         try:
             with display.bar("Attack", None) as advance:
                 for result in attack_photos(
@@ -79,7 +83,10 @@ def attack(
                     classes=classes,
                     attacks=split(attack),
                     full_size=full_size,
+                    mask=mask,
                     progress=lambda done, total, note: advance(done=done, total=total, note=note),
+                    say=display.say,
+                    begun=folders.append,
                 ):
                     done.append(result)
                     if told:
@@ -91,8 +98,8 @@ def attack(
                     if not result.fooled:
                         say(sentence(result), err=True)
         except KeyboardInterrupt:
-            lie = f"; what came of them lies in {out}" if done else ""
+            lie = f"; what came of them lies in {folders[0]}" if done else ""
             display.say(f"{len(done)} photo{'s are' if len(done) != 1 else ' is'} done{lie}.")
             raise
         if told:
-            display.say(summary(done, out, full_size))
+            display.say(summary(done, folders[0], full_size))

@@ -18,6 +18,7 @@ from .options import (
     FailUnder,
     Json,
     Limit,
+    MaskFile,
     Mean,
     Name,
     Photos,
@@ -80,6 +81,7 @@ def evaluate(
         str | None, typer.Option(autocompletion=ACCESS_NAMES, help=f"{' or '.join(ACCESS)}: what the attacker sees.")
     ] = None,
     limit: Limit = None,
+    mask: MaskFile = None,
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
@@ -125,6 +127,7 @@ def evaluate(
         classes=classes,
         name=name,
         threats=threats(threat, eps, norm),
+        mask=None if mask is None else str(mask),
     )
     with reserving_stdout(json_), processes(device) as here:
         run = assess(request, out, device=here, command=command(), quiet=json_)

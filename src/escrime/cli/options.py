@@ -25,6 +25,10 @@ Photos = Annotated[
         "--data", metavar="DIR", autocompletion=completion.images, help="A folder of images, CLASS/*.jpg, or a dataset's name."
     ),
 ]
+MaskFile = Annotated[
+    Path | None,
+    typer.Option("--mask", metavar="FILE.png", help="Only pixels that are white here may change; of the model's size."),
+]
 Limit = Annotated[int | None, typer.Option(metavar="N", help="Judge by that many images in all, as many of each class.")]
 Size = Annotated[int | None, typer.Option(metavar="PX", help="Edge length of the images; default: the model's own.")]
 Mean = Annotated[

@@ -45,7 +45,7 @@ def crafted(
         outcomes = [
             found
             if geometry.rendered
-            else replace(found, adversarial=on_the_grid(found.adversarial, images.pixels, eps, geometry))
+            else replace(found, adversarial=on_the_grid(found.adversarial, images.pixels, eps, geometry, images.mask))
             for found, eps in zip(outcomes, grid, strict=True)
         ]
     return outcomes, reason
@@ -140,7 +140,7 @@ def craft(
     if isinstance(attack, Attack):
         if eot is not None:
             attack = attack.against_noise(eot)
-        swept = attack.sweep(model, pixels, labels, [epsilons[i] for i in positive], seed=seed, ids=ids)
+        swept = attack.sweep(model, pixels, labels, [epsilons[i] for i in positive], seed=seed, ids=ids, mask=images.mask)
     else:
         unknown = torch.full((len(rows),), float("nan"))
         devices = [pixels.device.index or 0] if pixels.device.type == "cuda" else []

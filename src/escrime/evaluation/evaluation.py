@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 import torch
@@ -27,7 +28,7 @@ from .images import PART, Data, Source
 from .pipeline import Plan, all_findings, execute
 from .profile import Profiles
 from .progress import Meter
-from .requests import budget_of, check_attacks, check_epsilons, manners_of
+from .requests import budget_of, check_attacks, check_epsilons, check_no_rendered, manners_of
 from .store import MemoryStore
 from .subjects import AnyAttack, Case, Epsilons, Models, as_cases, as_subjects
 
@@ -139,6 +140,7 @@ def evaluate(
     eot: int = 8,
     checks: Effort | bool = True,
     train: Data | None = None,
+    mask: Any = None,
     budget: float | str | None = None,
     progress: ProgressOption = None,
 ) -> Evaluation:
@@ -171,6 +173,8 @@ def evaluate(
         checks: how hard to look for what the attacks missed (see Effort), False not to; where they find something, a stronger
             attack runs on every image.
         train: the training images, to look for test images in.
+        mask: which pixels of every image an attack may change, (H, W), bool or 0 and 1; None for all. A callable of yours is
+            not told: where it changes others, that is not counted.
         budget: seconds, or a text such as "10min", that the evaluation may take; it ends within one batch of them.
         progress: True for a bar, a callable (done, total, note) that is called with network passes; by default a bar where a
             terminal or a notebook shows it.
@@ -197,7 +201,8 @@ def evaluate(
     device = device if device is not None else _device_of(cases)
     within = None if budget is None else check_time("budget", budget)
     data = read(data)
-    source = Source(data, device, None if within is None else seed)
+    check_no_rendered(attacks, mask is not None)
+    source = Source(data, device, None if within is None else seed, mask)
     with _metered(progress) as meter, deadline.deadline(within):
         meter.begin("look at the model", 1)
         profiles = Profiles(source, budget_of(attacks, grids), seed, _look(cases, source, within))
@@ -210,7 +215,7 @@ def evaluate(
         return Evaluation(records, [*left, *failed])
     alone = seen is None and isinstance(data, Given) and data.classes is None  # which has no list of classes
     about_all = duplicates(as_pixels(data)) if alone else data_findings(data, seen)
-    return Evaluation(records, all_findings(store, records, [*about_all, *left], manners))
+    return Evaluation(records, all_findings(store, records, [*about_all, *left], manners, mask is not None))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..attacks.core.masks import checked_mask
 from ..checks import check_labels
 from ..data.given import Given, read
 from ..data.sampling import evenly
@@ -27,33 +28,37 @@ def check_set(data: Any, *needed: str) -> None:
 
 @dataclass(frozen=True)
 class Images:
-    """The images of one part: pixels (N, C, H, W), labels (N,), ids and subset names (N,)."""
+    """The images of one part: pixels (N, C, H, W), labels (N,), ids and subset names (N,). mask: which of their pixels may
+    change, bool (1, 1, H, W), None for all."""
 
     pixels: Tensor
     labels: Tensor
     ids: tuple
     subsets: tuple[str, ...]
+    mask: Tensor | None = None
 
     def between(self, start: int, stop: int) -> "Images":
         """The images from position `start` to before `stop`."""
         at = slice(start, stop)
-        return Images(self.pixels[at], self.labels[at], self.ids[at], self.subsets[at])
+        return Images(self.pixels[at], self.labels[at], self.ids[at], self.subsets[at], self.mask)
 
     def only(self, ids: frozenset) -> "Images":
         """The images among `ids`."""
         rows = [row for row, name in enumerate(self.ids) if name in ids]
         names = tuple(self.ids[row] for row in rows)
-        return Images(self.pixels[rows], self.labels[rows], names, tuple(self.subsets[row] for row in rows))
+        return Images(self.pixels[rows], self.labels[rows], names, tuple(self.subsets[row] for row in rows), self.mask)
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
     """The images of an evaluation on `device`, from whatever `data.given.read` takes; called, it gives them in slices of PART
-    images. mixed: a seed, for an order in which any first part stands for all; None for that of the data."""
+    images. mixed: a seed, for an order in which any first part stands for all; None for that of the data. mask: which pixels
+    of every image may change, (H, W); None for all."""
 
     data: Any
     device: torch.device
     mixed: int | None = None
+    mask: Any = None
 
     def __call__(self) -> Iterator[Images]:
         _, labels, ids = self._all
@@ -96,9 +101,9 @@ class Source:
         if images is None:
             subsets = tuple(" ".join(name for name, mask in self._given.subsets.items() if mask[row]) for row in rows)
             given, classes = self._given.batch(rows, device=self.device)
-            return Images(given, classes, names, subsets)
+            return Images(given, classes, names, subsets, checked_mask(self.mask, given[:1]))
         pixels, classes = images[rows].to(self.device), torch.from_numpy(labels[rows]).to(self.device)
-        return Images(pixels, classes, names, ("",) * len(rows))
+        return Images(pixels, classes, names, ("",) * len(rows), checked_mask(self.mask, pixels[:1]))
 
     def few(self, count: int, seed: int, among: set[str] | None = None) -> Images:
         """`count` images evenly over the classes, of those named in `among` where it is given. The first images would not

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..attacks.core.base import Attack, Outcome
+from ..attacks.core.masks import confined
 from ..checks import check_images, no_targets
 from ..models.fast.twin import Twin
 from ..no_class import NO_TARGET
@@ -172,9 +173,10 @@ def _sharing(cases: list[Case], label: str, attack: AnyAttack, samples: dict) ->
 
 
 def within_budget(outcome: Outcome, images: Images, eps: float, geometry: Norm) -> tuple[Tensor, Tensor, Tensor]:
-    """(which adversarial images keep to ε, (N,) bool; all of them, (N, C, H, W); how far each is from its image, (N,)). What
-    breaks its budget is not counted: the image stands as it was."""
+    """(which adversarial images keep to ε and to the mask, (N,) bool; all of them, (N, C, H, W); how far each is from its
+    image, (N,)). What breaks its budget is not counted: the image stands as it was."""
     verified, far = geometry.keeps(outcome.adversarial, images.pixels, eps, outcome.parameters)
+    verified &= (outcome.adversarial == confined(outcome.adversarial, images.pixels, images.mask)).flatten(1).all(1)
     return verified, torch.where(verified[:, None, None, None], outcome.adversarial, images.pixels), far.where(verified, 0)
 
 

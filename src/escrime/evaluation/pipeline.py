@@ -277,12 +277,12 @@ def open_checks(store: Store) -> dict[tuple, list[str]]:
 
 
 def all_findings(
-    store: Store, records: pd.DataFrame, about_all: list[Finding], manners: dict[str, str] | None
+    store: Store, records: pd.DataFrame, about_all: list[Finding], manners: dict[str, str] | None, masked: bool = False
 ) -> list[Finding]:
     """What was found `about_all` of an evaluation, in its examinations and in its `records`, which `store` holds, alarms first.
-    manners: of the attacks, see requests.manners_of."""
+    manners: of the attacks, see requests.manners_of. masked: whether only some pixels could change."""
     found = [finding for examined in store.examinations().values() for finding in examined.findings]
-    return in_order([*about_all, *found, *record_findings(records, store.failures, manners)])
+    return in_order([*about_all, *found, *record_findings(records, store.failures, manners, masked)])
 
 
 def plan_checks(todo: list[Scope], records: pd.DataFrame, effort: Effort, meter: Meter, processes: int) -> None:

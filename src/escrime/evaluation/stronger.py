@@ -102,6 +102,7 @@ def examination(
         randomized=profile.randomized,
         images=images.pixels,
         labels=images.labels,
+        mask=images.mask,
         ids=images.ids,
         eps=scope.eps,
         norm=scope.norm,
@@ -211,7 +212,7 @@ def _ladder(attempts: list[Attempt], profile: Profile, images: Images, eps: floa
         pixels, labels, ids = images.pixels[at], images.labels[at], [images.ids[i] for i in rows.tolist()]
         try:
             (outcome,) = with_settings(attempt.attack, eps=eps).sweep(
-                attempt.surrogate, pixels, labels, [eps], seed=seed, ids=ids
+                attempt.surrogate, pixels, labels, [eps], seed=seed, ids=ids, mask=images.mask
             )
         except Exception as error:  # it worked on the sample; on what it fails here the others have their turn
             if is_bad_input(error):
@@ -221,7 +222,8 @@ def _ladder(attempts: list[Attempt], profile: Profile, images: Images, eps: floa
         backwards[rows] += outcome.backwards.cpu()
         keys = [(seed, name, "ladder", attempt.name, eps) for name in ids]
         grid = bool(profile.settings.get("grid"))
-        moved, right, _ = verified_examples(profile.twin, outcome.adversarial, pixels, labels, keys, eps, norm, 1, grid)
+        examples = (outcome.adversarial, pixels, labels, keys, eps, norm, 1, grid, images.mask)
+        moved, right, _ = verified_examples(profile.twin, *examples)
         fooled = (right < 0.5) & norm.inside(moved, pixels, eps).cpu()
         take = fooled if not profile.randomized else torch.ones_like(fooled)
         found[at[take.to(at.device)]] = moved[take.to(at.device)]

@@ -201,6 +201,24 @@ class Norm:
         """
         raise NotImplementedError
 
+    def random_within(self, image: Tensor, mask: Tensor | None, eps: Tensor, generator: torch.Generator) -> Tensor:
+        """As `random_point`, of the ball of those pixels alone that may change: of the image that they make up.
+
+        Args:
+            image: As there.
+            mask: Which pixels, bool (H, W); None for all.
+            eps: As there.
+            generator: As there.
+
+        Returns:
+            float32 (C, H, W), 0 outside of the mask.
+        """
+        if mask is None:
+            return self.random_point(image, eps, generator)
+        delta = image.new_zeros(image.shape)
+        delta[:, mask] = self.random_point(image[:, None, mask], eps, generator)[:, 0]
+        return delta
+
     def steepest(self, gradient: Tensor) -> Tensor:
         """The δ of norm 1 along which a linear function with this gradient (N, C, H, W) rises fastest: in l_inf sign(g), in l2
         g/‖g‖₂, 0 where the gradient is 0."""

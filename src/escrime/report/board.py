@@ -197,6 +197,7 @@ def _setting(run: Run, verdict: Verdict, eps: float) -> Setting:
     sees = run.manifest.get("models", {}).get(verdict.model, {}).get("threat")
     if attacker == SEES_OUTPUTS and sees in ("scores", "labels"):  # of which labels tell less
         attacker = f"sees {sees} only"
+    attacker = f"{attacker}; {run.mask}" if run.mask else attacker
     return Setting(about.get("fingerprint") or str(run.folder), verdict.subset, verdict.norm, eps, attacker)
 
 

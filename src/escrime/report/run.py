@@ -13,7 +13,7 @@ from ..norms import DEFAULT
 from ..results.keys import last_of
 from ..results.layout import check_inside
 from ..results.manners import SINGLE, manner_of
-from ..results.names import place
+from ..results.names import mask_in_words, place
 from ..results.reading import REBUILT, load_arrays, read_json, read_log
 from ..results.records import read_records, shows_chance, subset_names, worst_case
 from ..results.schema import StoredAnalysis, StoredExamples, StoredManifest
@@ -92,6 +92,12 @@ class Run:
         own = settings.get("data")
         place = settings.get("images") or (own.get("folder") if isinstance(own, dict) else None)
         return PurePath(place).name or name if name == "folder" and isinstance(place, str) else name
+
+    @property
+    def mask(self) -> str:
+        """Which pixels attacks could change, in words; "" where that was all of them."""
+        found = self.manifest.get("experiment", {}).get("mask")
+        return mask_in_words(found) if found else ""
 
     @property
     def class_count(self) -> str:

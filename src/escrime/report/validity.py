@@ -20,7 +20,7 @@ CHECKS, VERDICT = "checks.json", "verdict.json"
 
 def validity(run: Run) -> list[Finding]:
     """All findings: alarms, warnings, notes, then what passed; one per check and case, the most severe."""
-    return in_order([*stored(run), *record_findings(run.records, manners=run.manifest.get("attacks"))])
+    return in_order([*stored(run), *record_findings(run.records, manners=run.manifest.get("attacks"), masked=bool(run.mask))])
 
 
 def stored(run: Run) -> list[Finding]:

@@ -73,7 +73,14 @@ class StoredHardware(Stored):
     gpu: Text | None = None
 
 
+class StoredMask(Stored):
+    file: Text
+    share: Share
+    sha256: Text
+
+
 class StoredExperiment(Stored):
+    mask: StoredMask | None = None
     headline_eps: Eps | None = None
     threats: dict[Norm, list[Eps | Text]] = {}
     models: dict[Name, dict[str, Any]] = {}
@@ -292,6 +299,12 @@ class StoredTuningRow(StoredPoint):
     front: bool
     best: bool
     chosen: bool
+
+
+class StoredAttack(Stored):
+    """attack.json."""
+
+    settings: dict[Text, Any]
 
 
 class StoredHalves(Stored):

@@ -17,6 +17,7 @@ from ...norms import DEFAULT, Norm, norm
 from ...progress import ProgressOption, shown
 from ...validation import CheckedFields, check_type, check_whole
 from .inputs import Inputs
+from .masks import confined
 
 Kind = Literal["fixed budget", "nearest", "search"]
 Epsilon = float | str | tuple[float, ...]  # of all images, as a number or a text such as "8/255", or one number per image
@@ -161,6 +162,7 @@ class Attack(CheckedFields):
         targets: Tensor | None = None,
         seed: int = 0,
         ids: Sequence[object] | None = None,
+        mask: Any = None,
         progress: ProgressOption = None,
     ) -> Tensor:
         """Adversarial images. The model is left as it was, and a call under torch.inference_mode() is like any other.
@@ -175,6 +177,8 @@ class Attack(CheckedFields):
             seed: Of the randomness of all images.
             ids: One per image, by default 0, 1, …, or those of data without `labels`; with the seed they fix the randomness of
                 each image whatever the batch it is in.
+            mask: Which pixels may change, (H, W) for all images or (N, 1, H, W), bool or 0 and 1: the others stay as they are,
+                to the last bit. None for all.
             progress: True for a bar, a callable (done, total, note) that is called with network passes, False for neither; by
                 default a bar on a terminal or in a notebook, once the attack has taken two seconds.
 
@@ -183,9 +187,9 @@ class Attack(CheckedFields):
 
         Raises:
             EscrimeError: For images outside the contract, a target that equals the label, a model that returns NaN or
-                infinity, or one that was made under torch.inference_mode().
+                infinity, one that was made under torch.inference_mode(), or a mask that is none.
         """
-        found = self.sweep(model, images, labels, [self.eps], targets=targets, seed=seed, ids=ids, progress=progress)
+        found = self.sweep(model, images, labels, [self.eps], targets=targets, seed=seed, ids=ids, mask=mask, progress=progress)
         return found[0].adversarial
 
     def sweep(
@@ -198,6 +202,7 @@ class Attack(CheckedFields):
         targets: Tensor | None = None,
         seed: int = 0,
         ids: Sequence[object] | None = None,
+        mask: Any = None,
         progress: ProgressOption = None,
     ) -> list[Outcome]:
         """The attack at every ε of `epsilons`.
@@ -211,6 +216,7 @@ class Attack(CheckedFields):
             targets: As in a call.
             seed: As in a call.
             ids: As in a call.
+            mask: As in a call.
             progress: As in a call.
 
         Returns:
@@ -220,7 +226,11 @@ class Attack(CheckedFields):
             EscrimeError: As a call does.
         """
         with differentiable():
-            inputs = Inputs.checked(images, labels, targets, self.target, seed, ids, _device_of(model))
+            inputs = Inputs.checked(images, labels, targets, self.target, seed, ids, _device_of(model), mask)
+            if mask is not None and self.geometry.rendered:
+                raise EscrimeError(
+                    f"attack {self.name!r} changes the whole image, so it takes no mask; leave out one of the two."
+                )
             budgets = self._budgets([self._budget(e) for e in epsilons], inputs.images)
             if not len(budgets):
                 return []
@@ -231,7 +241,8 @@ class Attack(CheckedFields):
             if isinstance(twin.copy, nn.Module):
                 refuse_inference_tensors(twin.copy)  # a Twin may have been made under it too
             with no_trace(twin.model, inputs.images.device), self._watched(progress, budgets.numel()):
-                return self._sweep(twin, inputs, budgets, torch.ones_like(budgets, dtype=torch.bool))
+                outcomes = self._sweep(twin, inputs, budgets, torch.ones_like(budgets, dtype=torch.bool))
+                return [_within(inputs, outcome) for outcome in outcomes]
 
     @contextmanager
     def _watched(self, progress: ProgressOption, jobs: int) -> Iterator[None]:
@@ -272,6 +283,17 @@ class Attack(CheckedFields):
     def _sweep(self, twin: Twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
         """One Outcome per row of `budgets` (K, N); entries not `wanted` (K, N) may be left as the clean image."""
         raise NotImplementedError
+
+
+def _within(inputs: Inputs, outcome: Outcome) -> Outcome:
+    """The outcome with every pixel outside of the mask as it was. Of an attack of a user's that knows no mask, what it has seen
+    to succeed was another image."""
+    if inputs.mask is None:
+        return outcome
+    kept = confined(outcome.adversarial, inputs.images, inputs.mask)
+    strayed = (kept != outcome.adversarial).flatten(1).any(1).cpu()
+    success = None if outcome.success is None or strayed.any() else outcome.success
+    return replace(outcome, adversarial=kept, success=success)
 
 
 def _device_of(model: Classifier | Twin) -> torch.device | None:

@@ -13,6 +13,7 @@ from ...errors import EscrimeError, NotFinite, not_finite
 from ...models.running import ordinary
 from ...randomness import as_keys
 from ...validation import check_seed
+from .masks import checked_mask
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Inputs:
         seed: With the ids, of the randomness.
         floor: How little another attack has left between each image and success, (N,): an attack that is ahead of that does
             not give up.
+        mask: Which pixels may change, bool (N, 1, H, W); None for all.
     """
 
     images: Tensor
@@ -35,6 +37,7 @@ class Inputs:
     ids: tuple[object, ...]
     seed: int
     floor: Tensor | None = None
+    mask: Tensor | None = None
 
     @classmethod
     def checked(
@@ -46,6 +49,7 @@ class Inputs:
         seed: int,
         ids: Sequence[object] | None,
         device: torch.device | None = None,
+        mask: Any = None,
     ) -> "Inputs":
         """The inputs of a call, of which anything outside the contract is refused by name.
 
@@ -57,6 +61,7 @@ class Inputs:
             seed: As the caller gave it.
             ids: As the caller gave them; None for 0, 1, …, or those of data that comes with labels.
             device: Of the model, for images that are on none yet; None for the CPU.
+            mask: As the caller gave it, see `masks.checked_mask`.
 
         Returns:
             All of them on the device of the images.
@@ -91,14 +96,15 @@ class Inputs:
         ids = tuple(range(n)) if ids is None else tuple(ids)
         if len(ids) != n:
             raise EscrimeError(f"ids name {len(ids)} images, but {n} were given; give one id per image.")
-        return cls(images, labels, targets, ids, check_seed(seed))
+        return cls(images, labels, targets, ids, check_seed(seed), mask=checked_mask(mask, images))
 
     def only(self, rows: Tensor) -> "Inputs":
         """The inputs for some of the images; `rows` holds their positions."""
         targets = None if self.targets is None else self.targets[rows]
         ids = tuple(self.ids[row] for row in rows.tolist())
         floor = None if self.floor is None else self.floor[rows]
-        return Inputs(self.images[rows], self.labels[rows], targets, ids, self.seed, floor)
+        mask = None if self.mask is None else self.mask[rows]
+        return Inputs(self.images[rows], self.labels[rows], targets, ids, self.seed, floor, mask)
 
     def keys(self, *purpose: str | int) -> Tensor:
         """One key (N,) per image for `purpose`."""

@@ -13,6 +13,7 @@ from .inputs import Inputs
 from .iterative import IterativeAttack, Output, Rows, State
 from .jobs import EpsGrid
 from .losses import shortfall
+from .masks import confined
 from .scheduler import Loop
 
 
@@ -85,7 +86,7 @@ class MinimumNorm(IterativeAttack):
         outcomes = []
         for eps in budgets:
             within = distance <= eps
-            clipped = self.geometry.project(found.adversarial, inputs.images, eps)
+            clipped = confined(self.geometry.project(found.adversarial, inputs.images, eps), inputs.images, inputs.mask)
             moved = torch.where(within.to(inputs.images.device)[:, None, None, None], found.adversarial, clipped)
             success = None if found.success is None else found.success & within
             outcomes.append(Outcome(moved, found.forwards / share, found.backwards / share, success))

@@ -11,6 +11,7 @@ from .batch import Batch
 from .gradients import finite
 from .inputs import Inputs, check_classes
 from .losses import shortfall
+from .masks import inside_only
 from .rows import ITERATE, Output
 from .stepwise import Stepwise
 
@@ -54,7 +55,9 @@ class Query:
                 return self.attack.objective(logits, labels, aims)
 
             output = self.attack.ask(self._network, x[at], loss, rows, keys[at])
-            return output if output.gradient is None else replace(output, gradient=finite(output.gradient))
+            if output.gradient is None:
+                return output
+            return replace(output, gradient=inside_only(finite(output.gradient), rows.mask))
 
         outputs = self.batches.map(part, len(x))
         known = self.keeps_shortfalls and bool(shortfalls.isfinite().all())  # an attack may ask without its objective

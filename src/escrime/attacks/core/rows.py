@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...errors import EscrimeError
 from ...norms import Norm
+from .masks import confined
 
 # Per-job tensors of the attack's own, first dimension the job, called as it likes. Three names mean something to the loop too.
 State = dict[str, Tensor]
@@ -30,6 +31,7 @@ class Rows:
         geometry: The norm.
         lower: Where ball ∩ [0, 1] is a box, its lowest point, (N, C, H, W); made here.
         upper: Its highest point.
+        mask: Which pixels may change, bool (N, 1, H, W); None for all.
     """
 
     images: Tensor
@@ -40,17 +42,29 @@ class Rows:
     geometry: Norm
     lower: Tensor | None = None
     upper: Tensor | None = None
+    mask: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.lower is None and (box := self.geometry.box(self.images, self.eps)) is not None:  # once, not at every step
             for name, bound in zip(("lower", "upper"), box, strict=True):
-                object.__setattr__(self, name, bound)
+                object.__setattr__(self, name, self.confined(bound))
 
     def project(self, x: Tensor) -> Tensor:
-        """Π(x), the nearest points of ball ∩ [0, 1], kept to the last bit; both (N, C, H, W)."""
+        """Π(x), the nearest points of ball ∩ [0, 1], the image outside of the mask, kept to the last bit; both (N, C, H, W)."""
         if self.lower is None or self.upper is None:
-            return self.geometry.project(x, self.images, self.eps)
+            return self.geometry.project(self.confined(x), self.images, self.eps)
         return torch.minimum(torch.maximum(x, self.lower), self.upper)
+
+    def confined(self, x: Tensor) -> Tensor:
+        """x (N, C, H, W) within the mask, the images outside of it."""
+        return confined(x, self.images, self.mask)
+
+    @property
+    def values(self) -> Tensor:
+        """How many color values of each image may change, float64 (N,)."""
+        if self.mask is None:
+            return torch.full_like(self.eps, self.images[0].numel())
+        return self.mask.flatten(1).sum(1).double() * self.images.shape[1]
 
     def bounds(self) -> tuple[Tensor, Tensor]:
         """The lowest and highest points (N, C, H, W) of ball ∩ [0, 1]; EscrimeError in a norm in which that is no box."""

@@ -82,6 +82,7 @@ class Loop:
         keys = as_keys([(seed, ids[j.image], attack.name, float(self.budgets[j.eps, j.image]), j.restart) for j in jobs])
         rows, device = self._rows(jobs), self.inputs.images.device
         state = attack.start(rows, derive(keys, START))
+        state[ITERATE] = rows.confined(state[ITERATE])
         batch = Batch(torch.tensor(jobs), keys, torch.zeros(len(jobs), dtype=torch.int64), rows, state)
         if attack.keep_best:
             batch.state = state | {BEST: state[ITERATE]}
@@ -96,7 +97,8 @@ class Loop:
         budget, image = self.budgets[eps, image].to(device), image.to(device)
         aims = None if self.aims is None else self.aims[restart.to(device), image]
         targets = None if inputs.targets is None else inputs.targets[image]
-        return Rows(inputs.images[image], inputs.labels[image], targets, aims, budget, self.attack.geometry)
+        mask = None if inputs.mask is None else inputs.mask[image]
+        return Rows(inputs.images[image], inputs.labels[image], targets, aims, budget, self.attack.geometry, mask=mask)
 
     def _query(self, batch: Batch) -> Batch:
         """Query the model once about every iterate in the batch; let jobs step on or leave. Those that stay."""
@@ -111,6 +113,7 @@ class Loop:
             order = order.masked_fill(found.won.to(batch.device), CONFIRMED) if self.verifier.confirms else order
             batch.keep_best(torch.stack([order, attack.rank(output, evaluated, batch.rows)], dim=1))
         attack.step(state, output, batch.rows)
+        state[ITERATE] = batch.rows.confined(state[ITERATE])
         batch.queries += 1
         self._spend(batch, output, found.passes)
         leaving = found.won | found.done | (batch.queries >= attack.queries)

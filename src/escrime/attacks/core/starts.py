@@ -7,7 +7,7 @@ from .rows import Rows
 
 
 def random_start(rows: Rows, keys: Tensor) -> Tensor:
-    """Points drawn uniformly from the ε-ball around each image, projected on ball ∩ [0, 1].
+    """Points drawn uniformly from the ε-ball around each image, of the pixels in the mask, projected on ball ∩ [0, 1].
 
     Args:
         rows: The images and their ε.
@@ -20,5 +20,6 @@ def random_start(rows: Rows, keys: Tensor) -> Tensor:
     delta = torch.empty_like(rows.images)
     for n, key in enumerate(keys.tolist()):
         source.manual_seed(key)
-        delta[n] = rows.geometry.random_point(rows.images[n], eps[n], source)
+        mask = None if rows.mask is None else rows.mask[n, 0]
+        delta[n] = rows.geometry.random_within(rows.images[n], mask, eps[n], source)
     return rows.project(rows.images + delta)

@@ -30,7 +30,8 @@ class PhotoSearch:
     model: images (N, 3, H, W) → logits (N, K). access: what it gives away, "gradients", "scores" or "labels", as of Loaded.
     target: the class to reach, None for any wrong one. seed: of the attacks' noise, beside the image's name. attacks: names of
     those to try in turn, () for the usual ones. climbed: what the attacks ask in place of the model, where a photo is resized
-    between the two; as_read: what the model then sees of an adversarial image (1, 3, H, W).
+    between the two; as_read: what the model then sees of an adversarial image (1, 3, H, W). mask: which pixels may change, bool
+    (H, W), None for all.
     """
 
     model: Classifier
@@ -39,6 +40,7 @@ class PhotoSearch:
     seed: int
     attacks: tuple[str, ...] = ()
     climbed: Classifier | None = None
+    mask: Tensor | None = None
     as_read: Callable[[Tensor], Tensor] = lambda image: image
 
     def predict(self, image: Tensor) -> tuple[int, float]:
@@ -48,7 +50,7 @@ class PhotoSearch:
     def run(self, attack: Attack, image: Tensor, label: int, name: str) -> Tensor:
         """What `attack` makes of one image (1, 3, H, W) that is called `name`."""
         model = self.model if self.climbed is None else self.climbed
-        return attack(model, image, torch.tensor([label], device=image.device), seed=self.seed, ids=[name])
+        return attack(model, image, torch.tensor([label], device=image.device), seed=self.seed, ids=[name], mask=self.mask)
 
     def reached(self, predicted: int, label: int) -> bool:
         """Whether a model that called an image `label` and now `predicted` is fooled: at the target, where there is one."""

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...report.formatting import percent
-from .photos import LINES, Result
+from ...results.names import mask_in_words
+from .folder import LINES, Result
 
 
 def sentence(found: Result) -> str:
@@ -17,7 +18,8 @@ def sentence(found: Result) -> str:
         return f"{name}: still {found.after}; {reason}{tried}."
     classes = f"{found.before} ({percent(found.before_confidence)}) → {found.after} ({percent(found.after_confidence)})"
     size = f"{found.width} × {found.height} pixels"
-    return f"{name}: {classes} at ε = {found.levels}/255, {size}, verified: the model was asked about the file."
+    within = "" if found.mask is None else f", {mask_in_words(found.mask)}"
+    return f"{name}: {classes} at ε = {found.levels}/255{within}, {size}, verified: the model was asked about the file."
 
 
 def summary(found: Sequence[Result], out: Path, full_size: bool) -> str:

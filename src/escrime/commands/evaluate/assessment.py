@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ...data import ImageSet
+from ...data.masks import Mask, read_mask
 from ...distributed import Processes
 from ...evaluation.checks.data import data_findings
 from ...evaluation.effort import Effort
@@ -76,8 +77,17 @@ class Assessment:
         return self._train()
 
     @cached_property
+    def mask(self) -> Mask | None:
+        """Which pixels may change; None for all. EscrimeError for a file that is no mask of the model's size."""
+        if self.request.mask is None:
+            return None
+        found = read_mask(self.request.mask)
+        found.check_size(self.candidate.size, self.candidate.size)
+        return found
+
+    @cached_property
     def source(self) -> Source:
-        return Source(self.test, self.candidate.device)
+        return Source(self.test, self.candidate.device, mask=None if self.mask is None else self.mask.pixels)
 
     @cached_property
     def look(self) -> FirstLook:
@@ -86,9 +96,14 @@ class Assessment:
     def settings(self, folder: RunFolder) -> dict:
         """What a run that continues this one must share, in its folder."""
         candidate = self.candidate
-        about = {"threat": candidate.threat, "attacks": list(candidate.attacks), "headline_eps": candidate.threats[0].headline}
+        about: dict = {
+            "threat": candidate.threat,
+            "attacks": list(candidate.attacks),
+            "headline_eps": candidate.threats[0].headline,
+        }
         if len(candidate.threats) > 1:
             about |= {"threats": {threat.norm: list(threat.epsilons) for threat in candidate.threats}}
+        about |= {} if self.mask is None else {"mask": self.mask.about()}
         return self.request.settings() | {"epsilons": list(candidate.threats[0].epsilons)} | about | self._settings(folder)
 
     @cached_property
@@ -231,7 +246,7 @@ def evaluate_in_folder(run: Assessment, command: str) -> None:
         run.team.wait()  # it decodes the images, looks at the model, and makes the folder
         run.execute(name)
         return
-    run.candidate.attacks, run.test  # noqa: B018  # refused or read before the time counts
+    run.mask, run.candidate.attacks, run.test  # noqa: B018  # refused or read before the time counts
     with run.display.bar("Look at the model", None):
         run.begin()
     settings, model = run.settings(run.folder), loaded.model

@@ -142,6 +142,12 @@ class Candidate:
     def threats(self) -> tuple[Threat, ...]:
         """What bounds the attacker, with the ε that are usual for the size of the images where none were given."""
         found = [threat.on(self.size) for threat in self.request.threats]
+        if self.request.mask is not None:  # what turns the whole image knows no mask
+            for threat in (threat for threat in found if threat.named and norm(threat.norm).rendered):
+                raise EscrimeError(
+                    f"--threat {threat.norm} changes the whole image, so it takes no --mask; leave out one of the two."
+                )
+            found = [threat for threat in found if not norm(threat.norm).rendered]
         return tuple(threat for threat in found if threat.named or self._working(threat))
 
     @cached_property

@@ -29,7 +29,7 @@ class Request:
     seconds that attacks and checks may take, None for all images. anyway: go on although the model looks wrongly loaded. mean,
     std: the normalization to put in front of the model, or in place of its own; one number or one per channel. trust: the
     model may be a file that runs code as it is read. classes: a file of the names of its classes. name: what the model is
-    called in files and tables, None for its own name.
+    called in files and tables, None for its own name. mask: a picture, white where pixels may change, None for all of them.
     """
 
     model: str
@@ -49,6 +49,7 @@ class Request:
     trust: bool = False
     classes: str | None = None
     name: str | None = None
+    mask: str | None = None
     threats: tuple[Threat, ...] = ()
 
     def __post_init__(self) -> None:
@@ -90,6 +91,7 @@ class Request:
         values = {name: value for name, value in self.as_dict().items() if name not in ("budget", "anyway", "trust", "name")}
         values |= {"epsilons": list(self.epsilons), "attacks": list(self.attacks)}
         values |= {name: list(values[name]) for name in ("mean", "std") if values[name] is not None}
+        del values["mask"]  # which is known by its pixels, not by its name: see Assessment.settings
         return {"title": f"{self.model} on {self.images}", **values}
 
 

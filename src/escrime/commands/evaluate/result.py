@@ -15,6 +15,7 @@ from ...report.formatting import fraction_text, listing
 from ...report.validity import read_verdicts
 from ...results.comparisons import clearly_weaker, per_class
 from ...results.crossings import crossings
+from ...results.names import mask_in_words
 from ...results.records import STRONGER, WORST, in_subset, read_records, summarize, worst_case
 from ...results.statistics import total, wilson
 from ...results.threats import WHITE_BOX
@@ -49,6 +50,7 @@ def result(run: Assessment) -> dict:
         "threat": run.candidate.threat,
         "norm": threats[0].norm,
         "eps": threats[0].headline,
+        "mask": None if run.mask is None else run.mask.about(),
         "n": int(clean["image"].nunique()),
         "open": _images(run, subset) - int(clean["image"].nunique()),
         "left_open": _left_open(run),
@@ -110,6 +112,8 @@ def show(run: Assessment, found: dict) -> None:
         say(f"Less often right than the other classes at ε = {size}: {listing(weak)}.")
     for note in found["notes"]:
         say(note)
+    if found["mask"]:
+        say(f"Threat model: {mask_in_words(found['mask'])}.")
     if found["threat"] != WHITE_BOX:
         say(f"Threat model: {found['threat']} only. Gradients were not used; who has them may do better.")
     if found["open"]:

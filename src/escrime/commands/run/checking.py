@@ -38,6 +38,7 @@ def finish_checks(folder: RunFolder, about_all: list[Finding], headlines: Mappin
     """checks.json and verdict.json, from the examinations, what was found `about_all` of it, and the records."""
     store = FolderStore(folder)
     records = store.records()
-    findings = all_findings(store, records, about_all, folder.manifest.get("attacks"))
+    manifest = folder.manifest
+    findings = all_findings(store, records, about_all, manifest.get("attacks"), bool(manifest["experiment"].get("mask")))
     folder.write_json("checks.json", [finding.as_dict() for finding in findings])
     folder.write_json("verdict.json", [v.as_dict() for v in verdicts(records, findings, headlines)])

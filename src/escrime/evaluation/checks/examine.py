@@ -84,7 +84,8 @@ def examine(search: Search, profile: Profile) -> Examination:
         findings += _jagged(search, [search.run(attempt) for attempt in smooth_attempts(search)], turn)
     if not profile.blind:
         findings.append(_converged(search))
-    around = [_unlimited(search, flat)] if not profile.blind or profile.failure else []
+    # Where a mask holds most of an image back, the largest ε does not allow any image.
+    around = [_unlimited(search, flat)] if search.mask is None and (not profile.blind or profile.failure) else []
     findings += around
     if around and around[0].severity == "alarm":  # scores that rise on the way to the boundary mislead all that follow them
         _by_labels(search)

@@ -85,7 +85,8 @@ class Earlier:
 class Search:
     """A model under search, with the images (N, C, H, W) it is searched on, a sample of the `total` that were attacked. `left`
     (N,): the chance that each is still right under the best attack so far. asked: what the attacks asked for left. grid: the
-    model treats 8-bit images otherwise than others. judged: `left` is of JUDGES draws."""
+    model treats 8-bit images otherwise than others. judged: `left` is of JUDGES draws. mask: see
+    Images."""
 
     twin: Twin
     surrogate: Twin
@@ -104,6 +105,7 @@ class Search:
     others: tuple[Twin, ...] = ()
     grid: bool = False
     judged: bool = False
+    mask: Tensor | None = None
     shared: SharedRows = field(default_factory=alone)
     trials: list[Trial] = field(default_factory=list)
 
@@ -148,10 +150,11 @@ class Search:
         """(examples (n, C, H, W), the share of draws in which each is right (n,), the confidence in its label (n,))."""
         at, ids = rows.to(self.images.device), [self.ids[row] for row in rows.tolist()]
         images, labels = self.images[at], self.labels[at]
-        moved = attack(surrogate, images, labels, seed=self.seed, ids=ids)
+        moved = attack(surrogate, images, labels, seed=self.seed, ids=ids, mask=self.mask)
         keys = [(self.seed, name, "search", purpose, self.eps) for name in ids]
         draws, within = self.judges if self.randomized else 1, self.eps if eps is None else eps
-        return moved, *verified_examples(self.twin, moved, images, labels, keys, within, norm(self.norm), draws, self.grid)[1:]
+        about = (images, labels, keys, within, norm(self.norm), draws, self.grid, self.mask)
+        return moved, *verified_examples(self.twin, moved, *about)[1:]
 
     def rows(self) -> Tensor:
         """The images worth attacking, by position: those that still stand, and of a randomized model all whose chance a few
@@ -201,7 +204,16 @@ def with_settings(attack: Attack, **settings: object) -> Attack:
 
 
 def verified_examples(
-    twin: Twin, moved: Tensor, images: Tensor, labels: Tensor, keys: list, eps: float, norm: Norm, draws: int, grid: bool
+    twin: Twin,
+    moved: Tensor,
+    images: Tensor,
+    labels: Tensor,
+    keys: list,
+    eps: float,
+    norm: Norm,
+    draws: int,
+    grid: bool,
+    mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Examples (N, C, H, W), the share of `draws` (N,) in which the original is right about them, and its confidence (N,) in
     what it predicts. On a deterministic model, or one that treats files otherwise (`grid`), an image that stands is asked about
@@ -213,7 +225,7 @@ def verified_examples(
         rows = (right > 0).nonzero().flatten()
         if len(rows):
             at = rows.to(images.device)
-            saved, own = rounded(moved[at], images[at], eps, norm), [keys[row] for row in rows.tolist()]
+            saved, own = rounded(moved[at], images[at], eps, norm, mask), [keys[row] for row in rows.tolist()]
             again = score(twin, saved, labels[at], none[at], own, draws)
             better = again.correct.float() < right[rows]
             found[at[better.to(at.device)]] = saved[better.to(at.device)]

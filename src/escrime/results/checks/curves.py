@@ -32,7 +32,7 @@ class About(TypedDict):
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One attack on one case: ε → its rows, by image, for every ε above 0, ascending."""
+    """One attack on one case: ε → its rows, by image, for every ε above 0, ascending. masked: only some pixels could change."""
 
     model: str
     defense: str
@@ -42,6 +42,7 @@ class Curve:
     targeted: bool
     manner: str
     at: dict[float, pd.DataFrame]
+    masked: bool = False
 
     @property
     def case(self) -> tuple[str, str, str, str]:
@@ -69,9 +70,9 @@ class Curve:
         return float(self.at[eps]["correct"].mean())
 
 
-def read_curves(records: pd.DataFrame, manners: dict[str, str] | None = None) -> list[Curve]:
+def read_curves(records: pd.DataFrame, manners: dict[str, str] | None = None, masked: bool = False) -> list[Curve]:
     """The attacked rows as curves; the worst case over attacks is derived from them, and is none. manners: what each attack is,
-    by its label, None for records of a version that did not record it (see `manner_of`)."""
+    by its label, None for records of a version that did not record it (see `manner_of`). masked: see Curve."""
     rows = records[(records["eps"] > 0) & (records["attack"] != "none") & ~records["attack"].str.startswith(WORST)]
     rows = rows.assign(eps=unified(rows["eps"]))
     curves = []
@@ -79,7 +80,7 @@ def read_curves(records: pd.DataFrame, manners: dict[str, str] | None = None) ->
         at = {float(eps): part.drop_duplicates("image").set_index("image") for eps, part in own.groupby("eps")}
         model, defense, threat, norm, label = map(str, key)
         targeted = bool((own["target"] != NO_TARGET).any())
-        curves.append(Curve(model, defense, threat, norm, label, targeted, manner_of(label, manners), at))
+        curves.append(Curve(model, defense, threat, norm, label, targeted, manner_of(label, manners), at, masked))
     return curves
 
 
