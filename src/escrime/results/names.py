@@ -1,5 +1,8 @@
 """How people read the defenses that the records call by their ids, and in which order they stand."""
 
+from collections.abc import Mapping
+from typing import Any
+
 DEFENSES = {
     "none": "undefended",
     "ppa": "PPA",
@@ -24,7 +27,7 @@ def place(defense: str) -> tuple[int, str]:
     return (known.index(defense) if defense in known else len(known), defense)
 
 
-def mask_in_words(about: dict) -> str:
+def mask_in_words(about: Mapping[str, Any]) -> str:
     """What Mask.about tells, as a sentence: "only pixels of mask m.png may change, 12 % of the image"."""
     share = 100 * float(about["share"])
     return f"only pixels of mask {about['file']} may change, {share:.{0 if share >= 1 else 2}f} % of the image"

@@ -44,14 +44,14 @@ def checked_mask(mask: Any, images: Tensor) -> Tensor | None:
                 f"the mask holds {wrong[0].item():g}, and a pixel may change or not: only true and false, or 1 and 0, mean "
                 "something; compare it with a threshold first, such as mask > 0.5."
             )
-    whole = (whole != 0).to(images.device).expand(count, 1, *size)
-    empty = (~whole.flatten(1).any(1)).nonzero().flatten()
+    allowed: Tensor = (whole != 0).to(images.device).expand(count, 1, *size)
+    empty = (~allowed.flatten(1).any(1)).nonzero().flatten()
     if len(empty):
         raise EscrimeError(
             f"the mask leaves image {int(empty[0])} no pixel to change ({len(empty)} of {count} images); leave such images "
             "out, or turn the mask around where it marks what must stay."
         )
-    return whole
+    return allowed
 
 
 def confined(x: Tensor, images: Tensor, mask: Tensor | None) -> Tensor:
