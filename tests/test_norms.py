@@ -1,5 +1,6 @@
 """What every norm promises, the two that there are to the last bit, and that a new one is one class."""
 
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -24,7 +25,10 @@ EVERY = pytest.mark.parametrize("name", [*(name for name in NORMS if not NORMS[n
 
 
 def scaled(name, eps):
-    """An ε of l_inf, or a tensor of several, as one of this norm: of l0 as many pixels as hundredths."""
+    """An ε of l_inf, or a tensor of several, as one of this norm: of l0 as many pixels as hundredths, of a patch a side
+    from 1 to 4."""
+    if name == "patch":  # of images of 5 × 5 pixels
+        return (40 * eps).ceil() if isinstance(eps, torch.Tensor) else float(math.ceil(40 * eps))
     return eps if name != "l0" else (100 * eps).round() if isinstance(eps, torch.Tensor) else float(round(100 * eps))
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from escrime import APGD, DGSM, FGSM, FMN, PGD, AutoAttack, CarliniWagner, DeepFool, Square, WorstCase
-from escrime.attacks import RandomPoints, RayS, SigmaZero, SparseRS, Spatial
+from escrime.attacks import Patch, RandomPoints, RayS, SigmaZero, SparseRS, Spatial
 from escrime.attacks.core.minimum_norm import MinimumNorm
 from escrime.budgets import epsilon
 from escrime.norms import NORMS
@@ -19,6 +19,7 @@ ATTACKS = [
     FGSM(0.5, norm="l2"),
     FGSM(3.0, norm="l1"),
     FGSM(4, norm="l0"),
+    FGSM(2, norm="patch"),
     FGSM(0.1, target=3, eot=3),
     DGSM(0.1, target=3),
     DGSM(0.1, target=3, steps=1),
@@ -28,6 +29,9 @@ ATTACKS = [
     PGD(0.1, steps=3, restarts=2, target=3, loss="margin"),
     PGD(3.0, steps=4, norm="l1"),
     PGD(4, steps=4, norm="l0", restarts=2),
+    PGD(2, steps=4, norm="patch", restarts=2),
+    Patch(2, steps=4, restarts=3),
+    Patch(2, steps=4, restarts=2, target=3, early_stop=False),
     APGD(0.1, steps=8),
     APGD(0.5, steps=8, norm="l2", loss="dlr", early_stop=False),
     APGD(3.0, steps=30, norm="l1", early_stop=False),
@@ -61,6 +65,7 @@ ATTACKS = [
     RandomPoints(0.5, draws=5, norm="l2"),
     RandomPoints(3.0, draws=5, norm="l1"),
     RandomPoints(4, draws=5, norm="l0"),
+    RandomPoints(2, draws=5, norm="patch"),
     RandomPoints(0.1, draws=5, target=3, early_stop=False),
     Spatial(1.0, angles=3, shifts=3),
     Spatial(0.5, angles=5, shifts=3, scales=3, draws=6, padding="reflection", early_stop=False),
@@ -75,6 +80,7 @@ ATTACKS = [
     WorstCase(FMN(0.1, steps=10, target=3)),
     WorstCase(APGD(3.0, steps=8, norm="l1")),
     WorstCase(PGD(4, steps=4, norm="l0")),
+    WorstCase(Patch(2, steps=4, restarts=2)),
 ]
 
 
@@ -84,6 +90,8 @@ def core(attack):
 
 
 def starts_at_random(attack) -> bool:
+    if isinstance(core(attack), Patch):
+        return not core(attack).early_stop  # the place of its first run is the best one
     return not (isinstance(core(attack), (FGSM, DGSM, MinimumNorm)) or (isinstance(attack, Spatial) and not attack.draws))
 
 
@@ -94,7 +102,7 @@ def bound(attack, images) -> float | tuple:
 
 def scaled(attack, eps):
     """An ε of l_inf, or several in a sequence or tensor, as one of the attack's norm: of l0 as many pixels as hundredths."""
-    if attack.norm != "l0":
+    if not NORMS[attack.norm].grain:
         return eps
     if isinstance(eps, (tuple, list)):
         return type(eps)(scaled(attack, e) for e in eps)

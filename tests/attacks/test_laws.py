@@ -11,6 +11,7 @@ from torch import nn
 
 import escrime.attacks
 from escrime import APGD, FMN, PGD, AutoAttack, DeepFool, EscrimeError, PredictionAveraging, RayS, Square, WorstCase, evaluate
+from escrime.attacks import Patch
 from escrime.attacks.core.iterative import IterativeAttack
 from escrime.attacks.core.minimum_norm import MinimumNorm
 from escrime.models.fast.twin import Twin
@@ -129,9 +130,11 @@ def test_every_pass_is_counted_and_no_other(attack, network, images, labels, as_
 @pytest.mark.parametrize("attack", [a for a in ATTACKS if "restarts" in vars(a) and a.early_stop], ids=repr)
 def test_restarts_touch_only_survivors(attack, network, wrong):
     images, labels = wrong
-    eps = {"linf": 0.01, "l2": 0.1, "l1": 0.3, "l0": 1}[attack.norm]
+    eps = {"linf": 0.01, "l2": 0.1, "l1": 0.3, "l0": 1, "patch": 1}[attack.norm]
     attack = replace(attack, eps=eps, restarts=1)
-    one, more = (a.sweep(network, images, labels, [eps])[0] for a in (attack, replace(attack, restarts=4)))
+    mask = torch.zeros(5, 5) if isinstance(attack, Patch) else torch.ones(5, 5)
+    mask[0, 0] = 1  # a pixel of its choice fools this network always
+    one, more = (a.sweep(network, images, labels, [eps], mask=mask)[0] for a in (attack, replace(attack, restarts=4)))
     fooled = one.success
     assert fooled.any() and not more.success.all(), "this test needs both kinds of image"
     assert torch.equal(more.forwards[fooled], one.forwards[fooled])

@@ -74,7 +74,7 @@ def test_an_attack_that_finds_examples_finds_them_in_half_of_the_image(attack, l
     labels = linear(images).argmax(1)
     mask = torch.zeros(5, 5, dtype=torch.bool)
     mask[:3] = True
-    eps = {"linf": 0.6, "l2": 6.0, "l1": 30.0, "l0": 15}[attack.norm]
+    eps = {"linf": 0.6, "l2": 6.0, "l1": 30.0, "l0": 15, "patch": 5}[attack.norm]
     attack = replace(core(attack), eps=eps)
     if attack.target is not None:
         images, labels = images[labels != 3], labels[labels != 3]

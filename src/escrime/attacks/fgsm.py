@@ -26,8 +26,8 @@ class FGSM(Attack):
 
     Args:
         eps: The budget, a number, a text such as "8/255" or one number per image: a fraction of the color range in l_inf, a
-            length in l2 and l1, a count of pixels in l0.
-        norm: "linf", "l2", "l1" or "l0".
+            length in l2 and l1, a count of pixels in l0, the side of a patch.
+        norm: "linf", "l2", "l1", "l0" or "patch".
         target: The class to move towards; None to move away from the label.
         eot: Noise draws of a randomized model averaged in the gradient.
 
@@ -40,7 +40,7 @@ class FGSM(Attack):
     target: int | None = None
     eot: int = 1
 
-    norms = ("linf", "l2", "l1", "l0")
+    norms = ("linf", "l2", "l1", "l0", "patch")
     access = "gradients"
     paper = "Goodfellow, Shlens, Szegedy (2015), Explaining and harnessing adversarial examples, arXiv:1412.6572"
 

@@ -34,12 +34,12 @@ class PGD(IterativeAttack):
 
     Args:
         eps: The budget, a number, a text such as "8/255" or one number per image: a fraction of the color range in l_inf, a
-            length in l2 and l1, a count of pixels in l0.
+            length in l2 and l1, a count of pixels in l0, the side of a patch.
         steps: Gradient steps.
         step_size: a, in the units of ε; None for one that falls from ε to 0 along half a cosine, which finds easy examples
             in a step or two and hard ones at least as often as the usual 2.5·ε/steps.
         restarts: Runs; one begins, from another start, only where those before it failed.
-        norm: "linf", "l2", "l1" or "l0".
+        norm: "linf", "l2", "l1", "l0" or "patch".
         loss: "ce", "margin" or "dlr".
         momentum: μ of the accumulated gradient g ← μ·g + ∇L/‖∇L‖₁ (MI-FGSM); 0 without.
         random_start: Whether to start at a random point of the ball; False starts at the image (BIM).
@@ -63,7 +63,7 @@ class PGD(IterativeAttack):
     early_stop: bool = True
     eot: int = 1
 
-    norms = ("linf", "l2", "l1", "l0")
+    norms = ("linf", "l2", "l1", "l0", "patch")
     access = "gradients"
     paper = (
         "Madry, Makelov, Schmidt, Tsipras, Vladu (2018), Towards deep learning models resistant to adversarial "

@@ -29,9 +29,9 @@ class RandomPoints(IterativeAttack):
 
     Args:
         eps: The budget, a number, a text such as "8/255" or one number per image: a fraction of the color range in l_inf, a
-            length in l2 and l1, a count of pixels in l0.
+            length in l2 and l1, a count of pixels in l0, the side of a patch.
         draws: Points the model is queried about, each for `eot` forward passes.
-        norm: "linf", "l2", "l1" or "l0".
+        norm: "linf", "l2", "l1", "l0" or "patch".
         target: The class to reach; None for any misclassification.
         early_stop: Whether an image stops at its first success.
         eot: Noise draws of a randomized model averaged for each point.
@@ -47,7 +47,7 @@ class RandomPoints(IterativeAttack):
     early_stop: bool = True
     eot: int = 1
 
-    norms = ("linf", "l2", "l1", "l0")
+    norms = ("linf", "l2", "l1", "l0", "patch")
     access = "labels"
     paper = "Carlini et al. (2019), On evaluating adversarial robustness, section 4.2, arXiv:1902.06705"
     keep_best = True

@@ -36,7 +36,7 @@ class WorstCase(Attack):
 
     attack: Attack
 
-    norms = ("linf", "l2", "l1", "l0")
+    norms = ("linf", "l2", "l1", "l0", "patch")
     access = "labels"  # or what its attack needs
     kind = "search"
     paper = "of escrime's own: bisection over ε, since what fools a model within ε fools it within every larger one"

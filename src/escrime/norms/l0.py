@@ -28,12 +28,13 @@ class L0(Norm):
     sparse = True
     polytope = True
     grain = 1.0
+    counted = "number of pixels"
 
     def epsilon(self, value: float | int | str) -> float:
         """A whole number of pixels; EscrimeError for any other, most often a fraction of the color range."""
         number = super().epsilon(value)
         if number != int(number):
-            raise EscrimeError(f"ε = {value!r} is no number of pixels, which l0 counts; use a whole number such as 10.")
+            raise EscrimeError(f"ε = {value!r} is no {self.counted}, which {self.name} counts; use a whole number such as 10.")
         return number
 
     def diameter(self, images: Tensor) -> float:
@@ -47,26 +48,26 @@ class L0(Norm):
         inside = candidates.clamp(0, 1)
         wanted = candidates.double()
         gain = (wanted - images).square().sum(1) - (wanted - inside).square().sum(1)
-        return inside.where(_largest(gain.where((inside != images).any(1), -1.0), per_image(eps, images)), images)
+        return inside.where(self.kept(gain.where((inside != images).any(1), -1.0), per_image(eps, images)), images)
 
     def steered(self, candidates: Tensor, images: Tensor, eps: float | Tensor, slope: Tensor) -> Tensor:
         inside = candidates.clamp(0, 1)
         gain = (slope * (inside - images)).sum(1)
-        return inside.where(_largest(gain, per_image(eps, images)), images)
+        return inside.where(self.kept(gain, per_image(eps, images)), images)
 
     def clip(self, delta: Tensor, radius: Tensor) -> Tensor:
-        return delta.where(_largest(delta.square().sum(1), per_image(radius, delta)), 0.0)
+        return delta.where(self.kept(delta.square().sum(1), per_image(radius, delta)), 0.0)
 
     def random_point(self, image: Tensor, eps: Tensor, generator: torch.Generator) -> Tensor:
         """Pixels drawn without replacement, each channel uniform in [−1, 1]."""
         order = image.new_empty(image.shape[1:]).uniform_(generator=generator)
         delta: Tensor = image.new_empty(image.shape).uniform_(-1, 1, generator=generator)
-        return delta.where(_largest(order[None], eps.reshape(1, 1, 1, 1))[0], 0.0)
+        return delta.where(self.kept(order[None], eps.reshape(1, 1, 1, 1))[0], 0.0)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """Of one pixel, whose channels move by 1 at most, as in a box of size 1."""
         slope = gradient.abs().sum(1)
-        chosen = _largest(slope, slope.new_ones(len(slope), 1, 1, 1))
+        chosen = self.kept(slope, slope.new_ones(len(slope), 1, 1, 1))
         return gradient.sign().where(chosen, 0.0)
 
     def climb(self, x: Tensor, gradient: Tensor, size: float | Tensor) -> Tensor:
@@ -75,7 +76,7 @@ class L0(Norm):
         gradient = gradient * size.sign()
         best = (gradient > 0).float().where(gradient != 0, x)
         gain = (gradient * (best - x)).sum(1)
-        return best.where(_largest(gain, size.abs()), x)
+        return best.where(self.kept(gain, size.abs()), x)
 
     def dual(self, gradient: Tensor) -> Tensor:
         return gradient.abs().sum(-3).flatten(-2).amax(-1)
@@ -85,14 +86,13 @@ class L0(Norm):
         saved = clean.round()
         moved = (wanted != clean).any(1).double()
         size = (wanted.round() - saved).square().sum(1)
-        kept = _largest(moved + size, size.new_full((len(size), 1, 1, 1), reach / LEVELS)) & moved.bool()[:, None]
+        kept = self.kept(moved + size, size.new_full((len(size), 1, 1, 1), reach / LEVELS)) & moved.bool()[:, None]
         return wanted.round().where(kept, saved)
 
-
-def _largest(score: Tensor, count: Tensor) -> Tensor:
-    """The pixels with the largest scores (N, H, W), as many of each image as `count` (N, 1, 1, 1) holds whole ones; bool
-    (N, 1, H, W)."""
-    flat = score.flatten(1)
-    order = flat.argsort(dim=1, descending=True, stable=True)
-    taken = count.flatten(1) >= order.new_ones(flat.shape).cumsum(1)
-    return taken.new_zeros(flat.shape).scatter(1, order, taken).view_as(score)[:, None]
+    def kept(self, score: Tensor, count: Tensor) -> Tensor:
+        """The pixels with the largest scores (N, H, W), as many of each image as `count` (N, 1, 1, 1) holds whole ones; bool
+        (N, 1, H, W)."""
+        flat = score.flatten(1)
+        order = flat.argsort(dim=1, descending=True, stable=True)
+        taken = count.flatten(1) >= order.new_ones(flat.shape).cumsum(1)
+        return taken.new_zeros(flat.shape).scatter(1, order, taken).view_as(score)[:, None]

@@ -7,6 +7,7 @@ from ..deepfool import DeepFool as DeepFool
 from ..dgsm import DGSM as DGSM
 from ..fgsm import FGSM as FGSM
 from ..fmn import FMN as FMN
+from ..patch import Patch as Patch
 from ..pgd import PGD as PGD
 from ..random_points import RandomPoints as RandomPoints
 from ..rays import RayS as RayS

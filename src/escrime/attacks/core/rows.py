@@ -32,6 +32,7 @@ class Rows:
         lower: Where ball ∩ [0, 1] is a box, its lowest point, (N, C, H, W); made here.
         upper: Its highest point.
         mask: Which pixels may change, bool (N, 1, H, W); None for all.
+        restart: The number of the run, from 0, int64 (N,).
     """
 
     images: Tensor
@@ -43,6 +44,7 @@ class Rows:
     lower: Tensor | None = None
     upper: Tensor | None = None
     mask: Tensor | None = None
+    restart: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.lower is None and (box := self.geometry.box(self.images, self.eps)) is not None:  # once, not at every step

@@ -95,10 +95,12 @@ class Loop:
         inputs, device = self.inputs, self.inputs.images.device
         image, eps, restart = torch.tensor(jobs).T
         budget, image = self.budgets[eps, image].to(device), image.to(device)
-        aims = None if self.aims is None else self.aims[restart.to(device), image]
+        restart = restart.to(device)
+        aims = None if self.aims is None else self.aims[restart, image]
         targets = None if inputs.targets is None else inputs.targets[image]
         mask = None if inputs.mask is None else inputs.mask[image]
-        return Rows(inputs.images[image], inputs.labels[image], targets, aims, budget, self.attack.geometry, mask=mask)
+        own = (inputs.images[image], inputs.labels[image], targets, aims, budget, self.attack.geometry)
+        return Rows(*own, mask=mask, restart=restart)
 
     def _query(self, batch: Batch) -> Batch:
         """Query the model once about every iterate in the batch; let jobs step on or leave. Those that stay."""

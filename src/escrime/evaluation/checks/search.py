@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ...attacks.adaptive.surrogate import Surrogate
 from ...attacks.apgd import APGD
 from ...attacks.core.base import Attack
+from ...attacks.patch import Patch
 from ...attacks.pgd import PGD
 from ...attacks.random_points import RandomPoints
 from ...attacks.rays import RayS
@@ -263,9 +264,11 @@ def _lengths(search: Search, classes: int) -> list[Attempt]:
 
 def _counted(search: Search) -> list[Attempt]:
     """Where ε counts pixels: which of them, by a smooth count and by their slopes."""
-    fewest = SigmaZero(search.eps, steps=search.effort.steps, stop_within=True)
-    pgd = PGD(search.eps, steps=search.effort.steps, norm=search.norm, loss="margin")
-    return [Attempt(attack.name, "gradient", attack, search.surrogate) for attack in (fewest, pgd)]
+    steps = search.effort.steps
+    fewest, patch = SigmaZero(search.eps, steps=steps, stop_within=True), Patch(search.eps, steps=steps)
+    able = [attack for attack in (fewest, patch) if search.norm in attack.norms]
+    pgd = PGD(search.eps, steps=steps, norm=search.norm, loss="margin")
+    return [Attempt(attack.name, "gradient", attack, search.surrogate) for attack in (*able, pgd)]
 
 
 def other_attempts(search: Search, flat: bool = False, true: bool = False) -> list[Attempt]:
