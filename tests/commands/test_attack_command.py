@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 from escrime import EscrimeError, load_model
 from escrime.cli import app
 from escrime.commands.attack import photos
+from escrime.commands.attack.folder import Result
 from escrime.commands.attack.full_size import FullSize
-from escrime.commands.attack.photos import Result, attack_photos
+from escrime.commands.attack.photos import attack_photos
 from escrime.commands.attack.quantized import whole_eps, whole_levels
 from escrime.commands.attack.words import sentence, summary
 from escrime.data import read_image
@@ -185,13 +186,14 @@ def test_a_link_to_nothing_stops_no_folder(weights, pictures, tmp_path):
 
 
 def test_no_photo_takes_the_files_of_another(weights, pictures, tmp_path):
-    """Not within a call, nor of an earlier one, whose lines stay; a photo attacked again replaces its own."""
+    """Not within a call, nor of an earlier one, whose lines stay; a photo that has changed replaces its own."""
     folders, out = [tmp_path / name for name in "abcd"], tmp_path / "out"
     photos = [folder / name for folder, name in zip(folders, ("0.png", "0.png", "0-2.png", "0.png"))]
+    content = {kind: (pictures / kind / "0.png").read_bytes() for kind in ("ant", "bee", "cat")}
     for photo, kind in zip(photos, ("ant", "cat", "ant", "cat")):
         photo.parent.mkdir()
-        photo.write_bytes((pictures / kind / "0.png").read_bytes())
-    more = ("--model", weights, "--eps", "20/255", "--out", out)
+        photo.write_bytes(content[kind])
+    more = ("--model", weights, "--eps", "60/255", "--target", "bee", "--out", out)
     call(photos[0], photos[1], photos[2], photos[0], *more)
     call(photos[3], *more)
     call(photos[1], *more)
@@ -202,8 +204,10 @@ def test_no_photo_takes_the_files_of_another(weights, pictures, tmp_path):
         f"{name}-adversarial.png" for name in ("0", "0-2", "0-2-2", "0-3")
     ]
     assert all(says(weights, path) == lines[str(photo)]["after"] for photo, path in zip(photos, made))
-    call(photos[1], *more, "--target", "cat")  # which it is: nothing to draw
+    photos[1].write_bytes(content["bee"])  # the target already: nothing to draw
+    call(photos[1], *more)
     assert sorted(path.name[: -len("-adversarial.png")] for path in out.glob("*-adversarial.png")) == ["0", "0-2-2", "0-3"]
+    photos[1].write_bytes(content["cat"])
     call(photos[1], *more)
     assert (out / "0-2-adversarial.png").exists() and (out / "0-2-side-by-side.png").exists()
 
@@ -234,7 +238,7 @@ def test_killed_between_its_files_it_is_made_again(pictures_done, weights, pictu
 
     def replaced(source, target):
         seen.append(target)
-        if len(seen) > 1 + pictures_done:  # the line comes first
+        if len(seen) > 2 + pictures_done:  # the settings and the line come first
             raise Killed
         replace(source, target)
 
@@ -403,33 +407,88 @@ def test_the_same_command_goes_on_where_it_was(weights, pictures, tmp_path, monk
     again = list(attack_photos(some, weights, out, eps=20 / 255))
     assert attacked == ["2.png", "3.png"] and again[:2] == first
     assert list(attack_photos(some, weights, out, eps=20 / 255)) == again and len(attacked) == 2
-    for change in ({"eps": 21 / 255}, {"eps": 21 / 255, "seed": 1}):
-        del attacked[:]
-        list(attack_photos(some[:1], weights, out, **change))
-        assert attacked == ["0.png"], change
     Path(again[1].adversarial).write_bytes(Path(again[2].adversarial).read_bytes())  # somebody else's
     Path(again[2].side_by_side).unlink()
     del attacked[:]
     assert list(attack_photos(some[1:], weights, out, eps=20 / 255)) == again[1:] and attacked == ["1.png", "2.png"]
 
 
-def test_a_model_that_has_changed_is_attacked_again(weights, pictures, tmp_path, monkeypatch):
-    def model(number):
-        (tmp_path / "mine.py").write_text(
-            "import escrime, torch\n"
-            "def load():\n"
-            f"    model = escrime.build('lenet', classes=3, seed={number})\n"
-            "    model.size = 8\n"
-            "    return model\n"
-        )
-        return f"{tmp_path / 'mine.py'}:load"
+def model_with(seed, folder):
+    """A specification that stays the same while the weights are others."""
+    (folder / "mine.py").write_text(
+        "import escrime, torch\n"
+        "def load():\n"
+        f"    model = escrime.build('lenet', classes=3, seed={seed})\n"
+        "    model.size = 8\n"
+        "    return model\n"
+    )
+    return f"{folder / 'mine.py'}:load"
 
-    call(pictures / "ant" / "0.png", "--model", model(0), "--out", tmp_path / "out", "--eps", "20/255")
+
+def content_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+CHANGES = [
+    (("--eps", "21/255"), "settings.eps was 20/255, now 21/255"),
+    ((), "settings.eps was 20/255, now the smallest"),
+    (("--eps", "20/255", "--seed", "1"), "settings.seed was 0, now 1"),
+    (("--eps", "20/255", "--target", "bee"), "settings.target was None, now bee"),
+    (("--eps", "20/255", "--full-size"), "settings.full_size was False, now True"),
+    (("--eps", "20/255", "--attack", "FGSM"), "settings.attacks was .*FGSM"),
+    (("--eps", "20/255", "--size", "9"), "settings.size was 8, now 9"),
+]
+
+
+@pytest.mark.parametrize(("more", "said"), CHANGES)
+def test_other_settings_replace_nothing(more, said, weights, pictures, tmp_path, monkeypatch):
+    """A folder that is named refuses them; the usual one has others beside it, each found again."""
+    monkeypatch.chdir(tmp_path)
+    start = (pictures / "ant" / "0.png", "--model", weights)
+    first = call(*start, "--eps", "20/255")
+    before, attacked = content_of(tmp_path / "adversarial"), counted(monkeypatch)
+    with pytest.raises(EscrimeError, match=f"adversarial belongs to another experiment .{said}.*--out"):
+        call(*start, *more, "--out", "adversarial")
+    assert attacked == [] and content_of(tmp_path / "adversarial") == before
+    second = call(*start, *more)
+    assert "folder is adversarial-2." in " ".join(second.stderr.split())
+    assert json.loads(second.stdout)["adversarial"].startswith("adversarial-2/") and attacked == ["0.png"]
+    assert content_of(tmp_path / "adversarial") == before
+    assert call(*start, "--eps", "20/255").stdout == first.stdout and call(*start, *more).stdout == second.stdout
+    assert attacked == ["0.png"] and sorted(path.name for path in tmp_path.glob("adv*")) == ["adversarial", "adversarial-2"]
+
+
+def test_attacks_on_another_model_are_not_replaced(pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photo, more = pictures / "ant" / "0.png", ("--eps", "20/255")
+    call(photo, "--model", model_with(0, tmp_path), *more)
     attacked = counted(monkeypatch)
-    call(pictures / "ant" / "0.png", "--model", model(0), "--out", tmp_path / "out", "--eps", "20/255")
+    call(photo, "--model", model_with(0, tmp_path), *more)
     assert attacked == []
-    call(pictures / "ant" / "0.png", "--model", model(1), "--out", tmp_path / "out", "--eps", "20/255")
-    assert attacked == ["0.png"]
+    with pytest.raises(EscrimeError, match="settings.weights was"):
+        call(photo, "--model", model_with(1, tmp_path), *more, "--out", "adversarial")
+    assert attacked == []
+    call(photo, "--model", model_with(1, tmp_path), *more)
+    assert attacked == ["0.png"] and (tmp_path / "adversarial-2" / "attacks.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("[]", "attack.json"), ("{", "attack.json cannot be read"), ('{"settings": 3}', "attack.json")]
+)
+def test_settings_of_others_are_refused(text, said, weights, pictures, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "attack.json").write_text(text)
+    with pytest.raises(EscrimeError, match=said):
+        call(pictures / "ant" / "0.png", "--model", weights, "--eps", "20/255", "--out", tmp_path / "out")
+    assert (tmp_path / "out" / "attack.json").read_text() == text
+
+
+def test_attacks_of_unknown_settings_are_not_replaced(weights, pictures, tmp_path):
+    start = (pictures / "ant" / "0.png", "--model", weights, "--eps", "20/255", "--out", tmp_path / "out")
+    call(*start)
+    (tmp_path / "out" / "attack.json").unlink()
+    with pytest.raises(EscrimeError, match="whose settings are not known"):
+        call(*start)
 
 
 def test_stopped_it_says_what_is_done(weights, pictures, tmp_path, monkeypatch):

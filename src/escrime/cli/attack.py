@@ -41,7 +41,10 @@ def attack(
     classes: Classes = None,
     seed: Seed = 0,
     device: Device = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the pictures go.")] = Path("adversarial"),
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the pictures go; default: adversarial, or one beside it for other settings."),
+    ] = None,
     full_size: Annotated[
         bool, typer.Option("--full-size", help="Keep the photo's own size; the model still sees it resized.")
     ] = False,
@@ -62,7 +65,7 @@ def attack(
     with reserving_stdout() as stdout:
         told = stdout.isatty() and not json_  # a person reads
         display = Display(make_console(file=stdout) if told else make_console(stderr=True, quiet=json_))
-        done = []
+        done, folders = [], list[Path]()  # the one that is chosen, once it is
         try:
             with display.bar("Attack", None) as advance:
                 for result in attack_photos(
@@ -80,6 +83,8 @@ def attack(
                     attacks=split(attack),
                     full_size=full_size,
                     progress=lambda done, total, note: advance(done=done, total=total, note=note),
+                    say=display.say,
+                    begun=folders.append,
                 ):
                     done.append(result)
                     if told:
@@ -91,8 +96,8 @@ def attack(
                     if not result.fooled:
                         say(sentence(result), err=True)
         except KeyboardInterrupt:
-            lie = f"; what came of them lies in {out}" if done else ""
+            lie = f"; what came of them lies in {folders[0]}" if done else ""
             display.say(f"{len(done)} photo{'s are' if len(done) != 1 else ' is'} done{lie}.")
             raise
         if told:
-            display.say(summary(done, out, full_size))
+            display.say(summary(done, folders[0], full_size))

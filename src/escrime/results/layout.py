@@ -11,7 +11,7 @@ SUBFOLDERS = ("records", "checkpoints", "examples", "analysis", "training", "fig
 FOLDERS = (*SUBFOLDERS, "checks", "failures", "checkpoint", "parts", "tensorboard")  # those that only some commands make
 MARKS = ("manifest.json", "tune.json", "training.json", "metrics.csv", "weights.safetensors")  # which a folder of ours has
 RESULTS = ("checks.json", "verdict.json", "claims.json", "answer.json", "report.html", "report.pdf")
-FILES = (*MARKS, LOCK, *RESULTS, "tune.csv", "pareto.png", "pareto.svg", "attacks.jsonl")
+FILES = (*MARKS, LOCK, *RESULTS, "tune.csv", "pareto.png", "pareto.svg", "attack.json", "attacks.jsonl")
 KINDS = (".json", ".parquet", ".npz", ".csv", ".txt", ".png", ".svg", ".pdf", ".safetensors")
 
 

@@ -293,6 +293,12 @@ class StoredTuningRow(StoredPoint):
     chosen: bool
 
 
+class StoredAttack(Stored):
+    """attack.json."""
+
+    settings: dict[Text, Any]
+
+
 class StoredHalves(Stored):
     choosing: Count
     validating: Count

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from ...budgets import LEVELS
@@ -27,50 +26,23 @@ from ...models.loading.loaded import with_names
 from ...models.running import Classifier, check_logits, failure_named
 from ...regular_files import IMAGE, check_regular, expanded, is_folder, is_regular, reason
 from ...report.figures.photo import draw_photo
-from ...results.layout import check_file
-from ...results.reading import first_fault, read_text
+from ...training.identity import weights_digest
 from ...validation import check_whole
 from ..evaluate.candidate import OF_ITS_SIZE
+from .folder import DEFAULT, LINES, Result, begin, files_of, folder_of, lines_in, names_of, pictures_of
 from .full_size import FullSize
 from .quantized import PhotoSearch, check_chosen, fool, logits_of, predict, smallest, whole_eps
 
-LINES = "attacks.jsonl"
-ENDINGS = ("-adversarial.png", "-side-by-side.png")  # of the two files of a photo
-LONGEST_STEM = 200  # bytes; file systems stop at 255
 ROUGH = 1000  # queries that a photo takes, about; after the first one they are known
 LIKELY = 1e-3  # how far a confidence may lie from that of another machine
+SMALLEST = "the smallest"  # ε, where none is given
 SHOWN = 1000  # pixels of the longer side of a photo in a picture of both
-
-
-@dataclass(frozen=True)
-class Result:
-    """One photo, by its absolute path: what the model predicts for it, and for the PNG as read back from disk; eps in gray
-    levels of 255 (null where nothing worked); width and height of the PNG in pixels; digest: of photo, settings and PNG, by
-    which the same command knows what is finished."""
-
-    photo: str
-    adversarial: str | None
-    side_by_side: str | None
-    fooled: bool
-    levels: int | None
-    eps: float | None
-    target: str | None
-    before: str
-    before_confidence: float
-    after: str
-    after_confidence: float
-    width: int | None = None
-    height: int | None = None
-    digest: str | None = None
-
-
-LINE = TypeAdapter(Result)
 
 
 def attack_photos(
     photos: Sequence[str | Path],
     spec: str,
-    out: Path | str,
+    out: Path | str | None = None,
     *,
     eps: float | None = None,
     target: str | None = None,
@@ -84,6 +56,8 @@ def attack_photos(
     classes: str | None = None,
     full_size: bool = False,
     progress: Listener = lambda done, total, note: None,
+    say: Callable[[str], None] = lambda text: None,
+    begun: Callable[[Path], None] = lambda folder: None,
 ) -> Iterator[Result]:
     """Attack each photo (files, or folders of them) and yield what came of it, after its files are written.
 
@@ -91,16 +65,19 @@ def attack_photos(
     PNG has that size, or with `full_size` that of the photo. eps: a fraction of the color range, rounded down to whole gray
     levels; None looks for the fewest. target: the name or number of the class to reach. mean, std, trust, classes: as in
     load_model. attacks: names of those to try in turn, () for the usual ones. progress: called with (queries, queries in all,
-    about, which photo it is).
-    What earlier calls left in `out` stays. What they made of the same photo with the same settings is asked of the model again,
-    and yielded as it is where it holds; otherwise the photo is attacked again, and what comes of it replaces its own.
+    about, which photo it is). out: None for adversarial/, or a numbered folder beside it where that one was made with other
+    settings, of which `say` is told. begun: told of the folder before anything is written there.
+    What earlier calls left in the folder stays. What they made of the same photo is asked of the model again, and yielded as it
+    is where it holds; otherwise the photo is attacked again, and what comes of it replaces its own.
 
     Raises:
-        EscrimeError: For a photo or a model that cannot be read, for an unknown target, and for a file in `out` that is not
-            escrime's and would be overwritten, before anything is written.
+        EscrimeError: For a photo or a model that cannot be read, for an unknown target, for an `out` that holds attacks on
+            another model or with other settings, and for a file there that is not escrime's and would be overwritten, before
+            anything is written.
     """
-    out, paths = Path(out), list(dict.fromkeys(Path(os.path.abspath(path)) for path in _files(photos)))
-    check_text(out)
+    paths = list(dict.fromkeys(Path(os.path.abspath(path)) for path in _files(photos)))
+    chosen = None if out is None else Path(out)
+    check_text(chosen or DEFAULT)
     size = None if size is None else check_whole("size", size, of="pixels", hint="or leave it out")
     loaded = load_model(spec, mean, std, trust=trust, size=size, classes=classes)
     model = loaded.model.to(device) if isinstance(loaded.model, torch.nn.Module) else loaded.model
@@ -111,10 +88,27 @@ def attack_photos(
     check_names(loaded.classes, count, spec)
     loaded = with_names(loaded, count)
     wanted = None if target is None else _class(target, loaded, count)
-    _names(paths, _lines(out / LINES), out)  # refuses files of others before anything is written
+    question = {
+        "model": spec,
+        "weights": weights_digest(model) if isinstance(model, torch.nn.Module) else None,
+        "access": loaded.answers,
+        "eps": SMALLEST if levels is None else f"{levels}/{LEVELS}",
+        "target": None if wanted is None else loaded.classes[wanted] if loaded.classes else str(wanted),
+        "attacks": list(attacks),
+        "size": loaded.side(size),
+        "seed": seed,
+        "full_size": full_size,
+        "mean": mean and list(mean),
+        "std": std and list(std),
+        "classes": classes,
+    }
+    folder = folder_of(question, chosen, say)
+    names_of(paths, lines_in(folder / LINES), folder)  # refuses files of others before anything is written
     search = PhotoSearch(model, loaded.answers, wanted, seed, attacks)
-    with locked(out, "give another folder with --out"):
-        yield from _Folder(out, search, levels, loaded.classes, device, full_size, progress).attack(paths, images)
+    with locked(folder, "give another folder with --out"):
+        begun(folder)
+        begin(folder, question, str(device))
+        yield from _Folder(folder, search, levels, loaded.classes, device, full_size, progress).attack(paths, images)
 
 
 @dataclass
@@ -133,10 +127,11 @@ class _Folder:
 
     def attack(self, paths: list[Path], images: list[np.ndarray]) -> Iterator[Result]:
         """Attack the photos `paths`, decoded as `images` uint8 (3, H, W), one after another."""
-        self.lines, note = _lines(self.out / LINES), ""
+        self.lines, note = lines_in(self.out / LINES), ""
         meter = Meter(lambda done, total, _: self.progress(done, total, note))
         meter.plan("photos", len(paths), ROUGH)
-        for number, (path, pixels, name) in enumerate(zip(paths, images, _names(paths, self.lines, self.out), strict=True), 1):
+        names = names_of(paths, self.lines, self.out)
+        for number, (path, pixels, name) in enumerate(zip(paths, images, names, strict=True), 1):
             before, note = self.lines.get(str(path)), f"{path.name}, {number} of {len(paths)}"
             if before is not None and self._holds(before, path, pixels):
                 meter.plan("photos", len(paths) - number, meter.tasks["photos"].passes)
@@ -146,22 +141,20 @@ class _Folder:
             with listening(meter):
                 result = self._attacked(path, pixels, name)
             if before and result.adversarial is None:  # its pictures of before belong to no line any more
-                for picture in _pictures(before):
+                for picture in pictures_of(before):
                     (self.out / picture).unlink(missing_ok=True)
             yield result
         meter.finish()
 
     def _digest(self, path: Path, png: Path | None) -> str:
-        """Of the photo, of what it is attacked with, and of the PNG that came of it."""
-        search = self.search
-        settings = (search.access, search.target, search.seed, search.attacks, self.levels, self.full_size)
+        """Of the photo, and of the PNG that came of it."""
         content = [sha256(file.read_bytes()).hexdigest() for file in (path, png) if file is not None]
-        return sha256(repr((settings, content)).encode()).hexdigest()
+        return sha256(repr(content).encode()).hexdigest()
 
     def _holds(self, line: Result, path: Path, pixels: np.ndarray) -> bool:
         """Whether the same was done to the photo before, and the model still says of both what the line says."""
         png = None if line.adversarial is None else self.out / Path(line.adversarial).name
-        for file in _pictures(line):
+        for file in pictures_of(line):
             if not is_regular(self.out / file):
                 return False
         if line.digest != self._digest(path, png):
@@ -209,7 +202,7 @@ class _Folder:
         square = pixels.transpose(1, 2, 0)
         original = square if photo is None else photo.pixels
         written = (square + levels.transpose(1, 2, 0)).astype(np.uint8) if photo is None else photo.changed(levels)
-        png, picture = (self.out / file for file in _files_of(name))
+        png, picture = (self.out / file for file in files_of(name))
         with whole(png, follow=False) as new_png, whole(picture, follow=False) as new_picture:
             Image.fromarray(written).save(new_png, format="PNG")
             # What counts is what the file holds, and what the model predicts for it.
@@ -268,66 +261,6 @@ def _files(photos: Sequence[str | Path]) -> Iterator[Path]:
             except OSError as error:
                 raise EscrimeError(f"the photo {photo} cannot be opened: {reason(error)}; check the path.") from None
             yield photo
-
-
-def _lines(path: Path) -> dict[str, Result]:
-    """What earlier calls wrote, by photo. Raises EscrimeError for a file that is not theirs."""
-    try:
-        lines = read_text(path).split("\n") if os.path.lexists(path) else []
-        found = [LINE.validate_json(line, strict=True) for line in lines if line]
-        for name in (name for result in found for name in _pictures(result)):
-            if not name.endswith(ENDINGS):
-                raise ValueError(f"{name!r} is no name of a picture that an attack writes")
-    except EscrimeError:
-        raise
-    except (OSError, ValueError) as error:
-        reason = first_fault(error) if isinstance(error, ValidationError) else error
-        raise EscrimeError(
-            f"{path} cannot be read as the list of earlier attacks ({reason}); move it away, or choose "
-            "another folder with --out."
-        ) from None
-    return {os.path.abspath(result.photo): result for result in found}
-
-
-def _pictures(result: Result) -> list[str]:
-    """The names of its files."""
-    return [Path(file).name for file in (result.adversarial, result.side_by_side) if file]
-
-
-def _stem(path: Path) -> str:
-    """The name of a photo as far as names made of it, and what they are called while they are written, can be files."""
-    return path.stem.encode()[:LONGEST_STEM].decode(errors="ignore")
-
-
-def _files_of(name: str) -> tuple[str, str]:
-    png, picture = (name + ending for ending in ENDINGS)
-    return png, picture
-
-
-def _names(paths: list[Path], lines: dict[str, Result], out: Path) -> list[str]:
-    """A name per photo for its files: that of an earlier call, else its own, numbered where another photo has it. Raises
-    EscrimeError where such a file exists that no line tells of."""
-    ours = {photo: _pictures(result) for photo, result in lines.items()}
-    known = {file for files in ours.values() for file in files}
-    taken = {file.lower() for file in known}  # A.png and a.png are one file on some systems
-    names = []
-    for path in paths:
-        before = ours.get(str(path))
-        name = before[0].removesuffix(ENDINGS[0]) if before else _stem(path)
-        number = 1
-        while not before and _files_of(name)[0].lower() in taken:
-            number += 1
-            name = f"{_stem(path)}-{number}"
-        taken.add(_files_of(name)[0].lower())
-        for file in _files_of(name):
-            check_file(out / file)
-            if (out / file).exists() and file not in known:
-                raise EscrimeError(
-                    f"{out / file} exists already and is not of an attack that {out / LINES} tells of; move it away, or choose "
-                    "another folder with --out."
-                )
-        names.append(name)
-    return names
 
 
 def _class(target: str, loaded: Loaded, count: int) -> int:

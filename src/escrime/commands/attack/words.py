@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...report.formatting import percent
-from .photos import LINES, Result
+from .folder import LINES, Result
 
 
 def sentence(found: Result) -> str:
