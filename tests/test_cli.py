@@ -137,7 +137,7 @@ def test_json_stands_alone_on_stdout_whatever_the_work_prints(command, escrime, 
     monkeypatch.setattr("escrime.commands.evaluate.assessment.assess", work)
     monkeypatch.setattr("escrime.commands.evaluate.result.result", lambda _: found)
     monkeypatch.setattr("escrime.commands.tune.tune.tune_model", work)
-    done = escrime(command, "--model", "m.py:load", "--data", "digits", "--eps", "0.1", "--device", "cpu", "--json")
+    done = escrime(command, "--model", "hf:org/m", "--data", "digits", "--eps", "0.1", "--device", "cpu", "--json")
     assert done.returncode == 0 and json.loads(done.out) == found and "loading weights" in done.err
 
 
@@ -184,9 +184,9 @@ def test_a_warning_is_its_sentence_alone():
 @pytest.mark.parametrize(
     "words",
     [
-        ("harden", "--model", "lenet", "--data", "digits", "--eps", "0.1"),
-        ("tune", "--model", "lenet", "--data", "digits", "--eps", "0.1"),
-        ("attack", "photo.png", "--model", "lenet"),
+        ("harden", "--model", "hf:org/m", "--data", "digits", "--eps", "0.1"),
+        ("tune", "--model", "hf:org/m", "--data", "digits", "--eps", "0.1"),
+        ("attack", ".", "--model", "hf:org/m"),
     ],
     ids=lambda words: words[0],
 )

@@ -5,6 +5,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from .errors import EscrimeError
+
 MiB, GiB = 2**20, 2**30
 IMAGE = 256 * MiB  # as many pixels as are decoded take less, uncompressed, at 8 bits
 TEXT = MiB  # an experiment that a person wrote
@@ -50,6 +52,22 @@ def read_regular(path: Path | str, most: int) -> bytes:
     if len(content) > most:  # it has grown
         raise NotRegular(_too_large(len(content), most))
     return content
+
+
+def read_text(path: Path, what: str, remedy: str) -> str:
+    """The text of a short file that a person wrote. what: what it is, with an article or none. remedy: how to write it.
+
+    Raises:
+        EscrimeError: For one that is not there, cannot be read, or is no text in UTF-8.
+    """
+    try:
+        return read_regular(path, TEXT).decode("utf-8-sig")
+    except FileNotFoundError:
+        raise EscrimeError(f"{what} {path} does not exist; check the path.") from None
+    except UnicodeDecodeError:
+        raise EscrimeError(f"{what} {path} is no text in UTF-8; {remedy}.") from None
+    except OSError as error:
+        raise EscrimeError(f"{what} {path} cannot be read: {reason(error)}; {remedy}.") from None
 
 
 def check_regular(path: Path | str, most: int) -> None:

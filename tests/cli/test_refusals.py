@@ -12,13 +12,13 @@ from escrime.cli.refusals import CHECKS, refuse
 from escrime.commands.catalog import attacks, catalog, check_settings
 from escrime.errors import EscrimeError
 
-EVALUATE = ("evaluate", "--model", "m.py:load", "--data", "digits", "--eps", "4/255")
+EVALUATE = ("evaluate", "--model", "hf:org/m", "--data", "digits", "--eps", "4/255")
 TRAIN = ("train", "lenet", "--data", "digits")
-TUNE = ("tune", "--model", "m.py:load", "--data", "digits", "--eps", "0.1")
-HARDEN = ("harden", "--model", "m.py:load", "--data", "digits", "--eps", "0.1")
-ATTACK = ("attack", "cat.jpg", "--model", "m.py:load")
+TUNE = ("tune", "--model", "hf:org/m", "--data", "digits", "--eps", "0.1")
+HARDEN = ("harden", "--model", "hf:org/m", "--data", "digits", "--eps", "0.1")
+ATTACK = ("attack", ".", "--model", "hf:org/m")
 REFUSED = [
-    (("evaluate", "--model", "m.py:load", "--data", "digits", "--eps", "four"), "ε = 'four' is not a number"),
+    (("evaluate", "--model", "hf:org/m", "--data", "digits", "--eps", "four"), "ε = 'four' is not a number"),
     ((*EVALUATE, "--eps", "8"), "write '8/255'"),
     ((*EVALUATE, "--attack", "fgsm"), "Did you mean 'FGSM'?"),
     ((*EVALUATE, "--attack", "FGSM,auto-attack"), "Did you mean 'AutoAttack'?"),
@@ -64,8 +64,38 @@ REFUSED = [
     ((*ATTACK, "--attack", "apgdd"), "Did you mean 'APGD'?"),
     (("run", "digit"), "Did you mean 'digits'?"),
     (("run", "digits", "--limit", "0"), "data.limit = 0"),
-    (("compare", "a", "b", "--eps", "x"), "ε = 'x' is not a number"),
-    (("report", "runs/x", "--format", "jsn"), "Did you mean 'json'?"),
+    (("compare", ".", ".", "--eps", "x"), "ε = 'x' is not a number"),
+    (("report", ".", "--format", "jsn"), "Did you mean 'json'?"),
+    ((*EVALUATE, "--fail-under", "x"), "--fail-under 'x' is not a number; write one, such as 0.4."),
+    ((*EVALUATE, "--fail-under=40%"), "--fail-under '40%' is not a number; write 0.4."),
+    ((*EVALUATE, "--fail-under", "0,4"), "write 0.4."),
+    ((*EVALUATE, "--limit", "x"), "--limit 'x' is not a whole number; write one, such as 8."),
+    ((*EVALUATE, "--limit", "1,000"), "write 1000."),
+    ((*EVALUATE, "--seed", "1.5"), "--seed '1.5' is not a whole number"),
+    ((*EVALUATE, "--seed", "inf"), "--seed 'inf' is not a whole number"),
+    ((*TRAIN, "--learning-rate", "small"), "--learning-rate 'small' is not a number"),
+    ((*EVALUATE, "--model", "m.py:load"), "model file m.py does not exist"),
+    ((*HARDEN, "--model", "m.onnx"), "model file m.onnx does not exist"),
+    ((*TUNE, "--model", "m.pt2"), "model file m.pt2 does not exist"),
+    ((*ATTACK, "--model", "resnet50@w.pth"), "weights file w.pth does not exist"),
+    ((*ATTACK, "--model", "timm:vit_tiny@w.pth"), "weights file w.pth does not exist"),
+    ((*ATTACK, "--model", "torchvision:resnet50@a/w"), "weights file a/w does not exist"),
+    ((*EVALUATE, "--model", "resnet55@w.pth"), "architecture 'resnet55' is unknown"),
+    ((*EVALUATE, "--model", "torchvision:mobilenetv2"), "Did you mean 'mobilenet_v2'?"),
+    ((*EVALUATE, "--model", "torchvsion:resnet50"), "is of no known kind"),
+    ((*EVALUATE, "--model", "resnet18"), "write torchvision:resnet18"),
+    ((*EVALUATE, "--model", "mine.py"), "Name the function too: mine.py:FUNCTION."),
+    ((*EVALUATE, "--classes", "names.txt"), "the file of class names names.txt does not exist"),
+    ((*ATTACK, "--classes", "."), "the file of class names . cannot be read"),
+    (("train", "lenett", "--data", "digits"), "Did you mean 'lenet'?"),
+    ((*TRAIN, "--weights", "w.safetensors"), "weights file w.safetensors does not exist"),
+    ((*TRAIN, "--teacher", "lenet@w.pth"), "weights file w.pth does not exist"),
+    (("train", "lenet", "--data", "folder", "--folder", "photos"), "the folder 'photos' does not exist"),
+    (("run", "digits", "--weights", "lenet=w.pth"), "weights file w.pth does not exist"),
+    (("run", "imagenette", "--data", "photos"), "the folder 'photos' does not exist"),
+    (("attack", "cat.jpg", "--model", "torchvision:resnet50"), "the photo cat.jpg does not exist"),
+    (("report", "runs/x"), "the folder 'runs/x' does not exist"),
+    (("compare", "runs/x", "runs/y"), "the folder 'runs/x' does not exist"),
     (("evalute",), "Did you mean 'evaluate'?"),
 ]
 
@@ -100,6 +130,14 @@ def test_refused_at_once(words, sentence, said):
     code, text, waited = said[words]
     assert code == 2 and sentence in text and "Traceback" not in text
     assert not waited, "torch was imported for a refusal"
+
+
+def test_names_of_torchvision_are_read_from_its_files():
+    from torchvision import models
+
+    from escrime.specifications import of_torchvision
+
+    assert set(models.list_models(module=models)) <= of_torchvision()
 
 
 def test_every_check_is_about_an_option_that_exists():

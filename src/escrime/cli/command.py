@@ -1,14 +1,14 @@
 """What every command does beside its own: refuse values at once, say where a misplaced option belongs, list its exit codes."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from typer import Exit, Typer
 from typer.core import TyperCommand
 from typer.models import CommandInfo
 
 from ..terminal import GONE
-from .refusals import refuse
+from .refusals import refuse, refuse_number
 
 # Exit code → what it says, and which parameter a command needs to leave with it.
 EXIT_CODES = {
@@ -25,9 +25,11 @@ EXIT_CODES = {
 class Command(TyperCommand):
     """A command whose values are looked at before its work, and torch with it, is imported."""
 
+    numbers: dict[str, dict[str, type]] = {}  # command → option → int or float
     elsewhere: dict[str, list[str]] = {}  # option → the commands that have it
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words = list(args)  # which typer empties
         try:
             return super().parse_args(ctx, args)
         except Exception as error:
@@ -35,6 +37,9 @@ class Command(TyperCommand):
             owners = self.elsewhere.get(str(name), [])
             if owners and self.name not in owners:  # else it is an option of this one, used as it cannot be
                 error.message = f"escrime {self.name} has no option {name}; it is one of {' and '.join(owners)}"  # type: ignore[attr-defined]
+            flag = _flag(getattr(getattr(error, "param", None), "name", None) or "")
+            if kind := self.numbers.get(str(self.name), {}).get(flag):
+                refuse_number(flag, kind, words)
             raise
 
     def invoke(self, ctx: Any) -> Any:
@@ -53,10 +58,21 @@ def complete_commands(app: Typer) -> None:
             f"{code} {what}" for code, (what, needs) in EXIT_CODES.items() if needs is None or needs in found[name_of(info)]
         ]
         info.cls = Command
+        Command.numbers[name_of(info)] = _numbers(info.callback) if info.callback else {}
         info.epilog = "\n\n".join(filter(None, (info.epilog, f"Exit codes: {'; '.join(codes)}.")))
     for name, options in found.items():
         for option in options:
-            Command.elsewhere.setdefault(f"--{option.strip('_').replace('_', '-')}", []).append(name)
+            Command.elsewhere.setdefault(_flag(option), []).append(name)
+
+
+def _flag(parameter: str) -> str:
+    return f"--{parameter.strip('_').replace('_', '-')}"
+
+
+def _numbers(function: Callable[..., Any]) -> dict[str, type]:
+    """The options that take a number."""
+    kinds = {name: (hint, *get_args(hint)) for name, hint in get_type_hints(function).items()}
+    return {_flag(name): kind for name, own in kinds.items() for kind in (int, float) if kind in own}
 
 
 def name_of(info: CommandInfo) -> str:

@@ -21,6 +21,7 @@ from ..errors import EscrimeError, nearest
 from ..norms import DEFAULT, norm
 from ..regular_files import expanded
 from ..results.threats import DEFENDED
+from ..specifications import check_architecture, check_specification, check_weights, text_of_classes
 from ..validation import channel_numbers, check_both, check_choice, check_real, check_time, check_whole
 from .options import check_gate, split, threats, whole_numbers
 
@@ -40,6 +41,31 @@ def refuse(command: str, given: Given) -> None:
         if given.get(name) not in (None, (), []):
             check(command, given[name], given)
     check_both(given.get("mean"), given.get("std"))
+
+
+def refuse_number(name: str, kind: type, words: list[str]) -> None:
+    """Raise EscrimeError for what stands on the command line, its `words`, where the option `name` has an int or float."""
+    given = [after for word, after in zip(words, words[1:]) if word == name]
+    given += [word.removeprefix(f"{name}=") for word in words if word.startswith(f"{name}=")]
+    for text in given:
+        if not _reads(kind, text):
+            what, usual = ("whole number", "8") if kind is int else ("number", "0.4")
+            raise EscrimeError(f"{name} {text!r} is not a {what}; write {_meant(kind, text) or f'one, such as {usual}'}.")
+
+
+def _reads(kind: type, text: str) -> bool:
+    try:
+        kind(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _meant(kind: type, text: str) -> str | None:
+    """The number that somebody may have meant who writes 40%, 0,4 or 1,000."""
+    share = f"{float(text[:-1]) / 100:g}" if kind is float and text.endswith("%") and _reads(float, text[:-1]) else ""
+    words = (share, text.replace(",", "." if kind is float else ""))
+    return next((word for word in words if _reads(kind, word)), None)
 
 
 def _eps(command: str, text: str, given: Given) -> None:
@@ -89,11 +115,39 @@ def _data(command: str, text: str | Path, given: Given) -> None:
     if command == "train":
         if not expanded(text).is_dir():  # of which its own sentence tells more
             check_choice("dataset", text, names)
-    elif text not in names and command != "run" and not expanded(text).exists():
+    elif command == "run":
+        _there(command, Path(text), given)
+    elif text not in names and not expanded(text).exists():
         raise EscrimeError(
             f"the data folder {str(text)!r} does not exist, and no dataset is called so; check the spelling of --data "
             f"DIR.{nearest(text, names)}"
         )
+
+
+def _there(command: str, path: Path, given: Given) -> None:
+    """Of the folder of a run, or of images."""
+    if not expanded(path).exists():
+        of_images = {"train": "check the path", "run": "check the path, or leave out --data"}
+        remedy = of_images.get(command, "give the folder of a run, such as runs/digits")
+        raise EscrimeError(f"the folder {str(path)!r} does not exist; {remedy}.")
+
+
+def _photos(command: str, paths: list[str], given: Given) -> None:
+    for path in paths:
+        if not expanded(path).exists():
+            raise EscrimeError(f"the photo {path} does not exist; check the path.")
+
+
+def _model(command: str, text: str, given: Given) -> None:
+    check_specification(text, catalog()["architectures"])
+
+
+def _weights(command: str, given: str | list[str], _: Given) -> None:
+    for entry in [given] if isinstance(given, str) else given:
+        model, equals, source = entry.partition("=")
+        named = command == "run" and equals and not expanded(entry).exists()  # MODEL=FILE
+        if (source if named else entry) != "none":
+            check_weights(source if named else entry)
 
 
 CHECKS: dict[str, Callable[[str, Any, Given], object]] = {
@@ -123,5 +177,14 @@ CHECKS: dict[str, Callable[[str, Any, Given], object]] = {
     "mean": lambda command, text, given: channel_numbers("--mean", text),
     "std": lambda command, text, given: channel_numbers("--std", text),
     "data": _data,
+    "photos": _photos,
+    "model": _model,
+    "teacher": _model,
+    "arch": lambda command, name, given: check_architecture(name, catalog()["architectures"]),
+    "weights": _weights,
+    "classes": lambda command, path, given: text_of_classes(path),
+    "folder": _there,
+    "first": _there,
+    "second": _there,
     "name": lambda command, name, given: check_name(name),
 }

@@ -12,6 +12,7 @@ from torch import nn
 
 from ..errors import EscrimeError, nearest
 from ..randomness import seed_generators
+from ..specifications import unknown_architecture
 from .googlenet_bvlc import MEAN, STD, GoogLeNet
 from .small import LeNet, WideResNetSmall
 
@@ -131,11 +132,7 @@ def architecture(name: str) -> Architecture:
         plain = _torchvision(name, f"{name} of torchvision")
         head = min(head_names(plain, 10)).rpartition(".")[0]
         return replace(plain, head=head, mean=tuple(transforms.mean), std=tuple(transforms.std), size=transforms.crop_size[0])
-    hint = nearest(name, ARCHITECTURES) or nearest(name, others)
-    raise EscrimeError(
-        f"architecture {name!r} is unknown; use one of {', '.join(ARCHITECTURES)}, another torchvision classifier, "
-        f"or {TIMM}NAME.{hint}"
-    )
+    raise unknown_architecture(name, ARCHITECTURES, others)
 
 
 def _timm(name: str) -> Architecture:

@@ -11,11 +11,12 @@ from ..budgets import eps_text, same, within
 from ..norms import norm
 from .checks.chance import BEFORE
 from .checks.counting import too_few
+from .checks.queries import queries_left
 from .findings import Finding
 from .names import defended, place
 from .records import STRONGER, in_subset, subset_names, worst_case
 from .statistics import share_text, total, wilson
-from .threats import ADAPTIVE, TRANSFER, UNDEFENDED
+from .threats import ADAPTIVE, BLACK_BOX, TRANSFER, UNDEFENDED
 
 HIDING = {"scores-flat", "off-grid", "stateful", "full-success", "no-full-success", "iterated-weaker", "overfitting"}
 HIDING |= {f"gradient-{what}" for what in ("zero", "saturated", "false", "not-finite", "misleads", "jagged", "mode", "fails")}
@@ -80,7 +81,7 @@ def _of_subset(records: pd.DataFrame, findings: list[Finding], headlines: Mappin
             mine = [f for f in findings if all(about in ("", own) for about, own in zip(f.case, case, strict=True))]
             clean = clean_accuracy(records, model, defense, last["image"])
             everywhere = _all_faced(records[ours], last)
-            found.append(_verdict(last, clean, _asked(without, last, clean), everywhere, mine, subset))
+            found.append(_verdict(last, clean, _asked(without, last, clean), everywhere, mine, subset, _seen(records, last)))
     return found
 
 
@@ -114,7 +115,24 @@ def objects(finding: Finding) -> bool:
     return finding.severity == "warning" and (not finding.answered or finding.id in BEFORE)
 
 
-def _verdict(rows: pd.DataFrame, clean: float, asked: float, everywhere: bool, findings: list[Finding], subset: str) -> Verdict:
+def _seen(records: pd.DataFrame, last: pd.DataFrame) -> str:
+    """How the attacker of `last`, rows of one verdict, is limited, as a part of its sentence."""
+    first = last.iloc[0]
+    if first["threat"] == TRANSFER:
+        return UNKNOWING
+    if first["threat"] != BLACK_BOX:
+        return ""
+    own = records["image"].isin(last["image"]) & same(records["eps"], first["eps"])
+    for name in ("model", "defense", "threat", "norm"):
+        own &= records[name] == first[name]
+    queries = queries_left(records[own])
+    often = "" if queries is None else f", in about {queries:,.0f} queries per image"
+    return f" as far as an attacker who sees outputs only can tell{often} (gradients may leave less)"
+
+
+def _verdict(
+    rows: pd.DataFrame, clean: float, asked: float, everywhere: bool, findings: list[Finding], subset: str, seen: str
+) -> Verdict:
     first, n = rows.iloc[0], len(rows)
     right = total(rows["correct"])
     accuracy, (low, high) = right / n, wilson(right, n)
@@ -131,8 +149,7 @@ def _verdict(rows: pd.DataFrame, clean: float, asked: float, everywhere: bool, f
         f"ε = {eps_text(first['eps'], geometry.per_value)}{geometry.in_words} "
         f"(95 % interval {low:.1%} to {high:.1%}; {share_text(clean)}{WITHOUT}"
     )
-    if first["threat"] == TRANSFER:
-        number += UNKNOWING
+    number += seen
     exact = bool(alarms) and all(finding.exact for finding in alarms)
     if alarms and not exact:
         end = _objection(alarms, accuracy, clean)

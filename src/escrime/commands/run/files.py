@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import EscrimeError, nearest
-from ...regular_files import TEXT, read_regular, reason
+from ...regular_files import read_text
 
 SHIPPED = Path(__file__).parent / "shipped"
 DEEPEST = 32  # tables within tables, and parts of a key
@@ -33,7 +33,7 @@ def read_experiment(name_or_path: str) -> tuple[str, dict[str, Any]]:
             + nearest(name_or_path, shipped())
         )
     try:
-        text = read_regular(path, TEXT).decode("utf-8-sig")
+        text = read_text(path, "experiment file", "an experiment is a file in TOML")
         if DEEP_KEY.search(text):  # the reader takes time that grows with the square of the parts
             raise EscrimeError(f"experiment file {path} has a key of more than {DEEPEST} parts; no setting is called so.")
         raw = tomllib.loads(text)
@@ -44,11 +44,7 @@ def read_experiment(name_or_path: str) -> tuple[str, dict[str, Any]]:
         raise
     except RecursionError:
         raise EscrimeError(f"experiment file {path} is nested more than {DEEPEST} deep; no experiment is.") from None
-    except FileNotFoundError:
-        raise EscrimeError(f"experiment file {path} does not exist; check the path.") from None
-    except OSError as error:
-        raise EscrimeError(f"experiment file {path} cannot be read: {reason(error)}.") from None
-    except ValueError as error:  # no TOML, no UTF-8, a number of more digits than Python reads
+    except ValueError as error:  # no TOML, a number of more digits than Python reads
         raise EscrimeError(f"experiment file {path} is not valid TOML: {str(error).rstrip('.')}.") from None
 
 

@@ -62,7 +62,7 @@ def show(display: Display, folder: RunFolder, result: dict) -> None:
         marks = [word for word in ("front", "best", *(() if result.get("undecided") else ("chosen",))) if row[word]]
         name = "undefended" if row["defense"] == "none" else fraction_text(row["eps_max"])
         cells = [_cell(row, name) for name in ("clean", TRANSFER, ADAPTIVE)]
-        table.add_row(name, str(row["samples"]), *cells, f"{row['mean']:.1%}", ", ".join(marks))
+        table.add_row(name, str(row["samples"]), *cells, f"{100 * row['mean']:.1f}", " ".join(marks))
     say(table)
     say(f"The mean is of clean accuracy and accuracy under {_counted(against)}. {RULE}")
     spent, seconds = result["passes_per_image"], result["seconds"]
@@ -81,4 +81,4 @@ def _counted(against: str) -> str:
 
 
 def _cell(row: dict, name: str) -> str:
-    return f"{row[name]:.1%} [{100 * row[f'{name}_low']:.0f}–{100 * row[f'{name}_high']:.0f}]"
+    return f"{100 * row[name]:.1f} [{100 * row[f'{name}_low']:.0f}–{100 * row[f'{name}_high']:.0f}]"

@@ -13,11 +13,10 @@ import numpy as np
 from ...access import LABELS
 from ...errors import EscrimeError
 from ...imagenet import imagenet_names, imagenet_wnids, titles, wordnet_ids
-from ...regular_files import TEXT, expanded, read_regular, reason
+from ...regular_files import expanded
+from ...specifications import FORMS, text_of_classes
 from .black_box import count_labels
 from .loaded import Loaded
-
-FORMS = 'write one name a line, or JSON such as ["cat", "dog"] or {"0": "cat", "1": "dog"}'
 
 
 def with_classes(loaded: Loaded, classes: Path | str | Sequence[str] | None) -> Loaded:
@@ -49,15 +48,7 @@ def read_classes(path: Path | str) -> tuple[tuple[str, ...], tuple[str, ...] | N
     Raises:
         EscrimeError: For a file that cannot be read, or is none of these.
     """
-    path = expanded(path)
-    try:
-        text = read_regular(path, TEXT).decode("utf-8-sig")
-    except FileNotFoundError:
-        raise EscrimeError(f"the file of class names {path} does not exist; check the path.") from None
-    except UnicodeDecodeError:
-        raise EscrimeError(f"the file of class names {path} is no text in UTF-8; {FORMS}.") from None
-    except OSError as error:
-        raise EscrimeError(f"the file of class names {path} cannot be read: {reason(error)}; {FORMS}.") from None
+    path, text = expanded(path), text_of_classes(path)
     found = _structured(text) if text.lstrip()[:1] in ("[", "{") else _lines(text)
     if not found:
         raise EscrimeError(f"the file of class names {path} holds no names in order; {FORMS}.")

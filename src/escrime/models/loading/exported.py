@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import EscrimeError
+from ...specifications import check_model_file
 from ..running import failure_named
 from .black_box import black_box
 from .fixed_batch import in_batches_of
-from .loaded import USUAL_SIDE, Loaded, existing, wnids_of
+from .loaded import USUAL_SIDE, Loaded, wnids_of
 
 PRECISIONS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}  # of an ONNX input
 
@@ -23,7 +24,7 @@ def from_program(path: Path, trust: bool = False, wanted: int | None = None) -> 
     Without `trust` nothing of the file is read: torch.export.load unpickles, evaluates expressions and loads libraries that an
     archive holds, in more ways than can be looked for. wanted: pixels of its images where it takes any.
     """
-    existing(path)
+    check_model_file(path)
     if not trust:
         raise EscrimeError(
             f"{path} is a program: torch can run code from a .pt2 file as it reads it, and nothing of it was read. If you "
@@ -75,7 +76,7 @@ def _check_archive(path: Path) -> None:
 def from_onnx(path: Path, wanted: int | None = None) -> Loaded:
     """An ONNX file as a black box: its first output is taken for scores (N, K) or labels (N,). wanted: pixels of its images
     where it takes any."""
-    existing(path)
+    check_model_file(path)
     try:
         import onnxruntime
     except ImportError:

@@ -10,12 +10,13 @@ from types import CodeType
 from torch import Tensor, nn
 
 from ...errors import EscrimeError, nearest
+from ...specifications import check_model_file
 from ...validation import is_whole
 from ..architectures import architecture, head_names, skeleton
 from ..registry import build, stored_normalization
 from .black_box import black_box
 from .class_names import own_names
-from .loaded import Loaded, existing, normalization, wnids_of
+from .loaded import Loaded, normalization, wnids_of
 from .matching import align
 from .sources import read_weights
 
@@ -64,7 +65,7 @@ def from_function(path: Path, name: str, side: int | None = None) -> Loaded:
     """
     folder = str(path.parent.resolve())
     called = f"escrime_model_{path.stem}_{sha256(folder.encode()).hexdigest()[:8]}"
-    spec = spec_from_file_location(called, existing(path), loader=_AsWritten(called, str(path)))
+    spec = spec_from_file_location(called, check_model_file(path), loader=_AsWritten(called, str(path)))
     assert spec is not None and spec.loader is not None  # the name ends in .py
     module = module_from_spec(spec)
     sys.path.insert(0, folder)  # its own imports, as when it is run

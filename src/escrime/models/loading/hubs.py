@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ...errors import EscrimeError
 from ...online import OFFLINE, SECONDS, unreachable
 from ...regular_files import check_regular, expanded, is_folder, most_weights, reason
+from ...specifications import names_a_file
 from ..architectures import TIMM, architecture, import_timm, published_weights
 from ..normalized import Normalized
 from ..registry import build
@@ -26,7 +27,7 @@ def from_torchvision(text: str) -> Loaded:
     named."""
     name, _, wanted = text.partition("@")
     arch = architecture(name)
-    if arch.builder is not None and (Path(wanted).suffix or "/" in wanted):  # torchvision's own names have neither
+    if arch.builder is not None and names_a_file(wanted):
         return replace(from_weights(name, wanted), origin=f"torchvision:{text}")
     if arch.builder is None:
         raise EscrimeError(f"torchvision has no {name!r}; it is escrime's own: give {name}@FILE.")

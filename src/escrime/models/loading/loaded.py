@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -10,7 +9,6 @@ from torch import Tensor, nn
 from ...access import GRADIENTS, Access
 from ...errors import EscrimeError
 from ...imagenet import CLASSES, imagenet_names, imagenet_wnids
-from ...regular_files import check_regular, most_weights, reason
 
 USUAL_SIDE = 224  # pixels, of networks for photos
 
@@ -76,14 +74,3 @@ def _channels(values: Tensor) -> str:
     """One number where all channels have the same."""
     numbers = [str(round(value, 4)) for value in values.flatten().tolist()]
     return numbers[0] if len(set(numbers)) == 1 else ", ".join(numbers)
-
-
-def existing(path: Path) -> Path:
-    """`path`, if there is such a file, and of a size that a model has."""
-    try:
-        check_regular(path, most_weights())
-    except (FileNotFoundError, NotADirectoryError):
-        raise EscrimeError(f"model file {path} does not exist; check the path.") from None
-    except OSError as error:
-        raise EscrimeError(f"model file {path} cannot be read: {reason(error)}; give the file that was saved.") from None
-    return path

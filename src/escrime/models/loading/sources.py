@@ -18,8 +18,9 @@ from torch import Tensor
 from ...errors import EscrimeError, shortened
 from ...online import OFFLINE, unreachable
 from ...regular_files import expanded
+from ...specifications import WHERE_WEIGHTS, check_weights_file
 from ..architectures import Architecture, published_weights
-from .weights import check_plain, read_safetensors, refuse_what_is_no_file
+from .weights import check_plain, read_safetensors
 
 PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 _AVERAGES = ("model_ema", "state_dict_ema", "ema", "params_ema", "params")
@@ -55,7 +56,7 @@ def read_weights(source: str | Path, arch: Architecture) -> Weights:
 
 
 def _from_file(path: Path, origin: str) -> Weights:
-    refuse_what_is_no_file(path, origin, "give 'torchvision', a URL, or a .safetensors, .pt or .pth file")
+    check_weights_file(path, origin, WHERE_WEIGHTS)
     if path.suffix == ".safetensors":
         tensors, metadata = read_safetensors(path)
         return Weights(tensors, metadata, origin)

@@ -1,11 +1,10 @@
-"""The kinds of specification, and which one a text is."""
+"""The model that a specification names, whatever kind it is of."""
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ...errors import EscrimeError, nearest
-from ...regular_files import expanded, is_regular
+from ...regular_files import expanded
+from ...specifications import FUNCTION, PROGRAM, WEIGHTS, parsed
 from ..architectures import ARCHITECTURES
 from ..normalized import Values
 from .class_names import with_classes
@@ -16,15 +15,6 @@ from .loaded import Loaded
 from .normalizing import check_normalization, renormalized
 from .zero_shot import with_prompts
 
-SPECS = {
-    "torchvision:NAME[@WEIGHTS]": "a torchvision classifier with its published weights, or those of a file",
-    "timm:NAME[@FILE]": "a model of timm with its published weights, or those of a file",
-    "hf:ORG/NAME": "an image classifier of the Hugging Face hub, or of a local folder; CLIP and its kin too",
-    "ARCH@FILE": "an architecture of `escrime list` with weights in a .safetensors, .pt or .pth file",
-    "FILE.py:FUNCTION": "a function of yours that returns a torch module, or any callable (a black box)",
-    "FILE.pt2": "a program saved by torch.export, which is code: it needs --trust",
-    "FILE.onnx": "an ONNX file (a black box: its scores or labels)",
-}
 HUBS: dict[str, Callable[[str], Loaded]] = {
     "torchvision": from_torchvision,
     "timm": from_timm,
@@ -70,28 +60,12 @@ def load_model(
     return renormalized(loaded, mean, std)
 
 
-def _load(spec: str, trust: bool, size: int | None) -> Loaded:
-    hub, colon, name = spec.partition(":")
-    if colon and hub in HUBS:
-        return HUBS[hub](name)
-    if match := re.fullmatch(r"(.+\.py):(\w+)", spec):
-        return from_function(expanded(match[1]), match[2], size)
-    arch, at, file = spec.partition("@")
-    if at and not is_regular(expanded(spec)):
-        return from_weights(arch, file)
-    path = expanded(spec)
-    if path.suffix == ".pt2":
-        return from_program(path, trust, size)
-    if path.suffix == ".onnx":
-        return from_onnx(path, size)
-    raise EscrimeError(f"model {spec!r} is of no known kind; write one of {', '.join(SPECS)}.{_hint(spec, path)}")
-
-
-def _hint(spec: str, path: Path) -> str:
-    if path.suffix == ".py":
-        return f" Name the function too: {spec}:FUNCTION."
-    if path.suffix in (".safetensors", ".pt", ".pth"):
-        return f" Weights need their architecture: ARCH@{spec}."
-    if spec in ARCHITECTURES:
-        return f" For published weights write torchvision:{spec}, for your own {spec}@FILE."
-    return nearest(spec, ARCHITECTURES)
+def _load(text: str, trust: bool, size: int | None) -> Loaded:
+    spec = parsed(text, ARCHITECTURES)
+    if spec.kind in HUBS:
+        return HUBS[spec.kind](spec.name)
+    if spec.kind == FUNCTION:
+        return from_function(expanded(spec.file), spec.name, size)
+    if spec.kind == WEIGHTS:
+        return from_weights(spec.name, spec.file)
+    return from_program(expanded(spec.file), trust, size) if spec.kind == PROGRAM else from_onnx(expanded(spec.file), size)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ...errors import EscrimeError
 from ...files import write_whole
-from ...regular_files import check_regular, expanded, most_weights, reason
+from ...regular_files import expanded
+from ...specifications import check_weights_file
 from .matching import check_finite, check_fit, overwrite
 
 # The only entry of the file's metadata, which holds ours as JSON: safetensors keeps text alone, and writes several
@@ -104,21 +105,9 @@ def check_plain(tensors: dict[str, Tensor], what: str) -> None:
             raise EscrimeError(f"{what} holds a tensor with a name of {len(name):,} characters; no network calls one so.")
 
 
-def refuse_what_is_no_file(path: Path, origin: object, remedy: str) -> None:
-    """Raise EscrimeError for what is no regular file, or larger than weights that this machine can read."""
-    try:
-        check_regular(path, most_weights())
-    except (FileNotFoundError, NotADirectoryError):
-        raise EscrimeError(f"weights file {origin} does not exist; {remedy}.") from None
-    except IsADirectoryError:
-        raise EscrimeError(f"weights file {origin} is a folder; {remedy}.") from None
-    except OSError as error:
-        raise EscrimeError(f"weights file {origin} cannot be read: {reason(error)}; {remedy}.") from None
-
-
 def _open(path: str | Path) -> safe_open:
     path = expanded(path)
-    refuse_what_is_no_file(path, path, "check the path")
+    check_weights_file(path, path, "check the path")
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
