@@ -75,7 +75,7 @@ def render(images: Tensor, name: str, severity: int, keys: Tensor, frost: str | 
     with torch.no_grad():
         together = max(AT_ONCE // max(channels * height * width, 1), 1)
         for at in (slice(start, start + together) for start in range(0, len(images), together)):
-            levels, part = images[at].cpu().mul(LEVELS).round_(), keys[at].cpu()
+            levels, part = images[at].cpu().contiguous().mul(LEVELS).round_(), keys[at].cpu()
             changed = entry.make(levels, part, parameter, *options)
             # Cut off, as theirs; what rounding leaves a hair below a whole level is that level.
             made[at] = changed.clamp(0, LEVELS).add_(1 / 1024).floor_().div_(LEVELS)
