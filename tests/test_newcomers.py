@@ -81,7 +81,7 @@ evaluate = ["evaluate", "--model", "mine.py:load", "--data", "stripes", "--eps",
 open("mine.py", "w").write("import escrime\\ndef load():\\n    return escrime.build('lenet', 2)\\n")
 for words, said in (
     (("--norm", "l2"), "SimBA works in l_inf only"),
-    (("--threat", "labels"), "'SimBA' needs scores"),
+    (("--access", "labels"), "'SimBA' needs scores"),
     (("--attack", "Simba"), "Did you mean 'SimBA'?"),
 ):
     code, _, complaint = call(*evaluate, *words)

@@ -146,3 +146,10 @@ def test_a_hidden_gradient_falls_to_the_search_by_scores(watched):
 def test_bad_settings(make, message):
     with pytest.raises(EscrimeError, match=message):
         make()
+
+
+@pytest.mark.parametrize("norm", AutoAttack.norms)
+def test_without_queries_it_leaves_out_the_search_by_scores_in_every_norm(norm):
+    """As under transfer, where examples are made for another network."""
+    stages = AutoAttack(0.1 if norm == "linf" else 1, norm=norm, queries=0).stages(10, targeted=False)
+    assert len(stages) == 3 and all(stage.access == "gradients" for stage in stages)

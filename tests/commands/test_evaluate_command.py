@@ -181,7 +181,7 @@ def test_of_several_ways_to_count_one_is_answered_for(weights, pictures, tmp_pat
 
 @pytest.mark.parametrize("threat, attack", [("scores", "Square"), ("labels", "RayS")])
 def test_from_outside(threat, attack, weights, pictures, tmp_path):
-    result = ask(weights, pictures, tmp_path / "run", "--threat", threat, "--limit", "12", eps="0.3")
+    result = ask(weights, pictures, tmp_path / "run", "--access", threat, "--limit", "12", eps="0.3")
     assert result.exit_code == 0 and f"Threat model: {threat} only" in result.output
     page = (tmp_path / "run" / "report.html").read_text()
     assert "undefended, black-box" in page and "undefended, white-box" not in page
@@ -192,7 +192,7 @@ def test_from_outside(threat, attack, weights, pictures, tmp_path):
     checks = {finding["id"] for finding in json.loads((tmp_path / "run" / "checks.json").read_text())}
     assert "black-box" in checks and "probabilities" not in checks and "returns probabilities" not in result.output
     with pytest.raises(EscrimeError, match="'PGD' needs gradients"):
-        ask(weights, pictures, tmp_path / "other", "--threat", threat, "--attack", "PGD")
+        ask(weights, pictures, tmp_path / "other", "--access", threat, "--attack", "PGD")
 
 
 WRONG = [
@@ -200,7 +200,7 @@ WRONG = [
     (("--eps", "8"), "write '8/255'"),
     (("--eps", "x"), "is not a number"),
     (("--attack", "FSGM"), "Did you mean 'FGSM'"),
-    (("--threat", "grey"), "threat 'grey' is unknown"),
+    (("--access", "grey"), "access 'grey' is unknown"),
     (("--norm", "l3"), "norm 'l3' is unknown"),
     (("--budget", "soon"), "'soon' is no time"),
     (("--budget", "0s"), "leaves no time"),

@@ -46,7 +46,7 @@ def recorded(tmp_path_factory) -> Path:
     for add in (add_examples, add_slider, add_surfaces):
         add(built, "net")
     folder = built.write(tmp_path_factory.mktemp("recorded") / "run")
-    finish_checks(RunFolder(folder), [], 0.1)
+    finish_checks(RunFolder(folder), [], {"linf": 0.1})
     return folder
 
 

@@ -9,7 +9,7 @@ import pytest
 from escrime.errors import EscrimeError
 from escrime.report.board import SEES_ALL, read_board, run_folders
 from escrime.report.board_page import render_board
-from escrime.report.headline import headline_eps
+from escrime.report.headline import headlines
 from escrime.report.run import read_run
 from escrime.report.side_by_side import compare_runs
 from escrime.report.validity import validity
@@ -56,7 +56,7 @@ def test_a_row_is_what_the_run_itself_says(finish, tmp_path):
     folder = finish("runs/one", {0: 1.0, 0.1: 0.5})
     (group,) = read_board([folder]).groups
     run = read_run(folder)
-    assert [entry.verdict for entry in group.entries] == verdicts(run.records, validity(run), headline_eps(run))
+    assert [entry.verdict for entry in group.entries] == verdicts(run.records, validity(run), headlines(run))
     (row,) = rows(page(tmp_path))
     assert row[0] == "net undefended" and row[1] == "50.0% [35.2, 64.8]" and row[2] == "100.0%" and row[4] == "40"
     assert row[3] == "believed No check objects." and row[5] == "2026-01-02 03:04" and row[6].startswith("runs/one")

@@ -9,7 +9,7 @@ import pytest
 from escrime.report import draw_report
 from escrime.report.first_table import first_table
 from escrime.report.glossary import glossary
-from escrime.report.headline import headline_eps
+from escrime.report.headline import headlines
 from escrime.report.page import verdicts_by_model
 from escrime.report.run import read_run
 from escrime.report.validity import validity
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("blank_figures")
 
 def table(folder):
     run = read_run(folder)
-    judged = verdicts_by_model(run, validity(run), headline_eps(run))
+    judged = verdicts_by_model(run, validity(run), headlines(run))
     return first_table(run, judged), judged
 
 
@@ -46,14 +46,14 @@ def test_each_line_is_a_verdict_with_both_attackers(defended):
     )
     assert (ppa.defense, ppa.robust.value, ppa.robust.n) == ("PPA", 20 / 30, 30)
     assert (ppa.ignoring.value, ppa.ignoring.n) == (1.0, 30)  # of the same 30 images, which all stand there
-    assert found.transfer and found.lines[0].eps == "0.1"
+    assert found.transfer and found.lines[0].eps == "ε = 0.1"
     assert bare.reason == "It may be lower: single-step-only."
 
 
 def test_where_no_defense_is_there_is_no_column_for_who_ignores_it(builder, tmp_path):
     built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 8 / 255: 0.5})
     found, _ = table(built.write(tmp_path / "run"))
-    assert not found.transfer and found.lines[0].eps == "8/255"
+    assert not found.transfer and found.lines[0].eps == "ε = 8/255"
 
 
 def test_the_page_begins_with_it(defended):

@@ -93,7 +93,7 @@ def test_an_epsilon_written_with_nine_digits_is_the_same(level):
 
 
 def test_attacks_that_did_not_run_at_this_epsilon_left_what_was_right_without_attack():
-    found = verdict(rows("PGD", 150, eps=0.2, wrong=20), rows("stronger", 60, eps=0.1, wrong=20), eps=0.1)
+    found = verdict(rows("PGD", 150, eps=0.2, wrong=20), rows("stronger", 60, eps=0.1, wrong=20), headlines={"linf": 0.1})
     assert found.eps == 0.1 and "left 90.0%" in found.sentence and found.clean == 0.9
 
 

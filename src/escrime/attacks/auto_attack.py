@@ -106,6 +106,8 @@ class AutoAttack(Attack):
         """The stages where ε counts pixels, `nearest` among them."""
         fewest = SigmaZero(self.eps, self.steps, stop_within=nearest.stop_within, give_up=nearest.give_up, eot=self.eot)
         steps = PGD(self.eps, self.steps, norm=self.norm, loss="margin", early_stop=self.early_stop, eot=self.eot)
+        if self.queries == 0:
+            return [fewest, nearest, steps]
         search = SparseRS(self.eps, self.queries, early_stop=self.early_stop, give_up=self.give_up, eot=self.eot)
         return [fewest, nearest, steps, search]
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import typer
 
+from ..access import ACCESS
 from ..commands.catalog import attacks, catalog
-from ..commands.evaluate.request import SEEN
+from ..commands.shared.threats import ALL
 from ..norms import NORMS
 from ..results.threats import DEFENDED
 
@@ -68,7 +69,8 @@ def _paths(incomplete: str, ends: tuple[str, ...]) -> list[str]:
 ATTACKS, OBJECTIVES, ARCHITECTURES = one_of(attacks), one_of(section("objectives")), one_of(section("architectures"))
 EXPERIMENTS, DATASETS = one_of(section("experiments")), one_of(section("datasets"))
 NORM_NAMES, DEVICES = one_of(lambda: NORMS), one_of(lambda: ("cpu", "cuda"))
-THREATS, AGAINST = one_of(lambda: SEEN), one_of(lambda: DEFENDED)
+THREATS, ACCESS_NAMES = one_of(lambda: (ALL, *NORMS)), one_of(lambda: ACCESS)
+AGAINST = one_of(lambda: DEFENDED)
 
 
 @contextmanager

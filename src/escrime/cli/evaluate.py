@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
+from ..access import ACCESS
 from ..norms import DEFAULT, NORMS
 from ..terminal import json_text
 from ..validation import check_time
 from .app import app
-from .completion import ATTACKS, NORM_NAMES, THREATS
+from .completion import ACCESS_NAMES, ATTACKS, NORM_NAMES, THREATS
 from .options import (
     Anyway,
     Classes,
@@ -34,6 +35,7 @@ from .options import (
     normalization,
     robust_enough,
     split,
+    threats,
 )
 
 EVALUATE_EXAMPLES = """Examples:
@@ -44,6 +46,8 @@ EVALUATE_EXAMPLES = """Examples:
 
   escrime evaluate --model mine.py:load --data ~/photos --eps 4/255 --json --fail-under 0.4 --strict
 
+  escrime evaluate --model mine.py:load --data ~/photos --threat all --limit 100
+
 The folder holds one subfolder per class, named as the model names it (or by WordNet id). Stop at any time; the same command
 continues."""
 
@@ -52,7 +56,9 @@ continues."""
 def evaluate(
     model: Spec,
     data: Photos,
-    eps: Annotated[str, typer.Option(metavar="EPS,...", help="The attacker's budget; the first is the headline.")],
+    eps: Annotated[
+        str, typer.Option(metavar="EPS,...", help="The attacker's budget, such as 4/255; the first is the headline.")
+    ] = "",
     attack: Annotated[
         str,
         typer.Option(
@@ -63,7 +69,15 @@ def evaluate(
     ] = "",
     norm: Annotated[str, typer.Option(autocompletion=NORM_NAMES, help=f"{' or '.join(NORMS)}.")] = DEFAULT,
     threat: Annotated[
-        str | None, typer.Option(autocompletion=THREATS, help="white-box, scores or labels: what the attacker sees.")
+        str | None,
+        typer.Option(
+            metavar="NORM[:EPS],...|all",
+            autocompletion=THREATS,
+            help="In place of --eps and --norm: several at once, such as linf:4/255,l2:0.5, or all.",
+        ),
+    ] = None,
+    access: Annotated[
+        str | None, typer.Option(autocompletion=ACCESS_NAMES, help=f"{' or '.join(ACCESS)}: what the attacker sees.")
     ] = None,
     limit: Limit = None,
     size: Size = None,
@@ -96,9 +110,9 @@ def evaluate(
     request = Request(
         model,
         data,
-        epsilons(eps, norm),
+        () if threat else epsilons(eps, norm),
         norm,
-        threat,
+        access,  # type: ignore[arg-type]  # which Request checks
         split(attack),
         limit,
         size,
@@ -110,6 +124,7 @@ def evaluate(
         trust=trust,
         classes=classes,
         name=name,
+        threats=threats(threat, eps, norm),
     )
     with reserving_stdout(json_), processes(device) as here:
         run = assess(request, out, device=here, command=command(), quiet=json_)

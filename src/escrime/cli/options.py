@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..commands.shared.threats import Threat, read_threats
 from ..errors import EscrimeError
 from ..norms import DEFAULT, norm
 from ..terminal import printable
@@ -70,6 +71,16 @@ def whole_numbers(option: str, text: str) -> tuple[int, ...]:
 def epsilons(text: str, name: str = DEFAULT) -> tuple[float, ...]:
     """The ε of an option, apart by commas, in the norm of that name."""
     return tuple(norm(name).epsilon(word) for word in split(text))
+
+
+def threats(text: str | None, eps: str, name: str) -> tuple[Threat, ...]:
+    """Those of --threat, () without it; EscrimeError where --eps or --norm is given too."""
+    if text is None:
+        return ()
+    if eps or name != DEFAULT:
+        given = f"--eps {eps}" if eps else f"--norm {name}"
+        raise EscrimeError(f"--threat {text!r} names norms with their ε, and {given} too; leave that out, or --threat.")
+    return read_threats(text)
 
 
 def normalization(mean: str | None, std: str | None) -> dict:

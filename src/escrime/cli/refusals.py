@@ -9,18 +9,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..access import ACCESS
 from ..budgets import epsilon
 from ..commands.catalog import attack_named, catalog, check_settings
-from ..commands.evaluate.request import SEEN, check_above_zero, check_name
+from ..commands.evaluate.request import check_name
 from ..commands.run.files import read_experiment
 from ..commands.shared.devices import check_device
 from ..commands.shared.settings import parse_settings
+from ..commands.shared.threats import check_above_zero
 from ..errors import EscrimeError, nearest
 from ..norms import DEFAULT, norm
 from ..regular_files import expanded
 from ..results.threats import DEFENDED
 from ..validation import channel_numbers, check_both, check_choice, check_real, check_time, check_whole
-from .options import check_gate, split, whole_numbers
+from .options import check_gate, split, threats, whole_numbers
 
 Given = dict[str, Any]
 # What the sentences of an experiment call its options.
@@ -41,10 +43,20 @@ def refuse(command: str, given: Given) -> None:
 
 
 def _eps(command: str, text: str, given: Given) -> None:
+    if not text and command == "evaluate":
+        if given.get("threat"):
+            return
+        raise EscrimeError(
+            "no ε is given; say how far the attacker may go: --eps 4/255, or --threat all for the usual of each norm."
+        )
     largest = math.inf if command == "compare" else norm(given.get("norm") or DEFAULT).largest
     found = [epsilon(word, largest) for word in (split(text) if command in ("compare", "evaluate") else (text,))]
     if command == "evaluate":
         check_above_zero(found)
+
+
+def _threats(command: str, text: str, given: Given) -> None:
+    threats(text, given.get("eps") or "", given.get("norm") or DEFAULT)
 
 
 def _radii(command: str, text: str, given: Given) -> None:
@@ -87,7 +99,8 @@ def _data(command: str, text: str | Path, given: Given) -> None:
 CHECKS: dict[str, Callable[[str, Any, Given], object]] = {
     "experiment": lambda command, name, given: read_experiment(name),
     "norm": lambda command, name, given: norm(name),
-    "threat": lambda command, name, given: check_choice("threat", name, SEEN),
+    "threat": _threats,
+    "access": lambda command, name, given: check_choice("access", name, ACCESS),
     "against": lambda command, name, given: check_choice("against", name, DEFENDED[::-1]),
     "objective": lambda command, name, given: check_choice("objective", name, catalog()["objectives"]),
     "attack": _attacks,

@@ -17,6 +17,7 @@ from ..results.comparisons import Comparison, compare, per_class, tradeoff
 from ..results.findings import Finding
 from ..results.printed import Summary, result_html, result_text
 from ..results.records import summarize, worst_case_by_subset
+from ..results.union import Union, unions
 from ..results.verdicts import Verdict, verdicts
 from ..validation import check_seed, check_time, check_whole
 from .budget import LOOKED, images_for_a_look, seconds_per_pass
@@ -98,16 +99,26 @@ class Evaluation:
         """
         return compare(self.records, first, second, attack=attack, eps=eps)
 
+    @property
+    def _sentences(self) -> list[str]:
+        judged = self.verdicts
+        return [verdict.sentence for verdict in judged] + [union.sentence for union in unions(self.records, judged)]
+
     def __repr__(self) -> str:
-        return result_text(self.records, self.summary(), self.verdicts)
+        return result_text(self.records, self.summary(), self._sentences)
 
     def _repr_html_(self) -> str:
-        return result_html(self.records, self.summary(), self.verdicts)
+        return result_html(self.records, self.summary(), self._sentences)
 
     @property
     def verdicts(self) -> list[Verdict]:
         """One sentence per model and defense: the number that stands, and whether to believe it."""
         return verdicts(self.records, self.checks)
+
+    @property
+    def unions(self) -> list[Union]:
+        """What is left where the attacker may choose among several norms, one per model and defense that has several."""
+        return unions(self.records, self.verdicts)
 
     @property
     def alarms(self) -> list[Finding]:

@@ -4,7 +4,7 @@
 makes its share of the parts, and attacks its share of the few images of each examination (see shared_rows.py).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 
@@ -58,8 +58,8 @@ Shown = Callable[[str], AbstractContextManager[Meter]]  # title of a stage → i
 class Plan:
     """What is evaluated. cases: who is attacked, and scored under which threat level. profiles: of their models, over the
     images. attacks, grids: by label, and the ε of each. draws, eot: see `evaluate_parts`. effort: of the checks, None for
-    none. headline: the ε that the checks are about, by default each norm's own; the stronger attack runs at this one only
-    where it is given. samples: (defense, threat, attack label) → ids of the images for what would cost too much on all;
+    none. headlines: norm → the ε that the checks are about, where they do not choose it; the stronger attack then runs at
+    this one only. samples: (defense, threat, attack label) → ids of the images for what would cost too much on all;
     sample: the same for the stronger attack on a case."""
 
     cases: list[Case]
@@ -70,7 +70,7 @@ class Plan:
     draws: int
     eot: int
     effort: Effort | None
-    headline: float | None = None
+    headlines: Mapping[str, float] = field(default_factory=dict)
     samples: dict[tuple[str, str, str], frozenset] = field(default_factory=dict)
     sample: Callable[[Case], frozenset | None] = lambda case: None
 
@@ -171,7 +171,7 @@ def check(plan: Plan, store: Store, team: Processes, shown: Shown, among: frozen
     """
     records = store.records()
     records = records if among is None else records[records["image"].isin(among)]
-    todo = [scope for scope in scopes(plan.cases, records, plan.headline) if not _complete(scope, plan, records, store)]
+    todo = [scope for scope in scopes(plan.cases, records, plan.headlines) if not _complete(scope, plan, records, store)]
     if not team.broadcast(len(todo)):
         return
     team.wait()  # all have looked before the first one writes
@@ -234,7 +234,7 @@ def _examine(
             finished=lambda key: not share(key) or store.finished(key),
             done=lambda key: store.done(f"{key}-"),
             begun=meter.begin,
-            epsilons=None if plan.headline is None else [scope.eps],
+            epsilons=[scope.eps] if scope.norm in plan.headlines else None,
             sample=plan.sample(scope.case),
         )
         try:

@@ -1,6 +1,6 @@
 """After the attacks that were asked for: examine each model, and run what its examination calls for on every image."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..no_class import NO_TARGET
 from ..norms import Norm, norm
 from ..results.records import STRONGER, worst_case
 from ..results.threats import TRANSFER
-from ..results.verdicts import verdict_eps
+from ..results.verdicts import NO_HEADLINES, verdict_eps
 from .checks.examine import Examination, examine
 from .checks.search import Attempt, Earlier, Search, verified_examples, with_settings
 from .chunks import Begun, Chunks, Done, no_progress, nothing_done
@@ -38,8 +38,8 @@ class Scope:
     eps: float
 
 
-def scopes(cases: list[Case], records: pd.DataFrame, eps: float | None = None) -> list[Scope]:
-    """One scope per case an attacker may know (so not under transfer) and norm; eps: the headline, see `verdict_eps`."""
+def scopes(cases: list[Case], records: pd.DataFrame, headlines: Mapping[str, float] = NO_HEADLINES) -> list[Scope]:
+    """One scope per case an attacker may know (so not under transfer) and norm; headlines: norm → ε, see `verdict_eps`."""
     found = []
     for case in (case for case in cases if case.threat != TRANSFER):
         own = worst_case(of_case(records, case))
@@ -47,7 +47,7 @@ def scopes(cases: list[Case], records: pd.DataFrame, eps: float | None = None) -
             rows = own[(own["norm"] == name) & (own["threat"] == case.threat) & (own["eps"] > 0)]
             if len(rows):
                 grid = sorted(float(e) for e in rows["eps"].unique())
-                found.append(Scope(case, name, grid, verdict_eps(rows, records, eps)))
+                found.append(Scope(case, name, grid, verdict_eps(rows, records, headlines.get(name))))
     return found
 
 

@@ -54,6 +54,7 @@ class Norm:
     - sparse: whether moving a few values far costs as much as moving many a little, so that the best step moves few.
     - grain: the least that two distances differ by, 1 where values are counted; 0 where distances are lengths, which makes the
       ball convex.
+    - usual: the ε that is usually asked for, of small images (up to 64 pixels, as CIFAR-10's) and of larger ones (ImageNet's).
     - unit, meaning, direction: for reports, what ε counts, on an axis and as a sentence, and what a single step follows.
     """
 
@@ -65,6 +66,7 @@ class Norm:
     polytope = False
     sparse = False
     grain = 0.0
+    usual: tuple[float | str, float | str] = (0.0, 0.0)
 
     @property
     def title(self) -> str:

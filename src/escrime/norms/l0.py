@@ -19,6 +19,7 @@ class L0(Norm):
     FMN count single color values in their papers."""
 
     name = "l0"
+    usual = (24.0, 150.0)
     unit = "changed pixels"
     meaning = (
         "How many pixels may change, each to any color. A pixel is a place of the image: its channels count once, together."

@@ -18,6 +18,7 @@ class L1(Norm):
     """Σ |δᵢ|, of all color values of an image."""
 
     name = "l1"
+    usual = (12.0, 255.0)
     unit = "l1 distance, colors from 0 to 1"
     meaning = (
         "How far the whole image may move in l1, the sum of the changes of all color values, each counted from 0 to 1: at 12, "

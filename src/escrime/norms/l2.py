@@ -23,6 +23,7 @@ class L2(Norm):
     """√Σ δᵢ², of all color values of an image."""
 
     name = "l2"
+    usual = (0.5, 3.0)
     unit = "l2 distance, colors from 0 to 1"
     meaning = (
         "How far the whole image may move in l2, the root of the summed squares of the changes of all pixels, colors counted "

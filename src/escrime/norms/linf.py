@@ -17,6 +17,7 @@ class Linf(Norm):
 
     name = "linf"
     title = "l_inf"
+    usual = ("8/255", "4/255")
     unit = "fraction of the color range"
     meaning = "How far any pixel may move, as a fraction of the color range from black to white: 0.1 is 25.5 of 255 levels."
     direction = "the sign of the gradient"

@@ -13,7 +13,7 @@ from ..results.layout import MARKS
 from ..results.records import WORST
 from ..results.threats import ADAPTIVE, BLACK_BOX, TRANSFER, WHITE_BOX
 from ..results.verdicts import Verdict, verdicts
-from .headline import headline_eps
+from .headline import headlines
 from .run import Run, read_run
 from .side_by_side import Pair, SideBySide, compare_read
 from .validity import read_verdicts, validity
@@ -143,15 +143,15 @@ def read_board(folders: Iterable[Path], progress: Callable[[], None] = lambda: N
         try:
             run = _finished(folder)
             checked = validity(run)
-            judged.append((run, checked, verdicts(run.records, checked, headline_eps(run))))
+            judged.append((run, checked, verdicts(run.records, checked, headlines(run))))
             runs.append(run)
         except EscrimeError as error:
             left_out.append((folder, str(error)))
         progress()
-    headlines = _distinct((verdict.norm, verdict.eps) for *_, found in judged for verdict in found)
+    budgets = _distinct((verdict.norm, verdict.eps) for *_, found in judged for verdict in found)
     settled: dict[Setting, list[Entry]] = {}
     for run, checked, own in judged:
-        for norm, eps in headlines:
+        for norm, eps in budgets:
             for verdict in _at(run, checked, own, norm, eps):
                 entry = Entry(run, verdict, _setting(run, verdict, eps))
                 settled.setdefault(entry.setting, []).append(entry)
@@ -188,7 +188,7 @@ def _at(run: Run, checked: list[Finding], own: list[Verdict], norm: str, eps: fl
     already = there(own)
     if {(v.subset, v.model, v.defense) for v in own if v.norm == norm} == {(v.subset, v.model, v.defense) for v in already}:
         return already
-    return there(verdicts(run.records, checked, eps))
+    return there(verdicts(run.records, checked, {norm: eps}))
 
 
 def _setting(run: Run, verdict: Verdict, eps: float) -> Setting:

@@ -48,13 +48,19 @@ def verdict_name(verdict: dict[str, Any]) -> str:
 
 
 def gated(document: dict[str, Any], fail_under: float | None) -> Iterator[tuple[str, str, bool]]:
-    """(whom it is about, a sentence, whether it fails) of every verdict, where there is a threshold."""
+    """(whom it is about, a sentence, whether it fails) of every verdict and union of norms, where there is a threshold."""
     if fail_under is None:
         return
     for verdict in document["verdicts"]:
         failed = verdict["accuracy"] < fail_under
-        sentence = (
-            f"robust accuracy {share_text(verdict['accuracy'])} at ε = {eps_text(verdict['eps'])} (n = {verdict['n']}) is "
-            f"{'below' if failed else 'not below'} {share_text(fail_under)}"
-        )
-        yield verdict_name(verdict), sentence, failed
+        at = f"at ε = {eps_text(verdict['eps'], norm(verdict['norm']).per_value)}"
+        yield verdict_name(verdict), _gate(verdict, at, fail_under), failed
+    for union in document["unions"]:
+        under = f"under any of {len(union['rows'])} threats"
+        who = f"{defended(union['model'], union['defense'])}, every threat"
+        yield who, _gate(union, under, fail_under), union["accuracy"] < fail_under
+
+
+def _gate(row: dict[str, Any], where: str, fail_under: float) -> str:
+    below = "below" if row["accuracy"] < fail_under else "not below"
+    return f"robust accuracy {share_text(row['accuracy'])} {where} (n = {row['n']}) is {below} {share_text(fail_under)}"

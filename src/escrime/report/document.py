@@ -7,10 +7,11 @@ import pandas as pd
 
 from ..no_class import NO_TARGET
 from ..results.records import summarize, worst_case_by_subset
+from ..results.union import unions
 from ..results.verdicts import verdicts
 from .claims import judge
 from .document_schema import VERSION
-from .headline import headline_eps
+from .headline import headline_eps, headlines
 from .run import Run
 from .tables import paired_tests
 from .validity import validity
@@ -23,17 +24,19 @@ def as_document(run: Run) -> dict:
     """JSON values, shares as fractions of 1 with 95 % intervals `low` to `high`; null where nothing was measured.
 
     version: of its schema, see document_schema. manifest: how it was made. eps: the headline ε. verdicts: one per model,
-    defense and norm. summary: accuracy per (subset, model, defense, threat, attack, norm, ε); worst_case: the same over all
-    attacks up to each ε; hits: how often a targeted attack reached its class. tests: each defense against none, paired.
-    claims: the paper's. checks: the findings.
+    defense and norm. unions: of several norms, what is left when the attacker chooses. summary: accuracy per (subset, model,
+    defense, threat, attack, norm, ε); worst_case: the same over all attacks up to each ε; hits: how often a targeted attack
+    reached its class. tests: each defense against none, paired. claims: the paper's. checks: the findings.
     """
     eps, found = headline_eps(run), validity(run)
+    judged = verdicts(run.records, found, headlines(run))
     return plain(
         {
             "version": VERSION,
             "manifest": {name: run.manifest.get(name) for name in MANIFEST},
             "eps": eps,
-            "verdicts": [verdict.as_dict() for verdict in verdicts(run.records, found, eps)],
+            "verdicts": [verdict.as_dict() for verdict in judged],
+            "unions": [union.as_dict() for union in unions(run.records, judged)],
             "summary": summary(run.records),
             "worst_case": summary(worst_case_by_subset(run.records)),
             "hits": hits(run),

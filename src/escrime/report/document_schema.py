@@ -100,6 +100,22 @@ class ClaimRow(Row):
     why: str
 
 
+class UnionRow(Row):
+    """What is left of a model where the attacker may choose among several norms; rows: what each of them leaves."""
+
+    model: str
+    defense: str
+    threat: str
+    subset: str
+    accuracy: Share
+    low: Share
+    high: Share
+    n: int
+    rows: list[dict[str, Any]]
+    believe: bool
+    sentence: str
+
+
 class Document(Row):
     """One run. Shares are fractions of 1 with 95 % intervals from `low` to `high`; null where nothing was measured."""
 
@@ -109,6 +125,7 @@ class Document(Row):
     manifest: dict[str, Any] = Field(description="How the run was made: command, seed, versions, hardware, data, models.")
     eps: float | None = Field(description="The headline ε.")
     verdicts: list[VerdictRow]
+    unions: list[UnionRow] = Field(description="Of models judged in several norms: the worst of them for every image.")
     summary: list[AccuracyRow] = Field(description="Accuracy per subset, model, defense, threat, attack, norm and ε.")
     worst_case: list[AccuracyRow] = Field(description="The same over all attacks up to each ε.")
     hits: list[HitRow]

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from ..budgets import same
 from ..norms import norm
 from ..results.names import defense_name
 from ..results.records import in_subset, worst_case
 from ..results.threats import ADAPTIVE, TRANSFER
+from ..results.union import Union
 from ..results.verdicts import Verdict
 from .formatting import fraction_text, percent
 from .intervals import Point, proportion
@@ -17,11 +19,13 @@ from .run import Run
 @dataclass(frozen=True)
 class Line:
     """A row: the verdict of one model and defense, its number as a point, and what an attacker who ignores the defense leaves
-    of the same images, where that was measured beside one who knows it."""
+    of the same images, where that was measured beside one who knows it. Of several norms the first verdict stands for all,
+    with the number of their `union`."""
 
     verdict: Verdict
     robust: Point
     ignoring: Point | None
+    union: Union | None = None
 
     @property
     def model(self) -> str:
@@ -37,10 +41,19 @@ class Line:
 
     @property
     def eps(self) -> str:
-        return fraction_text(self.verdict.eps, self.verdict.norm) + norm(self.verdict.norm).in_words
+        """As in: ε = 4/255, or any of 3 threats."""
+        if self.union is not None:
+            return f"any of {len(self.union.rows)} threats"
+        return f"ε = {fraction_text(self.verdict.eps, self.verdict.norm)}{norm(self.verdict.norm).in_words}"
+
+    @property
+    def believe(self) -> bool:
+        return (self.union or self.verdict).believe
 
     @property
     def reason(self) -> str:
+        if self.union is not None:
+            return "The threats one by one stand below."
         return self.verdict.reason[:1].upper() + self.verdict.reason[1:]
 
 
@@ -53,9 +66,18 @@ class FirstTable:
     transfer: bool
 
 
-def first_table(run: Run, judged: Mapping[str, Sequence[Verdict]]) -> FirstTable:
-    """The verdicts of a run as lines, models in its order, undefended first."""
-    lines = [line(run, verdict) for model in run.models for verdict in judged[model]]
+def first_table(
+    run: Run, judged: Mapping[str, Sequence[Verdict]], together: Mapping[str, Sequence[Union]] = MappingProxyType({})
+) -> FirstTable:
+    """The verdicts of a run as lines, models in its order, undefended first. together: of each model, its unions of norms."""
+    lines: list[Line] = []
+    for model in run.models:
+        unions = {union.defense: union for union in together.get(model, ())}
+        for verdict in judged[model]:
+            if verdict.defense not in unions:
+                lines.append(line(run, verdict))
+            elif not any(made.union is unions[verdict.defense] for made in lines):
+                lines.append(of_union(verdict, unions[verdict.defense]))
     budgets = {found.eps for found in lines}
     return FirstTable(lines, budgets.pop() if len(budgets) == 1 else "", any(found.ignoring for found in lines))
 
@@ -63,6 +85,10 @@ def first_table(run: Run, judged: Mapping[str, Sequence[Verdict]]) -> FirstTable
 def line(run: Run, verdict: Verdict) -> Line:
     robust = Point(verdict.eps, verdict.accuracy, verdict.low, verdict.high, verdict.n)
     return Line(verdict, robust, ignoring(run, verdict) if verdict.threat == ADAPTIVE else None)
+
+
+def of_union(verdict: Verdict, union: Union) -> Line:
+    return Line(verdict, Point(verdict.eps, union.accuracy, union.low, union.high, union.n), None, union)
 
 
 def ignoring(run: Run, verdict: Verdict) -> Point | None:

@@ -137,7 +137,7 @@ def card(run: Run, example: Example) -> Card:
         outcome += f": predicts “{run.class_name(verdict['prediction'])}”, {percent(verdict['confidence'])}"
     aim = f", aimed at “{run.class_name(target)}”" if target != NO_TARGET else ""
     head = example.figure.capitalize() if example.figure in HEADED else ""
-    return Card(name, truth, attack_words(example, run.norm) + aim, who, fooled, outcome, pictures, head)
+    return Card(name, truth, attack_words(example, run.norm_of(example.attack)) + aim, who, fooled, outcome, pictures, head)
 
 
 def prediction_line(run: Run, prediction: dict, example: Example) -> tuple[str, bool]:

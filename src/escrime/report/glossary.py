@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..norms import Norm, norm
+from ..norms import NORMS, Norm, norm
 from ..results.names import DEFENSES
 from ..results.records import STRONGER
 from .formatting import THREAT_MEANINGS
@@ -23,18 +23,29 @@ def _attack(name: str, meaning: str) -> Word:
     return Word(name, lambda geometry: meaning.format(direction=geometry.direction), lambda run: name in _attacks(run))
 
 
+def _budget(one: Norm) -> Word:
+    return Word(f"ε in {one.title}", lambda _: one.meaning, lambda run: one.name in _norms(run))
+
+
 def _threat(name: str, meaning: str) -> Word:
     text = f"{meaning[:1].upper()}{meaning[1:]}."
     return Word(name, lambda _: text, lambda run: bool((run.records["threat"] == name).any()))
 
 
 def _attacks(run: Run) -> set[str]:
-    """The attacks of a run by the first word of their labels: "stronger PGD" is called "stronger"."""
-    return {word for label in run.records["attack"].unique() for word in (label, label.partition(" ")[0])}
+    """The attacks of a run by the first word of their labels: "stronger PGD" is called "stronger", "FGSM-l2" FGSM."""
+    labels = [label.removesuffix(norm(run.norm_of(label)).suffix) for label in run.records["attack"].unique()]
+    return {word for label in labels for word in (label, label.partition(" ")[0])}
 
 
 def _defends(run: Run, part: str) -> bool:
     return any(part in defense.split("+") for model in run.models for defense, _ in run.defenses(model))
+
+
+def _norms(run: Run) -> set[str]:
+    """The norms of a run that has several."""
+    found = set(run.records.loc[run.records["eps"] > 0, "norm"])
+    return found if len(found) > 1 else set()
 
 
 def _several(run: Run) -> bool:
@@ -42,7 +53,13 @@ def _several(run: Run) -> bool:
 
 
 WORDS = (
-    Word("ε", lambda geometry: geometry.meaning, lambda run: True),
+    Word("ε", lambda geometry: geometry.meaning, lambda run: not _norms(run)),
+    *(_budget(one) for one in NORMS.values()),
+    Word(
+        "any of the threats",
+        lambda _: "For every image, the worst of all threats: the attacker may choose another norm for each.",
+        lambda run: bool(_norms(run)),
+    ),
     _attack("FGSM", "One step of size ε along {direction} of the loss: away from the truth."),
     _attack("DGSM", "Many small steps within ε, towards one chosen class. Images of that class stay as they are, and count."),
     _attack("PGD", "Many steps along {direction} of the loss, each brought back to within ε."),

@@ -9,6 +9,7 @@ from ..results.manners import SINGLE
 from ..results.names import defense_name
 from ..results.records import WORST, in_subset, worst_case
 from ..results.threats import ADAPTIVE, DEFENDED, TRANSFER, UNDEFENDED
+from ..results.union import Union
 from ..results.verdicts import Verdict
 from .formatting import fraction_text, percent
 from .intervals import Point
@@ -59,9 +60,20 @@ def headline_eps(run: Run) -> float | None:
     return half[0] if half else min((p for p in points if p.eps > 0), key=lambda p: p.value).eps
 
 
-def headline(run: Run, model: str, eps: float | None, verdicts: Sequence[Verdict] = ()) -> Headline:
-    """The sentence and the tiles of one model at `eps`; what its `verdicts` show comes first, before any single attack."""
-    bare, kept = run.first_sweep(model), kept_text(verdicts)
+def headlines(run: Run) -> dict[str, float]:
+    """Norm → the ε of the first lines, of every norm of a run: where several threats were asked for the first of each."""
+    eps = headline_eps(run)
+    asked = run.manifest.get("experiment", {}).get("threats") or {}
+    first = {str(name): asked[name][0] if asked.get(name) else eps for name in run.records["norm"].unique()}
+    return {name: norm(name).epsilon(eps) for name, eps in first.items() if eps is not None}
+
+
+def headline(
+    run: Run, model: str, eps: float | None, verdicts: Sequence[Verdict] = (), unions: Sequence[Union] = ()
+) -> Headline:
+    """The sentence and the tiles of one model at `eps`; what its `verdicts` or `unions` show comes first, before any single
+    attack."""
+    bare, kept = run.first_sweep(model), kept_text(verdicts) or "".join(f"{union.sentence} " for union in unions)
     if eps is None or bare is None or not bare.n or (attacked := bare.at(eps)) is None:
         at = f" at ε = {fraction_text(eps, run.norm)}" if eps is not None and bare is not None and bare.n else ""
         return Headline(model, None, f"{kept}{model} was not attacked{at} without a defense.")
@@ -112,7 +124,8 @@ def worst_of_all(run: Run, model: str, eps: float, defense: str = "none") -> tup
     """The threat level, and the model's accuracy there in the worst case over all attacks up to `eps`, where there are
     several; with a defense, that of the attacker who knows it, where there is one."""
     rows = in_subset(run.records, run.main_subset)
-    rows = worst_case(rows[(rows["model"] == model) & (rows["defense"] == defense)])
+    own = (rows["model"] == model) & (rows["defense"] == defense)
+    rows = worst_case(rows[own & ((rows["norm"] == run.norm) | (rows["eps"] == 0))])
     levels = UNDEFENDED if defense == "none" else DEFENDED[::-1]
     threat = next((level for level in levels if (rows["threat"] == level).any()), None)
     if threat is None:

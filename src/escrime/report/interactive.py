@@ -24,29 +24,39 @@ def chart(run: Run, model: str, eps: float | None = None) -> dict | None:
     views += [view for attack in run.attacks(model) for subset in run.subsets for view in views_of(run, model, attack, subset)]
     if not views:
         return None
-    words = {"norm": run.norm, "levels": norm(run.norm).per_value, "axis": eps_axis(run.norm)}
-    points = (point[0] for view in views for curve in view["curves"] for point in curve["points"])
-    texts = {value: fraction_text(value, run.norm) for value in points}
-    written = [[value, text] for value, text in sorted(texts.items()) if "/" in text]  # the script writes the others itself
-    return {"model": model, "eps": eps, **words, "written": written, "views": views}
+    return {"model": model, "eps": eps, "views": views}
+
+
+def in_its_norm(view: dict, name: str) -> dict:
+    """A view with what its ε counts, and those ε that the script does not write itself, such as 4/255."""
+    points = {point[0] for curve in view["curves"] for point in curve["points"]}
+    written = [[value, text] for value in sorted(points) if "/" in (text := fraction_text(value, name))]
+    return view | {"norm": name, "levels": norm(name).per_value, "axis": eps_axis(name), "written": written}
 
 
 def side_by_side(run: Run, model: str, subset: str | None) -> list[dict]:
-    """All attacks in one view where there is one network and no defense to compare: what `escrime evaluate` asks."""
+    """All attacks of a norm in one view where there is one network and no defense to compare: what `escrime evaluate` asks."""
     if len(run.defenses(model)) != 1:
         return []
     found = [run.sweep(model, *run.defenses(model)[0], attack, subset) for attack in run.attacks(model)]
-    sweeps = [sweep for sweep in found if sweep is not None and sweep.n and len(sweep.eps) > 1]
-    if len(sweeps) < 2:
-        return []
+    by_norm: dict[str, list[Sweep]] = {run.norm: []}
+    for sweep in found:
+        if sweep is not None and sweep.n and len(sweep.eps) > 1:
+            by_norm.setdefault(run.norm_of(sweep.attack), []).append(sweep)
+    several = len({run.norm_of(attack) for attack in run.attacks(model)}) > 1
+    return [every_attack(sweeps, name, several, subset) for name, sweeps in by_norm.items() if len(sweeps) > 1]
+
+
+def every_attack(sweeps: list[Sweep], name: str, several: bool, subset: str | None) -> dict:
+    """One view of all attacks in a norm, which its title names where there are several."""
     curves = [
         curve(sweep, "correct", {sweep.defense: color}) | {"defense": sweep.attack}
         for sweep, color in zip(sweeps, cycle([*SHADES.values(), *SPARE_SHADES]))
     ]
-    title = "every attack, % correct" + (f", {subset} images" if subset else "")
-    return [
-        {"title": title, "attack": "every attack", "measure": "% correct", "kinds": "Attack", "curves": curves, "marks": []}
-    ]
+    every = "every attack" + (norm(name).in_words or f" in {norm(name).title}") * several
+    title = f"{every}, % correct" + (f", {subset} images" if subset else "")
+    view = {"title": title, "attack": every, "measure": "% correct", "kinds": "Attack", "curves": curves, "marks": []}
+    return in_its_norm(view, name)
 
 
 def views_of(run: Run, model: str, attack: str, subset: str | None) -> list[dict]:
@@ -59,7 +69,7 @@ def views_of(run: Run, model: str, attack: str, subset: str | None) -> list[dict
     scores = [("correct", "% correct")]
     if sweeps[0].targeted:
         scores.insert(0, ("hit", f"% called “{run.class_name(sweeps[0].target)}”"))
-    return [
+    views = [
         {
             "title": f"{attack}, {measure}{where}",
             "attack": attack,
@@ -69,6 +79,7 @@ def views_of(run: Run, model: str, attack: str, subset: str | None) -> list[dict
         }
         for score, measure in scores
     ]
+    return [in_its_norm(view, run.norm_of(attack)) for view in views]
 
 
 def curve(sweep: Sweep, score: str, colors: dict[str, str]) -> dict:

@@ -77,7 +77,9 @@ def worst_tables(run: Run, model: str) -> list[Table]:
             own = [sweeps[model, *case, attack] for case in order if (model, *case, attack) in sweeps]
             if own:
                 tables.append(
-                    one_table(f"{attack.capitalize()} over all attacks", subset, "% correct", own, "correct", run.norm)
+                    one_table(
+                        f"{attack.capitalize()} over all attacks", subset, "% correct", own, "correct", run.norm_of(attack)
+                    )
                 )
     return tables
 

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
@@ -11,6 +12,7 @@ from ..results.findings import Finding
 from ..results.names import defense_name
 from ..results.records import in_subset
 from ..results.statistics import p_text
+from ..results.union import unions
 from ..results.verdicts import Verdict, verdicts
 from ..terminal import printable
 from .figures import Drawn
@@ -18,7 +20,7 @@ from .first_table import first_table
 from .formatting import NETWORKS, fraction_text, percent, slug
 from .gallery import gallery
 from .glossary import glossary
-from .headline import Headline, headline, headline_eps
+from .headline import Headline, headline, headline_eps, headlines
 from .inline import inline_svg
 from .interactive import chart, description
 from .run import Run
@@ -48,9 +50,14 @@ def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
     """The whole page as text."""
     eps = headline_eps(run)
     found = validity(run)
-    judged = verdicts_by_model(run, found, eps)
+    judged = verdicts_by_model(run, found, headlines(run))
+    together = {model: unions(run.records, judged[model]) for model in run.models}
     alone = len(run.models) == 1  # of several the first table tells what each keeps
-    heads = [headline(run, model, eps, judged[model] if alone else ()) for model in run.models]
+    if alone:
+        (only,) = run.models
+        heads = [headline(run, only, eps, () if together[only] else judged[only], together[only])]
+    else:
+        heads = [headline(run, model, eps) for model in run.models]
     page = (
         environment()
         .get_template("report.html.j2")
@@ -63,7 +70,8 @@ def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
             models=[model_section(run, head, drawn) for head in heads],
             claims=claim_groups(claims),
             overview=overview(run, claims),
-            first=first_table(run, judged),
+            first=first_table(run, judged, together),
+            unions=[union for found in together.values() for union in found],
             words=glossary(run),
             networks=NETWORKS,
             attacked=attacked(run),
@@ -99,9 +107,9 @@ def trust(findings: list[Finding]) -> list[tuple[int, str, str]]:
     return [*parts, passed]
 
 
-def verdicts_by_model(run: Run, findings: list[Finding], eps: float | None) -> dict[str, list[Verdict]]:
+def verdicts_by_model(run: Run, findings: list[Finding], headlines: Mapping[str, float]) -> dict[str, list[Verdict]]:
     """The verdicts on the main subset's images, by model."""
-    found = [verdict for verdict in verdicts(run.records, findings, eps) if verdict.subset == (run.main_subset or "")]
+    found = [verdict for verdict in verdicts(run.records, findings, headlines) if verdict.subset == (run.main_subset or "")]
     return {model: [verdict for verdict in found if verdict.model == model] for model in run.models}
 
 

@@ -63,9 +63,19 @@ class Run:
 
     @cached_property
     def norm(self) -> str:
-        """The norm that ε is measured in; l_inf where there are several."""
-        norms = set(self.records["norm"].unique())
-        return norms.pop() if len(norms) == 1 else DEFAULT
+        """The norm that the first lines are about: of several the first that was asked for, else l_inf where it is one."""
+        norms = list(self.records["norm"].unique())
+        asked = self.manifest.get("experiment", {}).get("norm")
+        return next((name for name in (asked, DEFAULT) if name in norms), str(norms[0]))
+
+    @cached_property
+    def _norms(self) -> dict[str, str]:
+        rows = self.records[self.records["eps"] > 0].drop_duplicates("attack")
+        return dict(zip(rows["attack"].astype(str), rows["norm"].astype(str)))
+
+    def norm_of(self, attack: str) -> str:
+        """The norm that the ε of an attack, by its label, is measured in; of a worst case that behind its name."""
+        return self._norms.get(attack) or attack.partition(", ")[2] or self.norm
 
     @property
     def main_subset(self) -> str | None:
@@ -118,8 +128,10 @@ class Run:
         return next((sweep for sweep in found if sweep is not None), None)
 
     def first_sweep(self, model: str) -> Sweep | None:
-        """The sweep the first lines speak of: that of the first of its attacks on the undefended network; None without any."""
-        sweeps = (self.undefended(model, attack, self.main_subset) for attack in self.attacks(model))
+        """The sweep the first lines speak of: that of the first of its attacks on the undefended network, of those in the
+        run's norm where there are any; None without any."""
+        attacks = sorted(self.attacks(model), key=lambda attack: self.norm_of(attack) != self.norm)
+        sweeps = (self.undefended(model, attack, self.main_subset) for attack in attacks)
         return next((sweep for sweep in sweeps if sweep is not None and sweep.n), None)
 
     def envelope(self, sweep: Sweep, subset: str | None = None) -> Sweep:

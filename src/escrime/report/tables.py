@@ -45,8 +45,17 @@ def accuracy_tables(run: Run, model: str) -> list[Table]:
             if not sweeps:
                 continue
             if sweeps[0].targeted:
-                tables.append(one_table(attack, subset, f"% predicted as “{run.class_name(sweeps[0].target)}”", sweeps, "hit"))
-            tables.append(one_table(attack, subset, "% correct", sweeps, "correct", run.norm))
+                tables.append(
+                    one_table(
+                        attack,
+                        subset,
+                        f"% predicted as “{run.class_name(sweeps[0].target)}”",
+                        sweeps,
+                        "hit",
+                        run.norm_of(attack),
+                    )
+                )
+            tables.append(one_table(attack, subset, "% correct", sweeps, "correct", run.norm_of(attack)))
     return tables
 
 

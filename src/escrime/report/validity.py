@@ -11,6 +11,8 @@ from ..results.reading import read_json
 from ..results.records import read_records
 from ..results.schema import StoredVerdicts
 from ..results.threats import UNDEFENDED
+from ..results.union import unions
+from ..results.verdicts import Verdict
 from .run import Run
 
 CHECKS, VERDICT = "checks.json", "verdict.json"
@@ -54,6 +56,14 @@ def read_verdicts(folder: Path) -> list[dict]:
                 "and it will be written anew."
             )
     return found
+
+
+def least_robust(folder: Path) -> float:
+    """The lowest robust accuracy of a run: of its verdicts, and of what is left under several threats at once."""
+    judged = read_verdicts(folder)
+    several = len({verdict.get("norm") for verdict in judged}) > 1  # only newer files have what a union needs
+    together = unions(read_records(folder), [Verdict(**verdict) for verdict in judged]) if several else []
+    return min([verdict["accuracy"] for verdict in judged] + [union.accuracy for union in together])
 
 
 def about(finding: Finding) -> str:

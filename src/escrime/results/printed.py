@@ -12,7 +12,7 @@ from ..norms import DEFAULT
 from ..terminal import printable
 from .records import WORST, summarize
 from .statistics import share_text
-from .verdicts import Verdict, clean_accuracy
+from .verdicts import clean_accuracy
 
 WIDTH = 80
 MOST = 40  # rows of a table; of more, the worst cases are shown
@@ -33,8 +33,8 @@ class Summary(pd.DataFrame):  # type: ignore[misc]  # pandas comes without types
             return str(super().__repr__())
 
 
-def result_text(records: pd.DataFrame, summary: pd.DataFrame, verdicts: Sequence[Verdict]) -> str:
-    """The table of `result_rows`, and below it each verdict, in lines of at most WIDTH letters."""
+def result_text(records: pd.DataFrame, summary: pd.DataFrame, sentences: Sequence[str]) -> str:
+    """The table of `result_rows`, and below it each of the sentences, in lines of at most WIDTH letters."""
     head, *rows = result_rows(records, summary)
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[at]) for row in [head, *rows]) for at in range(len(head))]
@@ -44,17 +44,17 @@ def result_text(records: pd.DataFrame, summary: pd.DataFrame, verdicts: Sequence
     lines = [_line(row, widths, head) for row in [head, *rows]]
     if len(summary) > MOST:
         lines.append(f"The worst cases of {len(summary)} rows; summary() has them all.")
-    for verdict in verdicts:
-        lines += ["", *textwrap.wrap(printable(verdict.sentence), WIDTH)]
+    for sentence in sentences:
+        lines += ["", *textwrap.wrap(printable(sentence), WIDTH)]
     return "\n".join(lines)
 
 
-def result_html(records: pd.DataFrame, summary: pd.DataFrame, verdicts: Sequence[Verdict]) -> str:
+def result_html(records: pd.DataFrame, summary: pd.DataFrame, sentences: Sequence[str]) -> str:
     """The same for a notebook."""
     head, *rows = result_rows(records, summary)
     body = "".join(f"<tr>{_cells('td', row)}</tr>" for row in rows)
-    sentences = "".join(f"<p>{escape(printable(verdict.sentence))}</p>" for verdict in verdicts)
-    return f"<table><thead><tr>{_cells('th', head)}</tr></thead><tbody>{body}</tbody></table>{sentences}"
+    below = "".join(f"<p>{escape(printable(sentence))}</p>" for sentence in sentences)
+    return f"<table><thead><tr>{_cells('th', head)}</tr></thead><tbody>{body}</tbody></table>{below}"
 
 
 def _cells(kind: str, row: Sequence[str]) -> str:

@@ -75,6 +75,7 @@ class StoredHardware(Stored):
 
 class StoredExperiment(Stored):
     headline_eps: Eps | None = None
+    threats: dict[Norm, list[Eps | Text]] = {}
     models: dict[Name, dict[str, Any]] = {}
 
 

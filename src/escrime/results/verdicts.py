@@ -1,6 +1,8 @@
 """The verdict: one sentence per model and defense, with the number that stands and whether to believe it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -19,6 +21,7 @@ HIDING = {"scores-flat", "off-grid", "stateful", "full-success", "no-full-succes
 HIDING |= {f"gradient-{what}" for what in ("zero", "saturated", "false", "not-finite", "misleads", "jagged", "mode", "fails")}
 UNKNOWING = " against an attacker who does not know the defense"
 WITHOUT = " without attack)"  # how a sentence ends its numbers
+NO_HEADLINES: Mapping[str, float] = MappingProxyType({})
 KNOWN = (ADAPTIVE, *UNDEFENDED, TRANSFER)  # the threat level to quote, where there are several
 
 
@@ -51,18 +54,18 @@ class Verdict:
         return asdict(self)
 
 
-def verdicts(records: pd.DataFrame, findings: list[Finding], eps: float | None = None) -> list[Verdict]:
-    """A verdict for every subset of the images, model, defense (undefended first) and norm; eps: the headline, by
-    default see `verdict_eps`.
+def verdicts(records: pd.DataFrame, findings: list[Finding], headlines: Mapping[str, float] = NO_HEADLINES) -> list[Verdict]:
+    """A verdict for every subset of the images, model, defense (undefended first) and norm; headlines: norm → the ε that it is
+    about, see `verdict_eps`.
     """
     return [
         verdict
         for subset in subset_names(records)
-        for verdict in _of_subset(in_subset(records, subset), findings, eps, subset or "")
+        for verdict in _of_subset(in_subset(records, subset), findings, headlines, subset or "")
     ]
 
 
-def _of_subset(records: pd.DataFrame, findings: list[Finding], eps: float | None, subset: str) -> list[Verdict]:
+def _of_subset(records: pd.DataFrame, findings: list[Finding], headlines: Mapping[str, float], subset: str) -> list[Verdict]:
     table, found = worst_case(records), []
     ours = records["attack"].astype(str).str.startswith(STRONGER)
     without = worst_case(records[~ours]) if ours.any() else table
@@ -71,7 +74,7 @@ def _of_subset(records: pd.DataFrame, findings: list[Finding], eps: float | None
     for (model, defense), rows in sorted(groups, key=lambda group: (models.index(group[0][0]), place(group[0][1]))):
         threat = next(level for level in KNOWN if (rows["threat"] == level).any())
         for name, own in rows[(rows["threat"] == threat) & (rows["eps"] > 0)].groupby("norm", sort=False):
-            at = verdict_eps(own, records, eps)
+            at = verdict_eps(own, records, headlines.get(str(name)))
             last = own[own["eps"] == at]
             case = (model, defense, threat, name)
             mine = [f for f in findings if all(about in ("", own) for about, own in zip(f.case, case, strict=True))]

@@ -83,16 +83,13 @@ class Assessment:
     def look(self) -> FirstLook:
         return FirstLook(self.candidate, self.source)
 
-    @property
-    def grids(self) -> dict[str, list[float]]:
-        """The first attack is also scored at ε = 0."""
-        grid = sorted(self.request.epsilons)
-        return {name: ([0.0, *grid] if at == 0 else grid) for at, name in enumerate(self.candidate.attacks)}
-
     def settings(self, folder: RunFolder) -> dict:
         """What a run that continues this one must share, in its folder."""
-        about = {"threat": self.candidate.access, "attacks": list(self.candidate.attacks)}
-        return self.request.settings() | about | self._settings(folder)
+        candidate = self.candidate
+        about = {"threat": candidate.threat, "attacks": list(candidate.attacks), "headline_eps": candidate.threats[0].headline}
+        if len(candidate.threats) > 1:
+            about |= {"threats": {threat.norm: list(threat.epsilons) for threat in candidate.threats}}
+        return self.request.settings() | {"epsilons": list(candidate.threats[0].epsilons)} | about | self._settings(folder)
 
     @cached_property
     def folder(self) -> RunFolder:
@@ -137,12 +134,19 @@ class Assessment:
         self.fed = self.look.check()
 
     @property
+    def headlines(self) -> dict[str, float]:
+        """Norm → the ε that the first lines are about."""
+        return {threat.norm: threat.headline for threat in self.candidate.threats}
+
+    @property
     def seconds_left(self) -> float | None:
         return None if self.end is None else self.end - clock()
 
     @cached_property
     def profiles(self) -> Profiles:
-        found = Profiles(self.source, budget_of(self.candidate.attacks, self.grids), self.request.seed, self.look.profiled)
+        found = Profiles(
+            self.source, budget_of(self.candidate.attacks, self.candidate.grids), self.request.seed, self.look.profiled
+        )
         if self.fed is not None:
             found.fed[id(self.candidate.model)] = self.fed
         return found
@@ -179,18 +183,18 @@ class Assessment:
             self._cases(name),
             self.profiles,
             self.candidate.attacks,
-            self.grids,
+            self.candidate.grids,
             seed=self.request.seed,
             draws=8,
             eot=EOT,
             effort=EFFORT,
-            headline=self.request.epsilons[0],
+            headlines=self.headlines,
         )
         shown = lambda title: self.folder.metered(title, self.display, noted=self.team.first)  # noqa: E731
         with deadline(self.team.broadcast(self.seconds_left)):  # of the first process: all have the same time
             open_findings = execute(plan, FolderStore(self.folder), self.team, shown)
         if self.team.first:
-            finish_checks(self.folder, [*data_findings(self.test, self.train), *open_findings], self.request.epsilons[0])
+            finish_checks(self.folder, [*data_findings(self.test, self.train), *open_findings], self.headlines)
 
 
 def assess(
@@ -232,7 +236,7 @@ def evaluate_in_folder(run: Assessment, command: str) -> None:
         run.begin()
     settings, model = run.settings(run.folder), loaded.model
     parameters = sum(p.numel() for p in model.parameters()) if isinstance(model, nn.Module) else None
-    description = {"arch": loaded.origin, "parameters": parameters, "stands_for": None, "threat": run.candidate.access}
+    description = {"arch": loaded.origin, "parameters": parameters, "stands_for": None, "threat": run.candidate.threat}
     with run.folder.lock():
         run.folder.prepare(
             name, settings, run.dataset, str(run.candidate.device), command, "evaluation", manners_of(run.candidate.attacks)

@@ -1,25 +1,29 @@
 """The model and the images of a request, loaded, matched and refused where they do not fit."""
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
 from torch import nn
 
 from ... import data
-from ...access import GRADIENTS, LABELS, SCORES
+from ...access import ACCESS, GRADIENTS, LABELS, Access
 from ...attacks.core.base import Attack
 from ...attacks.core.registry import by_name, make, named, sees
+from ...budgets import shared_grids
 from ...errors import EscrimeError
 from ...models import Loaded, Normalized, load_model
 from ...models.adapted import in_its_precision
 from ...models.loading.black_box import BlackBox, Queried, count_labels
 from ...models.loading.loaded import USUAL_SIDE, with_names
 from ...models.running import Classifier, check_logits, failure_named
+from ...norms import norm
 from ...randomness import key
 from ...regular_files import is_folder
 from ...results.threats import WHITE_BOX
 from ..shared.display import Display
-from .request import SEEN, USUAL, Request, own_name
+from ..shared.threats import Threat
+from .request import USUAL, Request, own_name
 
 OF_ITS_SIZE = "give the size it was made for with --size, or mend the model"
 
@@ -58,7 +62,7 @@ class Candidate:
         model, access = self.loaded.model, self.access
         if isinstance(model, nn.Module):
             model = model.to(self.device)
-        if access == WHITE_BOX or self.loaded.answers != GRADIENTS:
+        if access == GRADIENTS or self.loaded.answers != GRADIENTS:
             return model
         return Queried(model, labels=access == LABELS)
 
@@ -73,14 +77,17 @@ class Candidate:
         raise EscrimeError(f"{self.request.model} gives no gradients, so {purpose}; give the model as a torch module.")
 
     @cached_property
-    def access(self) -> str:
+    def access(self) -> Access:
         """What the attacker sees, as requested, or all that the model gives away."""
         given, wanted = self.loaded.answers, self.request.access
-        if given == GRADIENTS:
-            return wanted or WHITE_BOX
-        if wanted == WHITE_BOX or (given == LABELS and wanted == SCORES):
-            raise EscrimeError(f"{self.request.model} gives away {given} only; threat {wanted!r} needs more.")
+        if wanted is not None and ACCESS.index(wanted) > ACCESS.index(given):
+            raise EscrimeError(f"{self.request.model} gives away {given} only; --access {wanted} needs more.")
         return wanted or given
+
+    @property
+    def threat(self) -> str:
+        """The access as records and reports call it: of gradients it is white-box."""
+        return WHITE_BOX if self.access == GRADIENTS else self.access
 
     def images(self) -> data.ImageSet:
         """The images of the request, to judge by."""
@@ -130,32 +137,64 @@ class Candidate:
         ):
             return check_logits(in_its_precision(self.model)(pixels), pixels)
 
-    def _usual(self, given: str) -> list[str]:
-        """Names of the attacks that are run where none is named: those that work in the norm. Raises EscrimeError where none
-        does."""
-        wanted = self.request.norm
-        if found := [name for name in USUAL[given] if wanted in named(name).norms]:
-            return found
-        able = [
-            name for name, kind in by_name().items() if sees(kind, given) and wanted in kind.norms and not kind.needs_target
-        ]
-        advice = f"choose one with --attack: {', '.join(able)}" if able else "use another --norm"
-        raise EscrimeError(f"{' and '.join(USUAL[given])}, the usual for {given} alone, do not work in {wanted}; {advice}.")
+    @cached_property
+    def threats(self) -> tuple[Threat, ...]:
+        """What bounds the attacker, with the ε that are usual for the size of the images where none were given."""
+        found = [threat.on(self.size) for threat in self.request.threats]
+        return tuple(threat for threat in found if threat.named or self._working(threat))
 
     @cached_property
     def attacks(self) -> dict[str, Attack]:
-        """By name, at the largest ε.
+        """By label, at the largest ε: of the first threat by name, of any other with its norm behind that.
 
         Raises:
-            EscrimeError: For one that needs more than the attacker sees.
+            EscrimeError: For one that needs more than the attacker sees, and for a threat that none of them works in.
         """
-        given = SEEN[self.access]
-        chosen = {name: named(name) for name in self.request.attacks or self._usual(given)}
-        for name, attack in chosen.items():
-            if not sees(attack, given):
-                able = [other for other, kind in by_name().items() if sees(kind, given) and not kind.needs_target]
+        for name in self.request.attacks:
+            if not sees(named(name), self.access):
+                able = [other for other, kind in by_name().items() if sees(kind, self.access) and not kind.needs_target]
                 raise EscrimeError(
-                    f"attack {name!r} needs {attack.access}, which threat {self.access!r} has not; use {' or '.join(able)}."
+                    f"attack {name!r} needs {named(name).access}, which an attacker who sees {self.access} has not; use "
+                    f"{' or '.join(able)}."
                 )
-        eps, norm = max(self.request.epsilons), self.request.norm
-        return {name: make(attack, eps, norm, **attack.usual) for name, attack in chosen.items()}
+            if not any(threat.norm in named(name).norms for threat in self.threats):
+                make(named(name), max(self.threats[0].epsilons), self.threats[0].norm)  # which refuses it
+        found = {}
+        for threat in self.threats:
+            for name in self._able(threat):
+                kind = named(name)
+                found[label(name, threat, self.threats)] = make(kind, max(threat.epsilons), threat.norm, **kind.usual)
+        return found
+
+    @cached_property
+    def grids(self) -> dict[str, list[float]]:
+        """Label → the ε of each attack, ascending; the first attack is also scored at ε = 0."""
+        of = {threat.norm: sorted(threat.epsilons) for threat in self.threats}
+        found = {name: of[attack.norm] for name, attack in self.attacks.items()}
+        first = next(iter(found))
+        return shared_grids(found | {first: [0.0, *found[first]]})
+
+    def _working(self, threat: Threat) -> list[str]:
+        """The attacks that were asked for, or the usual ones, that work in the norm of a threat."""
+        return [name for name in self.request.attacks or USUAL[self.access] if threat.norm in named(name).norms]
+
+    def _able(self, threat: Threat) -> list[str]:
+        """As `_working`; EscrimeError where none does."""
+        if found := self._working(threat):
+            return found
+        wanted = self.request.attacks or USUAL[self.access]
+        able = [
+            name
+            for name, kind in by_name().items()
+            if sees(kind, self.access) and threat.norm in kind.norms and not kind.needs_target
+        ]
+        advice = f"choose one with --attack: {', '.join(able)}" if able else "use another --norm"
+        if self.request.attacks:
+            raise EscrimeError(f"no attack of {', '.join(wanted)} works in {threat.norm}; {advice}.")
+        usual = f"{' and '.join(wanted)}, the usual for {self.access} alone"
+        raise EscrimeError(f"{usual}, do not work in {threat.norm}; {advice}.")
+
+
+def label(name: str, threat: Threat, threats: Sequence[Threat]) -> str:
+    """What the rows of an attack are called."""
+    return name if len(threats) == 1 else name + norm(threat.norm).suffix

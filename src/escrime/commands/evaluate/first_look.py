@@ -2,13 +2,13 @@
 
 from functools import cached_property
 
+from ...access import GRADIENTS
 from ...errors import EscrimeError
 from ...evaluation.budget import LOOKED, images_for_a_look, seconds_per_pass
 from ...evaluation.checks.batch import BatchEffect
 from ...evaluation.checks.inputs import input_findings
 from ...evaluation.images import PART, Source
 from ...results.findings import Finding
-from ...results.threats import WHITE_BOX
 from .candidate import Candidate
 
 LOOK = 64  # images that tell whether the model was loaded and fed rightly
@@ -42,7 +42,7 @@ class FirstLook:
         Raises:
             EscrimeError: For what makes all numbers meaningless, unless the request is to go on anyway.
         """
-        request, blind = self.candidate.request, self.candidate.access != WHITE_BOX
+        request, blind = self.candidate.request, self.candidate.access != GRADIENTS
         images = self.source.few(self.affordable(LOOK, 8), request.seed)
         nothing = BatchEffect(0, 0, "", 0.0, "")  # what company does is looked at later, once
         found = input_findings(

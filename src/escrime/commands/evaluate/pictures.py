@@ -30,15 +30,20 @@ def make_pictures(run: "Assessment", case: Case, eot: int) -> None:
     written = [part.stat().st_mtime for part in (run.folder / "records").glob("*.parquet")]
     if listing.exists() and listing.stat().st_mtime > max(written, default=0.0):
         return
-    eps, records, seed = run.request.epsilons[0], read_records(run.folder.path), run.request.seed
+    records, seed, attacks = read_records(run.folder.path), run.request.seed, run.candidate.attacks
     own = records[(records["model"] == name) & (records["defense"] == case.subject.defense)]
-    examples = Examples(name, case.attacked, run.test, own, [], eps, seed, run.candidate.device)
-    for title, row in chosen(own, eps, set(run.candidate.attacks)):
-        label, image = row["attack"], row["image"]
-        images, grid = run.source.rows([examples.index[image]]), run.grids[label]
+    first = run.candidate.threats[0]
+    examples = Examples(name, case.attacked, run.test, own, [], first.headline, seed, run.candidate.device)
+    shown = list(chosen(own[own["norm"] == first.norm], first.headline, set(attacks)))
+    for threat in run.candidate.threats[1:]:  # of each other one its surest mistake
+        found = chosen(own[own["norm"] == threat.norm], threat.headline, set(attacks))
+        shown += [(title, row) for title, row in found if title == SUREST]
+    for title, row in shown:
+        label, image, eps = row["attack"], row["image"], row["eps"]
+        images, grid = run.source.rows([examples.index[image]]), run.candidate.grids[label]
         profile, at = run.profiles[case.attacked], next(at for at, budget in enumerate(grid) if same(budget, eps))
         try:
-            outcomes, _ = crafted(run.candidate.attacks[label], profile, case.attacked, images, grid, seed, eot)
+            outcomes, _ = crafted(attacks[label], profile, case.attacked, images, grid, seed, eot)
             if outcomes is not None:
                 facts = {"attack": label, "eps": eps, "threat": row["threat"]}
                 examples.put(title, image, outcomes[at].adversarial, facts)

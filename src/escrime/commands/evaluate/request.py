@@ -2,22 +2,19 @@
 
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ...access import GRADIENTS, LABELS, SCORES
-from ...budgets import distinct
+from ...access import ACCESS, GRADIENTS, LABELS, SCORES, Access
 from ...errors import EscrimeError
 from ...norms import DEFAULT, norm
 from ...regular_files import is_folder
-from ...results.threats import WHITE_BOX
 from ...validation import check_choice, check_time, check_whole
 from ..catalog import attack_named
+from ..shared.threats import Threat, check_above_zero
 
+# The attacks that are run where none is named, by what the attacker sees: of each threat those that work in its norm.
 USUAL = {GRADIENTS: ("FGSM", "AutoAttack"), SCORES: ("Square", "SparseRS"), LABELS: ("RayS",)}
-# What the attacker sees of the model, by the value of --threat, whose one level with gradients is called as in the records.
-SEEN = {WHITE_BOX: GRADIENTS, SCORES: SCORES, LABELS: LABELS}
 # Words of a function's name that tell no more than that it makes a model.
 MAKES_A_MODEL = "load get make build create init new my our the a model models net network nn classifier cnn main fn".split()
 
@@ -26,8 +23,9 @@ MAKES_A_MODEL = "load get make build create init new my our the a model models n
 class Request:
     """What to evaluate: which model (a specification, see models.SPECS) on which images (a folder, or a dataset's name).
 
-    epsilons: the first is the headline. access: one of SEEN, None for all that the model gives away. attacks: names of
-    escrime's, () for the usual ones of that access. limit: that many images, as many of each class as of any other. budget:
+    epsilons, norm: what bounds the attacker, the first ε being the headline; or `threats`, several of these at once. access:
+    what the attacker sees, None for all that the model gives away. attacks: names of escrime's, () for the usual ones of that
+    access. limit: that many images, as many of each class as of any other. budget:
     seconds that attacks and checks may take, None for all images. anyway: go on although the model looks wrongly loaded. mean,
     std: the normalization to put in front of the model, or in place of its own; one number or one per channel. trust: the
     model may be a file that runs code as it is read. classes: a file of the names of its classes. name: what the model is
@@ -36,9 +34,9 @@ class Request:
 
     model: str
     images: str
-    epsilons: tuple[float, ...]
+    epsilons: tuple[float, ...] = ()
     norm: str = DEFAULT
-    access: str | None = None
+    access: Access | None = None
     attacks: tuple[str, ...] = ()
     limit: int | None = None
     size: int | None = None
@@ -51,16 +49,19 @@ class Request:
     trust: bool = False
     classes: str | None = None
     name: str | None = None
+    threats: tuple[Threat, ...] = ()
 
     def __post_init__(self) -> None:
-        norm(self.norm)  # refuses a name that is none
         if is_folder(self.images):  # photos/ and photos are one folder
             object.__setattr__(self, "images", os.path.normpath(self.images))
-        object.__setattr__(self, "epsilons", tuple(distinct(norm(self.norm).epsilon(eps) for eps in self.epsilons)))
-        check_above_zero(self.epsilons)
+        if not self.threats:
+            check_above_zero([norm(self.norm).epsilon(eps) for eps in self.epsilons])
+            object.__setattr__(self, "threats", (Threat(self.norm, self.epsilons),))
+        object.__setattr__(self, "norm", self.threats[0].norm)
+        object.__setattr__(self, "epsilons", self.threats[0].epsilons)
         check_name(self.name)
         if self.access is not None:
-            check_choice("threat", self.access, SEEN)
+            check_choice("access", self.access, ACCESS)
         for name in self.attacks:
             if attack_named(name)["needs_target"]:
                 raise EscrimeError(
@@ -78,22 +79,18 @@ class Request:
             object.__setattr__(self, "budget", check_time("budget", self.budget))
 
     def as_dict(self) -> dict:
-        """Its fields by the names that files give them: what the attacker sees is called as the option is, threat."""
-        return {"threat" if name == "access" else name: value for name, value in asdict(self).items()}
+        """Its fields by the names that files give them: what the attacker sees is called threat there. What bounds the attacker
+        is one norm and its ε, or of several threats norm → ε."""
+        values = {"threat" if name == "access" else name: value for name, value in asdict(self).items() if name != "threats"}
+        several = {threat.norm: list(threat.epsilons) for threat in self.threats}
+        return values | ({"threats": several} if len(several) > 1 else {})
 
     def settings(self) -> dict:
         """JSON values for the manifest: what a continued evaluation must share. The budget may change."""
         values = {name: value for name, value in self.as_dict().items() if name not in ("budget", "anyway", "trust", "name")}
-        values |= {"epsilons": list(self.epsilons), "attacks": list(self.attacks), "headline_eps": self.epsilons[0]}
+        values |= {"epsilons": list(self.epsilons), "attacks": list(self.attacks)}
         values |= {name: list(values[name]) for name in ("mean", "std") if values[name] is not None}
         return {"title": f"{self.model} on {self.images}", **values}
-
-
-def check_above_zero(epsilons: Sequence[float]) -> None:
-    """Raise EscrimeError where there is no ε, or one at which nothing is attacked."""
-    if not epsilons or min(epsilons) <= 0:
-        zero = "ε = 0 is no attack, and accuracy without one is measured anyway" if epsilons else "no ε is given"
-        raise EscrimeError(f"{zero}; give at least one ε above 0, such as 4/255, and none else.")
 
 
 def check_name(name: str | None) -> None:

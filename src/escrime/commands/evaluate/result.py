@@ -1,5 +1,8 @@
 """The result of `escrime evaluate`: the same as a table, as sentences and as JSON."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
+
 import pandas as pd
 from rich.box import SIMPLE
 from rich.table import Table
@@ -7,6 +10,7 @@ from rich.table import Table
 from ...budgets import same
 from ...evaluation.budget import judged_by_all, left_open
 from ...evaluation.pipeline import open_checks
+from ...norms import norm
 from ...report.formatting import fraction_text, listing
 from ...report.validity import read_verdicts
 from ...results.comparisons import clearly_weaker, per_class
@@ -14,54 +18,72 @@ from ...results.crossings import crossings
 from ...results.records import STRONGER, WORST, in_subset, read_records, summarize, worst_case
 from ...results.statistics import total, wilson
 from ...results.threats import WHITE_BOX
+from ...results.union import ThreatRow, unions
+from ...results.verdicts import Verdict
 from ..shared.store import FolderStore
+from ..shared.threats import Threat
 from .assessment import Assessment
 
 WEAKEST = 5  # classes
+NUMBERS = ("n", "accuracy", "low", "high")
 
 
 def result(run: Assessment) -> dict:
     """JSON values: the request, clean and robust accuracy at the headline ε with their 95 % intervals, every attack at every
     ε, the weakest classes and whether each is so beyond chance, the verdict of the checks, and how many images the time has
-    left open."""
-    verdict, eps = read_verdicts(run.folder.path)[0], run.request.epsilons[0]
+    left open. Of several threats robust accuracy is their union's, and `threats` lists each, the cheapest first."""
+    judged = [Verdict(**verdict) for verdict in read_verdicts(run.folder.path)]
+    first, subset, threats = judged[0], judged[0].subset, run.candidate.threats
     # A dataset with several ways to count is counted by its first, which is the verdict's.
-    records = in_subset(read_records(run.folder.path), verdict["subset"] or None).assign(subsets=verdict["subset"])
+    records = in_subset(read_records(run.folder.path), subset or None).assign(subsets=subset)
     worst = worst_case(records)
     records = records[records["image"].isin(judged_by_all(records))]
     clean = records[records["eps"] == 0].drop_duplicates("image")
-    table = summarize(pd.concat([records, worst], ignore_index=True))
-    names = ("attack", "eps", "n", "accuracy", "low", "high")
-    headline = worst[same(worst["eps"], eps)]
+    headline = worst[same(worst["eps"], first.eps) & (worst["norm"] == first.norm)]
     classes, weaker = per_class(headline).sort_values(["accuracy", "class"], kind="stable"), clearly_weaker(headline)
-    right = total(clean["correct"])
-    typed = lambda at: next((eps for eps in run.request.epsilons if same(eps, at)), at)  # noqa: E731  as the request has it
+    right, together = total(clean["correct"]), next(iter(unions(records, judged)), None)
+    stands = together or first
     return {
         "model": run.candidate.loaded.origin,
         "data": run.request.images,
-        "threat": run.candidate.access,
-        "norm": run.request.norm,
-        "eps": eps,
+        "threat": run.candidate.threat,
+        "norm": threats[0].norm,
+        "eps": threats[0].headline,
         "n": int(clean["image"].nunique()),
-        "open": _images(run, verdict["subset"]) - int(clean["image"].nunique()),
+        "open": _images(run, subset) - int(clean["image"].nunique()),
         "left_open": _left_open(run),
         "clean": {"accuracy": right / len(clean), **dict(zip(("low", "high"), wilson(right, len(clean))))},
-        "robust": {name: verdict[name] for name in ("accuracy", "low", "high", "n")},
-        "attacks": [{name: row[name] for name in names} | {"eps": typed(row["eps"])} for row in table.to_dict("records")],
+        "robust": {name: getattr(stands, name) for name in ("accuracy", "low", "high", "n")},
+        "attacks": _attacks(pd.concat([records, worst], ignore_index=True), threats),
         "weakest": [
             {
                 "class": run.test.classes[row["class"]],
-                **{name: row[name] for name in names[2:]},
+                **{name: row[name] for name in NUMBERS},
                 "clear": row["class"] in weaker,
             }
             for row in classes.head(WEAKEST).to_dict("records")
         ],
-        "verdict": {name: verdict[name] for name in ("sentence", "believe")},
+        "verdict": {"sentence": stands.sentence, "believe": stands.believe},
+        "threats": [] if together is None else [asdict(row) | {"sentence": _of(judged, row)} for row in together.rows],
         "notes": [crossing.sentence for crossing in crossings(records, worst)],
         "passes_per_image": float((records["forwards"] + records["backwards"]).groupby(records["image"]).sum().mean()),
         "settings": run.request.as_dict(),
         "report": str(run.folder / "report.html"),
     }
+
+
+def _attacks(records: pd.DataFrame, threats: Sequence[Threat]) -> list[dict]:
+    """Every attack at every ε, which is as it was asked for."""
+    found = []
+    for threat in threats:
+        for row in summarize(records[records["norm"] == threat.norm]).to_dict("records"):
+            eps = next((eps for eps in threat.epsilons if same(eps, row["eps"])), row["eps"])
+            found.append({"attack": row["attack"], "norm": threat.norm, "eps": eps} | {name: row[name] for name in NUMBERS})
+    return found
+
+
+def _of(judged: list[Verdict], row: ThreatRow) -> str:
+    return next(verdict.sentence for verdict in judged if verdict.norm == row.norm)
 
 
 def _left_open(run: Assessment) -> dict:
@@ -76,22 +98,16 @@ def _images(run: Assessment, subset: str) -> int:
 
 def show(run: Assessment, found: dict) -> None:
     """The result as people read it."""
-    say = run.display.say
-    table = Table(title=f"% of {found['n']} images right [95 % interval]", title_justify="left", box=SIMPLE, pad_edge=False)
-    grid = sorted({row["eps"] for row in found["attacks"]})
-    table.add_column("attack")
-    for eps in grid:
-        table.add_column("clean" if eps == 0 else f"ε = {fraction_text(eps, found['norm'])}", justify="right")
-    rows: dict[str, dict] = {}
-    for row in found["attacks"]:
-        name = f"{WORST} of all" if row["attack"].startswith(WORST) else _title(row["attack"])
-        rows.setdefault(name, {})[row["eps"]] = row
-    for name in sorted(rows, key=lambda name: name.startswith(WORST)):
-        table.add_row(name, *[_cell(rows[name].get(eps)) for eps in grid])
-    say(table)
+    say, several = run.display.say, bool(found["threats"])
+    count = f"% of {found['n']} images right [95 % interval]"
+    for threat in run.candidate.threats:
+        say(_table([row for row in found["attacks"] if row["norm"] == threat.norm], threat.norm, count, several))
+    if several:
+        say(_threats(found))
     weak = [f"“{row['class']}” ({_cell(row)} of {row['n']})" for row in found["weakest"] if row["clear"]]
     if weak:
-        say(f"Less often right than the other classes at ε = {fraction_text(found['eps'], found['norm'])}: {listing(weak)}.")
+        size = fraction_text(found["eps"], found["norm"]) + norm(found["norm"]).in_words
+        say(f"Less often right than the other classes at ε = {size}: {listing(weak)}.")
     for note in found["notes"]:
         say(note)
     if found["threat"] != WHITE_BOX:
@@ -103,8 +119,44 @@ def show(run: Assessment, found: dict) -> None:
             say(f"Left open when the time was up: {name} on {count} images.")
     if found["left_open"]["checks"]:
         say(f"Cut short when the time was up: {', '.join(found['left_open']['checks'])}. Run again to go on.")
+    for row in found["threats"]:
+        say(("" if row["believe"] else "NOT AS IT STANDS: ") + row["sentence"])
     say(("" if found["verdict"]["believe"] else "NOT AS IT STANDS: ") + found["verdict"]["sentence"])
     say(f"About {found['passes_per_image']:.0f} passes per image. Report: {found['report']}")
+
+
+def _table(attacks: list[dict], name: str, title: str, several: bool) -> Table:
+    """Attacks by ε, of one threat."""
+    table = Table(title=f"{norm(name).title}: {title}" if several else title, title_justify="left", box=SIMPLE, pad_edge=False)
+    grid = sorted({row["eps"] for row in attacks})
+    table.add_column("attack")
+    for eps in grid:
+        table.add_column("clean" if eps == 0 else f"ε = {fraction_text(eps, name)}", justify="right")
+    rows: dict[str, dict] = {}
+    for row in attacks:
+        worst, own = row["attack"].startswith(WORST), row["attack"].removesuffix(norm(name).suffix if several else "")
+        called = f"{WORST} of all" if worst else _title(own)
+        rows.setdefault(called, {})[row["eps"]] = row
+    for called in sorted(rows, key=lambda called: called.startswith(WORST)):
+        table.add_row(called, *[_cell(rows[called].get(eps)) for eps in grid])
+    return table
+
+
+def _threats(found: dict) -> Table:
+    """One row per threat, the cheapest first, and what is left of all of them."""
+    title = "Every threat, the one that needs fewest passes per image fooled first"
+    table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
+    for name in ("threat", "% right", "passes", "fooled by it alone", "believed"):
+        table.add_column(name, justify="left" if name in ("threat", "believed") else "right")
+    for row in found["threats"]:
+        cost = "–" if row["passes"] is None else f"{row['passes']:.0f}"
+        table.add_row(_name(row), _cell(row), cost, str(row["alone"]), "yes" if row["believe"] else "not as it stands")
+    table.add_row("any of them", _cell(found["robust"]), "", "", "yes" if found["verdict"]["believe"] else "not as it stands")
+    return table
+
+
+def _name(row: dict) -> str:
+    return f"{norm(row['norm']).title}, ε = {fraction_text(row['eps'], row['norm'])}"
 
 
 def _title(attack: str) -> str:

@@ -1,6 +1,6 @@
 """The stage that checks the numbers: what it costs, on which images, and the verdicts that it ends in."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ...evaluation.cost import Passes, passes_of_check
 from ...evaluation.images import PART
@@ -34,10 +34,10 @@ def sample_of(run: ExperimentRun, case: Case) -> frozenset | None:
     return min((sample for sample in found if sample is not None), key=len, default=None)
 
 
-def finish_checks(folder: RunFolder, about_all: list[Finding], headline: float) -> None:
+def finish_checks(folder: RunFolder, about_all: list[Finding], headlines: Mapping[str, float]) -> None:
     """checks.json and verdict.json, from the examinations, what was found `about_all` of it, and the records."""
     store = FolderStore(folder)
     records = store.records()
     findings = all_findings(store, records, about_all, folder.manifest.get("attacks"))
     folder.write_json("checks.json", [finding.as_dict() for finding in findings])
-    folder.write_json("verdict.json", [v.as_dict() for v in verdicts(records, findings, headline)])
+    folder.write_json("verdict.json", [v.as_dict() for v in verdicts(records, findings, headlines)])

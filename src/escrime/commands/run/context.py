@@ -84,7 +84,8 @@ class ExperimentRun:
 
     def settings(self) -> dict:
         """What a manifest notes of the experiment."""
-        return self.experiment.model_dump(mode="json", by_alias=True)
+        found = self.experiment.model_dump(mode="json", by_alias=True)
+        return {name: value for name, value in found.items() if value or name != "threats"}  # as before there were any
 
     def held_by(self, folder: RunFolder) -> bool:
         """Whether the folder holds this experiment on this data; AnotherRun where it holds something else."""

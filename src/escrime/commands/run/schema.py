@@ -8,9 +8,11 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_v
 
 from ...budgets import epsilon
 from ...errors import EscrimeError, nearest
+from ...norms import norm
 from ...validation import enormous, shown
 from .attack_sections import Attacks, AttackSection, explained
 from .section import Section, check_names, whole
+from .threat_sections import ThreatSection, with_attacks
 
 if TYPE_CHECKING:
     from torch import nn
@@ -145,7 +147,7 @@ class CheckSettings(Section):
 
 
 class Experiment(Section):
-    """One experiment: data, models, training, defenses, attacks, checks. `headline_eps`: ε of pictures and first
+    """One experiment: data, models, training, defenses, attacks, threats, checks. `headline_eps`: ε of pictures and first
     lines, in the norm of FGSM, or where that is not run of the attacks."""
 
     title: str
@@ -156,6 +158,7 @@ class Experiment(Section):
     training: dict[str, Any] = {}
     defenses: Defenses = Defenses.model_validate({})
     attacks: Attacks
+    threats: dict[str, ThreatSection] = {}
     checks: CheckSettings = CheckSettings.model_validate({})
 
     @field_validator("models")
@@ -163,6 +166,11 @@ class Experiment(Section):
     def _names(cls, value: dict[str, Model]) -> dict[str, Model]:
         check_names("model", value, "my-network")
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _threats_are_attacks(cls, value: Any) -> Any:
+        return with_attacks(value) if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _headline_in_its_norm(self) -> Self:
@@ -212,6 +220,12 @@ class Experiment(Section):
         """The ε closest to headline_eps, and above 0, of FGSM's grid, or where FGSM is not run of all."""
         positive = [eps for section in self._headlined for eps in section.epsilons if eps > 0] or [self.headline_eps]
         return min(positive, key=lambda eps: abs(eps - self.headline_eps))
+
+    @property
+    def headlines(self) -> dict[str, float]:
+        """Norm → its headline: the first ε of a threat, else the one of all; see `verdict_eps`."""
+        all_norms = {section.geometry.name: self.headline for section in self.attacks.by_label.values()}
+        return all_norms | {name: norm(name).epsilon(section.epsilons[0]) for name, section in self.threats.items()}
 
     @property
     def _headlined(self) -> list[AttackSection]:

@@ -54,7 +54,7 @@ def run_stages(run: ExperimentRun) -> list[Path]:
         if not run.team.first:
             return []
         if run.experiment.checks.enabled:
-            finish_checks(run.folder, data_findings(run.test, run.as_tested()), run.experiment.headline)
+            finish_checks(run.folder, data_findings(run.test, run.as_tested()), run.experiment.headlines)
         records = read_records(run.folder.path)
         for model in run.experiment.models:
             look_closer(run, model, records)
@@ -151,7 +151,7 @@ def evaluate(run: ExperimentRun, model: str) -> None:
         draws=ppa.draws if ppa else 1,
         eot=ppa.eot if ppa else 1,
         effort=spec.checks.effort if spec.checks.enabled else None,
-        headline=spec.headline,
+        headlines=spec.headlines,
         samples=run.samples,
         sample=partial(sample_of, run),
     )

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from ...access import GRADIENTS
+from ...access import GRADIENTS, Access
 from ...errors import EscrimeError
 from ...imagenet import CLASSES, imagenet_names, imagenet_wnids
 from ...regular_files import check_regular, most_weights, reason
@@ -30,7 +30,7 @@ class Loaded:
     classes: tuple[str, ...] | None = None
     wnids: tuple[str, ...] | None = None
     size: int | None = None
-    answers: str = GRADIENTS
+    answers: Access = GRADIENTS
     normalization: str | None = None
     fixed: bool = False
 

@@ -45,7 +45,7 @@ def fgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
     overlay = curves.draw_paper(top, run.stands_for(model), FGSM, "none", sweep.eps[-1])
     curves.draw_confidence(bottom, sweep)
     curves.frame_axes(top, sweep.eps[-1], xlabel="", ylabel="% correct")
-    curves.frame_axes(bottom, sweep.eps[-1], norm=run.norm, ylabel="confidence in %")
+    curves.frame_axes(bottom, sweep.eps[-1], norm=run.norm_of(FGSM), ylabel="confidence in %")
     curves.legend_above(top)
     drawn.png, drawn.svg = save(figure, folder, f"fig3-{slug(model)}")
     last = len(sweep.eps) - 1
@@ -119,7 +119,9 @@ def defended(run: Run, model: str, folder: Path, name: str, attack: str) -> Draw
     recorded = dict(pairs)
     for column, threat in enumerate(TITLES):
         top, sweep = grid[0, column], recorded.get(threat)
-        curves.frame_axes(top, last_eps, norm=run.norm, xlabel="" if boxes else None, ylabel=ylabel if column == 0 else "")
+        curves.frame_axes(
+            top, last_eps, norm=run.norm_of(attack), xlabel="" if boxes else None, ylabel=ylabel if column == 0 else ""
+        )
         top.set_title(TITLES[threat], loc="left", pad=72 * above - 40)
         if sweep is None:
             top.text(0.5, 0.5, "not measured", transform=top.transAxes, ha="center")
@@ -135,7 +137,9 @@ def defended(run: Run, model: str, folder: Path, name: str, attack: str) -> Draw
         curves.legend_above(top)
         if boxes:
             curves.draw_confidence(grid[1, column], sweep)
-            curves.frame_axes(grid[1, column], last_eps, norm=run.norm, ylabel="confidence in %" if column == 0 else "")
+            curves.frame_axes(
+                grid[1, column], last_eps, norm=run.norm_of(attack), ylabel="confidence in %" if column == 0 else ""
+            )
     drawn.png, drawn.svg = save(figure, folder, f"{stem}-{slug(model)}")
     drawn.caption, drawn.alt = defended_words(run, defense, pairs, envelope_note(run, envelopes), overlay)
     return drawn
@@ -159,7 +163,7 @@ def others(run: Run, model: str, folder: Path) -> Drawn | None:
     headline(figure, drawn.title)
     reference, last_eps = run.undefended(model, FGSM, run.main_subset), max(sweep.eps[-1] for sweep in found)
     for axes, threat in zip(panels, TITLES, strict=True):
-        curves.frame_axes(axes, last_eps, norm=run.norm, ylabel="% correct" if axes is panels[0] else "")
+        curves.frame_axes(axes, last_eps, norm=run.norm_of(FGSM), ylabel="% correct" if axes is panels[0] else "")
         axes.set_title(TITLES[threat], loc="left", pad=72 * above - 40)
         for sweep in (sweep for sweep in found if sweep.threat == threat):
             curves.draw_curve(axes, sweep, shade=hexes[names[sweep.defense]], line=lines[sweep.defense])

@@ -56,7 +56,7 @@ class Chart {
 
   // An ε as it was written, such as 4/255.
   epsText(eps) {
-    return this.data.written.find(([value]) => same(value, eps))?.[1] ?? epsText(eps);
+    return this.view.written.find(([value]) => same(value, eps))?.[1] ?? epsText(eps);
   }
 
   build() {
@@ -162,7 +162,7 @@ class Chart {
       draw("text", { x: this.x(eps), y: height - bottom + 17, class: "tick middle" }, this.svg).textContent = epsText(eps);
       draw("line", { x1: this.x(eps), x2: this.x(eps), y1: this.y(0), y2: this.y(0) + 4, class: "grid" }, this.svg);
     }
-    draw("text", { x: width - right, y: height - 4, class: "tick end" }, this.svg).textContent = this.data.axis;
+    draw("text", { x: width - right, y: height - 4, class: "tick end" }, this.svg).textContent = this.view.axis;
     draw("text", { x: 4, y: 12, class: "tick" }, this.svg).textContent = this.view.measure;
   }
 
@@ -244,7 +244,7 @@ class Chart {
     const { top, bottom, height } = this.frame, x = this.x(this.eps);
     this.cursor.replaceChildren();
     const text = this.epsText(this.eps), levels = (this.eps * 255).toPrecision(3).replace(/\.?0+$/, "");
-    const unit = !this.data.levels ? ` in ${this.data.norm}` : text.includes("/") ? "" : ` (${levels}/255)`;
+    const unit = !this.view.levels ? ` in ${this.view.norm}` : text.includes("/") ? "" : ` (${levels}/255)`;
     const table = make("table", {}, make("caption", {}, `${this.view.title} at ε = ${text}${unit}`));
     const head = ["", this.view.measure.replace("% ", ""), "95% interval", "n"].map(text => make("th", { scope: "col" }, text));
     const rows = make("tbody");

@@ -1,0 +1,63 @@
+"""What bounds the attacker, as it is written on the command line."""
+
+import pytest
+
+from escrime import EscrimeError
+from escrime.commands.evaluate.request import Request
+from escrime.commands.shared.threats import Threat, read_threats
+from escrime.norms import NORMS
+
+
+def bounds(text):
+    return [(threat.norm, threat.epsilons) for threat in read_threats(text)]
+
+
+def test_norms_and_their_epsilons():
+    assert bounds("linf:4/255,l2:0.5") == [("linf", (4 / 255,)), ("l2", (0.5,))]
+    assert bounds("l2:0.5,1,.25,linf") == [("l2", (0.5, 1.0, 0.25)), ("linf", ())]
+    assert bounds(" linf : 4/255 , 8/255 ") == [("linf", (4 / 255, 8 / 255))]
+
+
+def test_all_is_every_norm_once_the_named_ones_first():
+    assert bounds("all") == [(name, ()) for name in NORMS]
+    found = read_threats("l2:1,all")
+    assert (found[0].norm, found[0].epsilons, found[0].named) == ("l2", (1.0,), True)
+    assert sorted(threat.norm for threat in found) == sorted(NORMS) and not any(threat.named for threat in found[1:])
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_every_norm_has_usual_epsilons_which_are_larger_than_none(name):
+    small, large = Threat(name).on(32), Threat(name).on(224)
+    assert small.headline > 0 and large.headline > 0 and len(small.epsilons) == 1
+    assert Threat(name, (small.headline,)).on(224) == Threat(name, (small.headline,)), "what was asked for stays"
+
+
+WRONG = {
+    "0.1": "belongs to no norm",
+    "all,0.1": "belongs to no norm",
+    "linf:4/255,": "belongs to no norm",
+    "linf,linf:4/255": "names linf twice",
+    "all:4/255": "takes the usual ε",
+    "lnf:4/255": "Did you mean 'linf'",
+    "scores": "is --access gradients, scores or labels",
+    "white-box": "is --access gradients, scores or labels",
+    "linf:8": "write '8/255'",
+    "linf:0": "at least one ε above 0",
+    "l2:x": "is not a number",
+}
+
+
+@pytest.mark.parametrize(("text", "sentence"), WRONG.items())
+def test_refused(text, sentence):
+    with pytest.raises(EscrimeError, match=sentence):
+        read_threats(text)
+
+
+def test_a_request_of_one_threat_is_what_it_was_before():
+    one = Request("lenet", "digits", ("0.1", 0.05), "l2")
+    assert (one.norm, one.epsilons, one.threats) == ("l2", (0.1, 0.05), (Threat("l2", (0.1, 0.05)),))
+    assert "threats" not in one.settings()
+    several = Request("lenet", "digits", threats=read_threats("linf:0.1,l2"))
+    assert several.settings()["threats"] == {"linf": [0.1], "l2": []} and several.norm == "linf"
+    with pytest.raises(EscrimeError, match="no ε is given"):
+        Request("lenet", "digits")
