@@ -173,12 +173,13 @@ def test_remote_code_is_never_asked_for(monkeypatch):
         asked.append(settings)
         return SimpleNamespace()
 
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", loads)
     monkeypatch.setattr(transformers.AutoModelForImageClassification, "from_pretrained", loads)
     monkeypatch.setattr(transformers.AutoImageProcessor, "from_pretrained", loads)
     with pytest.raises(EscrimeError, match="cannot be loaded"):
         load_model("hf:some/one")
-    assert len(asked) == 2 and all(settings["trust_remote_code"] is False for settings in asked)
-    assert asked[0]["use_safetensors"] is True
+    assert len(asked) == 3 and all(settings["trust_remote_code"] is False for settings in asked)
+    assert asked[1]["use_safetensors"] is True
 
 
 def test_code_beside_a_hub_model_is_left_alone(tmp_path):

@@ -13,7 +13,7 @@ from .dataset import DATASETS, Dataset, ImageFiles, Options
 from .decode import UnreadableImage, read_image
 from .imagenette import IMAGENET_INDICES, WNIDS
 from .imageset import ImageSet, Splits, floats
-from .load import load, load_to_judge
+from .load import class_names, load, load_to_judge
 
 modules_in(__name__, __path__)  # each dataset registers itself: one more is one more file
 
@@ -28,6 +28,7 @@ __all__ = [
     "UnreadableImage",
     "WNIDS",
     "cache_folder",
+    "class_names",
     "class_places",
     "floats",
     "labels_for",

@@ -4,12 +4,13 @@ import math
 from pathlib import Path
 
 from ..errors import EscrimeError
+from ..imagenet import titles
 from ..regular_files import is_folder
 from ..validation import check_choice, check_whole
 from .cache import Progress
 from .dataset import DATASETS, PARTS, Options
 from .decode import MAX_PIXELS
-from .folder import images_to_judge
+from .folder import images_to_judge, list_to_judge
 from .imageset import ImageSet, Splits
 from .listing import OPTION
 
@@ -90,6 +91,11 @@ def load_to_judge(
         found = load(str(source), split="test", size=size, cache=cache, download=download, on_error=on_error, progress=progress)
         return found.test
     return images_to_judge(source, Options("test", size, size, source, cache, download, on_error, progress))
+
+
+def class_names(source: Path | str) -> tuple[str, ...] | None:
+    """What the classes of a folder of images are called, without reading one; None for a dataset by its name."""
+    return titles(list_to_judge(source)[0]) if is_folder(source) else None
 
 
 def _pixels(what: str, value: int, example: int) -> int:

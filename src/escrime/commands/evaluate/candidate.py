@@ -44,6 +44,7 @@ class Candidate:
             trust=request.trust,
             size=request.size,
             classes=request.classes,
+            prompted=lambda: data.class_names(request.images),
         )
 
     @property

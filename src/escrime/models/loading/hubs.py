@@ -18,6 +18,7 @@ from ..normalized import Normalized
 from ..registry import build
 from .files import from_weights
 from .loaded import Loaded, normalization, wnids_of
+from .zero_shot import TEMPLATE, ZeroShot, check_template, is_zero_shot
 
 
 def from_torchvision(text: str) -> Loaded:
@@ -88,28 +89,35 @@ def _timm_names(network: nn.Module, count: int) -> tuple[str, ...] | None:
         return None
 
 
-def from_hugging_face(name: str) -> Loaded:
-    """An image classifier of transformers: ORG/NAME on the hub, or a folder."""
+def from_hugging_face(text: str) -> Loaded:
+    """An image classifier of transformers: ORG/NAME on the hub, or a folder; of a zero-shot model (see `zero_shot`) also
+    NAME@TEMPLATE, its text about a class."""
     try:
-        from transformers import AutoImageProcessor, AutoModelForImageClassification
+        import transformers
     except ImportError:
         raise EscrimeError("Hugging Face models need transformers; install it with: pip install 'escrime[hf]'.") from None
+    name, at, template = text.partition("@")
+    template = check_template(template) if at else TEMPLATE
     _refuse_odd_files(expanded(name))
     try:
         # False, not left out: by default transformers asks a person at a terminal whether to run the code beside a model.
         on_hub = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) and not is_folder(expanded(name))
         with _hub(f"Hugging Face's {name!r}", "hf:FOLDER") if on_hub else nullcontext():
-            network = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
-            processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
-        labels = network.config.id2label
-        classes = tuple(str(labels[i]) for i in range(len(labels)))
-        sizes = [getattr(processor, "crop_size", None), getattr(processor, "size", None)]
-        size = next((side for side in map(_side, [*sizes, network.config.to_dict().get("image_size")]) if side), None)
+            prompted = is_zero_shot(transformers.AutoConfig.from_pretrained(name, trust_remote_code=False))
+            kind = transformers.AutoModel if prompted else transformers.AutoModelForImageClassification
+            network = kind.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
+            processor = transformers.AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
+            if prompted:
+                network = ZeroShot(network, transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False), template)
+        config = network.network.config if prompted else network.config
+        classes = () if prompted else tuple(str(config.id2label[i]) for i in range(len(config.id2label)))
     except EscrimeError:
         raise
     except Exception as error:  # unknown, private, no network, no image classifier
         raise EscrimeError(f"Hugging Face's {name!r} cannot be loaded ({_first_line(error)}); check the name.") from None
-    named = not all(label == f"LABEL_{i}" for i, label in enumerate(classes))
+    sizes = [getattr(processor, "crop_size", None), getattr(processor, "size", None)]
+    vision = (config.vision_config if prompted else config).to_dict()
+    size = next((side for side in map(_side, [*sizes, vision.get("image_size")]) if side), None)
     mean, std = (getattr(processor, f"image_{what}", None) for what in ("mean", "std"))
     if not getattr(processor, "do_normalize", True) or mean is None:
         mean, std = 0.0, 1.0
@@ -117,15 +125,12 @@ def from_hugging_face(name: str) -> Loaded:
         raise EscrimeError(
             f"Hugging Face's {name!r} has a mean and no standard deviation; repair its preprocessor_config.json."
         )
-    model = Normalized(_Logits(network), mean, std).eval()
-    return Loaded(
-        model,
-        f"hf:{name}",
-        classes if named else None,
-        wnids_of(len(classes)),
-        size,
-        normalization=normalization(model, "the image processor"),
-    )
+    model = Normalized(network if prompted else _Logits(network), mean, std).eval()
+    said = normalization(model, "the image processor")
+    if prompted:
+        return Loaded(model, f"hf:{text}", size=size, normalization=said)
+    named = not all(label == f"LABEL_{i}" for i, label in enumerate(classes))
+    return Loaded(model, f"hf:{name}", classes if named else None, wnids_of(len(classes)), size, normalization=said)
 
 
 @contextmanager

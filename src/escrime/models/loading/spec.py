@@ -14,11 +14,12 @@ from .files import from_function, from_weights
 from .hubs import from_hugging_face, from_timm, from_torchvision
 from .loaded import Loaded
 from .normalizing import check_normalization, renormalized
+from .zero_shot import with_prompts
 
 SPECS = {
     "torchvision:NAME[@WEIGHTS]": "a torchvision classifier with its published weights, or those of a file",
     "timm:NAME[@FILE]": "a model of timm with its published weights, or those of a file",
-    "hf:ORG/NAME": "an image classifier of the Hugging Face hub, or of a local folder",
+    "hf:ORG/NAME": "an image classifier of the Hugging Face hub, or of a local folder; CLIP and its kin too",
     "ARCH@FILE": "an architecture of `escrime list` with weights in a .safetensors, .pt or .pth file",
     "FILE.py:FUNCTION": "a function of yours that returns a torch module, or any callable (a black box)",
     "FILE.pt2": "a program saved by torch.export, which is code: it needs --trust",
@@ -39,6 +40,7 @@ def load_model(
     trust: bool = False,
     size: int | None = None,
     classes: Path | str | Sequence[str] | None = None,
+    prompted: Callable[[], Sequence[str] | None] = lambda: None,
 ) -> Loaded:
     """The model that `spec` names.
 
@@ -53,6 +55,7 @@ def load_model(
         size: Pixels of the square side of the images that it is to be asked about, in place of its own.
         classes: What its classes are called, in order: the names, or a file of them (see `class_names.read_classes`), in place
             of its own.
+        prompted: Names the classes of a zero-shot model, which has none of its own, where `classes` does not.
 
     Returns:
         What was loaded, with the classifier as `model`, on the CPU in eval mode, taking raw pixels in [0, 1].
@@ -62,7 +65,7 @@ def load_model(
             installed (with the line that installs it), a normalization that is none, another size than the only one it takes.
     """
     check_normalization(mean, std)
-    loaded = with_classes(_load(str(spec), trust, size), classes)
+    loaded = with_prompts(with_classes(_load(str(spec), trust, size), classes), prompted)
     loaded.side(size)  # refuses another than the only one
     return renormalized(loaded, mean, std)
 
