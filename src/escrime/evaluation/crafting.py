@@ -43,7 +43,9 @@ def crafted(
     if outcomes is not None and ours and profile.settings.get("grid"):
         geometry = norm_of(attack)  # the model treats 8-bit images otherwise, and was asked about those
         outcomes = [
-            replace(found, adversarial=on_the_grid(found.adversarial, images.pixels, eps, geometry))
+            found
+            if geometry.rendered
+            else replace(found, adversarial=on_the_grid(found.adversarial, images.pixels, eps, geometry))
             for found, eps in zip(outcomes, grid, strict=True)
         ]
     return outcomes, reason
@@ -75,7 +77,8 @@ def on_all(made: tuple[list[Outcome] | None, str], some: Images, images: Images)
             column.clone().index_copy(0, rows, made_by.cpu().to(column))
             for column, made_by in ((whole.forwards, outcome.forwards), (whole.backwards, outcome.backwards))
         ]
-        spread.append(Outcome(adversarial, *spent))
+        forwards, backwards = spent
+        spread.append(Outcome(adversarial, forwards, backwards, parameters=_spread(outcome, rows, len(images.ids))))
     return spread, reason
 
 
@@ -153,8 +156,17 @@ def craft(
             outcome.forwards.cpu(),
             outcome.backwards.cpu(),
         )
-        outcomes[i] = Outcome(adversarial, forwards, backwards)
+        made_from = _spread(outcome, rows.cpu(), len(images.labels))
+        outcomes[i] = Outcome(adversarial, forwards, backwards, parameters=made_from)
     return outcomes
+
+
+def _spread(outcome: Outcome, rows: Tensor, count: int) -> Tensor | None:
+    """The parameters of an outcome about `rows` (M,) of so many images, NaN for the others."""
+    if outcome.parameters is None:
+        return None
+    some = outcome.parameters.double().cpu()
+    return torch.full((count, some.shape[1]), float("nan"), dtype=torch.float64).index_copy(0, rows, some)
 
 
 @contextmanager

@@ -171,11 +171,11 @@ def _sharing(cases: list[Case], label: str, attack: AnyAttack, samples: dict) ->
     return groups
 
 
-def within_budget(outcome: Outcome, images: Images, eps: float, geometry: Norm) -> tuple[Tensor, Tensor]:
-    """(which adversarial images keep to ε, (N,) bool; all of them, (N, C, H, W)). What breaks its budget is not counted: the
-    image stands as it was."""
-    verified = geometry.inside(outcome.adversarial, images.pixels, eps)
-    return verified, torch.where(verified[:, None, None, None], outcome.adversarial, images.pixels)
+def within_budget(outcome: Outcome, images: Images, eps: float, geometry: Norm) -> tuple[Tensor, Tensor, Tensor]:
+    """(which adversarial images keep to ε, (N,) bool; all of them, (N, C, H, W); how far each is from its image, (N,)). What
+    breaks its budget is not counted: the image stands as it was."""
+    verified, far = geometry.keeps(outcome.adversarial, images.pixels, eps, outcome.parameters)
+    return verified, torch.where(verified[:, None, None, None], outcome.adversarial, images.pixels), far.where(verified, 0)
 
 
 def records_of(
@@ -195,7 +195,7 @@ def records_of(
     geometry = norm_of(attack)
     blocks: list[dict[str, Any]] = []
     for eps, outcome in zip(epsilons, outcomes, strict=True):
-        verified, adversarial = within_budget(outcome, images, eps, geometry)
+        verified, adversarial, far = within_budget(outcome, images, eps, geometry)
         keys = [verdict_key(seed, i) for i in images.ids]
         verdict = score(model, adversarial, images.labels, targets, keys, draws)
         preliminary = verdict.correct
@@ -234,7 +234,7 @@ def records_of(
                 "preliminary": preliminary.double().numpy(),
                 "hit": verdict.hit.double().numpy(),
                 "draws": draws,
-                "distance": geometry.distance(adversarial, images.pixels).cpu().numpy(),
+                "distance": far.cpu().numpy(),
                 "forwards": outcome.forwards.double().numpy(),
                 "backwards": outcome.backwards.double().numpy(),
                 "verified": verified.cpu().numpy(),

@@ -20,7 +20,7 @@ from ..models.fast.twin import Twin
 from ..models.filled_batch import FilledBatch, fewest
 from ..models.fresh import Fresh
 from ..models.running import Classifier, check_logits, differentiable, failure_named, no_trace, ordinary
-from ..norms import DEFAULT, norm
+from ..norms import DEFAULT, NORMS, norm
 from ..randomness import as_keys, derive, row_keys, uniform_noise
 from ..results.checks.counting import FEWEST
 from ..results.findings import Finding
@@ -53,9 +53,10 @@ class ProbeBudget:
 
     @classmethod
     def of(cls, grids: Mapping[str, Iterable[float]], norms: dict[str, str]) -> "ProbeBudget":
-        """The median ε above 0 of the attacks in l_inf, or of all where none is."""
+        """The median ε above 0 of the attacks in l_inf, or of all where none is; rendered norms are no neighborhood."""
+        norms = {name: own for name, own in norms.items() if not NORMS[own].rendered}
         norm = DEFAULT if DEFAULT in norms.values() or not norms else next(iter(norms.values()))
-        positive = sorted(eps for name, grid in grids.items() if norms[name] == norm for eps in grid if eps > 0)
+        positive = sorted(eps for name, grid in grids.items() if norms.get(name) == norm for eps in grid if eps > 0)
         return cls(positive[len(positive) // 2] if positive else 0.04, norm)
 
 

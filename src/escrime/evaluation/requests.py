@@ -35,7 +35,11 @@ def check_attacks(attacks: Any) -> dict[str, Attack]:
     for label, attack in attacks.items():
         if isinstance(attack, type):
             raise EscrimeError(f"attack {label!r} is a class; make an attack of it, such as {attack.__name__}(0.03).")
-        norm_of(attack)
+        if norm_of(attack).rendered and not isinstance(attack, Attack):
+            raise EscrimeError(
+                f"attack {label!r} is a callable, and whether an image keeps to {norm_of(attack).name} cannot be seen from the "
+                "image; make it a class of escrime.attacks.core.base.Attack whose outcomes hold their parameters."
+            )
         if taken := own_rows(label):
             raise EscrimeError(f"attack {label!r} {taken}")
     return attacks

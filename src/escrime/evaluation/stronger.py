@@ -39,13 +39,14 @@ class Scope:
 
 
 def scopes(cases: list[Case], records: pd.DataFrame, headlines: Mapping[str, float] = NO_HEADLINES) -> list[Scope]:
-    """One scope per case an attacker may know (so not under transfer) and norm; headlines: norm → ε, see `verdict_eps`."""
+    """One scope per case an attacker may know (so not under transfer) and norm that has neighborhoods; headlines: norm → ε,
+    see `verdict_eps`."""
     found = []
     for case in (case for case in cases if case.threat != TRANSFER):
         own = worst_case(of_case(records, case))
         for name in own["norm"].unique():
             rows = own[(own["norm"] == name) & (own["threat"] == case.threat) & (own["eps"] > 0)]
-            if len(rows):
+            if len(rows) and not norm(name).rendered:  # there an attack renders all there is
                 grid = sorted(float(e) for e in rows["eps"].unique())
                 found.append(Scope(case, name, grid, verdict_eps(rows, records, headlines.get(name))))
     return found

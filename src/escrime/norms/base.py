@@ -54,6 +54,8 @@ class Norm:
     - sparse: whether moving a few values far costs as much as moving many a little, so that the best step moves few.
     - grain: the least that two distances differ by, 1 where values are counted; 0 where distances are lengths, which makes the
       ball convex.
+    - rendered: whether it is no ball but a rule that makes images from parameters, see rendered.py: no gradient, no projection.
+      tried: what was tried of it then, as a sentence.
     - usual: the ε that is usually asked for, of small images (up to 64 pixels, as CIFAR-10's) and of larger ones (ImageNet's).
     - unit, meaning, direction: for reports, what ε counts, on an axis and as a sentence, and what a single step follows.
     """
@@ -66,6 +68,8 @@ class Norm:
     polytope = False
     sparse = False
     grain = 0.0
+    rendered = False
+    tried = "all of them were tried"
     usual: tuple[float | str, float | str] = (0.0, 0.0)
 
     @property
@@ -115,6 +119,22 @@ class Norm:
         flat = candidates.flatten(1)
         in_box = (flat.isfinite() & (flat >= 0) & (flat <= 1)).all(dim=1)
         return in_box & (self.distance(candidates, images) <= per_image(eps, images).flatten())
+
+    def keeps(
+        self, candidates: Tensor, images: Tensor, eps: float | Tensor, parameters: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What is recorded of candidates.
+
+        Args:
+            candidates: x', (N, C, H, W).
+            images: x, (N, C, H, W).
+            eps: ε, a number or (N,).
+            parameters: What the candidates were made from, (N, P), where the attack says so (`Outcome.parameters`).
+
+        Returns:
+            Which keep to ε, (N,) bool, and how far each is from its image, in the units of ε, float64 (N,).
+        """
+        return self.inside(candidates, images, eps), self.distance(candidates, images)
 
     def box(self, images: Tensor, eps: float | Tensor) -> tuple[Tensor, Tensor] | None:
         """The lowest and highest points (N, C, H, W) of ball ∩ [0, 1], where that is a box and clamping to them is projecting;

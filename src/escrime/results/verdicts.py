@@ -123,8 +123,8 @@ def _verdict(rows: pd.DataFrame, clean: float, asked: float, everywhere: bool, f
     few = too_few(n, low, high, findings, subset)
     unsure = [f.id for f in findings if f.id in BEFORE and f.severity == "warning"] + ["few-images"] * few
     answered = {finding.id for finding in findings if finding.severity == "warning" and finding.answered}
-    examined = any(finding.id == "attack-strength" for finding in findings)
     geometry = norm(first["norm"])
+    examined = geometry.rendered or any(finding.id == "attack-strength" for finding in findings)
     who = defended(first["model"], first["defense"])
     number = (
         f"{who} keeps {share_text(accuracy)} of {n} {f'{subset} ' if subset else ''}images right at "
@@ -153,6 +153,8 @@ def _verdict(rows: pd.DataFrame, clean: float, asked: float, everywhere: bool, f
         end = "; that is the worst case of the attacks that were asked for, the targeted one among them."
     elif answered:
         end = f"; stronger attacks were tried on {'all' if everywhere else 'some'} of the images and found no more."
+    elif geometry.rendered:
+        end = f"; {geometry.tried}."
     else:
         end = ", and no check objects."
     return Verdict(

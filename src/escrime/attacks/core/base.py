@@ -33,12 +33,14 @@ class Outcome:
         success: Which images the original model, never its faster copy, was seen to misclassify (or to put into the target
             class), (N,) bool; None where the attack did not verify that (FGSM, averages over noise). An evaluation always
             verifies for itself.
+        parameters: In a rendered norm what each image was made from, float64 (N, P), NaN where it is as it was.
     """
 
     adversarial: Tensor
     forwards: Tensor
     backwards: Tensor
     success: Tensor | None = None
+    parameters: Tensor | None = None
 
 
 class Attack(CheckedFields):
