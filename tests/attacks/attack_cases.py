@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from escrime import APGD, DGSM, FGSM, FMN, PGD, AutoAttack, CarliniWagner, DeepFool, Square, WorstCase
-from escrime.attacks import RandomPoints, RayS, SigmaZero, SparseRS
+from escrime.attacks import Corruption, RandomPoints, RayS, SigmaZero, SparseRS
 from escrime.attacks.core.minimum_norm import MinimumNorm
 from escrime.budgets import epsilon
 from escrime.norms import NORMS
@@ -67,6 +67,8 @@ ATTACKS = [
     AutoAttack(3.0, norm="l1", **AUTO),
     AutoAttack(4, norm="l0", early_stop=False, **AUTO),
     AutoAttack(0.1, target=3, early_stop=False, **AUTO),
+    Corruption(3, "fog"),
+    Corruption(5, "impulse_noise"),
     WorstCase(PGD(0.1, steps=4)),
     WorstCase(FGSM(0.5, norm="l2")),
     WorstCase(FMN(0.1, steps=10, target=3)),

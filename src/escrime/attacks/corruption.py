@@ -24,14 +24,14 @@ class Corruption(Attack):
 
     Args:
         eps: The severity, a whole number from 1 to 5, or one per image; 0 leaves the image as it is.
-        kind: The corruption, such as "fog"; `escrime.corruptions` has their names. It is the attack's name too.
+        corruption: Which one, such as "fog"; `escrime.corruptions` has their names. It is the attack's name too.
 
     Raises:
         EscrimeError: For a severity or a corruption that there is none of.
     """
 
     eps: Epsilon
-    kind: str = COMMON[0]
+    corruption: str = COMMON[0]
     norm: str = CommonCorruption.name
 
     norms = (CommonCorruption.name,)
@@ -41,11 +41,11 @@ class Corruption(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("kind", self.kind, TABLE)
+        check_choice("corruption", self.corruption, TABLE)
 
     @property
     def name(self) -> str:
-        return self.kind
+        return self.corruption
 
     @classmethod
     def fifteen(cls, severity: float | str = 5) -> dict[str, Attack]:
@@ -67,9 +67,9 @@ class Corruption(Attack):
         return self
 
     def _sweep(self, twin: Twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
-        keys, passes = keys_of(self.kind, inputs.seed, inputs.ids), torch.zeros(len(inputs.images))
+        keys, passes = keys_of(self.corruption, inputs.seed, inputs.ids), torch.zeros(len(inputs.images))
         outcomes = []
         for severities, here in zip(budgets, wanted, strict=True):
-            parameters = parameters_of(self.kind, severities.where(here, 0), keys)
+            parameters = parameters_of(self.corruption, severities.where(here, 0), keys)
             outcomes.append(Outcome(self.geometry.render(inputs.images, parameters), passes, passes, parameters=parameters))
         return outcomes

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ..budgets import LEVELS, epsilon
+from ..budgets import epsilon
 from ..errors import EscrimeError
-from .base import Norm, register
+from .base import register
+from .rendered import Rendered
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +17,7 @@ LARGEST = 5.0
 
 
 @register
-class CommonCorruption(Norm):
+class CommonCorruption(Rendered):
     """How severe a corruption of Hendrycks & Dietterich (2019) is, from 1 to 5 as in the paper; 0 leaves the image as it is.
 
     The parameters of an image are the place of its corruption in `escrime.corruptions`, its severity, and the key of its draws
@@ -27,7 +28,8 @@ class CommonCorruption(Norm):
     unit = "severity of the corruption"
     meaning = "How severe the corruption is, from 1 to 5; the pixels follow from it, the corruption and the draw of the image."
     grain = 1.0
-    rendered = True
+    tried = "each image was corrupted once in every way that was asked for"
+    usual = (3.0, 3.0)
 
     @property
     def largest(self) -> float:
@@ -61,10 +63,6 @@ class CommonCorruption(Norm):
     def size(self, parameters: Tensor) -> Tensor:
         """The severities, (N,)."""
         return parameters[:, 1]
-
-    def to_8_bits(self, candidates: Tensor, images: Tensor, eps: float) -> Tensor:
-        """Themselves: they are pictures of 8 bits. The clean image, at severity 0, is rounded."""
-        return (candidates * LEVELS).round() / LEVELS
 
 
 def parameters_of(corruption: str, severities: Tensor, keys: Tensor) -> Tensor:
