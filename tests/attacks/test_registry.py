@@ -5,6 +5,7 @@ import pytest
 from escrime import PGD, AutoAttack, CarliniWagner, EscrimeError, Square
 from escrime.attacks import ATTACKS
 from escrime.attacks.core.registry import by_name, find_attacks, make, named, sees
+from escrime.norms import NORMS
 
 FILE = """
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def test_what_runs_on_which_model(attack, seen):
 def test_each_attack_is_made_in_each_of_its_norms():
     for attack in by_name().values():
         for norm in attack.norms:
-            assert make(attack, 1 if norm == "l0" else 0.1, norm).norm == norm
+            assert make(attack, 1 if NORMS[norm].grain else 0.1, norm).norm == norm
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def elastic_transform(levels: Levels, keys: Tensor, shares: tuple[float, float, 
     maps = _affine_maps(fields.uniform(keys, 3, 2).double().numpy() * (2 * shift) - shift, height, width)
     drawn = fields.uniform(derive(keys, 1), 2, height, width).mul_(2).sub_(1)
     smooth = gaussian(drawn, sigma, "reflect", 3).mul_(size) if size else torch.zeros_like(drawn)
-    down, across = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    down, across = (at.float() for at in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"))
     images = []
     for image, affine, move in zip(levels, maps.tolist(), smooth, strict=True):
         x, y = (a * across + b * down + c for a, b, c in affine)
@@ -100,5 +100,5 @@ def saturate(levels: Levels, keys: Tensor, change: tuple[float, float]) -> Tenso
     value, least = levels.amax(1, keepdim=True), levels.amin(1, keepdim=True)
     spread = value - least
     wanted = (spread / value.clamp(min=1) * change[0] + change[1]).clamp_(max=1) * value
-    red = torch.tensor([0.0, 1.0, 1.0]).view(1, 3, 1, 1)
+    red = levels.new_tensor([0, 1, 1]).view(1, 3, 1, 1)
     return value - torch.where(spread > 0, (value - levels) / spread.clamp(min=1), red) * wanted

@@ -56,7 +56,7 @@ def rims(layer: Tensor, low: int = 50, high: int = 150) -> Tensor:
 def _distance(edges: Tensor) -> Tensor:
     """Of each pixel (H, W) from the nearest edge, in px, at most FAR."""
     height, width = edges.shape
-    place = torch.arange(float(width)).expand(height, width)
+    place = torch.arange(width, dtype=torch.float32).expand(height, width)
     left = place - torch.where(edges, place, -FAR - width).cummax(1).values
     right = (torch.where(edges, place, FAR + 2 * width).flip(1).cummin(1).values.flip(1)) - place
     across = torch.minimum(left, right).clamp_(max=FAR).square_()

@@ -15,9 +15,9 @@ def uniform(keys: Tensor, *shape: int) -> Tensor:
 
 
 def _drawn(keys: Tensor, shape: tuple[int, ...], draw) -> Tensor:  # type: ignore[no-untyped-def]
-    drawn, source = torch.empty(len(keys), *shape), torch.Generator()
+    drawn, source = torch.empty(len(keys), *shape, dtype=torch.float32), torch.Generator()
     for row, key in zip(drawn, keys.tolist(), strict=True):
-        draw(shape, generator=source.manual_seed(key), out=row)
+        draw(shape, generator=source.manual_seed(key), dtype=torch.float32, out=row)
     return drawn
 
 
@@ -35,7 +35,7 @@ def plasma(keys: Tensor, height: int, width: int, decay: float) -> Tensor:
     """
     side = 1 << (max(height, width, 2) - 1).bit_length()
     noise = uniform(keys, side * side).mul_(2).sub_(1)
-    field, used, step, reach = torch.zeros(len(keys), side, side), 0, side, 1.0
+    field, used, step, reach = noise.new_zeros(len(keys), side, side), 0, side, 1.0
 
     def moved(total: Tensor) -> Tensor:
         """The mean of four neighbors, given their sum, and noise."""

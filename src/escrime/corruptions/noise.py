@@ -30,14 +30,14 @@ def shot_noise(levels: Levels, keys: Tensor, photons: int) -> Tensor:
     entry = levels.to(torch.int32).mul_(photons + 1).add_(count).flatten()
     named = drawn.sub_(count).flatten() < share.index_select(0, entry)
     taken = torch.where(named, count.flatten(), other.index_select(0, entry))
-    return taken.mul(255 / photons).view_as(levels)
+    return taken.float().mul_(255 / photons).view_as(levels)
 
 
 @corruption((0.03, 0.06, 0.09, 0.17, 0.27), (0.01, 0.02, 0.03, 0.05, 0.07))
 def impulse_noise(levels: Levels, keys: Tensor, amount: float) -> Tensor:
     """Salt and pepper: this share of the color values become 0 or 255."""
     drawn = fields.uniform(keys, *levels.shape[1:])
-    salt = (drawn < amount / 2) * 255.0
+    salt = (drawn < amount / 2).float() * 255
     return torch.where(drawn < amount, salt, levels)
 
 

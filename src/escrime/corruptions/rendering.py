@@ -70,7 +70,7 @@ def render(images: Tensor, name: str, severity: int, keys: Tensor, frost: str | 
         raise EscrimeError(
             f"the images have {channels} channels; a corruption is made for gray (1) or color (3). Leave the others out."
         )
-    parameter, made = entry.parameter(severity, height, width), torch.empty(images.shape)
+    parameter, made = entry.parameter(severity, height, width), torch.empty(images.shape, dtype=torch.float32)
     options = () if frost is None else (frost,)
     with torch.no_grad():
         together = max(AT_ONCE // max(channels * height * width, 1), 1)

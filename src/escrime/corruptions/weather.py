@@ -102,7 +102,7 @@ def spatter(levels: Levels, keys: Tensor, drops: tuple[float, float, float, floa
         levels = levels * (1 - cover)
     else:
         cover, color = water(noise, smooth, least, strength), (175.0, 238.0, 238.0)
-    shade = torch.tensor(color).view(1, 3, 1, 1)
+    shade = levels.new_tensor(color).view(1, 3, 1, 1)
     return levels + cover * (shade if levels.shape[1] == 3 else gray(shade))
 
 
