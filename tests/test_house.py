@@ -19,6 +19,8 @@ FLOORS = (
     ("attacks", "defenses"),
     ("models", "data"),
     ("results",),
+    ("norms",),
+    ("corruptions",),
 )
 LONGEST = 400  # lines
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from escrime import APGD, DGSM, FGSM, FMN, PGD, AutoAttack, CarliniWagner, DeepFool, Square, WorstCase
-from escrime.attacks import Patch, RandomPoints, RayS, SigmaZero, SparseRS, Spatial
+from escrime.attacks import Corruption, Patch, RandomPoints, RayS, SigmaZero, SparseRS, Spatial
 from escrime.attacks.core.minimum_norm import MinimumNorm
 from escrime.budgets import epsilon
 from escrime.norms import NORMS
@@ -82,6 +82,9 @@ ATTACKS = [
     WorstCase(PGD(4, steps=4, norm="l0")),
     WorstCase(Patch(2, steps=4, restarts=2)),
 ]
+# They look for nothing and ask the model nothing, so laws about steps, queries and successes say nothing of them; those that
+# hold for them are in test_corruption.py.
+CORRUPTIONS = [Corruption(3, "fog"), Corruption(5, "impulse_noise"), Corruption(4, "jpeg_compression")]
 
 
 def core(attack):

@@ -15,6 +15,7 @@ from ..results.statistics import p_text
 from ..results.union import unions
 from ..results.verdicts import Verdict, verdicts
 from ..terminal import printable
+from .corruptions import corruption_tables
 from .figures import Drawn
 from .first_table import first_table
 from .formatting import NETWORKS, fraction_text, percent, slug
@@ -136,6 +137,7 @@ def model_section(run: Run, head: Headline, drawn: list[Drawn]) -> dict:
         "averaged": any(test.averaged for test in tests),
         "classes": class_table(run, model, head.eps),
         "tables": accuracy_tables(run, model),
+        "corruptions": corruption_tables(run, model),
     }
 
 

@@ -62,6 +62,7 @@ class Attack(CheckedFields):
     - paper: authors, year, title, arXiv number.
     - needs_target: it cannot do without a class to reach.
     - usual: the settings with which `escrime evaluate` runs it by its name, where they are not the defaults.
+    - variants: label → settings, where `escrime evaluate` runs it several times, under those labels.
     - confirms: whether, against noise, it leaves an image only once fresh draws make its success certain.
     """
 
@@ -71,6 +72,7 @@ class Attack(CheckedFields):
     paper: ClassVar[str] = ""
     needs_target: ClassVar[bool] = False
     usual: ClassVar[dict[str, Any]] = {}
+    variants: ClassVar[dict[str, dict[str, Any]]] = {}
 
     eps: Epsilon | None  # read as one number, or a tuple of one per image; None where there is no budget
     norm: str = DEFAULT

@@ -3,6 +3,7 @@
 from ..apgd import APGD as APGD
 from ..auto_attack import AutoAttack as AutoAttack
 from ..carlini_wagner import CarliniWagner as CarliniWagner
+from ..corruption import Corruption as Corruption
 from ..deepfool import DeepFool as DeepFool
 from ..dgsm import DGSM as DGSM
 from ..fgsm import FGSM as FGSM

@@ -170,7 +170,9 @@ class Candidate:
         for threat in self.threats:
             for name in self._able(threat):
                 kind = named(name)
-                found[label(name, threat, self.threats)] = make(kind, max(threat.epsilons), threat.norm, **kind.usual)
+                for called, settings in (kind.variants or {name: kind.usual}).items():
+                    made = make(kind, max(threat.epsilons), threat.norm, **settings)
+                    found[label(called, threat, self.threats)] = made
         return found
 
     @cached_property

@@ -15,9 +15,9 @@ from ..shared.threats import Threat, check_above_zero
 
 # The attacks that are run where none is named, by what the attacker sees: of each threat those that work in its norm.
 USUAL = {
-    GRADIENTS: ("FGSM", "AutoAttack", "Patch", "Spatial"),
-    SCORES: ("Square", "SparseRS", "Spatial"),
-    LABELS: ("RayS", "Spatial"),
+    GRADIENTS: ("FGSM", "AutoAttack", "Patch", "Spatial", "Corruption"),
+    SCORES: ("Square", "SparseRS", "Spatial", "Corruption"),
+    LABELS: ("RayS", "Spatial", "Corruption"),
 }
 # Words of a function's name that tell no more than that it makes a model.
 MAKES_A_MODEL = "load get make build create init new my our the a model models net network nn classifier cnn main fn".split()

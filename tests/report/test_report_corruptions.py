@@ -1,0 +1,31 @@
+"""The page's part on common corruptions, from records whose accuracies are known."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+
+from escrime.report.corruptions import IMAGENET, corruption_tables
+from escrime.report.page import environment
+from tests.results.test_corruption_errors import rows
+
+
+def run(*blocks, classes=10):
+    return SimpleNamespace(records=pd.concat(blocks), manifest={"seed": 0}, classes=["c"] * classes)
+
+
+def test_a_table_for_each_classifier_that_saw_corrupted_images():
+    blocks = rows([1, 1, 0, 0], "fog", 3), rows([1, 0, 0, 0], "fog", 5), rows([1, 1, 1, 1], "snow", 3), rows([1] * 4, model="b")
+    (made,) = corruption_tables(run(*blocks), "m")
+    assert made.head == ["corruption", "severity 3", "severity 5", "mean"]
+    assert made.rows == [["snow", "100.0%", "–", "100.0%"], ["fog", "50.0%", "25.0%", "37.5%"]]
+    assert "Mean corruption error 31.2%" in made.sentences[0] and not any("mCE" in said for said in made.sentences)
+    assert any("mCE" in said for said in corruption_tables(run(*blocks, classes=IMAGENET), "m")[0].sentences)
+    assert corruption_tables(run(rows([1], "PGD", 0.1, norm="linf")), "m") == []
+
+
+def test_names_are_text_on_the_page():
+    made = corruption_tables(run(rows([1, 0], "<b>fog</b>")), "m")  # a label of a user's own, beside the fifteen
+    assert made[0].sentences == ["No image was seen under all corruptions, so there is no mean over them."]
+    page = environment().get_template("corruptions.html.j2").render(model={"name": "<i>m</i>", "corruptions": made})
+    assert "<b>" not in page and "<i>" not in page and "&lt;b&gt;fog" in page and page.count("<tr>") == 2
+    assert not environment().get_template("corruptions.html.j2").render(model={"name": "m", "corruptions": []}).strip()
