@@ -72,5 +72,7 @@ class Corruption(Attack):
         outcomes = []
         for severities, here in zip(budgets, wanted, strict=True):
             parameters = parameters_of(self.corruption, severities.where(here, 0), keys)
-            outcomes.append(Outcome(self.geometry.render(inputs.images, parameters), passes, passes, parameters=parameters))
+            outcomes.append(
+                Outcome(CommonCorruption().render(inputs.images, parameters), passes, passes, parameters=parameters)
+            )
         return outcomes

@@ -52,14 +52,14 @@ def snow(levels: Levels, keys: Tensor, flakes: tuple[float, float, float, float,
 def frost(levels: Levels, keys: Tensor, shares: tuple[float, float], folder: str | Path | None = None) -> Tensor:
     """So much of the image and so much of a pane of ice: made up (see `ice`), or one of the photographs in a folder."""
     kept, added = shares
-    return levels * kept + ice(keys, levels.shape[1], *levels.shape[2:], folder) * added
+    return levels * kept + ice(keys, levels.shape[1], levels.shape[2], levels.shape[3], folder) * added
 
 
 @corruption(((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)), ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)))
 def fog(levels: Levels, keys: Tensor, cloud: tuple[float, float]) -> Tensor:
     """Clouds of this density and smoothness are added, and the sum is brought back to the range of the image."""
     density, decay = cloud
-    clouds = fields.plasma(keys, *levels.shape[2:], decay)[:, None]
+    clouds = fields.plasma(keys, levels.shape[2], levels.shape[3], decay)[:, None]
     brightest = levels.flatten(1).amax(1).view(-1, 1, 1, 1)
     return (levels + clouds * (255 * density)) * (brightest / (brightest + 255 * density))
 
