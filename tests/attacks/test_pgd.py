@@ -190,3 +190,15 @@ def test_dlr_needs_enough_classes(linear, images):
     linear.weight.data, linear.bias.data = linear.weight.data[:2], linear.bias.data[:2]
     with pytest.raises(EscrimeError, match="needs 3 classes"):
         APGD(0.1, loss="dlr")(linear, images, torch.zeros(9, dtype=torch.long))
+
+
+def test_smoothing_is_a_gaussian_over_places():
+    """As a convolution computes it; a size of image below the radius is none too small."""
+    from escrime.attacks.pgd import smoothed
+
+    gradient = torch.randn(2, 3, 9, 6, generator=torch.Generator().manual_seed(0))
+    line = torch.exp(-0.5 * torch.arange(-4, 5).div(4 / 3).square())
+    kernel = torch.outer(line, line) / line.sum() ** 2
+    wanted = torch.nn.functional.conv2d(gradient, kernel.expand(3, 1, 9, 9), padding=4, groups=3)
+    assert torch.allclose(smoothed(gradient, 4), wanted, atol=1e-6)
+    assert smoothed(gradient[..., :2], 7).isfinite().all()

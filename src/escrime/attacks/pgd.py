@@ -30,7 +30,9 @@ class PGD(IterativeAttack):
     attack.
 
     Source: Madry, Makelov, Schmidt, Tsipras, Vladu (2018), Towards deep learning models resistant to adversarial attacks,
-    section 2.1; for momentum Dong et al. (2018), Boosting adversarial attacks with momentum, algorithm 1.
+    section 2.1; for momentum Dong et al. (2018), Boosting adversarial attacks with momentum, algorithm 1; for
+    smoothing Dong, Pang, Su, Zhu (2019), Evading defenses to transferable adversarial examples by translation-invariant
+    attacks, section 3.2 (TI-FGSM, arXiv:1904.02884).
 
     Args:
         eps: The budget, a number, a text such as "8/255" or one number per image: a fraction of the color range in l_inf, a
@@ -46,6 +48,8 @@ class PGD(IterativeAttack):
         target: The class to reach; None for any misclassification.
         early_stop: Whether an image stops at its first success.
         eot: Noise draws of a randomized model averaged in each gradient.
+        smoothing: Radius in pixels of the Gaussian (σ a third of it) by which the gradient is smoothed, so that examples fool
+            other networks more often (TI-FGSM, whose authors take 7 on 299 pixels); 0 for none.
 
     Raises:
         EscrimeError: For a setting out of range, and an unknown loss.
@@ -62,6 +66,7 @@ class PGD(IterativeAttack):
     target: int | None = None
     early_stop: bool = True
     eot: int = 1
+    smoothing: int = 0
 
     norms = ("linf", "l2", "l1", "l0", "patch")
     access = "gradients"
@@ -77,6 +82,7 @@ class PGD(IterativeAttack):
         self._put(check_whole, "steps", hint="such as 40")
         self._put(check_whole, "restarts", hint="the first start counted too")
         self._put(check_real, "momentum", low=0, hint="0 for none or 1 as in MI-FGSM")
+        self._put(check_whole, "smoothing", low=0, of="pixels", hint="0 for none or 7 as in TI-FGSM")
         self._put(step_length(self, "one that falls from ε to 0"), "step_size")
 
     def start(self, rows: Rows, keys: Tensor) -> State:
@@ -89,6 +95,8 @@ class PGD(IterativeAttack):
 
     def step(self, state: State, output: Output, rows: Rows) -> None:
         gradient = output.needed_gradient()
+        if self.smoothing:
+            gradient = smoothed(gradient, self.smoothing)
         if self.momentum:
             size = gradient.flatten(1).abs().sum(1).clamp_min(1e-30).reshape(-1, 1, 1, 1)
             state["velocity"] = gradient = self.momentum * state["velocity"] + gradient / size
@@ -98,6 +106,22 @@ class PGD(IterativeAttack):
         moved = self.geometry.climb(state["x"], gradient, -per_image(a, rows.images).float())
         counted = self.geometry.grain > 0
         state["x"] = self.geometry.steered(moved, rows.images, rows.eps, -gradient) if counted else rows.project(moved)
+
+
+def smoothed(gradient: Tensor, radius: int) -> Tensor:
+    """The gradient (N, C, H, W) convolved with a Gaussian of σ = radius/3 over places, 0 outside of the image. It is added up
+    from shifted copies, since a convolution's last bits may depend on the batch."""
+    weights = [math.exp(-0.5 * (3 * k / radius) ** 2) for k in range(-radius, radius + 1)]
+    for dim in (2, 3):
+        size = gradient.shape[dim]
+        total = torch.zeros_like(gradient)
+        for shift, weight in zip(range(-radius, radius + 1), weights, strict=True):
+            kept = size - abs(shift)
+            if kept > 0:
+                part = gradient.narrow(dim, max(shift, 0), kept) * (weight / sum(weights))
+                total.narrow(dim, max(-shift, 0), kept).add_(part)
+        gradient = total
+    return gradient
 
 
 def step_length(attack: Attack, default: str) -> Callable[[str, Any], float | None]:
