@@ -14,6 +14,7 @@ from ..validation import check_whole
 from .core.base import Epsilon
 from .core.iterative import IterativeAttack, Output, Rows, State
 from .core.losses import LOSSES, check_loss
+from .core.starts import random_start
 
 NEAR = 0.5  # how far below the most that a window gains, as a share of it, another one may be chosen
 PLACES = 1  # what random numbers are for
@@ -24,8 +25,9 @@ class Patch(IterativeAttack):
     """A square of any colors at the place where it does most: the window is chosen first, then its colors by gradient steps.
 
     The place of the first run is the window W with the largest Σ_{p ∈ W} max_c |g|·(room of the color), the most that a linear
-    model with the gradient g at the image would lose; there its colors go to the ends of the color range at once. Every second
-    further run takes another window that gains nearly as much, the others take any. Then x ← Π_W(x − a·sign ∇L) within the
+    model with the gradient g at the image would lose; there its colors go to the ends of the color range at once. Further runs
+    take the gradient at a random patch: every second one then the window that gains most or nearly so, the others any. Then
+    x ← Π_W(x − a·sign ∇L) within the
     window, where a falls from the whole color range to 0 along half a cosine.
 
     Source: Brown, Mané, Roy, Abadi, Gilmer (2017), Adversarial patch, for patches; of escrime's own: the choice of the place.
@@ -65,7 +67,10 @@ class Patch(IterativeAttack):
 
     def start(self, rows: Rows, keys: Tensor) -> State:
         nowhere = torch.zeros_like(rows.images[:, :1], dtype=torch.bool)
-        return {"x": rows.images, "key": keys.to(rows.images.device), "taken": torch.zeros_like(rows.eps), "window": nowhere}
+        x = rows.images
+        if rows.restart is not None and (rows.restart > 0).any():
+            x = random_start(rows, keys).where((rows.restart > 0)[:, None, None, None], x)
+        return {"x": x, "key": keys.to(rows.images.device), "taken": torch.zeros_like(rows.eps), "window": nowhere}
 
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
         return LOSSES[self.loss](logits, labels, aims)
@@ -73,7 +78,7 @@ class Patch(IterativeAttack):
     def step(self, state: State, output: Output, rows: Rows) -> None:
         slope, x, first = -output.needed_gradient(), state["x"], (state["taken"] == 0)[:, None, None, None]
         if first.any():
-            room = (1 - x).where(slope > 0, x)
+            room = (1 - rows.images).where(slope > 0, rows.images)
             state["window"] = self._place((slope.abs() * room).sum(1), state["key"], rows).where(first, state["window"])
         size = per_image((1 + torch.cos(math.pi * state["taken"] / self.steps)) / 2, x).float()
         moved = (x + size * slope.sign()).clamp(0, 1)
