@@ -62,7 +62,7 @@ def test_the_hub_is_asked_once_and_then_its_cache_alone(spec, reason, monkeypatc
     if spec.startswith("timm"):
         monkeypatch.setattr(library, "create_model", load)
     else:
-        monkeypatch.setattr(library.AutoModelForImageClassification, "from_pretrained", load)
+        monkeypatch.setattr(library.AutoConfig, "from_pretrained", load)
     said = "is not in the cache, and you seem to be offline .no route." if reason else "not in the cache.; (see|check)"
     with pytest.raises(EscrimeError, match=said):
         load_model(spec)

@@ -7,13 +7,14 @@ import pytest
 import torch
 from attack_cases import ATTACKS, Linear, Rowwise, bound, core, grey, plain, scaled, succeeds
 
+import escrime
 from escrime import FGSM, FMN, EscrimeError, RayS, Square
-from escrime.attacks import RandomPoints, SparseRS
+from escrime.attacks import RandomPoints, SparseRS, Spatial
 from escrime.attacks.core.base import Attack, Outcome
 from escrime.attacks.core.masks import bounding_boxes, checked_mask
 from escrime.norms import NORMS
 
-EVERY = pytest.mark.parametrize("attack", ATTACKS, ids=repr)
+EVERY = pytest.mark.parametrize("attack", [each for each in ATTACKS if not NORMS[each.norm].rendered], ids=repr)
 
 
 @pytest.fixture
@@ -210,3 +211,10 @@ def test_an_attack_that_knows_no_mask_is_held_to_it(linear, images, labels):
     (outcome,) = Careless(0.1).sweep(linear, images, labels, [0.1], mask=mask)
     assert torch.equal(outcome.adversarial[:, :, 1:], images[:, :, 1:]) and not torch.equal(outcome.adversarial, images)
     assert outcome.success is None, "what it saw succeed was another image"
+
+
+def test_what_changes_the_whole_image_takes_no_mask(network, images, labels):
+    with pytest.raises(EscrimeError, match="changes the whole image, so it takes no mask"):
+        Spatial(1.0)(network, images, labels, mask=torch.ones(5, 5))
+    with pytest.raises(EscrimeError, match="changes the whole image, so it takes no mask"):
+        escrime.evaluate(network, (images, labels), Spatial(1.0), mask=torch.ones(5, 5))

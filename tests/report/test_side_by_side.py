@@ -131,7 +131,7 @@ def test_nothing_in_common_is_one_sentence(spoil, said, builder, tmp_path, escri
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("nowhere",), "nowhere does not exist"),
+        (("nowhere",), "nowhere' does not exist"),
         (("b", "--attack", "FGSN"), "Did you mean 'FGSM'"),
         (("b", "--eps", "8/255"), "nothing for ε = 8/255"),
         (("b", "--eps", "eight"), "eight"),

@@ -25,6 +25,7 @@ class Corruption(Attack):
     Args:
         eps: The severity, a whole number from 1 to 5, or one per image; 0 leaves the image as it is.
         corruption: Which one, such as "fog"; `escrime.corruptions` has their names. It is the attack's name too.
+        norm: "corruption", as there is no other.
 
     Raises:
         EscrimeError: For a severity or a corruption that there is none of.
