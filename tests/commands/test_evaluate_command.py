@@ -487,7 +487,7 @@ def test_only_usual_attacks_of_the_norm_are_run_and_none_is_a_sentence(tmp_path)
     assert list(Candidate(Request(spec, "digits", (0.1,), "l2"), Display(quiet=True), "cpu").attacks) == ["FGSM", "AutoAttack"]
     labels = Candidate(Request(spec, "digits", (0.1,), "l2", "labels"), Display(quiet=True), "cpu")
     with pytest.raises(
-        EscrimeError, match="RayS, the usual for labels alone, do not work in l2; choose one with --attack: Random"
+        EscrimeError, match="no attack that is usual for labels alone works in l2; choose one with --attack: Random"
     ):
         labels.attacks  # noqa: B018
 

@@ -200,8 +200,7 @@ class Candidate:
         advice = f"choose one with --attack: {', '.join(able)}" if able else "use another --norm"
         if self.request.attacks:
             raise EscrimeError(f"no attack of {', '.join(wanted)} works in {threat.norm}; {advice}.")
-        usual = f"{' and '.join(wanted)}, the usual for {self.access} alone"
-        raise EscrimeError(f"{usual}, do not work in {threat.norm}; {advice}.")
+        raise EscrimeError(f"no attack that is usual for {self.access} alone works in {threat.norm}; {advice}.")
 
 
 def label(name: str, threat: Threat, threats: Sequence[Threat]) -> str:
