@@ -11,12 +11,20 @@ from pathlib import Path
 from escrime.attacks import ATTACKS, Attack
 from escrime.commands.catalog import KEPT, files, in_words, made
 from escrime.data import DATASETS
+from escrime.norms import NORMS
 from escrime.report.document_schema import SCHEMA, schema
 from escrime.training import OBJECTIVES
 
 ROOT = Path(__file__).parents[1]
 STUB = "src/escrime/attacks/core/found.pyi"
-PAGES = ("README.md", "docs/reference.md", "docs/how-to/attack.md", "docs/how-to/data.md", "docs/how-to/train.md")
+PAGES = (
+    "README.md",
+    "docs/reference.md",
+    "docs/how-to/attack.md",
+    "docs/how-to/data.md",
+    "docs/how-to/train.md",
+    "docs/ideas/threats.md",
+)
 PLACE = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end of table -->)", re.S)
 
 
@@ -69,6 +77,12 @@ def objectives() -> str:
     return rows(("", "from"), [(f"`{name}`", entry.source) for name, entry in OBJECTIVES.items()])
 
 
+def usual() -> str:
+    """The ε of each threat where none is given."""
+    cells = [(f"`{name}`", norm.unit, *map(str, norm.usual)) for name, norm in NORMS.items()]
+    return rows(("norm", "ε counts", "usual ε up to 64 px", "of larger images"), cells)
+
+
 def kept() -> str:
     """What `escrime list` prints without waiting for torch."""
     return json.dumps({"files": files(), "catalog": made()}, indent=1, ensure_ascii=False) + "\n"
@@ -80,6 +94,7 @@ TABLES = {
     "attack-reference": attack_reference,
     "datasets": datasets,
     "objectives": objectives,
+    "usual": usual,
 }
 
 

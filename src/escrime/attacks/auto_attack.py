@@ -2,6 +2,7 @@
 parameter-free attacks, section 5; here with a minimum-norm attack in place of FAB."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -91,25 +92,28 @@ class AutoAttack(Attack):
         nearest = FMN(self.eps, self.norm, self.steps, eot=self.eot)
         if self.eot == 1:  # the nearest example to the boundary of an average decides nothing
             nearest = replace(nearest, stop_within=self.early_stop, give_up=self.give_up)
+        stages = self._counted(nearest) if self.geometry.grain else self._lengths(nearest, classes, targeted)
+        return stages if self.queries == 0 else [*stages, self._by_scores()]
+
+    def _by_scores(self) -> Attack:
+        """The search that needs no gradient."""
+        settings: dict[str, Any] = dict(early_stop=self.early_stop, give_up=self.give_up, eot=self.eot)
         if self.geometry.grain:
-            return self._counted(nearest)
+            return SparseRS(self.eps, self.queries, **settings)
+        return Square(self.eps, self.queries, self.norm, **settings)
+
+    def _lengths(self, nearest: FMN, classes: int, targeted: bool) -> list[Attack]:
+        """The stages with gradients where ε is a length, `nearest` among them."""
         first = APGD(self.eps, self.steps, norm=self.norm, early_stop=self.early_stop, give_up=self.give_up, eot=self.eot)
         loss = "dlr" if classes >= 4 else "margin"
         tried = 0 if targeted else min(self.targets_tried, classes - 1)
-        stages: list[Attack] = [first, replace(first, loss=loss, targets_tried=tried), nearest]
-        if self.queries == 0:
-            return stages
-        search = Square(self.eps, self.queries, self.norm, early_stop=self.early_stop, give_up=self.give_up, eot=self.eot)
-        return [*stages, search]
+        return [first, replace(first, loss=loss, targets_tried=tried), nearest]
 
     def _counted(self, nearest: FMN) -> list[Attack]:
-        """The stages where ε counts pixels, `nearest` among them."""
+        """The stages with gradients where ε counts pixels, `nearest` among them."""
         fewest = SigmaZero(self.eps, self.steps, stop_within=nearest.stop_within, give_up=nearest.give_up, eot=self.eot)
         steps = PGD(self.eps, self.steps, norm=self.norm, loss="margin", early_stop=self.early_stop, eot=self.eot)
-        if self.queries == 0:
-            return [fewest, nearest, steps]
-        search = SparseRS(self.eps, self.queries, early_stop=self.early_stop, give_up=self.give_up, eot=self.eot)
-        return [fewest, nearest, steps, search]
+        return [fewest, nearest, steps]
 
     def _sweep(self, twin: Twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
         logits, before = clean_logits(twin, inputs, inputs.keys(self.name, "clean"), self.eot)

@@ -62,7 +62,7 @@ class Corruption(Attack):
         Raises:
             EscrimeError: For a severity that there is none of.
         """
-        return {name: cls(severity, name) for name in COMMON}
+        return {name: cls(severity, **settings) for name, settings in cls.variants.items()}
 
     def against_noise(self, eot: int) -> Attack:
         """The same: it does not look at the model."""

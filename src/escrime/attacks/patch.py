@@ -27,8 +27,7 @@ class Patch(IterativeAttack):
     The place of the first run is the window W with the largest Σ_{p ∈ W} max_c |g|·(room of the color), the most that a linear
     model with the gradient g at the image would lose; there its colors go to the ends of the color range at once. Further runs
     take the gradient at a random patch: every second one then the window that gains most or nearly so, the others any. Then
-    x ← Π_W(x − a·sign ∇L) within the
-    window, where a falls from the whole color range to 0 along half a cosine.
+    x ← Π_W(x − a·sign ∇L) within the window, where a falls from the whole color range to 0 along half a cosine.
 
     Source: Brown, Mané, Roy, Abadi, Gilmer (2017), Adversarial patch, for patches; of escrime's own: the choice of the place.
 

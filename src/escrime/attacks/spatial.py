@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -61,6 +62,7 @@ class Spatial(IterativeAttack):
     paper = "Engstrom, Tran, Tsipras, Schmidt, Madry (2019), Exploring the landscape of spatial robustness, arXiv:1712.02779"
     norm = "spatial"
     keep_best = True
+    confirms = False  # the model is asked about each point once
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -79,16 +81,8 @@ class Spatial(IterativeAttack):
         return self.steps + 1
 
     @property
-    def confirms(self) -> bool:
-        """No: the model is asked about each point once."""
-        return False
-
-    @property
     def _grid(self) -> Tensor:
-        """Its points, (G, 4) float64 from −1 to 1: angle, right, down, scale; those farthest out first."""
-        axes = [_even(self.angles), _even(self.shifts), _even(self.shifts), _even(self.scales)]
-        points = torch.cartesian_prod(*axes)
-        return points[points.abs().sum(1).argsort(descending=True, stable=True)]
+        return grid(self.angles, self.shifts, self.scales)
 
     def _parameters(self, points: Tensor, eps: Tensor) -> Tensor:
         """θ (N, 5) of points (N, 4) of the grid at ε (N,)."""
@@ -97,16 +91,17 @@ class Spatial(IterativeAttack):
         return torch.cat([moved, torch.full_like(moved[:, :1], PADDINGS.index(self.padding))], dim=1)
 
     def start(self, rows: Rows, keys: Tensor) -> State:
-        device, count = rows.images.device, len(self._grid)
-        order = torch.arange(count, device=device).expand(len(keys), count)
+        device = rows.images.device
+        state = {"asked": torch.zeros(len(keys), dtype=torch.int64, device=device)}
         if self.draws:
-            order = fractions(keys.to(device), count).argsort(dim=1)[:, : self.draws]
-        state = {"order": order, "asked": torch.zeros(len(keys), dtype=torch.int64, device=device)}
+            state["order"] = fractions(keys.to(device), len(self._grid)).argsort(dim=1)[:, : self.draws]
         return state | {"x": self._rendered(state, rows)}
 
     def _rendered(self, state: State, rows: Rows) -> Tensor:
-        place = state["asked"].clamp(max=state["order"].shape[1] - 1)
-        points = self._grid.to(rows.images.device)[state["order"].gather(1, place[:, None]).flatten()]
+        place = state["asked"].clamp(max=self.steps)
+        if self.draws:
+            place = state["order"].gather(1, place[:, None]).flatten()
+        points = self._grid.to(rows.images.device)[place]
         return self.geometry.render(rows.images, self._parameters(points, rows.eps))
 
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
@@ -140,6 +135,13 @@ class Spatial(IterativeAttack):
             if (right := same.flatten(1).all(1)).any():
                 return made[right.nonzero()[0, 0]]
         return nothing
+
+
+@lru_cache(maxsize=8)
+def grid(angles: int, shifts: int, scales: int) -> Tensor:
+    """Every point of a grid, (G, 4) float64 from −1 to 1: angle, right, down, scale; those farthest out first."""
+    points = torch.cartesian_prod(_even(angles), _even(shifts), _even(shifts), _even(scales))
+    return points[points.abs().sum(1).argsort(descending=True, stable=True)]
 
 
 def _even(count: int) -> Tensor:

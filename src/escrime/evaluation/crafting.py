@@ -43,9 +43,7 @@ def crafted(
     if outcomes is not None and ours and profile.settings.get("grid"):
         geometry = norm_of(attack)  # the model treats 8-bit images otherwise, and was asked about those
         outcomes = [
-            found
-            if geometry.rendered
-            else replace(found, adversarial=on_the_grid(found.adversarial, images.pixels, eps, geometry, images.mask))
+            replace(found, adversarial=on_the_grid(found.adversarial, images.pixels, eps, geometry, images.mask))
             for found, eps in zip(outcomes, grid, strict=True)
         ]
     return outcomes, reason

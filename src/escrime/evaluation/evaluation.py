@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from ..attacks.core.masks import refuse_mask
 from ..data.given import Given, read
 from ..distributed import Processes
 from ..models import deadline
@@ -28,7 +29,7 @@ from .images import PART, Data, Source
 from .pipeline import Plan, all_findings, execute
 from .profile import Profiles
 from .progress import Meter
-from .requests import budget_of, check_attacks, check_epsilons, check_no_rendered, manners_of
+from .requests import budget_of, check_attacks, check_epsilons, manners_of, norm_of
 from .store import MemoryStore
 from .subjects import AnyAttack, Case, Epsilons, Models, as_cases, as_subjects
 
@@ -201,7 +202,8 @@ def evaluate(
     device = device if device is not None else _device_of(cases)
     within = None if budget is None else check_time("budget", budget)
     data = read(data)
-    check_no_rendered(attacks, mask is not None)
+    for label, attack in attacks.items() if mask is not None else ():
+        refuse_mask(norm_of(attack), f"attack {label!r}")
     source = Source(data, device, None if within is None else seed, mask)
     with _metered(progress) as meter, deadline.deadline(within):
         meter.begin("look at the model", 1)

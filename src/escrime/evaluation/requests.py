@@ -45,13 +45,6 @@ def check_attacks(attacks: Any) -> dict[str, Attack]:
     return attacks
 
 
-def check_no_rendered(attacks: dict[str, Attack], masked: bool) -> None:
-    """Raise EscrimeError for an attack that changes whole images, where there is a mask."""
-    for label, attack in attacks.items():
-        if masked and norm_of(attack).rendered:
-            raise EscrimeError(f"attack {label!r} changes the whole image, so it takes no mask; leave out one of the two.")
-
-
 def manners_of(attacks: dict) -> dict[str, str]:
     """Label → what the attack is (Attack.manner), of those that have one."""
     return {label: attack.manner for label, attack in attacks.items() if isinstance(attack, Attack)}

@@ -17,7 +17,7 @@ from ...norms import DEFAULT, Norm, norm
 from ...progress import ProgressOption, shown
 from ...validation import CheckedFields, check_type, check_whole
 from .inputs import Inputs
-from .masks import confined
+from .masks import confined, refuse_mask
 
 Kind = Literal["fixed budget", "nearest", "search"]
 Epsilon = float | str | tuple[float, ...]  # of all images, as a number or a text such as "8/255", or one number per image
@@ -229,10 +229,8 @@ class Attack(CheckedFields):
         """
         with differentiable():
             inputs = Inputs.checked(images, labels, targets, self.target, seed, ids, _device_of(model), mask)
-            if mask is not None and self.geometry.rendered:
-                raise EscrimeError(
-                    f"attack {self.name!r} changes the whole image, so it takes no mask; leave out one of the two."
-                )
+            if mask is not None:
+                refuse_mask(self.geometry, f"attack {self.name!r}")
             budgets = self._budgets([self._budget(e) for e in epsilons], inputs.images)
             if not len(budgets):
                 return []

@@ -9,6 +9,7 @@ from torch import nn
 from ... import data
 from ...access import ACCESS, GRADIENTS, LABELS, Access
 from ...attacks.core.base import Attack
+from ...attacks.core.masks import refuse_mask
 from ...attacks.core.registry import by_name, make, named, sees
 from ...budgets import shared_grids
 from ...errors import EscrimeError
@@ -143,10 +144,8 @@ class Candidate:
         """What bounds the attacker, with the ε that are usual for the size of the images where none were given."""
         found = [threat.on(self.size) for threat in self.request.threats]
         if self.request.mask is not None:  # what turns the whole image knows no mask
-            for threat in (threat for threat in found if threat.named and norm(threat.norm).rendered):
-                raise EscrimeError(
-                    f"--threat {threat.norm} changes the whole image, so it takes no --mask; leave out one of the two."
-                )
+            for threat in (threat for threat in found if threat.named):
+                refuse_mask(norm(threat.norm), f"threat {threat.norm!r}")
             found = [threat for threat in found if not norm(threat.norm).rendered]
         return tuple(threat for threat in found if threat.named or self._working(threat))
 

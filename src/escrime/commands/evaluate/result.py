@@ -66,7 +66,9 @@ def result(run: Assessment) -> dict:
             for row in classes.head(WEAKEST).to_dict("records")
         ],
         "verdict": {"sentence": stands.sentence, "believe": stands.believe},
-        "threats": [] if together is None else [asdict(row) | {"sentence": _of(judged, row)} for row in together.rows],
+        "threats": []
+        if together is None
+        else [asdict(row) | {"name": row.name, "sentence": _of(judged, row)} for row in together.rows],
         "notes": [crossing.sentence for crossing in crossings(records, worst)],
         "passes_per_image": float((records["forwards"] + records["backwards"]).groupby(records["image"]).sum().mean()),
         "settings": run.request.as_dict(),
@@ -154,13 +156,9 @@ def _threats(found: dict) -> Table:
         table.add_column(name, justify="left" if name in ("threat", "believed") else "right")
     for row in found["threats"]:
         cost = "–" if row["passes"] is None else f"{row['passes']:.0f}"
-        table.add_row(_name(row), _cell(row), cost, str(row["alone"]), "yes" if row["believe"] else "not as it stands")
+        table.add_row(row["name"], _cell(row), cost, str(row["alone"]), "yes" if row["believe"] else "not as it stands")
     table.add_row("any of them", _cell(found["robust"]), "", "", "yes" if found["verdict"]["believe"] else "not as it stands")
     return table
-
-
-def _name(row: dict) -> str:
-    return f"{norm(row['norm']).title}, ε = {fraction_text(row['eps'], row['norm'])}"
 
 
 def _title(attack: str) -> str:
