@@ -134,3 +134,43 @@ def test_evaluated_it_is_believed_once_every_point_was_tried():
 def test_refused(settings, sentence):
     with pytest.raises(EscrimeError, match=sentence):
         Spatial(**{"eps": 1.0} | settings)
+
+
+@pytest.fixture
+def corners():
+    images = torch.rand(40, 1, 10, 10, generator=torch.Generator().manual_seed(1))
+    return images, (images[:, :, 0, 0].mean(1) > 0.5).long()
+
+
+def test_points_that_were_drawn_are_not_all_of_them(corners):
+    """Nothing says that every point was tried, and nobody has looked for a stronger attack."""
+    found = escrime.evaluate(Corner(), corners, Spatial(1.0, angles=3, shifts=3, draws=4), progress=False)
+    (verdict,) = found.verdicts
+    assert not verdict.believe and "was tried" not in verdict.sentence, verdict.sentence
+
+
+def test_an_attack_that_failed_has_not_tried_every_point(corners):
+    class Half(Spatial):
+        def _sweep(self, *about):
+            raise ValueError("stopped")
+
+    found = escrime.evaluate(Corner(), corners, Half(1.0, angles=3, shifts=3), progress=False)
+    (verdict,) = found.verdicts
+    assert not verdict.believe and "was tried" not in verdict.sentence, verdict.sentence
+
+
+def test_who_sees_labels_only_tries_every_point_too(corners):
+    found = escrime.evaluate(
+        torch.no_grad()(lambda x: torch.from_numpy(Corner()(x).numpy())),
+        corners,
+        Spatial(1.0, angles=3, shifts=3),
+        progress=False,
+    )
+    (verdict,) = found.verdicts
+    assert verdict.threat == "black-box" and "was tried" in verdict.sentence and "gradients may" not in verdict.sentence
+    assert "few-queries" not in {finding.id for finding in found.checks}
+
+
+def test_the_range_has_its_own_sentence():
+    with pytest.raises(EscrimeError, match="more than the full range of rotations and shifts"):
+        Spatial(30)

@@ -39,6 +39,7 @@ class Corruption(Attack):
     access = "labels"  # the least there is: not even they are looked at
     paper = "Hendrycks, Dietterich (2019), Benchmarking neural network robustness to common corruptions, arXiv:1903.12261"
     steps = 0
+    exhausts = True  # an image has one draw of a corruption
     variants = {name: {"corruption": name} for name in COMMON}
 
     def __post_init__(self) -> None:

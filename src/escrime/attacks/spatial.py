@@ -72,6 +72,10 @@ class Spatial(IterativeAttack):
         check_choice("padding", self.padding, PADDINGS)
 
     @property
+    def exhausts(self) -> bool:
+        return not self.draws
+
+    @property
     def steps(self) -> int:
         """Points after the first."""
         return (min(self.draws, len(self._grid)) or len(self._grid)) - 1

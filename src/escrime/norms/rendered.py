@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..budgets import LEVELS
-from .base import Norm, in_box
+from .base import Norm, in_box, per_image
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +55,7 @@ class Rendered(Norm):
         left = parameters.isnan().any(1)
         known = parameters.where(~left[:, None], 0)
         again = self.render(images, known)
-        made = (again == candidates).flatten(1).all(1) & (self.size(known) <= eps)
+        made = (again == candidates).flatten(1).all(1) & (self.size(known) <= per_image(eps, images).flatten())
         return (same & left) | (made & ~left), self.size(known).where(~left, 0)
 
     def to_8_bits(self, candidates: Tensor, images: Tensor, eps: float) -> Tensor:

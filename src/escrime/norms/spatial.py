@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from ..budgets import epsilon
+from ..errors import EscrimeError
 from .base import register
 from .rendered import Rendered
 
@@ -33,7 +35,15 @@ class Spatial(Rendered):
         "How far the image may be turned, shifted and scaled, as a share of the full range: at 1 by up to 30 degrees, by a "
         "tenth of its side and by a tenth of its size."
     )
-    tried = "every point of the grid of rotations and shifts was tried"
+    tried = "every point of the grid of rotations and shifts was tried, and none between them"
+
+    def epsilon(self, value: float | int | str) -> float:
+        number = epsilon(value, math.inf)
+        if number > 1:
+            raise EscrimeError(
+                f"ε = {value!r} is more than the full range of rotations and shifts, which is 1; use a share of it."
+            )
+        return number
 
     @property
     def largest(self) -> float:

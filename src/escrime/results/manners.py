@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from .records import STRONGER
 
 SINGLE = "single"
+EXHAUSTED = "exhausted"  # of a rendered norm: everything that the threat allows was tried
 # Run folders of earlier versions record no manners at all: there the labels that escrime's own commands gave have to do.
 _BEFORE_MANNERS = {
     "FGSM": SINGLE,

@@ -120,7 +120,7 @@ def _seen(records: pd.DataFrame, last: pd.DataFrame) -> str:
     first = last.iloc[0]
     if first["threat"] == TRANSFER:
         return UNKNOWING
-    if first["threat"] != BLACK_BOX:
+    if first["threat"] != BLACK_BOX or norm(first["norm"]).rendered:  # which gradients would not help with
         return ""
     own = records["image"].isin(last["image"]) & same(records["eps"], first["eps"])
     for name in ("model", "defense", "threat", "norm"):
@@ -142,7 +142,8 @@ def _verdict(
     unsure = [f.id for f in findings if f.id in BEFORE and f.severity == "warning"] + ["few-images"] * few
     answered = {finding.id for finding in findings if finding.severity == "warning" and finding.answered}
     geometry = norm(first["norm"])
-    examined = geometry.rendered or any(finding.id == "attack-strength" for finding in findings)
+    exhausted = any(finding.id == "exhausted" for finding in findings)
+    examined = exhausted or any(finding.id == "attack-strength" for finding in findings)
     who = defended(first["model"], first["defense"])
     number = (
         f"{who} keeps {share_text(accuracy)} of {n} {f'{subset} ' if subset else ''}images right at "
@@ -170,7 +171,7 @@ def _verdict(
         end = "; that is the worst case of the attacks that were asked for, the targeted one among them."
     elif answered:
         end = f"; stronger attacks were tried on {'all' if everywhere else 'some'} of the images and found no more."
-    elif geometry.rendered:
+    elif exhausted:
         end = f"; {geometry.tried}."
     else:
         end = ", and no check objects."

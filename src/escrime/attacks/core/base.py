@@ -63,6 +63,7 @@ class Attack(CheckedFields):
     - needs_target: it cannot do without a class to reach.
     - usual: the settings with which `escrime evaluate` runs it by its name, where they are not the defaults.
     - variants: label → settings, where `escrime evaluate` runs it several times, under those labels.
+    - exhausts: whether it tries all that a threat allows, so that there is no stronger attack to look for.
     - confirms: whether, against noise, it leaves an image only once fresh draws make its success certain.
     """
 
@@ -82,8 +83,10 @@ class Attack(CheckedFields):
 
         @property
         def confirms(self) -> bool: ...
+        @property
+        def exhausts(self) -> bool: ...
     else:
-        confirms = False
+        confirms = exhausts = False
 
     def __post_init__(self) -> None:
         norm(self.norm)  # refuses a name that is none
@@ -118,7 +121,10 @@ class Attack(CheckedFields):
     @property
     def manner(self) -> str:
         """What the checks of records compare it as: "single" for one gradient step, "iterated" for more, "scores" for a search
-        without gradients, "distance" where it looks for the nearest example; "" where it takes no step or has no `access`."""
+        without gradients, "distance" where it looks for the nearest example, "exhausted" where it tries all that there is; ""
+        where it takes no step or has no `access`."""
+        if self.exhausts:
+            return "exhausted"
         steps = getattr(self, "steps", 1)
         if self.access is None or steps < 1:
             return ""

@@ -13,6 +13,7 @@ from ...budgets import eps_text
 from ...catastrophic_overfitting import resists_one_step_only
 from ...norms import norm
 from ..findings import Finding
+from ..manners import EXHAUSTED
 from ..statistics import Difference, holm
 from .curves import FEWEST, NOTABLE, Curve, by_case, has_stronger, per_case, score_difference
 from .registry import record_check
@@ -63,7 +64,8 @@ def iterated_weaker(curves: list[Curve]) -> list[Finding]:
 @record_check(20)
 def accuracy_rises(curves: list[Curve]) -> list[Finding]:
     """A larger ε allows everything that a smaller one does."""
-    untargeted = [curve for curve in curves if not curve.targeted and len(curve.at) > 1]
+    # What tries all there is fails at no ε: a severer corruption is another one.
+    untargeted = [c for c in curves if not c.targeted and len(c.at) > 1 and c.manner != EXHAUSTED]
     fired = [(curve, *rise) for curve in untargeted if (rise := largest_rise(curve))]
 
     def excused(curve: Curve) -> bool:

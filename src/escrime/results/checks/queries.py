@@ -7,6 +7,7 @@ queries, more of them would fall with more; and published evaluations ask thousa
 import pandas as pd
 
 from ...budgets import eps_text
+from ...norms import norm
 from ..findings import Finding
 from ..threats import BLACK_BOX
 from .registry import record_check
@@ -23,6 +24,8 @@ def few_queries(records: pd.DataFrame) -> list[Finding]:
     asked = asked[asked["clean_prediction"] == asked["label"]]
     found = []
     for case, rows in asked.groupby(CASE, sort=False):
+        if norm(case[-1]).rendered:  # where more queries would ask the same again
+            continue
         tried = [(eps, *_spent(own)) for eps, own in rows.groupby("eps")]
         open_ones = [(eps, queries, late) for eps, queries, late in tried if queries is not None]
         short = [row for row in open_ones if row[1] < FEW or row[2] > LATE]
