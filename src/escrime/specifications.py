@@ -50,10 +50,10 @@ def parsed(text: str, architectures: Collection[str]) -> Specification:
         return Specification(FUNCTION, match[2], match[1])
     arch, at, file = text.partition("@")
     path = expanded(text)
-    if at and not is_regular(path):
-        return Specification(WEIGHTS, arch, file)
     if path.suffix in (".pt2", ".onnx"):
         return Specification(PROGRAM if path.suffix == ".pt2" else ONNX, file=text)
+    if at and not is_regular(path):
+        return Specification(WEIGHTS, arch, file)
     hint = _hint(text, path, architectures)
     raise EscrimeError(f"model {text!r} is of no known kind; write one of {', '.join(SPECS)}.{hint}")
 
@@ -71,6 +71,8 @@ def _hint(text: str, path: Path, architectures: Collection[str]) -> str:
 def check_specification(text: str, architectures: Collection[str]) -> None:
     """Refuse an unknown kind, an unknown architecture, and a file that is not there."""
     spec = parsed(text, architectures)
+    if (spec.kind == WEIGHTS and not spec.file) or not (spec.name or spec.file):
+        raise EscrimeError(f"model {text!r} breaks off; write {'ARCH@FILE' if spec.kind == WEIGHTS else text + 'NAME'}.")
     if spec.kind in (FUNCTION, PROGRAM, ONNX):
         check_model_file(expanded(spec.file))
     elif spec.kind == WEIGHTS:
@@ -118,7 +120,7 @@ def of_torchvision() -> frozenset[str]:
 
 def check_weights(text: str) -> None:
     """Refuse a file of weights that is not there; a URL and "torchvision" are looked at when they are read."""
-    if text and not text.startswith(TORCHVISION) and not re.match(r"[a-z][a-z0-9+.-]+://", text):
+    if text and text.partition(":")[0] != TORCHVISION and not re.match(r"[a-z][a-z0-9+.-]+://", text):
         check_weights_file(expanded(text), text, WHERE_WEIGHTS)
 
 

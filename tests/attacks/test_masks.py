@@ -220,3 +220,8 @@ def test_what_changes_the_whole_image_takes_no_mask(network, images, labels):
         Spatial(1.0)(network, images, labels, mask=torch.ones(5, 5))
     with pytest.raises(EscrimeError, match="changes the whole image, so it takes no mask"):
         escrime.evaluate(network, (images, labels), Spatial(1.0), mask=torch.ones(5, 5))
+
+
+def test_a_mask_that_numpy_turned_around_is_a_mask(images):
+    turned = numpy.fliplr(numpy.eye(5, dtype=bool))
+    assert torch.equal(checked_mask(turned, images), checked_mask(turned.copy(), images))

@@ -15,7 +15,8 @@ GEOMETRY = norm("spatial")
 
 
 def theta(angle=0.0, right=0.0, down=0.0, factor=1.0, padding=0):
-    return torch.tensor([[angle, right, down, factor, padding]], dtype=torch.float64)
+    """Degrees, shares of the side, a factor: as parameters, shares of the full range."""
+    return torch.tensor([[angle / 30, right / 0.1, down / 0.1, (factor - 1) / 0.1, padding]], dtype=torch.float64)
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_the_grid_is_exhausted_and_no_point_asked_twice():
     x[0, :, 1, 1] = 1.0
     found = Spatial(1.0, angles=1, shifts=3).sweep(Corner(), x, torch.zeros(2, dtype=torch.long), [1.0])[0]
     assert found.success.tolist() == [True, False] and found.forwards[1] <= 10
-    assert found.parameters[0].tolist() == pytest.approx([0, -0.1, -0.1, 1, 0])
+    assert found.parameters[0].tolist() == pytest.approx(theta(right=-0.1, down=-0.1)[0].tolist())
     assert torch.equal(GEOMETRY.render(x[:1], found.parameters[:1]), found.adversarial[:1])
 
 
@@ -115,7 +116,7 @@ def test_a_callable_cannot_claim_it(image):
 def test_evaluated_it_is_believed_once_every_point_was_tried():
     images = torch.rand(40, 1, 10, 10, generator=torch.Generator().manual_seed(1))
     labels = (images[:, :, 0, 0].mean(1) > 0.5).long()
-    found = escrime.evaluate(Corner(), (images, labels), Spatial(1.0, angles=3, shifts=3), progress=False)
+    found = escrime.evaluate(Corner(), (images, labels), Spatial(1.0), progress=False)
     (verdict,) = found.verdicts
     assert verdict.norm == "spatial" and verdict.clean == 1 and verdict.accuracy < 0.5
     assert "every point of the grid of rotations and shifts was tried" in verdict.sentence, verdict.sentence
@@ -142,9 +143,10 @@ def corners():
     return images, (images[:, :, 0, 0].mean(1) > 0.5).long()
 
 
-def test_points_that_were_drawn_are_not_all_of_them(corners):
+@pytest.mark.parametrize("few", [{"draws": 40}, {"angles": 1, "shifts": 1}, {"angles": 3, "shifts": 3}])
+def test_a_few_points_are_not_all_of_them(few, corners):
     """Nothing says that every point was tried, and nobody has looked for a stronger attack."""
-    found = escrime.evaluate(Corner(), corners, Spatial(1.0, angles=3, shifts=3, draws=4), progress=False)
+    found = escrime.evaluate(Corner(), corners, Spatial(1.0, **few), progress=False)
     (verdict,) = found.verdicts
     assert not verdict.believe and "was tried" not in verdict.sentence, verdict.sentence
 
@@ -154,7 +156,7 @@ def test_an_attack_that_failed_has_not_tried_every_point(corners):
         def _sweep(self, *about):
             raise ValueError("stopped")
 
-    found = escrime.evaluate(Corner(), corners, Half(1.0, angles=3, shifts=3), progress=False)
+    found = escrime.evaluate(Corner(), corners, Half(1.0), progress=False)
     (verdict,) = found.verdicts
     assert not verdict.believe and "was tried" not in verdict.sentence, verdict.sentence
 
@@ -163,7 +165,7 @@ def test_who_sees_labels_only_tries_every_point_too(corners):
     found = escrime.evaluate(
         torch.no_grad()(lambda x: torch.from_numpy(Corner()(x).numpy())),
         corners,
-        Spatial(1.0, angles=3, shifts=3),
+        Spatial(1.0),
         progress=False,
     )
     (verdict,) = found.verdicts
@@ -174,3 +176,16 @@ def test_who_sees_labels_only_tries_every_point_too(corners):
 def test_the_range_has_its_own_sentence():
     with pytest.raises(EscrimeError, match="more than the full range of rotations and shifts"):
         Spatial(30)
+
+
+@pytest.mark.parametrize("eps", [0.05, 0.1, 0.19, 0.39, 0.5, 0.77, 1.0])
+def test_every_point_of_the_grid_keeps_its_budget_to_the_last_bit(eps, image):
+    attack = Spatial(eps, scales=3)
+    made = attack._parameters(attack._grid, torch.full((len(attack._grid),), eps, dtype=torch.float64))
+    assert (GEOMETRY.size(made) <= eps).all() and GEOMETRY.size(made).max() == eps
+
+
+def test_a_worst_case_over_epsilons_is_refused():
+    """The grid of a smaller ε is no part of that of a larger one."""
+    with pytest.raises(EscrimeError, match="give Spatial itself each ε"):
+        escrime.WorstCase(Spatial(1.0))

@@ -97,6 +97,13 @@ REFUSED = [
     (("report", "runs/x"), "the folder 'runs/x' does not exist"),
     (("compare", "runs/x", "runs/y"), "the folder 'runs/x' does not exist"),
     (("evalute",), "Did you mean 'evaluate'?"),
+    ((*EVALUATE, "--norm", "corruption", "--eps", "6"), "is no severity of a corruption"),
+    ((*EVALUATE, "--norm", "spatial", "--eps", "2"), "more than the full range of rotations"),
+    ((*EVALUATE, "--norm", "patch", "--eps", "2.5"), "is no side of a patch"),
+    ((*EVALUATE, "--model", "d@x/net.onnx"), "model file d@x/net.onnx does not exist"),
+    ((*EVALUATE, "--model", "resnet18@"), "model 'resnet18@' breaks off; write ARCH@FILE"),
+    ((*EVALUATE, "--model", "resnet18@torchvision_w.pth"), "weights file torchvision_w.pth does not exist"),
+    ((*EVALUATE, "--model", "hf:"), "model 'hf:' breaks off; write hf:NAME"),
 ]
 
 

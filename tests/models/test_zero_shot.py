@@ -80,7 +80,9 @@ def test_names_come_from_the_folders_where_nothing_else_gives_them(clip, tmp_pat
         (tmp_path / name / "1.png").touch()
     found = load_model(f"hf:{clip}", prompted=lambda: escrime.data.class_names(tmp_path))
     assert found.classes == ("English springer", "French horn") and found.model.network.texts.shape == (2, 12)
-    assert load_model(f"hf:{clip}", classes=["x"], prompted=lambda: 1 / 0).classes == ("x",), "what was given comes first"
+    assert load_model(f"hf:{clip}", classes=["x", "y"], prompted=lambda: 1 / 0).classes == ("x", "y"), (
+        "what was given comes first"
+    )
 
 
 @pytest.mark.parametrize("text", ["a photo", "{} and {}", "a {0}", "{name}"])
@@ -89,3 +91,24 @@ def test_a_template_has_one_place_for_the_name(text, clip):
         check_template(text)
     with pytest.raises(EscrimeError, match="no single {}"):
         load_model(f"hf:{clip}@{text}", classes=["dog"])
+
+
+def test_classes_of_one_first_name_are_told_apart_by_the_whole(clip):
+    found, images = load_model(f"hf:{clip}", classes=["crane, bird", "crane, machine", "bee, x"]), torch.rand(2, 3, SIZE, SIZE)
+    texts = ["a photo of a crane, bird.", "a photo of a crane, machine.", "a photo of a bee."]
+    with torch.no_grad():
+        assert torch.allclose(found.model(images), by_hand(clip, images, texts), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("classes", "template", "sentence"),
+    [
+        (["dog", "dog"], "", "are one text to the model"),
+        (["dog", "cat"], f"@{'photo ' * 20}{{}}", "are one text to the model"),
+        (["dog", ", x"], "", "class 1 has no name"),
+        (["dog"], "", "at least two"),
+    ],
+)
+def test_classes_that_no_text_can_tell_apart(clip, classes, template, sentence):
+    with pytest.raises(EscrimeError, match=sentence):
+        load_model(f"hf:{clip}{template}", classes=classes)

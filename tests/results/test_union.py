@@ -11,14 +11,27 @@ from escrime.results.verdicts import verdicts
 IMAGES = 10
 
 
-def rows(norm, right, *, passes=10.0, defense="none", threat="white-box", images=IMAGES, eps=0.1, draws=1, clean=None):
+def rows(
+    norm,
+    right,
+    *,
+    preliminary=None,
+    passes=10.0,
+    defense="none",
+    threat="white-box",
+    images=IMAGES,
+    eps=0.1,
+    draws=1,
+    clean=None,
+):
     """One attack in a norm on `images`: `right`, the score of each."""
     scores = np.asarray(right, float)
     block = {
         "model": "net", "defense": defense, "threat": threat, "attack": f"A-{norm}", "norm": norm, "eps": eps,
         "image": [f"i{k}" for k in range(images)], "subsets": "", "label": 0, "target": -1,
         "clean_prediction": 0 if clean is None else np.where(clean, 0, 1), "clean_confidence": 0.9,
-        "prediction": np.where(scores > 0.5, 0, 1), "confidence": 0.8, "correct": scores, "preliminary": scores, "hit": 0.0,
+        "prediction": np.where(scores > 0.5, 0, 1), "confidence": 0.8, "correct": scores,
+        "preliminary": scores if preliminary is None else np.asarray(preliminary, float), "hit": 0.0,
         "draws": draws, "distance": eps, "forwards": passes, "backwards": 0.0, "verified": True, "survives_8bit": True,
         "seed": 0,
     }  # fmt: skip
@@ -57,9 +70,24 @@ def test_only_images_that_every_norm_was_tried_on():
 
 
 def test_a_randomized_model_is_not_judged_by_the_least_of_noisy_scores():
+    """Other draws choose the threat of an image than those that score it."""
     noisy, other = [0.4, 0.6] * 5, [0.6, 0.4] * 5
-    (found,) = union(rows("linf", noisy, draws=8), rows("l2", other, draws=8))
-    assert found.accuracy == pytest.approx(0.5), "0.4 would be the luck of the draws"
+    lucky = ([0.3] * 5 + [0.7] * 5, [0.7] * 5 + [0.3] * 5)
+    parts = [rows(n, s, preliminary=p, draws=8) for n, s, p in (("linf", noisy, lucky[0]), ("l2", other, lucky[1]))]
+    (found,) = union(*parts)
+    assert found.accuracy == pytest.approx((0.4 * 3 + 0.6 * 2 + 0.4 * 3 + 0.6 * 2) / 10) and found.accuracy > 0.4
+
+
+def test_a_randomized_model_is_judged_by_another_threat_for_each_image():
+    """Half of the images fall to one threat alone, half to the other: nothing is left."""
+    halves = [0.0] * 5 + [1.0] * 5
+    (found,) = union(rows("linf", halves, draws=8), rows("l2", halves[::-1], draws=8))
+    assert found.accuracy == 0 and [row.alone for row in found.rows] == [5, 5] and "lower" not in found.sentence
+
+
+def test_passes_that_nobody_told_cost_not_nothing():
+    (found,) = union(rows("linf", [0] * IMAGES, passes=float("nan")), rows("l2", [0] * IMAGES, passes=7.0))
+    assert [(row.norm, row.passes) for row in found.rows] == [("l2", 7.0), ("linf", None)]
 
 
 def test_believed_where_all_are():

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..models.fast.twin import Twin
 from ..models.running import Classifier
-from ..norms.spatial import ANGLE, PADDINGS, SCALE, SHIFT
+from ..norms.spatial import PADDINGS
 from ..randomness import fractions
 from ..validation import check_choice, check_whole
 from .core.base import Epsilon, Outcome
@@ -18,6 +18,7 @@ from .core.inputs import Inputs
 from .core.iterative import IterativeAttack, Output, Rows, State
 from .core.losses import shortfall
 
+ANGLES, SHIFTS = 31, 5  # of the paper
 AT_ONCE = 64  # renderings that are compared with a result
 
 
@@ -48,8 +49,8 @@ class Spatial(IterativeAttack):
     """
 
     eps: Epsilon
-    angles: int = 31
-    shifts: int = 5
+    angles: int = ANGLES
+    shifts: int = SHIFTS
     scales: int = 1
     draws: int = 0
     padding: str = "zeros"
@@ -73,7 +74,8 @@ class Spatial(IterativeAttack):
 
     @property
     def exhausts(self) -> bool:
-        return not self.draws
+        """Whether the grid is at least as fine as the paper's; of a coarser one nobody would say that everything was tried."""
+        return not self.draws and self.angles >= ANGLES and self.shifts >= SHIFTS
 
     @property
     def steps(self) -> int:
@@ -90,8 +92,7 @@ class Spatial(IterativeAttack):
 
     def _parameters(self, points: Tensor, eps: Tensor) -> Tensor:
         """θ (N, 5) of points (N, 4) of the grid at ε (N,)."""
-        full = torch.tensor([ANGLE, SHIFT, SHIFT, SCALE], dtype=torch.float64, device=points.device)
-        moved = points * eps[:, None].double() * full + torch.tensor([0.0, 0.0, 0.0, 1.0], device=points.device)
+        moved = points * eps[:, None].double()
         return torch.cat([moved, torch.full_like(moved[:, :1], PADDINGS.index(self.padding))], dim=1)
 
     def start(self, rows: Rows, keys: Tensor) -> State:

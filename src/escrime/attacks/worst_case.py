@@ -44,6 +44,11 @@ class WorstCase(Attack):
     def __post_init__(self) -> None:
         if not isinstance(self.attack, Attack):
             raise EscrimeError(f"WorstCase was given {self.attack!r}; give one of escrime's attacks, such as PGD('8/255').")
+        if self.attack.geometry.rendered:
+            raise EscrimeError(
+                f"WorstCase halves ε, and in {self.attack.norm} a smaller ε is not part of a larger one; give "
+                f"{type(self.attack).__name__} itself each ε."
+            )
 
     eps = property(lambda self: self.attack.eps)
     norm = property(lambda self: self.attack.norm)

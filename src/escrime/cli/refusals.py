@@ -6,6 +6,7 @@ machine can tell is looked at later.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,9 @@ def _eps(command: str, text: str, given: Given) -> None:
         raise EscrimeError(
             "no ε is given; say how far the attacker may go: --eps 4/255, or --threat all for the usual of each norm."
         )
-    largest = math.inf if command == "compare" else norm(given.get("norm") or DEFAULT).largest
-    found = [epsilon(word, largest) for word in (split(text) if command in ("compare", "evaluate") else (text,))]
+    own = norm(given.get("norm") or DEFAULT)
+    read = partial(epsilon, largest=math.inf) if command == "compare" else own.epsilon
+    found = [read(word) for word in (split(text) if command in ("compare", "evaluate") else (text,))]
     if command == "evaluate":
         check_above_zero(found)
 

@@ -21,8 +21,9 @@ PADDINGS = ("zeros", "border", "reflection")  # what lies around an image, by th
 class Spatial(Rendered):
     """Rotation, translation and scale: ε is the share of the full range that each may use.
 
-    Parameters (N, 5): the angle in degrees, to the left; the shifts to the right and down, as shares of the side; the factor of
-    the size; the index of a padding. Between pixels the image is interpolated linearly.
+    Parameters (N, 5): the angle, to the left; the shifts to the right and down; the growth; each as a share of the full range,
+    from −1 to 1, so that the largest of them is compared with ε as it is; and the index of a padding. Between pixels the image
+    is interpolated linearly.
 
     Source of the range: Engstrom, Tran, Tsipras, Schmidt, Madry (2019), Exploring the landscape of spatial robustness,
     arXiv:1712.02779, section 3 (30° and 10 %).
@@ -51,24 +52,20 @@ class Spatial(Rendered):
 
     def size(self, parameters: Tensor) -> Tensor:
         """Of the identity 0, of the edge of the full range 1."""
-        angle, right, down, factor, _ = parameters.double().unbind(1)
-        shares = [angle / ANGLE, right / SHIFT, down / SHIFT, (factor - 1) / SCALE]
-        largest = shares[0].abs()
-        for share in shares[1:]:
-            largest = largest.maximum(share.abs())
-        return largest
+        return parameters.double()[:, :4].abs().amax(1)
 
     def render(self, images: Tensor, parameters: Tensor) -> Tensor:
         from torch.nn.functional import grid_sample
 
         height, width = images.shape[-2:]
-        angle, right, down, factor, padding = (
+        turn, right, down, growth, padding = (
             column.to(images.device).reshape(-1, 1, 1) for column in parameters.double().unbind(1)
         )
+        angle, factor = turn * (ANGLE * math.pi / 180), 1 + growth * SCALE
         row, column = _centers(height, images), _centers(width, images)
         # Where each pixel comes from: shifted back, turned back, scaled back, in pixels from the center.
-        x, y = column.reshape(1, 1, -1) - right * width, row.reshape(1, -1, 1) - down * height
-        cosine, sine = (angle * (math.pi / 180)).cos(), (angle * (math.pi / 180)).sin()
+        x, y = column.reshape(1, 1, -1) - right * (SHIFT * width), row.reshape(1, -1, 1) - down * (SHIFT * height)
+        cosine, sine = angle.cos(), angle.sin()
         x, y = (cosine * x - sine * y) / factor, (sine * x + cosine * y) / factor
         places = _stacked(x * (2 / width), y * (2 / height))
         moved = images.clone()

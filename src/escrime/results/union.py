@@ -9,7 +9,7 @@ import pandas as pd
 from ..budgets import eps_text, same
 from ..norms import norm
 from .names import defended
-from .records import in_subset, shows_chance, worst_case
+from .records import in_subset, worst_case
 from .statistics import share_text, total, wilson
 from .verdicts import Verdict
 
@@ -23,8 +23,8 @@ class ThreatRow:
         eps: Its ε.
         accuracy: What it leaves, with the 95 % interval (low, high), over n images.
         alone: Images that it fools the model with and no other threat does.
-        passes: Network passes of all its attacks at ε for each image that they fool it with; None for no image. What is wrong
-            without attack does not count.
+        passes: Network passes of all its attacks at ε for each image that they fool it with; None for no image, and where an
+            attack does not tell. What is wrong without attack does not count.
         believe: Whether its verdict is to be believed.
     """
 
@@ -79,9 +79,8 @@ class Union:
             f"(95 % interval {self.low:.1%} to {self.high:.1%})"
         )
         unsure = [norm(row.norm).title for row in self.rows if not row.believe]
-        return (
-            f"{number}; it may be lower, for the number of {', '.join(unsure)} may not be believed." if unsure else f"{number}."
-        )
+        lower = "it may be lower, for " if self.accuracy > 0 else ""
+        return f"{number}; {lower}the number of {', '.join(unsure)} may not be believed." if unsure else f"{number}."
 
 
 def unions(records: pd.DataFrame, verdicts: Sequence[Verdict]) -> list[Union]:
@@ -122,9 +121,8 @@ def _union(records: pd.DataFrame, worst: pd.DataFrame, verdicts: Sequence[Verdic
         images = rows.index if at == 0 else images.intersection(rows.index)
     scores = pd.DataFrame({name: rows["correct"].reindex(images) for name, rows in by_norm.items()})
     chosen_by = pd.DataFrame({name: rows["preliminary"].reindex(images) for name, rows in by_norm.items()})
-    # A randomized model's threat is chosen by what it does on average: the least of noisy estimates would be too low.
-    least = [chosen_by.mean().idxmin()] * len(images) if shows_chance(records) else list(chosen_by.idxmin(axis=1))
-    left = pd.Series([scores.at[image, name] for image, name in zip(images, least)], index=images, dtype=float)
+    least = chosen_by.to_numpy(float).argmin(1) if len(images) else []
+    left = scores.to_numpy(float)[range(len(images)), least]
     first, right = verdicts[0], total(left)
     low, high = wilson(right, len(left))
     rows = [_row(verdict, scores, records[records["image"].isin(images)]) for verdict in verdicts]
@@ -141,6 +139,6 @@ def _row(verdict: Verdict, scores: pd.DataFrame, records: pd.DataFrame) -> Threa
     attacked = records[(records["norm"] == verdict.norm) & same(records["eps"], verdict.eps)]
     before = records.drop_duplicates("image").set_index("image")
     before = (before["clean_prediction"] == before["label"]).reindex(own.index)
-    fooled, spent = float((1 - own)[before].sum()), float((attacked["forwards"] + attacked["backwards"]).sum())
-    passes = spent / fooled if fooled > 0 else None
+    fooled, spent = float((1 - own)[before].sum()), (attacked["forwards"] + attacked["backwards"]).sum(skipna=False)
+    passes = float(spent) / fooled if fooled > 0 and spent == spent else None
     return ThreatRow(verdict.norm, verdict.eps, right / max(len(own), 1), low, high, len(own), alone, passes, verdict.believe)

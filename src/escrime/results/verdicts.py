@@ -157,7 +157,8 @@ def _verdict(
     elif unsure:
         end = f"; that says nothing yet: {', '.join(dict.fromkeys([*unsure, *(f.id for f in open_ones)]))}."
     elif open_ones:
-        end = f"; it may be lower: {', '.join(dict.fromkeys(finding.id for finding in open_ones))}."
+        lower = "it may be lower" if accuracy > 0 else "still open"
+        end = f"; {lower}: {', '.join(dict.fromkeys(finding.id for finding in open_ones))}."
     elif not examined:
         end = "; nobody has looked for a stronger attack."
     elif exact:

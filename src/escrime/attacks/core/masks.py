@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,7 +29,7 @@ def checked_mask(mask: Any, images: Tensor) -> Tensor | None:
     if mask is None:
         return None
     try:
-        mask = torch.as_tensor(mask)
+        mask = torch.as_tensor(mask.copy() if isinstance(mask, np.ndarray) else mask)  # torch takes no negative strides
     except (TypeError, ValueError, RuntimeError):
         raise EscrimeError(f"the mask is a {type(mask).__name__}; {FORMS}.") from None
     (count, _, *size), shape = images.shape, tuple(mask.shape)

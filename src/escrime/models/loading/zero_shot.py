@@ -37,11 +37,30 @@ class ZeroShot(nn.Module):
 
     @torch.no_grad()
     def name(self, classes: Sequence[str]) -> None:
-        """Let these be the classes, in order. Of several names ("tench, Tinca tinca") the first is what the text says."""
-        texts = [self.template.format(name.partition(",")[0].replace("_", " ")) for name in classes]
+        """Let these be the classes, in order. Of several names ("tench, Tinca tinca") the first is what the text says, where no
+        other class has the same.
+
+        Raises:
+            EscrimeError: For fewer than two classes, one without a name, and two whose texts are the same to the network.
+        """
+        if len(classes) < 2:
+            raise EscrimeError(f"a zero-shot model was given the classes {list(classes)}; give at least two, to choose among.")
+        firsts = [name.partition(",")[0].strip() for name in classes]
+        said = [first if firsts.count(first) == 1 else name for first, name in zip(firsts, classes, strict=True)]
+        if not all(firsts):
+            raise EscrimeError(f"class {firsts.index('')} has no name that a text could hold; give each a name with --classes.")
+        texts = [self.template.format(name.replace("_", " ")) for name in said]
         longest = getattr(getattr(self.network.config, "text_config", None), "max_position_embeddings", None)
         # SigLIP has learned texts that are filled up, CLIP does not look at what fills them up.
         tokens = self.tokenizer(texts, padding="max_length", max_length=longest, truncation=True, return_tensors="pt")
+        seen: dict[tuple[int, ...], str] = {}
+        for name, row in zip(classes, map(tuple, tokens["input_ids"].tolist()), strict=True):
+            if (other := seen.get(row)) is not None:
+                raise EscrimeError(
+                    f"the classes {other!r} and {name!r} are one text to the model, so it could never tell them apart; name "
+                    "them apart with --classes, or shorten the text about each class."
+                )
+            seen[row] = name
         tokens = {name: tokens[name] for name in ("input_ids", "attention_mask") if name in tokens}
         self.texts = _unit(_features(self.network.get_text_features(**tokens)))
 
