@@ -225,3 +225,10 @@ def test_what_changes_the_whole_image_takes_no_mask(network, images, labels):
 def test_a_mask_that_numpy_turned_around_is_a_mask(images):
     turned = numpy.fliplr(numpy.eye(5, dtype=bool))
     assert torch.equal(checked_mask(turned, images), checked_mask(turned.copy(), images))
+
+
+def test_the_verdict_says_which_pixels_could_change(images, labels):
+    mask = torch.zeros(5, 5)
+    mask[0] = 1
+    found = escrime.evaluate(Linear(), (images, labels), FGSM(0.1), mask=mask, progress=False)
+    assert "where only pixels of the mask may change, 20 % of the image" in found.verdicts[0].sentence

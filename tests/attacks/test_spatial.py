@@ -74,7 +74,7 @@ def test_the_grid_is_exhausted_and_no_point_asked_twice():
     """Only the farthest shift up and left brings the bright pixel into the corner; where nothing does, all points are asked."""
     x = torch.zeros(2, 1, 10, 10)
     x[0, :, 1, 1] = 1.0
-    found = Spatial(1.0, angles=1, shifts=3).sweep(Corner(), x, torch.zeros(2, dtype=torch.long), [1.0])[0]
+    found = Spatial(1.0, angles=1, shifts=3, between=0).sweep(Corner(), x, torch.zeros(2, dtype=torch.long), [1.0])[0]
     assert found.success.tolist() == [True, False] and found.forwards[1] <= 10
     assert found.parameters[0].tolist() == pytest.approx(theta(right=-0.1, down=-0.1)[0].tolist())
     assert torch.equal(GEOMETRY.render(x[:1], found.parameters[:1]), found.adversarial[:1])
@@ -189,3 +189,37 @@ def test_a_worst_case_over_epsilons_is_refused():
     """The grid of a smaller ε is no part of that of a larger one."""
     with pytest.raises(EscrimeError, match="give Spatial itself each ε"):
         escrime.WorstCase(Spatial(1.0))
+
+
+class KnowsTheGrid(nn.Module):
+    """Right about every rendering of the grid, wrong about any other turn, as it tells by a bright frame's corners."""
+
+    def __init__(self, images, labels):
+        super().__init__()
+        attack = Spatial(1.0)
+        ones = torch.ones(len(attack._grid), dtype=torch.float64)
+        made = attack._parameters(attack._grid, ones)
+        shown = [GEOMETRY.render(image.expand(len(made), -1, -1, -1), made) for image in images]
+        self.known = {row.numpy().tobytes(): int(label) for some, label in zip(shown, labels) for row in some}
+
+    def forward(self, x):
+        classes = [self.known.get(row.detach().numpy().tobytes(), -1) for row in x]
+        return torch.stack([torch.tensor([0.0, 1.0]) * (1 if c == 1 else -1 if c == 0 else -1e-3) for c in classes])
+
+
+def test_a_model_that_knows_the_grid_falls_between_its_points():
+    images = torch.rand(12, 1, 6, 6, generator=torch.Generator().manual_seed(2))
+    labels = torch.ones(12, dtype=torch.long)
+    found = Spatial(1.0).sweep(KnowsTheGrid(images, labels), images, labels, [1.0])[0]
+    assert found.success.all() and (found.forwards > 775).all()
+    assert torch.equal(GEOMETRY.render(images, found.parameters), found.adversarial)
+
+
+def test_the_parameters_are_those_of_the_best_point_and_not_of_the_last():
+    x = torch.rand(6, 1, 10, 10, generator=torch.Generator().manual_seed(3))
+    found = Spatial(1.0, angles=5, shifts=3, early_stop=False).sweep(
+        Corner(2.0), x, torch.zeros(6, dtype=torch.long), [0.5, 1.0]
+    )
+    for outcome in found:
+        kept, _ = GEOMETRY.keeps(outcome.adversarial, x, 1.0, outcome.parameters)
+        assert kept.all() and not outcome.success.any()

@@ -526,3 +526,45 @@ def test_a_mask_is_part_of_the_question_and_named_in_the_answer(weights, picture
     Image.fromarray(white[:5]).save(tmp_path / "mask.png")
     with pytest.raises(EscrimeError, match="8 × 5 pixels, and the model sees images of 8 × 8"):
         ask(weights, pictures, tmp_path / "other", *masked)
+
+
+REMEMBERS = '''
+import torch
+from torch import nn
+
+
+class Remembers(nn.Module):
+    """Bright rows, as long as no query is near one of before, whose prediction it then repeats."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen, self.said = [], []
+
+    def forward(self, x):
+        rows = [x[:, :, 2 * k : 2 * k + 3].mean((1, 2, 3)) for k in range(3)]
+        out = []
+        for image, own in zip(x, 30 * torch.stack(rows, 1)):
+            near = [i for i, other in enumerate(self.seen) if (other - image.detach()).abs().max() < 0.3]
+            if near:
+                own = self.said[near[0]] + 0.001 * own
+            else:
+                self.seen.append(image.detach().clone())
+                self.said.append(own.detach().clone())
+            out.append(own)
+        return torch.stack(out)
+
+
+def load():
+    return Remembers()
+'''
+
+
+def test_a_model_that_remembers_is_found_though_it_was_looked_at_before(pictures, tmp_path):
+    """What escrime itself asks first must not fill the memory that it then looks for."""
+    (tmp_path / "mine.py").write_text(REMEMBERS)
+    result = call(
+        *("--model", f"{tmp_path / 'mine.py'}:load", "--data", pictures, "--eps", "0.1", "--attack", "FGSM", "--size", "8"),
+        *("--limit", "12", "--out", tmp_path / "run", "--device", "cpu", "--budget", "2min", "--anyway"),
+    )
+    checks = {row["id"]: row["severity"] for row in json.loads((tmp_path / "run" / "checks.json").read_text())}
+    assert result.exit_code == 0 and checks.get("stateful") == "alarm", checks

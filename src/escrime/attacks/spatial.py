@@ -1,25 +1,24 @@
 """Rotations and shifts. Engstrom, Tran, Tsipras, Schmidt, Madry (2019), Exploring the landscape of spatial robustness."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from ..models.fast.twin import Twin
 from ..models.running import Classifier
 from ..norms.spatial import PADDINGS
-from ..randomness import fractions
+from ..randomness import derive, fractions
 from ..validation import check_choice, check_whole
-from .core.base import Epsilon, Outcome
+from .core.base import Epsilon
 from .core.gradients import loss_only
-from .core.inputs import Inputs
 from .core.iterative import IterativeAttack, Output, Rows, State
 from .core.losses import shortfall
 
 ANGLES, SHIFTS = 31, 5  # of the paper
-AT_ONCE = 64  # renderings that are compared with a result
+BESIDE = 50  # points between those of the grid
+BETWEEN = 2  # what random numbers are for
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,8 @@ class Spatial(IterativeAttack):
     """Every rotation, shift and scale of a grid; the worst one is the result.
 
     The grid has `angles` rotations × `shifts` to the right × `shifts` down × `scales` sizes, evenly over ±ε of the full range
-    (±30°, ±10 % of the side, ±10 % of the size). The points farthest out come first. No gradient is needed: only predictions
+    (±30°, ±10 % of the side, ±10 % of the size). The points farthest out come first, and after all of
+    them some between, drawn for each image. No gradient is needed: only predictions
     are asked for, and scores choose among those that fail or succeed alike. With `draws` points are drawn from the grid for
     each image in place of all ("worst of k").
 
@@ -38,7 +38,9 @@ class Spatial(IterativeAttack):
         angles: Rotations of the grid.
         shifts: Shifts of the grid in each direction.
         scales: Sizes of the grid.
-        draws: Points drawn for each image; 0 for the whole grid.
+        draws: Points of the grid drawn for each image; 0 for the whole grid.
+        between: Points drawn for each image from the whole range, asked after the grid, for a model may know the grid; none
+            with `draws`.
         padding: What lies around an image: "zeros" (black), "border" or "reflection".
         target: The class to reach; None for any misclassification.
         early_stop: Whether an image stops at its first success.
@@ -53,6 +55,7 @@ class Spatial(IterativeAttack):
     shifts: int = SHIFTS
     scales: int = 1
     draws: int = 0
+    between: int = BESIDE
     padding: str = "zeros"
     target: int | None = None
     early_stop: bool = True
@@ -70,17 +73,23 @@ class Spatial(IterativeAttack):
         for name in ("angles", "shifts", "scales"):
             self._put(check_whole, name, of="points", hint="an odd number, so that the middle is one of them")
         self._put(check_whole, "draws", low=0, of="points", hint="0 for all")
+        self._put(check_whole, "between", low=0, of="points", hint="0 for none")
         check_choice("padding", self.padding, PADDINGS)
 
     @property
     def exhausts(self) -> bool:
         """Whether the grid is at least as fine as the paper's; of a coarser one nobody would say that everything was tried."""
-        return not self.draws and self.angles >= ANGLES and self.shifts >= SHIFTS
+        return not self.draws and self.angles >= ANGLES and self.shifts >= SHIFTS and self.between >= BESIDE
 
     @property
     def steps(self) -> int:
         """Points after the first."""
-        return (min(self.draws, len(self._grid)) or len(self._grid)) - 1
+        return (min(self.draws, len(self._grid)) or len(self._grid)) + self._beside - 1
+
+    @property
+    def _beside(self) -> int:
+        """Points between those of the grid; none where a few of it are drawn."""
+        return 0 if self.draws else self.between
 
     @property
     def queries(self) -> int:
@@ -96,18 +105,28 @@ class Spatial(IterativeAttack):
         return torch.cat([moved, torch.full_like(moved[:, :1], PADDINGS.index(self.padding))], dim=1)
 
     def start(self, rows: Rows, keys: Tensor) -> State:
-        device = rows.images.device
-        state = {"asked": torch.zeros(len(keys), dtype=torch.int64, device=device)}
+        keys = keys.to(rows.images.device)
+        state = {"asked": torch.zeros_like(keys), "between": self._drawn(keys)}
         if self.draws:
-            state["order"] = fractions(keys.to(device), len(self._grid)).argsort(dim=1)[:, : self.draws]
-        return state | {"x": self._rendered(state, rows)}
+            state["order"] = fractions(keys, len(self._grid)).argsort(dim=1)[:, : self.draws]
+        return state | self._rendered(state, rows)
 
-    def _rendered(self, state: State, rows: Rows) -> Tensor:
-        place = state["asked"].clamp(max=self.steps)
-        if self.draws:
-            place = state["order"].gather(1, place[:, None]).flatten()
-        points = self._grid.to(rows.images.device)[place]
-        return self.geometry.render(rows.images, self._parameters(points, rows.eps))
+    def _drawn(self, keys: Tensor) -> Tensor:
+        """Points anywhere in the range, (N, between, 4) from −1 to 1; 0 along an axis of one point."""
+        free = torch.tensor([count > 1 for count in (self.angles, self.shifts, self.shifts, self.scales)], device=keys.device)
+        numbers = fractions(derive(keys, BETWEEN), self._beside * 4).reshape(len(keys), self._beside, 4)
+        return (2 * numbers.double() - 1) * free
+
+    def _rendered(self, state: State, rows: Rows) -> State:
+        place, known = state["asked"], self.steps + 1 - self._beside
+        at = place.clamp(max=known - 1)
+        points = self._grid.to(place.device)[state["order"].gather(1, at[:, None]).flatten() if self.draws else at]
+        if self._beside:
+            number = (place - known).clamp(0, self._beside - 1)
+            drawn = state["between"][torch.arange(len(place), device=place.device), number]
+            points = torch.where((place < known)[:, None], points, drawn)
+        made = self._parameters(points, rows.eps)
+        return {"x": self.geometry.render(rows.images, made), "made_from": made}
 
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
         return shortfall(logits, labels, aims)
@@ -117,29 +136,7 @@ class Spatial(IterativeAttack):
 
     def step(self, state: State, output: Output, rows: Rows) -> None:
         state["asked"] = state["asked"] + 1
-        state["x"] = self._rendered(state, rows)
-
-    def _sweep(self, twin: Twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
-        found = super()._sweep(twin, inputs, budgets, wanted)
-        return [
-            replace(
-                outcome,
-                parameters=torch.stack([self._made_from(*each) for each in zip(outcome.adversarial, inputs.images, eps)]),
-            )
-            for outcome, eps in zip(found, budgets, strict=True)
-        ]
-
-    def _made_from(self, adversarial: Tensor, image: Tensor, eps: Tensor) -> Tensor:
-        """θ (5,) of the point of the grid at ε that makes `adversarial` of an image, both (C, H, W); NaN for itself."""
-        nothing = torch.full((5,), float("nan"), dtype=torch.float64)
-        if torch.equal(adversarial, image):
-            return nothing
-        for points in self._grid.split(AT_ONCE):
-            made = self._parameters(points, eps.expand(len(points)))
-            same = self.geometry.render(image.expand(len(points), -1, -1, -1), made) == adversarial
-            if (right := same.flatten(1).all(1)).any():
-                return made[right.nonzero()[0, 0]]
-        return nothing
+        state.update(self._rendered(state, rows))
 
 
 @lru_cache(maxsize=8)

@@ -12,11 +12,13 @@ from ..attacks.core.masks import refuse_mask
 from ..data.given import Given, read
 from ..distributed import Processes
 from ..models import deadline
+from ..models.fresh import untouched
 from ..models.running import existing_device
 from ..progress import ProgressOption, shown
 from ..results.checks.records import record_findings
 from ..results.comparisons import Comparison, compare, per_class, tradeoff
-from ..results.findings import Finding
+from ..results.findings import MASK, Finding
+from ..results.names import mask_in_words
 from ..results.printed import Summary, result_html, result_text
 from ..results.records import summarize, worst_case_by_subset
 from ..results.union import Union, unions
@@ -212,6 +214,9 @@ def evaluate(
         plan, store = Plan(cases, profiles, attacks, grids, seed, draws, eot, effort), MemoryStore()
         left = execute(plan, store, Processes(device, alone=True), lambda title: nullcontext(meter))
     records, manners = store.records(), manners_of(attacks)
+    if mask is not None:
+        share = float(torch.as_tensor(mask).float().mean())
+        left = [*left, Finding(MASK, "note", mask_in_words({"file": "", "share": share}))]
     if effort is None:
         failed = [f for f in record_findings(records, store.failures, manners) if f.id in ("attack-failed", "non-finite")]
         return Evaluation(records, [*left, *failed])
@@ -241,7 +246,9 @@ def _look(cases: list[Case], source: Source, within: float | None) -> int:
     with deadline.as_time_allows("the first look"):
         deadline.look()
         models = {id(case.subject.classifier): case.subject.classifier for case in cases}
-        return images_for_a_look(within / len(models), 21, max(seconds_per_pass(model, few) for model in models.values()), PART)
+        return images_for_a_look(
+            within / len(models), 21, max(seconds_per_pass(untouched(model), few) for model in models.values()), PART
+        )
     return LOOKED
 
 

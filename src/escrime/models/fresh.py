@@ -42,6 +42,17 @@ class Fresh(nn.Module):
         return _copied(self.model)(images)
 
 
+def untouched(model: Classifier) -> Classifier:
+    """What may be asked about `model` before it is looked for a memory, which that would fill: copies of it, one for each call;
+    itself where it is no module, or cannot be copied."""
+    if not isinstance(model, nn.Module):
+        return model
+    try:
+        return Fresh(model)
+    except Exception:  # whatever copying somebody's model raises
+        return model
+
+
 def _copied(model: Held) -> Held:
     """A deep copy that shares the parameters, which a forward does not change, and the generators."""
     with torch.no_grad():

@@ -36,7 +36,7 @@ class Spatial(Rendered):
         "How far the image may be turned, shifted and scaled, as a share of the full range: at 1 by up to 30 degrees, by a "
         "tenth of its side and by a tenth of its size."
     )
-    tried = "every point of the grid of rotations and shifts was tried, and none between them"
+    tried = "every point of the grid of rotations and shifts was tried, and a few between them"
 
     def epsilon(self, value: float | int | str) -> float:
         number = epsilon(value, math.inf)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from ..norms import norm
 from ..norms.corruption import CommonCorruption
 from .records import in_subset, subset_names, summarize, worst_case
 from .statistics import bootstrap, wilson
@@ -37,8 +38,10 @@ CASE = ["subset", "model", "defense", "threat"]
 
 
 def corrupted(records: pd.DataFrame) -> pd.DataFrame:
-    """The rows of corrupted images. Their `attack` is the corruption and their `eps` its severity."""
-    return records[(records["norm"] == CommonCorruption.name) & (records["eps"] > 0) & records["verified"]]
+    """The rows of corrupted images. Their `attack` is the corruption (without the name of the norm, which stands behind a label
+    where there are several threats) and their `eps` its severity."""
+    rows = records[(records["norm"] == CommonCorruption.name) & (records["eps"] > 0) & records["verified"]]
+    return rows.assign(attack=rows["attack"].astype(str).str.removesuffix(norm(CommonCorruption.name).suffix))
 
 
 def by_corruption(records: pd.DataFrame) -> pd.DataFrame:

@@ -17,6 +17,9 @@ SEVERITIES = {
 }
 
 
+MASK = "mask"  # the note that says which pixels an attack could change, so that verdicts do
+
+
 @dataclass(frozen=True)
 class Finding:
     """id: of the check. severity: of SEVERITIES. message: one line. evidence: the numbers behind it, plain JSON values.

@@ -28,6 +28,8 @@ def place(defense: str) -> tuple[int, str]:
 
 
 def mask_in_words(about: Mapping[str, Any]) -> str:
-    """What Mask.about tells, as a sentence: "only pixels of mask m.png may change, 12 % of the image"."""
+    """What Mask.about tells, as a sentence: "only pixels of mask m.png may change, 12 % of the image"; file: "" where it has no
+    name."""
     share = 100 * float(about["share"])
-    return f"only pixels of mask {about['file']} may change, {share:.{0 if share >= 1 else 2}f} % of the image"
+    which = f"of mask {about['file']}" if about["file"] else "of the mask"
+    return f"only pixels {which} may change, {share:.{0 if share >= 1 else 2}f} % of the image"

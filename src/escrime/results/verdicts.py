@@ -12,7 +12,7 @@ from ..norms import norm
 from .checks.chance import BEFORE
 from .checks.counting import too_few
 from .checks.queries import queries_left
-from .findings import Finding
+from .findings import MASK, Finding
 from .names import defended, place
 from .records import STRONGER, in_subset, subset_names, worst_case
 from .statistics import share_text, total, wilson
@@ -150,7 +150,7 @@ def _verdict(
         f"ε = {eps_text(first['eps'], geometry.per_value)}{geometry.in_words} "
         f"(95 % interval {low:.1%} to {high:.1%}; {share_text(clean)}{WITHOUT}"
     )
-    number += seen
+    number += "".join(f" where {finding.message}" for finding in findings if finding.id == MASK) + seen
     exact = bool(alarms) and all(finding.exact for finding in alarms)
     if alarms and not exact:
         end = _objection(alarms, accuracy, clean)

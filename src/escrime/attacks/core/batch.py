@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .progress import Progress
-from .rows import BEST, ITERATE, Rows, State
+from .rows import BEST, BEST_MADE_FROM, ITERATE, MADE_FROM, Rows, State
 
 
 @dataclass
@@ -71,4 +71,6 @@ class Batch:
             return
         better = (rank[:, 0] < old[:, 0]) | ((rank[:, 0] == old[:, 0]) & (rank[:, 1] < old[:, 1]))
         state[BEST] = torch.where(better[:, None, None, None], state[ITERATE], state[BEST])
+        if MADE_FROM in state:
+            state[BEST_MADE_FROM] = torch.where(better[:, None], state[MADE_FROM], state[BEST_MADE_FROM])
         self.rank = torch.where(better[:, None], rank, old)

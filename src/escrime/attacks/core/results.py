@@ -23,6 +23,7 @@ class Results:
         self.success = torch.zeros(shape, dtype=torch.bool)
         self.distance = torch.zeros(shape, dtype=torch.float64)  # of the iterate kept from its image
         self.forwards, self.backwards = torch.zeros(shape), torch.zeros(shape)
+        self.made: list[dict[int, Tensor]] = [{} for _ in range(count)]  # in a rendered norm what the iterate was made from
         self.running = torch.zeros(shape, dtype=torch.int64)  # jobs in the batch
         self.bad = torch.zeros(len(images), dtype=torch.bool)  # whose logits are not finite, whatever ε
 
@@ -36,7 +37,9 @@ class Results:
         """Note that so many jobs of its image and ε enter the batch together."""
         self.running[job.eps, job.image] = jobs
 
-    def leave(self, job: Job, x: Tensor, rank: Tensor | None, success: Tensor, distance: Tensor) -> bool:
+    def leave(
+        self, job: Job, x: Tensor, rank: Tensor | None, success: Tensor, distance: Tensor, made: Tensor | None = None
+    ) -> bool:
         """Keep what a job leaves with if it ranks lower than what is there, or ranks do not count.
 
         Args:
@@ -45,6 +48,7 @@ class Results:
             rank: Of the iterate, (2,): not adversarial, rank; None where ranks do not count.
             success: Whether it succeeds, a scalar.
             distance: From the image, a scalar.
+            made: The parameters of x, (P,), in a rendered norm.
 
         Returns:
             Whether that was the last job of its image and ε in the batch.
@@ -53,6 +57,8 @@ class Results:
         if rank is None or tuple(rank) < tuple(self.rank[place]):
             self.images[job.eps][job.image] = x
             self.success[place], self.distance[place] = success, distance
+            if made is not None:
+                self.made[job.eps][job.image] = made
             if rank is not None:
                 self.rank[place] = rank
         self.running[place] -= 1
@@ -79,5 +85,13 @@ class Results:
                 at = list(enumerate(sources[k].tolist()))
                 adversarial = torch.stack([self.clean[i] if source < 0 else self.images[source][i] for i, source in at])
                 success = torch.tensor([source >= 0 and bool(self.success[source, i]) for i, source in at])
-            outcomes.append(Outcome(adversarial, forwards[k], backwards[k], success if verified else None))
+            outcomes.append(Outcome(adversarial, forwards[k], backwards[k], success if verified else None, self._made_from(k)))
         return outcomes
+
+    def _made_from(self, k: int) -> Tensor | None:
+        """The parameters of the images kept at an ε, (N, P), NaN for those that are as they were; None where there are none."""
+        if not self.made[k]:
+            return None
+        size = len(next(iter(self.made[k].values())))
+        nothing = torch.full((size,), float("nan"), dtype=torch.float64)
+        return torch.stack([self.made[k].get(image, nothing) for image in range(len(self.clean))])

@@ -11,10 +11,12 @@ from ...errors import EscrimeError
 from ...norms import Norm
 from .masks import confined
 
-# Per-job tensors of the attack's own, first dimension the job, called as it likes. Three names mean something to the loop too.
+# Per-job tensors of the attack's own, first dimension the job, called as it likes. These names mean something to the loop too.
 State = dict[str, Tensor]
 ITERATE = "x"  # (N, C, H, W), written by the attack: what the model is asked about next
 BEST = "best"  # (N, C, H, W), written by the loop where the attack has keep_best: the best iterate so far
+MADE_FROM = "made_from"  # (N, P) float64, written by an attack in a rendered norm: the parameters of the iterate
+BEST_MADE_FROM = "best_made_from"  # (N, P), written by the loop: those of the best iterate
 DONE = "done"  # (N,) bool, written by an attack that may end a job early: such a job leaves after its next query
 
 

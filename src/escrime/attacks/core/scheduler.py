@@ -20,7 +20,7 @@ from .predictions import clean_logits
 from .progress import Progress
 from .query import Query
 from .results import Results
-from .rows import BEST, ITERATE, Output, Rows
+from .rows import BEST, BEST_MADE_FROM, ITERATE, MADE_FROM, Output, Rows
 from .stepwise import Stepwise
 from .verification import Verified, Verifier
 
@@ -86,6 +86,8 @@ class Loop:
         batch = Batch(torch.tensor(jobs), keys, torch.zeros(len(jobs), dtype=torch.int64), rows, state)
         if attack.keep_best:
             batch.state = state | {BEST: state[ITERATE]}
+            if MADE_FROM in state:
+                batch.state[BEST_MADE_FROM] = state[MADE_FROM]
             batch.rank = torch.full((len(jobs), 2), float("inf"), device=device)
         if attack.give_up is not None:
             batch.progress = Progress.fresh(len(jobs), device)
@@ -165,9 +167,13 @@ class Loop:
             eps, image = batch.place
             results.spend((eps[those], image[those]), torch.ones(len(those)))
         distance = attack.geometry.distance(x, batch.rows.images[at]).cpu()
+        made = batch.state.get(BEST_MADE_FROM if attack.keep_best else MADE_FROM)
+        made = None if made is None else made[at].cpu()
         for n, numbers in enumerate(batch.jobs[gone].tolist()):
             job = Job(*numbers)
-            if results.leave(job, x[n], None if rank is None else rank[n], success[n], distance[n]):
+            if results.leave(
+                job, x[n], None if rank is None else rank[n], success[n], distance[n], None if made is None else made[n]
+            ):
                 # Without early stop one success is not enough, as with noise, where it may be a lucky draw.
                 ends = bool(results.success[job.eps, job.image]) and attack.early_stop
                 first = job._replace(restart=job.restart // attack.concurrent * attack.concurrent)

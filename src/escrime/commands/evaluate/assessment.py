@@ -19,8 +19,9 @@ from ...evaluation.profile import Profiles, as_attacked
 from ...evaluation.requests import budget_of, manners_of
 from ...evaluation.subjects import Case, as_cases, as_subjects
 from ...models.deadline import as_time_allows, clock, deadline
-from ...results.findings import Finding
+from ...results.findings import MASK, Finding
 from ...results.keys import joined, parts_of
+from ...results.names import mask_in_words
 from ..run.checking import finish_checks
 from ..shared.display import Display
 from ..shared.folder import AnotherRun, RunFolder, about_images
@@ -209,7 +210,10 @@ class Assessment:
         with deadline(self.team.broadcast(self.seconds_left)):  # of the first process: all have the same time
             open_findings = execute(plan, FolderStore(self.folder), self.team, shown)
         if self.team.first:
-            finish_checks(self.folder, [*data_findings(self.test, self.train), *open_findings], self.headlines)
+            about_all = [*data_findings(self.test, self.train), *open_findings]
+            if self.mask is not None:
+                about_all.append(Finding(MASK, "note", mask_in_words(self.mask.about())))
+            finish_checks(self.folder, about_all, self.headlines)
 
 
 def assess(

@@ -15,6 +15,7 @@ from ...budgets import shared_grids
 from ...errors import EscrimeError
 from ...models import Loaded, Normalized, load_model
 from ...models.adapted import in_its_precision
+from ...models.fresh import untouched
 from ...models.loading.black_box import BlackBox, Queried, count_labels
 from ...models.loading.loaded import USUAL_SIDE, with_names
 from ...models.running import Classifier, check_logits, failure_named
@@ -67,6 +68,11 @@ class Candidate:
         if access == GRADIENTS or self.loaded.answers != GRADIENTS:
             return model
         return Queried(model, labels=access == LABELS)
+
+    @cached_property
+    def looked_at(self) -> Classifier:
+        """What is asked before the evaluation, which must find the model as it was."""
+        return untouched(self.model)
 
     def network(self, purpose: str) -> nn.Module:
         """The model on its device, to differentiate or to train.
@@ -137,7 +143,7 @@ class Candidate:
             failure_named(f"{self.request.model} fails on an image of 3 × {side} × {side} in [0, 1]", OF_ITS_SIZE),
             torch.no_grad(),
         ):
-            return check_logits(in_its_precision(self.model)(pixels), pixels)
+            return check_logits(in_its_precision(self.looked_at)(pixels), pixels)
 
     @cached_property
     def threats(self) -> tuple[Threat, ...]:

@@ -29,7 +29,7 @@ class FirstLook:
     @cached_property
     def _each(self) -> float:
         """Seconds that the model takes for an image."""
-        return seconds_per_pass(self.candidate.model, self.source.few(LOOKED, self.candidate.request.seed).pixels)
+        return seconds_per_pass(self.candidate.looked_at, self.source.few(LOOKED, self.candidate.request.seed).pixels)
 
     @property
     def profiled(self) -> int:
@@ -46,7 +46,7 @@ class FirstLook:
         images = self.source.few(self.affordable(LOOK, 8), request.seed)
         nothing = BatchEffect(0, 0, "", 0.0, "")  # what company does is looked at later, once
         found = input_findings(
-            self.candidate.model,
+            self.candidate.looked_at,
             images.pixels,
             images.labels,
             False,

@@ -19,7 +19,7 @@ KNOWN_BY = 16  # images whose logits tell a model from another
 def identity_of(candidate: Candidate, source: Source) -> dict:
     """A hash of its weights, and mean, spread and maximum of its logits for a few images of `source`; None for what
     a model has not, or predicts differently each time."""
-    seed, model, device = candidate.request.seed, candidate.model, candidate.device
+    seed, model, device = candidate.request.seed, candidate.looked_at, candidate.device
     images = source.few(KNOWN_BY, seed).pixels
     keys = [(seed, row, "identity") for row in range(len(images))]
 
