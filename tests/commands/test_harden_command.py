@@ -89,6 +89,22 @@ def test_it_says_how_long_it_takes_and_whether_it_was_worth_it(hardened):
     assert table.count("paired exact test p") == 2
 
 
+def test_as_json_it_says_the_same_and_nothing_else(hardened, weights, pictures):
+    said, out = hardened
+    more = ("--eps", "0.03", "--epochs", "6", "--attack", "FGSM,PGD", "--set", "learning_rate=0.03", "--set", "batch_size=16")
+    again = call("--model", weights, "--data", pictures, "--out", out, *more, "--json")
+    found = json.loads(again.stdout)
+    assert found == json.loads((out / "answer.json").read_text()) and found["sentence"] in " ".join(said.output.split())
+    assert [row["attack"] for row in found["rows"]] == ["clean", "FGSM", "PGD", "worst case"]
+    records = read_records(out)
+    for row in found["rows"][1:3]:
+        at = records[(records.attack == row["attack"]) & (records.eps > 0) & (records.threat != "transfer")]
+        right = at.groupby("defense").correct.mean()
+        assert (row["before"], row["after"]) == pytest.approx((right["none"], right["adversarial-training"]))
+        assert row["eps"] == 0.03 and row["n"] == 18
+    assert found["worth_it"] in (True, False, None) and len(found["verdicts"]) == 2
+
+
 def test_a_transfer_costs_nothing_on_what_is_wrong_already(hardened):
     rows = read_records(hardened[1]).query("threat == 'transfer' and attack == 'PGD' and eps > 0")
     wrong = rows["clean_prediction"] != rows["label"]

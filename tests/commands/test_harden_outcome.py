@@ -32,7 +32,7 @@ def compared(after, before):
 def hardened(n, clean, robust, objections=()):
     """clean, robust: images right (before, after)."""
     pairs = [(scores(n, right[1]), scores(n, right[0])) for right in (clean, robust)]
-    rows = [(name, compared(*pair)) for name, pair in zip(("clean", "worst case of all"), pairs)]
+    rows = [(name, compared(*pair)) for name, pair in zip(("clean", "worst case"), pairs)]
     overall = paired(*((one.astype(float) + other) / 2 for one, other in zip(*pairs)))
     return Hardened(0.1, rows, overall, list(objections))
 
@@ -55,6 +55,7 @@ ALARM = Finding("gradient-misleads", "alarm", "The gradient misleads")
     ],
 )
 def test_the_sentence(found, verdict, said):
+    assert found.worth_it is {"W": True, "N": False, "C": None}[verdict[0]]
     assert found.sentence.startswith(verdict) and said in found.sentence, found.sentence
     assert found.sentence.count("95 % interval") == 2 and "paired exact test p" in found.sentence
 

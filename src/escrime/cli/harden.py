@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ..budgets import epsilon
+from ..terminal import json_text
 from ..validation import check_time
 from .app import app
 from .completion import ATTACKS, OBJECTIVES, images
@@ -13,6 +14,7 @@ from .options import (
     Classes,
     Device,
     Goals,
+    Json,
     Limit,
     Mean,
     Name,
@@ -33,7 +35,7 @@ HARDEN_EXAMPLES = """Examples:
 
   escrime harden --model torchvision:resnet18 --data ~/photos --eps 4/255 --objective trades --epochs 10 --out runs/hard
 
-  escrime harden --model mine.py:load --data ~/photos --eps 4/255 --limit 100 --budget 20min
+  escrime harden --model mine.py:load --data ~/photos --eps 4/255 --limit 100 --budget 20min --json | jq .worth_it
 
 The folder holds train/CLASS/* and val/CLASS/*, or CLASS/*, of which a fifth is kept to judge by. The weights lie in
 weights.safetensors. Stop at any time; the same command continues it."""
@@ -67,14 +69,16 @@ def harden(
     seed: Seed = 0,
     device: Device = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/harden-MODEL.")] = None,
+    json_: Json = False,
     trust: Trust = False,
 ) -> None:
     """Make a model more robust by adversarial fine-tuning, and show what that bought: before and after in one report."""
     from ..commands.evaluate.request import Request
     from ..commands.harden.harden import harden as harden_model
-    from ..commands.harden.outcome import outcome, show
+    from ..commands.harden.outcome import as_json, outcome, show
     from ..commands.shared.devices import own_device
     from ..commands.shared.settings import parse_settings
+    from ..commands.shared.stdout import reserving_stdout
     from ..report.validity import read_verdicts
 
     rest = {"seed": seed, "trust": trust, "classes": classes, "name": name, **normalization(mean, std)}
@@ -82,8 +86,16 @@ def harden(
     request = Request(model, data, (epsilon(eps),), attacks=split(attack), limit=limit, size=size, budget=within, **rest)
     aim = parse_settings(goal or [], {"name": objective, "eps": None if objective == "clean" else eps})
     chosen = parse_settings(set_ or [], {"epochs": epochs})
-    run = harden_model(request, out, goal=aim, training=chosen, device=own_device(device, "harden"), command=command())
+    with reserving_stdout(json_):
+        here = own_device(device, "harden")
+        run = harden_model(request, out, goal=aim, training=chosen, device=here, command=command(), quiet=json_)
+        found = outcome(run)
+        values = as_json(run, found)
+        run.folder.write_json("answer.json", values)
+    if json_:
+        typer.echo(json_text(values))
+        return
     for verdict in read_verdicts(run.folder.path):
         run.display.say(("" if verdict["believe"] else "NOT AS IT STANDS: ") + verdict["sentence"])
-    show(run.display, outcome(run))
+    show(run.display, found)
     run.display.say(f"Weights: {run.folder / 'weights.safetensors'}. Report: {run.folder / 'report.html'}")

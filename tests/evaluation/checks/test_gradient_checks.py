@@ -176,18 +176,9 @@ PICTURES: dict[str, Callable] = {
 }
 
 
-@pytest.fixture
-def one_thread():
-    """Sums have other last bits with more, and on one or two images of a kink these decide."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES)
 @pytest.mark.parametrize("build", HONEST.values(), ids=HONEST)
-def test_no_honest_network_raises_an_alarm(build, picture, one_thread):
+def test_no_honest_network_raises_an_alarm(build, picture):
     """Of any size, for any number of images, at any ε: what is said of a gradient must not hang on a kink or a tie."""
     sizes = [(1, 8, 10, 16), (3, 12, 5, 8), (3, 6, 2, 1), (1, 8, 10, 2), (1, 1, 2, 1)]
     for number, (c, side, k, n) in enumerate(sizes):
@@ -196,8 +187,6 @@ def test_no_honest_network_raises_an_alarm(build, picture, one_thread):
             net, x = build(c, side, k).eval(), picture(torch.rand(n, c, side, side))
         measured = measure_gradients(net, x, net(x).argmax(1), (0.001, 0.008, 0.05)[number % 3], seed=number)
         alarms = [finding.message for finding in gradient_findings(measured) if finding.severity == "alarm"]
-        if alarms and build is pooled and len(set(picture(torch.rand(1, 1, 8, 8)).flatten().tolist())) < 10:
-            pytest.xfail("pixels of one color tie in a max-pooling: last bits decide, seen in 2 of 60 runs; to be mended")
         assert not alarms, (c, side, k, n)
 
 

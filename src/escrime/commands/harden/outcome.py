@@ -8,7 +8,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from ...report.formatting import fraction_text, percent, points_text
-from ...report.validity import CHECKS
+from ...report.validity import CHECKS, read_verdicts
 from ...results.choosing import paired
 from ...results.comparisons import Comparison, compare
 from ...results.findings import Finding, read_findings
@@ -19,7 +19,9 @@ from ...results.verdicts import objects
 from ..evaluate.assessment import Assessment
 from ..run.schema import ADVERSARIAL
 from ..shared.display import Display
+from .harden import WEIGHTS
 
+CLEAN = "clean"
 SIGNIFICANT = 0.05
 MATTERS = 0.05  # a gain that may still be larger than this is not excluded
 
@@ -43,27 +45,36 @@ class Hardened:
         return self.rows[-1][1]
 
     @property
+    def worth_it(self) -> bool | None:
+        """None where nobody can tell."""
+        robust, overall = self.robust, self.overall
+        if self.objections:
+            return None
+        if robust.difference <= 0 or robust.p >= SIGNIFICANT:
+            return False if robust.high < MATTERS else None
+        return bool(overall["difference"] > 0) if overall["p"] < SIGNIFICANT else None
+
+    @property
     def sentence(self) -> str:
         """Worth it or not, or that nobody can tell, and what it rests on."""
         robust, overall = self.robust, self.overall
+        begins = {True: "Worth it", False: "Not worth it", None: "Cannot tell whether it is worth it"}[self.worth_it]
         bought = (
             f"at ε = {fraction_text(self.eps)} it keeps {percent(robust.accuracy_first)} of {robust.n} images right, before "
             f"{percent(robust.accuracy_second)} ({_tested(robust)})"
         )
         if self.objections:
             ids = ", ".join(dict.fromkeys(finding.id for finding in self.objections))
-            return f"Cannot tell whether it is worth it: {bought}, but that number is not to be believed ({ids}). {self._cost}"
+            return f"{begins}: {bought}, but that number is not to be believed ({ids}). {self._cost}"
         if robust.difference <= 0 or robust.p >= SIGNIFICANT:
-            if robust.high < MATTERS:
-                return f"Not worth it: {bought}. {self._cost}"
+            if self.worth_it is False:
+                return f"{begins}: {bought}. {self._cost}"
             return (
-                f"Cannot tell whether it is worth it: {bought}, which may be chance. {self._cost} More images to "
+                f"{begins}: {bought}, which may be chance. {self._cost} More images to "
                 "judge by (--limit, --data) would tell; more --epochs may help."
             )
         net = f"The mean of clean and robust accuracy changes by {points_text(overall['difference'])} ({_p(overall['p'])})."
-        if overall["p"] < SIGNIFICANT:
-            return f"{'Worth it' if overall['difference'] > 0 else 'Not worth it'}: {bought}. {self._cost} {net}"
-        return f"Cannot tell whether it is worth it: {bought}. {self._cost} {net}"
+        return f"{begins}: {bought}. {self._cost} {net}"
 
     @property
     def _cost(self) -> str:
@@ -87,14 +98,41 @@ def outcome(run: Assessment) -> Hardened:
     attacks = [label for label in records["attack"].unique() if not label.startswith(STRONGER)]
     there = lambda label: all(_has(records, column, label, eps) for column in (before, after))  # noqa: E731
     asked = records.loc[records["eps"] == 0, "attack"].iloc[0]
-    rows = [("clean", compare(records, after, before, attack=asked, eps=0.0))]
+    rows = [(CLEAN, compare(records, after, before, attack=asked, eps=0.0))]
     rows += [(label, compare(records, after, before, attack=label, eps=eps)) for label in attacks if there(label)]
-    rows.append((f"{WORST} of all", compare(worst, after, before, attack=WORST, eps=eps)))
+    rows.append((WORST, compare(worst, after, before, attack=WORST, eps=eps)))
     path = run.folder / CHECKS
     findings = read_findings(path, run.request.norm) if path.exists() else []
     about = [finding for finding in findings if finding.model == name and finding.defense == ADVERSARIAL]
     against = [finding for finding in about if objects(finding) and finding.id != "few-images"]
     return Hardened(eps, rows, _overall(records, worst, before, after, eps), against)
+
+
+def as_json(run: Assessment, found: Hardened) -> dict:
+    """JSON values: what was asked, accuracy before and after under each attack with the difference, its 95 % interval and the
+    paired test, what that is worth, and the verdicts of the checks."""
+    names = ("n", "difference", "low", "high", "p", "gained", "lost")
+    verdicts = read_verdicts(run.folder.path)
+    return {
+        "model": run.candidate.loaded.origin,
+        "data": run.request.images,
+        "norm": run.request.norm,
+        "eps": found.eps,
+        "rows": [
+            {"attack": label, "eps": 0.0 if label == CLEAN else found.eps}
+            | {"before": row.accuracy_second, "after": row.accuracy_first}
+            | {name: getattr(row, name) for name in names}
+            for label, row in found.rows
+        ],
+        "overall": found.overall,
+        "worth_it": found.worth_it,
+        "sentence": found.sentence,
+        "objections": [finding.id for finding in found.objections],
+        "verdicts": [{name: verdict[name] for name in ("model", "defense", "sentence", "believe")} for verdict in verdicts],
+        "settings": run.request.as_dict(),
+        "weights": str(run.folder / WEIGHTS),
+        "report": str(run.folder / "report.html"),
+    }
 
 
 def _has(records: pd.DataFrame, column: tuple[str, ...], label: str, eps: float) -> bool:
@@ -145,6 +183,7 @@ def show(display: Display, found: Hardened) -> None:
 def _cells(found: Hardened) -> Iterator[tuple[str, str, str, str, str]]:
     for label, row in found.rows:
         low, high = (f"{100 * end:+.0f}".replace("-", "−") for end in (row.low, row.high))
-        at = "" if label == "clean" else f", ε = {fraction_text(found.eps)}"
+        at = "" if label == CLEAN else f", ε = {fraction_text(found.eps)}"
         difference = f"{points_text(row.difference).removesuffix(' points')} [{low}, {high}]"
-        yield label + at, percent(row.accuracy_second), percent(row.accuracy_first), difference, p_text(row.p)
+        of_all = " of all" if label == WORST else ""
+        yield label + of_all + at, percent(row.accuracy_second), percent(row.accuracy_first), difference, p_text(row.p)
