@@ -216,3 +216,30 @@ def test_a_model_that_writes_into_its_input_spoils_nothing(digits, lenet):
 def test_no_image_is_no_crash(digits, lenet):
     images, labels = digits
     assert set(found(lenet, images[:0], labels[:0], randomized=False)) == {"deterministic"}
+
+
+@pytest.fixture(scope="module")
+def binary(digits):
+    """Images of zeros and ones, and a network of one logit that tells them apart."""
+    images, labels = digits
+    two = labels < 2
+    images, labels = images[two], labels[two]
+    network = nn.Sequential(nn.Flatten(), nn.Linear(images[0].numel(), 1))
+    direction = images[labels == 1].mean(0) - images[labels == 0].mean(0)
+    with torch.no_grad():
+        network[1].weight.copy_(20 * direction.reshape(1, -1))
+        scores = (images * direction).flatten(1).sum(1)
+        network[1].bias.fill_(-20 * float(scores[labels == 0].mean() + scores[labels == 1].mean()) / 2)
+    return images, labels, network
+
+
+def test_one_probability_in_place_of_one_logit_is_an_alarm(binary):
+    images, labels, network = binary
+    assert len(images) > 8 and "sigmoid-output" not in found(network, images, labels)
+    said = found(Before(network, after=torch.sigmoid), images, labels)["sigmoid-output"]
+    assert said.severity == "alarm" and said.evidence["right at 0.5"] > 0.9
+    weak = Before(network, after=lambda z: z * 1e-3)
+    assert "sigmoid-output" not in found(weak, images, labels), "small, but a logit"
+    assert "sigmoid-output" not in found(Before(network, after=torch.sigmoid), images, torch.ones_like(labels)), (
+        "all are of class 1"
+    )

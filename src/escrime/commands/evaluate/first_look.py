@@ -12,7 +12,8 @@ from ...results.findings import Finding
 from .candidate import Candidate
 
 LOOK = 64  # images that tell whether the model was loaded and fed rightly
-REFUSED = ("near-chance", "one-class", "class-order", "non-finite", "input-range")  # alarms after which nobody wants a number
+# Alarms after which nobody wants a number.
+REFUSED = ("sigmoid-output", "near-chance", "one-class", "class-order", "non-finite", "input-range")
 
 
 class FirstLook:

@@ -136,9 +136,7 @@ def _unexplained(model: Classifier, x: Tensor, loss: LossOf, logits: Tensor, ste
     return torch.stack(found).nanmedian(0).values
 
 
-def _unexplained_at(
-    model: Classifier, x: Tensor, loss: Loss, logits: Tensor, step: float, keys: Tensor, number: int
-) -> Tensor:
+def _unexplained_at(model: Classifier, x: Tensor, loss: Loss, logits: Tensor, step: float, keys: Tensor, number: int) -> Tensor:
     """The same at the point beside x that `number` draws. Where the margin bends within reach (a deep network, steep behind its
     normalization), the gradient may be right and explain little, so it is asked nearer too, and the least counts."""
     x = x * (1 - 4 * INWARD) + 2 * INWARD + 1.5 * INWARD * uniform_noise(x, 1, derive(keys, 2 + number))[0]

@@ -47,7 +47,7 @@ def input_findings(
         broken = non_finite(logits)
         if broken:
             return broken + found
-        found += chance_findings(logits, labels)
+        found += sigmoid(logits, labels) + chance_findings(logits, labels)
         if logits.shape[1] > 1:
             ask = lambda given: _logits(model, given, _keys(seed, len(given)))  # noqa: E731
             found += input_range(model, images, labels, logits, ask, more) if fed is None else fed
@@ -100,6 +100,28 @@ def probabilities(logits: Tensor) -> list[Finding]:
             "The model returns probabilities (from 0 to 1, with sum 1), not logits: where it is sure its gradients saturate",
             evidence,
             "Return the logits: take the softmax at the end away, or return its logarithm.",
+        )
+    ]
+
+
+def sigmoid(logits: Tensor, labels: Tensor) -> list[Finding]:
+    """One output between 0 and 1, which tells the classes apart at 0.5: a probability. A single logit does so at 0, above which
+    all of these lie."""
+    if logits.shape[1] != 2 or bool(logits[:, 0].any()):
+        return []
+    one, second = logits[:, 1], labels == 1
+    low, high = float(one.min()), float(one.max())
+    right = float(((one > 0.5) == second).float().mean())
+    if low < 0 or high > 1 or right <= float(second.float().mean()):
+        return []
+    return [
+        Finding(
+            "sigmoid-output",
+            "alarm",
+            f"The model's one output lies between 0 and 1 ({low:.3g} to {high:.3g}), as behind a sigmoid: read as a logit it "
+            f"says class 1 of every image, and parted at 0.5 it would be right on {right:.0%}",
+            {"images": len(logits), "smallest": round(low, 4), "largest": round(high, 4), "right at 0.5": round(right, 4)},
+            "Return the logit z, before the sigmoid; for probabilities p it is torch.logit(p).",
         )
     ]
 
