@@ -9,6 +9,7 @@ import escrime
 from escrime import EscrimeError
 from escrime.attacks import FGSM, PGD, AutoAttack, Square
 from escrime.evaluation import Effort
+from escrime.evaluation.cost import Passes
 from escrime.evaluation.progress import Meter
 from escrime.models import deadline as module
 
@@ -101,6 +102,34 @@ def test_images_alone_that_were_left_are_a_note(slow, data, clock):
     assert budget.severity == "note" and 0 < left["images"] < 150 and not left["checks"] and left["of"] == 150
     assert left["attacks"] == {"PGD": left["images"]}
     assert found.verdicts[0].n == 150 - left["images"]
+
+
+def test_an_examination_takes_the_time_that_it_was_thought_to_need(slow, data, clock, monkeypatch):
+    """Where the estimate was far too high, the time that is left goes into more images, at the rate that was measured."""
+    from escrime.evaluation import pipeline
+
+    few, effort = (data[0][::3], data[1][::3]), Effort(images=40, steps=4, queries=10, draws=5, eot=1, doublings=0)
+    whole = escrime.evaluate(slow, few, PGD(0.02, steps=10), checks=effort)
+    clock[0] = 0.0
+    monkeypatch.setattr(pipeline, "passes_of_check", lambda *about: (Passes(10_000, 10_000), Passes(1, 1)))
+    found = escrime.evaluate(slow, few, PGD(0.02, steps=10), checks=effort, budget=400)
+    assert clock[0] < 400 and not [finding for finding in found.checks if finding.id == "budget"]
+    assert [f.as_dict() for f in found.checks] == [f.as_dict() for f in whole.checks]
+
+
+def test_what_fell_already_costs_an_examination_nothing(slow, data, clock, monkeypatch):
+    """At a large ε nearly nothing stands, so that there is time to examine all, and at once."""
+    from escrime.evaluation import pipeline
+
+    looked, probe = [], pipeline.probe
+    monkeypatch.setattr(pipeline, "probe", lambda *about: looked.append(about) or probe(*about))
+    effort = Effort(images=40, steps=50, queries=500, draws=200, eot=1, doublings=1)
+    few, budget = (data[0][::3], data[1][::3]), 100
+    for eps, done in ((0.5, True), (0.005, False)):
+        clock[0] = 0.0
+        found = escrime.evaluate(slow, few, PGD(eps, steps=10), checks=effort, budget=budget)
+        assert ("budget" not in {finding.id for finding in found.checks}) == done and clock[0] < 1.2 * budget
+        assert not done or len(looked) == 1
 
 
 def test_an_attack_of_anybody_is_ended_too(slow, data, clock):

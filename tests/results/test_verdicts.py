@@ -206,3 +206,18 @@ def test_where_nothing_was_right_attacks_left_nothing_is_not_said():
         "no image is right without attack, so there was nothing to attack."
     )
     assert some.sentence.endswith("attacks that go around it left nothing.")
+
+
+@pytest.mark.parametrize("id", ["budget", "attack-strength", "converged", "few-queries", "accuracy-rises"])
+def test_a_doubt_about_strength_is_none_where_nothing_is_left(id):
+    doubt = Finding(id, "warning", "a stronger attack may find more", {}, "try harder")
+    none, one = (verdict(rows("PGD", right), findings=[EXAMINED, doubt]) for right in (0, 1))
+    assert none.believe and none.sentence.endswith(", and no attack could leave less.")
+    assert not one.believe and one.sentence.endswith(f"; it may be lower: {id}.")
+
+
+def test_nothing_left_is_not_believed_of_a_model_that_may_be_blind_or_fed_wrongly():
+    chance = Finding("near-chance", "warning", "too few images")
+    for objection in (chance, alarm("input-range"), alarm("stateful")):
+        assert not verdict(rows("PGD", 0), findings=[EXAMINED, objection]).believe
+    assert not verdict(rows("PGD", 0), findings=[Finding("budget", "warning", "no check was made")]).believe

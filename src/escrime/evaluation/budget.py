@@ -57,13 +57,15 @@ def kept_for_checks(budget: float, expected: float) -> float:
     return min(max(SAFETY * expected, LEAST * budget), MOST * budget)
 
 
-def affordable(effort: Effort, passes: Passes, each: float, judged: int) -> Effort:
-    """The effort with as many images as can be examined in the time left: `passes` per image of `each` seconds. Fewer than
-    asked for (of those `judged`) are noted in the deadline's `cut`."""
+def affordable(effort: Effort, passes: Passes, each: float, judged: int, measured: float | None = None) -> Effort:
+    """The effort with as many images as can be examined in the time left: `passes` per image of `each` seconds, or `measured`
+    seconds per image where some were examined before. Fewer than asked for (of those `judged`) are noted in the deadline's
+    `cut`."""
     left, wanted = deadline.time_left(), min(effort.images, judged)
-    if left is None or each <= 0:
+    seconds = each * (passes.forwards + 3 * passes.gradients) if measured is None else measured
+    if left is None or seconds <= 0:
         return effort
-    images = max(FEWEST, int(PROBED * max(left, 0.0) / (each * (passes.forwards + 3 * passes.gradients))))
+    images = max(FEWEST, int(PROBED * max(left, 0.0) / seconds))
     if images >= wanted:
         return effort
     deadline.cut(f"the examination of {wanted - images} of {wanted} images")

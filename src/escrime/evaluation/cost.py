@@ -42,12 +42,16 @@ def rough_passes(attack: object, epsilons: Sequence[float]) -> float:
     return len(epsilons) * (own * share if own else UNKNOWN) + len(epsilons) + 1
 
 
-def passes_of_check(case: Case, effort: Effort) -> tuple[Passes, Passes]:
-    """Passes per image to examine a case, and those of the stronger attack, about: what fails at once costs less."""
+def passes_of_check(case: Case, effort: Effort, stands: float = STANDS) -> tuple[Passes, Passes]:
+    """Passes per image to examine a case, and those of the stronger attack, about: what fails at once costs less.
+
+    Args:
+        stands: Share of the images that the attacks before left.
+    """
     copies = passes_per_image(case.subject.classifier)
     longer = sum(4**k if copies > 1 else 2**k for k in range(1, effort.doublings + 1))
     if copies > 1:
         once = copies * effort.eot * min(effort.steps, NOISY_STEPS)
         return Passes(copies * (effort.queries + effort.draws), (2 + longer) * once), Passes(0, 4 * once)
-    looks = STANDS * (effort.queries + effort.draws)
-    return Passes(looks, STANDS * effort.steps * (3 + longer)), Passes(STANDS * effort.queries, STANDS * 3 * effort.steps)
+    looks = stands * (effort.queries + effort.draws)
+    return Passes(looks, stands * effort.steps * (3 + longer)), Passes(stands * effort.queries, stands * 3 * effort.steps)

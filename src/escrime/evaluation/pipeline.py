@@ -45,12 +45,14 @@ from .profile import Profiles, as_attacked
 from .progress import Meter
 from .shared_rows import SharedRows
 from .store import Examined, Store
-from .stronger import Scope, examination, of_case, scopes, stronger_parts
+from .stronger import Scope, examination, of_case, scopes, standing, stronger_parts
 from .subjects import Case
 
 EXAMINATION = "the search for a stronger attack"
+FEW = 0.05  # share of the images that are expected to stand at least
 MORE = 3.0  # times what the checks took, which must be left to go on after them
 
+Rates = dict[tuple[str, str], float]  # case, norm → seconds that the examination of one image took
 Shown = Callable[[str], AbstractContextManager[Meter]]  # title of a stage → its meter, within a block
 
 
@@ -88,11 +90,11 @@ class Plan:
 
 def execute(plan: Plan, store: Store, team: Processes, shown: Shown) -> list[Finding]:
     """Do all of the plan that `store` does not hold yet, or what there is time for, and return what that left open. Where the
-    checks leave enough of the time, more images are attacked and checked.
+    checks leave enough of the time, more images are attacked and checked, or examined.
 
     Errors: EscrimeError where the time was up before anything was recorded.
     """
-    within, cost = deadline.time_left(), None
+    within, cost, rates = deadline.time_left(), None, Rates()
     while True:
         cases = plan.cases
         with deadline.as_time_allows("the attacks"), shown("Attack") as meter:
@@ -107,13 +109,14 @@ def execute(plan: Plan, store: Store, team: Processes, shown: Shown) -> list[Fin
         began, total = deadline.clock(), len(plan.source)
         judged = judged_by_all(store.records()) if within is not None else None
         if plan.effort is not None:
-            check(replace(plan, cases=cases), store, team, shown, judged)
+            check(replace(plan, cases=cases), store, team, shown, judged, rates)
         if within is None:
             return []
         took = deadline.clock() - began
         count, left = 0 if judged is None else len(judged), deadline.time_left() or 0.0
         cost = took * total / max(count, 1)
-        if plan.effort is None or not team.broadcast(count < total and left > max(LEAST * within, MORE * took)):
+        more = count < total or bool(open_checks(store))
+        if plan.effort is None or not team.broadcast(more and left > max(LEAST * within, MORE * took)):
             return budget_findings(store.records(), cases, list(plan.attacks), total, open_checks(store))
 
 
@@ -162,10 +165,11 @@ def _mine(key: str, team: Processes) -> bool:
     return slice_of(key) % team.count == team.rank
 
 
-def check(plan: Plan, store: Store, team: Processes, shown: Shown, among: frozenset[str] | None) -> None:
+def check(plan: Plan, store: Store, team: Processes, shown: Shown, among: frozenset[str] | None, rates: Rates) -> None:
     """Examine every case that is not examined yet, and run the stronger attack that it calls for. A case that was examined
     when fewer of its images had been attacked, with less effort or in too little time, or that has lost rows since, is
-    examined again. among: the ids (as text) of the images that are judged, None for all that have records.
+    examined again. among: the ids (as text) of the images that are judged, None for all that have records. rates: what earlier
+    examinations took, and these will have.
 
     Under a deadline each case has its share of the time, and what it does not suffice for is noted with the findings.
     """
@@ -180,7 +184,7 @@ def check(plan: Plan, store: Store, team: Processes, shown: Shown, among: frozen
         for count, scope in enumerate(todo):
             left = deadline.time_left()
             with deadline.deadline(None if left is None else left / (len(todo) - count)) as limit:
-                _examine(scope, plan, store, team, meter, records, among, limit)
+                _examine(scope, plan, store, team, meter, records, among, limit, rates)
             team.wait()
 
 
@@ -193,6 +197,7 @@ def _examine(
     records: pd.DataFrame,
     among: frozenset[str] | None,
     limit: deadline.Deadline | None,
+    rates: Rates,
 ) -> None:
     """Examine one case, and run the attacks that this calls for on every image. The findings are written last: where they are
     there, so is every row they rest on."""
@@ -204,7 +209,7 @@ def _examine(
 
     def look() -> tuple[list[str], bool]:
         nonlocal findings, attempts
-        findings, attempts = probe_in_time(scope, plan, records, meter, shared)
+        findings, attempts = probe_in_time(scope, plan, records, meter, shared, rates)
         return [f"{one.name}: {one.attack!r}" for one in attempts], limit is not None and EXAMINATION in limit.cut
 
     everyone = shared.finish(look)
@@ -314,7 +319,7 @@ def _if_cut(
 
 
 def probe_in_time(
-    scope: Scope, plan: Plan, records: pd.DataFrame, meter: Meter, shared: SharedRows
+    scope: Scope, plan: Plan, records: pd.DataFrame, meter: Meter, shared: SharedRows, rates: Rates
 ) -> tuple[list[Finding], list[Attempt]]:
     """As `probe`, on as many images as there is time for; what is cut short by a deadline is noted there."""
     judged, effort = of_case(records, scope.case)["image"].nunique(), plan.checked
@@ -322,13 +327,18 @@ def probe_in_time(
     with deadline.as_time_allows(EXAMINATION):
         if deadline.time_left() is not None:
             deadline.look()
-            model, (passes, _) = scope.case.subject.classifier, passes_of_check(scope.case, effort)
+            model, case = scope.case.subject.classifier, (joined(scope.case.name), scope.norm)
+            stands = float(standing(of_case(records, scope.case), scope.norm, scope.eps, False).mean())
+            passes, _ = passes_of_check(scope.case, effort, max(FEW, stands))
 
             def fewer() -> Effort:
                 each = seconds_per_pass(model, plan.profiles.images.pixels[:FEWEST]) / passes_per_image(model)
-                return affordable(effort, passes, each / shared.team.count, judged)
+                return affordable(effort, passes, each / shared.team.count, judged, rates.get(case))
 
-            effort = shared.first("effort", fewer)
+            effort, began = shared.first("effort", fewer), deadline.clock()
+            found = probe(scope, plan.profiles, records, effort, plan.seed, shared)
+            rates[case] = (deadline.clock() - began) / min(effort.images, judged)
+            return found
         return probe(scope, plan.profiles, records, effort, plan.seed, shared)
     return [], []
 

@@ -115,6 +115,11 @@ def objects(finding: Finding) -> bool:
     return finding.severity == "warning" and (not finding.answered or finding.id in BEFORE)
 
 
+def _of_strength(finding: Finding) -> bool:
+    """Whether a finding says that a stronger attack, or more time for it, may leave less, and nothing else."""
+    return finding.severity == "warning" and not finding.answered and finding.id not in ("few-images", *BEFORE)
+
+
 def _seen(records: pd.DataFrame, last: pd.DataFrame) -> str:
     """How the attacker of `last`, rows of one verdict, is limited, as a part of its sentence."""
     first = last.iloc[0]
@@ -137,7 +142,9 @@ def _verdict(
     right = total(rows["correct"])
     accuracy, (low, high) = right / n, wilson(right, n)
     alarms = [finding for finding in findings if finding.severity == "alarm"]
-    open_ones = [f for f in findings if f.severity == "warning" and not f.answered and f.id not in ("few-images", *BEFORE)]
+    # A warning says that the attacks may be too weak, which does not matter where nothing was left to take.
+    doubts = [f for f in findings if f.id != "few-images" and objects(f) and (right > 0 or not _of_strength(f))]
+    open_ones = [f for f in doubts if f.severity == "warning" and f.id not in BEFORE]
     few = too_few(n, low, high, findings, subset)
     unsure = [f.id for f in findings if f.id in BEFORE and f.severity == "warning"] + ["few-images"] * few
     answered = {finding.id for finding in findings if finding.severity == "warning" and finding.answered}
@@ -157,8 +164,7 @@ def _verdict(
     elif unsure:
         end = f"; that says nothing yet: {', '.join(dict.fromkeys([*unsure, *(f.id for f in open_ones)]))}."
     elif open_ones:
-        lower = "it may be lower" if accuracy > 0 else "still open"
-        end = f"; {lower}: {', '.join(dict.fromkeys(finding.id for finding in open_ones))}."
+        end = f"; it may be lower: {', '.join(dict.fromkeys(finding.id for finding in open_ones))}."
     elif not examined:
         end = "; nobody has looked for a stronger attack."
     elif exact:
@@ -174,6 +180,8 @@ def _verdict(
         end = f"; stronger attacks were tried on {'all' if everywhere else 'some'} of the images and found no more."
     elif exhausted:
         end = f"; {geometry.tried}."
+    elif not right and any(map(_of_strength, findings)):
+        end = ", and no attack could leave less."
     else:
         end = ", and no check objects."
     return Verdict(
@@ -188,7 +196,7 @@ def _verdict(
         high=high,
         n=n,
         clean=clean,
-        believe=examined and not few and not any(objects(f) for f in findings if f.id != "few-images"),
+        believe=examined and not few and not doubts,
         sentence=number + end,
     )
 
