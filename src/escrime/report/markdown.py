@@ -19,23 +19,23 @@ from .validity import about, validity
 def markdown(run: Run) -> str:
     """The whole report as text that ends with a line break."""
     found = as_document(run)
-    blocks = [f"# {inline(run.manifest.get('title') or run.folder.name)}", *made(found, run.left_out, run.mask), *judged(found)]
+    blocks = [f"# {inline(run.manifest.get('title') or run.folder.name)}", *made(found, run), *judged(found)]
     for model in run.models:
         blocks += [f"## {inline(model)}", *accuracies(run, model), *paired(found, model)]
     blocks += [*claimed(found["claims"]), *checked(run)]
     return "\n\n".join(blocks) + "\n"
 
 
-def made(found: dict, left_out: str, mask: str) -> list[str]:
+def made(found: dict, run: Run) -> list[str]:
     """How the run was made, what its data leave out, and which pixels could change, as a list."""
     manifest, dataset = found["manifest"], found["manifest"]["dataset"] or {}
     hardware, stages = manifest["hardware"] or {}, manifest["stages"] or []
     versions = {"escrime": manifest["escrime"], **(manifest["versions"] or {})}
     lines = {
         "command": code(manifest["command"]) if manifest["command"] else "",
-        "data": f"{dataset.get('name')}, {dataset.get('test')} test images, {len(dataset.get('classes', []))} classes, "
-        f"{dataset.get('size')} px, fingerprint {dataset.get('fingerprint')}{f'; {left_out}' if left_out else ''}",
-        "threat model": mask,
+        "data": f"{run.data_name or 'unnamed'}, {dataset.get('test')} test images, {run.class_count}, "
+        f"{dataset.get('size')} px, fingerprint {dataset.get('fingerprint')}{f'; {run.left_out}' if run.left_out else ''}",
+        "threat model": run.mask,
         "made": f"{manifest['created']}, seed {manifest['seed']}, commit {manifest['commit'] or 'unknown'}",
         "with": ", ".join(f"{name} {version}" for name, version in versions.items() if version),
         "on": ", ".join(str(hardware[name]) for name in ("cpu", "gpu", "device") if hardware.get(name)),

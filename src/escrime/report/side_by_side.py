@@ -242,7 +242,7 @@ def label_names(run: Run, table: pd.DataFrame) -> dict[str, str]:
 
 def dataset(run: Run) -> str:
     about = run.manifest.get("dataset", {})
-    return f"{about.get('name', 'unnamed data')} ({about.get('size')} px, {str(about.get('fingerprint'))[:12]})"
+    return f"{run.data_name or 'unnamed data'} ({about.get('size')} px, {str(about.get('fingerprint'))[:12]})"
 
 
 def as_json(found: SideBySide) -> dict:
