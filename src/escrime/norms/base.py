@@ -90,8 +90,13 @@ class Norm:
 
     @property
     def in_words(self) -> str:
-        """Behind an ε in a sentence: " in l2", and "" for the norm that is meant where none is named."""
-        return "" if self.name == DEFAULT else f" in {self.name}"
+        """Behind a name in a sentence: " in l2", and "" for the norm that is meant where none is named."""
+        return "" if self.name == DEFAULT else f" in {self.title}"
+
+    @property
+    def eps_in_words(self) -> str:
+        """The same behind an ε, which may be a number of something."""
+        return self.in_words
 
     @property
     def largest(self) -> float:

@@ -19,6 +19,7 @@ class Patch(L0):
     counts once with all its channels, and goes to any color."""
 
     name = "patch"
+    eps_in_words = " pixels of a patch's side"
     usual = (5.0, 50.0)
     unit = "side of the patch in pixels"
     meaning = "The side, in pixels, of one square patch: inside of it pixels may change to any color, outside none does."

@@ -102,7 +102,7 @@ def shown(group: Group, number: int, place: Path) -> dict:
         "data": first.data_name or "unnamed data",
         "facts": ", ".join(filter(None, facts)),
         "fingerprint": about.get("fingerprint") or "",
-        "eps": fraction_text(setting.eps, setting.norm) + (norm(setting.norm).in_words or " in l_inf"),
+        "eps": fraction_text(setting.eps, setting.norm) + (norm(setting.norm).eps_in_words or " in l_inf"),
         "attacker": setting.attacker,
         "rows": [row(entry, place, id(entry) not in older) for entry in group.entries],
         "curves": [curve(history, place) for history in group.histories],

@@ -44,7 +44,7 @@ class Line:
         """As in: ε = 4/255, or any of 3 threats."""
         if self.union is not None:
             return f"any of {len(self.union.rows)} threats"
-        return f"ε = {fraction_text(self.verdict.eps, self.verdict.norm)}{norm(self.verdict.norm).in_words}"
+        return f"ε = {fraction_text(self.verdict.eps, self.verdict.norm)}{norm(self.verdict.norm).eps_in_words}"
 
     @property
     def believe(self) -> bool:

@@ -92,7 +92,7 @@ def headline(
         tiles.append(Tile(f"{defense_name(defense)} under {attack}, ε\u00a0=\u00a0{fraction_text(eps, run.norm)}", numbers))
         worth.append((defense_name(defense), numbers[0].gain, numbers[1].gain))
     before = f"from {percent(clean.value)} to {percent(attacked.value)}" if clean else f"to {percent(attacked.value)}"
-    size = fraction_text(eps, run.norm) + norm(run.norm).in_words
+    size = fraction_text(eps, run.norm) + norm(run.norm).eps_in_words
     what = f"One gradient step of ε = {size} ({attack})" if run.manner(attack) == SINGLE else f"{attack} at ε = {size}"
     sentence = f"{what} takes {model} {before} correct"
     gains = worth_text(worth)
@@ -108,7 +108,7 @@ def kept_text(verdicts: Sequence[Verdict]) -> str:
     before = ""
     for verdict in verdicts:
         share = f"{percent(verdict.accuracy)} [{100 * verdict.low:.1f}, {100 * verdict.high:.1f}] of {verdict.n}"
-        where = f"ε = {fraction_text(verdict.eps, verdict.norm)}{norm(verdict.norm).in_words}"
+        where = f"ε = {fraction_text(verdict.eps, verdict.norm)}{norm(verdict.norm).eps_in_words}"
         defense = "" if verdict.defense == "none" else f"with {defense_name(verdict.defense)} "
         if not parts:
             with_it = f" {defense.strip()}" if defense else ""

@@ -154,7 +154,7 @@ def _verdict(
     who = defended(first["model"], first["defense"])
     number = (
         f"{who} keeps {share_text(accuracy)} of {n} {f'{subset} ' if subset else ''}images right at "
-        f"ε = {eps_text(first['eps'], geometry.per_value)}{geometry.in_words} "
+        f"ε = {eps_text(first['eps'], geometry.per_value)}{geometry.eps_in_words} "
         f"(95 % interval {low:.1%} to {high:.1%}; {share_text(clean)}{WITHOUT}"
     )
     number += "".join(f" where {finding.message}" for finding in findings if finding.id == MASK) + seen

@@ -110,7 +110,7 @@ def show(run: Assessment, found: dict) -> None:
         say(_threats(found))
     weak = [f"“{row['class']}” ({_cell(row)} of {row['n']})" for row in found["weakest"] if row["clear"]]
     if weak:
-        size = fraction_text(found["eps"], found["norm"]) + norm(found["norm"]).in_words
+        size = fraction_text(found["eps"], found["norm"]) + norm(found["norm"]).eps_in_words
         say(f"Less often right than the other classes at ε = {size}: {listing(weak)}.")
     for note in found["notes"]:
         say(note)
