@@ -32,6 +32,11 @@ def test_every_norm_has_usual_epsilons_which_are_larger_than_none(name):
     assert Threat(name, (small.headline,)).on(224) == Threat(name, (small.headline,)), "what was asked for stays"
 
 
+def test_only_an_attack_of_several_norms_is_called_by_its_norm():
+    assert Threat("l2").label("PGD", ("linf", "l2")) == "PGD-l2" and Threat("linf").label("PGD", ("linf", "l2")) == "PGD"
+    assert Threat("corruption").label("fog", ("corruption",)) == "fog"
+
+
 WRONG = {
     "0.1": "belongs to no norm",
     "all,0.1": "belongs to no norm",

@@ -278,9 +278,27 @@ def test_boxes_stay_within_the_frame(grid, builder, tmp_path):
     sweep = read_run(run.write(tmp_path / "run")).sweep("wrn", "none", "white-box", "FGSM")
     axes = new_figure(4, 3).add_subplot()
     draw_confidence(axes, sweep)
-    frame_axes(axes, float(sweep.eps[-1]))
+    frame_axes(axes, sweep.eps)
     left, right = axes.get_xlim()
     assert len(axes.patches) == len(grid)
     for box in axes.patches:
         edges = box.get_path().vertices[:, 0]
         assert left <= edges.min() < edges.max() <= right
+
+
+@pytest.mark.parametrize(
+    ("epsilons", "said"),
+    [((0, 1 / 255, 4 / 255), ["1/255", "4/255"]), ((0, 8 / 255), ["8/255"]), ((0, 0.025, 0.1), ["0.02", "0.1"])],
+)
+def test_an_axis_is_written_as_its_epsilons_are(epsilons, said):
+    from matplotlib.figure import Figure
+
+    from escrime.report.figures.curves import frame_axes
+
+    figure = Figure(figsize=(6, 3))
+    axes = figure.subplots()
+    frame_axes(axes, epsilons)
+    figure.canvas.draw()
+    written = [label.get_text() for label in axes.get_xticklabels() if 0 <= label.get_position()[0] <= epsilons[-1]]
+    assert "0" in written[0] and all("/255" in text for text in written[1:]) == ("/" in said[0])
+    assert set(said) <= {text.rstrip("0") if "." in text else text for text in written}, written

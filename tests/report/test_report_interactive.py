@@ -71,6 +71,14 @@ def test_an_attack_known_at_one_eps_is_a_mark_and_no_view(builder, tmp_path):
     assert marks["stronger attack"][0][:2] == [0.1, 20.0] and PAPER not in marks
 
 
+def test_an_attack_in_another_norm_stands_on_no_axis_of_this_one(builder, tmp_path):
+    built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 1 / 255: 0.5})
+    built.sweep("net", "none", "white-box", "Patch", {5.0: 0.2})
+    built.parts[-1]["norm"] = np.broadcast_to("patch", 20)
+    (view,) = chart(read_run(built.write(tmp_path)), "net")["views"]
+    assert {mark["name"] for mark in view["marks"]} == {WORST} and view["fractions"]
+
+
 def test_attacks_on_one_network_stand_side_by_side(builder, tmp_path):
     built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5})
     built.sweep("net", "none", "white-box", "PGD", {0: 1.0, 0.1: 0.2})

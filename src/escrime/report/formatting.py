@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterable
 from hashlib import sha256
 
 from .. import norms
@@ -36,6 +37,12 @@ def eps_axis(norm: str) -> str:
 def fraction_text(eps: float, norm: str = norms.DEFAULT) -> str:
     """ε as `eps_text` writes it; norms without gray levels have decimal numbers."""
     return eps_text(eps, norms.norm(norm).per_value)
+
+
+def in_levels(epsilons: Iterable[float], norm: str = norms.DEFAULT) -> bool:
+    """Whether every ε above 0 is written as a part of 255, so that an axis of them is too."""
+    positive = [eps for eps in epsilons if eps > 0]
+    return bool(positive) and all("/" in fraction_text(eps, norm) for eps in positive)
 
 
 def listing(words: list[str]) -> str:

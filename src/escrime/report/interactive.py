@@ -6,7 +6,7 @@ from itertools import cycle
 from ..norms import norm
 from ..results.names import defense_name
 from ..results.threats import TRANSFER
-from .formatting import eps_axis, eps_text, fraction_text
+from .formatting import eps_axis, eps_text, fraction_text, in_levels
 from .intervals import Point
 from .paper_points import IMAGES, paper_points
 from .run import Run
@@ -31,7 +31,8 @@ def in_its_norm(view: dict, name: str) -> dict:
     """A view with what its ε counts, and those ε that the script does not write itself, such as 4/255."""
     points = {point[0] for curve in view["curves"] for point in curve["points"]}
     written = [[value, text] for value in sorted(points) if "/" in (text := fraction_text(value, name))]
-    return view | {"norm": name, "levels": norm(name).per_value, "axis": eps_axis(name), "written": written}
+    counted = {"levels": norm(name).per_value, "fractions": in_levels(points, name)}
+    return view | {"norm": name, "axis": eps_axis(name), "written": written} | counted
 
 
 def side_by_side(run: Run, model: str, subset: str | None) -> list[dict]:
@@ -100,7 +101,7 @@ def marks(
         for sweep in sweeps:
             if not sweep.targeted:
                 found.append(mark(WORST, sweep, colors, numbers(run.envelope(sweep, subset).points())))
-            for other in run.attacks(model):
+            for other in (other for other in run.attacks(model) if run.norm_of(other) == run.norm_of(attack)):
                 lone = run.sweep(model, sweep.defense, sweep.threat, other, subset)
                 if lone is not None and len(lone.eps) == 1 and lone.n:
                     found.append(mark(f"{other} attack", sweep, colors, numbers(lone.points())))

@@ -1,6 +1,5 @@
 """The model and the images of a request, loaded, matched and refused where they do not fit."""
 
-from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -177,7 +176,7 @@ class Candidate:
                 kind = named(name)
                 for called, settings in (kind.variants or {name: kind.usual}).items():
                     made = make(kind, max(threat.epsilons), threat.norm, **settings)
-                    found[label(called, threat, self.threats)] = made
+                    found[called if len(self.threats) == 1 else threat.label(called, kind.norms)] = made
         return found
 
     @cached_property
@@ -206,8 +205,3 @@ class Candidate:
         if self.request.attacks:
             raise EscrimeError(f"no attack of {', '.join(wanted)} works in {threat.norm}; {advice}.")
         raise EscrimeError(f"no attack that is usual for {self.access} alone works in {threat.norm}; {advice}.")
-
-
-def label(name: str, threat: Threat, threats: Sequence[Threat]) -> str:
-    """What the rows of an attack are called."""
-    return name if len(threats) == 1 else name + norm(threat.norm).suffix

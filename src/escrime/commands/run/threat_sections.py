@@ -40,7 +40,7 @@ class ThreatSection(Section):
             if name not in named(attack).norms:
                 raise EscrimeError(f"{attack} does not work in {name}, but in {', '.join(named(attack).norms)}; leave it out.")
         return {
-            attack + norm(name).suffix: {
+            threat.label(attack, named(attack).norms): {
                 "attack": attack,
                 "norm": name,
                 "epsilons": list(threat.epsilons),

@@ -44,6 +44,11 @@ class Threat:
     def headline(self) -> float:
         return self.epsilons[0]
 
+    def label(self, name: str, norms: Sequence[str]) -> str:
+        """What the rows of an attack that works in `norms` are called where there are other threats too: with this norm, unless
+        it could be no other."""
+        return name if len(norms) == 1 else name + norm(self.norm).suffix
+
     def on(self, side: int) -> "Threat":
         """The same with its ε: where none was given that which is usual on images of `side` pixels."""
         usual = norm(self.norm).epsilon(norm(self.norm).usual[side > SMALL])

@@ -1,11 +1,15 @@
 """What the sweep figures are made of: a curve with its Wilson band, box plots of confidence, the paper's own points."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
+from ...budgets import LEVELS
 from ...norms import DEFAULT
 from ...results.names import defense_name
-from ..formatting import eps_axis
+from ..formatting import eps_axis, in_levels
 from ..paper_points import IMAGES, paper_points
 from ..sweep import Sweep
 from .style import INK, MARKERS, MUTED, PAPER, color
@@ -103,14 +107,29 @@ def draw_confidence(axes: Axes, sweep: Sweep) -> None:
     )
 
 
+class _Levels(MaxNLocator):
+    """Ticks at round numbers of 8-bit levels."""
+
+    def tick_values(self, low: float, high: float) -> np.ndarray:
+        found: np.ndarray = super().tick_values(LEVELS * low, LEVELS * high) / LEVELS
+        return found
+
+
 def _margin(last_eps: float) -> float:
     """The room beside the first and the last ε."""
     return last_eps * 0.03 or 0.01
 
 
-def frame_axes(axes: Axes, last_eps: float, *, norm: str = DEFAULT, xlabel: str | None = None, ylabel: str = "") -> None:
-    """Percent from 0 to 100 against ε from 0, with room for the outer markers."""
+def frame_axes(
+    axes: Axes, epsilons: Iterable[float], *, norm: str = DEFAULT, xlabel: str | None = None, ylabel: str = ""
+) -> None:
+    """Percent from 0 to 100 against ε from 0 to the last of `epsilons`, with room for the outer markers."""
+    epsilons = list(epsilons)
+    last_eps = max(epsilons)
     margin = _margin(last_eps)
+    if in_levels(epsilons, norm):
+        axes.xaxis.set_major_locator(_Levels())
+        axes.xaxis.set_major_formatter(lambda eps, _: f"{LEVELS * eps:.3g}/{LEVELS}" if eps else "0")
     axes.set_xlim(-margin, last_eps + margin)
     axes.set_ylim(-3, 103)
     axes.set_yticks(range(0, 101, 20))

@@ -44,8 +44,8 @@ def fgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
             curves.draw_curve(top, other, label=f"undefended, {subset} images", faint=True)
     overlay = curves.draw_paper(top, run.stands_for(model), FGSM, "none", sweep.eps[-1])
     curves.draw_confidence(bottom, sweep)
-    curves.frame_axes(top, sweep.eps[-1], xlabel="", ylabel="% correct")
-    curves.frame_axes(bottom, sweep.eps[-1], norm=run.norm_of(FGSM), ylabel="confidence in %")
+    curves.frame_axes(top, sweep.eps, xlabel="", ylabel="% correct")
+    curves.frame_axes(bottom, sweep.eps, norm=run.norm_of(FGSM), ylabel="confidence in %")
     curves.legend_above(top)
     drawn.png, drawn.svg = save(figure, folder, f"fig3-{slug(model)}")
     last = len(sweep.eps) - 1
@@ -79,7 +79,7 @@ def dgsm_undefended(run: Run, model: str, folder: Path) -> Drawn:
             curves.draw_curve(axes, other, "hit", label=f"undefended, {subset} images", faint=True)
     overlay = curves.draw_paper(axes, run.stands_for(model), DGSM, "none", sweep.eps[-1])
     floor = draw_floor(axes, sweep)
-    curves.frame_axes(axes, sweep.eps[-1], ylabel=f"% predicted as “{target}”")
+    curves.frame_axes(axes, sweep.eps, ylabel=f"% predicted as “{target}”")
     curves.legend_above(axes)
     drawn.png, drawn.svg = save(figure, folder, f"fig5-{slug(model)}")
     drawn.caption = (
@@ -115,12 +115,12 @@ def defended(run: Run, model: str, folder: Path, name: str, attack: str) -> Draw
     figure.subplots_adjust(left=0.075, right=0.985, bottom=0.55 / height, top=1 - above / height, hspace=0.1, wspace=0.06)
     headline(figure, drawn.title)
     reference = run.undefended(model, attack, run.main_subset)
-    overlay, last_eps, envelopes = False, max(sweep.eps[-1] for _, sweep in pairs), []
+    overlay, envelopes, epsilons = False, [], sorted({float(eps) for _, sweep in pairs for eps in sweep.eps})
     recorded = dict(pairs)
     for column, threat in enumerate(TITLES):
         top, sweep = grid[0, column], recorded.get(threat)
         curves.frame_axes(
-            top, last_eps, norm=run.norm_of(attack), xlabel="" if boxes else None, ylabel=ylabel if column == 0 else ""
+            top, epsilons, norm=run.norm_of(attack), xlabel="" if boxes else None, ylabel=ylabel if column == 0 else ""
         )
         top.set_title(TITLES[threat], loc="left", pad=72 * above - 40)
         if sweep is None:
@@ -133,12 +133,12 @@ def defended(run: Run, model: str, folder: Path, name: str, attack: str) -> Draw
         if reference is not None and reference.n:
             curves.draw_curve(top, reference, score, faint=True)
         if threat == TRANSFER:
-            overlay = curves.draw_paper(top, run.stands_for(model), attack, defense, last_eps)
+            overlay = curves.draw_paper(top, run.stands_for(model), attack, defense, epsilons[-1])
         curves.legend_above(top)
         if boxes:
             curves.draw_confidence(grid[1, column], sweep)
             curves.frame_axes(
-                grid[1, column], last_eps, norm=run.norm_of(attack), ylabel="confidence in %" if column == 0 else ""
+                grid[1, column], epsilons, norm=run.norm_of(attack), ylabel="confidence in %" if column == 0 else ""
             )
     drawn.png, drawn.svg = save(figure, folder, f"{stem}-{slug(model)}")
     drawn.caption, drawn.alt = defended_words(run, defense, pairs, envelope_note(run, envelopes), overlay)
@@ -161,9 +161,9 @@ def others(run: Run, model: str, folder: Path) -> Drawn | None:
     panels = figure.subplots(1, 2, sharey=True)
     figure.subplots_adjust(left=0.075, right=0.985, bottom=0.55 / (3.2 + above), top=1 - above / (3.2 + above), wspace=0.06)
     headline(figure, drawn.title)
-    reference, last_eps = run.undefended(model, FGSM, run.main_subset), max(sweep.eps[-1] for sweep in found)
+    reference, epsilons = run.undefended(model, FGSM, run.main_subset), {float(eps) for sweep in found for eps in sweep.eps}
     for axes, threat in zip(panels, TITLES, strict=True):
-        curves.frame_axes(axes, last_eps, norm=run.norm_of(FGSM), ylabel="% correct" if axes is panels[0] else "")
+        curves.frame_axes(axes, epsilons, norm=run.norm_of(FGSM), ylabel="% correct" if axes is panels[0] else "")
         axes.set_title(TITLES[threat], loc="left", pad=72 * above - 40)
         for sweep in (sweep for sweep in found if sweep.threat == threat):
             curves.draw_curve(axes, sweep, shade=hexes[names[sweep.defense]], line=lines[sweep.defense])

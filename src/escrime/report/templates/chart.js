@@ -157,9 +157,10 @@ class Chart {
       draw("line", { x1: left, x2: width - right, y1: this.y(value), y2: this.y(value), class: "grid" }, this.svg);
       draw("text", { x: left - 7, y: this.y(value) + 4, class: "tick end" }, this.svg).textContent = value;
     }
-    const step = ticks(this.last, narrow ? 4 : 7);
-    for (let eps = 0; eps <= this.last * 1.0001; eps += step) {
-      draw("text", { x: this.x(eps), y: height - bottom + 17, class: "tick middle" }, this.svg).textContent = epsText(eps);
+    const of = this.view.fractions ? 255 : 1, step = ticks(this.last * of, narrow ? 4 : 7);
+    for (let count = 0; count <= this.last * of * 1.0001; count += step) {
+      const eps = count / of, text = epsText(count) + (of > 1 && count ? `/${of}` : "");
+      draw("text", { x: this.x(eps), y: height - bottom + 17, class: "tick middle" }, this.svg).textContent = text;
       draw("line", { x1: this.x(eps), x2: this.x(eps), y1: this.y(0), y2: this.y(0) + 4, class: "grid" }, this.svg);
     }
     draw("text", { x: width - right, y: height - 4, class: "tick end" }, this.svg).textContent = this.view.axis;
