@@ -132,6 +132,15 @@ def test_what_fell_already_costs_an_examination_nothing(slow, data, clock, monke
         assert not done or len(looked) == 1
 
 
+def test_whether_it_is_better_than_guessing_is_seen_on_all_images(slow, data, clock):
+    """A look at a few images within the budget cannot tell for a model that is right on a third of them."""
+    few, labels = data[0][::2], data[1][::2].clone()
+    labels[torch.arange(len(labels)) % 3 > 0] += 1
+    found = escrime.evaluate(slow, (few, labels % 4), PGD(0.02, steps=3), checks=QUICK, budget=60)
+    (chance,) = (finding for finding in found.checks if finding.id == "near-chance")
+    assert chance.evidence["images"] == 75
+
+
 def test_an_attack_of_anybody_is_ended_too(slow, data, clock):
     def endless(model, images, labels):
         while True:

@@ -221,3 +221,8 @@ def test_nothing_left_is_not_believed_of_a_model_that_may_be_blind_or_fed_wrongl
     for objection in (chance, alarm("input-range"), alarm("stateful")):
         assert not verdict(rows("PGD", 0), findings=[EXAMINED, objection]).believe
     assert not verdict(rows("PGD", 0), findings=[Finding("budget", "warning", "no check was made")]).believe
+
+
+def test_who_sees_outputs_only_and_left_nothing_has_left_nothing():
+    none, one = (verdict(rows("Square", right, threat="black-box"), findings=[EXAMINED]) for right in (0, 1))
+    assert "may leave less" in one.sentence and "may leave less" not in none.sentence and none.accuracy == 0

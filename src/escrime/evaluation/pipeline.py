@@ -361,6 +361,7 @@ def probe(
             batch=profile.batch,
             more=profiles.source.few_pairs(seed),
             fed=profiles.fed.get(id(model)),
+            scored=_scored(of_case(records, scope.case), len(first.labels)),
         )
 
     def as_it_is() -> list[Finding]:
@@ -371,3 +372,11 @@ def probe(
     examined = examination(scope, profiles, records, effort, seed, shared)
     found = [finding.of(*scope.case.name) for finding in inputs]
     return found + [finding.of(*scope.case.name, scope.norm) for finding in examined.findings], examined.attempts
+
+
+def _scored(records: pd.DataFrame, looked: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Predictions and labels (M,) of the clean images of a case, where its records have more than were `looked` at."""
+    rows = records.drop_duplicates("image")
+    if len(rows) <= looked:
+        return None
+    return torch.tensor(rows["clean_prediction"].to_numpy()), torch.tensor(rows["label"].to_numpy())

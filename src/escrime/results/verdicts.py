@@ -125,7 +125,8 @@ def _seen(records: pd.DataFrame, last: pd.DataFrame) -> str:
     first = last.iloc[0]
     if first["threat"] == TRANSFER:
         return UNKNOWING
-    if first["threat"] != BLACK_BOX or norm(first["norm"]).rendered:  # which gradients would not help with
+    rendered = norm(first["norm"]).rendered  # which gradients would not help with
+    if first["threat"] != BLACK_BOX or rendered or not last["correct"].any():
         return ""
     own = records["image"].isin(last["image"]) & same(records["eps"], first["eps"])
     for name in ("model", "defense", "threat", "norm"):

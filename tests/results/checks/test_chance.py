@@ -10,8 +10,7 @@ from tests.results.checks.test_record_checks import attacked
 
 
 def found(predictions, labels, classes):
-    logits = torch.nn.functional.one_hot(torch.tensor(predictions), classes).float()
-    return {f.id: f.severity for f in chance_findings(logits, torch.tensor(labels))}
+    return {f.id: f.severity for f in chance_findings(torch.tensor(predictions), torch.tensor(labels), classes)}
 
 
 @pytest.mark.parametrize(
@@ -21,6 +20,7 @@ def found(predictions, labels, classes):
         ([0] * 40, [0] * 36 + [1] * 4, 2, {"near-chance": "warning", "one-class": "warning"}),  # 90 % right, and blind
         ([0] * 40, [0, 1] * 20, 2, {"near-chance": "alarm", "one-class": "alarm"}),
         ([3] * 40, [3] * 40, 10, {"near-chance": "passed", "one-class": "warning"}),
+        ([0, 1] * 20 + [-1] * 60, [0, 1] * 50, 2, {"near-chance": "passed"}),  # of NaN another check tells
         ([0, 0], [0, 0], 2, {"near-chance": "warning", "one-class": "warning"}),
         ([0] * 30, [0] * 30, 1, {"one-class": "alarm"}),
         ([0, 1, 2] * 12, [1, 2, 0] * 12, 3, {"class-order": "alarm", "near-chance": "alarm"}),
@@ -49,8 +49,7 @@ def test_what_a_blind_model_would_get_too(predictions, labels, classes, said):
     ],
 )
 def test_classes_in_another_order(predictions, labels, classes, moved):
-    logits = torch.nn.functional.one_hot(torch.tensor(predictions), classes).float()
-    order = [f for f in chance_findings(logits, torch.tensor(labels)) if f.id == "class-order"]
+    order = [f for f in chance_findings(torch.tensor(predictions), torch.tensor(labels), classes) if f.id == "class-order"]
     assert [f.evidence["classes moved"] for f in order] == [moved] * (moved > 0)
 
 

@@ -116,7 +116,8 @@ def show(run: Assessment, found: dict) -> None:
         say(note)
     if found["mask"]:
         say(f"Threat model: {mask_in_words(found['mask'])}.")
-    if found["threat"] != WHITE_BOX and not all(norm(threat.norm).rendered for threat in run.candidate.threats):
+    bounded = not all(norm(threat.norm).rendered for threat in run.candidate.threats)
+    if found["threat"] != WHITE_BOX and bounded and found["robust"]["accuracy"] > 0:
         say(f"Threat model: {found['threat']} only. Gradients were not used; who has them may do better.")
     if found["open"]:
         say(f"Left open when the time was up: {found['open']} of {found['n'] + found['open']} images. Run again to go on.")

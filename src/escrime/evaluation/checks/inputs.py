@@ -30,13 +30,15 @@ def input_findings(
     batch: BatchEffect | None = None,
     more: More | None = None,
     fed: list[Finding] | None = None,
+    scored: tuple[Tensor, Tensor] | None = None,
 ) -> list[Finding]:
     """What is wrong with how `model` takes `images` (N, C, H, W) in [0, 1], or with its outputs; labels (N,).
 
     model: any callable to logits (N, K). randomized: whether repeated forwards disagree. blind: the model gives no gradients,
     so that shares or labels will do. batch: what company does to its predictions, None to measure it here. more: number → that
     many (images, labels) of the same set, asked for where these leave open whether another normalization is better. fed: what
-    was found about that before, which is not asked again. About three to fourteen passes per image, one with `fed`.
+    was found about that before, which is not asked again. scored: predictions and labels (M,) of the clean images that were
+    evaluated, where these are more. About three to fourteen passes per image, one with `fed`.
     """
     found = train_mode(model) + repeatability(randomized)
     if not len(images):
@@ -47,7 +49,8 @@ def input_findings(
         broken = non_finite(logits)
         if broken:
             return broken + found
-        found += sigmoid(logits, labels) + chance_findings(logits, labels)
+        predictions, truth = (logits.argmax(1), labels) if scored is None else scored
+        found += sigmoid(logits, labels) + chance_findings(predictions, truth, logits.shape[1])
         if logits.shape[1] > 1:
             ask = lambda given: _logits(model, given, _keys(seed, len(given)))  # noqa: E731
             found += input_range(model, images, labels, logits, ask, more) if fed is None else fed

@@ -3,6 +3,7 @@
 from scipy.stats import binomtest
 from torch import Tensor
 
+from ...no_class import NO_CLASS
 from ..findings import Finding
 from ..statistics import wilson
 
@@ -12,14 +13,17 @@ CERTAIN = 0.001  # p from which an alarm about the input is raised
 OTHERS = 5  # images of other classes from which one prediction for all of them is no accident
 
 
-def chance_findings(logits: Tensor, labels: Tensor) -> list[Finding]:
-    """logits (N, K) and labels (N,) of clean images."""
-    predictions, labels = logits.argmax(1).cpu(), labels.cpu()
-    constant = one_class(predictions, labels, logits.shape[1])
-    if constant and logits.shape[1] < 2:
+def chance_findings(predictions: Tensor, labels: Tensor, classes: int) -> list[Finding]:
+    """predictions and labels (N,) of clean images, one of `classes`; images without a class are left out."""
+    named = (predictions != NO_CLASS).cpu()
+    predictions, labels = predictions.cpu()[named], labels.cpu()[named]
+    if not len(labels):
+        return []
+    constant = one_class(predictions, labels, classes)
+    if constant and classes < 2:
         return constant
-    moved = class_order(predictions, labels, logits.shape[1])  # first: it names a cause
-    return moved + near_chance(predictions, labels, logits.shape[1]) + constant
+    moved = class_order(predictions, labels, classes)  # first: it names a cause
+    return moved + near_chance(predictions, labels, classes) + constant
 
 
 def near_chance(predictions: Tensor, labels: Tensor, classes: int) -> list[Finding]:
