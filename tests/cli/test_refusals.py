@@ -42,6 +42,13 @@ REFUSED = [
     ((*EVALUATE, "--eps", ""), "--threat all for the usual"),
     ((*EVALUATE, "--threat", "linf:4/255"), "leave that out, or --threat"),
     (("evaluate", "--model", "m.py:load", "--data", "digits", "--threat", "lnf:8/255"), "Did you mean 'linf'?"),
+    (
+        (*EVALUATE[:5], "--threat", "corruption:3", "--attack", "PGD"),
+        "patch only, not in corruption",
+    ),
+    ((*EVALUATE, "--norm", "l2", "--attack", "FGSM,RayS"), "RayS works in l_inf only, not in l2"),
+    ((*EVALUATE, "--mask", "none.png"), "the mask none.png does not exist"),
+    ((*EVALUATE[:5], "--threat", "linf,spatial", "--mask", "."), "threat 'spatial' changes the whole image"),
     ((*EVALUATE, "--name", "a/b"), "write it as 'a-b'"),
     ((*EVALUATE, "--name", ""), "write it as 'model'"),
     ((*TRAIN, "--set", "epoch=3"), "Did you mean 'epochs'?"),

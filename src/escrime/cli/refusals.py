@@ -19,7 +19,7 @@ from ..commands.shared.devices import check_device
 from ..commands.shared.settings import parse_settings
 from ..commands.shared.threats import check_above_zero
 from ..errors import EscrimeError, nearest
-from ..norms import DEFAULT, norm
+from ..norms import DEFAULT, check_works_in, norm, refuse_mask
 from ..regular_files import expanded
 from ..results.threats import DEFENDED
 from ..specifications import check_architecture, check_specification, check_weights, text_of_classes
@@ -94,8 +94,26 @@ def _radii(command: str, text: str, given: Given) -> None:
 
 def _attacks(command: str, text: str, given: Given) -> None:
     if command != "compare":  # which knows what its runs hold
+        named = _norms(given)
         for name in split(text):
-            attack_named(name)
+            able = attack_named(name)["norms"]
+            if named and not set(named) & set(able):
+                check_works_in(name, able, named[0])
+
+
+def _norms(given: Given) -> list[str]:
+    """The norms that are asked for; none where that is "all"."""
+    if given.get("threat"):
+        bounds = threats(given["threat"], "", DEFAULT)
+        return [] if not all(threat.named for threat in bounds) else [threat.norm for threat in bounds]
+    return [given.get("norm") or DEFAULT]
+
+
+def _mask(command: str, path: Path, given: Given) -> None:
+    if not expanded(path).exists():
+        raise EscrimeError(f"the mask {path} does not exist; check the path of --mask.")
+    for name in _norms(given):
+        refuse_mask(norm(name), f"threat {name!r}")
 
 
 def _whole(name: str, of: str = "", hint: str = "") -> Callable[[str, int, Given], object]:
@@ -160,6 +178,7 @@ CHECKS: dict[str, Callable[[str, Any, Given], object]] = {
     "against": lambda command, name, given: check_choice("against", name, DEFENDED[::-1]),
     "objective": lambda command, name, given: check_choice("objective", name, catalog()["objectives"]),
     "attack": _attacks,
+    "mask": _mask,
     "eps": _eps,
     "eps_max": _radii,
     "samples": lambda command, text, given: whole_numbers("--samples", text),

@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 import torch
 
-from ..attacks.core.masks import refuse_mask
 from ..data.given import Given, read
 from ..distributed import Processes
 from ..models import deadline
 from ..models.fresh import untouched
 from ..models.running import existing_device
+from ..norms import refuse_mask
 from ..progress import ProgressOption, shown
 from ..results.checks.records import record_findings
 from ..results.comparisons import Comparison, compare, per_class, tradeoff

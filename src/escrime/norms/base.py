@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..budgets import LEVELS, SAME, epsilon
+from ..errors import EscrimeError
 from ..validation import check_choice
 
 if TYPE_CHECKING:
@@ -27,6 +29,19 @@ def register(kind: type[Norm]) -> type[Norm]:
 def norm(name: str) -> Norm:
     """The norm of this name; EscrimeError for a name that is none."""
     return NORMS[check_choice("norm", name, NORMS)]
+
+
+def check_works_in(who: str, able: Sequence[str], name: str) -> None:
+    """Raise EscrimeError where the attack `who`, which works in the norms `able`, does not in the one of that name."""
+    if name not in able:
+        titles = " and ".join(NORMS[other].title for other in able)
+        raise EscrimeError(f"{who} works in {titles} only, not in {name}; leave it out, or use norm {able[0]}.")
+
+
+def refuse_mask(geometry: Norm, who: str) -> None:
+    """Raise EscrimeError where a norm knows no mask, since its images are rendered whole. who: what the sentence is about."""
+    if geometry.rendered:
+        raise EscrimeError(f"{who} changes the whole image, so it takes no mask; leave out one of the two.")
 
 
 def in_box(candidates: Tensor) -> Tensor:

@@ -13,11 +13,11 @@ from ...errors import EscrimeError
 from ...models import deadline
 from ...models.fast.twin import Twin
 from ...models.running import Classifier, differentiable, no_trace, refuse_inference_tensors
-from ...norms import DEFAULT, Norm, norm
+from ...norms import DEFAULT, Norm, norm, refuse_mask
 from ...progress import ProgressOption, shown
 from ...validation import CheckedFields, check_type, check_whole
 from .inputs import Inputs
-from .masks import confined, refuse_mask
+from .masks import confined
 
 Kind = Literal["fixed budget", "nearest", "search"]
 Epsilon = float | str | tuple[float, ...]  # of all images, as a number or a text such as "8/255", or one number per image

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from ...errors import EscrimeError
-from ...norms import Norm
 
 FORMS = "give one of (H, W) for all images or of (N, 1, H, W), true where a pixel may change"
 
@@ -54,12 +53,6 @@ def checked_mask(mask: Any, images: Tensor) -> Tensor | None:
             "out, or turn the mask around where it marks what must stay."
         )
     return allowed
-
-
-def refuse_mask(geometry: Norm, who: str) -> None:
-    """Raise EscrimeError where a norm knows no mask, since its images are rendered whole. who: what the sentence is about."""
-    if geometry.rendered:
-        raise EscrimeError(f"{who} changes the whole image, so it takes no mask; leave out one of the two.")
 
 
 def confined(x: Tensor, images: Tensor, mask: Tensor | None) -> Tensor:

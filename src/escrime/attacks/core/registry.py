@@ -7,7 +7,7 @@ from typing import Any, get_args, get_type_hints
 from ...access import ACCESS
 from ...discovery import modules_in
 from ...errors import EscrimeError, nearest
-from ...norms import NORMS
+from ...norms import NORMS, check_works_in
 from ...validation import check_choice
 from .base import Attack, Kind
 
@@ -87,10 +87,8 @@ def make(attack: type[Attack], eps: float | str | None, norm: str | None = None,
     Raises:
         EscrimeError: For a norm it does not work in, an unknown setting, and a value of another type or out of range.
     """
-    if norm is not None and norm not in attack.norms:
-        able = " and ".join(NORMS[other].title for other in attack.norms)
-        remedy = f"leave it out, or use norm {attack.norms[0]}"
-        raise EscrimeError(f"{attack.__name__} works in {able} only, not in {norm}; {remedy}.")
+    if norm is not None:
+        check_works_in(attack.__name__, attack.norms, norm)
     known = settings_of(attack)
     if norm is not None and "norm" in known:
         settings = {"norm": norm} | settings

@@ -8,7 +8,6 @@ from torch import nn
 from ... import data
 from ...access import ACCESS, GRADIENTS, LABELS, Access
 from ...attacks.core.base import Attack
-from ...attacks.core.masks import refuse_mask
 from ...attacks.core.registry import by_name, make, named, sees
 from ...budgets import shared_grids
 from ...errors import EscrimeError
@@ -18,7 +17,7 @@ from ...models.fresh import untouched
 from ...models.loading.black_box import BlackBox, Queried, count_labels
 from ...models.loading.loaded import USUAL_SIDE, with_names
 from ...models.running import Classifier, check_logits, failure_named
-from ...norms import norm
+from ...norms import norm, refuse_mask
 from ...randomness import key
 from ...regular_files import is_folder
 from ...results.threats import WHITE_BOX
