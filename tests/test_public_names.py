@@ -13,5 +13,6 @@ def test_what_a_checker_is_told_is_what_there_is(package):
     assert len(names) > 10 and set(names) <= set(package.__all__)
     for name in names:
         assert getattr(package, name).__name__ == name
+    assert escrime.corruptions.corrupt and escrime.training.TrainSettings, "a folder of the package is there without an import"
     with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'nothing'"):
         package.nothing  # noqa: B018

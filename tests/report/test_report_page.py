@@ -254,6 +254,12 @@ def test_a_manifest_without_details_still_reports(builder, tmp_path):
     assert "takes net from 100.0% to 50.0% correct" in text and "None" not in text
 
 
+def test_an_attack_that_takes_nothing_is_said_to_leave_it(builder, tmp_path):
+    built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 0.95, 0.1: 0.95})
+    text = Page((draw_report(built.write(tmp_path / "run"))[-1]).read_text()).text
+    assert "One gradient step of ε = 0.1 (FGSM) leaves net at 95.0% correct" in text
+
+
 def test_the_headline_eps_of_the_experiment_is_used(builder, tmp_path):
     built = builder(20).model("net").sweep("net", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.9, 0.2: 0.4, 0.3: 0.1})
     folder = built.write(tmp_path / "run")

@@ -91,10 +91,14 @@ def headline(
             numbers.append(Number(f"worst case of all attacks ({lowest[0]})", lowest[1]))
         tiles.append(Tile(f"{defense_name(defense)} under {attack}, ε\u00a0=\u00a0{fraction_text(eps, run.norm)}", numbers))
         worth.append((defense_name(defense), numbers[0].gain, numbers[1].gain))
-    before = f"from {percent(clean.value)} to {percent(attacked.value)}" if clean else f"to {percent(attacked.value)}"
+    to = percent(attacked.value)
+    if clean and percent(clean.value) == to:
+        change = f"leaves {model} at {to} correct"
+    else:
+        change = f"takes {model} {f'from {percent(clean.value)} ' if clean else ''}to {to} correct"
     size = fraction_text(eps, run.norm) + norm(run.norm).eps_in_words
     what = f"One gradient step of ε = {size} ({attack})" if run.manner(attack) == SINGLE else f"{attack} at ε = {size}"
-    sentence = f"{what} takes {model} {before} correct"
+    sentence = f"{what} {change}"
     gains = worth_text(worth)
     sentence = f"{kept}{sentence}; {gains}." if gains else f"{kept}{sentence}."
     rows = in_subset(run.records[run.records["model"] == model], run.main_subset)

@@ -136,7 +136,7 @@ def _table(attacks: list[dict], name: str, title: str, several: bool) -> Table:
     """Attacks by ε, of one threat."""
     table = Table(title=f"{norm(name).title}: {title}" if several else title, title_justify="left", box=SIMPLE, pad_edge=False)
     grid = sorted({row["eps"] for row in attacks})
-    table.add_column("attack")
+    table.add_column("attack", no_wrap=True)
     for eps in grid:
         table.add_column("clean" if eps == 0 else f"ε = {fraction_text(eps, name)}", justify="right")
     rows: dict[str, dict] = {}
