@@ -154,7 +154,9 @@ def say(console: Console, text: RenderableType = "", whole: bool = False) -> Non
 def fitting(console: Console, table: Table) -> RenderableType:
     """`table`, or its rows as sentences where the console is too narrow: rich would cut numbers and drop columns."""
     if table.__rich_measure__(console, console.options.update(max_width=WIDEST)).minimum <= console.width:
-        return table
+        drawn = "".join(segment.text for segment in console.render(table))
+        if drawn.count("…") <= sum(str(cell).count("…") for column in table.columns for cell in column.cells):
+            return table
     heads = [str(column.header) for column in table.columns]
     lines = [] if table.title is None else [str(table.title)]
     for first, *cells in zip(*(column.cells for column in table.columns), strict=True):
