@@ -29,8 +29,8 @@ def late_names(package: str) -> dict[str, str]:
 
 
 def on_first_use(package: str, name: str) -> Any:
-    """What `package` calls `name`, by its `late_names`, or the folder of it that is called so. Raises AttributeError for another
-    name, as any module does."""
+    """What `package` calls `name`, by its `late_names`, or the folder of it that is called so. Raises AttributeError for
+    another name, as any module does."""
     if name not in late_names(package):
         if any(each.name == name for each in iter_modules(sys.modules[package].__path__) if each.ispkg):
             return import_module(f"{package}.{name}")

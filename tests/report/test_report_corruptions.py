@@ -2,9 +2,13 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 
+from escrime.report import read_run
 from escrime.report.corruptions import IMAGENET, corruption_tables
+from escrime.report.document import as_document
+from escrime.report.markdown import markdown
 from escrime.report.page import environment
 from tests.results.test_corruption_errors import rows
 
@@ -29,3 +33,15 @@ def test_names_are_text_on_the_page():
     page = environment().get_template("corruptions.html.j2").render(model={"name": "<i>m</i>", "corruptions": made})
     assert "<b>" not in page and "<i>" not in page and "&lt;b&gt;fog" in page and page.count("<tr>") == 2
     assert not environment().get_template("corruptions.html.j2").render(model={"name": "m", "corruptions": []}).strip()
+
+
+def test_markdown_and_json_hold_the_same(builder, tmp_path):
+    built = builder(4).model("m").sweep("m", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5})
+    for label, share in (("fog", 0.5), ("snow", 1.0), ("<b>|fog", 0.5)):
+        built.sweep("m", "none", "white-box", label, {3.0: share})
+        built.parts[-1]["norm"] = np.broadcast_to("corruption", 4)
+    made = read_run(built.write(tmp_path))
+    text, (row,) = markdown(made), as_document(made)["corruptions"]
+    assert "| fog | 50.0% | 50.0% |" in text and "| snow | 100.0% | 100.0% |" in text and "<b>" not in text.replace(r"\<b>", "")
+    assert "Mean corruption error 25.0%" in text and "2 corruptions × 1 severity, 4 images" in text
+    assert (row["error"], row["n"], row["corruptions"]) == (0.25, 4, 2) and row["error_low"] <= 0.25 <= row["error_high"]

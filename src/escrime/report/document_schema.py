@@ -89,6 +89,18 @@ class TestRow(Row):
     verdict: str
 
 
+class CorruptionRow(Row):
+    """Mean errors over common corruptions and severities, of the n images that were seen under all of them."""
+
+    subset: str
+    model: str
+    defense: str
+    threat: str
+    n: int
+    corruptions: int
+    severities: int
+
+
 class ClaimRow(Row):
     """One of the paper's claims, and what was measured of it."""
 
@@ -130,6 +142,7 @@ class Document(Row):
     worst_case: list[AccuracyRow] = Field(description="The same over all attacks up to each ε.")
     hits: list[HitRow]
     tests: list[TestRow]
+    corruptions: list[CorruptionRow] = Field(description="Mean and relative corruption error with intervals; else empty.")
     claims: list[ClaimRow]
     checks: list[CheckRow]
 

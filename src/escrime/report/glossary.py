@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..norms import NORMS, Norm, norm
+from ..norms.corruption import CommonCorruption
 from ..results.names import DEFENSES
 from ..results.records import STRONGER
 from .formatting import THREAT_MEANINGS
@@ -67,6 +68,17 @@ WORDS = (
     _attack("AutoAttack", "APGD, APGD towards each likely class, FMN and Square, each on the images that still stand."),
     _attack("Square", "Squares of changed color at random places, kept where they help; it asks for scores and no gradient."),
     _attack("RayS", "A search along directions for the nearest wrong image; it asks for labels only."),
+    _attack("SparseRS", "Sets of pixels and their colors, kept where they help; it asks for scores and no gradient."),
+    _attack("Patch", "One square of any colors, at the place that the gradient likes best, changed by many steps."),
+    _attack("Spatial", "Every rotation and shift of a grid, and of a few sizes: the worst one of them for each image."),
+    Word(
+        "corruption",
+        lambda _: (
+            "What happens to pictures without an attacker: noise, blur, weather and compression, as Hendrycks & Dietterich "
+            "made them."
+        ),
+        lambda run: bool((run.records["norm"] == CommonCorruption.name).any()),
+    ),
     _attack(STRONGER, "What the checks called for: an attack built for what they found, on the images that still stood."),
     Word(
         DEFENSES["ppa"],

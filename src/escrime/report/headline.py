@@ -61,11 +61,14 @@ def headline_eps(run: Run) -> float | None:
 
 
 def headlines(run: Run) -> dict[str, float]:
-    """Norm → the ε of the first lines, of every norm of a run: where several threats were asked for the first of each."""
+    """Norm → the ε of the first lines, of every norm of a run: where several threats were asked for the first of each, else the
+    one of all, to which the nearest counts (see `verdict_eps`)."""
     eps = headline_eps(run)
     asked = run.manifest.get("experiment", {}).get("threats") or {}
-    first = {str(name): asked[name][0] if asked.get(name) else eps for name in run.records["norm"].unique()}
-    return {name: norm(name).epsilon(eps) for name, eps in first.items() if eps is not None}
+    first = {
+        name: norm(name).epsilon(asked[name][0]) if asked.get(name) else eps for name in map(str, run.records["norm"].unique())
+    }
+    return {name: eps for name, eps in first.items() if eps is not None}
 
 
 def headline(

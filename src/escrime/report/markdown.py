@@ -7,6 +7,7 @@ from ..results.names import defense_name
 from ..results.records import WORST, in_subset, worst_case
 from ..results.statistics import p_text
 from ..terminal import duration, printable
+from .corruptions import corruption_tables
 from .document import as_document
 from .formatting import eps_text
 from .intervals import Point
@@ -21,7 +22,7 @@ def markdown(run: Run) -> str:
     found = as_document(run)
     blocks = [f"# {inline(run.manifest.get('title') or run.folder.name)}", *made(found, run), *judged(found)]
     for model in run.models:
-        blocks += [f"## {inline(model)}", *accuracies(run, model), *paired(found, model)]
+        blocks += [f"## {inline(model)}", *accuracies(run, model), *paired(found, model), *corrupted(run, model)]
     blocks += [*claimed(found["claims"]), *checked(run)]
     return "\n\n".join(blocks) + "\n"
 
@@ -107,6 +108,16 @@ def paired(found: dict, model: str) -> list[str]:
         rows.append([*row, p_text(test["p"]), p_text(test["p_holm"]), test["verdict"]])
     attack, eps = tests[0]["first"][3], eps_text(tests[0]["eps"])
     return [f"Paired tests on the same images, {attack} at ε = {eps}", table(heads, rows)]
+
+
+def corrupted(run: Run, model: str) -> list[str]:
+    """Accuracy by corruption and severity, and what a mean over them says."""
+    blocks = []
+    for shown in corruption_tables(run, model):
+        rows = [[inline(name), *shares] for name, *shares in shown.rows]  # a corruption may have a label of the user's
+        blocks += [f"Common corruptions, % correct: {inline(shown.title)}", table(shown.head, rows, numbers=True)]
+        blocks.append(inline(" ".join(shown.sentences)))
+    return blocks
 
 
 def claimed(claims: list[dict]) -> list[str]:

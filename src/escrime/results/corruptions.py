@@ -129,7 +129,8 @@ def corruption_rows(records: pd.DataFrame, case: dict[str, str]) -> list[list[st
 
 def in_words(case: dict[str, float], imagenet: bool = False) -> list[str]:
     """The means of one row of `corruption_errors` as sentences; imagenet: those over AlexNet's errors too."""
-    of = f"{case['corruptions']} corruptions × {case['severities']} severities, {case['n']} images"
+    severities = "1 severity" if case["severities"] == 1 else f"{case['severities']} severities"
+    of = f"{case['corruptions']} corruption{'s' * (case['corruptions'] != 1)} × {severities}, {case['n']} images"
     if not case["n"]:
         return ["No image was seen under all corruptions, so there is no mean over them."]
     said = [
