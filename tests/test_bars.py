@@ -48,6 +48,19 @@ def test_a_total_that_changes_does_not_forget_the_pace(clock):
     assert work.left == pytest.approx(300, rel=0.03)
 
 
+def test_what_ends_by_then_takes_no_longer(clock):
+    work = bars.Work("Check", None)
+    clock[0] = 10
+    work.advance(done=1, total=1000, within=60)
+    assert work.left == 60
+    clock[0] = 50
+    assert work.left == 20
+    work.advance(done=990, total=1000, within=20)
+    assert work.left < 1
+    work.advance(done=990, total=99000)
+    assert work.left > 60, "nothing ends it any more"
+
+
 def test_a_pace_that_changes_is_followed_and_what_stands_takes_longer(clock):
     work = bars.Work("Attack", 1000.0)
     for second in range(1, 51):

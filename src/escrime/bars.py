@@ -30,12 +30,20 @@ class Work:
     def __init__(self, title: str, total: float | None) -> None:
         self.title, self.total, self.done, self.note = printable(title), total, 0.0, ""
         self.began, self.over = _now(), False
+        self.ends: float | None = None
         self._seen = deque([(self.began, 0.0)])  # (when, how much was done), a second or more apart
 
     def advance(
-        self, amount: float = 1, note: str | None = None, done: float | None = None, total: float | None = None
+        self,
+        amount: float = 1,
+        note: str | None = None,
+        done: float | None = None,
+        total: float | None = None,
+        within: float | None = None,
     ) -> None:
-        """More is done: `amount` of it, or `done` in all, of `total` where that is another now. note: what is being done."""
+        """More is done: `amount` of it, or `done` in all, of `total` where that is another now. note: what is being done.
+        within: seconds after which it ends, whatever is done by then."""
+        self.ends = None if within is None else _now() + within
         self.note = self.note if note is None else printable(note)
         self.done, self.total = (self.done + amount if done is None else done), (self.total if total is None else total)
         if (now := _now()) - self._seen[-1][0] >= 1:
@@ -54,7 +62,9 @@ class Work:
         when, before = self._seen[0]
         gained, took = self.done - before, _now() - when
         rest = 0.0 if not self.total else self.total - self.done
-        return rest * took / gained if rest > 0 and gained > 0 and took > 0 else None  # more than was expected: who knows
+        if not (rest > 0 and gained > 0 and took > 0):
+            return None  # more than was expected: who knows
+        return rest * took / gained if self.ends is None else min(rest * took / gained, max(self.ends - _now(), 0.0))
 
     @property
     def state(self) -> str:

@@ -178,6 +178,17 @@ def test_progress_moves_inside_parts_and_during_the_checks(slow, data):
     assert list(dict.fromkeys(row[2] for row in told))[1:4] == ["FGSM", "PGD", "examine"]
 
 
+@pytest.mark.parametrize(("eps", "low", "high"), [(0.5, 20, 2000), (0.005, 2000, 200_000)])
+def test_what_the_checks_will_take_follows_from_what_stands(slow, data, eps, low, high):
+    """What is told when they begin is of the order of what they take: some times more at most."""
+    told, few = [], (data[0][::5], data[1][::5])
+    effort = Effort(images=30, steps=50, queries=500, draws=200, eot=1, doublings=1)
+    escrime.evaluate(slow, few, PGD(eps, steps=10), checks=effort, progress=lambda *now: told.append(now))
+    begun = next(at for at, row in enumerate(told) if row[2] == "examine")
+    expected, took = told[begun][1] - told[begun][0], told[-1][0] - told[begun][0]
+    assert took / 4 < expected < 8 * took and low < took < high
+
+
 def test_no_bar_where_nobody_looks(slow, data, capsys):
     few = data[0][::10], data[1][::10]
     escrime.evaluate(slow, few, FGSM(0.02), checks=False)

@@ -9,6 +9,7 @@ from .subjects import Case
 
 STANDS = 0.5  # share of the images that the attacks before leave for the checks, about
 EARLY = 0.5  # share of its steps that an attack takes on an image, about
+LATE = 0.1  # share of the images that come to the end of a long search, about
 UNKNOWN = 20.0  # passes of an attack that names neither
 NOISY_STEPS = 40  # the most that a gradient attack on a randomized model begins with
 
@@ -37,9 +38,11 @@ def passes_of_case(case: Case, attack: object, epsilons: Sequence[float], *, sha
 
 def rough_passes(attack: object, epsilons: Sequence[float]) -> float:
     """Passes per image of an undefended network under an attack, very roughly: progress is measured as soon as it begins."""
-    own = max(getattr(attack, "steps", 0) * (1 + getattr(attack, "targets_tried", 0)), getattr(attack, "queries", 0))
+    steps, queries, targets = (float(getattr(attack, name, 0)) for name in ("steps", "queries", "targets_tried"))
     share = EARLY if getattr(attack, "early_stop", True) else 1.0
-    return len(epsilons) * (own * share if own else UNKNOWN) + len(epsilons) + 1
+    # Of a cascade, only what stands comes to its later attacks; most images need few of the queries that they may take.
+    own = steps * share * (1 + LATE * targets) + LATE * queries
+    return len(epsilons) * (own or UNKNOWN) + len(epsilons) + 1
 
 
 def passes_of_check(case: Case, effort: Effort, stands: float = STANDS) -> tuple[Passes, Passes]:

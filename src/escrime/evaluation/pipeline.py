@@ -295,9 +295,14 @@ def plan_checks(todo: list[Scope], records: pd.DataFrame, effort: Effort, meter:
     meter.plan(STRONGER, 0, 1)
     for scope in todo:
         images = of_case(records, scope.case)["image"].nunique()
-        probing, stronger = passes_of_check(scope.case, effort)
+        probing, stronger = passes_of_check(scope.case, effort, _stands(scope, records))
         meter.plan(_title(scope), min(effort.images, images) / processes, probing.forwards + probing.gradients)
         meter.plan(STRONGER, meter.tasks[STRONGER].images + images / processes, stronger.forwards + stronger.gradients)
+
+
+def _stands(scope: Scope, records: pd.DataFrame) -> float:
+    """The share of the images that the attacks asked for left, about; not less than FEW."""
+    return max(FEW, float(standing(of_case(records, scope.case), scope.norm, scope.eps, False).mean()))
 
 
 def _title(scope: Scope) -> str:
@@ -328,8 +333,7 @@ def probe_in_time(
         if deadline.time_left() is not None:
             deadline.look()
             model, case = scope.case.subject.classifier, (joined(scope.case.name), scope.norm)
-            stands = float(standing(of_case(records, scope.case), scope.norm, scope.eps, False).mean())
-            passes, _ = passes_of_check(scope.case, effort, max(FEW, stands))
+            passes, _ = passes_of_check(scope.case, effort, _stands(scope, records))
 
             def fewer() -> Effort:
                 each = seconds_per_pass(model, plan.profiles.images.pixels[:FEWEST]) / passes_per_image(model)

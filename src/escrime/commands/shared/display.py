@@ -9,6 +9,7 @@ from rich.console import Console, RenderableType
 from ... import bars
 from ...data.cache import Progress
 from ...evaluation.progress import Meter
+from ...models.deadline import time_left
 from ...terminal import make_console
 
 
@@ -32,7 +33,7 @@ class Display:
     def meter(self, title: str) -> Iterator[Meter]:
         """A bar that follows the Meter which is yielded."""
         with self.bar(title, None) as advance:
-            meter = Meter(lambda done, total, note: advance(done=done, total=total, note=note))
+            meter = Meter(lambda done, total, note: advance(done=done, total=total, note=note, within=time_left()))
             yield meter
             meter.finish()
 
