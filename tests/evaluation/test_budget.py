@@ -189,6 +189,16 @@ def test_what_the_checks_will_take_follows_from_what_stands(slow, data, eps, low
     assert took / 4 < expected < 8 * took and low < took < high
 
 
+def test_what_one_attack_left_tells_what_the_next_will_take(slow, data):
+    """AutoAttack may take thousands of passes for an image that stands, and a few for one that falls at once."""
+    told, few = [], (data[0][::5], data[1][::5])
+    attacks = {"FGSM": FGSM(0.5), "AutoAttack": AutoAttack(0.5)}
+    result = escrime.evaluate(slow, few, attacks, checks=False, progress=lambda *now: told.append(now))
+    assert result.records.query("eps > 0").groupby("attack").correct.mean().max() < 0.05
+    begun = next(row for row in told if row[2] == "AutoAttack")
+    assert begun[1] - begun[0] < 8 * (told[-1][0] - begun[0])
+
+
 def test_no_bar_where_nobody_looks(slow, data, capsys):
     few = data[0][::10], data[1][::10]
     escrime.evaluate(slow, few, FGSM(0.02), checks=False)

@@ -9,7 +9,8 @@ from .subjects import Case
 
 STANDS = 0.5  # share of the images that the attacks before leave for the checks, about
 EARLY = 0.5  # share of its steps that an attack takes on an image, about
-LATE = 0.1  # share of the images that come to the end of a long search, about
+LATE = 0.02  # share of the images that come to the end of a long search, while nothing is known of the model
+SOON = 10.0  # steps or queries that the others take
 UNKNOWN = 20.0  # passes of an attack that names neither
 NOISY_STEPS = 40  # the most that a gradient attack on a randomized model begins with
 
@@ -36,13 +37,17 @@ def passes_of_case(case: Case, attack: object, epsilons: Sequence[float], *, sha
     return Passes(forwards, gradients)
 
 
-def rough_passes(attack: object, epsilons: Sequence[float]) -> float:
-    """Passes per image of an undefended network under an attack, very roughly: progress is measured as soon as it begins."""
+def rough_passes(attack: object, epsilons: Sequence[float], stands: float = LATE) -> float:
+    """Passes per image of an undefended network under an attack, very roughly: progress is measured as soon as it begins.
+
+    Args:
+        stands: Share of the images on which it takes all its steps and queries; on the others it ends SOON.
+    """
     steps, queries, targets = (float(getattr(attack, name, 0)) for name in ("steps", "queries", "targets_tried"))
-    share = EARLY if getattr(attack, "early_stop", True) else 1.0
-    # Of a cascade, only what stands comes to its later attacks; most images need few of the queries that they may take.
-    own = steps * share * (1 + LATE * targets) + LATE * queries
-    return len(epsilons) * (own or UNKNOWN) + len(epsilons) + 1
+    whole = steps * (1 + targets) + queries or UNKNOWN
+    early = getattr(attack, "early_stop", True)
+    own = stands * whole + (1 - stands) * min(whole, SOON) if early else whole
+    return len(epsilons) * (own + 1) + 1
 
 
 def passes_of_check(case: Case, effort: Effort, stands: float = STANDS) -> tuple[Passes, Passes]:

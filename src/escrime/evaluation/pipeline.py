@@ -46,7 +46,7 @@ from .progress import Meter
 from .shared_rows import SharedRows
 from .store import Examined, Store
 from .stronger import Scope, examination, of_case, scopes, standing, stronger_parts
-from .subjects import Case
+from .subjects import AnyAttack, Case
 
 EXAMINATION = "the search for a stronger attack"
 FEW = 0.05  # share of the images that are expected to stand at least
@@ -128,8 +128,7 @@ def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: floa
         for case in plan.cases:
             name, finished = work_on(label, case), len(store.done(parts_of([*case.name, label])))
             planned[name] = planned.get(name, 0.0) + (len(plan.source) - finished) / team.count
-            made = for_transfer(one) if case.threat == TRANSFER else one
-            meter.plan(name, planned[name], rough_passes(made, plan.grids[label]))
+            meter.plan(name, planned[name], rough_passes(_as_made(one, case), plan.grids[label]))
     with (
         deadline.deadline(left if left is None or plan.effort is None else (1 - LEAST) * left) as limit,
         deadline.listening(meter),
@@ -152,12 +151,26 @@ def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: floa
         began, before = deadline.clock(), meter.done + meter.inside
         for part, rows in work:
             store.write(part.key, rows)
+            _expect(plan, part.case, rows, meter)
             if left is not None and limit is not None and plan.effort is not None:
                 each = (deadline.clock() - began) / max(meter.done + meter.inside - before, 1)
                 total = len(plan.source)
                 passes = sum(passes_of_checks(case, plan.effort, total) for case in plan.cases) / team.count
                 expected = cost or each * passes
                 limit.end = began + left - kept_for_checks(left, expected)
+
+
+def _as_made(one: AnyAttack, case: Case) -> AnyAttack:
+    return for_transfer(one) if case.threat == TRANSFER else one
+
+
+def _expect(plan: Plan, case: Case, rows: pd.DataFrame, meter: Meter) -> None:
+    """What a part of one attack left says what the others will take on this case, about."""
+    attacked = rows[rows["eps"] > 0]
+    if len(attacked):
+        stands = float(attacked["correct"].mean())
+        for label, one in plan.attacks.items():
+            meter.expect(work_on(label, case), rough_passes(_as_made(one, case), plan.grids[label], stands))
 
 
 def _mine(key: str, team: Processes) -> bool:

@@ -28,6 +28,12 @@ class Meter:
         """There is work called `name` on that many images, of about so many passes each."""
         self.tasks[name] = _Task(images, passes)
 
+    def expect(self, name: str, passes: float) -> None:
+        """The same of work that was planned, unless some of it is done, which tells more."""
+        task = self.tasks.get(name)
+        if task is not None and not task.seen:
+            task.passes = passes
+
     def begin(self, name: str, images: float) -> None:
         """The work before is finished; `name` begins, on that many images."""
         self.end()
