@@ -21,6 +21,8 @@ from .worst_case import WorstCase
 FITS = "give networks that take the model's images, or wrap them in modules that resize these"
 RADIUS, PIXELS = 7, 299  # of TI-FGSM's kernel, on images of this side
 STEPS = 20
+MI_DI_TI = "MI-DI-TI-FGSM"  # what `mi_di_ti_fgsm` is called in records
+AS_TRANSFER = "-transfer"  # behind the name of an attack that is made on surrogates
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Transfer(Attack):
 
     @property
     def name(self) -> str:
-        return f"{self.attack.name}-transfer"
+        return self.attack.name + AS_TRANSFER
 
     @property
     def made(self) -> Attack:

@@ -12,17 +12,19 @@ import pandas as pd
 import torch
 
 from .. import norms
+from ..attacks.transfer import Transfer, for_transfer
 from ..distributed import Processes
 from ..errors import EscrimeError
 from ..models import deadline
 from ..models.deadline import OutOfTime
+from ..models.ensemble import other_classes
 from ..models.running import no_trace, passes_per_image
 from ..results.checks.records import record_findings
 from ..results.findings import Finding, in_order
 from ..results.keys import joined, names_in, parts_of, slice_of
 from ..results.names import defense_name
 from ..results.records import STRONGER
-from ..results.threats import TRANSFER
+from ..results.threats import DEPLOYED, TRANSFER
 from .budget import (
     FEWEST,
     LEAST,
@@ -37,7 +39,6 @@ from .checks.inputs import input_findings
 from .checks.registry import model_check
 from .checks.search import Attempt
 from .cost import passes_of_check, rough_passes
-from .crafting import for_transfer
 from .effort import Effort
 from .images import Images, Source
 from .parts import evaluate_parts, work_on
@@ -46,7 +47,7 @@ from .progress import Meter
 from .shared_rows import SharedRows
 from .store import Examined, Store
 from .stronger import Scope, examination, of_case, scopes, stronger_parts
-from .subjects import Case
+from .subjects import Case, cases_of
 
 EXAMINATION = "the search for a stronger attack"
 MORE = 3.0  # times what the checks took, which must be left to go on after them
@@ -59,8 +60,8 @@ class Plan:
     """What is evaluated. cases: who is attacked, and scored under which threat level. profiles: of their models, over the
     images. attacks, grids: by label, and the ε of each. draws, eot: see `evaluate_parts`. effort: of the checks, None for
     none. headlines: norm → the ε that the checks are about, where they do not choose it; the stronger attack then runs at
-    this one only. samples: (defense, threat, attack label) → ids of the images for what would cost too much on all;
-    sample: the same for the stronger attack on a case."""
+    this one only. deployed: who is shown the same examples, see `deployed_case`. samples: (defense, threat, attack label) →
+    ids of the images for what would cost too much on all; sample: the same for the stronger attack on a case."""
 
     cases: list[Case]
     profiles: Profiles
@@ -71,6 +72,7 @@ class Plan:
     eot: int
     effort: Effort | None
     headlines: Mapping[str, float] = field(default_factory=dict)
+    deployed: tuple[Case, ...] = ()
     samples: dict[tuple[str, str, str], frozenset] = field(default_factory=dict)
     sample: Callable[[Case], frozenset | None] = lambda case: None
 
@@ -97,6 +99,8 @@ def execute(plan: Plan, store: Store, team: Processes, shown: Shown) -> list[Fin
         cases = plan.cases
         with deadline.as_time_allows("the attacks"), shown("Attack") as meter:
             cases = as_attacked(cases, plan.profiles)
+            for case in plan.deployed:
+                _check_classes(case, plan.profiles)
             attack(replace(plan, cases=cases), store, team, meter, within, cost)
         team.wait()
         if not team.broadcast(bool(store.keys())):
@@ -114,25 +118,35 @@ def execute(plan: Plan, store: Store, team: Processes, shown: Shown) -> list[Fin
         count, left = 0 if judged is None else len(judged), deadline.time_left() or 0.0
         cost = took * total / max(count, 1)
         if plan.effort is None or not team.broadcast(count < total and left > max(LEAST * within, MORE * took)):
-            return budget_findings(store.records(), cases, list(plan.attacks), total, open_checks(store))
+            return budget_findings(store.records(), cases, plan.attacks, total, open_checks(store))
+
+
+def _check_classes(case: Case, profiles: Profiles) -> None:
+    """Raise EscrimeError for a deployed model of other classes."""
+    own, wanted = (profiles[model].classes for model in (case.subject.classifier, case.attacked))
+    if own != wanted:
+        raise EscrimeError(other_classes("the deployed model", own, "the model", wanted))
 
 
 def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: float | None, cost: float | None) -> None:
     """Part after part, of a budget (`within`, seconds) until what is kept for the checks; cost: the seconds that they would
     take on all images, where that was measured."""
     left, planned = deadline.time_left(), dict[str, float]()
+    cases = [*plan.deployed, *plan.cases]  # these last: the passes of a shared crafting count as of the last case begun
     for label, one in plan.attacks.items():
-        for case in plan.cases:
+        for case in cases_of(one, cases):
             name, finished = work_on(label, case), len(store.done(parts_of([*case.name, label])))
             planned[name] = planned.get(name, 0.0) + (len(plan.source) - finished) / team.count
-            made = for_transfer(one) if case.threat == TRANSFER else one
-            meter.plan(name, planned[name], rough_passes(made, plan.grids[label]))
+            made = one.made if isinstance(one, Transfer) else for_transfer(one) if case.threat == TRANSFER else one
+            shown_only = case.threat == DEPLOYED
+            grid = plan.grids[label]
+            meter.plan(name, planned[name], len(grid) + 1 if shown_only else rough_passes(made, grid))
     with (
         deadline.deadline(left if left is None or plan.effort is None else (1 - LEAST) * left) as limit,
         deadline.listening(meter),
     ):
         work = evaluate_parts(
-            plan.cases,
+            cases,
             plan.source,
             plan.profiles,
             plan.attacks,
