@@ -11,6 +11,7 @@ from ..models.ensemble import Ensemble, other_classes
 from ..models.fast.twin import Twin
 from ..models.running import failure_named, no_trace, refuse_inference_tensors
 from ..norms import DEFAULT
+from ..results.names import AS_TRANSFER
 from .auto_attack import AutoAttack
 from .core.base import Attack, Epsilon, Outcome
 from .core.inputs import Inputs
@@ -21,8 +22,6 @@ from .worst_case import WorstCase
 FITS = "give networks that take the model's images, or wrap them in modules that resize these"
 RADIUS, PIXELS = 7, 299  # of TI-FGSM's kernel, on images of this side
 STEPS = 20
-MI_DI_TI = "MI-DI-TI-FGSM"  # what `mi_di_ti_fgsm` is called in records
-AS_TRANSFER = "-transfer"  # behind the name of an attack that is made on surrogates
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Transfer(Attack):
 
     norms = ("linf", "l2", "l1", "l0", "patch")
     access = "labels"
+    kind = "transfer"
     paper = "Papernot, McDaniel, Goodfellow (2016), Transferability in machine learning, arXiv:1605.07277"
 
     def __post_init__(self) -> None:

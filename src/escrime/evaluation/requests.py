@@ -6,10 +6,11 @@ from typing import Any
 
 from ..attacks.core.base import Attack
 from ..attacks.pgd import PGD
-from ..attacks.transfer import AS_TRANSFER, MI_DI_TI, Transfer, mi_di_ti_fgsm
+from ..attacks.transfer import Transfer, mi_di_ti_fgsm
 from ..budgets import distinct, shared_grids
 from ..errors import EscrimeError, nearest
 from ..norms import DEFAULT, Norm, norm
+from ..results.names import AS_TRANSFER, MI_DI_TI
 from ..results.records import own_rows
 from .profile import ProbeBudget
 

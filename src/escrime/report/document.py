@@ -26,7 +26,8 @@ def as_document(run: Run) -> dict:
     version: of its schema, see document_schema. manifest: how it was made. eps: the headline ε. verdicts: one per model,
     defense and norm. unions: of several norms, what is left when the attacker chooses. summary: accuracy per (subset, model,
     defense, threat, attack, norm, ε); worst_case: the same over all attacks up to each ε; hits: how often a targeted attack
-    reached its class. tests: each defense against none, paired. claims: the paper's. checks: the findings.
+    reached its class. tests: each defense against none, paired. deployment: a model and what is deployed in its place. claims:
+    the paper's. checks: the findings.
     """
     eps, found = headline_eps(run), validity(run)
     judged = verdicts(run.records, found, headlines(run))
@@ -41,6 +42,7 @@ def as_document(run: Run) -> dict:
             "worst_case": summary(worst_case_by_subset(run.records)),
             "hits": hits(run),
             "tests": [test for model in run.models for test in tests(run, model, eps)],
+            "deployment": [row.as_dict() | {"sentence": row.sentence} for row in run.deployment],
             "claims": judge(run),
             "checks": [finding.as_dict() for finding in found],
         }

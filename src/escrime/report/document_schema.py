@@ -89,6 +89,28 @@ class TestRow(Row):
     verdict: str
 
 
+class DeploymentRow(Row):
+    """A model and what is deployed in its place on the same n images: how many each gets right, and both."""
+
+    name: str
+    attack: str
+    norm: str
+    eps: float
+    n: int
+    both_right: int
+    only_model_wrong: int
+    only_deployed_wrong: int
+    both_wrong: int
+    differ: int
+    model: Share
+    deployed: Share
+    difference: Share
+    low: Share
+    high: Share
+    p: Share
+    sentence: str
+
+
 class ClaimRow(Row):
     """One of the paper's claims, and what was measured of it."""
 
@@ -130,6 +152,7 @@ class Document(Row):
     worst_case: list[AccuracyRow] = Field(description="The same over all attacks up to each ε.")
     hits: list[HitRow]
     tests: list[TestRow]
+    deployment: list[DeploymentRow] = Field(description="Of a model beside which a deployed one was judged; else empty.")
     claims: list[ClaimRow]
     checks: list[CheckRow]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..norms import NORMS, Norm, norm
-from ..results.names import DEFENSES
+from ..results.names import DEFENSES, MI_DI_TI
 from ..results.records import STRONGER
 from .formatting import THREAT_MEANINGS
 from .run import Run
@@ -67,6 +67,14 @@ WORDS = (
     _attack("AutoAttack", "APGD, APGD towards each likely class, FMN and Square, each on the images that still stand."),
     _attack("Square", "Squares of changed color at random places, kept where they help; it asks for scores and no gradient."),
     _attack("RayS", "A search along directions for the nearest wrong image; it asks for labels only."),
+    Word(
+        MI_DI_TI,
+        lambda _: (
+            "PGD with momentum, at shrunk and shifted copies of the image, along smoothed gradients: made on other networks, "
+            "its examples fool this one more often than others do."
+        ),
+        lambda run: any(label.startswith(MI_DI_TI) for label in run.records["attack"].unique()),
+    ),
     _attack(STRONGER, "What the checks called for: an attack built for what they found, on the images that still stood."),
     Word(
         DEFENSES["ppa"],

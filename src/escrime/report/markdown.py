@@ -19,15 +19,16 @@ from .validity import about, validity
 def markdown(run: Run) -> str:
     """The whole report as text that ends with a line break."""
     found = as_document(run)
-    blocks = [f"# {inline(run.manifest.get('title') or run.folder.name)}", *made(found, run.left_out, run.mask), *judged(found)]
+    title = f"# {inline(run.manifest.get('title') or run.folder.name)}"
+    blocks = [title, *made(found, run.left_out, run.mask, run.surrogates), *judged(found)]
     for model in run.models:
-        blocks += [f"## {inline(model)}", *accuracies(run, model), *paired(found, model)]
+        blocks += [f"## {inline(model)}", *accuracies(run, model), *paired(found, model), *deployed(run)]
     blocks += [*claimed(found["claims"]), *checked(run)]
     return "\n\n".join(blocks) + "\n"
 
 
-def made(found: dict, left_out: str, mask: str) -> list[str]:
-    """How the run was made, what its data leave out, and which pixels could change, as a list."""
+def made(found: dict, left_out: str, mask: str, surrogates: str) -> list[str]:
+    """How the run was made, what its data leave out, which pixels could change, and on which surrogates, as a list."""
     manifest, dataset = found["manifest"], found["manifest"]["dataset"] or {}
     hardware, stages = manifest["hardware"] or {}, manifest["stages"] or []
     versions = {"escrime": manifest["escrime"], **(manifest["versions"] or {})}
@@ -36,6 +37,7 @@ def made(found: dict, left_out: str, mask: str) -> list[str]:
         "data": f"{dataset.get('name')}, {dataset.get('test')} test images, {len(dataset.get('classes', []))} classes, "
         f"{dataset.get('size')} px, fingerprint {dataset.get('fingerprint')}{f'; {left_out}' if left_out else ''}",
         "threat model": mask,
+        "surrogates": surrogates,
         "made": f"{manifest['created']}, seed {manifest['seed']}, commit {manifest['commit'] or 'unknown'}",
         "with": ", ".join(f"{name} {version}" for name, version in versions.items() if version),
         "on": ", ".join(str(hardware[name]) for name in ("cpu", "gpu", "device") if hardware.get(name)),
@@ -107,6 +109,20 @@ def paired(found: dict, model: str) -> list[str]:
         rows.append([*row, p_text(test["p"]), p_text(test["p_holm"]), test["verdict"]])
     attack, eps = tests[0]["first"][3], eps_text(tests[0]["eps"])
     return [f"Paired tests on the same images, {attack} at ε = {eps}", table(heads, rows)]
+
+
+def deployed(run: Run) -> list[str]:
+    """What is deployed in the model's place, on the same examples."""
+    if not run.deployment:
+        return []
+    heads = ["examples made for the model", "n", "both right", "only the model wrong", "only the deployed one wrong"]
+    heads += ["both wrong", "model", "deployed", "p"]
+    rows = []
+    for row in run.deployment:
+        counts = [row.n, row.both_right, row.only_model_wrong, row.only_deployed_wrong, row.both_wrong]
+        rows.append([row.name, *counts, f"{row.model:.1%}", f"{row.deployed:.1%}", p_text(row.p)])
+    title = f"The same examples, shown to what is deployed in its place ({inline(run.deployed_name)})"
+    return [title, table(heads, rows), inline(run.deployment[0].sentence)]
 
 
 def claimed(claims: list[dict]) -> list[str]:

@@ -66,7 +66,8 @@ class Paired:
         """What it says."""
         better = f"{share_text(self.model)} right, the deployed one {share_text(self.deployed)} ({p_text(self.p, 'p')})"
         if self.attack == CLEAN:
-            return f"The deployed model predicts another class for {self.differ} of {self.n} clean images; the model gets {better}."
+            other = f"The deployed model predicts another class for {self.differ} of {self.n} clean images"
+            return f"{other}; the model gets {better}."
         return (
             f"{self.name}: {self.both_wrong} of {self.n} images fool both, {self.only_model_wrong} the model only, "
             f"{self.only_deployed_wrong} the deployed one only; the model gets {better}."
