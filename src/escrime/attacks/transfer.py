@@ -48,7 +48,7 @@ class Transfer(Attack):
 
     norms = ("linf", "l2", "l1", "l0", "patch")
     access = "labels"
-    kind = "transfer"
+    kind = "surrogates"
     paper = "Papernot, McDaniel, Goodfellow (2016), Transferability in machine learning, arXiv:1605.07277"
 
     def __post_init__(self) -> None:
@@ -88,7 +88,8 @@ class Transfer(Attack):
     @property
     def made(self) -> Attack:
         """The attack as it is run on the surrogates."""
-        return for_transfer(self.attack)
+        made: Attack = for_transfer(self.attack)
+        return made
 
     def against_noise(self, eot: int) -> Attack:
         """The same: the noise of a model says nothing of its surrogates. For that of theirs give `attack` its own eot."""
@@ -139,12 +140,12 @@ def for_transfer(attack: Any) -> Any:
     own = {setting.name for setting in fields(attack)}
     if "early_stop" not in own:
         return attack
-    spent = replace(attack, early_stop=False, **({"give_up": None} if "give_up" in own else {}))  # type: ignore[type-var]
+    spent = replace(attack, early_stop=False, **({"give_up": None} if "give_up" in own else {}))
     spent = replace(spent, queries=0) if isinstance(spent, AutoAttack) else spent
     return attack if spent == attack else spent
 
 
-def mi_di_ti_fgsm(eps: Epsilon | None, norm: str = DEFAULT, *, side: int, **settings: Any) -> PGD:
+def mi_di_ti_fgsm(eps: Epsilon, norm: str = DEFAULT, *, side: int, **settings: Any) -> PGD:
     """PGD with momentum, diverse inputs and smoothed gradients, whose examples fool other networks more often than plain PGD's.
 
     Source: Dong, Pang, Su, Zhu (2019), Evading defenses to transferable adversarial examples by translation-invariant attacks
@@ -164,4 +165,4 @@ def mi_di_ti_fgsm(eps: Epsilon | None, norm: str = DEFAULT, *, side: int, **sett
     """
     radius = round(RADIUS * side / PIXELS)
     usual: dict[str, Any] = {"steps": STEPS, "momentum": 1.0, "diversity": 0.5, "smoothing": radius, "random_start": False}
-    return PGD(eps, norm=norm, **usual | settings)  # type: ignore[arg-type]
+    return PGD(eps, norm=norm, **usual | settings)

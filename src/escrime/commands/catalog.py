@@ -28,7 +28,7 @@ TITLES = {
     "settings": "Training settings (--set NAME=VALUE) and what they are by default",
 }
 KEPT = Path(__file__).with_name("catalog.json")
-WRAPPED = {"search": "what its attack needs", "transfer": "nothing"}  # kind of an attack that takes another → what it needs
+WRAPPED = {"search": "what its attack needs", "surrogates": "nothing"}  # kind of an attack that takes another → what it needs
 ROOMS = ("attacks", "data", "defenses", "training", "commands/run/shipped")
 
 

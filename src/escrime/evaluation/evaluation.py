@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from ..attacks.core.base import Attack
 from ..attacks.core.masks import refuse_mask
 from ..attacks.transfer import Transfer
 from ..budgets import shared_grids
@@ -214,8 +215,8 @@ def evaluate(
     draws = check_whole("draws", draws, of="noise draws", hint="such as 8")
     eot = check_whole("eot", eot, of="noise draws", hint="such as 8")
     cases = as_cases(as_subjects(models))
-    attacks = check_attacks(attacks)
-    grids = check_epsilons(attacks, epsilons)
+    asked: dict[str, Attack] = check_attacks(attacks)
+    grids = check_epsilons(asked, epsilons)
     seen = None if train is None else as_pixels(train)  # refused before anything is run
     moved, beside = device is not None, () if deployed is None else (deployed_case(deployed, cases),)
     device = _device_of(cases) if device is None else existing_device(device)
@@ -223,19 +224,19 @@ def evaluate(
     data = read(data)
     source = Source(data, device, None if within is None else seed, mask)
     if surrogates is not None:
-        made, own = on_surrogates(surrogates, attacks, grids, min(source.rows([0]).pixels.shape[2:]))
-        attacks, grids = attacks | made, shared_grids(grids | own)
+        made, own = on_surrogates(surrogates, asked, grids, min(source.rows([0]).pixels.shape[2:]))
+        asked, grids = {**asked, **made}, shared_grids(grids | own)
     if moved:
-        _move([*cases, *beside], attacks, device)
-    for label, attack in attacks.items() if mask is not None else ():
+        _move([*cases, *beside], asked, device)
+    for label, attack in asked.items() if mask is not None else ():
         refuse_mask(norm_of(attack), f"attack {label!r}")
     with _metered(progress) as meter, deadline.deadline(within):
         meter.begin("look at the model", 1)
-        profiles = Profiles(source, budget_of(attacks, grids), seed, _look(cases, source, within))
+        profiles = Profiles(source, budget_of(asked, grids), seed, _look(cases, source, within))
         effort = checks if isinstance(checks, Effort) else Effort.usual(len(source)) if checks else None
-        plan, store = Plan(cases, profiles, attacks, grids, seed, draws, eot, effort, deployed=beside), MemoryStore()
+        plan, store = Plan(cases, profiles, asked, grids, seed, draws, eot, effort, deployed=beside), MemoryStore()
         left = execute(plan, store, Processes(device, alone=True), lambda title: nullcontext(meter))
-    records, manners = store.records(), manners_of(attacks)
+    records, manners = store.records(), manners_of(asked)
     if mask is not None:
         share = float(torch.as_tensor(mask).float().mean())
         left = [*left, Finding(MASK, "note", mask_in_words({"file": "", "share": share}))]

@@ -22,7 +22,11 @@ class Ensemble(nn.Module):
 
     def __init__(self, networks: Sequence[nn.Module]):
         super().__init__()
-        self.networks = nn.ModuleList(in_its_precision(network) for network in networks)
+        self.networks = nn.ModuleList()
+        for network in networks:
+            asked = in_its_precision(network)
+            assert isinstance(asked, nn.Module)  # as the network is
+            self.networks.append(asked)
 
     @property
     def copies(self) -> int:

@@ -31,9 +31,8 @@ class Matched(nn.Module):
         return passes_per_image(self.network)
 
     def forward(self, images: Tensor) -> Tensor:
-        size = (self.side, self.side)
-        if self.side is not None and images.shape[2:] != size:
-            images = interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
+        if self.side is not None and images.shape[2:] != (self.side, self.side):
+            images = interpolate(images, size=(self.side, self.side), mode="bilinear", align_corners=False, antialias=True)
         logits = check_logits(self.network(images), images)
         if self.places is None:
             return logits

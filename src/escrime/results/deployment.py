@@ -134,7 +134,22 @@ def _paired(attack: str, norm: str, eps: float, model: pd.DataFrame, deployed: p
     value, low, high, n = paired_difference(scores[1], scores[0])
     plain = np.isin(scores, (0, 1)).all()
     p = mcnemar(scores[1], scores[0]) if plain else sign_flips(scores[1], scores[0])
-    counts = [int((a & b).sum()) for a, b in ((first, second), (~first, second), (first, ~second), (~first, ~second))]
     differ = int((one["prediction"] != other["prediction"]).sum())
     shares = [float(each.mean()) if n else float("nan") for each in scores]
-    return Paired(attack, norm, eps, n, *counts, differ, *shares, value, low, high, p)
+    return Paired(
+        attack,
+        norm,
+        eps,
+        n,
+        both_right=int((first & second).sum()),
+        only_model_wrong=int((~first & second).sum()),
+        only_deployed_wrong=int((first & ~second).sum()),
+        both_wrong=int((~first & ~second).sum()),
+        differ=differ,
+        model=shares[0],
+        deployed=shares[1],
+        difference=value,
+        low=low,
+        high=high,
+        p=p,
+    )
