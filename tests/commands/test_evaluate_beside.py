@@ -200,3 +200,13 @@ def test_a_stopped_evaluation_goes_on_with_the_same_examples(weights, pictures, 
     for old, new in ((before, read_deployed(out)), (records, read_records(out))):
         old, new = (rows.sort_values(order, ignore_index=True).drop(columns="forwards") for rows in (old, new))
         pd.testing.assert_frame_equal(old, new, check_exact=False, atol=1e-5)
+
+
+def test_the_page_of_surrogates_alone_has_its_first_lines(weights, pictures, relative, tmp_path):
+    out = tmp_path / "run"
+    more = ("--access", "labels", "--surrogate", relative, "--attack", "PGD", "--fail-under", "0.99")
+    assert ask(weights, pictures, out, *more).exit_code == 4, "what is not believed is no less a number"
+    text = " ".join((out / "report.html").read_text().split())
+    assert "PGD-transfer at ε = 0.05 takes" in text and "was not attacked" not in text and "Surrogates" in text
+    result = call("board", out.parent, "--out", tmp_path / "board.html")
+    assert result.exit_code == 0 and "has surrogates" in (tmp_path / "board.html").read_text()

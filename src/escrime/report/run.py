@@ -153,9 +153,10 @@ class Run:
 
     def first_sweep(self, model: str) -> Sweep | None:
         """The sweep the first lines speak of: that of the first of its attacks on the undefended network, of those in the
-        run's norm where there are any; None without any."""
+        run's norm where there are any, else of what was made on surrogates; None without any."""
         attacks = sorted(self.attacks(model), key=lambda attack: self.norm_of(attack) != self.norm)
-        sweeps = (self.undefended(model, attack, self.main_subset) for attack in attacks)
+        sweeps = [self.undefended(model, attack, self.main_subset) for attack in attacks]
+        sweeps += [self.sweep(model, "none", TRANSFER, attack, self.main_subset) for attack in attacks]
         return next((sweep for sweep in sweeps if sweep is not None and sweep.n), None)
 
     def envelope(self, sweep: Sweep, subset: str | None = None) -> Sweep:
