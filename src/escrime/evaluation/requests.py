@@ -105,6 +105,8 @@ def on_surrogates(
             "one, or leave the surrogates out."
         )
     labels = {name: MI_DI_TI + AS_TRANSFER + norm(name).suffix * (len(found) > 1) for name in found}
+    if taken := next((label for label in labels.values() if label in attacks), None):
+        raise EscrimeError(f"attack {taken!r} is called like what is made on the surrogates; give it another name.")
     made = {labels[name]: Transfer(mi_di_ti_fgsm(max(of), name, side=side), surrogates) for name, of in found.items()}
     return made, {labels[name]: sorted(of) for name, of in found.items()}
 
