@@ -92,3 +92,19 @@ def test_what_cannot_be_deployed_in_its_place_is_refused(linear, data, other, mo
     shown = {"other": other, "a file": "model.onnx", "seven": type(linear)(torch.randn(7, 48))}[deployed]
     with pytest.raises(EscrimeError, match=words):
         evaluate(given, data, FGSM(0.05), deployed=shown)
+
+
+def test_the_examples_are_made_once_for_both(linear, data, other):
+    class Counted(type(linear)):
+        asked = 0
+
+        def forward(self, x):
+            Counted.asked += len(x)
+            return super().forward(x)
+
+    counts = []
+    for more in ({}, {"deployed": other}):
+        Counted.asked = 0
+        evaluate(Counted(linear.weight.detach()), data, PGD(0.02), **more)
+        counts.append(Counted.asked)
+    assert counts[0] == counts[1] > 1000
