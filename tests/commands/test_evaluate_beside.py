@@ -210,3 +210,38 @@ def test_the_page_of_surrogates_alone_has_its_first_lines(weights, pictures, rel
     assert "PGD-transfer at ε = 0.05 takes" in text and "was not attacked" not in text and "Surrogates" in text
     result = call("board", out.parent, "--out", tmp_path / "board.html")
     assert result.exit_code == 0 and "has surrogates" in (tmp_path / "board.html").read_text()
+
+
+FORMS = """
+import torch
+from escrime.models import load_model
+raw = load_model({weights!r}).model
+
+class Bare(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.raw = raw
+    def forward(self, x):
+        return self.raw(x * 0.25 + 0.5)
+
+def network():
+    return Bare()
+
+def bare():
+    return lambda x: Bare()(torch.from_numpy(x)).detach().numpy()
+
+def whole():
+    return lambda x: raw(torch.from_numpy(x)).detach().numpy()
+"""
+
+
+def test_the_normalization_of_the_model_is_for_what_is_deployed_where_that_needs_it(weights, pictures, tmp_path):
+    """A network of normalized images; deployed as it is, and with the normalization inside."""
+    (tmp_path / "forms.py").write_text(FORMS.format(weights=weights))
+    for name, words in (("bare", "normalized by --mean"), ("whole", "without --mean")):
+        more = ("--attack", "FGSM", "--deployed", f"{tmp_path}/forms.py:{name}", "--mean", "0.5", "--std", "0.25")
+        more += ("--size", "8")
+        result = ask(f"{tmp_path}/forms.py:network", pictures, tmp_path / name, *more)
+        assert result.exit_code == 0 and words in " ".join(result.output.split()), result.output
+        clean = json.loads((tmp_path / name / "answer.json").read_text())["deployment"][0]
+        assert clean["differ"] == 0 and clean["deployed"] > 0.9

@@ -267,9 +267,13 @@ def evaluate_in_folder(run: Assessment, command: str) -> None:
         run.team.wait()  # it decodes the images, looks at the model, and makes the folder
         run.execute(name)
         return
-    run.mask, run.candidate.attacks, run.candidate.deployed, run.test  # noqa: B018  # refused or read before the time counts
+    run.mask, run.candidate.attacks, run.test  # noqa: B018  # refused or read before the time counts
+    deployed = run.candidate.deployed
     for one in run.surrogates:
         run.display.say(f"note: surrogate {one['model']} gets {one['right']} of {one['of']} images right.")
+    if deployed is not None and run.request.mean is not None:
+        how, so = ("normalized by", "more") if deployed.normalized else ("without", "no fewer")
+        run.display.say(f"note: {deployed.spec} is given images {how} --mean and --std, as {so} of a few are right so.")
     with run.display.bar("Look at the model", None):
         run.begin()
     settings, model = run.settings(run.folder), loaded.model

@@ -33,10 +33,12 @@ LOOKED = 32  # images that show whether a surrogate knows the classes
 
 @dataclass(frozen=True)
 class Beside:
-    """A network beside the model, by its specification, in the model's place: images of the model's → logits of its classes."""
+    """A network beside the model, by its specification, in the model's place: images of the model's → logits of its classes.
+    normalized: whether the model's normalization was put in front."""
 
     spec: str
     model: Classifier
+    normalized: bool = False
 
     @property
     def weights(self) -> str | None:
@@ -76,7 +78,8 @@ def surrogate(spec: str, images: ImageSet, side: int, device: torch.device, trus
 
 
 def deployed(request: Request, images: ImageSet, side: int, device: torch.device) -> Beside:
-    """What is deployed in the model's place, given the images as the model is, and its normalization where one was given.
+    """What is deployed in the model's place, given the images as the model is. The normalization that the request has for the
+    model is put in front of it where it gets more of a few images right so: an export may have its own inside.
 
     Args:
         request: Whose `deployed` it is.
@@ -87,9 +90,11 @@ def deployed(request: Request, images: ImageSet, side: int, device: torch.device
     Raises:
         EscrimeError: For one that takes another size alone, and that lacks a class of the images.
     """
-    spec = str(request.deployed)
-    loaded = load_model(spec, request.mean, request.std, trust=request.trust, size=side)
-    return Beside(spec, _in_place(loaded, images, None, device, f"deployed model {spec}"))
+    spec, found = str(request.deployed), list[Beside]()
+    for mean, std in [(None, None)] + ([] if request.mean is None else [(request.mean, request.std)]):
+        loaded = load_model(spec, mean, std, trust=request.trust, size=side)
+        found.append(Beside(spec, _in_place(loaded, images, None, device, f"deployed model {spec}"), mean is not None))
+    return max(found, key=lambda one: right(one, images, device)) if len(found) > 1 else found[0]
 
 
 def _in_place(loaded: Loaded, images: ImageSet, side: int | None, device: torch.device, who: str) -> Classifier:

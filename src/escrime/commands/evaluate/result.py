@@ -158,7 +158,7 @@ def _table(attacks: list[dict], name: str, title: str, several: bool) -> Table:
         worst, own = row["attack"].startswith(WORST), row["attack"].removesuffix(norm(name).suffix if several else "")
         called = f"{WORST} of all" if worst else _title(own)
         rows.setdefault(called, {})[row["eps"]] = row
-    for called in sorted(rows, key=lambda called: called.startswith(WORST)):
+    for called in sorted(rows, key=lambda called: (called.startswith(WORST), called.endswith(AS_TRANSFER))):
         table.add_row(called, *[_cell(rows[called].get(eps)) for eps in grid])
     return table
 
