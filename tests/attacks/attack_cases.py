@@ -28,6 +28,7 @@ ATTACKS = [
     PGD(0.5, steps=4, norm="l2", momentum=0.9, early_stop=False),
     PGD(0.1, steps=3, restarts=2, target=3, loss="margin"),
     PGD(0.1, steps=3, smoothing=2, momentum=1.0),
+    PGD(0.1, steps=3, diversity=0.7, momentum=1.0),
     PGD(3.0, steps=4, norm="l1"),
     PGD(4, steps=4, norm="l0", restarts=2),
     PGD(2, steps=4, norm="patch", restarts=2),

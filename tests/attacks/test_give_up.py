@@ -9,7 +9,7 @@ from torch import nn
 
 from escrime import APGD, DGSM, FMN, PGD, AutoAttack, Square
 from escrime.attacks.core.inputs import Inputs
-from escrime.evaluation.crafting import for_transfer
+from escrime.attacks.transfer import for_transfer
 from escrime.models.fast.twin import Twin
 
 ATTACKS = [

@@ -51,7 +51,7 @@ def test_an_attack_that_does_not_describe_itself_is_named(wrong, tmp_path, monke
 
 
 def test_who_takes_another_attack_is_not_made_by_name():
-    assert set(ATTACKS) - set(by_name()) == {"WorstCase"}
+    assert set(ATTACKS) - set(by_name()) == {"Transfer", "WorstCase"}
 
 
 @pytest.mark.parametrize(

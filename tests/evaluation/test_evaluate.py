@@ -13,8 +13,8 @@ from torch.utils.data import TensorDataset
 
 import escrime
 from escrime import DGSM, FGSM, FMN, PGD, AutoAttack, DeepFool, EscrimeError, MajorityVote, PredictionAveraging, WorstCase
+from escrime.attacks.transfer import for_transfer
 from escrime.evaluation import Subject
-from escrime.evaluation.crafting import for_transfer
 from escrime.norms import NORMS
 from escrime.randomness import noise_keys, uniform_noise
 from escrime.results.crossings import crossings

@@ -8,12 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..models.running import Classifier
 from ..norms import DEFAULT, per_image
+from ..randomness import derive
 from ..validation import check_real, check_whole
 from .core.base import Attack, Epsilon
+from .core.diversity import diverse
+from .core.gradients import draw_keys, loss_gradient, loss_only
 from .core.iterative import IterativeAttack, Output, Rows, State
 from .core.losses import LOSSES, check_loss
 from .core.starts import random_start
+
+DIVERSE = -2  # in place of a draw's number, in the keys of diverse inputs
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class PGD(IterativeAttack):
     Source: Madry, Makelov, Schmidt, Tsipras, Vladu (2018), Towards deep learning models resistant to adversarial attacks,
     section 2.1; for momentum Dong et al. (2018), Boosting adversarial attacks with momentum, algorithm 1; for
     smoothing Dong, Pang, Su, Zhu (2019), Evading defenses to transferable adversarial examples by translation-invariant
-    attacks, section 3.2 (TI-FGSM, arXiv:1904.02884).
+    attacks, section 3.2 (TI-FGSM, arXiv:1904.02884); for diversity see `core.diversity`.
 
     Args:
         eps: The budget, a number, a text such as "8/255" or one number per image: a fraction of the color range in l_inf, a
@@ -50,6 +56,9 @@ class PGD(IterativeAttack):
         eot: Noise draws of a randomized model averaged in each gradient.
         smoothing: Radius in pixels of the Gaussian (σ a third of it) by which the gradient is smoothed, so that examples fool
             other networks more often (TI-FGSM, whose authors take 7 on 299 pixels); 0 for none.
+        diversity: How often the gradient is taken at a shrunk and shifted copy of the image, drawn anew at every step, for the
+            same purpose (DI-FGSM, whose authors take 0.5): a probability, 0 for never. It costs one forward pass more a step,
+            for what counts is the image itself.
 
     Raises:
         EscrimeError: For a setting out of range, and an unknown loss.
@@ -67,6 +76,7 @@ class PGD(IterativeAttack):
     early_stop: bool = True
     eot: int = 1
     smoothing: int = 0
+    diversity: float = 0.0
 
     norms = ("linf", "l2", "l1", "l0", "patch")
     access = "gradients"
@@ -83,6 +93,7 @@ class PGD(IterativeAttack):
         self._put(check_whole, "restarts", hint="the first start counted too")
         self._put(check_real, "momentum", low=0, hint="0 for none or 1 as in MI-FGSM")
         self._put(check_whole, "smoothing", low=0, of="pixels", hint="0 for none or 7 as in TI-FGSM")
+        self._put(check_real, "diversity", low=0, high=1, hint="0 for never or 0.5 as in DI-FGSM")
         self._put(step_length(self, "one that falls from ε to 0"), "step_size")
 
     def start(self, rows: Rows, keys: Tensor) -> State:
@@ -92,6 +103,14 @@ class PGD(IterativeAttack):
 
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
         return LOSSES[self.loss](logits, labels, aims)
+
+    def ask(self, model: Classifier, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
+        if not self.diversity:
+            return super().ask(model, x, loss, rows, keys)
+        drawn = draw_keys(derive(keys, DIVERSE), self.eot)
+        *_, gradient = loss_gradient(lambda copies: model(diverse(copies, drawn, self.diversity)), x, loss, keys, self.eot)
+        logits, values = loss_only(model, x, loss, keys, self.eot)
+        return Output(logits, values, gradient, more=torch.full((len(x),), float(self.eot)))
 
     def step(self, state: State, output: Output, rows: Rows) -> None:
         gradient = output.needed_gradient()

@@ -11,6 +11,7 @@ from ..terminal import json_text
 from ..validation import check_time
 from .app import app
 from .completion import ACCESS_NAMES, ATTACKS, NORM_NAMES, THREATS
+from .completion import model as model_spec
 from .options import (
     Anyway,
     Classes,
@@ -49,6 +50,10 @@ EVALUATE_EXAMPLES = """Examples:
 
   escrime evaluate --model mine.py:load --data ~/photos --threat all --limit 100
 
+  escrime evaluate --model mine.onnx --data ~/photos --eps 4/255 --surrogate torchvision:resnet50,timm:efficientnet_b0
+
+  escrime evaluate --model mine.py:load --data ~/photos --eps 4/255 --deployed mine-int8.onnx
+
 The folder holds one subfolder per class, named as the model names it (or by WordNet id). Stop at any time; the same command
 continues."""
 
@@ -79,6 +84,22 @@ def evaluate(
     ] = None,
     access: Annotated[
         str | None, typer.Option(autocompletion=ACCESS_NAMES, help=f"{' or '.join(ACCESS)}: what the attacker sees.")
+    ] = None,
+    surrogate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SPEC,...",
+            autocompletion=model_spec,
+            help="Make examples on these networks too (MI-DI-TI-FGSM, or the --attack that follow gradients). Repeatable.",
+        ),
+    ] = None,
+    deployed: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC",
+            autocompletion=model_spec,
+            help="What is deployed in its place, such as its int8 or ONNX form: judged on the same examples.",
+        ),
     ] = None,
     limit: Limit = None,
     mask: MaskFile = None,
@@ -128,6 +149,8 @@ def evaluate(
         name=name,
         threats=threats(threat, eps, norm),
         mask=None if mask is None else str(mask),
+        surrogates=tuple(spec for text in surrogate or () for spec in split(text)),
+        deployed=deployed,
     )
     with reserving_stdout(json_), processes(device) as here:
         run = assess(request, out, device=here, command=command(), quiet=json_)

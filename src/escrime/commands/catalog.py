@@ -28,6 +28,7 @@ TITLES = {
     "settings": "Training settings (--set NAME=VALUE) and what they are by default",
 }
 KEPT = Path(__file__).with_name("catalog.json")
+WRAPPED = {"search": "what its attack needs", "surrogates": "nothing"}  # kind of an attack that takes another → what it needs
 ROOMS = ("attacks", "data", "defenses", "training", "commands/run/shipped")
 
 
@@ -92,9 +93,8 @@ def _default(value: Any) -> str:
 
 
 def in_words(attack: dict[str, Any]) -> tuple[str, str, str]:
-    """Norms, what the model must give away, and kind of an attack of the catalog; WorstCase needs what its attack does."""
-    own = attack["kind"] != "search"
-    return ", ".join(attack["norms"]), attack["access"] if own else "what its attack needs", attack["kind"]
+    """Norms, what the model must give away, and kind of an attack of the catalog."""
+    return ", ".join(attack["norms"]), WRAPPED.get(attack["kind"], attack["access"]), attack["kind"]
 
 
 def as_lines(found: Catalog) -> list[str]:
@@ -110,7 +110,7 @@ def as_lines(found: Catalog) -> list[str]:
 
 def attacks() -> dict[str, dict[str, Any]]:
     """The attacks that can be asked for by name, as `attacks.core.registry.by_name` has them."""
-    return {name: entry for name, entry in catalog()["attacks"].items() if entry["kind"] != "search"}
+    return {name: entry for name, entry in catalog()["attacks"].items() if entry["kind"] not in WRAPPED}
 
 
 def attack_named(name: str) -> dict[str, Any]:

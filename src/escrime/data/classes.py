@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -38,7 +38,14 @@ def labels_for(data: ImageSet, count: int, names: Sequence[str] | None, wnids: S
     return replace(data, labels=labels, classes=shown, wnids=tuple(wnids) if wnids else None, fingerprint=data.fingerprint)
 
 
-def class_places(data: ImageSet, count: int, names: Sequence[str] | None, wnids: Sequence[str] | None, model: str) -> list[int]:
+def class_places(
+    data: ImageSet,
+    count: int,
+    names: Sequence[str] | None,
+    wnids: Sequence[str] | None,
+    model: str,
+    needed: Collection[int] | None = None,
+) -> list[int]:
     """Which of the `count` classes of a model each class of `data` is.
 
     Classes are matched by WordNet id where the folders are named so and the model's are known, else by name, as
@@ -51,9 +58,11 @@ def class_places(data: ImageSet, count: int, names: Sequence[str] | None, wnids:
         names: What the model calls its classes, K of them, where that is known.
         wnids: Their WordNet ids, where those are known.
         model: What messages call the model.
+        needed: Indices of the classes of `data` that the model must have; None for all.
 
     Returns:
-        The index among the K of each class of `data`, in the order of `data.classes`.
+        The index among the K of each class of `data`, in the order of `data.classes`; -1 for one that is neither the model's
+        nor needed.
 
     Raises:
         EscrimeError: Where a class of the images is not the model's, or could be two, with both lists; and for another number
@@ -63,9 +72,9 @@ def class_places(data: ImageSet, count: int, names: Sequence[str] | None, wnids:
     check_names(wnids, count, model)
     wnids, names = wnids or wordnet_ids(names), titles(names) if names else None
     if data.wnids and wnids:
-        return _looked_up(data.wnids, places_of(wnids), data, names or wnids, model)
+        return _looked_up(data.wnids, places_of(wnids), data, names or wnids, model, needed)
     if names:
-        return _looked_up(data.classes, places_of(names), data, names, model)
+        return _looked_up(data.classes, places_of(names), data, names, model, needed)
     if count == len(data.classes):
         return list(range(count))
     raise EscrimeError(
@@ -89,10 +98,17 @@ def check_names(names: Sequence[str] | None, count: int, model: str) -> None:
 
 
 def _looked_up(
-    keys: Sequence[str], places_in: Callable[[str], list[int]], data: ImageSet, names: Sequence[str], model: str
+    keys: Sequence[str],
+    places_in: Callable[[str], list[int]],
+    data: ImageSet,
+    names: Sequence[str],
+    model: str,
+    needed: Collection[int] | None,
 ) -> list[int]:
     found = [places_in(key) for key in keys]
-    for name, places in zip(data.classes, found, strict=True):
+    for index, (name, places) in enumerate(zip(data.classes, found, strict=True)):
+        if needed is not None and index not in needed:
+            continue
         if not places:
             raise EscrimeError(
                 f"the images have a class {name!r} that {model} does not know. The images' {len(data.classes)} classes: "
@@ -104,7 +120,7 @@ def _looked_up(
                 f"the images' class {name!r} could be class {places[0]} or {places[1]} of {model}; name its folder by the "
                 "WordNet id, or by the model's whole name."
             )
-    return [places[0] for places in found]
+    return [places[0] if len(places) == 1 else -1 for places in found]
 
 
 def places_of(names: Sequence[str]) -> Callable[[str], list[int]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import torch
@@ -15,7 +16,7 @@ from ..results.findings import Finding
 from ..results.records import STRONGER
 from .cost import Passes, passes_of_check
 from .effort import Effort
-from .subjects import Case
+from .subjects import Case, cases_of
 
 LEAST, MOST = 0.2, 0.5  # of the budget, kept for the checks
 SAFETY = 1.5  # over what they are expected to take
@@ -90,18 +91,21 @@ def left_open(records: pd.DataFrame, attacks: Sequence[str], images: int, cut: S
 
 
 def budget_findings(
-    records: pd.DataFrame, cases: Sequence[Case], attacks: Sequence[str], images: int, cut: Mapping[tuple, Sequence[str]]
+    records: pd.DataFrame, cases: Sequence[Case], attacks: Mapping[str, Any], images: int, cut: Mapping[tuple, Sequence[str]]
 ) -> list[Finding]:
     """What there was no time for, one finding per case: a note where only images are left, since the interval accounts for
     them; a warning where an attack was run on no image, or a check was cut short (`cut`: name of the case → what). None for a
-    case of which nothing is left open."""
-    found = []
-    for case in cases:
-        model, defense, threat = case.name
+    case of which nothing is left open. attacks: by label."""
+    found, wanted = [], dict[tuple[str, str, str], list[str]]()
+    for label, attack in attacks.items():
+        for case in cases_of(attack, cases):
+            wanted.setdefault(case.name, []).append(label)
+    for name, labels in wanted.items():
+        model, defense, threat = name
         own = records[(records["model"] == model) & (records["defense"] == defense) & (records["threat"] == threat)]
-        rest = left_open(own, attacks, images, cut.get(case.name, ()))
-        never = [name for name, n in rest["attacks"].items() if n == images]
-        words = [f"{name} was run on any image" for name in never] + [f"{what} was done" for what in rest["checks"]]
+        rest = left_open(own, labels, images, cut.get(name, ()))
+        never = [label for label, n in rest["attacks"].items() if n == images]
+        words = [f"{label} was run on any image" for label in never] + [f"{what} was done" for what in rest["checks"]]
         if rest["images"] and not never:
             words.append(f"{rest['images']:,} of {images:,} images were attacked by every attack")
         if words:

@@ -2,16 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from ..attacks.auto_attack import AutoAttack
 from ..attacks.core.base import Attack, Outcome
-from ..attacks.core.minimum_norm import MinimumNorm
-from ..attacks.worst_case import WorstCase
 from ..errors import EscrimeError, in_one_line, is_bad_input
 from ..models.deadline import look, time_left
 from ..models.running import Classifier, no_trace
@@ -88,28 +85,6 @@ def or_reason(work: Callable[[], Value]) -> tuple[Value | None, str]:
         if is_bad_input(error):
             raise
         return None, str(error).partition("\n")[0] if isinstance(error, EscrimeError) else in_one_line(error)
-
-
-def for_transfer(attack: AnyAttack) -> AnyAttack:
-    """The attack as it is made on one network to fool another: all steps are spent, where one that leaves at its first
-    success would stop at the boundary of the network it is made on, which the other does not share. It costs as much on every
-    image as on one that stands.
-
-    Itself where that changes nothing (FGSM, DGSM), and for attacks that look for the nearest example (FMN, DeepFool,
-    CarliniWagner, RayS): that is what they are, so a transfer of theirs shows little; κ of CarliniWagner makes it transfer.
-    AutoAttack goes without its search by scores: thousands of queries for an example at the boundary of one network, which
-    hardly any other shares. WorstCase gives its attack, as another network does not fall at the same ε.
-    """
-    if isinstance(attack, WorstCase):
-        return for_transfer(attack.attack)
-    if not isinstance(attack, Attack) or isinstance(attack, MinimumNorm) or not is_dataclass(attack):
-        return attack
-    own = {field.name for field in fields(attack)}
-    if "early_stop" not in own:
-        return attack
-    spent = replace(attack, early_stop=False, **({"give_up": None} if "give_up" in own else {}))
-    spent = replace(spent, queries=0) if isinstance(spent, AutoAttack) else spent
-    return attack if spent == attack else spent
 
 
 def craft(

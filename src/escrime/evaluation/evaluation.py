@@ -8,15 +8,19 @@ from typing import Any
 import pandas as pd
 import torch
 
+from ..attacks.core.base import Attack
+from ..attacks.transfer import Transfer
+from ..budgets import shared_grids
 from ..data.given import Given, read
 from ..distributed import Processes
 from ..models import deadline
 from ..models.fresh import untouched
-from ..models.running import existing_device
+from ..models.running import Classifier, existing_device
 from ..norms import refuse_mask
 from ..progress import ProgressOption, shown
 from ..results.checks.records import record_findings
 from ..results.comparisons import Comparison, compare, per_class, tradeoff
+from ..results.deployment import deployment, sentences
 from ..results.findings import MASK, Finding
 from ..results.names import mask_in_words
 from ..results.printed import Summary, result_html, result_text
@@ -31,9 +35,9 @@ from .images import PART, Data, Source
 from .pipeline import Plan, all_findings, execute
 from .profile import Profiles
 from .progress import Meter
-from .requests import budget_of, check_attacks, check_epsilons, manners_of, norm_of
+from .requests import budget_of, check_attacks, check_epsilons, manners_of, norm_of, on_surrogates
 from .store import MemoryStore
-from .subjects import AnyAttack, Case, Epsilons, Models, as_cases, as_subjects
+from .subjects import AnyAttack, Case, Epsilons, Models, as_cases, as_subjects, deployed_case
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,10 +48,13 @@ class Evaluation:
         records: one row per (model, defense, threat level, attack, ε, image). The rows of the attack "stronger" are those of
             what escrime ran because of a check that fired.
         checks: what the validity checks found, alarms first.
+        deployed: what the attacks on the model did to the one that is deployed in its place, in the columns of `records`; None
+            without one. `deployment` sets them side by side.
     """
 
     records: pd.DataFrame
     checks: list[Finding] = field(default_factory=list)
+    deployed: pd.DataFrame | None = None
 
     def summary(self, confidence: float = 0.95) -> pd.DataFrame:
         """Accuracy for every (model, defense, threat, attack, ε), and for the worst case over all attacks up to each ε.
@@ -106,7 +113,11 @@ class Evaluation:
     @property
     def _sentences(self) -> list[str]:
         judged = self.verdicts
-        return [verdict.sentence for verdict in judged] + [union.sentence for union in unions(self.records, judged)]
+        return [
+            *(verdict.sentence for verdict in judged),
+            *(union.sentence for union in unions(self.records, judged)),
+            *sentences(deployment(self.records, self.deployed)),
+        ]
 
     def __repr__(self) -> str:
         return result_text(self.records, self.summary(), self._sentences)
@@ -123,6 +134,12 @@ class Evaluation:
     def unions(self) -> list[Union]:
         """What is left where the attacker may choose among several norms, one per model and defense that has several."""
         return unions(self.records, self.verdicts)
+
+    @property
+    def deployment(self) -> pd.DataFrame:
+        """Image by image, what fools the model and the one that is deployed in its place: a row for clean images and for every
+        attack and ε, in the columns of `results.deployment.Paired`; empty without one."""
+        return pd.DataFrame([row.as_dict() for row in deployment(self.records, self.deployed)])
 
     @property
     def alarms(self) -> list[Finding]:
@@ -144,6 +161,8 @@ def evaluate(
     checks: Effort | bool = True,
     train: Data | None = None,
     mask: Any = None,
+    surrogates: Any = None,
+    deployed: Classifier | None = None,
     budget: float | str | None = None,
     progress: ProgressOption = None,
 ) -> Evaluation:
@@ -178,6 +197,10 @@ def evaluate(
         train: the training images, to look for test images in.
         mask: which pixels of every image an attack may change, (H, W), bool or 0 and 1; None for all. A callable of yours is
             not told: where it changes others, that is not counted.
+        surrogates: a network or several, images → logits of the model's classes, on which more examples are made, by
+            MI-DI-TI-FGSM at every ε; they are recorded under "transfer". For another attack give `Transfer` among the attacks.
+        deployed: what is deployed in place of the one model given (its int8 or exported form, gradients or not): it is shown
+            the same examples, see `Evaluation.deployment`.
         budget: seconds, or a text such as "10min", that the evaluation may take; it ends within one batch of them.
         progress: True for a bar, a callable (done, total, note) that is called with network passes; by default a bar where a
             terminal or a notebook shows it.
@@ -192,37 +215,48 @@ def evaluate(
     draws = check_whole("draws", draws, of="noise draws", hint="such as 8")
     eot = check_whole("eot", eot, of="noise draws", hint="such as 8")
     cases = as_cases(as_subjects(models))
-    attacks = check_attacks(attacks)
-    grids = check_epsilons(attacks, epsilons)
+    asked: dict[str, Attack] = check_attacks(attacks)
+    grids = check_epsilons(asked, epsilons)
     seen = None if train is None else as_pixels(train)  # refused before anything is run
-    if device is not None:
-        device = existing_device(device)
-        for case in cases:
-            for model in (case.attacked, case.subject.classifier):
-                if isinstance(model, torch.nn.Module):
-                    model.to(device)
-    device = device if device is not None else _device_of(cases)
+    moved, beside = device is not None, () if deployed is None else (deployed_case(deployed, cases),)
+    device = _device_of(cases) if device is None else existing_device(device)
     within = None if budget is None else check_time("budget", budget)
     data = read(data)
-    for label, attack in attacks.items() if mask is not None else ():
-        refuse_mask(norm_of(attack), f"attack {label!r}")
     source = Source(data, device, None if within is None else seed, mask)
+    if surrogates is not None:
+        made, own = on_surrogates(surrogates, asked, grids, min(source.rows([0]).pixels.shape[2:]))
+        asked, grids = {**asked, **made}, shared_grids(grids | own)
+    if moved:
+        _move([*cases, *beside], asked, device)
+    for label, attack in asked.items() if mask is not None else ():
+        refuse_mask(norm_of(attack), f"attack {label!r}")
     with _metered(progress) as meter, deadline.deadline(within):
         meter.begin("look at the model", 1)
-        profiles = Profiles(source, budget_of(attacks, grids), seed, _look(cases, source, within))
+        profiles = Profiles(source, budget_of(asked, grids), seed, _look(cases, source, within))
         effort = checks if isinstance(checks, Effort) else Effort.usual(len(source)) if checks else None
-        plan, store = Plan(cases, profiles, attacks, grids, seed, draws, eot, effort), MemoryStore()
+        plan, store = Plan(cases, profiles, asked, grids, seed, draws, eot, effort, deployed=beside), MemoryStore()
         left = execute(plan, store, Processes(device, alone=True), lambda title: nullcontext(meter))
-    records, manners = store.records(), manners_of(attacks)
+    records, manners = store.records(), manners_of(asked)
     if mask is not None:
         share = float(torch.as_tensor(mask).float().mean())
         left = [*left, Finding(MASK, "note", mask_in_words({"file": "", "share": share}))]
     if effort is None:
         failed = [f for f in record_findings(records, store.failures, manners) if f.id in ("attack-failed", "non-finite")]
-        return Evaluation(records, [*left, *failed])
+        return Evaluation(records, [*left, *failed], store.deployed())
     alone = seen is None and isinstance(data, Given) and data.classes is None  # which has no list of classes
     about_all = duplicates(as_pixels(data)) if alone else data_findings(data, seen)
-    return Evaluation(records, all_findings(store, records, [*about_all, *left], manners, mask is not None))
+    found = all_findings(store, records, [*about_all, *left], manners, mask is not None)
+    return Evaluation(records, found, store.deployed())
+
+
+def _move(cases: Sequence[Case], attacks: Mapping[str, Any], device: torch.device) -> None:
+    """Move every network that is attacked, judged or followed to `device`."""
+    models: list[Any] = [model for case in cases for model in (case.attacked, case.subject.classifier)]
+    for attack in attacks.values():
+        models += attack.surrogates if isinstance(attack, Transfer) else ()
+    for model in models:
+        if isinstance(model, torch.nn.Module):
+            model.to(device)
 
 
 @contextmanager

@@ -10,20 +10,21 @@ from torch import Tensor
 
 from ..attacks.core.base import Attack, Outcome
 from ..attacks.core.masks import confined
+from ..attacks.transfer import Transfer, for_transfer
 from ..checks import check_images, no_targets
 from ..models.fast.twin import Twin
 from ..no_class import NO_TARGET
 from ..norms import Norm
 from ..results.keys import joined, part_key
 from ..results.records import frame, unattacked
-from ..results.threats import TRANSFER, UNDEFENDED
+from ..results.threats import DEPLOYED, TRANSFER
 from .chunks import Begun, Chunks, Done, no_progress, nothing_done
-from .crafting import crafted, for_transfer, misled, on_all, or_reason, targets_of, untouched
+from .crafting import crafted, misled, on_all, or_reason, targets_of, untouched
 from .images import Images
 from .profile import Profile, Profiles
 from .requests import norm_of
 from .scoring import Predicted, score
-from .subjects import AnyAttack, Case
+from .subjects import AnyAttack, Case, cases_of
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,9 @@ def evaluate_parts(
     the next begins, and OutOfTime is raised when the time is up.
 
     Adversarial images are crafted once per attacked network and scored on every case that shares it; those of a transfer
-    attack apart, where it would not spend all its steps otherwise (see `for_transfer`). `draws`: fresh noise draws behind each
-    verdict on a randomized model; `eot`: draws in each gradient of an adaptive attack on one.
+    attack apart, where it would not spend all its steps otherwise (see `for_transfer`). Those of a Transfer, made on
+    surrogates, are scored under transfer alone (see `cases_of`); a deployed model is shown those of the model. `draws`: fresh
+    noise draws behind each verdict on a randomized model; `eot`: draws in each gradient of an adaptive attack on one.
     An attack that raises on a part leaves its images as they are, with rows that show it (`unattacked`), and `failed` is called
     with the reason; only an EscrimeError, which is about bad input, stops everything.
     `samples` maps (defense, threat, attack label) to the ids of the images to use where all of them would cost too much.
@@ -89,7 +91,7 @@ def evaluate_parts(
                             begun(work_on(label, part.case), len(rest.ids))
                         attacked, grid = profiles[group[0].attacked], epsilons[label]
                         # Examples made to fool another network spend all their steps: not on what it gets wrong as it is.
-                        open_ones = models.unsettled(parts, rest) if transfers and misled(attack) else rest
+                        open_ones = models.unsettled(group, rest) if transfers and misled(attack) else rest
                         made: tuple[list[Outcome] | None, str] = [untouched(open_ones)] * len(grid), ""
                         if open_ones.ids:
                             made = crafted(attack, attacked, group[0].attacked, open_ones, grid, seed, eot)
@@ -103,7 +105,7 @@ def evaluate_parts(
 
 def work_on(label: str, case: Case) -> str:
     """What an attack on a case is called while it goes on: what it costs differs between threat levels."""
-    return label if case.threat in UNDEFENDED else f"{label}, {case.threat}"
+    return label if case.subject.defense == "none" and case.threat != DEPLOYED else f"{label}, {case.threat}"
 
 
 class _Scored:
@@ -128,10 +130,10 @@ class _Scored:
             found = unattacked(records_of(*about, [untouched(images)] * len(grid), *rest, profile.randomized))
         return found, reason
 
-    def unsettled(self, parts: list[Part], images: Images) -> Images:
+    def unsettled(self, cases: list[Case], images: Images) -> Images:
         """The images that one of the models scored may get right as they are: what is wrong already is fooled at every ε. A few
         draws do not show that of a randomized model."""
-        profiles = [self.profiles[part.case.subject.classifier] for part in parts]
+        profiles = [self.profiles[case.subject.classifier] for case in cases]
         if any(profile.randomized for profile in profiles):
             return images
         right = torch.stack([self._as_they_are(profile, images).correct > 0.5 for profile in profiles]).any(0)
@@ -165,10 +167,11 @@ def unfinished(
 def _sharing(cases: list[Case], label: str, attack: AnyAttack, samples: dict) -> dict[tuple, list[Case]]:
     """Cases that share adversarial images, by the attacked network, the sample of images, and whether it is `for_transfer`."""
     groups: dict[tuple, list[Case]] = {}
-    changes = for_transfer(attack) is not attack
-    for case in cases:
+    surrogates, changes = isinstance(attack, Transfer), for_transfer(attack) is not attack
+    for case in cases_of(attack, cases):
         sample = samples.get((case.subject.defense, case.threat, label))
-        groups.setdefault((id(case.attacked), sample, changes and case.threat == TRANSFER), []).append(case)
+        network = None if surrogates else id(case.attacked)
+        groups.setdefault((network, sample, surrogates or (changes and case.threat == TRANSFER)), []).append(case)
     return groups
 
 

@@ -16,13 +16,12 @@ from ..distributed import Processes
 from ..errors import EscrimeError
 from ..models import deadline
 from ..models.deadline import OutOfTime
+from ..models.ensemble import other_classes
 from ..models.running import no_trace, passes_per_image
 from ..results.checks.records import record_findings
 from ..results.findings import Finding, in_order
 from ..results.keys import joined, names_in, parts_of, slice_of
-from ..results.names import defense_name
 from ..results.records import STRONGER
-from ..results.threats import TRANSFER
 from .budget import (
     FEWEST,
     LEAST,
@@ -36,20 +35,19 @@ from .budget import (
 from .checks.inputs import input_findings
 from .checks.registry import model_check
 from .checks.search import Attempt
-from .cost import passes_of_check, rough_passes
-from .crafting import for_transfer
+from .cost import passes_of_check
 from .effort import Effort
+from .expected import expect_after, passes_on, plan_checks, stands_of, title_of
 from .images import Images, Source
 from .parts import evaluate_parts, work_on
 from .profile import Profiles, as_attacked
 from .progress import Meter
 from .shared_rows import SharedRows
 from .store import Examined, Store
-from .stronger import Scope, examination, of_case, scopes, standing, stronger_parts
-from .subjects import AnyAttack, Case
+from .stronger import Scope, examination, of_case, scopes, stronger_parts
+from .subjects import Case, cases_of
 
 EXAMINATION = "the search for a stronger attack"
-FEW = 0.05  # share of the images that are expected to stand at least
 MORE = 3.0  # times what the checks took, which must be left to go on after them
 
 Rates = dict[tuple[str, str], float]  # case, norm → seconds that the examination of one image took
@@ -61,8 +59,8 @@ class Plan:
     """What is evaluated. cases: who is attacked, and scored under which threat level. profiles: of their models, over the
     images. attacks, grids: by label, and the ε of each. draws, eot: see `evaluate_parts`. effort: of the checks, None for
     none. headlines: norm → the ε that the checks are about, where they do not choose it; the stronger attack then runs at
-    this one only. samples: (defense, threat, attack label) → ids of the images for what would cost too much on all;
-    sample: the same for the stronger attack on a case."""
+    this one only. deployed: who is shown the same examples, see `deployed_case`. samples: (defense, threat, attack label) →
+    ids of the images for what would cost too much on all; sample: the same for the stronger attack on a case."""
 
     cases: list[Case]
     profiles: Profiles
@@ -73,6 +71,7 @@ class Plan:
     eot: int
     effort: Effort | None
     headlines: Mapping[str, float] = field(default_factory=dict)
+    deployed: tuple[Case, ...] = ()
     samples: dict[tuple[str, str, str], frozenset] = field(default_factory=dict)
     sample: Callable[[Case], frozenset | None] = lambda case: None
 
@@ -99,6 +98,8 @@ def execute(plan: Plan, store: Store, team: Processes, shown: Shown) -> list[Fin
         cases = plan.cases
         with deadline.as_time_allows("the attacks"), shown("Attack") as meter:
             cases = as_attacked(cases, plan.profiles)
+            for case in plan.deployed:
+                _check_classes(case, plan.profiles)
             attack(replace(plan, cases=cases), store, team, meter, within, cost)
         team.wait()
         if not team.broadcast(bool(store.keys())):
@@ -117,24 +118,32 @@ def execute(plan: Plan, store: Store, team: Processes, shown: Shown) -> list[Fin
         cost = took * total / max(count, 1)
         more = count < total or bool(open_checks(store))
         if plan.effort is None or not team.broadcast(more and left > max(LEAST * within, MORE * took)):
-            return budget_findings(store.records(), cases, list(plan.attacks), total, open_checks(store))
+            return budget_findings(store.records(), cases, plan.attacks, total, open_checks(store))
+
+
+def _check_classes(case: Case, profiles: Profiles) -> None:
+    """Raise EscrimeError for a deployed model of other classes."""
+    own, wanted = (profiles[model].classes for model in (case.subject.classifier, case.attacked))
+    if own != wanted:
+        raise EscrimeError(other_classes("the deployed model", own, "the model", wanted))
 
 
 def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: float | None, cost: float | None) -> None:
     """Part after part, of a budget (`within`, seconds) until what is kept for the checks; cost: the seconds that they would
     take on all images, where that was measured."""
     left, planned = deadline.time_left(), dict[str, float]()
+    cases = [*plan.deployed, *plan.cases]  # these last: the passes of a shared crafting count as of the last case begun
     for label, one in plan.attacks.items():
-        for case in plan.cases:
+        for case in cases_of(one, cases):
             name, finished = work_on(label, case), len(store.done(parts_of([*case.name, label])))
             planned[name] = planned.get(name, 0.0) + (len(plan.source) - finished) / team.count
-            meter.plan(name, planned[name], rough_passes(_as_made(one, case), plan.grids[label]))
+            meter.plan(name, planned[name], passes_on(one, case, plan.grids[label]))
     with (
         deadline.deadline(left if left is None or plan.effort is None else (1 - LEAST) * left) as limit,
         deadline.listening(meter),
     ):
         work = evaluate_parts(
-            plan.cases,
+            cases,
             plan.source,
             plan.profiles,
             plan.attacks,
@@ -151,26 +160,13 @@ def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: floa
         began, before = deadline.clock(), meter.done + meter.inside
         for part, rows in work:
             store.write(part.key, rows)
-            _expect(plan, part.case, rows, meter)
+            expect_after(plan.attacks, plan.grids, part.case, rows, meter)
             if left is not None and limit is not None and plan.effort is not None:
                 each = (deadline.clock() - began) / max(meter.done + meter.inside - before, 1)
                 total = len(plan.source)
                 passes = sum(passes_of_checks(case, plan.effort, total) for case in plan.cases) / team.count
                 expected = cost or each * passes
                 limit.end = began + left - kept_for_checks(left, expected)
-
-
-def _as_made(one: AnyAttack, case: Case) -> AnyAttack:
-    return for_transfer(one) if case.threat == TRANSFER else one
-
-
-def _expect(plan: Plan, case: Case, rows: pd.DataFrame, meter: Meter) -> None:
-    """What a part of one attack left says what the others will take on this case, about."""
-    attacked = rows[rows["eps"] > 0]
-    if len(attacked):
-        stands = float(attacked["correct"].mean())
-        for label, one in plan.attacks.items():
-            meter.expect(work_on(label, case), rough_passes(_as_made(one, case), plan.grids[label], stands))
 
 
 def _mine(key: str, team: Processes) -> bool:
@@ -303,27 +299,6 @@ def all_findings(
     return in_order([*about_all, *found, *record_findings(records, store.failures, manners, masked)])
 
 
-def plan_checks(todo: list[Scope], records: pd.DataFrame, effort: Effort, meter: Meter, processes: int) -> None:
-    """Give the meter what examining these will cost each of the processes, about."""
-    meter.plan(STRONGER, 0, 1)
-    for scope in todo:
-        images = of_case(records, scope.case)["image"].nunique()
-        probing, stronger = passes_of_check(scope.case, effort, _stands(scope, records))
-        meter.plan(_title(scope), min(effort.images, images) / processes, probing.forwards + probing.gradients)
-        meter.plan(STRONGER, meter.tasks[STRONGER].images + images / processes, stronger.forwards + stronger.gradients)
-
-
-def _stands(scope: Scope, records: pd.DataFrame) -> float:
-    """The share of the images that the attacks asked for left, about; not less than FEW."""
-    return max(FEW, float(standing(of_case(records, scope.case), scope.norm, scope.eps, False).mean()))
-
-
-def _title(scope: Scope) -> str:
-    """What the examination of a case is called while it goes on."""
-    defense = scope.case.subject.defense
-    return "examine" if defense == "none" else f"examine {defense_name(defense)}"
-
-
 def _if_cut(
     limit: deadline.Deadline, findings: list[Finding], faced: int, scope: Scope, plan: Plan, records: pd.DataFrame
 ) -> list[Finding]:
@@ -341,12 +316,12 @@ def probe_in_time(
 ) -> tuple[list[Finding], list[Attempt]]:
     """As `probe`, on as many images as there is time for; what is cut short by a deadline is noted there."""
     judged, effort = of_case(records, scope.case)["image"].nunique(), plan.checked
-    meter.begin(_title(scope), min(effort.images, judged) / shared.team.count)
+    meter.begin(title_of(scope), min(effort.images, judged) / shared.team.count)
     with deadline.as_time_allows(EXAMINATION):
         if deadline.time_left() is not None:
             deadline.look()
             model, case = scope.case.subject.classifier, (joined(scope.case.name), scope.norm)
-            passes, _ = passes_of_check(scope.case, effort, _stands(scope, records))
+            passes, _ = passes_of_check(scope.case, effort, stands_of(scope, records))
 
             def fewer() -> Effort:
                 each = seconds_per_pass(model, plan.profiles.images.pixels[:FEWEST]) / passes_per_image(model)

@@ -1,12 +1,16 @@
 """What an evaluation is asked for, made uniform: attacks by label, a grid of ε for each, and what their norms mean."""
 
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
 from ..attacks.core.base import Attack
+from ..attacks.pgd import PGD
+from ..attacks.transfer import Transfer, mi_di_ti_fgsm
 from ..budgets import distinct, shared_grids
 from ..errors import EscrimeError, nearest
 from ..norms import DEFAULT, Norm, norm
+from ..results.names import AS_TRANSFER, MI_DI_TI
 from ..results.records import own_rows
 from .profile import ProbeBudget
 
@@ -79,6 +83,32 @@ def check_epsilons(attacks: dict[str, Attack], epsilons: Any) -> dict[str, list[
         if not isinstance(attack, Attack) and len(grid) != 1:
             raise EscrimeError(f"attack {label!r} is a plain callable with one ε; give exactly one, or one entry per ε.")
     return shared_grids(grids)
+
+
+def on_surrogates(
+    surrogates: Any, attacks: Mapping[str, Any], grids: Mapping[str, list[float]], side: int
+) -> tuple[dict[str, Transfer], dict[str, list[float]]]:
+    """(label → MI-DI-TI-FGSM on surrogates, label → its ε), one for every norm of `attacks` at all of their ε (`grids`) above
+    0; side: pixels of the shorter side of the images.
+
+    Raises:
+        EscrimeError: For what is no surrogate, and where no attack is in a norm that it works in.
+    """
+    found: dict[str, set[float]] = {}
+    for label, attack in attacks.items():
+        if norm_of(attack).name in PGD.norms:
+            found.setdefault(norm_of(attack).name, set()).update(eps for eps in grids[label] if eps > 0)
+    found = {name: epsilons for name, epsilons in found.items() if epsilons}
+    if not found:
+        raise EscrimeError(
+            f"surrogates were given, and no attack at ε > 0 in a norm for what is made on them ({', '.join(PGD.norms)}); add "
+            "one, or leave the surrogates out."
+        )
+    labels = {name: MI_DI_TI + AS_TRANSFER + norm(name).suffix * (len(found) > 1) for name in found}
+    if taken := next((label for label in labels.values() if label in attacks), None):
+        raise EscrimeError(f"attack {taken!r} is called like what is made on the surrogates; give it another name.")
+    made = {labels[name]: Transfer(mi_di_ti_fgsm(max(of), name, side=side), surrogates) for name, of in found.items()}
+    return made, {labels[name]: sorted(of) for name, of in found.items()}
 
 
 def _as_list(epsilons: Any) -> list | None:

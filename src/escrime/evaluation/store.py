@@ -7,6 +7,7 @@ from typing import Protocol
 import pandas as pd
 
 from ..results.findings import Finding
+from ..results.keys import of_deployed
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,10 @@ class Store(Protocol):
         """Lose a part."""
 
     def records(self) -> pd.DataFrame:
-        """All that was written."""
+        """All that was written, but for what is about a deployed model."""
+
+    def deployed(self) -> pd.DataFrame | None:
+        """What was written about a deployed model, in the columns of records; None for nothing."""
 
     @property
     def failures(self) -> dict[str, str]:
@@ -88,7 +92,11 @@ class MemoryStore:
         del self.parts[key]
 
     def records(self) -> pd.DataFrame:
-        return pd.concat(self.parts.values(), ignore_index=True)
+        return pd.concat([rows for key, rows in self.parts.items() if not of_deployed(key)], ignore_index=True)
+
+    def deployed(self) -> pd.DataFrame | None:
+        own = [rows for key, rows in self.parts.items() if of_deployed(key)]
+        return pd.concat(own, ignore_index=True) if own else None
 
     def note_failure(self, name: str, reason: str) -> None:
         self.failures.setdefault(name, reason)

@@ -1,8 +1,8 @@
 """Which model is attacked and which is scored: the threat levels.
 
-*transfer*: the attack sees the undefended network, as in the paper. *adaptive*: the attack differentiates through the
-defense, with expectation over its noise. An undefended network has one level, *white-box*, or *black-box* where it gives
-no gradients.
+*transfer*: the attack sees the undefended network, as in the paper, or surrogates. *adaptive*: the attack differentiates
+through the defense, with expectation over its noise. An undefended network has one level, *white-box*, or *black-box* where it
+gives no gradients, beside transfer from surrogates.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,9 +11,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..attacks.transfer import Transfer
 from ..errors import EscrimeError
 from ..models.running import Classifier
-from ..results.threats import ADAPTIVE, TRANSFER, WHITE_BOX
+from ..results.threats import ADAPTIVE, DEPLOYED, TRANSFER, WHITE_BOX
 
 AnyAttack = Callable[..., Tensor]  # an Attack, or any attack(model, images, labels) → images
 Epsilons = float | str | Sequence[float | str]  # one ε or several
@@ -99,3 +100,31 @@ def as_cases(subjects: list[Subject]) -> list[Case]:
         if names.count(name) > 1:
             raise EscrimeError(f"two subjects share the name {' / '.join(name)}; give each (model, defense) its own name.")
     return cases
+
+
+def cases_of(attack: AnyAttack, cases: Sequence[Case]) -> list[Case]:
+    """The cases that an attack is recorded under. What is made on surrogates owes nothing to who is attacked, and is shown to
+    every subject once, at the level of transfer."""
+    if not isinstance(attack, Transfer):
+        return list(cases)
+    return list({case.name: case for case in map(_shown, cases)}.values())
+
+
+def _shown(case: Case) -> Case:
+    return case if case.threat == DEPLOYED else Case(case.subject, TRANSFER, case.attacked)
+
+
+def deployed_case(models: Any, cases: Sequence[Case], name: str = DEPLOYED) -> Case:
+    """The case of what is deployed in place of the one model that is attacked: a classifier that is shown the same examples.
+
+    Raises:
+        EscrimeError: For several models or defenses, of which it would have to be one's, and for what is no classifier.
+    """
+    if len(cases) != 1:
+        named = ", ".join(dict.fromkeys(f"{case.subject.model} ({case.subject.defense})" for case in cases))
+        raise EscrimeError(f"a deployed model stands for one model without a defense, not for {named}; give that one alone.")
+    if not callable(models) or isinstance(models, type):
+        raise EscrimeError(f"deployed is a {type(models).__name__}; give the classifier that is deployed, images → logits.")
+    only = cases[0]
+    name = f"{name}-{DEPLOYED}" if name == only.subject.model else name
+    return Case(Subject(name, models), DEPLOYED, only.attacked)

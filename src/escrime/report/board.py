@@ -21,6 +21,7 @@ from .validity import read_verdicts, validity
 DEEPEST = 5  # levels of folders that are looked through for runs
 OTHERS = {"tune.json": "escrime tune", "training.json": "escrime train"}  # folders of ours that hold no verdict
 SEES_ALL, SEES_OUTPUTS, UNAWARE = "sees everything", "sees outputs only", "does not know the defense"
+SURROGATES = "has surrogates"
 # Threat levels that are one attacker: a defense is attacked by who knows it as a network is by who sees its gradients.
 ATTACKERS = {WHITE_BOX: SEES_ALL, ADAPTIVE: SEES_ALL, BLACK_BOX: SEES_OUTPUTS, TRANSFER: UNAWARE}
 
@@ -197,6 +198,8 @@ def _setting(run: Run, verdict: Verdict, eps: float) -> Setting:
     sees = run.manifest.get("models", {}).get(verdict.model, {}).get("threat")
     if attacker == SEES_OUTPUTS and sees in ("scores", "labels"):  # of which labels tell less
         attacker = f"sees {sees} only"
+    if run.surrogates and attacker != SEES_ALL:
+        attacker = SURROGATES if attacker == UNAWARE else f"{attacker}, {SURROGATES}"
     attacker = f"{attacker}; {run.mask}" if run.mask else attacker
     return Setting(about.get("fingerprint") or str(run.folder), verdict.subset, verdict.norm, eps, attacker)
 

@@ -27,9 +27,9 @@ def as_document(run: Run) -> dict:
     version: of its schema, see document_schema. manifest: how it was made. eps: the headline ε. verdicts: one per model,
     defense and norm. unions: of several norms, what is left when the attacker chooses. summary: accuracy per (subset, model,
     defense, threat, attack, norm, ε); worst_case: the same over all attacks up to each ε; hits: how often a targeted attack
-    reached its class. tests: each defense against none, paired. corruptions: the mean errors over
-    common corruptions, as `results.corruptions.corruption_errors`; accuracies are in the summary. claims: the paper's. checks:
-    the findings.
+    reached its class. tests: each defense against none, paired. deployment: a model and what is deployed in its place.
+    corruptions: the mean errors over common corruptions, as `results.corruptions.corruption_errors`; accuracies are in the
+    summary. claims: the paper's. checks: the findings.
     """
     eps, found = headline_eps(run), validity(run)
     judged = verdicts(run.records, found, headlines(run))
@@ -45,6 +45,7 @@ def as_document(run: Run) -> dict:
             "hits": hits(run),
             "tests": [test for model in run.models for test in tests(run, model, eps)],
             "corruptions": corruption_errors(run.records, seed=int(run.manifest.get("seed") or 0)).to_dict("records"),
+            "deployment": [row.as_dict() | {"sentence": row.sentence} for row in run.deployment],
             "claims": judge(run),
             "checks": [finding.as_dict() for finding in found],
         }

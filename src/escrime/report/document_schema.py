@@ -101,6 +101,28 @@ class CorruptionRow(Row):
     severities: int
 
 
+class DeploymentRow(Row):
+    """A model and what is deployed in its place on the same n images: how many each gets right, and both."""
+
+    name: str
+    attack: str
+    norm: str
+    eps: float
+    n: int
+    both_right: int
+    only_model_wrong: int
+    only_deployed_wrong: int
+    both_wrong: int
+    differ: int
+    model: Share
+    deployed: Share
+    difference: Share
+    low: Share
+    high: Share
+    p: Share
+    sentence: str
+
+
 class ClaimRow(Row):
     """One of the paper's claims, and what was measured of it."""
 
@@ -143,6 +165,7 @@ class Document(Row):
     hits: list[HitRow]
     tests: list[TestRow]
     corruptions: list[CorruptionRow] = Field(description="Mean and relative corruption error with intervals; else empty.")
+    deployment: list[DeploymentRow] = Field(description="Of a model beside which a deployed one was judged; else empty.")
     claims: list[ClaimRow]
     checks: list[CheckRow]
 

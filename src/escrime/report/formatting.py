@@ -14,7 +14,7 @@ NETWORKS = {"wide_resnet50_2": "Wide ResNet-50-2", "googlenet": "GoogLeNet"}
 THREAT_MEANINGS = {
     WHITE_BOX: "the attacker differentiates the network itself",
     BLACK_BOX: "the attacker can only ask the network for answers",
-    TRANSFER: "the attacker ignores the defense: examples made without it are shown to the defended network",
+    TRANSFER: "the attacker has other networks: examples made without the defense, or on surrogates, are shown to this one",
     ADAPTIVE: "the attacker knows the defense and differentiates through it",
 }
 

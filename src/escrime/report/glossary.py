@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..norms import NORMS, Norm, norm
 from ..norms.corruption import CommonCorruption
-from ..results.names import DEFENSES
+from ..results.names import DEFENSES, MI_DI_TI
 from ..results.records import STRONGER
 from .formatting import THREAT_MEANINGS
 from .run import Run
@@ -78,6 +78,14 @@ WORDS = (
             "made them."
         ),
         lambda run: bool((run.records["norm"] == CommonCorruption.name).any()),
+    ),
+    Word(
+        MI_DI_TI,
+        lambda _: (
+            "PGD with momentum, at shrunk and shifted copies of the image, along smoothed gradients: made on other networks, "
+            "its examples fool this one more often than others do."
+        ),
+        lambda run: any(label.startswith(MI_DI_TI) for label in run.records["attack"].unique()),
     ),
     _attack(STRONGER, "What the checks called for: an attack built for what they found, on the images that still stood."),
     Word(

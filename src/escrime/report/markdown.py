@@ -22,13 +22,19 @@ def markdown(run: Run) -> str:
     found = as_document(run)
     blocks = [f"# {inline(run.manifest.get('title') or run.folder.name)}", *made(found, run), *judged(found)]
     for model in run.models:
-        blocks += [f"## {inline(model)}", *accuracies(run, model), *paired(found, model), *corrupted(run, model)]
+        blocks += [
+            f"## {inline(model)}",
+            *accuracies(run, model),
+            *paired(found, model),
+            *corrupted(run, model),
+            *deployed(run),
+        ]
     blocks += [*claimed(found["claims"]), *checked(run)]
     return "\n\n".join(blocks) + "\n"
 
 
 def made(found: dict, run: Run) -> list[str]:
-    """How the run was made, what its data leave out, and which pixels could change, as a list."""
+    """How the run was made, what its data leave out, which pixels could change, and on which surrogates, as a list."""
     manifest, dataset = found["manifest"], found["manifest"]["dataset"] or {}
     hardware, stages = manifest["hardware"] or {}, manifest["stages"] or []
     versions = {"escrime": manifest["escrime"], **(manifest["versions"] or {})}
@@ -37,6 +43,7 @@ def made(found: dict, run: Run) -> list[str]:
         "data": f"{run.data_name or 'unnamed'}, {dataset.get('test')} test images, {run.class_count}, "
         f"{dataset.get('size')} px, fingerprint {dataset.get('fingerprint')}{f'; {run.left_out}' if run.left_out else ''}",
         "threat model": run.mask,
+        "surrogates": run.surrogates,
         "made": f"{manifest['created']}, seed {manifest['seed']}, commit {manifest['commit'] or 'unknown'}",
         "with": ", ".join(f"{name} {version}" for name, version in versions.items() if version),
         "on": ", ".join(str(hardware[name]) for name in ("cpu", "gpu", "device") if hardware.get(name)),
@@ -118,6 +125,20 @@ def corrupted(run: Run, model: str) -> list[str]:
         blocks += [f"Common corruptions, % correct: {inline(shown.title)}", table(shown.head, rows, numbers=True)]
         blocks.append(inline(" ".join(shown.sentences)))
     return blocks
+
+
+def deployed(run: Run) -> list[str]:
+    """What is deployed in the model's place, on the same examples."""
+    if not run.deployment:
+        return []
+    heads = ["examples made for the model", "n", "both right", "only the model wrong", "only the deployed one wrong"]
+    heads += ["both wrong", "model", "deployed", "p"]
+    rows = []
+    for row in run.deployment:
+        counts = [row.n, row.both_right, row.only_model_wrong, row.only_deployed_wrong, row.both_wrong]
+        rows.append([row.name, *counts, f"{row.model:.1%}", f"{row.deployed:.1%}", p_text(row.p)])
+    title = f"The same examples, shown to what is deployed in its place ({inline(run.deployed_name)})"
+    return [title, table(heads, rows), inline(run.deployment[0].sentence)]
 
 
 def claimed(claims: list[dict]) -> list[str]:

@@ -138,6 +138,7 @@ def model_section(run: Run, head: Headline, drawn: list[Drawn]) -> dict:
         "classes": class_table(run, model, head.eps),
         "tables": accuracy_tables(run, model),
         "corruptions": corruption_tables(run, model),
+        "deployment": run.deployment,
     }
 
 

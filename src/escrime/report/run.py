@@ -10,12 +10,13 @@ import pandas as pd
 
 from ..errors import EscrimeError, shortened
 from ..norms import DEFAULT
+from ..results.deployment import Paired, deployment
 from ..results.keys import last_of
 from ..results.layout import check_inside
 from ..results.manners import SINGLE, manner_of
 from ..results.names import mask_in_words, place
 from ..results.reading import REBUILT, load_arrays, read_json, read_log
-from ..results.records import read_records, shows_chance, subset_names, worst_case
+from ..results.records import in_subset, read_deployed, read_records, shows_chance, subset_names, worst_case
 from ..results.schema import StoredAnalysis, StoredExamples, StoredManifest
 from ..results.threats import ADAPTIVE, TRANSFER, UNDEFENDED
 from .sweep import Sweep, build_sweeps, one_sweep
@@ -45,6 +46,7 @@ class Run:
     manifest: dict
     records: pd.DataFrame
     sweeps: dict[tuple[str, str, str, str], Sweep] = field(repr=False)
+    deployed: pd.DataFrame | None = None
     _worst: dict[tuple[str, str, str], pd.DataFrame] = field(default_factory=dict, repr=False)
     _examples: dict[str, list[Example]] = field(default_factory=dict, repr=False)
 
@@ -77,6 +79,17 @@ class Run:
         """The norm that the ε of an attack, by its label, is measured in; of a worst case that behind its name."""
         return self._norms.get(attack) or attack.partition(", ")[2] or self.norm
 
+    @cached_property
+    def deployment(self) -> list[Paired]:
+        """The model and what is deployed in its place, on the images of the main subset; [] where nothing is."""
+        shown = None if self.deployed is None else in_subset(self.deployed, self.main_subset)
+        return deployment(in_subset(self.records, self.main_subset), shown)
+
+    @property
+    def deployed_name(self) -> str:
+        """What is deployed in the model's place, as it was named."""
+        return "" if self.deployed is None else str(self.deployed["model"].iloc[0])
+
     @property
     def main_subset(self) -> str | None:
         return self.subsets[0]
@@ -98,6 +111,11 @@ class Run:
         """Which pixels attacks could change, in words; "" where that was all of them."""
         found = self.manifest.get("experiment", {}).get("mask")
         return mask_in_words(found) if found else ""
+
+    @property
+    def surrogates(self) -> str:
+        """The networks that examples were made on as well; "" where there are none."""
+        return ", ".join(self.manifest.get("experiment", {}).get("surrogates") or {})
 
     @property
     def class_count(self) -> str:
@@ -135,9 +153,10 @@ class Run:
 
     def first_sweep(self, model: str) -> Sweep | None:
         """The sweep the first lines speak of: that of the first of its attacks on the undefended network, of those in the
-        run's norm where there are any; None without any."""
+        run's norm where there are any, else of what was made on surrogates; None without any."""
         attacks = sorted(self.attacks(model), key=lambda attack: self.norm_of(attack) != self.norm)
-        sweeps = (self.undefended(model, attack, self.main_subset) for attack in attacks)
+        sweeps = [self.undefended(model, attack, self.main_subset) for attack in attacks]
+        sweeps += [self.sweep(model, "none", TRANSFER, attack, self.main_subset) for attack in attacks]
         return next((sweep for sweep in sweeps if sweep is not None and sweep.n), None)
 
     def envelope(self, sweep: Sweep, subset: str | None = None) -> Sweep:
@@ -249,4 +268,4 @@ def read_run(folder: Path | str) -> Run:
             f"the records of {folder} are of a model that its manifest.json does not know ({shortened(others)}); restore what "
             "was there, or run the experiment again in another folder."
         )
-    return Run(folder, known, records, build_sweeps(records))
+    return Run(folder, known, records, build_sweeps(records), deployed=read_deployed(folder))

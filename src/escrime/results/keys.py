@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from .threats import DEPLOYED
+
 BETWEEN = "--"  # of the names in a key; none of them holds it (see rows.no_name)
 
 
@@ -23,6 +25,11 @@ def part_key(name: str, index: int, start: int | None = None) -> str:
 def slice_of(key: str) -> int:
     """The number of the slice that a part holds, or a chunk of."""
     return int(key.rpartition(BETWEEN)[2].partition("-")[0])
+
+
+def of_deployed(key: str) -> bool:
+    """Whether a part is about a deployed model; such rows are kept apart from the records."""
+    return names_in(key)[2:3] == (DEPLOYED,)
 
 
 def parts_of(names: Iterable[str]) -> str:

@@ -8,7 +8,16 @@ from ..errors import EscrimeError
 from ..files import LOCK
 
 SUBFOLDERS = ("records", "checkpoints", "examples", "analysis", "training", "figures")
-FOLDERS = (*SUBFOLDERS, "checks", "failures", "checkpoint", "parts", "tensorboard")  # those that only some commands make
+DEPLOYED = "deployed"  # what was made for a model, judged on the one that is deployed in its place
+FOLDERS = (
+    *SUBFOLDERS,
+    DEPLOYED,
+    "checks",
+    "failures",
+    "checkpoint",
+    "parts",
+    "tensorboard",
+)  # some that few commands make
 MARKS = ("manifest.json", "tune.json", "training.json", "metrics.csv", "weights.safetensors")  # which a folder of ours has
 RESULTS = ("checks.json", "verdict.json", "claims.json", "answer.json", "report.html", "report.pdf")
 FILES = (*MARKS, LOCK, *RESULTS, "tune.csv", "pareto.png", "pareto.svg", "attack.json", "attacks.jsonl")

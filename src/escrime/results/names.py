@@ -10,6 +10,9 @@ DEFENSES = {
     "adversarial-training+ppa": "adversarial training + PPA",
 }
 
+MI_DI_TI = "MI-DI-TI-FGSM"  # what is made on surrogates where nothing else is asked for (attacks.transfer.mi_di_ti_fgsm)
+AS_TRANSFER = "-transfer"  # behind the name of an attack that is made on surrogates
+
 
 def defense_name(defense: str) -> str:
     """The paper's by their names; any other is called what the experiment calls it."""

@@ -11,6 +11,7 @@ from ..budgets import unified
 from ..errors import EscrimeError
 from ..files import whole
 from ..no_class import NO_TARGET
+from .layout import DEPLOYED
 from .rows import COLUMNS, check_unique, read_all
 from .statistics import total, wilson
 from .threats import TRANSFER
@@ -76,6 +77,20 @@ def read_records(folder: Path | str) -> pd.DataFrame:
     parts = sorted(folder.glob("*.parquet"))
     if not parts:
         raise EscrimeError(f"{folder} holds no records (*.parquet); give the folder of a run, such as runs/digits.")
+    return _read(parts, folder)
+
+
+def read_deployed(folder: Path | str) -> pd.DataFrame | None:
+    """What a run folder holds about a deployed model (see results.deployment), in the columns of records; None for nothing.
+
+    Errors: EscrimeError as of `read_records`.
+    """
+    folder = Path(folder) / DEPLOYED
+    parts = sorted(folder.glob("*.parquet"))
+    return _read(parts, folder) if parts else None
+
+
+def _read(parts: list[Path], folder: Path) -> pd.DataFrame:
     records = read_all(parts)
     records = records.assign(eps=unified(records["eps"]))
     check_unique(records, folder)

@@ -20,7 +20,7 @@ from .threats import THREATS
 COLUMNS = {
     "model": "string",
     "defense": "string",  # "none", "ppa", "adversarial-training", ...
-    "threat": "string",  # "white-box" ("black-box" without gradients) for an undefended model, else "transfer" or "adaptive"
+    "threat": "string",  # "white-box" ("black-box" without gradients), "transfer", of a defense "adaptive"; see threats.py
     "attack": "string",  # "none" on clean rows
     "norm": "string",
     "eps": "float64",

@@ -83,6 +83,7 @@ class StoredExperiment(Stored):
     mask: StoredMask | None = None
     headline_eps: Eps | None = None
     threats: dict[Norm, list[Eps | Text]] = {}
+    surrogates: dict[Text, Text | None] = {}  # specification → hash of its weights
     models: dict[Name, dict[str, Any]] = {}
 
 

@@ -21,6 +21,7 @@ from .threats import ADAPTIVE, BLACK_BOX, TRANSFER, UNDEFENDED
 HIDING = {"scores-flat", "off-grid", "stateful", "full-success", "no-full-success", "iterated-weaker", "overfitting"}
 HIDING |= {f"gradient-{what}" for what in ("zero", "saturated", "false", "not-finite", "misleads", "jagged", "mode", "fails")}
 UNKNOWING = " against an attacker who does not know the defense"
+SURROGATES = " against an attacker who has other networks and not this one: all examples were made on surrogates"
 WITHOUT = " without attack)"  # how a sentence ends its numbers
 NO_HEADLINES: Mapping[str, float] = MappingProxyType({})
 KNOWN = (ADAPTIVE, *UNDEFENDED, TRANSFER)  # the threat level to quote, where there are several
@@ -49,7 +50,8 @@ class Verdict:
     @property
     def reason(self) -> str:
         """What the sentence says of the number, such as "do not believe it: 1 alarm (stateful)."."""
-        return self.sentence.rpartition(WITHOUT)[2].removeprefix(UNKNOWING).lstrip(";, ").removeprefix("and ")
+        rest = self.sentence.rpartition(WITHOUT)[2].removeprefix(UNKNOWING).removeprefix(SURROGATES)
+        return rest.lstrip(";, ").removeprefix("and ")
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -124,16 +126,17 @@ def _seen(records: pd.DataFrame, last: pd.DataFrame) -> str:
     """How the attacker of `last`, rows of one verdict, is limited, as a part of its sentence."""
     first = last.iloc[0]
     if first["threat"] == TRANSFER:
-        return UNKNOWING
+        return SURROGATES if first["defense"] == "none" else UNKNOWING
     rendered = norm(first["norm"]).rendered  # which gradients would not help with
     if first["threat"] != BLACK_BOX or rendered or not last["correct"].any():
         return ""
-    own = records["image"].isin(last["image"]) & same(records["eps"], first["eps"])
-    for name in ("model", "defense", "threat", "norm"):
-        own &= records[name] == first[name]
-    queries = queries_left(records[own])
+    others = records["image"].isin(last["image"]) & same(records["eps"], first["eps"])
+    for name in ("model", "defense", "norm"):
+        others &= records[name] == first[name]
+    queries = queries_left(records[others & (records["threat"] == first["threat"])])
     often = "" if queries is None else f", in about {queries:,.0f} queries per image"
-    return f" as far as an attacker who sees outputs only can tell{often} (gradients may leave less)"
+    has = ", and has surrogates," if (others & (records["threat"] == TRANSFER)).any() else ""
+    return f" as far as an attacker who sees outputs only{has} can tell{often} (gradients may leave less)"
 
 
 def _verdict(

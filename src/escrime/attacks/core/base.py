@@ -19,7 +19,7 @@ from ...validation import CheckedFields, check_type, check_whole
 from .inputs import Inputs
 from .masks import confined
 
-Kind = Literal["fixed budget", "nearest", "search"]
+Kind = Literal["fixed budget", "nearest", "search", "surrogates"]
 Epsilon = float | str | tuple[float, ...]  # of all images, as a number or a text such as "8/255", or one number per image
 
 
@@ -58,7 +58,8 @@ class Attack(CheckedFields):
     - norms: the norms of its budget.
     - access: the least that the model must give away; None: nothing is concluded from how it compares with others.
     - kind: "fixed budget" where it makes the best example for the ε it is given, "nearest" where it looks for the nearest one
-      whatever ε is, "search" where it looks for the smallest ε at which another attack succeeds.
+      whatever ε is, "search" where it looks for the smallest ε at which another attack succeeds, "surrogates" where it makes
+      another attack on such.
     - paper: authors, year, title, arXiv number.
     - needs_target: it cannot do without a class to reach.
     - usual: the settings with which `escrime evaluate` runs it by its name, where they are not the defaults.

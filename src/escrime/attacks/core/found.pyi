@@ -16,4 +16,5 @@ from ..sigma_zero import SigmaZero as SigmaZero
 from ..sparse_rs import SparseRS as SparseRS
 from ..spatial import Spatial as Spatial
 from ..square import Square as Square
+from ..transfer import Transfer as Transfer
 from ..worst_case import WorstCase as WorstCase

@@ -95,6 +95,7 @@ class Output:
             where the attack uses scores only.
         classes: (N, M) or None.
         success: Which iterates succeed, (N,) bool, once verified; empty before.
+        more: Forward passes beside that of the gradient, (N,) on the CPU; None for none.
     """
 
     logits: Tensor
@@ -102,6 +103,7 @@ class Output:
     gradient: Tensor | None
     classes: Tensor | None = None
     success: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+    more: Tensor | None = None
 
     def needed_gradient(self) -> Tensor:
         """The gradient, for a step along it; EscrimeError where the attack's `ask` took none."""

@@ -142,7 +142,8 @@ class Loop:
         `verifying` it."""
         backwards = 0 if output.gradient is None else 1 if output.classes is None else output.classes.shape[1]
         cost = torch.full((len(batch),), float(self.attack.eot))
-        self.results.spend(batch.place, cost if verifying is None else cost + verifying, cost * backwards)
+        forwards = sum((extra for extra in (output.more, verifying) if extra is not None), cost)
+        self.results.spend(batch.place, forwards, cost * backwards)
 
     def _decided(self, batch: Batch, found: Verified) -> Tensor:
         """The jobs (N,) of images that one of their jobs has won."""

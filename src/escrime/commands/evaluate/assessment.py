@@ -17,7 +17,7 @@ from ...evaluation.images import PART, Source
 from ...evaluation.pipeline import Plan, execute
 from ...evaluation.profile import Profiles, as_attacked
 from ...evaluation.requests import budget_of, manners_of
-from ...evaluation.subjects import Case, as_cases, as_subjects
+from ...evaluation.subjects import Case, as_cases, as_subjects, deployed_case
 from ...models.deadline import as_time_allows, clock, deadline
 from ...results.findings import MASK, Finding
 from ...results.keys import joined, parts_of
@@ -27,6 +27,7 @@ from ..shared.display import Display
 from ..shared.folder import AnotherRun, RunFolder, about_images
 from ..shared.own_folder import own_folder
 from ..shared.store import FolderStore
+from .beside import right
 from .candidate import Candidate
 from .first_look import FirstLook
 from .identity import identity_of, refuse_another_model
@@ -62,6 +63,7 @@ class Assessment:
         self.candidate, self.team, self._verb = candidate, team, verb
         self._out = None if out is None else RunFolder(out)  # refused at once where it cannot be one
         self.request, self.display = candidate.request, candidate.display
+        candidate.judged = lambda: self.test
         self._test, self._train, self._settings = test or candidate.images, train, settings
         self.prepare = prepare
         self._cases = cases or (lambda name: as_cases(as_subjects({name: candidate.model})))
@@ -105,6 +107,10 @@ class Assessment:
         if len(candidate.threats) > 1:
             about |= {"threats": {threat.norm: list(threat.epsilons) for threat in candidate.threats}}
         about |= {} if self.mask is None else {"mask": self.mask.about()}
+        if candidate.surrogates:
+            about["surrogates"] = {one.spec: one.weights for one in candidate.surrogates}
+        if candidate.deployed is not None:
+            about["deployed"] = {"model": candidate.deployed.spec, "weights": candidate.deployed.weights}
         return self.request.settings() | {"epsilons": list(candidate.threats[0].epsilons)} | about | self._settings(folder)
 
     @cached_property
@@ -148,6 +154,15 @@ class Assessment:
         """
         self.end = None if self.request.budget is None else clock() + self.request.budget
         self.fed = self.look.check()
+
+    @cached_property
+    def surrogates(self) -> list[dict]:
+        """What is known of each surrogate, JSON values: how many of a few images it gets right."""
+        found = []
+        for one in self.candidate.surrogates:
+            count, of = right(one, self.test, self.candidate.device)
+            found.append({"model": one.spec, "right": count, "of": of})
+        return found
 
     @property
     def headlines(self) -> dict[str, float]:
@@ -195,8 +210,9 @@ class Assessment:
 
     def execute(self, name: str) -> None:
         """The attacks and the checks, as far as the budget goes."""
+        cases, deployed = self._cases(name), self.candidate.deployed
         plan = Plan(
-            self._cases(name),
+            cases,
             self.profiles,
             self.candidate.attacks,
             self.candidate.grids,
@@ -205,6 +221,7 @@ class Assessment:
             eot=EOT,
             effort=EFFORT,
             headlines=self.headlines,
+            deployed=() if deployed is None else (deployed_case(deployed.model, cases, deployed.name),),
         )
         shown = lambda title: self.folder.metered(title, self.display, noted=self.team.first)  # noqa: E731
         with deadline(self.team.broadcast(self.seconds_left)):  # of the first process: all have the same time
@@ -251,6 +268,12 @@ def evaluate_in_folder(run: Assessment, command: str) -> None:
         run.execute(name)
         return
     run.mask, run.candidate.attacks, run.test  # noqa: B018  # refused or read before the time counts
+    deployed = run.candidate.deployed
+    for one in run.surrogates:
+        run.display.say(f"note: surrogate {one['model']} gets {one['right']} of {one['of']} images right.")
+    if deployed is not None and run.request.mean is not None:
+        how, so = ("normalized by", "more") if deployed.normalized else ("without", "no fewer")
+        run.display.say(f"note: {deployed.spec} is given images {how} --mean and --std, as {so} of a few are right so.")
     with run.display.bar("Look at the model", None):
         run.begin()
     settings, model = run.settings(run.folder), loaded.model

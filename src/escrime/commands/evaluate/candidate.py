@@ -1,5 +1,6 @@
 """The model and the images of a request, loaded, matched and refused where they do not fit."""
 
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -9,6 +10,7 @@ from ... import data
 from ...access import ACCESS, GRADIENTS, LABELS, Access
 from ...attacks.core.base import Attack
 from ...attacks.core.registry import by_name, make, named, sees
+from ...attacks.transfer import Transfer
 from ...budgets import shared_grids
 from ...errors import EscrimeError
 from ...models import Loaded, Normalized, load_model
@@ -23,6 +25,7 @@ from ...regular_files import is_folder
 from ...results.threats import WHITE_BOX
 from ..shared.display import Display
 from ..shared.threats import Threat
+from .beside import Beside, deployed, surrogate, to_be_made
 from .request import USUAL, Request, own_name
 
 OF_ITS_SIZE = "give the size it was made for with --size, or mend the model"
@@ -33,6 +36,7 @@ class Candidate:
 
     def __init__(self, request: Request, display: Display, device: torch.device):
         self.request, self.display, self.device = request, display, device
+        self.judged: Callable[[], data.ImageSet] = self.images  # by which; who has read them puts them here
 
     @cached_property
     def loaded(self) -> Loaded:
@@ -144,6 +148,19 @@ class Candidate:
             return check_logits(in_its_precision(self.looked_at)(pixels), pixels)
 
     @cached_property
+    def surrogates(self) -> list[Beside]:
+        """The networks that examples are made on as well."""
+        request = self.request
+        return [surrogate(spec, self.judged(), self.size, self.device, request.trust) for spec in request.surrogates]
+
+    @cached_property
+    def deployed(self) -> Beside | None:
+        """What is deployed in the model's place."""
+        if self.request.deployed is None:
+            return None
+        return deployed(self.request, self.judged(), self.size, self.device)
+
+    @cached_property
     def threats(self) -> tuple[Threat, ...]:
         """What bounds the attacker, with the ε that are usual for the size of the images where none were given."""
         found = [threat.on(self.size) for threat in self.request.threats]
@@ -151,31 +168,36 @@ class Candidate:
             for threat in (threat for threat in found if threat.named):
                 refuse_mask(norm(threat.norm), f"threat {threat.norm!r}")
             found = [threat for threat in found if not norm(threat.norm).rendered]
-        return tuple(threat for threat in found if threat.named or self._working(threat))
+        own = tuple(threat for threat in found if threat.named or self._working(threat))
+        return own or tuple(threat for threat in found if self._made(threat))
 
     @cached_property
     def attacks(self) -> dict[str, Attack]:
-        """By label, at the largest ε: of the first threat by name, of any other with its norm behind that.
+        """By label, at the largest ε: of the first threat by name, of any other with its norm behind that; on the model those
+        that what the attacker sees suffices for, and those that are made on surrogates.
 
         Raises:
             EscrimeError: For one that needs more than the attacker sees, and for a threat that none of them works in.
         """
         for name in self.request.attacks:
-            if not sees(named(name), self.access):
+            if not sees(named(name), self.access) and not self.request.surrogates:
                 able = [other for other, kind in by_name().items() if sees(kind, self.access) and not kind.needs_target]
                 raise EscrimeError(
                     f"attack {name!r} needs {named(name).access}, which an attacker who sees {self.access} has not; use "
-                    f"{' or '.join(able)}."
+                    f"{' or '.join(able)}, or give it --surrogate SPEC to be made on."
                 )
             if not any(threat.norm in named(name).norms for threat in self.threats):
                 make(named(name), max(self.threats[0].epsilons), self.threats[0].norm)  # which refuses it
-        found = {}
+        found: dict[str, Attack] = {}
         for threat in self.threats:
-            for name in self._able(threat):
+            made = self._made(threat)
+            for name in self._working(threat) if made else self._able(threat):
                 kind = named(name)
                 for called, settings in (kind.variants or {name: kind.usual}).items():
-                    made = make(kind, max(threat.epsilons), threat.norm, **settings)
-                    found[called if len(self.threats) == 1 else threat.label(called, kind.norms)] = made
+                    own = make(kind, max(threat.epsilons), threat.norm, **settings)
+                    found[self._label(called, threat, kind)] = own
+            for called, attack in made.items():
+                found[self._label(called, threat, attack)] = Transfer(attack, [one.model for one in self.surrogates])
         return found
 
     @cached_property
@@ -186,9 +208,18 @@ class Candidate:
         first = next(iter(found))
         return shared_grids(found | {first: [0.0, *found[first]]})
 
+    def _label(self, called: str, threat: Threat, attack: type[Attack] | Attack) -> str:
+        """What the rows of an attack are called."""
+        return called if len(self.threats) == 1 else threat.label(called, attack.norms)
+
     def _working(self, threat: Threat) -> list[str]:
         """The attacks that were asked for, or the usual ones, that work in the norm of a threat."""
-        return [name for name in self.request.attacks or USUAL[self.access] if threat.norm in named(name).norms]
+        wanted = [name for name in self.request.attacks or USUAL[self.access] if sees(named(name), self.access)]
+        return [name for name in wanted if threat.norm in named(name).norms]
+
+    def _made(self, threat: Threat) -> dict[str, Attack]:
+        """Label → attack, of what is made on the surrogates within a threat."""
+        return to_be_made(threat, self.request.attacks, self.size) if self.request.surrogates else {}
 
     def _able(self, threat: Threat) -> list[str]:
         """As `_working`; EscrimeError where none does."""

@@ -19,6 +19,7 @@ USUAL = {
     SCORES: ("Square", "SparseRS", "Spatial", "Corruption"),
     LABELS: ("RayS", "Spatial", "Corruption"),
 }
+BESIDE = ("surrogates", "deployed")  # networks beside the model, of which most requests have none
 # Words of a function's name that tell no more than that it makes a model.
 MAKES_A_MODEL = "load get make build create init new my our the a model models net network nn classifier cnn main fn".split()
 
@@ -34,6 +35,8 @@ class Request:
     std: the normalization to put in front of the model, or in place of its own; one number or one per channel. trust: the
     model may be a file that runs code as it is read. classes: a file of the names of its classes. name: what the model is
     called in files and tables, None for its own name. mask: a picture, white where pixels may change, None for all of them.
+    surrogates: specifications of networks that examples are made on as well. deployed: that of what is deployed in the model's
+    place, which is shown the same examples.
     """
 
     model: str
@@ -55,6 +58,8 @@ class Request:
     name: str | None = None
     mask: str | None = None
     threats: tuple[Threat, ...] = ()
+    surrogates: tuple[str, ...] = ()
+    deployed: str | None = None
 
     def __post_init__(self) -> None:
         if is_folder(self.images):  # photos/ and photos are one folder
@@ -87,6 +92,7 @@ class Request:
         """Its fields by the names that files give them: what the attacker sees is called threat there. What bounds the attacker
         is one norm and its ε, or of several threats norm → ε."""
         values = {"threat" if name == "access" else name: value for name, value in asdict(self).items() if name != "threats"}
+        values = {name: value for name, value in values.items() if value or name not in BESIDE}
         several = {threat.norm: list(threat.epsilons) for threat in self.threats}
         return values | ({"threats": several} if len(several) > 1 else {})
 
@@ -95,7 +101,8 @@ class Request:
         values = {name: value for name, value in self.as_dict().items() if name not in ("budget", "anyway", "trust", "name")}
         values |= {"epsilons": list(self.epsilons), "attacks": list(self.attacks)}
         values |= {name: list(values[name]) for name in ("mean", "std") if values[name] is not None}
-        del values["mask"]  # which is known by its pixels, not by its name: see Assessment.settings
+        for name in ("mask", *BESIDE):  # which are known by what they hold, not by their names: see Assessment.settings
+            values.pop(name, None)
         return {"title": f"{self.model} on {self.images}", **values}
 
 

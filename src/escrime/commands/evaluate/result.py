@@ -15,9 +15,10 @@ from ...report.formatting import fraction_text, listing
 from ...report.validity import read_verdicts
 from ...results.comparisons import clearly_weaker, per_class
 from ...results.crossings import crossings
-from ...results.names import mask_in_words
-from ...results.records import STRONGER, WORST, in_subset, read_records, summarize, worst_case
-from ...results.statistics import total, wilson
+from ...results.deployment import deployment
+from ...results.names import AS_TRANSFER, mask_in_words
+from ...results.records import STRONGER, WORST, in_subset, read_deployed, read_records, summarize, worst_case
+from ...results.statistics import p_text, share_text, total, wilson
 from ...results.threats import WHITE_BOX
 from ...results.union import ThreatRow, unions
 from ...results.verdicts import Verdict
@@ -38,6 +39,7 @@ def result(run: Assessment) -> dict:
     # A dataset with several ways to count is counted by its first, which is the verdict's.
     records = in_subset(read_records(run.folder.path), subset or None).assign(subsets=subset)
     worst = worst_case(records)
+    worst = worst[worst["threat"] == first.threat]  # where surrogates are all there is, their level
     records = records[records["image"].isin(judged_by_all(records))]
     clean = records[records["eps"] == 0].drop_duplicates("image")
     headline = worst[same(worst["eps"], first.eps) & (worst["norm"] == first.norm)]
@@ -57,6 +59,8 @@ def result(run: Assessment) -> dict:
         "clean": {"accuracy": right / len(clean), **dict(zip(("low", "high"), wilson(right, len(clean))))},
         "robust": {name: getattr(stands, name) for name in ("accuracy", "low", "high", "n")},
         "attacks": _attacks(pd.concat([records, worst], ignore_index=True), threats),
+        "surrogates": run.surrogates,
+        "deployment": [row.as_dict() | {"sentence": row.sentence} for row in deployment(records, _deployed(run, subset))],
         "weakest": [
             {
                 "class": run.test.classes[row["class"]],
@@ -82,8 +86,14 @@ def _attacks(records: pd.DataFrame, threats: Sequence[Threat]) -> list[dict]:
     for threat in threats:
         for row in summarize(records[records["norm"] == threat.norm]).to_dict("records"):
             eps = next((eps for eps in threat.epsilons if same(eps, row["eps"])), row["eps"])
-            found.append({"attack": row["attack"], "norm": threat.norm, "eps": eps} | {name: row[name] for name in NUMBERS})
+            about = {"attack": row["attack"], "threat": row["threat"], "norm": threat.norm, "eps": eps}
+            found.append(about | {name: row[name] for name in NUMBERS})
     return found
+
+
+def _deployed(run: Assessment, subset: str) -> pd.DataFrame | None:
+    found = read_deployed(run.folder.path)
+    return None if found is None else in_subset(found, subset or None)
 
 
 def _of(judged: list[Verdict], row: ThreatRow) -> str:
@@ -108,6 +118,8 @@ def show(run: Assessment, found: dict) -> None:
         say(_table([row for row in found["attacks"] if row["norm"] == threat.norm], threat.norm, count, several))
     if several:
         say(_threats(found))
+    if found["deployment"]:
+        say(_deployment(found["deployment"], run.request.deployed or ""))
     weak = [f"“{row['class']}” ({_cell(row)} of {row['n']})" for row in found["weakest"] if row["clear"]]
     if weak:
         size = fraction_text(found["eps"], found["norm"]) + norm(found["norm"]).eps_in_words
@@ -119,6 +131,9 @@ def show(run: Assessment, found: dict) -> None:
     bounded = not all(norm(threat.norm).rendered for threat in run.candidate.threats)
     if found["threat"] != WHITE_BOX and bounded and found["robust"]["accuracy"] > 0:
         say(f"Threat model: {found['threat']} only. Gradients were not used; who has them may do better.")
+    if found["surrogates"]:
+        named = listing([f"{one['model']} ({one['right']} of {one['of']} images right)" for one in found["surrogates"]])
+        say(f"What ends in {AS_TRANSFER} was made on {named}, and shown to the model.")
     if found["open"]:
         say(f"Left open when the time was up: {found['open']} of {found['n'] + found['open']} images. Run again to go on.")
     for name, count in found["left_open"]["attacks"].items():
@@ -144,7 +159,7 @@ def _table(attacks: list[dict], name: str, title: str, several: bool) -> Table:
         worst, own = row["attack"].startswith(WORST), row["attack"].removesuffix(norm(name).suffix if several else "")
         called = f"{WORST} of all" if worst else _title(own)
         rows.setdefault(called, {})[row["eps"]] = row
-    for called in sorted(rows, key=lambda called: called.startswith(WORST)):
+    for called in sorted(rows, key=lambda called: (called.startswith(WORST), called.endswith(AS_TRANSFER))):
         table.add_row(called, *[_cell(rows[called].get(eps)) for eps in grid])
     return table
 
@@ -159,6 +174,19 @@ def _threats(found: dict) -> Table:
         cost = "–" if row["passes"] is None else f"{row['passes']:.0f}"
         table.add_row(row["name"], _cell(row), cost, str(row["alone"]), "yes" if row["believe"] else "not as it stands")
     table.add_row("any of them", _cell(found["robust"]), "", "", "yes" if found["verdict"]["believe"] else "not as it stands")
+    return table
+
+
+def _deployment(rows: list[dict], spec: str) -> Table:
+    """The model and what is deployed in its place, image by image."""
+    title = f"The same images, shown to what is deployed: {spec}"
+    table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
+    heads = ("", "both right", "only model wrong", "only deployed wrong", "both wrong", "model", "deployed", "p")
+    for head in heads:
+        table.add_column(head, justify="right" if head else "left")
+    for row in rows:
+        counts = [str(row[name]) for name in ("both_right", "only_model_wrong", "only_deployed_wrong", "both_wrong")]
+        table.add_row(row["name"], *counts, share_text(row["model"]), share_text(row["deployed"]), p_text(row["p"]))
     return table
 
 

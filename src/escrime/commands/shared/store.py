@@ -1,4 +1,5 @@
-"""A run folder as the store of an evaluation: records/ holds its parts, checks/ what came of each examination."""
+"""A run folder as the store of an evaluation: records/ holds its parts, deployed/ those about a deployed model, checks/ what
+came of each examination."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,9 +8,10 @@ import pandas as pd
 
 from ...evaluation.store import Examined
 from ...results.findings import from_rows
-from ...results.keys import joined, last_of
+from ...results.keys import joined, last_of, of_deployed
+from ...results.layout import DEPLOYED
 from ...results.reading import fitting, read_json
-from ...results.records import read_records
+from ...results.records import read_deployed, read_records
 from ...results.rows import TUNED, read_all, read_rows
 from ...results.schema import StoredExamination
 from .folder import RunFolder
@@ -24,11 +26,16 @@ class FolderStore:
     def __init__(self, folder: RunFolder):
         self.folder = folder
 
+    def _place(self, key: str) -> str:
+        return DEPLOYED if of_deployed(key) else self.place
+
     def _part(self, key: str) -> Path:
-        return self.folder / self.place / f"{key}.parquet"
+        return self.folder / self._place(key) / f"{key}.parquet"
 
     def _paths(self, prefix: str) -> list[Path]:
-        return sorted(path for path in (self.folder / self.place).glob("*.parquet") if path.name.startswith(prefix))
+        places = (self.place, DEPLOYED)
+        found = [path for place in places for path in (self.folder / place).glob("*.parquet") if path.name.startswith(prefix)]
+        return sorted(found)
 
     def finished(self, key: str) -> bool:
         return self._part(key).exists()
@@ -40,13 +47,16 @@ class FolderStore:
         return [path.stem for path in self._paths(prefix)]
 
     def write(self, key: str, rows: pd.DataFrame) -> None:
-        self.folder.write_records(key, rows, self.place)
+        self.folder.write_records(key, rows, self._place(key))
 
     def forget(self, key: str) -> None:
         self._part(key).unlink()
 
     def records(self) -> pd.DataFrame:
         return read_records(self.folder.path)
+
+    def deployed(self) -> pd.DataFrame | None:
+        return read_deployed(self.folder.path)
 
     @property
     def failures(self) -> dict[str, str]:

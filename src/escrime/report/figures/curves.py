@@ -1,6 +1,6 @@
 """What the sweep figures are made of: a curve with its Wilson band, box plots of confidence, the paper's own points."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -110,9 +110,8 @@ def draw_confidence(axes: Axes, sweep: Sweep) -> None:
 class _Levels(MaxNLocator):
     """Ticks at round numbers of 8-bit levels."""
 
-    def tick_values(self, low: float, high: float) -> np.ndarray:
-        found: np.ndarray = super().tick_values(LEVELS * low, LEVELS * high) / LEVELS
-        return found
+    def tick_values(self, low: float, high: float) -> Sequence[float]:
+        return [level / LEVELS for level in super().tick_values(LEVELS * low, LEVELS * high)]
 
 
 def _margin(last_eps: float) -> float:

@@ -1,0 +1,110 @@
+"""evaluate(deployed=...): what fools a model, shown to the one that is deployed in its place, image by image."""
+
+from functools import partial
+
+import pytest
+import torch
+
+import escrime
+from escrime import FGSM, PGD, EscrimeError, PredictionAveraging, Square, Transfer
+from escrime.results.deployment import CLEAN, deployment
+from escrime.results.statistics import mcnemar
+
+evaluate = partial(escrime.evaluate, checks=False)
+
+
+@pytest.fixture
+def other(linear):
+    """Another network, right about most of the images."""
+    gen = torch.Generator().manual_seed(5)
+    return type(linear)(linear.weight.detach() + 0.5 * torch.randn(4, 48, generator=gen))
+
+
+def test_the_same_network_again_is_fooled_by_the_same_images(linear, data):
+    table = evaluate({"m": linear}, data, [FGSM(0.02), PGD(0.05)], epsilons=[0.02, 0.05], deployed=linear).deployment
+    assert list(table.attack) == [CLEAN, "FGSM", "FGSM", "PGD", "PGD", "worst case", "worst case"]
+    assert (table[["only_model_wrong", "only_deployed_wrong", "differ"]] == 0).all(axis=None) and (table.p == 1).all()
+    assert (table.both_right + table.both_wrong == 150).all() and table.both_wrong.iloc[1] > 0 and table.both_right.iloc[1] > 0
+
+
+def test_another_network_in_its_place_is_fooled_by_others_and_both_are_right_about_the_same_examples(linear, data, other):
+    images, labels = data
+    result = evaluate({"m": linear}, data, PGD(0.02), deployed=other)
+    clean, row = deployment(result.records, result.deployed)
+    moved = PGD(0.02)(linear, images, labels)
+    first, second = (network(moved).argmax(1) == labels for network in (linear, other))
+    counts = [int((a & b).sum()) for a, b in ((first, second), (~first, second), (first, ~second), (~first, ~second))]
+    assert [row.both_right, row.only_model_wrong, row.only_deployed_wrong, row.both_wrong] == counts
+    assert row.only_model_wrong > 0 and row.both_wrong > 0
+    assert row.p == mcnemar(second.double().numpy(), first.double().numpy()) and row.n == 150
+    differ = int((linear(images).argmax(1) != other(images).argmax(1)).sum())
+    assert clean.differ == differ == clean.only_deployed_wrong > 0 and clean.name == "clean images"
+    assert f"another class for {differ} of 150 clean images" in clean.sentence
+    assert clean.sentence in " ".join(repr(result).split()) and row.sentence in " ".join(repr(result).split())
+
+
+def test_the_records_checks_and_verdicts_are_those_of_the_model_alone(linear, data, other):
+    plain, beside = (evaluate({"m": linear}, data, PGD(0.02), **more) for more in ({}, {"deployed": other}))
+    assert plain.records.equals(beside.records) and plain.deployed is None and plain.deployment.empty
+    assert [verdict.sentence for verdict in plain.verdicts] == [verdict.sentence for verdict in beside.verdicts]
+    assert set(beside.deployed.threat) == {"deployed"} and list(beside.deployed.columns) == list(beside.records.columns)
+
+
+def test_a_deployed_black_box_needs_no_gradients_and_sees_surrogates_too(linear, data, other):
+    asked = []
+
+    def box(x):
+        asked.append(len(x))
+        with torch.inference_mode():
+            return (linear(x) * 8).round() / 8
+
+    result = evaluate({"m": linear}, data, [FGSM(0.02), Transfer(PGD(0.05, steps=3), other)], deployed=box)
+    assert {row.attack for row in deployment(result.records, result.deployed)} == {
+        *(CLEAN, "FGSM", "PGD-transfer", "worst case")
+    }
+    transfer = result.deployed[result.deployed.attack == "PGD-transfer"]
+    assert len(transfer) == 150 and sum(asked) < 150 * 60, "it is asked to judge, not to be attacked"
+
+
+def test_a_black_box_model_may_be_deployed_otherwise_too(linear, data, other):
+    result = evaluate(lambda x: linear(x).detach(), data, Square(0.05, queries=20), deployed=other)
+    assert set(result.records.threat) == {"black-box"} and len(result.deployment) == 2
+
+
+def test_averages_over_noise_are_compared_by_sign_flips(linear, data):
+    noisy = PredictionAveraging(linear, 0.3, 1)
+    row = deployment(*(lambda r: (r.records, r.deployed))(evaluate({"m": linear}, data, PGD(0.02), deployed=noisy, draws=4)))[1]
+    assert sum((row.both_right, row.only_model_wrong, row.only_deployed_wrong, row.both_wrong)) == row.n == 150
+    assert 0 <= row.p <= 1 and row.deployed not in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("models", "deployed", "words"),
+    [
+        ("two", "other", "stands for one model without a defense"),
+        ("defended", "other", "stands for one model without a defense"),
+        ("one", "a file", "give the classifier that is deployed"),
+        ("one", "seven", "the deployed model has 7 classes and the model has 4"),
+    ],
+)
+def test_what_cannot_be_deployed_in_its_place_is_refused(linear, data, other, models, deployed, words):
+    given = {"two": {"a": linear, "b": other}, "defended": PredictionAveraging(linear, 0.1, 2), "one": linear}[models]
+    shown = {"other": other, "a file": "model.onnx", "seven": type(linear)(torch.randn(7, 48))}[deployed]
+    with pytest.raises(EscrimeError, match=words):
+        evaluate(given, data, FGSM(0.05), deployed=shown)
+
+
+def test_the_examples_are_made_once_for_both(linear, data, other):
+    class Counted(type(linear)):
+        asked = 0
+
+        def forward(self, x):
+            Counted.asked += len(x)
+            return super().forward(x)
+
+    counts = []
+    for more in ({}, {"deployed": other}):
+        Counted.asked = 0
+        evaluate(Counted(linear.weight.detach()), data, PGD(0.02), **more)
+        counts.append(Counted.asked)
+    assert counts[0] == counts[1] > 1000
