@@ -108,3 +108,9 @@ def test_the_examples_are_made_once_for_both(linear, data, other):
         evaluate(Counted(linear.weight.detach()), data, PGD(0.02), **more)
         counts.append(Counted.asked)
     assert counts[0] == counts[1] > 1000
+
+
+def test_rows_without_a_shared_image_are_left_out(linear, data, other):
+    result = evaluate({"m": linear}, data, PGD(0.02), deployed=other)
+    strangers = result.deployed.assign(image=result.deployed["image"].astype(str) + "-x")
+    assert deployment(result.records, strangers) == [] and deployment(result.records, strangers.head(0)) == []

@@ -102,7 +102,7 @@ def deployment(records: pd.DataFrame, deployed: pd.DataFrame | None) -> list[Pai
     sides = [_by_key(rows.assign(attack=WORST), keys) for rows in worst]
     several = deployed[deployed["eps"] > 0].groupby("norm")["attack"].nunique()
     found += [_paired(*k, sides[0][k], rows) for k, rows in sides[1].items() if k in sides[0] and several[k[1]] > 1]
-    return found
+    return [row for row in found if row.n]
 
 
 def sentences(rows: list[Paired]) -> list[str]:
