@@ -111,7 +111,7 @@ def test_an_examination_takes_the_time_that_it_was_thought_to_need(slow, data, c
     few, effort = (data[0][::3], data[1][::3]), Effort(images=40, steps=4, queries=10, draws=5, eot=1, doublings=0)
     whole = escrime.evaluate(slow, few, PGD(0.02, steps=10), checks=effort)
     clock[0] = 0.0
-    monkeypatch.setattr(pipeline, "passes_of_check", lambda *about: (Passes(10_000, 10_000), Passes(1, 1)))
+    monkeypatch.setattr(pipeline, "passes_of_scope", lambda *about: (Passes(10_000, 10_000), Passes(1, 1)))
     found = escrime.evaluate(slow, few, PGD(0.02, steps=10), checks=effort, budget=400)
     assert clock[0] < 400 and not [finding for finding in found.checks if finding.id == "budget"]
     assert [f.as_dict() for f in found.checks] == [f.as_dict() for f in whole.checks]

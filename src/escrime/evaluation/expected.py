@@ -5,16 +5,18 @@ from collections.abc import Mapping
 import pandas as pd
 
 from ..attacks.transfer import Transfer, for_transfer
+from ..norms import norm
 from ..results.names import defense_name
 from ..results.records import STRONGER
 from ..results.threats import DEPLOYED, TRANSFER
-from .cost import LATE, passes_of_check, rough_passes
+from .cost import LATE, Passes, passes_of_check, rough_passes
 from .effort import Effort
 from .parts import work_on
 from .progress import Meter
 from .stronger import Scope, of_case, standing
 from .subjects import AnyAttack, Case
 
+RENDERED = 40.0  # passes per image of a look at a model in a rendered norm, about
 FEW = 0.05  # share of the images that are expected to stand at least
 
 
@@ -42,14 +44,18 @@ def plan_checks(todo: list[Scope], records: pd.DataFrame, effort: Effort, meter:
     meter.plan(STRONGER, 0, 1)
     for scope in todo:
         images = of_case(records, scope.case)["image"].nunique()
-        probing, stronger = passes_of_check(scope.case, effort, stands_of(scope, records))
+        probing, stronger = passes_of_scope(scope, records, effort)
         meter.plan(title_of(scope), min(effort.images, images) / processes, probing.forwards + probing.gradients)
         meter.plan(STRONGER, meter.tasks[STRONGER].images + images / processes, stronger.forwards + stronger.gradients)
 
 
-def stands_of(scope: Scope, records: pd.DataFrame) -> float:
-    """The share of the images that the attacks asked for left, about; not less than FEW."""
-    return max(FEW, float(standing(of_case(records, scope.case), scope.norm, scope.eps, False).mean()))
+def passes_of_scope(scope: Scope, records: pd.DataFrame, effort: Effort) -> tuple[Passes, Passes]:
+    """As `passes_of_check`, by the share of the images that the attacks asked for left. Where an attack renders all there is,
+    a model is only asked about other draws."""
+    if norm(scope.norm).rendered:
+        return Passes(RENDERED, 0), Passes(0, 0)
+    left = standing(of_case(records, scope.case), scope.norm, scope.eps, False)
+    return passes_of_check(scope.case, effort, max(FEW, float(left.mean())))
 
 
 def title_of(scope: Scope) -> str:

@@ -35,9 +35,8 @@ from .budget import (
 from .checks.inputs import input_findings
 from .checks.registry import model_check
 from .checks.search import Attempt
-from .cost import passes_of_check
 from .effort import Effort
-from .expected import expect_after, passes_on, plan_checks, stands_of, title_of
+from .expected import expect_after, passes_of_scope, passes_on, plan_checks, title_of
 from .images import Images, Source
 from .parts import evaluate_parts, work_on
 from .profile import Profiles, as_attacked
@@ -45,7 +44,7 @@ from .progress import Meter
 from .shared_rows import SharedRows
 from .store import Examined, Store
 from .stronger import Scope, examination, of_case, scopes, stronger_parts
-from .subjects import Case, cases_of
+from .subjects import AnyAttack, Case, cases_of
 
 EXAMINATION = "the search for a stronger attack"
 MORE = 3.0  # times what the checks took, which must be left to go on after them
@@ -321,22 +320,28 @@ def probe_in_time(
         if deadline.time_left() is not None:
             deadline.look()
             model, case = scope.case.subject.classifier, (joined(scope.case.name), scope.norm)
-            passes, _ = passes_of_check(scope.case, effort, stands_of(scope, records))
+            passes, _ = passes_of_scope(scope, records, effort)
 
             def fewer() -> Effort:
                 each = seconds_per_pass(model, plan.profiles.images.pixels[:FEWEST]) / passes_per_image(model)
                 return affordable(effort, passes, each / shared.team.count, judged, rates.get(case))
 
             effort, began = shared.first("effort", fewer), deadline.clock()
-            found = probe(scope, plan.profiles, records, effort, plan.seed, shared)
+            found = probe(scope, plan.profiles, plan.attacks, records, effort, plan.seed, shared)
             rates[case] = (deadline.clock() - began) / min(effort.images, judged)
             return found
-        return probe(scope, plan.profiles, records, effort, plan.seed, shared)
+        return probe(scope, plan.profiles, plan.attacks, records, effort, plan.seed, shared)
     return [], []
 
 
 def probe(
-    scope: Scope, profiles: Profiles, records: pd.DataFrame, effort: Effort, seed: int, shared: SharedRows
+    scope: Scope,
+    profiles: Profiles,
+    attacks: Mapping[str, AnyAttack],
+    records: pd.DataFrame,
+    effort: Effort,
+    seed: int,
+    shared: SharedRows,
 ) -> tuple[list[Finding], list[Attempt]]:
     """What the checks find about one case, and the attacks it calls for."""
     model, first = scope.case.subject.classifier, profiles.images
@@ -361,7 +366,7 @@ def probe(
             return model_check.findings(model=model, images=first.pixels, labels=first.labels, profile=profile, seed=seed)
 
     inputs = [finding for some in shared.each("the model checks", [as_fed, as_it_is]) for finding in some]
-    examined = examination(scope, profiles, records, effort, seed, shared)
+    examined = examination(scope, profiles, attacks, records, effort, seed, shared)
     found = [finding.of(*scope.case.name) for finding in inputs]
     return found + [finding.of(*scope.case.name, scope.norm) for finding in examined.findings], examined.attempts
 

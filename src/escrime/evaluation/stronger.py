@@ -16,8 +16,11 @@ from ..norms import Norm, norm
 from ..results.records import STRONGER, worst_case
 from ..results.threats import TRANSFER
 from ..results.verdicts import NO_HEADLINES, verdict_eps
+from .checks.another_draw import another_draw
 from .checks.examine import Examination, examine
+from .checks.neighborhood import neighborhood_findings
 from .checks.search import Attempt, Earlier, Search, verified_examples, with_settings
+from .checks.state import memory_findings
 from .chunks import Begun, Chunks, Done, no_progress, nothing_done
 from .effort import Effort
 from .images import Images
@@ -25,7 +28,7 @@ from .parts import Part, records_of, unfinished
 from .profile import Profile, Profiles
 from .scoring import Predicted, score
 from .shared_rows import SharedRows
-from .subjects import Case
+from .subjects import AnyAttack, Case
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,13 @@ class Scope:
 
 
 def scopes(cases: list[Case], records: pd.DataFrame, headlines: Mapping[str, float] = NO_HEADLINES) -> list[Scope]:
-    """One scope per case an attacker may know (so not under transfer) and norm that has neighborhoods; headlines: norm → ε,
-    see `verdict_eps`."""
+    """One scope per case an attacker may know (so not under transfer) and norm; headlines: norm → ε, see `verdict_eps`."""
     found = []
     for case in (case for case in cases if case.threat != TRANSFER):
         own = worst_case(of_case(records, case))
         for name in own["norm"].unique():
             rows = own[(own["norm"] == name) & (own["threat"] == case.threat) & (own["eps"] > 0)]
-            if len(rows) and not norm(name).rendered:  # there an attack renders all there is
+            if len(rows):
                 grid = sorted(float(e) for e in rows["eps"].unique())
                 found.append(Scope(case, name, grid, verdict_eps(rows, records, headlines.get(name))))
     return found
@@ -87,13 +89,21 @@ def standing(records: pd.DataFrame, norm: str, eps: float, randomized: bool) -> 
 
 
 def examination(
-    scope: Scope, profiles: Profiles, records: pd.DataFrame, effort: Effort, seed: int, shared: SharedRows
+    scope: Scope,
+    profiles: Profiles,
+    attacks: Mapping[str, AnyAttack],
+    records: pd.DataFrame,
+    effort: Effort,
+    seed: int,
+    shared: SharedRows,
 ) -> Examination:
     """Examine the case of `scope` on a few of the images that it was attacked on, which the processes of `shared` share."""
     case, own = scope.case, of_case(records, scope.case)
     profile = profiles[case.attacked]
     left = standing(own, scope.norm, scope.eps, profile.randomized)
     images = profiles.source.few(effort.images, seed, set(left.index))
+    if norm(scope.norm).rendered:  # there an attack renders all there is
+        return _of_rendered(scope, profiles, attacks, own, images, seed)
     undefended = case.subject.undefended
     search = Search(
         twin=profiles[case.subject.classifier].twin,
@@ -116,6 +126,18 @@ def examination(
         shared=shared,
     )
     return examine(search, profile)
+
+
+def _of_rendered(
+    scope: Scope, profiles: Profiles, attacks: Mapping[str, AnyAttack], own: pd.DataFrame, images: Images, seed: int
+) -> Examination:
+    """No stronger attack is looked for, but whether the model is one that such a number can be believed of."""
+    profile = profiles[scope.case.attacked]
+    findings = neighborhood_findings(profile.around, len(images.labels)) + memory_findings(profile.memory)
+    if norm(scope.norm).drawn:
+        twin = profiles[scope.case.subject.classifier].twin
+        findings += another_draw(twin, images, own, attacks, scope.norm, scope.eps, seed)
+    return Examination(findings, [])
 
 
 def _asked_for(own: pd.DataFrame, scope: Scope, left: pd.Series, ids: tuple) -> Earlier:
