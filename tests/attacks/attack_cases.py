@@ -6,7 +6,17 @@ import torch
 from torch import nn
 
 from escrime import APGD, DGSM, FGSM, FMN, PGD, AutoAttack, CarliniWagner, DeepFool, Square, WorstCase
-from escrime.attacks import Corruption, Patch, RandomPoints, RayS, SigmaZero, SparseRS, Spatial
+from escrime.attacks import (
+    Corruption,
+    Patch,
+    RandomPoints,
+    RayS,
+    SigmaZero,
+    SparseRS,
+    Spatial,
+    UniversalPatch,
+    UniversalPGD,
+)
 from escrime.attacks.core.minimum_norm import MinimumNorm
 from escrime.budgets import epsilon
 from escrime.norms import NORMS
@@ -86,6 +96,14 @@ ATTACKS = [
 # They look for nothing and ask the model nothing, so laws about steps, queries and successes say nothing of them; those that
 # hold for them are in test_corruption.py.
 CORRUPTIONS = [Corruption(3, "fog"), Corruption(5, "impulse_noise"), Corruption(4, "jpeg_compression")]
+# They are fitted on some images before they attack others: the laws that hold for them are in test_universal.py.
+UNIVERSAL = [
+    UniversalPGD(0.1, steps=12, batch=8),
+    UniversalPGD(0.8, norm="l2", steps=12, batch=8, restarts=2),
+    UniversalPGD(0.1, steps=6, restarts=2, batch=16, target=3),
+    UniversalPatch(2, steps=12, batch=8),
+    UniversalPatch(2, steps=12, batch=8, angle=0, smallest=1, target=3),
+]
 
 
 def core(attack):

@@ -8,7 +8,15 @@ from ..errors import EscrimeError
 from ..files import LOCK
 
 SUBFOLDERS = ("records", "checkpoints", "examples", "analysis", "training", "figures")
-FOLDERS = (*SUBFOLDERS, "checks", "failures", "checkpoint", "parts", "tensorboard")  # those that only some commands make
+FOLDERS = (
+    *SUBFOLDERS,
+    "checks",
+    "failures",
+    "checkpoint",
+    "parts",
+    "perturbations",
+    "tensorboard",
+)  # those that only some commands make
 MARKS = ("manifest.json", "tune.json", "training.json", "metrics.csv", "weights.safetensors")  # which a folder of ours has
 RESULTS = ("checks.json", "verdict.json", "claims.json", "answer.json", "report.html", "report.pdf")
 FILES = (*MARKS, LOCK, *RESULTS, "tune.csv", "pareto.png", "pareto.svg", "attack.json", "attacks.jsonl")

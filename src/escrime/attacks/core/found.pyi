@@ -16,4 +16,6 @@ from ..sigma_zero import SigmaZero as SigmaZero
 from ..sparse_rs import SparseRS as SparseRS
 from ..spatial import Spatial as Spatial
 from ..square import Square as Square
+from ..universal_patch import UniversalPatch as UniversalPatch
+from ..universal_pgd import UniversalPGD as UniversalPGD
 from ..worst_case import WorstCase as WorstCase

@@ -3,15 +3,18 @@
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ...evaluation.store import Examined
+from ...evaluation.universal import Perturbations
 from ...results.findings import from_rows
 from ...results.keys import joined, last_of
 from ...results.reading import fitting, read_json
 from ...results.records import read_records
 from ...results.rows import TUNED, read_all, read_rows
 from ...results.schema import StoredExamination
+from . import perturbations
 from .folder import RunFolder
 
 
@@ -75,6 +78,13 @@ class FolderStore:
 
     def forget_examination(self, case: str, norm: str) -> None:
         (self.folder / "checks" / f"{joined((case, norm))}.json").unlink(missing_ok=True)
+
+    def perturbations(self, name: str) -> Perturbations | None:
+        """Raise EscrimeError, which names the file where it holds something else."""
+        return perturbations.read(self.folder.path, name)
+
+    def keep_perturbations(self, name: str, found: Perturbations, pictures: dict[tuple[int, float], np.ndarray]) -> None:
+        perturbations.write(self.folder.path, name, found, pictures)
 
 
 class TuningStore(FolderStore):

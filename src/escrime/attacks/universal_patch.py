@@ -1,0 +1,88 @@
+"""One patch for all images. Brown, Mané, Roy, Abadi, Gilmer (2017), Adversarial patch."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..budgets import LEVELS
+from ..validation import check_real
+from .core.base import Epsilon
+from .core.inputs import Inputs
+from .core.placing import pasted
+from .core.universal import Universal
+
+
+@dataclass(frozen=True)
+class UniversalPatch(Universal):
+    """One patch for all images, to print: fitted on some, judged by others, at places that nobody chooses.
+
+    At every step, and when it is judged, each image has the patch at a place of its own, turned by up to `angle` degrees and in
+    a size from `smallest` to the largest that fits into the square of side ε: what rises is the mean over all of these (EOT).
+    Colors step by the sign of the gradient, from end to end of the color range at first, ever less along half a cosine. Its
+    colors are whole levels k/255, so that a PNG holds what was judged.
+
+    Source: Brown, Mané, Roy, Abadi, Gilmer (2017), Adversarial patch, section 2.
+
+    Args:
+        eps: The side in pixels of the square that the patch fits into, turned or not; a whole number.
+        steps: Gradient steps of each run.
+        restarts: Runs, of which the one that leaves fewest of the images it was fitted on right is kept.
+        batch: Images behind each step.
+        fit_images: Images it is fitted on at most.
+        angle: The largest angle to either side, in degrees.
+        smallest: The smallest size, as a share of the largest that fits.
+        target: The class that all images shall reach; None for any misclassification.
+        eot: Noise draws of a randomized model averaged in each gradient.
+
+    Raises:
+        EscrimeError: For a setting out of range; in a call, since it is to be fitted first.
+    """
+
+    eps: Epsilon
+    steps: int = 200
+    restarts: int = 2
+    batch: int = 32
+    fit_images: int = 500
+    angle: float = 20.0
+    smallest: float = 0.8
+    target: int | None = None
+    eot: int = 1
+
+    norms = ("patch",)
+    paper = "Brown, Mané, Roy, Abadi, Gilmer (2017), Adversarial patch, arXiv:1712.09665"
+    norm = "patch"
+    looks = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._put(check_real, "angle", low=0, high=180, hint="such as 20, in degrees, or 0 for none")
+        self._put(check_real, "smallest", above=0, high=1, hint="such as 0.8, or 1 for one size")
+
+    def begin(self, inputs: Inputs, eps: float, generator: torch.Generator | None) -> Tensor:
+        _, channels, height, width = inputs.images.shape
+        size = (channels, min(int(eps), height), min(int(eps), width))
+        if generator is None:
+            return torch.full(size, 0.5, device=inputs.images.device)
+        return torch.rand(size, generator=generator).to(inputs.images)
+
+    def applied(self, made: Tensor, images: Tensor, eps: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
+        return pasted(made, images, eps, keys, mask, self.angle, self.smallest)
+
+    def pulled_back(
+        self, gradient: Tensor, made: Tensor, images: Tensor, eps: Tensor, keys: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        own = made.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            moved = self.applied(own, images, eps, keys, mask)
+        (pulled,) = torch.autograd.grad(moved, own, gradient)
+        return pulled
+
+    def stepped(self, made: Tensor, gradient: Tensor, eps: float, size: float) -> Tensor:
+        return (made + size * gradient.sign().float()).clamp(0, 1)
+
+    def finished(self, made: Tensor) -> Tensor:
+        return (made * LEVELS).round() / LEVELS
+
+    def picture(self, made: Tensor) -> Tensor:
+        return made
