@@ -8,6 +8,7 @@ from torch import nn
 from escrime import EscrimeError, PredictionAveraging
 from escrime.attacks import ATTACKS, UniversalPatch, UniversalPGD
 from escrime.attacks.core import fitting
+from escrime.attacks.core.pictures import read_picture, write_picture
 from escrime.attacks.core.placing import pasted
 from escrime.norms import norm
 
@@ -249,10 +250,38 @@ def test_a_masked_patch_lies_where_most_of_it_may():
     assert (shown.flatten(1).sum(1) == 9).all() and len({tuple(row.flatten().tolist()) for row in shown}) == 3
 
 
-def test_a_patch_has_colors_that_a_png_can_hold(halves):
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_patch_comes_out_of_its_png_as_it_went_in(channels, tmp_path):
+    """To the last bit: what is printed is what was judged."""
+    model = Rowwise((channels, 4, 4))
+    images = torch.rand(30, channels, 4, 4, generator=torch.Generator().manual_seed(0))
+    labels = model(images).argmax(1)
+    attack = UniversalPatch(3, steps=7)
+    fitted = attack.fit(model, images[:20], labels[:20])
+    fitted.save(tmp_path / "patch.png")
+    again = attack.read(tmp_path / "patch.png", channels)
+    assert torch.equal(again.made[3.0], fitted.made[3.0]) and again.eps == 3
+    moved = fitted(model, images[20:], labels[20:], seed=4)
+    assert torch.equal(again(model, images[20:], labels[20:], seed=4), moved)
+    assert len(fitted.made[3.0].unique()) > 2, "colors between black and white are tried too"
+    with pytest.raises(EscrimeError, match="patch.png has 3 × 3 pixels, and ε = 5"):
+        UniversalPatch(5).read(tmp_path / "patch.png", channels)
+    with pytest.raises(EscrimeError, match="channels = 2 has no picture"):
+        attack.read(tmp_path / "patch.png", 2)
+    if channels == 3:
+        with pytest.raises(EscrimeError, match="patch.png has colors, and the images have one channel"):
+            attack.read(tmp_path / "patch.png", 1)
+
+
+def test_a_picture_of_a_perturbation(tmp_path, halves):
     model, seen, _ = halves
-    made = UniversalPatch(2, steps=7).fit(model, *seen).made[2.0]
-    assert torch.equal((made * 255).round() / 255, made)
+    fitted = UniversalPGD(0.1, steps=4, restarts=1).fit(model, *seen)
+    fitted.save(tmp_path / "delta.png")
+    shown, made = read_picture(tmp_path / "delta.png", 1), fitted.made[0.1]
+    assert torch.allclose(shown, 0.5 + made / (2 * made.abs().max()), atol=0.003)
+    with pytest.raises(EscrimeError, match="a picture has 1 or 3 channels, and this has 2"):
+        write_picture(tmp_path / "no.png", torch.zeros(2, 4, 4))
+    assert not (tmp_path / "no.png").exists()
 
 
 def test_they_are_found_by_name_and_compared_with_nothing():

@@ -9,7 +9,7 @@ from torch import nn
 import escrime
 from escrime import FGSM, EscrimeError, PredictionAveraging
 from escrime.attacks import UniversalPatch, UniversalPGD
-from escrime.attacks.core import fitting, universal
+from escrime.attacks.core import fitted, fitting, universal
 from escrime.distributed import Processes
 from escrime.evaluation import Effort
 from escrime.evaluation import universal as halves
@@ -63,13 +63,13 @@ def evaluated(model, data, store, attacks=ATTACKS):
 
 def test_every_image_is_judged_once_by_what_never_saw_it(linear, data, fits, monkeypatch):
     judged = []
-    applied = universal.Fitted.applied
+    applied = fitted.Fitted.applied
 
     def watched(self, inputs, eps):
         judged.append((self, inputs, applied(self, inputs, eps)))
         return judged[-1][2]
 
-    monkeypatch.setattr(universal.Fitted, "applied", watched)
+    monkeypatch.setattr(fitted.Fitted, "applied", watched)
     found = escrime.evaluate(linear, data, UniversalPGD(0.1, steps=5, restarts=1), checks=False)
     assert len(found.records) == 150 == found.records["image"].nunique() and found.records["verified"].all()
     assert len(fits) == 2 and {len(one.seen) for one in fits} == {75} and not fits[0].seen & fits[1].seen
@@ -77,7 +77,7 @@ def test_every_image_is_judged_once_by_what_never_saw_it(linear, data, fits, mon
     by_eps = {tuple(one.made[0.1].flatten().tolist()): one.seen for one in fits}
     for own, inputs, _ in judged:
         seen = by_eps[tuple(own.made[0.1].flatten().tolist())]
-        assert not any(universal._digest(image) in seen for image in inputs.images)
+        assert not any(fitted.digest(image) in seen for image in inputs.images)
     row = found.summary().query("attack == 'UniversalPGD'").iloc[0]
     assert row["n"] == 150 and row["accuracy"] < 1
 
@@ -178,11 +178,11 @@ def test_it_is_compared_with_no_single_step(linear, data):
 
 def test_a_fitted_attack_is_evaluated_as_any_other(linear, data):
     images, labels = data
-    fitted = UniversalPGD(0.1, steps=5).fit(linear, images[:50], labels[:50])
-    found = escrime.evaluate(linear, (images[50:], labels[50:]), fitted, checks=False).records
+    attack = UniversalPGD(0.1, steps=5).fit(linear, images[:50], labels[:50])
+    found = escrime.evaluate(linear, (images[50:], labels[50:]), attack, checks=False).records
     assert len(found) == 100 and set(found["attack"]) == {"UniversalPGD"} and found["verified"].all()
     with pytest.raises(EscrimeError, match=r"UniversalPGD was fitted on image .* \(50 of "):
-        escrime.evaluate(linear, data, fitted, checks=False)
+        escrime.evaluate(linear, data, attack, checks=False)
 
 
 def test_halves_are_even_over_the_classes(data):

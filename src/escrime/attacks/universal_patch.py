@@ -1,16 +1,18 @@
 """One patch for all images. Brown, Mané, Roy, Abadi, Gilmer (2017), Adversarial patch."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..budgets import LEVELS
+from ..errors import EscrimeError
 from ..validation import check_real
 from .core.base import Epsilon
-from .core.inputs import Inputs
+from .core.pictures import read_picture
 from .core.placing import pasted
-from .core.universal import Universal
+from .core.universal import Fitted, Inputs, Universal
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,25 @@ class UniversalPatch(Universal):
         super().__post_init__()
         self._put(check_real, "angle", low=0, high=180, hint="such as 20, in degrees, or 0 for none")
         self._put(check_real, "smallest", above=0, high=1, hint="such as 0.8, or 1 for one size")
+
+    def read(self, path: Path | str, channels: int = 3) -> Fitted:
+        """The patch in a picture file, as an attack at the ε of its size.
+
+        Args:
+            path: The file, such as an evaluation keeps, or `save` of what was fitted writes.
+            channels: Of the images that it is for: 3, or 1 where they are gray.
+
+        Returns:
+            The attack. It does not know which images the patch was fitted on.
+
+        Raises:
+            EscrimeError: For a file that is no such picture, and one of another size than ε.
+        """
+        made = read_picture(path, channels)
+        if not max(made.shape[1:]) == self.eps:
+            size = " × ".join(map(str, reversed(made.shape[1:])))
+            raise EscrimeError(f"{Path(path).name} has {size} pixels, and ε = {self.eps}; a patch is as large as ε.")
+        return Fitted(self, {float(max(made.shape[1:])): made})
 
     def begin(self, inputs: Inputs, eps: float, generator: torch.Generator | None) -> Tensor:
         _, channels, height, width = inputs.images.shape

@@ -4,8 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from ..results.findings import Finding
 from .universal import Perturbations, Shelf
@@ -108,5 +108,5 @@ class MemoryStore:
     def perturbations(self, name: str) -> Perturbations | None:
         return self._perturbations.get(name)
 
-    def keep_perturbations(self, name: str, found: Perturbations, pictures: dict[tuple[int, float], np.ndarray]) -> None:
+    def keep_perturbations(self, name: str, found: Perturbations, pictures: dict[tuple[int, float], Tensor]) -> None:
         self._perturbations[name] = found

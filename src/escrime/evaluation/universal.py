@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ..attacks.core.base import Attack, Outcome
+from ..attacks.core.fitted import Fitted
 from ..attacks.core.inputs import Inputs
-from ..attacks.core.universal import Fitted, Universal
-from ..budgets import LEVELS
+from ..attacks.core.universal import Universal
 from ..data.sampling import random_order
 from ..errors import EscrimeError
 from ..models.fast.twin import Twin
@@ -39,8 +39,8 @@ class Shelf(Protocol):
     def perturbations(self, name: str) -> Perturbations | None:
         """What is kept under the name of an attack on a case."""
 
-    def keep_perturbations(self, name: str, found: Perturbations, pictures: dict[tuple[int, float], np.ndarray]) -> None:
-        """Keep it. pictures: what to show of each, uint8 (H, W, C)."""
+    def keep_perturbations(self, name: str, found: Perturbations, pictures: dict[tuple[int, float], Tensor]) -> None:
+        """Keep it. pictures: what to show of each, (C, H, W) in [0, 1]."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -107,7 +107,8 @@ class Fits:
         under, of an attack on a case."""
         if name not in self.known:
             own = attack.against_noise(self.eot) if profile.randomized else attack
-            self.known[name] = self._crossed(own, profile.surrogate, [eps for eps in grid if eps > 0], name)  # type: ignore[arg-type]
+            above = [eps for eps in grid if eps > 0]
+            self.known[name] = self._crossed(own, profile.surrogate, above, name)  # type: ignore[arg-type]
         return self.known[name]
 
     def _crossed(self, attack: Universal, twin: Twin, epsilons: list[float], name: str) -> CrossFitted:
@@ -115,13 +116,14 @@ class Fits:
         digest = sha256(repr((attack, epsilons, self.seed, [[ids[row] for row in half] for half in rows])).encode())
         digest.update(b"" if self.source.mask is None else np.asarray(self.source.mask, dtype=bool).tobytes())
         found = self.shelf.perturbations(name)
-        if found is None or found.digest != digest.hexdigest():
+        kept = {(half, eps) for half in HALVES for eps in epsilons}
+        if found is None or found.digest != digest.hexdigest() or set(found.made) != kept:
             fitted = [self._fitted(attack, twin, half, epsilons) for half in rows]
-            made = {(half, eps): one.made[eps].cpu() for half, one in zip(HALVES, fitted, strict=True) for eps in epsilons}
+            made = {(half, eps): fitted[half].made[eps].cpu() for half, eps in sorted(kept)}
             (first, second), about = fitted, digest.hexdigest()
             passes = (first.forwards, second.forwards), (first.backwards, second.backwards)
             found = Perturbations(made, *passes, about)
-            self.shelf.keep_perturbations(name, found, {which: _levels(attack.picture(one)) for which, one in made.items()})
+            self.shelf.keep_perturbations(name, found, {which: attack.picture(one) for which, one in made.items()})
         both = [
             Fitted(attack, {eps: found.made[half, eps] for eps in epsilons}, frozenset(), forwards, backwards)
             for half, forwards, backwards in zip(HALVES, found.forwards, found.backwards, strict=True)
@@ -150,8 +152,3 @@ class Fits:
             twin, images.pixels, images.labels, epsilons=epsilons, seed=self.seed, ids=images.ids, mask=images.mask
         )
         return fitted
-
-
-def _levels(picture: Tensor) -> np.ndarray:
-    """An image (C, H, W) in [0, 1] as uint8 (H, W, C)."""
-    return (picture * LEVELS).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()

@@ -1,7 +1,7 @@
 """How one perturbation for many images is fitted: stochastic gradient ascent over batches of them.
 
-Source: Shafahi, Najibi, Xu, Dickerson, Davis, Goldstein (2020), Universal adversarial training, algorithm 2 and equation 5: ascent
-on a loss that is cut off for each image, so that none of them grows it without end.
+Source: Shafahi, Najibi, Xu, Dickerson, Davis, Goldstein (2020), Universal adversarial training, algorithm 2 and equation 5:
+ascent on a loss that is cut off for each image, so that none of them grows it without end.
 """
 
 import math
@@ -18,8 +18,8 @@ from ...randomness import derive, generator
 from .gradients import finite, loss_gradient
 from .inputs import Inputs, report_not_finite
 from .losses import shortfall
+from .one_for_all import OneForAll
 from .predictions import clean_logits, expected
-from .universal import Universal
 
 PLACES, NOISE = 1, 2  # what random numbers of an image and a step are for
 
@@ -36,7 +36,7 @@ class Fitting:
         inputs: The images, in an order that is theirs.
     """
 
-    def __init__(self, attack: Universal, twin: Twin, inputs: Inputs):
+    def __init__(self, attack: OneForAll, twin: Twin, inputs: Inputs):
         self.attack, self.twin, self.inputs = attack, twin, inputs
         self.keys = inputs.keys(attack.name, "fit")
         self.copies = passes_per_image(twin.model)

@@ -5,9 +5,9 @@ import re
 from math import isfinite
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
+from torch import Tensor
 
+from ...attacks.core.pictures import CHANNELS, write_picture
 from ...errors import EscrimeError
 from ...evaluation.universal import HALVES, Perturbations
 from ...files import whole
@@ -19,16 +19,14 @@ PLACE = "perturbations"
 NAME = re.compile(r"half([01])-eps(\d\S*)")  # of a tensor
 
 
-def write(folder: Path, name: str, found: Perturbations, pictures: dict[tuple[int, float], np.ndarray]) -> None:
-    """Keep what was fitted for an attack on a case, `name`, in a run folder. pictures: uint8 (H, W, C), none where C is neither 1
-    nor 3.
+def write(folder: Path, name: str, found: Perturbations, pictures: dict[tuple[int, float], Tensor]) -> None:
+    """Keep what was fitted for an attack on a case, `name`, in a run folder.
 
-    A picture is called by the half of the images, 1 or 2, that it was fitted on.
+    pictures: (C, H, W) in [0, 1]. Each is called by the half of the images, 1 or 2, that it was fitted on.
     """
     for (half, eps), picture in pictures.items():
-        if picture.shape[2] in (1, 3):
-            with whole(folder / PLACE / f"{name}-eps{eps:g}-half{half + 1}.png", follow=False) as new:
-                Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture).save(new, format="PNG")
+        if len(picture) in CHANNELS:
+            write_picture(folder / PLACE / f"{name}-eps{eps:g}-half{half + 1}.png", picture, follow=False)
     about = {"digest": found.digest, "forwards": found.forwards, "backwards": found.backwards}
     tensors = {f"half{half}-eps{eps!r}": tensor for (half, eps), tensor in found.made.items()}
     with whole(folder / PLACE / f"{name}.safetensors", follow=False) as new:
@@ -55,9 +53,7 @@ def read(folder: Path, name: str) -> Perturbations | None:
             raise ValueError("it names other things")
         return Perturbations(made, digest=str(about["digest"]), **spent)  # type: ignore[arg-type]
     except (KeyError, TypeError, ValueError) as error:
-        raise EscrimeError(
-            f"{path} does not hold what a run writes there ({error}); delete it, and it is made again."
-        ) from None
+        raise EscrimeError(f"{path} holds no perturbations of a run ({error}); delete it, and it is made again.") from None
 
 
 def pictures(folder: Path) -> list[Path]:

@@ -3,8 +3,8 @@
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from ...evaluation.store import Examined
 from ...evaluation.universal import Perturbations
@@ -83,7 +83,7 @@ class FolderStore:
         """Raise EscrimeError, which names the file where it holds something else."""
         return perturbations.read(self.folder.path, name)
 
-    def keep_perturbations(self, name: str, found: Perturbations, pictures: dict[tuple[int, float], np.ndarray]) -> None:
+    def keep_perturbations(self, name: str, found: Perturbations, pictures: dict[tuple[int, float], Tensor]) -> None:
         perturbations.write(self.folder.path, name, found, pictures)
 
 
