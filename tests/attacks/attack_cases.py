@@ -9,6 +9,7 @@ from escrime import APGD, DGSM, FGSM, FMN, PGD, AutoAttack, CarliniWagner, DeepF
 from escrime.attacks import (
     Corruption,
     Patch,
+    RandomPatch,
     RandomPoints,
     RayS,
     SigmaZero,
@@ -43,6 +44,8 @@ ATTACKS = [
     PGD(2, steps=4, norm="patch", restarts=2),
     Patch(2, steps=4, restarts=3),
     Patch(2, steps=4, restarts=2, target=3, early_stop=False),
+    RandomPatch(2, steps=4, places=2),
+    RandomPatch(3, steps=4, angle=0, smallest=1, target=3),
     APGD(0.1, steps=8),
     APGD(0.5, steps=8, norm="l2", loss="dlr", early_stop=False),
     APGD(3.0, steps=30, norm="l1", early_stop=False),

@@ -11,7 +11,7 @@ from ..errors import EscrimeError
 from ..validation import check_real
 from .core.base import Epsilon
 from .core.pictures import read_picture
-from .core.placing import pasted
+from .core.placing import blank, pasted, pulled
 from .core.universal import Fitted, Inputs, Universal
 
 
@@ -81,11 +81,8 @@ class UniversalPatch(Universal):
         return Fitted(self, {float(max(made.shape[1:])): made})
 
     def begin(self, inputs: Inputs, eps: float, generator: torch.Generator | None) -> Tensor:
-        _, channels, height, width = inputs.images.shape
-        size = (channels, min(int(eps), height), min(int(eps), width))
-        if generator is None:
-            return torch.full(size, 0.5, device=inputs.images.device)
-        return torch.rand(size, generator=generator).to(inputs.images)
+        gray = blank(inputs.images, eps)
+        return gray if generator is None else torch.rand(gray.shape, generator=generator, dtype=gray.dtype).to(gray)
 
     def applied(self, made: Tensor, images: Tensor, eps: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
         return pasted(made, images, eps, keys, mask, self.angle, self.smallest)
@@ -93,11 +90,7 @@ class UniversalPatch(Universal):
     def pulled_back(
         self, gradient: Tensor, made: Tensor, images: Tensor, eps: Tensor, keys: Tensor, mask: Tensor | None
     ) -> Tensor:
-        own = made.detach().clone().requires_grad_()
-        with torch.enable_grad():
-            moved = self.applied(own, images, eps, keys, mask)
-        (pulled,) = torch.autograd.grad(moved, own, gradient)
-        return pulled
+        return pulled(gradient, made, images, eps, keys, mask, self.angle, self.smallest)
 
     def stepped(self, made: Tensor, gradient: Tensor, eps: float, size: float) -> Tensor:
         return (made + size * gradient.sign().float()).clamp(0, 1)

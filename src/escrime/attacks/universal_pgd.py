@@ -55,7 +55,8 @@ class UniversalPGD(Universal):
     def begin(self, inputs: Inputs, eps: float, generator: torch.Generator | None) -> Tensor:
         if generator is None:
             return torch.zeros_like(inputs.images[0])
-        drawn = torch.randn(1, *inputs.images.shape[1:], generator=generator).to(inputs.images)
+        shape = (1, *inputs.images.shape[1:])
+        drawn = torch.randn(shape, generator=generator, dtype=inputs.images.dtype).to(inputs.images)
         drawn = inside_only(drawn, None if inputs.mask is None else inputs.mask.any(0, keepdim=True))
         return eps * self.geometry.steepest(drawn)[0]
 

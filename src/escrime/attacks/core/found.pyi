@@ -10,6 +10,7 @@ from ..fgsm import FGSM as FGSM
 from ..fmn import FMN as FMN
 from ..patch import Patch as Patch
 from ..pgd import PGD as PGD
+from ..random_patch import RandomPatch as RandomPatch
 from ..random_points import RandomPoints as RandomPoints
 from ..rays import RayS as RayS
 from ..sigma_zero import SigmaZero as SigmaZero

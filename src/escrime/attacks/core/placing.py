@@ -46,6 +46,37 @@ def pasted(patch: Tensor, images: Tensor, eps: Tensor, keys: Tensor, mask: Tenso
     return drawn.where(covered, images)
 
 
+def pulled(
+    gradient: Tensor, patch: Tensor, images: Tensor, eps: Tensor, keys: Tensor, mask: Tensor | None, angle: float, least: float
+) -> Tensor:
+    """The gradient with respect to the patch.
+
+    Args:
+        gradient: With respect to what `pasted` returned for the same arguments, (N, C, H, W).
+        patch: As there.
+        images: As there.
+        eps: As there.
+        keys: As there.
+        mask: As there.
+        angle: As there.
+        least: As there.
+
+    Returns:
+        Of the shape of the patch.
+    """
+    own = patch.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        moved = pasted(own, images, eps, keys, mask, angle, least)
+    (found,) = torch.autograd.grad(moved, own, gradient)
+    return found
+
+
+def blank(images: Tensor, eps: float) -> Tensor:
+    """A gray patch of side ε, cut off where it is larger than the images (N, C, H, W); (C, h, w)."""
+    _, channels, height, width = images.shape
+    return torch.full((channels, min(int(eps), height), min(int(eps), width)), 0.5, dtype=images.dtype, device=images.device)
+
+
 def _window(drawn: Tensor, images: Tensor, eps: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """The upper left corners (N,) of windows: of those that hold most of the mask that at the share `drawn` (N,) of them."""
     free = images.new_ones(len(images), *images.shape[2:]) if mask is None else mask[:, 0]
