@@ -25,10 +25,9 @@ CLEAN, STEPS, NOISE = 1, 2, 3  # what random numbers are for
 
 @dataclass(frozen=True)
 class RandomPatch(Attack):
-    """A patch made for one image that has to work wherever it lands: it is judged at a place that no step was about but by
-    chance.
+    """A patch for one image that has to work wherever it lands, which nobody chooses.
 
-    Each step follows the mean of the gradients at several places, angles and sizes (EOT), by its sign, from end to end of the
+    It is judged at a place, an angle and a size that are drawn from the seed and the image's id. Each step follows the mean of the gradients at several places, angles and sizes (EOT), by its sign, from end to end of the
     color range at first, ever less along half a cosine. An image that is wrong as it is stays as it is. `Patch` chooses the
     place too, so it is the worst case; `UniversalPatch` makes one patch for all images.
 
