@@ -250,6 +250,26 @@ def test_a_masked_patch_lies_where_most_of_it_may():
     assert (shown.flatten(1).sum(1) == 9).all() and len({tuple(row.flatten().tolist()) for row in shown}) == 3
 
 
+def test_images_are_fitted_on_from_several_views():
+    """Shifted by up to a tenth, and mirrored or not, whichever others are in the batch."""
+    images = torch.rand(40, 2, 10, 20, generator=torch.Generator().manual_seed(0))
+    keys = torch.arange(40)
+    views = fitting._seen_otherwise(images, keys)
+    allowed = {}
+    for image, view in zip(images, views):
+        found = [
+            (down, right, mirrored)
+            for down in (-1, 0, 1)
+            for right in (-2, -1, 0, 1, 2)
+            for mirrored in (False, True)
+            if torch.equal(view, (image.flip(2) if mirrored else image).roll((down, right), (1, 2)))
+        ]
+        assert len(found) == 1
+        allowed[found[0]] = True
+    assert len(allowed) > 15
+    assert torch.equal(fitting._seen_otherwise(images[[7, 3]], keys[[7, 3]]), views[[7, 3]])
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_patch_comes_out_of_its_png_as_it_went_in(channels, tmp_path):
     """To the last bit: what is printed is what was judged."""

@@ -90,14 +90,14 @@ class AutoAttack(Attack):
         Returns:
             Four attacks, of patches two; one less without that by scores.
         """
+        by_scores = [] if self.queries == 0 else [self._by_scores()]
         if self.norm in Patch.norms:
-            stages = [Patch(self.eps, self.steps, early_stop=self.early_stop, eot=self.eot)]
-            return stages if self.queries == 0 else [*stages, self._by_scores()]
+            return [Patch(self.eps, self.steps, early_stop=self.early_stop, eot=self.eot), *by_scores]
         nearest = FMN(self.eps, self.norm, self.steps, eot=self.eot)
         if self.eot == 1:  # the nearest example to the boundary of an average decides nothing
             nearest = replace(nearest, stop_within=self.early_stop, give_up=self.give_up)
         stages = self._counted(nearest) if self.geometry.grain else self._lengths(nearest, classes, targeted)
-        return stages if self.queries == 0 else [*stages, self._by_scores()]
+        return [*stages, *by_scores]
 
     def _by_scores(self) -> Attack:
         """The search that needs no gradient."""

@@ -20,6 +20,7 @@ from .core.losses import LOSSES, check_loss
 from .core.placing import blank, pasted, pulled
 from .core.predictions import clean_logits
 
+STEP = 0.1  # the first, of the color range
 CLEAN, STEPS, NOISE = 1, 2, 3  # what random numbers are for
 
 
@@ -27,9 +28,10 @@ CLEAN, STEPS, NOISE = 1, 2, 3  # what random numbers are for
 class RandomPatch(Attack):
     """A patch for one image that has to work wherever it lands, which nobody chooses.
 
-    It is judged at a place, an angle and a size that are drawn from the seed and the image's id. Each step follows the mean of the gradients at several places, angles and sizes (EOT), by its sign, from end to end of the
-    color range at first, ever less along half a cosine. An image that is wrong as it is stays as it is. `Patch` chooses the
-    place too, so it is the worst case; `UniversalPatch` makes one patch for all images.
+    It is judged at a place, an angle and a size that are drawn from the seed and the image's id. Each step follows the mean of
+    the gradients at several of each (EOT), by its sign, by 0.1 of the color range at first, ever less along half a cosine. An
+    image that is wrong as it is stays as it is. `Patch` chooses the place too, so it is the worst case; `UniversalPatch` makes
+    one patch for all images.
 
     Source: Brown, Mané, Roy, Abadi, Gilmer (2017), Adversarial patch, section 2; Athalye, Engstrom, Ilyas, Kwok (2018),
     Synthesizing robust adversarial examples, section 2.1.
@@ -113,5 +115,6 @@ class RandomPatch(Attack):
             )
             report_not_finite(many, ~logits.isfinite().all(1).cpu())
             slope = pulled(finite(gradient), *given).unflatten(0, (n, count)).sum(1)
-            patch = (patch - (1 + math.cos(math.pi * step / self.steps)) / 2 * slope.sign()).clamp(0, 1)
+            size = max(STEP, 2 / self.steps) * (1 + math.cos(math.pi * step / self.steps)) / 2
+            patch = (patch - size * slope.sign()).clamp(0, 1)
         return pasted((patch * LEVELS).round() / LEVELS, some.images, sides[:n], keys, some.mask, self.angle, self.smallest)

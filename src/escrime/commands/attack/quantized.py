@@ -98,8 +98,8 @@ def check_chosen(chosen: tuple[str, ...], access: str, aimed: bool) -> None:
             raise EscrimeError(f"attack {name!r} needs {attack.access}, and the model gives {access} only; leave it out.")
         if issubclass(attack, Universal):
             raise EscrimeError(
-                f"attack {name!r} is fitted on many images and attacks others, and here each photo is attacked alone; leave it out, "
-                "or run `escrime evaluate`, which keeps what it was fitted to as pictures."
+                f"attack {name!r} is fitted on many images and attacks others, and here each photo is attacked alone; leave it "
+                "out, or run `escrime evaluate`, which keeps what it was fitted to as pictures."
             )
         if attack.needs_target and not aimed:
             raise EscrimeError(f"attack {name!r} needs a class to reach; name it with --target.")
