@@ -6,7 +6,18 @@ import torch
 from torch import nn
 
 from escrime import APGD, DGSM, FGSM, FMN, PGD, AutoAttack, CarliniWagner, DeepFool, Square, WorstCase
-from escrime.attacks import Corruption, Patch, RandomPoints, RayS, SigmaZero, SparseRS, Spatial
+from escrime.attacks import (
+    Corruption,
+    Patch,
+    RandomPatch,
+    RandomPoints,
+    RayS,
+    SigmaZero,
+    SparseRS,
+    Spatial,
+    UniversalPatch,
+    UniversalPGD,
+)
 from escrime.attacks.core.minimum_norm import MinimumNorm
 from escrime.budgets import epsilon
 from escrime.norms import NORMS
@@ -34,6 +45,8 @@ ATTACKS = [
     PGD(2, steps=4, norm="patch", restarts=2),
     Patch(2, steps=4, restarts=3),
     Patch(2, steps=4, restarts=2, target=3, early_stop=False),
+    RandomPatch(2, steps=4, places=2),
+    RandomPatch(3, steps=4, angle=0, smallest=1, target=3),
     APGD(0.1, steps=8),
     APGD(0.5, steps=8, norm="l2", loss="dlr", early_stop=False),
     APGD(3.0, steps=30, norm="l1", early_stop=False),
@@ -60,6 +73,8 @@ ATTACKS = [
     SparseRS(4, queries=15),
     SparseRS(4, queries=15, restarts=2),
     SparseRS(4, queries=15, target=3, early_stop=False),
+    SparseRS(2, queries=15, norm="patch", restarts=2),
+    SparseRS(3, queries=25, norm="patch", target=3, early_stop=False),
     RayS(0.1, queries=40),
     RayS(0.3, queries=60, stop_within=True),
     RayS(0.3, queries=40, target=3),
@@ -76,6 +91,7 @@ ATTACKS = [
     AutoAttack(0.5, norm="l2", **AUTO),
     AutoAttack(3.0, norm="l1", **AUTO),
     AutoAttack(4, norm="l0", early_stop=False, **AUTO),
+    AutoAttack(2, norm="patch", early_stop=False, **AUTO),
     AutoAttack(0.1, target=3, early_stop=False, **AUTO),
     WorstCase(PGD(0.1, steps=4)),
     WorstCase(FGSM(0.5, norm="l2")),
@@ -87,6 +103,14 @@ ATTACKS = [
 # They look for nothing and ask the model nothing, so laws about steps, queries and successes say nothing of them; those that
 # hold for them are in test_corruption.py.
 CORRUPTIONS = [Corruption(3, "fog"), Corruption(5, "impulse_noise"), Corruption(4, "jpeg_compression")]
+# They are fitted on some images before they attack others: the laws that hold for them are in test_universal.py.
+UNIVERSAL = [
+    UniversalPGD(0.1, steps=12, batch=8),
+    UniversalPGD(0.8, norm="l2", steps=12, batch=8, restarts=2),
+    UniversalPGD(0.1, steps=6, restarts=2, batch=16, target=3),
+    UniversalPatch(2, steps=12, batch=8),
+    UniversalPatch(2, steps=12, batch=8, angle=0, smallest=1, target=3),
+]
 
 
 def core(attack):

@@ -6,7 +6,20 @@ from dataclasses import dataclass, replace
 import numpy
 import pytest
 import torch
-from attack_cases import ATTACKS, CORRUPTIONS, DGSM, FGSM, Counted, bound, core, plain, scaled, starts_at_random, succeeds
+from attack_cases import (
+    ATTACKS,
+    CORRUPTIONS,
+    DGSM,
+    FGSM,
+    UNIVERSAL,
+    Counted,
+    bound,
+    core,
+    plain,
+    scaled,
+    starts_at_random,
+    succeeds,
+)
 from torch import nn
 
 import escrime.attacks
@@ -38,7 +51,7 @@ def wrong(network):
 
 def test_every_attack_has_a_row_for_each_of_its_norms():
     for name, attack in escrime.attacks.ATTACKS.items():
-        rows = [row for row in [*ATTACKS, *CORRUPTIONS] if type(row) is attack]
+        rows = [row for row in [*ATTACKS, *CORRUPTIONS, *UNIVERSAL] if type(row) is attack]
         assert rows, f"{name} has no row in attack_cases.py"
         assert {row.norm for row in rows} == set(attack.norms), f"{name} has no row for each of {attack.norms}"
 

@@ -132,6 +132,7 @@ def test_searches_propose_within_the_mask():
     mask[:, :, 7:10, 2:7] = True
     for attack in (
         SparseRS(4, queries=30),
+        SparseRS(3, queries=30, norm="patch"),
         Square(0.1, queries=30),
         Square(0.5, queries=30, norm="l2"),
         Square(2.0, queries=30, norm="l1"),

@@ -145,6 +145,7 @@ def test_rounding_keeps_the_budget():
         ("good.png", ("--attack", "PDG"), "attack 'PDG' is unknown.* Did you mean 'PGD'"),
         ("good.png", ("--attack", "DGSM"), "'DGSM' needs a class to reach; name it with --target"),
         ("good.png", ("--attack", "CarliniWagner"), "CarliniWagner works in l2 only"),
+        ("good.png", ("--attack", "UniversalPGD"), "'UniversalPGD' is fitted on many images and attacks others"),
     ],
 )
 def test_wrong_input_writes_nothing(photo, more, said, weights, pictures, tmp_path):

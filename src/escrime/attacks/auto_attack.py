@@ -18,6 +18,7 @@ from .core.inputs import Inputs
 from .core.losses import shortfall
 from .core.predictions import certain, clean_logits, expected
 from .fmn import FMN
+from .patch import Patch
 from .pgd import PGD
 from .sigma_zero import SigmaZero
 from .sparse_rs import SparseRS
@@ -30,7 +31,7 @@ JUDGES = 16  # fresh noise draws that choose between the stages' results on a ra
 class AutoAttack(Attack):
     """APGD-CE → targeted APGD-DLR → FMN → Square, each only on the images that still stand: the verdict to quote.
 
-    In l0 it is SigmaZero → FMN → PGD down the margin → SparseRS.
+    In l0 it is SigmaZero → FMN → PGD down the margin → SparseRS; of patches Patch → SparseRS.
 
     With eot > 1 an image is fooled once CERTAIN fresh draws of one result succeed, so that at most 2 % of all draws are still
     classified right; of other images the result with the lowest expected margin is kept. With fewer than four classes the
@@ -40,8 +41,8 @@ class AutoAttack(Attack):
 
     Args:
         eps: The budget, a number, a text such as "8/255" or one number per image: a fraction of the color range in l_inf, a
-            length in l2 and l1, a count of pixels in l0.
-        norm: "linf", "l2", "l1" or "l0".
+            length in l2 and l1, a count of pixels in l0, the side of a patch.
+        norm: "linf", "l2", "l1", "l0" or "patch".
         steps: Of each gradient attack.
         targets_tried: Classes the targeted attack aims at, in the order of the clean logits, at most K − 1.
         queries: Of the score-based attack; 0 leaves it out.
@@ -67,7 +68,7 @@ class AutoAttack(Attack):
     give_up: float | None = 2.0
     eot: int = 1
 
-    norms = ("linf", "l2", "l1", "l0")
+    norms = ("linf", "l2", "l1", "l0", "patch")
     access = "gradients"
     paper = (
         "Croce and Hein (2020), Reliable evaluation of adversarial robustness with an ensemble of diverse "
@@ -87,19 +88,22 @@ class AutoAttack(Attack):
             targeted: Whether there are classes to reach.
 
         Returns:
-            Four attacks, or three without that by scores.
+            Four attacks, of patches two; one less without that by scores.
         """
+        by_scores = [] if self.queries == 0 else [self._by_scores()]
+        if self.norm in Patch.norms:
+            return [Patch(self.eps, self.steps, early_stop=self.early_stop, eot=self.eot), *by_scores]
         nearest = FMN(self.eps, self.norm, self.steps, eot=self.eot)
         if self.eot == 1:  # the nearest example to the boundary of an average decides nothing
             nearest = replace(nearest, stop_within=self.early_stop, give_up=self.give_up)
         stages = self._counted(nearest) if self.geometry.grain else self._lengths(nearest, classes, targeted)
-        return stages if self.queries == 0 else [*stages, self._by_scores()]
+        return [*stages, *by_scores]
 
     def _by_scores(self) -> Attack:
         """The search that needs no gradient."""
         settings: dict[str, Any] = dict(early_stop=self.early_stop, give_up=self.give_up, eot=self.eot)
-        if self.geometry.grain:
-            return SparseRS(self.eps, self.queries, **settings)
+        if self.norm in SparseRS.norms:
+            return SparseRS(self.eps, self.queries, self.norm, **settings)
         return Square(self.eps, self.queries, self.norm, **settings)
 
     def _lengths(self, nearest: FMN, classes: int, targeted: bool) -> list[Attack]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..attacks.core.base import Attack, Outcome
+from ..attacks.core.universal import Universal
 from ..errors import EscrimeError, in_one_line, is_bad_input
 from ..models.deadline import look, time_left
 from ..models.running import Classifier, no_trace
@@ -26,12 +27,26 @@ ROUNDING = 1e-6  # a few units in the last place of a float32 color value
 
 
 def crafted(
-    attack: AnyAttack, profile: Profile, model: Classifier, images: Images, grid: list[float], seed: int, eot: int
+    attack: AnyAttack,
+    profile: Profile,
+    model: Classifier,
+    images: Images,
+    grid: list[float],
+    seed: int,
+    eot: int,
+    fit: Callable[[Universal], Attack] | None = None,
 ) -> tuple[list[Outcome] | None, str]:
     """(the outcomes at every ε, ""), or (None, why the attack raised on `model`, whose `profile` it is). A model
-    that ignores its input predicts the same whatever is done to it, so nothing is: every image stays, for no passes."""
+    that ignores its input predicts the same whatever is done to it, so nothing is: every image stays, for no passes. fit: makes
+    a universal attack ready, see universal.py."""
     if profile.around.ignores:
         return [untouched(images)] * len(grid), ""
+    if isinstance(attack, Universal) and fit is not None and max(grid) > 0:
+        asked_for = attack
+        ready, reason = or_reason(lambda: fit(asked_for))
+        if ready is None:
+            return None, reason
+        attack = ready
     targets, ours = targets_of(attack, images), isinstance(attack, Attack)
     # Our own attacks follow the faster copy's gradient; a user's attack gets the model it was promised.
     climbed: Any = profile.surrogate if ours else profile.asked or model

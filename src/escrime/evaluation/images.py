@@ -89,6 +89,16 @@ class Source:
             return found.images.detach(), found.labels.numpy(), found.ids
         return None, found.labels, found.ids
 
+    @property
+    def names(self) -> Sequence:
+        """The id of every image, in the order of the data."""
+        return self._all[2]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The label of every image, in the order of the data, int64 (N,)."""
+        return self._all[1]
+
     def check_classes(self, classes: int) -> None:
         """Refuse labels that are no class of a model with this many."""
         _, labels, _ = self._all

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -25,6 +26,7 @@ from .profile import Profile, Profiles
 from .requests import norm_of
 from .scoring import Predicted, score
 from .subjects import AnyAttack, Case, cases_of
+from .universal import Fits
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def evaluate_parts(
     begun: Begun = no_progress,
     samples: dict[tuple[str, str, str], frozenset] | None = None,
     failed: Callable[[Part, str], None] = lambda part, reason: None,
+    fits: Fits,
 ) -> Iterator[tuple[Part, pd.DataFrame]]:
     """Yield (part, records) for every part that is not `finished`, of those of its images that are not `done`. `profiles`: to
     the models, over the same slices. Under a deadline parts are divided (see `chunks`), all attacks go over one chunk before
@@ -74,6 +77,7 @@ def evaluate_parts(
     An attack that raises on a part leaves its images as they are, with rows that show it (`unattacked`), and `failed` is called
     with the reason; only an EscrimeError, which is about bad input, stops everything.
     `samples` maps (defense, threat, attack label) to the ids of the images to use where all of them would cost too much.
+    `fits`: the perturbations of universal attacks, over the same images.
     """
     chunks, models = Chunks(), _Scored(profiles, seed, draws)
     for index, whole in enumerate(slices()):
@@ -94,7 +98,8 @@ def evaluate_parts(
                         open_ones = models.unsettled(group, rest) if transfers and misled(attack) else rest
                         made: tuple[list[Outcome] | None, str] = [untouched(open_ones)] * len(grid), ""
                         if open_ones.ids:
-                            made = crafted(attack, attacked, group[0].attacked, open_ones, grid, seed, eot)
+                            fit = partial(fits.ready, profile=attacked, grid=grid, name=Part(group[0], label, 0).name)
+                            made = crafted(attack, attacked, group[0].attacked, open_ones, grid, seed, eot, fit)
                         made = on_all(made, open_ones, rest)
                         for part in parts:
                             table, reason = models.records(part, attack, rest, made, grid)

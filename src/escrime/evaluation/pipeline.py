@@ -45,6 +45,7 @@ from .shared_rows import SharedRows
 from .store import Examined, Store
 from .stronger import Scope, examination, of_case, scopes, stronger_parts
 from .subjects import AnyAttack, Case, cases_of
+from .universal import Fits
 
 EXAMINATION = "the search for a stronger attack"
 MORE = 3.0  # times what the checks took, which must be left to go on after them
@@ -155,6 +156,7 @@ def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: floa
             begun=meter.begin,
             samples=plan.samples,
             failed=lambda part, reason: store.note_failure(part.name, reason),
+            fits=Fits(plan.source, plan.seed, plan.eot, store),
         )
         began, before = deadline.clock(), meter.done + meter.inside
         for part, rows in work:

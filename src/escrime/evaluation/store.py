@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import pandas as pd
+from torch import Tensor
 
 from ..results.findings import Finding
 from ..results.keys import of_deployed
+from .universal import Perturbations, Shelf
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Examined:
         return self.images == images and not self.cut and all(self.effort.get(name, 0) >= n for name, n in effort.items())
 
 
-class Store(Protocol):
+class Store(Shelf, Protocol):
     """What a pipeline needs. A part is known by its key (see parts.Part), an examination by case and norm."""
 
     def finished(self, key: str) -> bool:
@@ -75,6 +77,7 @@ class MemoryStore:
         self.parts: dict[str, pd.DataFrame] = {}
         self.failures: dict[str, str] = {}
         self._examinations: dict[tuple[str, str], Examined] = {}
+        self._perturbations: dict[str, Perturbations] = {}
 
     def finished(self, key: str) -> bool:
         return key in self.parts
@@ -109,3 +112,9 @@ class MemoryStore:
 
     def forget_examination(self, case: str, norm: str) -> None:
         self._examinations.pop((case, norm), None)
+
+    def perturbations(self, name: str) -> Perturbations | None:
+        return self._perturbations.get(name)
+
+    def keep_perturbations(self, name: str, found: Perturbations, pictures: dict[tuple[int, float], Tensor]) -> None:
+        self._perturbations[name] = found

@@ -16,8 +16,9 @@ FOLDERS = (
     "failures",
     "checkpoint",
     "parts",
+    "perturbations",
     "tensorboard",
-)  # some that few commands make
+)  # those that only some commands make
 MARKS = ("manifest.json", "tune.json", "training.json", "metrics.csv", "weights.safetensors")  # which a folder of ours has
 RESULTS = ("checks.json", "verdict.json", "claims.json", "answer.json", "report.html", "report.pdf")
 FILES = (*MARKS, LOCK, *RESULTS, "tune.csv", "pareto.png", "pareto.svg", "attack.json", "attacks.jsonl")

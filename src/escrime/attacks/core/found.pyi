@@ -10,6 +10,7 @@ from ..fgsm import FGSM as FGSM
 from ..fmn import FMN as FMN
 from ..patch import Patch as Patch
 from ..pgd import PGD as PGD
+from ..random_patch import RandomPatch as RandomPatch
 from ..random_points import RandomPoints as RandomPoints
 from ..rays import RayS as RayS
 from ..sigma_zero import SigmaZero as SigmaZero
@@ -17,4 +18,6 @@ from ..sparse_rs import SparseRS as SparseRS
 from ..spatial import Spatial as Spatial
 from ..square import Square as Square
 from ..transfer import Transfer as Transfer
+from ..universal_patch import UniversalPatch as UniversalPatch
+from ..universal_pgd import UniversalPGD as UniversalPGD
 from ..worst_case import WorstCase as WorstCase

@@ -11,6 +11,7 @@ from ...access import LABELS, SCORES
 from ...attacks.apgd import APGD
 from ...attacks.core.base import Attack
 from ...attacks.core.registry import make, named, sees, settings_of
+from ...attacks.core.universal import Universal
 from ...attacks.pgd import PGD
 from ...attacks.rays import RayS
 from ...attacks.square import Square
@@ -90,11 +91,16 @@ def beyond(attack: type[Attack], eps: float, target: int | None) -> Attack:
 
 
 def check_chosen(chosen: tuple[str, ...], access: str, aimed: bool) -> None:
-    """EscrimeError for an attack that is unknown, works in another norm, or needs what there is not."""
+    """EscrimeError for an attack that is unknown, works in another norm, needs what there is not, or more than one image."""
     for name in chosen:
         attack = named(name)
         if not sees(attack, access):
             raise EscrimeError(f"attack {name!r} needs {attack.access}, and the model gives {access} only; leave it out.")
+        if issubclass(attack, Universal):
+            raise EscrimeError(
+                f"attack {name!r} is fitted on many images and attacks others, and here each photo is attacked alone; leave it "
+                "out, or run `escrime evaluate`, which keeps what it was fitted to as pictures."
+            )
         if attack.needs_target and not aimed:
             raise EscrimeError(f"attack {name!r} needs a class to reach; name it with --target.")
         if aimed and "target" not in settings_of(attack):

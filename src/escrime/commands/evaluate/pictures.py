@@ -1,15 +1,18 @@
 """The pictures of an evaluation: the closest call, the surest mistake, and a few images that stand, attacked again."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from ...budgets import same
-from ...evaluation.parts import crafted
+from ...evaluation.parts import Part, crafted
 from ...evaluation.subjects import Case
+from ...evaluation.universal import Fits
 from ...results.records import read_records, worst_case
 from ..run.examples import Examples
+from ..shared.store import FolderStore
 
 if TYPE_CHECKING:
     from .assessment import Assessment
@@ -32,7 +35,7 @@ def make_pictures(run: "Assessment", case: Case, eot: int) -> None:
         return
     records, seed, attacks = read_records(run.folder.path), run.request.seed, run.candidate.attacks
     own = records[(records["model"] == name) & (records["defense"] == case.subject.defense)]
-    first = run.candidate.threats[0]
+    first, fits = run.candidate.threats[0], Fits(run.source, seed, eot, FolderStore(run.folder))
     examples = Examples(name, case.attacked, run.test, own, [], first.headline, seed, run.candidate.device)
     shown = list(chosen(own[own["norm"] == first.norm], first.headline, set(attacks)))
     for threat in run.candidate.threats[1:]:  # of each other one its surest mistake
@@ -43,7 +46,8 @@ def make_pictures(run: "Assessment", case: Case, eot: int) -> None:
         images, grid = run.source.rows([examples.index[image]]), run.candidate.grids[label]
         profile, at = run.profiles[case.attacked], next(at for at, budget in enumerate(grid) if same(budget, eps))
         try:
-            outcomes, _ = crafted(attacks[label], profile, case.attacked, images, grid, seed, eot)
+            fit = partial(fits.ready, profile=profile, grid=grid, name=Part(case, label, 0).name)
+            outcomes, _ = crafted(attacks[label], profile, case.attacked, images, grid, seed, eot, fit)
             if outcomes is not None:
                 facts = {"attack": label, "eps": eps, "threat": row["threat"]}
                 examples.put(title, image, outcomes[at].adversarial, facts)

@@ -15,7 +15,7 @@ from ..shared.threats import Threat, check_above_zero
 
 # The attacks that are run where none is named, by what the attacker sees: of each threat those that work in its norm.
 USUAL = {
-    GRADIENTS: ("FGSM", "AutoAttack", "Patch", "Spatial", "Corruption"),
+    GRADIENTS: ("FGSM", "AutoAttack", "Spatial", "Corruption"),
     SCORES: ("Square", "SparseRS", "Spatial", "Corruption"),
     LABELS: ("RayS", "Spatial", "Corruption"),
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import pandas as pd
 from rich.box import SIMPLE
@@ -22,6 +23,7 @@ from ...results.statistics import p_text, share_text, total, wilson
 from ...results.threats import WHITE_BOX
 from ...results.union import ThreatRow, unions
 from ...results.verdicts import Verdict
+from ..shared.perturbations import pictures
 from ..shared.store import FolderStore
 from ..shared.threats import Threat
 from .assessment import Assessment
@@ -74,6 +76,7 @@ def result(run: Assessment) -> dict:
         if together is None
         else [asdict(row) | {"name": row.name, "sentence": _of(judged, row)} for row in together.rows],
         "notes": [crossing.sentence for crossing in crossings(records, worst)],
+        "perturbations": [str(path) for path in pictures(run.folder.path)],
         "passes_per_image": float((records["forwards"] + records["backwards"]).groupby(records["image"]).sum().mean()),
         "settings": run.request.as_dict(),
         "report": str(run.folder / "report.html"),
@@ -144,6 +147,8 @@ def show(run: Assessment, found: dict) -> None:
     for row in found["threats"]:
         say(("" if row["believe"] else "NOT AS IT STANDS: ") + row["sentence"])
     say(("" if found["verdict"]["believe"] else "NOT AS IT STANDS: ") + found["verdict"]["sentence"])
+    if found["perturbations"]:
+        say(f"Pictures of the universal perturbations, of patches to print: {Path(found['perturbations'][0]).parent}")
     say(f"About {found['passes_per_image']:.0f} passes per image. Report: {found['report']}")
 
 

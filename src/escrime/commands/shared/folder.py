@@ -42,7 +42,8 @@ class AnotherRun(EscrimeError):
 
 
 class RunFolder:
-    """runs/NAME/ with manifest.json, records/, checkpoints/, examples/, analysis/, training/ and what the report draws.
+    """runs/NAME/ with manifest.json, records/, checkpoints/, examples/, perturbations/, analysis/, training/ and what the
+    report draws.
 
     It may come from anyone: links inside are refused (results.layout) and what is read must fit (results.schema).
     """

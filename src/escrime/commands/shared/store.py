@@ -5,8 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
+from torch import Tensor
 
 from ...evaluation.store import Examined
+from ...evaluation.universal import Perturbations
 from ...results.findings import from_rows
 from ...results.keys import joined, last_of, of_deployed
 from ...results.layout import DEPLOYED
@@ -14,6 +16,7 @@ from ...results.reading import fitting, read_json
 from ...results.records import read_deployed, read_records
 from ...results.rows import TUNED, read_all, read_rows
 from ...results.schema import StoredExamination
+from . import perturbations
 from .folder import RunFolder
 
 
@@ -85,6 +88,13 @@ class FolderStore:
 
     def forget_examination(self, case: str, norm: str) -> None:
         (self.folder / "checks" / f"{joined((case, norm))}.json").unlink(missing_ok=True)
+
+    def perturbations(self, name: str) -> Perturbations | None:
+        """Raise EscrimeError, which names the file where it holds something else."""
+        return perturbations.read(self.folder.path, name)
+
+    def keep_perturbations(self, name: str, found: Perturbations, pictures: dict[tuple[int, float], Tensor]) -> None:
+        perturbations.write(self.folder.path, name, found, pictures)
 
 
 class TuningStore(FolderStore):

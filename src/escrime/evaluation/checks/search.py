@@ -324,7 +324,7 @@ def score_attempts(search: Search, true: bool) -> list[Attempt]:
 def by_scores(norm: str, eps: float, queries: int) -> Attack | None:
     """The random search in this norm; None where there is none."""
     if norm in SparseRS.norms:
-        return SparseRS(eps, queries=queries)
+        return SparseRS(eps, queries, norm)
     return Square(eps, queries=queries, norm=norm) if norm in PROPOSALS else None
 
 
