@@ -23,7 +23,7 @@ class UniversalPatch(Universal):
 
     At every step, and when it is judged, each image has the patch at a place of its own, turned by up to `angle` degrees and in
     a size from `smallest` to the largest that fits into the square of side ε: what rises is the mean over all of these (EOT).
-    Colors step by the sign of the gradient, by 0.05 at first (more where the steps are few), ever less along half a cosine. They
+    Colors step by the sign of the gradient, by 0.05 at first (more where the steps are few), ever less along half a cosine, and
     end as whole levels k/255, so that a PNG holds what was judged.
 
     Source: Brown, Mané, Roy, Abadi, Gilmer (2017), Adversarial patch, section 2.
