@@ -1,0 +1,1 @@
+"""docs/results/threats.md: every threat to real networks, from finished runs of `escrime evaluate --threat`."""
