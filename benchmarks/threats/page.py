@@ -40,6 +40,8 @@ def keep(folder: Path, out: Path, network: str, training: str) -> None:
     (about,) = manifest["models"].values()
     clean = next(row for row in found["worst_case"] if same(row["eps"], 0.0))
     against = {(f["norm"], f["id"]) for f in found["checks"] if objects(Finding(**f))}
+    objections = {row["norm"]: sorted(id for where, id in against if where == row["norm"]) for row in union["rows"]}
+    called = {row["norm"]: threat(row["norm"], row["eps"]) for row in union["rows"]}
     content = {
         "network": network,
         "training": training,

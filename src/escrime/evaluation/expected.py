@@ -6,17 +6,19 @@ import pandas as pd
 
 from ..attacks.transfer import Transfer, for_transfer
 from ..norms import norm
+from ..results.manners import SINGLE
 from ..results.names import defense_name
 from ..results.records import STRONGER
 from ..results.threats import DEPLOYED, TRANSFER
 from .cost import LATE, Passes, passes_of_check, rough_passes
 from .effort import Effort
-from .parts import work_on
+from .parts import Part, work_on
 from .progress import Meter
 from .stronger import Scope, of_case, standing
 from .subjects import AnyAttack, Case
 
 RENDERED = 40.0  # passes per image of a look at a model in a rendered norm, about
+AFTER_MANY = 0.25  # share of what a single step left that an attack of many steps leaves, about
 FEW = 0.05  # share of the images that are expected to stand at least
 
 
@@ -29,12 +31,13 @@ def passes_on(one: AnyAttack, case: Case, grid: list[float], stands: float = LAT
 
 
 def expect_after(
-    attacks: Mapping[str, AnyAttack], grids: Mapping[str, list[float]], case: Case, rows: pd.DataFrame, meter: Meter
+    attacks: Mapping[str, AnyAttack], grids: Mapping[str, list[float]], part: Part, rows: pd.DataFrame, meter: Meter
 ) -> None:
-    """What a part of one attack left says what the others will take on this case, about."""
-    attacked = rows[rows["eps"] > 0]
+    """What a part of one attack left says what the others will take on this case, about; many steps leave less than one."""
+    attacked, case = rows[rows["eps"] > 0], part.case
     if len(attacked):
-        stands = float(attacked["correct"].mean())
+        single = getattr(attacks[part.attack], "manner", "") == SINGLE
+        stands = float(attacked["correct"].mean()) * (AFTER_MANY if single else 1)
         for label, one in attacks.items():
             meter.expect(work_on(label, case), passes_on(one, case, grids[label], stands))
 

@@ -161,7 +161,7 @@ def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: floa
         began, before = deadline.clock(), meter.done + meter.inside
         for part, rows in work:
             store.write(part.key, rows)
-            expect_after(plan.attacks, plan.grids, part.case, rows, meter)
+            expect_after(plan.attacks, plan.grids, part, rows, meter)
             if left is not None and limit is not None and plan.effort is not None:
                 each = (deadline.clock() - began) / max(meter.done + meter.inside - before, 1)
                 total = len(plan.source)
