@@ -242,6 +242,20 @@ class Norm:
         in l2 ‖g‖₂. Of several functions per image (N, M, C, H, W) it is (N, M)."""
         raise NotImplementedError
 
+    def reach(self, x: Tensor, gradient: Tensor, fall: Tensor) -> Tensor:
+        """How far x has to go for a linear function to fall by so much, where values at the end of the box stay there.
+
+        Args:
+            x: float32 (N, C, H, W) in [0, 1].
+            gradient: Of the function, (N, C, H, W).
+            fall: ≥ 0, (N,).
+
+        Returns:
+            float64 (N,); a lower bound where the box cuts off the values that move.
+        """
+        free = (x > 0).where(gradient > 0, x < 1)
+        return fall.double() / self.dual(gradient.where(free, 0.0)).double().clamp_min(1e-30)
+
     def to_8_bits(self, candidates: Tensor, images: Tensor, eps: float) -> Tensor:
         """The images that a picture file can hold, every value a level k/255, nearest to `candidates` and within ε of `images`.
 
