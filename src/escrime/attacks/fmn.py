@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..norms import DEFAULT, per_image
+from ..norms import DEFAULT, free_to_fall, per_image
 from ..validation import check_real, check_whole
 from .core.base import Epsilon
 from .core.iterative import Output, Rows, State
@@ -94,7 +94,8 @@ class FMN(MinimumNorm):
             moved = state["x"] - per_image(alpha * radius.sqrt(), gradient).float() * direction
             state["x"] = geometry.project(moved, rows.images, radius)
         else:
-            moved = state["x"] - per_image(alpha * radius, gradient).float() * geometry.steepest(gradient)
+            direction = geometry.steepest(free_to_fall(state["x"], gradient))
+            moved = (state["x"] - per_image(alpha * radius, gradient).float() * direction).clamp(0, 1)
             state["x"] = (rows.images + geometry.clip(moved - rows.images, radius)).clamp(0, 1)
         state["step"] = state["step"] + 1
         if self.tolerance and self.eot == 1:  # with noise an example that is near may be a lucky draw
