@@ -25,6 +25,7 @@ from .options import listed, make_subject, parser, tell
 from .peers import INSTALL, available
 from .timing import seconds
 
+NEAR = 1.01  # of the peer's median distance: as near
 LADDER = (3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 100, 200)
 ORDER = {"linf": float("inf"), "l2": 2, "l1": 1, "l0": 0}
 FOOLBOX = {"linf": "LInfFMNAttack", "l2": "L2FMNAttack", "l1": "L1FMNAttack", "l0": "L0FMNAttack"}
@@ -52,14 +53,15 @@ def fmn(subject: Subject, norm: str, steps: int, rounds: int) -> str:
     reached = {name: _median(subject, call(), norm) for name, call in peers.items()}
     best, ours = min(reached.values()), _median(subject, own(steps)(), norm)
     ladder = [k for k in LADDER if k < steps]
-    fewest = next((k for k in ladder if _median(subject, own(k)(), norm) <= best), steps)
+    distances = {k: _median(subject, own(k)(), norm) for k in ladder} | {steps: ours}
+    fewest = next((k for k, distance in distances.items() if distance <= NEAR * best), steps)
     calls = peers | {"all": own(steps), "fewest": own(fewest)}
     times = _times(calls, rounds, subject)
     fastest = min(peers, key=lambda name: median(times[name]))
     ratio = lambda name: median(a / b for a, b in zip(times[fastest], times[name], strict=True))  # noqa: E731
     return (
         f"| FMN {norm} | {steps} | {fastest} | {best:.5g} | {ours:.5g} | {ratio('all'):.1f}× | "
-        f"{fewest}{'' if ours <= best or fewest < steps else ' (farther)'} | {ratio('fewest'):.1f}× |"
+        f"{fewest}: {distances[fewest]:.5g} | {ratio('fewest'):.1f}× |"
     )
 
 
@@ -109,7 +111,7 @@ def _imported(name: str) -> ModuleType | None:
 
 
 FMN_HEAD = [
-    "| work | steps | fastest peer | its median | ours | as many steps | fewest as near | faster by |",
+    "| work | steps | fastest peer | its median | ours | as many steps: faster by | fewest as near | faster by |",
     "|---" * 8 + "|",
 ]
 SQUARE_HEAD = [
