@@ -363,6 +363,26 @@ def test_a_climb_is_the_best_of_a_linear_program(name):
     assert torch.equal(own.climb(x, -slope, -eps), moved), "down a slope is up its mirror image"
 
 
+@pytest.mark.parametrize("name", ["linf", "l2", "l1", "l0"])
+def test_reach_is_how_far_a_linear_function_has_to_be_followed_down(name):
+    """In l1 and l0 exact in the box: the climb that far falls enough, one a little shorter does not. Elsewhere a lower bound
+    that leaves out what is at the end of the box."""
+    gen, norm = torch.Generator().manual_seed(0), NORMS[name]
+    x, gradient = torch.rand(20, 3, 4, 4, generator=gen), torch.randn(20, 3, 4, 4, generator=gen)
+    fall = 0.3 * gradient.abs().flatten(1).sum(1) * torch.rand(20, generator=gen)
+    reach = norm.reach(x, gradient, fall)
+    falls = lambda size: (gradient * (x - norm.climb(x, gradient, -size.float().reshape(-1, 1, 1, 1)))).flatten(1).sum(1)  # noqa: E731
+    if norm.sparse:
+        less = reach - 1 if norm.grain else reach * 0.99
+        assert (falls(reach * (1 + 1e-5)) >= fall).all() and (falls(less) < fall).all()
+    else:
+        assert torch.allclose(reach, (fall / norm.dual(gradient)).double()), "nothing is at the end of the box"
+        free = torch.rand(20, 3, 4, 4, generator=gen) < 0.5
+        ended = (gradient < 0).float().where(~free, x)
+        assert torch.allclose(norm.reach(ended, gradient, fall), (fall / norm.dual(gradient * free)).double())
+    assert (norm.reach(x, gradient, torch.zeros(20)) == 0).all()
+
+
 def test_a_climb_in_l0_takes_the_pixels_that_gain_most():
     x, slope = points()
     moved, best = L0.climb(x, slope, 3), (slope > 0).float()

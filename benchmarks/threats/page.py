@@ -49,14 +49,7 @@ def keep(folder: Path, out: Path, network: str, training: str) -> None:
         "pixels": manifest["dataset"]["size"],
         "clean": {name: clean[name] for name in SHARE},
         "any": {name: union[name] for name in (*SHARE, "believe")},
-        "threats": [
-            row
-            | {
-                "name": threat(row["norm"], row["eps"]),
-                "objections": sorted(id for where, id in against if where == row["norm"]),
-            }
-            for row in union["rows"]
-        ],
+        "threats": [row | {"name": called[row["norm"]], "objections": objections[row["norm"]]} for row in union["rows"]],
         "corruptions": found["corruptions"],
         "seconds": round(sum(stage["seconds"] for stage in manifest["stages"])),
         "hardware": manifest["hardware"],

@@ -45,6 +45,13 @@ def test_a_budget_of_a_third_of_what_is_needed_is_left_soon(attack, inputs):
     assert not full.any() and not found.any() and less < (spent if isinstance(attack, FMN) else spent / 2)
 
 
+@pytest.mark.parametrize("queries", [500, 5000])
+def test_a_random_search_that_gets_nowhere_is_left_after_64_queries(queries, inputs):
+    model, images, labels, reach = inputs
+    outcome = Square(0.1, queries=queries, give_up=2.0).sweep(model, images, labels, [(reach / 100).tolist()])[0]
+    assert (outcome.forwards == 64).all()
+
+
 @pytest.mark.parametrize("attack", ATTACKS, ids=repr)
 @pytest.mark.parametrize("factor", [1.02, 1.3])
 def test_a_sufficient_budget_finds_what_it_found(attack, factor, inputs):

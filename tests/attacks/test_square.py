@@ -166,6 +166,20 @@ def test_a_proposal_in_linf_is_one_square_of_one_color(shape):
     assert torch.equal(state["proposals"], torch.arange(50) * 20 + 1)
 
 
+@pytest.mark.parametrize("part", ["start", "proposal"])
+def test_in_half_of_the_squares_and_stripes_all_channels_have_one_sign(part):
+    """Half of them on purpose, and a quarter of the others by chance."""
+    images = torch.full((400, 3, 8, 8), 0.5)
+    rows, attack = rows_of(images, 0.1, "linf"), Square(0.1, queries=1000, p_init=1.0)
+    state = attack.start(rows, as_keys([(i,) for i in range(400)]))
+    if part == "proposal":  # one that covers the image
+        state["best"] = state["x"]
+        attack.step(state, None, rows)
+    up = state["x"] > 0.5
+    one_sign = (up == up[:, :1]).all(1).float()
+    assert one_sign.mean() == pytest.approx(0.5 + 0.5 / 4, abs=0.06) and up.float().mean() == pytest.approx(0.5, abs=0.06)
+
+
 def test_bumps():
     """η* of the paper for a side of 5, whose halves are 2 and 3 rows high."""
     outer, ring, center = 1 / 9, 1 / 9 + 1 / 4, 1 / 9 + 1 / 4 + 1
@@ -222,7 +236,7 @@ def test_targeted(linear, loss, norm):
 def test_restarts_touch_only_survivors(linear):
     images = grey(30)
     labels = labels_of(linear, images)
-    one, three = (Square(0.12, queries=15, restarts=r).sweep(linear.forward, images, labels, [0.12])[0] for r in (1, 3))
+    one, three = (Square(0.14, queries=15, restarts=r).sweep(linear.forward, images, labels, [0.14])[0] for r in (1, 3))
     fooled = one.success
     assert fooled.any() and not three.success.all() and three.success.sum() > fooled.sum(), "this test needs all three kinds"
     assert torch.equal(three.forwards[fooled], one.forwards[fooled])

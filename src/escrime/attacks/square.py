@@ -19,6 +19,7 @@ from .core.iterative import Output, Rows, State
 from .core.masks import bounding_boxes, inside_only
 from .core.score_search import ScoreSearch
 
+GRAY = 0.5  # in l_inf, how often all channels get one sign: their gradients point the same way more often than not
 # After how many of 10 000 proposals the share p of changed pixels halves (the authors' code; the text leaves out 500).
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
@@ -27,10 +28,10 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 class Square(ScoreSearch):
     """Random search with the model's scores alone: change one square at a time, keep it where the loss falls.
 
-    In l_inf it starts from vertical stripes of x ± ε and sets squares to x ± ε, one sign per channel; in l2 it starts from
-    a grid of bumps η and moves the norm of one window into a bump in another: x ← x_new where L(x_new) < L(x), L the margin
-    z_y − max_{i≠y} z_i. In l1 it is as in l2, with l1 norms and the projection on ball ∩ [0, 1]. Nothing is differentiated, so
-    a model that hides its gradients hides nothing from it.
+    In l_inf it starts from vertical stripes of x ± ε and sets squares to x ± ε, one sign per channel, in half of them one for
+    all (the paper leaves that to chance); in l2 it starts from a grid of bumps η and moves the norm of one window into a bump
+    in another: x ← x_new where L(x_new) < L(x), L the margin z_y − max_{i≠y} z_i. In l1 it is as in l2, with l1 norms and the
+    projection on ball ∩ [0, 1]. Nothing is differentiated, so a model that hides its gradients hides nothing from it.
 
     Source: Andriushchenko, Croce, Flammarion, Hein (2020), Square Attack, algorithms 1 to 3, equation 2 for η; for l1 Croce and
     Hein (2021), Mind the box, section 5.
@@ -147,19 +148,25 @@ def _place(
 
 
 def _stripes(rows: Rows, keys: Tensor) -> Tensor:
-    """The start in l_inf: x ± ε, the sign drawn for every column and channel."""
+    """The start in l_inf: x ± ε, the signs drawn for every column."""
     n, channels, _, width = rows.images.shape
-    up = fractions(keys, channels * width).reshape(n, channels, 1, width) < 0.5
+    up = _signs(fractions(keys, (channels + 1) * width).reshape(n, channels + 1, 1, width))
     lower, upper = rows.bounds()
     return torch.where(up, upper, lower)
 
 
+def _signs(numbers: Tensor) -> Tensor:
+    """Which channels (N, C, H, W) go up, from random numbers (N, C + 1, H, W): each as it falls, or all as the first does."""
+    up = numbers[:, 1:] < 0.5
+    return torch.where(numbers[:, :1] < GRAY, up[:, :1], up)
+
+
 def _paint(rows: Rows, best: Tensor, side: Tensor, keys: Tensor, sides: tuple[int, ...]) -> Tensor:
-    """Algorithm 2: one square of `best` becomes x ± ε, the sign drawn for every channel."""
+    """Algorithm 2: one square of `best` becomes x ± ε."""
     n, channels, height, width = best.shape
-    numbers = fractions(keys, channels + 2)
+    numbers = fractions(keys, channels + 3)
     square, _, _ = _place(numbers[:, :2], side, height, width, rows.mask)
-    up = numbers[:, 2:].reshape(n, channels, 1, 1) < 0.5
+    up = _signs(numbers[:, 2:].reshape(n, channels + 1, 1, 1))
     lower, upper = rows.bounds()
     return torch.where(square, torch.where(up, upper, lower), best)
 

@@ -6,11 +6,23 @@ waits for torch, since a report, which needs the words alone, does not.
 """
 
 from ..discovery import modules_in
-from .base import DEFAULT, NORMS, Norm, check_works_in, norm, per_image, refuse_mask, register
+from .base import DEFAULT, NORMS, Norm, check_works_in, free_to_fall, norm, per_image, refuse_mask, register
 from .linf import Linf  # listed first: it is meant where none is named
 
 from .l2 import L2  # isort: skip
 
 modules_in(__name__, __path__)  # every other file of this folder
 
-__all__ = ["DEFAULT", "L2", "NORMS", "Linf", "Norm", "check_works_in", "norm", "per_image", "refuse_mask", "register"]
+__all__ = [
+    "DEFAULT",
+    "L2",
+    "NORMS",
+    "Linf",
+    "Norm",
+    "check_works_in",
+    "free_to_fall",
+    "norm",
+    "per_image",
+    "refuse_mask",
+    "register",
+]

@@ -66,6 +66,11 @@ def per_image(value: float | Tensor, like: Tensor) -> Tensor:
     return value.expand(len(like)).reshape(-1, *[1] * (like.dim() - 1))
 
 
+def free_to_fall(x: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient (N, C, H, W) of a function, 0 where the box keeps x (N, C, H, W) from going down it."""
+    return gradient.where((x > 0).where(gradient > 0, x < 1), 0.0)
+
+
 class Norm:
     """What attacks, records and reports need of a norm. ε is a number, or a tensor (N,) of one per image; δ = x' − x.
 
@@ -263,6 +268,19 @@ class Norm:
         """How much a linear function with this gradient (N, C, H, W) rises along `steepest`: its dual norm (N,), in l_inf ‖g‖₁,
         in l2 ‖g‖₂. Of several functions per image (N, M, C, H, W) it is (N, M)."""
         raise NotImplementedError
+
+    def reach(self, x: Tensor, gradient: Tensor, fall: Tensor) -> Tensor:
+        """How far x has to go for a linear function to fall by so much, where values at the end of the box stay there.
+
+        Args:
+            x: float32 (N, C, H, W) in [0, 1].
+            gradient: Of the function, (N, C, H, W).
+            fall: ≥ 0, (N,).
+
+        Returns:
+            float64 (N,); a lower bound where the box cuts off the values that move.
+        """
+        return fall.double() / self.dual(free_to_fall(x, gradient)).double().clamp_min(1e-30)
 
     def to_8_bits(self, candidates: Tensor, images: Tensor, eps: float) -> Tensor:
         """The images that a picture file can hold, every value a level k/255, nearest to `candidates` and within ε of `images`.

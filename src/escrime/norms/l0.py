@@ -82,6 +82,12 @@ class L0(Norm):
     def dual(self, gradient: Tensor) -> Tensor:
         return gradient.abs().sum(-3).flatten(-2).amax(-1)
 
+    def reach(self, x: Tensor, gradient: Tensor, fall: Tensor) -> Tensor:
+        """Exact: the pixels that gain most, each at the corner of the color box."""
+        gains = (gradient.abs() * x.where(gradient > 0, 1 - x)).sum(1).flatten(1).double().sort(dim=1, descending=True).values
+        enough: Tensor = (1 + (gains.cumsum(1) < fall[:, None]).sum(1)).clamp_max(gains.shape[1]).double()
+        return enough.where(fall > 0, 0.0)
+
     def _nearest_levels(self, wanted: Tensor, clean: Tensor, reach: float) -> Tensor:
         """A pixel that is as it was becomes that of the clean image of 8 bits: such rounding is no change of an attack's."""
         saved = clean.round()

@@ -86,6 +86,16 @@ class L1(Norm):
     def dual(self, gradient: Tensor) -> Tensor:
         return gradient.flatten(-3).abs().amax(-1)
 
+    def reach(self, x: Tensor, gradient: Tensor, fall: Tensor) -> Tensor:
+        """Exact: the steepest values go to the end of the box, one after the other."""
+        flat, start = gradient.flatten(1), x.flatten(1)
+        steep, order = flat.abs().double().sort(dim=1, descending=True)
+        room = start.where(flat > 0, 1 - start).gather(1, order).double()
+        gains, spent = (steep * room).cumsum(1), room.cumsum(1)
+        last = (gains < fall[:, None]).sum(1, keepdim=True).clamp_max(flat.shape[1] - 1)
+        beyond = (gains.gather(1, last) - fall[:, None]).clamp_min(0)
+        return (spent.gather(1, last) - beyond / steep.gather(1, last).clamp_min(1e-30)).squeeze(1)
+
     def _nearest_levels(self, wanted: Tensor, clean: Tensor, reach: float) -> Tensor:
         """As in l2: values are rounded to the nearest level while the budget lasts, those first that lie nearest to it, and the
         others towards the image."""

@@ -63,7 +63,8 @@ class MinimumNorm(IterativeAttack):
         """
         distance = self.geometry.distance(state["x"], rows.images)
         state["nearest"] = torch.where(output.success, torch.minimum(state["nearest"], distance), state["nearest"])
-        state["done"] = state["done"] | (state["nearest"] == 0)  # nothing is nearer than the image itself
+        # The image itself was asked first: nothing is nearer than it, and nothing else nearer than the grain.
+        state["done"] = state["done"] | (state["nearest"] <= self.geometry.grain)
         return distance
 
     def fresh(self, rows: Rows) -> State:

@@ -70,7 +70,7 @@ class Progress:
         ahead, behind = (attack.queries / queries).log2().clamp_min(0).to(device), queries.log2().to(device)
         usual = (self.remaining_first - self.remaining) / behind
         gained = torch.maximum(self.remaining_before - self.remaining, usual)
-        out_of_sight = self.remaining > give_up * ahead * gained
+        out_of_sight = self.remaining > give_up * attack.leaps * ahead * gained
         if floor is not None:
             out_of_sight &= self.remaining > floor[image.to(device)]
         due, late = due.to(device), (queries > half).to(device)

@@ -23,6 +23,7 @@ class ScoreSearch(IterativeAttack):
 
     access = "scores"
     plateaus = True
+    leaps = 2.0
     keep_best = True
 
     def __post_init__(self) -> None:
@@ -33,8 +34,8 @@ class ScoreSearch(IterativeAttack):
 
     @property
     def warmup(self) -> float:
-        """Random search gains by leaps: what a few queries gained shows little."""
-        return min(max(0.06, 300 / self.queries), 1.0)
+        """64 queries: random search gains by leaps, so fewer show little, but these whether it gets anywhere."""
+        return min(max(0.016, 80 / self.queries), 1.0)
 
     @property
     def steps(self) -> int:

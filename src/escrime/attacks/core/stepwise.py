@@ -21,12 +21,14 @@ class Stepwise(Attack):
     - concurrent: how many restarts run side by side, of which the first success ends the others: a fixed number, so that what
       an image costs does not depend on how full the batch is.
     - warmup: the share of its queries that a job makes before it may give up.
+    - leaps: how many times as much an attack may gain at once as its gains so far show.
     """
 
     restarts: int = 1
     keep_best: bool = False
     give_up: float | None = None
     plateaus = False
+    leaps = 1.0
     if TYPE_CHECKING:  # only read, so that a subclass may have a field, a constant or a property in their place
 
         @property
