@@ -72,6 +72,15 @@ def test_it_continues_and_another_list_is_another_question(judged, weights, pict
         ask(weights, pictures, out, "l2:0.4,0.2,linf:0.1,l0:1")
 
 
+@pytest.mark.parametrize(
+    ("threat", "said"), [("patch:9", "9 pixels of a patch's side"), ("l0:65", "65 pixels in l0"), ("l2:14", "14")]
+)
+def test_what_bounds_nothing_on_images_of_this_size_is_refused(weights, pictures, tmp_path, threat, said):
+    with pytest.raises(EscrimeError, match=f"ε = {said}.* is more than between any two images of 8 × 8 pixels"):
+        ask(weights, pictures, tmp_path / "run", threat)
+    assert not (tmp_path / "run").exists()
+
+
 def test_all_leaves_out_what_no_attack_can_do_from_outside_and_a_named_one_is_refused(weights, pictures, tmp_path):
     result = ask(weights, pictures, tmp_path / "run", "all", "--access", "labels", "--attack", "RayS")
     assert result.exit_code == 0, result.output

@@ -11,7 +11,7 @@ from ...access import ACCESS, GRADIENTS, LABELS, Access
 from ...attacks.core.base import Attack
 from ...attacks.core.registry import by_name, make, named, sees
 from ...attacks.transfer import Transfer
-from ...budgets import shared_grids
+from ...budgets import eps_text, shared_grids
 from ...errors import EscrimeError
 from ...models import Loaded, Normalized, load_model
 from ...models.adapted import in_its_precision
@@ -164,12 +164,25 @@ class Candidate:
     def threats(self) -> tuple[Threat, ...]:
         """What bounds the attacker, with the ε that are usual for the size of the images where none were given."""
         found = [threat.on(self.size) for threat in self.request.threats]
+        for threat in (threat for threat in self.request.threats if threat.epsilons):
+            self._check_reach(threat)
         if self.request.mask is not None:  # what turns the whole image knows no mask
             for threat in (threat for threat in found if threat.named):
                 refuse_mask(norm(threat.norm), f"threat {threat.norm!r}")
             found = [threat for threat in found if not norm(threat.norm).rendered]
         own = tuple(threat for threat in found if threat.named or self._working(threat))
         return own or tuple(threat for threat in found if self._made(threat))
+
+    def _check_reach(self, threat: Threat) -> None:
+        """Raise EscrimeError for an ε that is more than from any image to any other."""
+        geometry = norm(threat.norm)
+        farthest = geometry.diameter(torch.empty(1, 3, self.size, self.size))
+        for eps in threat.epsilons:
+            if eps > farthest:
+                raise EscrimeError(
+                    f"ε = {eps_text(eps, geometry.per_value)}{geometry.eps_in_words} is more than between any two images of "
+                    f"{self.size} × {self.size} pixels ({farthest:.4g}), so it bounds nothing; give less."
+                )
 
     @cached_property
     def attacks(self) -> dict[str, Attack]:
