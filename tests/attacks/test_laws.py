@@ -261,7 +261,7 @@ def test_an_attack_of_a_users_in_the_worst_case_and_against_noise(network, image
         (lambda: PGD(0.1, random_start="no"), "random_start = 'no' is no switch"),
         (lambda: DeepFool(early_stop="no"), "early_stop = 'no' is no switch"),
         (lambda: RayS(stop_within=0), "stop_within = 0 is no switch"),
-        (lambda: FMN(step_size="a"), "step_size = 'a' is not a finite number; give one, such as 1.0"),
+        (lambda: FMN(step_size="a"), "step_size = 'a' is not a finite number; give one, such as 2.0"),
         (lambda: FMN(give_up="soon"), "give_up = 'soon' is not a finite number; give one, or leave it out"),
         (lambda: Square(0.1, loss=None), "loss = None is not text"),
     ],

@@ -32,8 +32,9 @@ class FMN(MinimumNorm):
     changes by 1 at least.
 
     The paper moves r by ±γ once an example is found, takes steps of a length that does not depend on r, and lets both fall
-    along a cosine over all steps. Following the boundary by its slope and stepping in proportion to r reaches the same distance
-    in a fifth to a third of the steps, and nothing hangs on how many were asked for: an image leaves when it comes no nearer.
+    along a cosine over all steps. Following the boundary by its slope and stepping in proportion to r comes within a percent
+    of the same distance in a fifth of the steps (l1: a half), and nothing hangs on how many were asked for: an image leaves
+    when it comes no nearer.
 
     Source: Pintor, Roli, Brendel, Biggio (2021), Fast minimum-norm adversarial attacks, algorithm 1.
 
