@@ -15,6 +15,7 @@ from escrime.attacks import (
     SigmaZero,
     SparseRS,
     Spatial,
+    Transfer,
     UniversalPatch,
     UniversalPGD,
 )
@@ -110,6 +111,20 @@ UNIVERSAL = [
     UniversalPGD(0.1, steps=6, restarts=2, batch=16, target=3),
     UniversalPatch(2, steps=12, batch=8),
     UniversalPatch(2, steps=12, batch=8, angle=0, smallest=1, target=3),
+]
+# They are made on another network and ask the model nothing: the laws that hold for them are in test_transfer.py.
+SURROGATE = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(75, 4))
+torch.nn.init.orthogonal_(SURROGATE[1].weight, generator=torch.Generator().manual_seed(5))
+torch.nn.init.zeros_(SURROGATE[1].bias)
+MADE_ELSEWHERE = [
+    Transfer(attack, SURROGATE)
+    for attack in (
+        PGD(0.1, steps=4, momentum=1.0, diversity=0.5),
+        APGD(0.5, steps=6, norm="l2"),
+        AutoAttack(3.0, steps=6, norm="l1"),
+        FMN(norm="l0", steps=12),
+        Patch(2, steps=4),
+    )
 ]
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from attack_cases import MADE_ELSEWHERE, bound
 from torch import nn
 
 from escrime import APGD, FGSM, PGD, AutoAttack, EscrimeError, Spatial, Transfer, WorstCase
@@ -59,6 +60,14 @@ def test_it_does_not_depend_on_the_batch(images, labels):
     whole = attack(model, images, labels)
     parts = [attack(model, images[at : at + 1], labels[at : at + 1], ids=[at]) for at in range(9)]
     assert torch.equal(whole, torch.cat(parts))
+
+
+@pytest.mark.parametrize("attack", MADE_ELSEWHERE, ids=repr)
+def test_in_every_norm_it_keeps_its_budget_and_an_image_its_result(attack, images, labels):
+    model = linear(0)
+    whole = attack(model, images, labels)
+    assert NORMS[attack.norm].inside(whole, images, bound(attack, images)).all() and not torch.equal(whole, images)
+    assert torch.allclose(attack(model, images[4:6], labels[4:6], ids=[4, 5]), whole[4:6], atol=1e-5)
 
 
 def test_it_leaves_no_trace_on_the_surrogates(network, images, labels):

@@ -1,6 +1,6 @@
 """Examples made on surrogates, to fool a model that is only shown the result."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
@@ -97,6 +97,9 @@ class Transfer(Attack):
 
     def _budget(self, eps: Any) -> float | tuple[float, ...] | None:
         return self.attack._budget(eps)
+
+    def _budgets(self, epsilons: Sequence[float | tuple[float, ...] | None], images: Tensor) -> Tensor:
+        return self.attack._budgets(epsilons, images)
 
     def _sweep(self, twin: Twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
         network = Ensemble(self.surrogates)
