@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from ..results.deployment import Paired
 from ..results.findings import SEVERITIES, Finding
 from ..results.verdicts import Verdict
 
@@ -23,16 +24,19 @@ class Row(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-def _row_of(name: str, what: str, cls: type, **kinds: Any) -> type[Row]:
-    """A row of what a dataclass holds: its fields, each of the type it has there, or of that in `kinds`."""
+def _row_of(name: str, what: str, cls: type, /, **kinds: Any) -> type[Row]:
+    """A row of what a dataclass holds: its fields, each of the type it has there, or of that in `kinds`, and those of its
+    other `kinds`."""
+    own = [field.name for field in fields(cls)]
     hints = get_type_hints(cls) | kinds
-    needed: Any = {field.name: (hints[field.name], ...) for field in fields(cls)}
+    needed: Any = {field: (hints[field], ...) for field in dict.fromkeys([*own, *kinds])}
     return create_model(name, __base__=Row, __doc__=what, **needed)
 
 
 if TYPE_CHECKING:
     VerdictRow: TypeAlias = Row  # a class made by a call is no type to a type checker
     CheckRow: TypeAlias = Row
+    DeploymentRow: TypeAlias = Row
 else:
     VerdictRow = _row_of(
         "VerdictRow",
@@ -41,6 +45,13 @@ else:
         **dict.fromkeys(("accuracy", "low", "high", "clean"), Share),
     )
     CheckRow = _row_of("CheckRow", "A finding of a validity check.", Finding, severity=Literal[tuple(SEVERITIES)])
+    DeploymentRow = _row_of(
+        "DeploymentRow",
+        "A model and what is deployed in its place on the same n images: how many each gets right, and both.",
+        Paired,
+        **dict.fromkeys(("model", "deployed", "difference", "low", "high", "p"), Share),
+        **dict.fromkeys(("name", "sentence"), str),
+    )
 
 
 class AttackedRow(Row):
@@ -99,28 +110,6 @@ class CorruptionRow(Row):
     n: int
     corruptions: int
     severities: int
-
-
-class DeploymentRow(Row):
-    """A model and what is deployed in its place on the same n images: how many each gets right, and both."""
-
-    name: str
-    attack: str
-    norm: str
-    eps: float
-    n: int
-    both_right: int
-    only_model_wrong: int
-    only_deployed_wrong: int
-    both_wrong: int
-    differ: int
-    model: Share
-    deployed: Share
-    difference: Share
-    low: Share
-    high: Share
-    p: Share
-    sentence: str
 
 
 class ClaimRow(Row):

@@ -59,7 +59,7 @@ class Paired:
         if self.attack == CLEAN:
             return "clean images"
         own = norm(self.norm)
-        return f"{self.attack}, ε = {eps_text(self.eps, own.per_value)}{own.in_words}"
+        return f"{self.attack}, ε = {eps_text(self.eps, own.per_value)}{own.eps_in_words}"
 
     @property
     def sentence(self) -> str:
