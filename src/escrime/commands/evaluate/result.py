@@ -132,8 +132,9 @@ def show(run: Assessment, found: dict) -> None:
     if found["mask"]:
         say(f"Threat model: {mask_in_words(found['mask'])}.")
     bounded = not all(norm(threat.norm).rendered for threat in run.candidate.threats)
-    if found["threat"] != WHITE_BOX and bounded and found["robust"]["accuracy"] > 0:
-        say(f"Threat model: {found['threat']} only. Gradients were not used; who has them may do better.")
+    if found["threat"] != WHITE_BOX and bounded:
+        better = "; who has them may do better" if found["robust"]["accuracy"] > 0 else ""
+        say(f"Threat model: {found['threat']} only. Gradients were not used{better}.")
     if found["surrogates"]:
         named = listing([f"{one['model']} ({one['right']} of {one['of']} images right)" for one in found["surrogates"]])
         say(f"What ends in {AS_TRANSFER} was made on {named}, and shown to the model.")
