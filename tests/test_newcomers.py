@@ -118,6 +118,6 @@ def test_one_row_holds_an_attack_to_all_laws(house, tmp_path):
     assert done.returncode == 1 and "SimBA has no row" in done.stdout, "the registry asks for the row"
     cases = tmp_path / "tests" / "attacks" / "attack_cases.py"
     text = cases.read_text().replace("ATTACKS = [\n", "ATTACKS = [\n    SimBA(0.1, queries=60),\n", 1)
-    cases.write_text(text.replace("from escrime.attacks import ", "from escrime.attacks import SimBA, ", 1))
+    cases.write_text(text.replace("from escrime.attacks import (\n", "from escrime.attacks import (\n    SimBA,\n", 1))
     done = process(tmp_path, *words)
     assert done.returncode == 0 and int(re.search(r"(\d+) passed", done.stdout)[1]) > 10, done.stdout

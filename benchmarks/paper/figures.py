@@ -42,7 +42,7 @@ def fgsm(kept: dict, model: str, folder: Path, overlay: bool) -> str:
         for defense, points in POINTS["FGSM"].items() if overlay else ():
             style = {"color": COLORS[defense], "marker": "x", "markersize": 4, "linewidth": 0.8, "linestyle": ":"}
             axes.plot(list(points), list(points.values()), label=f"the paper, {defense_name(defense)}, n = {IMAGES}", **style)
-        frame_axes(axes, max(c["points"][-1][0] for c in shown), ylabel="% correct")
+        frame_axes(axes, [eps for c in shown for eps, *_ in c["points"]], ylabel="% correct")
         legend_above(axes)
         return save(figure, folder, f"fgsm-{model}")[0].name
 

@@ -35,18 +35,14 @@ def test_patches_to_print_and_an_evaluation_that_goes_on(weights, pictures, tmp_
     assert result.exit_code == 0 and "UniversalPatch" in result.output and "UniversalPGD" in result.output
     assert "Pictures of the universal perturbations, of patches to print" in result.output
     found, records = json.loads((out / "answer.json").read_text()), read_records(out)
-    assert records.groupby("attack")["image"].nunique()["UniversalPatch-patch"] == 24
-    names = [
-        f"lenet--none--white-box--UniversalP{rest}-half{n}.png" for rest in ("GD-eps0.1", "atch-patch-eps3") for n in (1, 2)
-    ]
+    assert records.groupby("attack")["image"].nunique()["UniversalPatch"] == 24
+    names = [f"lenet--none--white-box--UniversalP{rest}-half{n}.png" for rest in ("GD-eps0.1", "atch-eps3") for n in (1, 2)]
     shown = sorted(path.name for path in (out / "perturbations").glob("*.png"))
     assert shown == sorted(names) and found["perturbations"] == [str(out / "perturbations" / name) for name in shown]
     assert len(fits) == 4, "one for each half; the pictures of the page are of those"
     patches = [one for one in fits if one.attack.name == "UniversalPatch"]
     for number, own in enumerate(patches, 1):
-        read = UniversalPatch(3).read(
-            out / "perturbations" / f"lenet--none--white-box--UniversalPatch-patch-eps3-half{number}.png"
-        )
+        read = UniversalPatch(3).read(out / "perturbations" / f"lenet--none--white-box--UniversalPatch-eps3-half{number}.png")
         assert torch.equal(read.made[3.0], own.made[3.0])
     before = {path: path.read_bytes() for path in (out / "records").glob("*Universal*")}
     for path in before:

@@ -94,6 +94,7 @@ def execute(plan: Plan, store: Store, team: Processes, shown: Shown) -> list[Fin
     Errors: EscrimeError where the time was up before anything was recorded.
     """
     within, cost, rates = deadline.time_left(), None, Rates()
+    still: dict[tuple, list[str]] = {}
     while True:
         cases = plan.cases
         with deadline.as_time_allows("the attacks"), shown("Attack") as meter:
@@ -116,7 +117,8 @@ def execute(plan: Plan, store: Store, team: Processes, shown: Shown) -> list[Fin
         took = deadline.clock() - began
         count, left = 0 if judged is None else len(judged), deadline.time_left() or 0.0
         cost = took * total / max(count, 1)
-        more = count < total or bool(open_checks(store))
+        before, still = still, open_checks(store)
+        more = count < total or still != before  # what an examination did not come farther with is left
         if plan.effort is None or not team.broadcast(more and left > max(LEAST * within, MORE * took)):
             return budget_findings(store.records(), cases, plan.attacks, total, open_checks(store))
 

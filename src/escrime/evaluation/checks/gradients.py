@@ -105,7 +105,7 @@ def _measured(model: Classifier, images: Tensor, labels: Tensor, step: float, se
         total = inside.abs().flatten(1).sum(1).clamp_min(1e-30)
         at_edge, elsewhere = (part.flatten(1).sum(1) / total for part in (lost * edge, lost * ~edge))
         at_bounds = torch.where(elsewhere > LITTLE, 0.0, at_edge)
-        unexplained = _unexplained(model, x, loss_of, logits, step, drawn)
+        unexplained = _unexplained(model, x, loss_of, logits, step, drawn, nothing)
         flat = _flat(model, x, loss, logits, 4 * step, drawn)
         noise = uniform_noise(x, 1, derive(drawn, 1))[0].sign()
         with torch.enable_grad():
@@ -120,15 +120,17 @@ def _measured(model: Classifier, images: Tensor, labels: Tensor, step: float, se
     return Gradients(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
 
 
-def _unexplained(model: Classifier, x: Tensor, loss: LossOf, logits: Tensor, step: float, keys: Tensor) -> Tensor:
+def _unexplained(
+    model: Classifier, x: Tensor, loss: LossOf, logits: Tensor, step: float, keys: Tensor, nothing: Tensor
+) -> Tensor:
     """1 − R² per image (N,) of the margin's change along random sign directions, the gradient being its prediction.
 
     Beside x, not at it: pixels of one color tie in a max-pooling, and nothing is a kink of a ReLU, exactly. Beside x a kink may
     lie too, by chance: an image that the gradient does not explain is asked at further points, and their median counts. A
-    gradient that is false there is false at most of them.
+    gradient that is false there is false at most of them. nothing (N,): where there is no gradient, and nothing to explain.
     """
     found = [_unexplained_at(model, x, loss(slice(None)), logits, step, keys, 0)]
-    bent = (found[0] > UNEXPLAINED).nonzero()[:, 0]
+    bent = ((found[0] > UNEXPLAINED) & ~nothing).nonzero()[:, 0]
     if len(bent):
         found += [found[0].clone() for _ in range(AGAIN)]
         for number, again in enumerate(found[1:], 1):
