@@ -206,7 +206,7 @@ def _climbing(
 ) -> Profile:
     """The profile over `surrogate`, with what its gradient is worth."""
     try:
-        true = "inner" not in settings and measure_gradients(surrogate.model, images, labels, reach / 4, seed).true
+        true = "inner" not in settings and measure_gradients(surrogate.model, images, labels, reach / 4, seed, 0).true
     except Exception:
         true = False
     return replace(known, surrogate=surrogate, settings=settings, true=true)

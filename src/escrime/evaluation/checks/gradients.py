@@ -70,8 +70,11 @@ class Gradients:
         return not self.false and _share(gone) <= LITTLE
 
 
-def measure_gradients(model: Classifier, images: Tensor, labels: Tensor, step: float, seed: int = 0) -> Gradients:
+def measure_gradients(
+    model: Classifier, images: Tensor, labels: Tensor, step: float, seed: int = 0, again: int = AGAIN
+) -> Gradients:
     """Probe the gradients at `images` (N, C, H, W); step: how far, per pixel, the second gradient is taken, a quarter of ε.
+    again: at how many further points an image is asked that is not explained.
 
     All of it under one draw of a randomized model's noise per image. Along random sign directions v the expected square of
     (g·v − slope) is |g − ∇m|²: a gradient that lacks a component (some pixels, a channel, the brightness) cannot hide it, as
@@ -79,10 +82,10 @@ def measure_gradients(model: Classifier, images: Tensor, labels: Tensor, step: f
     two backward, or up to 64 where the margin moves little.
     """
     with differentiable():
-        return _measured(model, ordinary(images), ordinary(labels), step, seed)
+        return _measured(model, ordinary(images), ordinary(labels), step, seed, again)
 
 
-def _measured(model: Classifier, images: Tensor, labels: Tensor, step: float, seed: int) -> Gradients:
+def _measured(model: Classifier, images: Tensor, labels: Tensor, step: float, seed: int, again: int) -> Gradients:
     keys = as_keys([(seed, "gradients", row) for row in range(len(images))])
 
     def part(at: slice) -> tuple[Tensor, ...]:
@@ -105,7 +108,7 @@ def _measured(model: Classifier, images: Tensor, labels: Tensor, step: float, se
         total = inside.abs().flatten(1).sum(1).clamp_min(1e-30)
         at_edge, elsewhere = (part.flatten(1).sum(1) / total for part in (lost * edge, lost * ~edge))
         at_bounds = torch.where(elsewhere > LITTLE, 0.0, at_edge)
-        unexplained = _unexplained(model, x, loss_of, logits, step, drawn, nothing)
+        unexplained = _unexplained(model, x, loss_of, logits, step, drawn, again * ~nothing)
         flat = _flat(model, x, loss, logits, 4 * step, drawn)
         noise = uniform_noise(x, 1, derive(drawn, 1))[0].sign()
         with torch.enable_grad():
@@ -121,20 +124,19 @@ def _measured(model: Classifier, images: Tensor, labels: Tensor, step: float, se
 
 
 def _unexplained(
-    model: Classifier, x: Tensor, loss: LossOf, logits: Tensor, step: float, keys: Tensor, nothing: Tensor
+    model: Classifier, x: Tensor, loss: LossOf, logits: Tensor, step: float, keys: Tensor, again: Tensor
 ) -> Tensor:
     """1 − R² per image (N,) of the margin's change along random sign directions, the gradient being its prediction.
 
     Beside x, not at it: pixels of one color tie in a max-pooling, and nothing is a kink of a ReLU, exactly. Beside x a kink may
     lie too, by chance: an image that the gradient does not explain is asked at further points, and their median counts. A
-    gradient that is false there is false at most of them. nothing (N,): where there is no gradient, and nothing to explain.
+    gradient that is false there is false at most of them. again (N,): how many of these; none where there is no gradient.
     """
     found = [_unexplained_at(model, x, loss(slice(None)), logits, step, keys, 0)]
-    bent = ((found[0] > UNEXPLAINED) & ~nothing).nonzero()[:, 0]
-    if len(bent):
-        found += [found[0].clone() for _ in range(AGAIN)]
-        for number, again in enumerate(found[1:], 1):
-            again[bent] = _unexplained_at(model, x[bent], loss(bent), logits[bent], step, keys[bent], number)
+    bent = ((found[0] > UNEXPLAINED) & (again > 0)).nonzero()[:, 0]
+    for number in range(1, int(again.max()) + 1 if len(bent) else 1):
+        found.append(found[0].clone())
+        found[-1][bent] = _unexplained_at(model, x[bent], loss(bent), logits[bent], step, keys[bent], number)
     return torch.stack(found).nanmedian(0).values
 
 
