@@ -23,7 +23,7 @@ TREE = r"(?:src|tests|benchmarks|docs)/[\w./-]*[\w/]"
 ROOM = rf"(?:{'|'.join(ROOMS)})/(?:[\w./-]*\.py|(?:\w+/)*(?=`))"
 PATH = re.compile(rf"(?<![\w./<>-])({TREE}|{ROOM})(?![\w*{{…<])")
 OTHERS = {"transform_input", "bvlc_googlenet"}  # names of torchvision and Caffe
-MADE = {"docs/results/leaderboard/"}  # by its first row
+MADE = {"docs/results/leaderboard/", "docs/results/threats/"}  # by its first row
 FILE_ENDINGS = {"toml", "json", "onnx", "png", "py", "pt2", "safetensors"}  # such as escrime.toml
 
 
