@@ -1,9 +1,12 @@
 """Several norms at once: what is left when the attacker may choose another for every image."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from escrime.results.findings import Finding
 from escrime.results.records import frame
 from escrime.results.union import unions
 from escrime.results.verdicts import verdicts
@@ -103,3 +106,12 @@ def test_each_defense_has_its_own():
         for d, t in (("none", "white-box"), ("ppa", "adaptive"))
     ]
     assert [one.defense for one in union(*parts)] == ["none", "ppa"]
+
+
+def test_where_a_believed_threat_leaves_nothing_no_other_can_leave_less():
+    for left in (0, 1):
+        records = pd.concat([rows("linf", [0] * (IMAGES - left) + [1] * left), rows("l2", [1] * IMAGES)], ignore_index=True)
+        looked = Finding("attack-strength", "passed", "looked")
+        judged = [replace(one, believe=one.norm == "linf") for one in verdicts(records, [looked])]
+        (found,) = unions(records, judged)
+        assert found.believe == (left == 0) == found.sentence.endswith("%).") and found.accuracy == left / IMAGES

@@ -67,8 +67,12 @@ class Union:
 
     @property
     def believe(self) -> bool:
-        """Whether every threat's own number is to be believed."""
-        return all(row.believe for row in self.rows)
+        """Whether every threat's own number is to be believed, or one that leaves nothing is: then no other can leave less."""
+        return self._nothing_left or all(row.believe for row in self.rows)
+
+    @property
+    def _nothing_left(self) -> bool:
+        return any(row.believe and row.accuracy == 0 for row in self.rows)
 
     @property
     def sentence(self) -> str:
@@ -78,7 +82,7 @@ class Union:
             f"{f'{self.subset} ' if self.subset else ''}images right whichever threat the attacker chooses for each: {named} "
             f"(95 % interval {self.low:.1%} to {self.high:.1%})"
         )
-        unsure = [norm(row.norm).title for row in self.rows if not row.believe]
+        unsure = [norm(row.norm).title for row in self.rows if not row.believe and not self._nothing_left]
         lower = "it may be lower, for " if self.accuracy > 0 else ""
         return f"{number}; {lower}the number of {', '.join(unsure)} may not be believed." if unsure else f"{number}."
 
