@@ -605,3 +605,15 @@ def test_attacks_that_cannot_be_recorded_are_refused(linear, data, attack, said)
     epsilons = None if isinstance(attack, (FMN, PGD)) else [0.1]
     with pytest.raises(EscrimeError, match=said):
         evaluate(linear, data, {"it": attack}, epsilons=epsilons)
+
+
+def test_how_a_model_is_fed_is_checked_once_for_all_norms(linear, data, monkeypatch):
+    from escrime.evaluation import pipeline
+
+    asked, own = [], pipeline.input_findings
+    monkeypatch.setattr(pipeline, "input_findings", lambda *about, **more: asked.append(1) or own(*about, **more))
+    attacks = {name: PGD(eps, steps=2, norm=name) for name, eps in (("linf", 0.02), ("l2", 0.1), ("l1", 0.5))}
+    quick = escrime.Effort(images=8, steps=2, queries=5, draws=5, doublings=0)
+    result = evaluate(linear, (data[0][:30], data[1][:30]), attacks, checks=quick)
+    assert len(asked) == 1 and {verdict.norm for verdict in result.verdicts} == {"linf", "l2", "l1"}
+    assert "near-chance" in {finding.id for finding in result.checks}

@@ -14,7 +14,7 @@ from ..models.running import Classifier, check_logits, no_trace
 from ..randomness import row_keys
 from ..results.findings import Finding
 from ..results.records import STRONGER
-from .cost import Passes, passes_of_check
+from .cost import passes_of_check
 from .effort import Effort
 from .subjects import Case, cases_of
 
@@ -58,12 +58,10 @@ def kept_for_checks(budget: float, expected: float) -> float:
     return min(max(SAFETY * expected, LEAST * budget), MOST * budget)
 
 
-def affordable(effort: Effort, passes: Passes, each: float, judged: int, measured: float | None = None) -> Effort:
-    """The effort with as many images as can be examined in the time left: `passes` per image of `each` seconds, or `measured`
-    seconds per image where some were examined before. Fewer than asked for (of those `judged`) are noted in the deadline's
-    `cut`."""
+def affordable(effort: Effort, seconds: float, judged: int) -> Effort:
+    """The effort with as many images as can be examined in the time left, at so many `seconds` for each. Fewer than asked for
+    (of those `judged`) are noted in the deadline's `cut`."""
     left, wanted = deadline.time_left(), min(effort.images, judged)
-    seconds = each * (passes.forwards + 3 * passes.gradients) if measured is None else measured
     if left is None or seconds <= 0:
         return effort
     images = max(FEWEST, int(PROBED * max(left, 0.0) / seconds))

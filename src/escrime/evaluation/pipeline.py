@@ -44,7 +44,7 @@ from .progress import Meter
 from .shared_rows import SharedRows
 from .store import Examined, Store
 from .stronger import Scope, examination, of_case, scopes, stronger_parts
-from .subjects import AnyAttack, Case, cases_of
+from .subjects import Case, cases_of
 from .universal import Fits
 
 EXAMINATION = "the search for a stronger attack"
@@ -323,33 +323,44 @@ def probe_in_time(
     with deadline.as_time_allows(EXAMINATION):
         if deadline.time_left() is not None:
             deadline.look()
-            model, case = scope.case.subject.classifier, (joined(scope.case.name), scope.norm)
-            passes, _ = passes_of_scope(scope, records, effort)
+            case = (joined(scope.case.name), scope.norm)
 
             def fewer() -> Effort:
-                each = seconds_per_pass(model, plan.profiles.images.pixels[:FEWEST]) / passes_per_image(model)
-                return affordable(effort, passes, each / shared.team.count, judged, rates.get(case))
+                each = rates[case] if case in rates else _expected(scope, plan, records) / shared.team.count
+                return affordable(effort, each, judged)
 
-            effort, began = shared.first("effort", fewer), deadline.clock()
-            found = probe(scope, plan.profiles, plan.attacks, records, effort, plan.seed, shared)
-            rates[case] = (deadline.clock() - began) / min(effort.images, judged)
+            at_most, began = shared.first("effort", fewer), deadline.clock()
+            found = probe(scope, plan, records, at_most, shared)
+            rates[case] = (deadline.clock() - began) / min(at_most.images, judged)
             return found
-        return probe(scope, plan.profiles, plan.attacks, records, effort, plan.seed, shared)
+        return probe(scope, plan, records, effort, shared)
     return [], []
 
 
+def _expected(scope: Scope, plan: Plan, records: pd.DataFrame) -> float:
+    """Seconds that one process will take to examine one image, about."""
+    model, (passes, _) = scope.case.subject.classifier, passes_of_scope(scope, records, plan.checked)
+    each = seconds_per_pass(model, plan.profiles.images.pixels[:FEWEST]) / passes_per_image(model)
+    return each * (passes.forwards + 3 * passes.gradients)
+
+
 def probe(
-    scope: Scope,
-    profiles: Profiles,
-    attacks: Mapping[str, AnyAttack],
-    records: pd.DataFrame,
-    effort: Effort,
-    seed: int,
-    shared: SharedRows,
+    scope: Scope, plan: Plan, records: pd.DataFrame, effort: Effort, shared: SharedRows
 ) -> tuple[list[Finding], list[Attempt]]:
     """What the checks find about one case, and the attacks it calls for."""
-    model, first = scope.case.subject.classifier, profiles.images
-    profile = profiles[model]
+    inputs = _inputs(scope.case, plan, records, shared)
+    examined = examination(scope, plan.profiles, plan.attacks, records, effort, plan.seed, shared)
+    found = [finding.of(*scope.case.name) for finding in inputs]
+    return found + [finding.of(*scope.case.name, scope.norm) for finding in examined.findings], examined.attempts
+
+
+def _inputs(case: Case, plan: Plan, records: pd.DataFrame, shared: SharedRows) -> list[Finding]:
+    """What is found about the model of a case as it is, and about how it is fed: once for all norms that it is judged in."""
+    profiles, seed, own = plan.profiles, plan.seed, of_case(records, case)
+    model, first = case.subject.classifier, profiles.images
+    profile, known = profiles[model], (case.name, own["image"].nunique())
+    if known in profiles.found:
+        return profiles.found[known]
 
     def as_fed() -> list[Finding]:
         return input_findings(
@@ -362,17 +373,15 @@ def probe(
             batch=profile.batch,
             more=profiles.source.few_pairs(seed),
             fed=profiles.fed.get(id(model)),
-            scored=_scored(of_case(records, scope.case), len(first.labels)),
+            scored=_scored(own, len(first.labels)),
         )
 
     def as_it_is() -> list[Finding]:
         with torch.no_grad(), no_trace(model, first.pixels.device):
             return model_check.findings(model=model, images=first.pixels, labels=first.labels, profile=profile, seed=seed)
 
-    inputs = [finding for some in shared.each("the model checks", [as_fed, as_it_is]) for finding in some]
-    examined = examination(scope, profiles, attacks, records, effort, seed, shared)
-    found = [finding.of(*scope.case.name) for finding in inputs]
-    return found + [finding.of(*scope.case.name, scope.norm) for finding in examined.findings], examined.attempts
+    profiles.found[known] = [one for some in shared.each("the model checks", [as_fed, as_it_is]) for one in some]
+    return profiles.found[known]
 
 
 def _scored(records: pd.DataFrame, looked: int) -> tuple[torch.Tensor, torch.Tensor] | None:

@@ -244,6 +244,8 @@ class Profiles:
         self.source, self.budget, self.seed, self.count = source, budget, seed, count
         self.known: dict[int, Profile] = {}
         self.fed: dict[int, list[Finding]] = {}  # id of a model → what an earlier look found about how it is fed
+        # Name of a case, number of its images that were attacked → what the checks found of its model, whatever the norm.
+        self.found: dict[tuple[tuple[str, str, str], int], list[Finding]] = {}
 
     def __getitem__(self, model: Classifier) -> Profile:
         if id(model) not in self.known:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ...attacks.core.base import Attack
-from ...budgets import eps_text, same
+from ...budgets import same
 from ...checks import no_targets
 from ...models.fast.twin import Twin
 from ...norms import norm
@@ -54,15 +54,14 @@ def another_draw(
     share, n = float(first.mean() - second.mean()), len(names)
     evidence = {"images": n, "attacks": len(before), "this draw": round(float(first.mean()), 4)}
     evidence |= {"another draw": round(float(second.mean()), 4)}
-    at_eps = f"ε = {eps_text(eps, norm(name).per_value)}{norm(name).eps_in_words}"
     told = f"{first.mean():.1%} of the attacked images are right with the draw of this seed, {second.mean():.1%} with another"
     if share < LESS or sign_flips(first, second) > CERTAIN:
-        return [Finding("another-draw", "passed", f"{told} ({n} images, {at_eps})", evidence)]
+        return [Finding("another-draw", "passed", f"{told} ({n} images, {norm(name).said(eps)})", evidence)]
     return [
         Finding(
             "another-draw",
             "alarm",
-            f"{told}: the model knows this one ({n} images, {at_eps})",
+            f"{told}: the model knows this one ({n} images, {norm(name).said(eps)})",
             evidence,
             "Believe what another --seed gives; look for a table of known inputs, or for training on the test's own draws.",
         )

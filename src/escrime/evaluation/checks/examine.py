@@ -270,7 +270,7 @@ def _unlimited(search: Search, flat: bool) -> Finding:
     labels alone where scores are flat."""
     geometry = norm(search.norm)
     eps = geometry.diameter(search.images)
-    at = f"ε = {eps_text(eps)}{geometry.eps_in_words}"
+    at = geometry.said(eps)
     best = best_trial(search, GRADIENT)
     pgd = PGD(eps, steps=20, norm=search.norm, early_stop=not search.randomized or search.effort.eot > 1)
     tried: list[Attack] = [replace(pgd, eot=search.effort.eot) if search.randomized else pgd]
