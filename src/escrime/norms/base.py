@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..budgets import LEVELS, SAME, epsilon
+from ..budgets import LEVELS, SAME, eps_text, epsilon
 from ..errors import EscrimeError
 from ..validation import check_choice
 
@@ -119,6 +119,10 @@ class Norm:
     def eps_in_words(self) -> str:
         """The same behind an ε, which may be a number of something."""
         return self.in_words
+
+    def said(self, eps: float) -> str:
+        """ε as a sentence has it: "ε = 4/255", "ε = 0.5 in l2", "ε = 3 of corruption severity"."""
+        return f"ε = {eps_text(eps, self.per_value)}{self.eps_in_words}"
 
     @property
     def largest(self) -> float:

@@ -11,7 +11,7 @@ from ..results.records import in_subset, worst_case
 from ..results.threats import ADAPTIVE, TRANSFER
 from ..results.union import Union
 from ..results.verdicts import Verdict
-from .formatting import fraction_text, percent
+from .formatting import percent
 from .intervals import Point, proportion
 from .run import Run
 
@@ -44,7 +44,7 @@ class Line:
         """As in: ε = 4/255, or any of 3 threats."""
         if self.union is not None:
             return f"any of {len(self.union.rows)} threats"
-        return f"ε = {fraction_text(self.verdict.eps, self.verdict.norm)}{norm(self.verdict.norm).eps_in_words}"
+        return norm(self.verdict.norm).said(self.verdict.eps)
 
     @property
     def believe(self) -> bool:

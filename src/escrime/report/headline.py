@@ -99,8 +99,8 @@ def headline(
         change = f"leaves {model} at {to} correct"
     else:
         change = f"takes {model} {f'from {percent(clean.value)} ' if clean else ''}to {to} correct"
-    size = fraction_text(eps, run.norm) + norm(run.norm).eps_in_words
-    what = f"One gradient step of ε = {size} ({attack})" if run.manner(attack) == SINGLE else f"{attack} at ε = {size}"
+    size = norm(run.norm).said(eps)
+    what = f"One gradient step of {size} ({attack})" if run.manner(attack) == SINGLE else f"{attack} at {size}"
     sentence = f"{what} {change}"
     gains = worth_text(worth)
     sentence = f"{kept}{sentence}; {gains}." if gains else f"{kept}{sentence}."
@@ -115,7 +115,7 @@ def kept_text(verdicts: Sequence[Verdict]) -> str:
     before = ""
     for verdict in verdicts:
         share = f"{percent(verdict.accuracy)} [{100 * verdict.low:.1f}, {100 * verdict.high:.1f}] of {verdict.n}"
-        where = f"ε = {fraction_text(verdict.eps, verdict.norm)}{norm(verdict.norm).eps_in_words}"
+        where = norm(verdict.norm).said(verdict.eps)
         defense = "" if verdict.defense == "none" else f"with {defense_name(verdict.defense)} "
         if not parts:
             with_it = f" {defense.strip()}" if defense else ""

@@ -14,7 +14,7 @@ import pandas as pd
 from ..budgets import eps_text, epsilon, same
 from ..errors import EscrimeError, nearest, shortened
 from .records import KEYS, WORST
-from .statistics import holm, mcnemar, paired_difference, sign_flips, total, wilson
+from .statistics import exact_test, holm, paired_difference, total, wilson
 
 CASE = ["model", "defense", "threat"]
 FEWEST = 10  # images of a class that says something
@@ -146,8 +146,7 @@ def _compare(first: tuple[str, ...], second: tuple[str, ...], eps: float, a: pd.
         unknown = float("nan")
         return Comparison(first, second, eps, 0, unknown, unknown, *(unknown,) * 3, 0, 0, unknown, "none")
     value, low, high, n = paired_difference(a, b)
-    plain = np.isin([a, b], (0, 1)).all()
-    test, p = ("McNemar, exact", mcnemar(a, b)) if plain else ("sign flips, exact", sign_flips(a, b))
+    test, p = exact_test(a, b)
     more, less = int((a > b + 1e-6).sum()), int((a < b - 1e-6).sum())
     return Comparison(first, second, eps, n, float(a.mean()), float(b.mean()), value, low, high, more, less, p, test)
 

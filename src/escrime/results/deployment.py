@@ -3,13 +3,12 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from ..budgets import eps_text, same, unified
+from ..budgets import same, unified
 from ..norms import norm
 from .records import STRONGER, WORST, worst_case
-from .statistics import mcnemar, p_text, paired_difference, share_text, sign_flips
+from .statistics import exact_test, p_text, paired_difference, share_text
 from .threats import DEPLOYED, TRANSFER
 
 CLEAN = "clean"  # in place of an attack: the images as they are
@@ -58,8 +57,7 @@ class Paired:
         """As in: PGD, ε = 4/255."""
         if self.attack == CLEAN:
             return "clean images"
-        own = norm(self.norm)
-        return f"{self.attack}, ε = {eps_text(self.eps, own.per_value)}{own.eps_in_words}"
+        return f"{self.attack}, {norm(self.norm).said(self.eps)}"
 
     @property
     def sentence(self) -> str:
@@ -132,8 +130,6 @@ def _paired(attack: str, norm: str, eps: float, model: pd.DataFrame, deployed: p
     scores = [rows["correct"].to_numpy(float) for rows in (one, other)]
     first, second = (each >= 0.5 for each in scores)
     value, low, high, n = paired_difference(scores[1], scores[0])
-    plain = np.isin(scores, (0, 1)).all()
-    p = mcnemar(scores[1], scores[0]) if plain else sign_flips(scores[1], scores[0])
     differ = int((one["prediction"] != other["prediction"]).sum())
     shares = [float(each.mean()) if n else float("nan") for each in scores]
     return Paired(
@@ -151,5 +147,5 @@ def _paired(attack: str, norm: str, eps: float, model: pd.DataFrame, deployed: p
         difference=value,
         low=low,
         high=high,
-        p=p,
+        p=exact_test(scores[1], scores[0])[1],
     )

@@ -137,6 +137,13 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
     return 1.0 if gained + lost == 0 else float(binomtest(gained, gained + lost).pvalue)
 
 
+def exact_test(first: ArrayLike, second: ArrayLike) -> tuple[str, float]:
+    """(name, two-sided p) of the exact paired test for such scores: McNemar's for 0/1, sign flips for averages over draws."""
+    if np.isin(np.concatenate(_pairs(first, second)), (0, 1)).all():
+        return "McNemar, exact", mcnemar(first, second)
+    return "sign flips, exact", sign_flips(first, second)
+
+
 def sign_flips(first: ArrayLike, second: ArrayLike) -> float:
     """Exact two-sided p-value for scores between 0 and 1, such as averages over the noise draws of a randomized model.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..budgets import eps_text, same, within
+from ..budgets import same, within
 from ..norms import norm
 from .checks.chance import BEFORE
 from .checks.counting import too_few
@@ -122,6 +122,11 @@ def _of_strength(finding: Finding) -> bool:
     return finding.severity == "warning" and not finding.answered and finding.id not in ("few-images", *BEFORE)
 
 
+def _of_other(finding: Finding) -> bool:
+    """Whether it objects for another reason; that the images are too few is judged by itself."""
+    return objects(finding) and finding.id != "few-images" and not _of_strength(finding)
+
+
 def _seen(records: pd.DataFrame, last: pd.DataFrame) -> str:
     """How the attacker of `last`, rows of one verdict, is limited, as a part of its sentence."""
     first = last.iloc[0]
@@ -146,9 +151,8 @@ def _verdict(
     right = total(rows["correct"])
     accuracy, (low, high) = right / n, wilson(right, n)
     alarms = [finding for finding in findings if finding.severity == "alarm"]
-    # A warning says that the attacks may be too weak, which does not matter where nothing was left to take.
-    doubts = [f for f in findings if f.id != "few-images" and objects(f) and (right > 0 or not _of_strength(f))]
-    open_ones = [f for f in doubts if f.severity == "warning" and f.id not in BEFORE]
+    open_ones = [finding for finding in findings if _of_strength(finding)]
+    doubts = open_ones if right else []  # that the attacks may be too weak does not matter where nothing was left to take
     few = too_few(n, low, high, findings, subset)
     unsure = [f.id for f in findings if f.id in BEFORE and f.severity == "warning"] + ["few-images"] * few
     answered = {finding.id for finding in findings if finding.severity == "warning" and finding.answered}
@@ -158,17 +162,16 @@ def _verdict(
     who = defended(first["model"], first["defense"])
     number = (
         f"{who} keeps {share_text(accuracy)} of {n} {f'{subset} ' if subset else ''}images right at "
-        f"ε = {eps_text(first['eps'], geometry.per_value)}{geometry.eps_in_words} "
-        f"(95 % interval {low:.1%} to {high:.1%}; {share_text(clean)}{WITHOUT}"
+        f"{geometry.said(first['eps'])} (95 % interval {low:.1%} to {high:.1%}; {share_text(clean)}{WITHOUT}"
     )
     number += "".join(f" where {finding.message}" for finding in findings if finding.id == MASK) + seen
     exact = bool(alarms) and all(finding.exact for finding in alarms)
     if alarms and not exact:
         end = _objection(alarms, accuracy, clean)
     elif unsure:
-        end = f"; that says nothing yet: {', '.join(dict.fromkeys([*unsure, *(f.id for f in open_ones)]))}."
-    elif open_ones:
-        end = f"; it may be lower: {', '.join(dict.fromkeys(finding.id for finding in open_ones))}."
+        end = f"; that says nothing yet: {', '.join(dict.fromkeys([*unsure, *(f.id for f in doubts)]))}."
+    elif doubts:
+        end = f"; it may be lower: {', '.join(dict.fromkeys(finding.id for finding in doubts))}."
     elif not examined:
         end = "; nobody has looked for a stronger attack."
     elif exact:
@@ -184,7 +187,7 @@ def _verdict(
         end = f"; stronger attacks were tried on {'all' if everywhere else 'some'} of the images and found no more."
     elif exhausted:
         end = f"; {geometry.tried}."
-    elif not right and any(map(_of_strength, findings)):
+    elif open_ones:
         end = ", and no attack could leave less."
     else:
         end = ", and no check objects."
@@ -200,7 +203,7 @@ def _verdict(
         high=high,
         n=n,
         clean=clean,
-        believe=examined and not few and not doubts,
+        believe=examined and not (few or doubts or any(map(_of_other, findings))),
         sentence=number + end,
     )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ...access import GRADIENTS, LABELS
+from ...access import GRADIENTS
 from ...attacks.core.base import Attack
 from ...attacks.core.registry import make, named
 from ...attacks.pgd import PGD
@@ -17,8 +17,6 @@ from ...errors import EscrimeError
 from ...models import Loaded, load_model
 from ...models.adapted import in_its_precision
 from ...models.fresh import untouched
-from ...models.loading.black_box import count_labels
-from ...models.loading.loaded import with_names
 from ...models.matched import Matched, matched
 from ...models.running import Classifier, check_logits, failure_named, no_trace
 from ...norms import norm
@@ -26,6 +24,7 @@ from ...randomness import row_keys
 from ...results.names import AS_TRANSFER, MI_DI_TI
 from ...training.identity import weights_digest
 from ..shared.threats import Threat
+from .classes import counted
 from .request import Request, own_name
 
 LOOKED = 32  # images that show whether a surrogate knows the classes
@@ -100,14 +99,14 @@ def deployed(request: Request, images: ImageSet, side: int, device: torch.device
 def _in_place(loaded: Loaded, images: ImageSet, side: int | None, device: torch.device, who: str) -> Classifier:
     """The model with its logits in the order of the classes of `images`."""
     model = loaded.model.to(device) if isinstance(loaded.model, nn.Module) else loaded.model
-    if loaded.answers == LABELS and not loaded.classes:
-        count_labels(loaded.model, len(images.classes))
     pixels, _ = images.batch([0], device)
     shape = " × ".join(map(str, pixels.shape[1:]))
-    with failure_named(f"{who} fails on an image of {shape} in [0, 1]", "give one that takes images of this size"):
-        count = _logits(matched(model, side=side), pixels).shape[1]
-    if images.wnids or len(images.classes) != count:  # else both count their classes in one order
-        loaded = with_names(loaded, count)
+
+    def ask() -> int:
+        with failure_named(f"{who} fails on an image of {shape} in [0, 1]", "give one that takes images of this size"):
+            return _logits(matched(model, side=side), pixels).shape[1]
+
+    loaded, count = counted(loaded, images, ask)
     needed = {int(label) for label in images.labels}
     places = class_places(images, count, loaded.classes, loaded.wnids, who, needed)
     same = count == len(images.classes) and places == list(range(count))

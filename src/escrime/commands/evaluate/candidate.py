@@ -11,13 +11,13 @@ from ...access import ACCESS, GRADIENTS, LABELS, Access
 from ...attacks.core.base import Attack
 from ...attacks.core.registry import by_name, make, named, sees
 from ...attacks.transfer import Transfer
-from ...budgets import eps_text, shared_grids
+from ...budgets import shared_grids
 from ...errors import EscrimeError
 from ...models import Loaded, Normalized, load_model
 from ...models.adapted import in_its_precision
 from ...models.fresh import untouched
-from ...models.loading.black_box import BlackBox, Queried, count_labels
-from ...models.loading.loaded import USUAL_SIDE, with_names
+from ...models.loading.black_box import BlackBox, Queried
+from ...models.loading.loaded import USUAL_SIDE
 from ...models.running import Classifier, check_logits, failure_named
 from ...norms import norm, refuse_mask
 from ...randomness import key
@@ -26,6 +26,7 @@ from ...results.threats import WHITE_BOX
 from ..shared.display import Display
 from ..shared.threats import Threat
 from .beside import Beside, deployed, surrogate, to_be_made
+from .classes import counted
 from .request import USUAL, Request, own_name
 
 OF_ITS_SIZE = "give the size it was made for with --size, or mend the model"
@@ -129,12 +130,7 @@ class Candidate:
 
     def with_labels(self, images: data.ImageSet) -> data.ImageSet:
         """The images with the labels that the model gives their classes."""
-        loaded = self.loaded
-        if loaded.answers == LABELS and not loaded.classes:
-            count_labels(loaded.model, len(images.classes))
-        count = self._first_logits(images).shape[1]
-        if images.wnids or len(images.classes) != count:  # else the images count the classes in their order
-            loaded = with_names(loaded, count)
+        loaded, count = counted(self.loaded, images, lambda: self._first_logits(images).shape[1])
         return data.labels_for(images, count, loaded.classes, loaded.wnids, self.request.model)
 
     def _first_logits(self, images: data.ImageSet) -> torch.Tensor:
@@ -180,8 +176,8 @@ class Candidate:
         for eps in threat.epsilons:
             if eps > farthest:
                 raise EscrimeError(
-                    f"ε = {eps_text(eps, geometry.per_value)}{geometry.eps_in_words} is more than between any two images of "
-                    f"{self.size} × {self.size} pixels ({farthest:.4g}), so it bounds nothing; give less."
+                    f"{geometry.said(eps)} is more than between any two images of {self.size} × {self.size} pixels "
+                    f"({farthest:.4g}), so it bounds nothing; give less."
                 )
 
     @cached_property

@@ -125,8 +125,7 @@ def show(run: Assessment, found: dict) -> None:
         say(_deployment(found["deployment"], run.request.deployed or ""))
     weak = [f"“{row['class']}” ({_cell(row)} of {row['n']})" for row in found["weakest"] if row["clear"]]
     if weak:
-        size = fraction_text(found["eps"], found["norm"]) + norm(found["norm"]).eps_in_words
-        say(f"Less often right than the other classes at ε = {size}: {listing(weak)}.")
+        say(f"Less often right than the other classes at {norm(found['norm']).said(found['eps'])}: {listing(weak)}.")
     for note in found["notes"]:
         say(note)
     if found["mask"]:

@@ -47,12 +47,17 @@ class Hardened:
     @property
     def worth_it(self) -> bool | None:
         """None where nobody can tell."""
-        robust, overall = self.robust, self.overall
+        overall = self.overall
         if self.objections:
             return None
-        if robust.difference <= 0 or robust.p >= SIGNIFICANT:
-            return False if robust.high < MATTERS else None
+        if not self._gained:
+            return False if self.robust.high < MATTERS else None
         return bool(overall["difference"] > 0) if overall["p"] < SIGNIFICANT else None
+
+    @property
+    def _gained(self) -> bool:
+        """Whether robust accuracy is clearly higher than before."""
+        return self.robust.difference > 0 and self.robust.p < SIGNIFICANT
 
     @property
     def sentence(self) -> str:
@@ -66,7 +71,7 @@ class Hardened:
         if self.objections:
             ids = ", ".join(dict.fromkeys(finding.id for finding in self.objections))
             return f"{begins}: {bought}, but that number is not to be believed ({ids}). {self._cost}"
-        if robust.difference <= 0 or robust.p >= SIGNIFICANT:
+        if not self._gained:
             if self.worth_it is False:
                 return f"{begins}: {bought}. {self._cost}"
             return (
