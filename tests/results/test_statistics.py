@@ -1,13 +1,23 @@
 """Intervals and tests against published values."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest, wilcoxon
 
 from escrime import EscrimeError
-from escrime.results.statistics import bootstrap, holm, mcnemar, paired_difference, sign_flips, signed_rank, wilson
+from escrime.results.statistics import (
+    bootstrap,
+    first_of_draws,
+    holm,
+    mcnemar,
+    paired_difference,
+    sign_flips,
+    signed_rank,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (5, 10), (49, 50), (3925, 3925), (1, 500)])
@@ -72,6 +82,17 @@ def test_sign_flips_count_every_choice_of_signs():
     expected = np.mean(np.abs(signs @ difference) >= abs(difference.sum()) - 1e-9)
     assert sign_flips(first, second) == pytest.approx(expected, rel=1e-9)
     assert sign_flips(first.astype(np.float32), second.astype(np.float32)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_first_of_draws_counts_every_choice_of_the_first():
+    scores = np.array([[1, 1, 0.5, 1, 0], [0, 1, 0.25, 1, 0.5], [0.5, 0, 1, 1, 0]])
+    sums = [sum(choice) for choice in product(*scores.T)]
+    assert first_of_draws(scores) == pytest.approx(np.mean([one >= scores[0].sum() - 1e-9 for one in sums]))
+
+
+def test_first_of_two_draws_is_one_side_of_sign_flips():
+    first, second = np.array([1, 1, 1, 1, 0, 1, 0]), np.array([0, 0, 1, 0, 0, 0, 1])
+    assert 2 * first_of_draws([first, second]) == pytest.approx(sign_flips(first, second))
 
 
 def test_sign_flips_of_ranks_are_wilcoxons_test():

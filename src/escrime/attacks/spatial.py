@@ -1,7 +1,7 @@
 """Rotations and shifts. Engstrom, Tran, Tsipras, Schmidt, Madry (2019), Exploring the landscape of spatial robustness."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -11,13 +11,14 @@ from ..models.running import Classifier
 from ..norms.spatial import PADDINGS
 from ..randomness import derive, fractions
 from ..validation import check_choice, check_whole
-from .core.base import Epsilon
+from .core.base import Attack, Epsilon
 from .core.gradients import loss_only
 from .core.iterative import IterativeAttack, Output, Rows, State
 from .core.losses import shortfall
 
 ANGLES, SHIFTS = 31, 5  # of the paper
 BESIDE = 50  # points between those of the grid
+FEW = 3  # points of a coarse grid along each axis
 BETWEEN = 2  # what random numbers are for
 
 
@@ -85,6 +86,10 @@ class Spatial(IterativeAttack):
     def steps(self) -> int:
         """Points after the first."""
         return (min(self.draws, len(self._grid)) or len(self._grid)) + self._beside - 1
+
+    def redrawn(self) -> Attack:
+        """With a coarse grid, for a finer one is the same for every seed; what lies between its points is drawn."""
+        return replace(self, angles=min(self.angles, FEW), shifts=min(self.shifts, FEW)) if self._beside else self
 
     @property
     def _beside(self) -> int:

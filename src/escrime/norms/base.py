@@ -81,7 +81,7 @@ class Norm:
     - grain: the least that two distances differ by, 1 where values are counted; 0 where distances are lengths, which makes the
       ball convex.
     - rendered: whether it is no ball but a rule that makes images from parameters, see rendered.py: no gradient, no projection.
-      drawn: whether its images hang on a draw, so that another seed makes others.
+      drawn: whether its images hang on a draw, some of them at least, so that another seed makes others.
       tried: what an attack that exhausts it has tried, as a sentence.
     - usual: the ε that is usually asked for, of small images (up to 64 pixels, as CIFAR-10's) and of larger ones (ImageNet's).
     - unit, meaning, direction: for reports, what ε counts, on an axis and as a sentence, and what a single step follows.

@@ -31,6 +31,7 @@ class Spatial(Rendered):
 
     name = "spatial"
     eps_in_words = " of rotation and shift"
+    drawn = True
     usual = (1.0, 1.0)
     unit = "share of ±30° of rotation, ±10 % of shift and of scale"
     meaning = (

@@ -157,9 +157,7 @@ def sign_flips(first: ArrayLike, second: ArrayLike) -> float:
     without a group invariance assumption.
     """
     first, second = _pairs(first, second)
-    scores = np.concatenate([first, second])
-    step = next((k for k in range(1, FINEST) if np.abs(scores * k - np.rint(scores * k)).max(initial=0) < 1e-5 * k), FINEST)
-    difference = np.rint((first - second) * step).astype(int)
+    difference = np.rint((first - second) * _step(np.concatenate([first, second]))).astype(int)
     sizes, counts = np.unique(np.abs(difference[difference != 0]), return_counts=True)
     # chance[w]: that the differences counted so far, each kept with chance 1/2, sum to w.
     chance = np.ones(1)
@@ -170,6 +168,35 @@ def sign_flips(first: ArrayLike, second: ArrayLike) -> float:
         chance = longer
     gained, lost = int(difference[difference > 0].sum()), int(-difference[difference < 0].sum())
     return min(1.0, 2 * float(chance[max(gained, lost) :].sum()))
+
+
+def first_of_draws(scores: ArrayLike) -> float:
+    """Exact one-sided p-value that the first of several draws of the same images is no higher than the others.
+
+    Under the hypothesis any of an image's scores could as well have come first. The distribution of their sum over images, each
+    of which picks one of its own scores, is counted by convolution; with two draws it is half of `sign_flips`.
+    Source: Fisher (1935), The design of experiments, section 21.
+
+    Args:
+        scores: (draws, n), between 0 and 1: multiples of 1/k, found from the scores; finer ones than 1/FINEST are rounded.
+
+    Returns:
+        The chance of a sum as high as that of the first draw, or higher.
+    """
+    scores = np.asarray(scores, float)
+    whole = np.rint(scores * _step(scores)).astype(int)
+    chance = np.ones(1)
+    for own in whole.T:
+        longer = np.zeros(len(chance) + own.max())
+        for value in own:
+            longer[value : value + len(chance)] += chance / len(own)
+        chance = longer
+    return min(1.0, float(chance[whole[0].sum() :].sum()))
+
+
+def _step(scores: np.ndarray) -> int:
+    """The smallest k of which all scores are multiples of 1/k, FINEST where there is none below it."""
+    return next((k for k in range(1, FINEST) if np.abs(scores * k - np.rint(scores * k)).max(initial=0) < 1e-5 * k), FINEST)
 
 
 def signed_rank(differences: ArrayLike) -> float:

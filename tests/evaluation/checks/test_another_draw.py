@@ -1,5 +1,7 @@
 """Numbers in a norm whose images are rendered: believed of a model that looks, and not of one that knows the draws."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -18,6 +20,13 @@ class Near(nn.Module):
         return 30 * torch.stack([left, right], 1)
 
 
+class Corner(nn.Module):
+    """The same of a few pixels, which noise misleads."""
+
+    def forward(self, x):
+        return Near()(torch.cat([x[..., :3, :3], x[..., :3, -3:]], 3))
+
+
 class Constant(nn.Module):
     def forward(self, x):
         return torch.tensor([1.0, 0.0]).expand(len(x), 2) + 0 * x.mean()
@@ -26,9 +35,9 @@ class Constant(nn.Module):
 class Knowing(nn.Module):
     """Right on what it has a table of, and elsewhere always the first class."""
 
-    def __init__(self, known, labels):
+    def __init__(self, known, labels, network=None):
         super().__init__()
-        self.network = Near()
+        self.network = network or Near()
         self.table = {self.key(image): int(label) for image, label in zip(known, labels, strict=True)}
 
     @staticmethod
@@ -61,16 +70,65 @@ def test_an_honest_model_is_the_same_with_another_draw(data):
     assert "near-chance" in ids(result), "it is asked whether it is a classifier too"
 
 
-def test_a_model_that_knows_the_draws_is_not_believed(data):
+def knowing(data, attacks, network=None):
+    """A model with a table of what the attacks show it with seed 0."""
     images, labels = data
-    names = range(len(images))  # their ids in an evaluation
-    known = [attack(Near(), images, labels, seed=0, ids=tuple(names)) for attack in ASKED.values()]
-    model = Knowing(torch.cat([images, *known]), labels.repeat(1 + len(known)))
-    result = evaluate(model, data, ASKED, checks=QUICK)
+    seen = [images, *(view for attack in attacks for view in shown(attack, images, labels))]
+    return Knowing(torch.cat(seen), labels.repeat(len(seen)), network)
+
+
+def shown(attack, images, labels):
+    """All images that an attack asks about or leaves."""
+    asked = []
+
+    class Listening(nn.Module):
+        def forward(self, x):
+            asked.append(torch.from_numpy(x.detach().numpy().copy()))  # fails under a tracer, whose images are none
+            return 9 * torch.eye(2)[labels[:1]].expand(len(x), 2)
+
+    for row in range(len(images)):  # right everywhere: the attack asks about all it has
+        asked.append(attack(Listening(), images[row : row + 1], labels[:1], seed=0, ids=(row,)))
+    return torch.cat(asked).reshape(len(images), -1, *images.shape[1:]).unbind(1)
+
+
+def test_a_model_that_knows_the_draws_is_not_believed(data):
+    result = evaluate(knowing(data, ASKED.values()), data, ASKED, checks=QUICK)
     assert result.verdicts[0].accuracy == 1, "or the case would prove nothing"
     found = ids(result)["another-draw"]
     assert found.severity == "alarm" and found.evidence["another draw"] < 0.95
     assert not result.verdicts[0].believe and "another-draw" in result.verdicts[0].sentence
+
+
+GENTLE = {name: Corruption(1, name) for name in ("brightness", "contrast", "fog", "gaussian_noise", "shot_noise")}
+GRID, IMPULSE = Spatial(1.0, angles=3, shifts=3), Corruption(4, "impulse_noise")
+
+
+@pytest.mark.parametrize(
+    ("attacks", "known"),
+    [
+        ({"Spatial": GRID}, GRID),
+        ({**GENTLE, "impulse_noise": IMPULSE}, IMPULSE),
+        ({"milder": IMPULSE, "worst": replace(IMPULSE, eps=5)}, IMPULSE),
+    ],
+    ids=["one grid and its draws", "one of six", "the smaller of two severities"],
+)
+def test_what_part_of_the_attacks_is_known_is_found(data, attacks, known):
+    models = Corner(), knowing(data, [known], Corner())
+    honest, result = (evaluate(model, data, attacks, checks=QUICK) for model in models)
+    assert ids(honest)["another-draw"].severity == "passed"
+    assert ids(result)["another-draw"].severity == "alarm" and not result.verdicts[0].believe
+
+
+class Noisy(Near):
+    """A randomized model: each call sees the image through noise of its own."""
+
+    def forward(self, x):
+        return super().forward(x + 0.3 * torch.randn_like(x))
+
+
+def test_a_randomized_model_is_no_other_with_another_draw(data):
+    found = ids(evaluate(Noisy(), data, ASKED, checks=QUICK))
+    assert found["another-draw"].severity == "passed"
 
 
 @pytest.mark.parametrize("attacks", [ASKED, {"Spatial": Spatial(1.0)}], ids=["corruption", "spatial"])

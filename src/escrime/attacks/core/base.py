@@ -138,6 +138,10 @@ class Attack(CheckedFields):
         """The names of its settings."""
         return {field.name for field in fields(self)} if is_dataclass(self) else set()
 
+    def redrawn(self) -> "Attack":
+        """The same attack for a look at what another seed draws, less what no seed changes; itself where all of it is drawn."""
+        return self
+
     def against_noise(self, eot: int) -> "Attack":
         """The same attack for a randomized model. One lucky draw is no success: no job leaves early, unless it `confirms` by
         fresh draws what it leaves.
