@@ -191,3 +191,10 @@ def test_halves_are_even_over_the_classes(data):
     assert sorted([*first, *second]) == list(range(150))
     a, b = (data[1][list(rows)].bincount(minlength=4) for rows in (first, second))
     assert ((a - b).abs() <= 1).all()
+
+
+def test_what_fitting_takes_is_known_before_it_begins(linear, data):
+    told, attack = [], UniversalPGD(0.1, steps=200, restarts=2, batch=8)
+    escrime.evaluate(linear, data, attack, checks=False, progress=lambda *now: told.append(now))
+    begun = next(row for row in told if row[2] == "UniversalPGD")
+    assert 0.7 < (begun[1] - begun[0]) / (told[-1][0] - begun[0]) < 1.2, "the rest is the look at the model"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from ..attacks.core.universal import Universal
 from ..attacks.transfer import Transfer, for_transfer
 from ..norms import norm
 from ..results.manners import SINGLE
@@ -17,21 +18,30 @@ from .progress import Meter
 from .stronger import Scope, of_case, standing
 from .subjects import AnyAttack, Case
 
-RENDERED = 40.0  # passes per image of a look at a model in a rendered norm, about
+RENDERED = 100.0  # passes per image of a look at a model in a rendered norm, about
 AFTER_MANY = 0.25  # share of what a single step left that an attack of many steps leaves, about
 FEW = 0.05  # share of the images that are expected to stand at least
 
 
-def passes_on(one: AnyAttack, case: Case, grid: list[float], stands: float = LATE) -> float:
-    """Passes per image of an attack on a case, very roughly; what is deployed is shown the examples and no more."""
+def passes_on(one: AnyAttack, case: Case, grid: list[float], images: int, stands: float = LATE) -> float:
+    """Passes per image of an attack on a case, very roughly; what is deployed is shown the examples and no more. What is fitted
+    costs as much for few images as for many: each half of them, once."""
     if case.threat == DEPLOYED:
         return len(grid) + 1
+    if isinstance(one, Universal):
+        above = sum(eps > 0 for eps in grid)
+        return 2 * one.passes_to_fit(images // 2, above) / images + len(grid) + 1
     made = one.made if isinstance(one, Transfer) else for_transfer(one) if case.threat == TRANSFER else one
     return rough_passes(made, grid, stands)
 
 
 def expect_after(
-    attacks: Mapping[str, AnyAttack], grids: Mapping[str, list[float]], part: Part, rows: pd.DataFrame, meter: Meter
+    attacks: Mapping[str, AnyAttack],
+    grids: Mapping[str, list[float]],
+    images: int,
+    part: Part,
+    rows: pd.DataFrame,
+    meter: Meter,
 ) -> None:
     """What a part of one attack left says what the others will take on this case, about; many steps leave less than one."""
     attacked, case = rows[rows["eps"] > 0], part.case
@@ -39,7 +49,7 @@ def expect_after(
         single = getattr(attacks[part.attack], "manner", "") == SINGLE
         stands = float(attacked["correct"].mean()) * (AFTER_MANY if single else 1)
         for label, one in attacks.items():
-            meter.expect(work_on(label, case), passes_on(one, case, grids[label], stands))
+            meter.expect(work_on(label, case), passes_on(one, case, grids[label], images, stands))
 
 
 def plan_checks(todo: list[Scope], records: pd.DataFrame, effort: Effort, meter: Meter, processes: int) -> None:

@@ -139,7 +139,7 @@ def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: floa
         for case in cases_of(one, cases):
             name, finished = work_on(label, case), len(store.done(parts_of([*case.name, label])))
             planned[name] = planned.get(name, 0.0) + (len(plan.source) - finished) / team.count
-            meter.plan(name, planned[name], passes_on(one, case, plan.grids[label]))
+            meter.plan(name, planned[name], passes_on(one, case, plan.grids[label], len(plan.source)))
     with (
         deadline.deadline(left if left is None or plan.effort is None else (1 - LEAST) * left) as limit,
         deadline.listening(meter),
@@ -163,7 +163,7 @@ def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: floa
         began, before = deadline.clock(), meter.done + meter.inside
         for part, rows in work:
             store.write(part.key, rows)
-            expect_after(plan.attacks, plan.grids, part, rows, meter)
+            expect_after(plan.attacks, plan.grids, len(plan.source), part, rows, meter)
             if left is not None and limit is not None and plan.effort is not None:
                 each = (deadline.clock() - began) / max(meter.done + meter.inside - before, 1)
                 total = len(plan.source)

@@ -82,8 +82,8 @@ WORDS = (
     Word(
         MI_DI_TI,
         lambda _: (
-            "PGD with momentum, at shrunk and shifted copies of the image, along smoothed gradients: made on other networks, "
-            "its examples fool this one more often than others do."
+            "PGD with momentum, at shrunk and shifted copies of the image, along smoothed gradients: what it makes on other "
+            "networks fools this one more often than what plain PGD makes there."
         ),
         lambda run: any(label.startswith(MI_DI_TI) for label in run.records["attack"].unique()),
     ),

@@ -75,6 +75,11 @@ class Universal(OneForAll):
                     made = {eps: fitting.best(eps) for eps in budgets}
         return Fitted(self, made, frozenset(map(digest, inputs.images)), fitting.forwards, fitting.backwards)
 
+    def passes_to_fit(self, images: int, epsilons: int) -> int:
+        """Network passes, forward or there and back, that fitting it at so many ε on so many images takes, about."""
+        some = min(images, self.fit_images)
+        return epsilons * self.restarts * (self.steps * min(self.batch, some) + self.looks * some)
+
     def _one(self, eps: float | tuple[float, ...] | None) -> float:
         if eps is None or isinstance(eps, tuple):
             raise EscrimeError(f"{self.name} makes one perturbation for all images, so it has one ε; give a number.")

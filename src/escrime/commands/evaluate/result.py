@@ -186,11 +186,11 @@ def _deployment(rows: list[dict], spec: str) -> Table:
     """The model and what is deployed in its place, image by image."""
     title = f"The same images, shown to what is deployed: {spec}"
     table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
-    heads = ("", "both right", "only model wrong", "only deployed wrong", "both wrong", "model", "deployed", "p")
+    heads = ("", "n", "both right", "only model wrong", "only deployed wrong", "both wrong", "model", "deployed", "p")
     for head in heads:
         table.add_column(head, justify="right" if head else "left")
     for row in rows:
-        counts = [str(row[name]) for name in ("both_right", "only_model_wrong", "only_deployed_wrong", "both_wrong")]
+        counts = [str(row[name]) for name in ("n", "both_right", "only_model_wrong", "only_deployed_wrong", "both_wrong")]
         table.add_row(row["name"], *counts, share_text(row["model"]), share_text(row["deployed"]), p_text(row["p"]))
     return table
 
