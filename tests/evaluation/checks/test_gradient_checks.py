@@ -244,6 +244,94 @@ def test_a_gradient_that_lacks_a_component_is_false(network, images, change, cou
     assert found["gradient-false"].evidence["median unexplained"] > 0.05
 
 
+class Astray(torch.autograd.Function):
+    """The image; where `at` holds of a value, the gradient is `false` to it."""
+
+    @staticmethod
+    def forward(ctx, x, at, false):
+        ctx.at, ctx.false = at(x), false
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return torch.where(ctx.at, ctx.false(gradient), gradient), None, None
+
+
+def bounds(x):
+    return (x == 0) | (x == 1)
+
+
+def levels(x):
+    return (255 * x - (255 * x).round()).abs() < 1e-4
+
+
+def reversed_sign(gradient):
+    return -gradient
+
+
+def chance(gradient):
+    return gradient.roll(7, 1) * torch.linspace(-3, 3, gradient[0].numel()).reshape(gradient.shape[1:]).sin()
+
+
+@pytest.mark.parametrize("false", [reversed_sign, chance])
+@pytest.mark.parametrize("at", [bounds, levels])
+def test_a_gradient_that_is_false_exactly_where_images_lie_is_found(network, images, at, false):
+    images = (255 * images).round() / 255
+    settings, found = findings(Behind(network, lambda x: Astray.apply(x, at, false)), images)
+    assert found["gradient-false"].severity == "alarm" and settings["through"]
+    assert list(findings(network, images)[1]) == ["gradients"]
+
+
+def test_a_gradient_that_all_but_vanishes_at_bounds_is_none_there(network, images):
+    measured = findings(Behind(network, lambda x: Astray.apply(x, bounds, lambda g: -1e-3 * g)), images)
+    assert measured[0] == {"through": True} and "gradient-at-bounds" in measured[1]
+
+
+class Decoy(nn.Module):
+    """Hides pixels at the bounds from whoever differentiates, and shows another slope there; no function of its own."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        at = bounds(x.detach())
+        slope = torch.linspace(-1, 1, x[0].numel()).reshape(x.shape[1:]) * (x - x.detach()) * at
+        return self.network(torch.where(at, x.detach(), x)) + slope.flatten(1).sum(1, keepdim=True) * torch.linspace(-9, 9, 4)
+
+
+def test_a_model_that_lies_at_the_bounds_is_not_believed_above_the_truth(network):
+    gen = torch.Generator().manual_seed(3)
+    images = (3 * torch.rand(60, 3, 4, 4, generator=gen) - 1).clamp(0, 1)
+    data = images, network(images).argmax(1)
+    lying, honest = (
+        evaluate(model, data, PGD(0.06, steps=10), checks=QUICK).verdicts[0] for model in (Decoy(network), network)
+    )
+    assert honest.believe and not lying.believe and "gradient-false" in lying.sentence
+    assert lying.accuracy <= honest.accuracy + 0.1
+
+
+KINKS = {
+    "max": lambda: nn.MaxPool2d(2),
+    "overlapping max": lambda: nn.MaxPool2d(3, 1),
+    "average": lambda: nn.AvgPool2d(2),
+}
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("pool", KINKS.values(), ids=KINKS)
+def test_ties_and_kinks_exactly_at_images_are_no_false_gradient(pool, bias):
+    """Images of few values, most of them 0: equal values tie in every pooling."""
+    gen = torch.Generator().manual_seed(1)
+    images = (torch.rand(40, 1, 8, 8, generator=gen) * 4 - 2).round().clamp(0, 2) / 2
+    for seed in range(4):
+        torch.manual_seed(seed)
+        first, second = nn.Conv2d(1, 16, 3, padding=1, bias=bias), nn.Conv2d(16, 32, 3, padding=1, bias=bias)
+        end = nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(32, 4)
+        model = nn.Sequential(first, nn.ReLU(), pool(), second, nn.ReLU(), *end).eval()
+        assert "gradient-false" not in findings(model, images)[1]
+
+
 def test_one_image_that_is_not_explained_is_no_false_gradient():
     measured = measure_gradients(linear(1, 4, 3), torch.rand(30, 1, 4, 4), torch.zeros(30, dtype=torch.long), 0.01)
     assert not measured.false and measured.true

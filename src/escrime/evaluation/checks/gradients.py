@@ -36,13 +36,15 @@ COARSE = {torch.bfloat16: 4e-3, torch.float16: 5e-4}  # and where the logits are
 CLEAR = 30  # times that, from which a difference counts
 UNEXPLAINED = 0.03  # share of the slopes' variance that a true gradient may leave unexplained (measured: below 0.006)
 LITTLE = 0.05  # share of the images from which a fault counts
+KEPT = 0.25  # of what a gradient promises of a step along it, at the least (measured: 0.32 on ties and kinks, 1 elsewhere)
+NEAR = (1e-5, 5e-3)  # how near, per pixel, and how far such a step goes
 STEEP = 10.0  # a margin that no longer saturates cross-entropy
 
 
 @dataclass(frozen=True)
 class Gradients:
-    """Per image, (N,): zero (the margin's gradient vanishes), at_bounds (the share of it that vanishes only because pixels
-    are at 0 or 1, as seen from a little inside the box), saturated (only that of cross-entropy vanishes), not_finite,
+    """Per image, (N,): zero (the margin's gradient vanishes), at_bounds (the share of it that all but vanishes only because
+    pixels are at 0 or 1, as seen from a little inside the box), saturated (only that of cross-entropy vanishes), not_finite,
     unexplained (the share of the variance of slopes along random directions that the gradient does not predict; NaN where
     nothing moves), flat (no random step of size ε moves the margin), turn (cosine between the gradients here and a random
     step away; NaN without a gradient), margin."""
@@ -68,6 +70,11 @@ class Gradients:
         """Whether the gradient is there on every image, and explains the model's slopes."""
         gone = self.zero | self.not_finite | self.flat | self.saturated
         return not self.false and _share(gone) <= LITTLE
+
+    @property
+    def whole(self) -> bool:
+        """Whether pixels that are 0 or 1 have theirs too."""
+        return _share(self.at_bounds > LITTLE) <= LITTLE
 
 
 def measure_gradients(
@@ -104,11 +111,13 @@ def _measured(model: Classifier, images: Tensor, labels: Tensor, step: float, se
         gradient, inside = finite(gradient), finite(inside)
         nothing = gradient.flatten(1).abs().amax(1) == 0
         flat_loss = shallow.flatten(1).abs().amax(1) == 0
-        edge, lost = (x == 0) | (x == 1), inside.abs() * (gradient == 0)
+        edge, lost = (x == 0) | (x == 1), inside.abs() * (gradient.abs() <= LITTLE * inside.abs())
         total = inside.abs().flatten(1).sum(1).clamp_min(1e-30)
         at_edge, elsewhere = (part.flatten(1).sum(1) / total for part in (lost * edge, lost * ~edge))
         at_bounds = torch.where(elsewhere > LITTLE, 0.0, at_edge)
         unexplained = _unexplained(model, x, loss_of, logits, step, drawn, again * ~nothing)
+        astray = _astray(model, x, loss_of, logits, gradient, drawn) & ~nothing & ~not_finite
+        unexplained = torch.where(astray, 1.0, unexplained)
         flat = _flat(model, x, loss, logits, 4 * step, drawn)
         noise = uniform_noise(x, 1, derive(drawn, 1))[0].sign()
         with torch.enable_grad():
@@ -157,6 +166,34 @@ def _unexplained_at(model: Classifier, x: Tensor, loss: Loss, logits: Tensor, st
         if not (least.isnan() if number else least > UNEXPLAINED).any():
             break
     return least
+
+
+@torch.no_grad()
+def _astray(model: Classifier, x: Tensor, loss: LossOf, logits: Tensor, gradient: Tensor, keys: Tensor) -> Tensor:
+    """At which images (N,) themselves, where attacks begin, steps along the signs of the gradient keep less than KEPT of what
+    it promises: at pixels that are 0 or 1, as far as these can move, or at the others. Kinks and ties, which lie exactly there,
+    take no more than a part of it; who hides a gradient at such points alone is not seen beside them."""
+    edge, large = (x == 0) | (x == 1), logits.abs().amax(1)
+    off = CLEAR * _rounding(logits) * large.clamp_min(1e-3)
+    found = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    for part in (edge, ~edge):
+        up, down = (
+            way * (part & (x + NEAR[1] * way >= 0) & (x + NEAR[1] * way <= 1)) for way in (gradient.sign(), -gradient.sign())
+        )
+        promise = (gradient.abs() * (up.abs() + down.abs())).flatten(1).sum(1)
+        bent = promise > LITTLE * gradient.abs().flatten(1).sum(1)
+        reach = 2 * torch.maximum(REACH * (1 + large), off) / promise.clamp_min(1e-30)
+        for nearer in NEARER:
+            rows = bent.nonzero()[:, 0]
+            if not len(rows):
+                break
+            far = (reach[rows] / nearer).clamp(*NEAR)
+            step, own = far.reshape(-1, 1, 1, 1), loss(rows)
+            ahead, behind = (own(_logits(model, x[rows] + step * way[rows], keys[rows])).double() for way in (up, down))
+            kept, promised = ahead - behind, promise[rows] * far
+            bent[rows[(kept >= KEPT * promised) | (promised < off[rows])]] = False
+        found |= bent
+    return found
 
 
 def _rounding(logits: Tensor) -> float:
