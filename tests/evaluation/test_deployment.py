@@ -114,3 +114,48 @@ def test_rows_without_a_shared_image_are_left_out(linear, data, other):
     result = evaluate({"m": linear}, data, PGD(0.02), deployed=other)
     strangers = result.deployed.assign(image=result.deployed["image"].astype(str) + "-x")
     assert deployment(result.records, strangers) == [] and deployment(result.records, strangers.head(0)) == []
+
+
+class Limited(torch.nn.Module):
+    """What is deployed, when it is shown another image than the clean ones: raises, or gives no numbers."""
+
+    def __init__(self, network, images, value):
+        super().__init__()
+        self.network, self.images, self.value = network, images, value
+
+    def forward(self, x):
+        away = torch.cdist(x.detach().flatten(1), self.images.flatten(1), p=float("inf")).amin(1) > 1e-3
+        if self.value is None and away.any():
+            raise RuntimeError("rejected")
+        return self.network(x) + torch.where(away, self.value or 0.0, 0.0)[:, None]
+
+
+QUICK = escrime.Effort(images=20, steps=5, queries=20, draws=5, doublings=0)
+
+
+@pytest.mark.parametrize("checks", [False, QUICK])
+def test_a_deployed_model_that_raises_is_not_right_where_it_did(linear, data, checks):
+    result = evaluate({"m": linear}, data, [FGSM(0.02), PGD(0.05)], deployed=Limited(linear, data[0], None), checks=checks)
+    assert list(result.deployment.attack) == [CLEAN] and result.deployment.n[0] == 150
+    (failed,) = [finding for finding in result.checks if finding.id == "attack-failed"]
+    assert failed.model == "deployed" and "rejected" in failed.message and "FGSM on 150 images" in failed.message
+    assert not [finding for finding in result.checks if finding.id == "attack-failed" and finding.model == "m"]
+
+
+@pytest.mark.parametrize("checks", [False, QUICK])
+def test_a_deployed_model_without_numbers_is_an_alarm_about_it(linear, data, checks):
+    deployed = Limited(linear, data[0], float("nan"))
+    result = evaluate({"m": linear}, data, FGSM(0.02), deployed=deployed, checks=checks)
+    (alarm,) = [finding for finding in result.checks if finding.id == "non-finite"]
+    assert alarm.model == "deployed" and alarm.evidence["FGSM"] == 150 and alarm.severity == "alarm"
+    assert not any(finding.id == "non-finite" for finding in evaluate({"m": linear}, data, FGSM(0.02)).checks)
+
+
+def test_a_deployed_model_that_looks_at_its_batch_is_an_alarm_about_it(linear, data):
+    class Together(torch.nn.Module):
+        def forward(self, x):
+            return linear(x) + 5 * linear(x).mean(0)
+
+    result = evaluate({"m": linear}, data, FGSM(0.02), deployed=Together(), checks=QUICK)
+    alarms = [(finding.model, finding.id) for finding in result.alarms]
+    assert ("deployed", "batch-dependent") in alarms and all(model == "deployed" for model, _ in alarms)

@@ -18,7 +18,6 @@ from ..models.fresh import untouched
 from ..models.running import Classifier, existing_device
 from ..norms import refuse_mask
 from ..progress import ProgressOption, shown
-from ..results.checks.records import record_findings
 from ..results.comparisons import Comparison, compare, per_class, tradeoff
 from ..results.deployment import deployment, sentences
 from ..results.findings import MASK, Finding
@@ -32,6 +31,7 @@ from .budget import LOOKED, images_for_a_look, seconds_per_pass
 from .checks.data import as_pixels, data_findings, duplicates
 from .effort import Effort
 from .images import PART, Data, Source
+from .looks import unanswered
 from .pipeline import Plan, all_findings, execute
 from .profile import Profiles
 from .progress import Meter
@@ -241,7 +241,7 @@ def evaluate(
         share = float(torch.as_tensor(mask).float().mean())
         left = [*left, Finding(MASK, "note", mask_in_words({"file": "", "share": share}))]
     if effort is None:
-        failed = [f for f in record_findings(records, store.failures, manners) if f.id in ("attack-failed", "non-finite")]
+        failed = [found for rows in (records, store.deployed()) for found in unanswered(rows, store.failures, manners)]
         return Evaluation(records, [*left, *failed], store.deployed())
     alone = seen is None and isinstance(data, Given) and data.classes is None  # which has no list of classes
     about_all = duplicates(as_pixels(data)) if alone else data_findings(data, seen)

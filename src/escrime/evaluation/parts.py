@@ -24,7 +24,7 @@ from .crafting import crafted, misled, on_all, or_reason, targets_of, untouched
 from .images import Images
 from .profile import Profile, Profiles
 from .requests import norm_of
-from .scoring import Predicted, score
+from .scoring import Predicted, as_they_are, score
 from .subjects import AnyAttack, Case, cases_of
 from .universal import Fits
 
@@ -132,7 +132,8 @@ class _Scored:
         if outcomes is not None:
             found, reason = or_reason(lambda: records_of(*about, outcomes, *rest, profile.randomized))
         if found is None:
-            found = unattacked(records_of(*about, [untouched(images)] * len(grid), *rest, profile.randomized))
+            with as_they_are():
+                found = unattacked(records_of(*about, [untouched(images)] * len(grid), *rest, profile.randomized))
         return found, reason
 
     def unsettled(self, cases: list[Case], images: Images) -> Images:
@@ -149,7 +150,8 @@ class _Scored:
         draws, known = self.draws if profile.randomized else 1, (id(profile.twin), images.ids)
         if known not in self.clean:
             keys, none = [(self.seed, i, "clean") for i in images.ids], no_targets(images.labels)
-            self.clean[known] = score(profile.twin, images.pixels, images.labels, none, keys, draws)
+            with as_they_are():
+                self.clean[known] = score(profile.twin, images.pixels, images.labels, none, keys, draws)
         return self.clean[known]
 
 

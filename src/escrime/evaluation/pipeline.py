@@ -7,9 +7,9 @@ makes its share of the parts, and attacks its share of the few images of each ex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 import pandas as pd
-import torch
 
 from .. import norms
 from ..distributed import Processes
@@ -17,11 +17,12 @@ from ..errors import EscrimeError
 from ..models import deadline
 from ..models.deadline import OutOfTime
 from ..models.ensemble import other_classes
-from ..models.running import no_trace, passes_per_image
+from ..models.running import passes_per_image
 from ..results.checks.records import record_findings
 from ..results.findings import Finding, in_order
 from ..results.keys import joined, names_in, parts_of, slice_of
 from ..results.records import STRONGER
+from ..results.threats import DEPLOYED
 from .budget import (
     FEWEST,
     LEAST,
@@ -32,12 +33,14 @@ from .budget import (
     passes_of_checks,
     seconds_per_pass,
 )
-from .checks.inputs import input_findings
-from .checks.registry import model_check
+from .checks.inputs import not_seen
 from .checks.search import Attempt
+from .checks.state import remembered_since
+from .crafting import or_reason
 from .effort import Effort
 from .expected import expect_after, passes_of_scope, passes_on, plan_checks, title_of
 from .images import Images, Source
+from .looks import findings_of_deployed, findings_of_model, unanswered
 from .parts import evaluate_parts, work_on
 from .profile import Profiles, as_attacked
 from .progress import Meter
@@ -111,6 +114,8 @@ def execute(plan: Plan, store: Store, team: Processes, shown: Shown) -> list[Fin
         began, total = deadline.clock(), len(plan.source)
         judged = judged_by_all(store.records()) if within is not None else None
         if plan.effort is not None:
+            for case in plan.deployed:
+                look_at(case, plan, store, team)
             check(replace(plan, cases=cases), store, team, shown, judged, rates)
         if within is None:
             return []
@@ -175,6 +180,16 @@ def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: floa
 def _mine(key: str, team: Processes) -> bool:
     """Whether a part, or a chunk of one, is this process's to make."""
     return slice_of(key) % team.count == team.rank
+
+
+def look_at(case: Case, plan: Plan, store: Store, team: Processes) -> None:
+    """Keep what is found about a deployed model, unless that is there or there is no time for it; nobody attacks it."""
+    name, rows = joined(case.name), store.deployed()
+    if not team.first or rows is None or (name, DEPLOYED) in store.examinations():
+        return
+    with deadline.as_time_allows(f"the checks of {case.subject.model}"):
+        found = findings_of_deployed(case, plan.profiles, rows, plan.seed)
+        store.note_examination(name, DEPLOYED, Examined(rows["image"].nunique(), asdict(plan.checked), findings=found))
 
 
 def check(plan: Plan, store: Store, team: Processes, shown: Shown, among: frozenset[str] | None, rates: Rates) -> None:
@@ -262,6 +277,9 @@ def _examine(
     team.wait()
     if not team.first:
         return
+    memory = plan.profiles[scope.case.subject.classifier].memory
+    if attempts and not any(finding.id == "stateful" for finding in findings):
+        findings += [finding.of(*scope.case.name) for finding in remembered_since(memory)]
     if limit is not None and attempts:
         findings = _if_cut(limit, findings, len(store.done(prefix)), scope, plan, records)
     keys, cut = store.keys(prefix), [] if limit is None else limit.cut
@@ -299,7 +317,8 @@ def all_findings(
     """What was found `about_all` of an evaluation, in its examinations and in its `records`, which `store` holds, alarms first.
     manners: of the attacks, see requests.manners_of. masked: whether only some pixels could change."""
     found = [finding for examined in store.examinations().values() for finding in examined.findings]
-    return in_order([*about_all, *found, *record_findings(records, store.failures, manners, masked)])
+    own = unanswered(store.deployed(), store.failures, manners)
+    return in_order([*about_all, *found, *record_findings(records, store.failures, manners, masked), *own])
 
 
 def _if_cut(
@@ -347,46 +366,15 @@ def _expected(scope: Scope, plan: Plan, records: pd.DataFrame) -> float:
 def probe(
     scope: Scope, plan: Plan, records: pd.DataFrame, effort: Effort, shared: SharedRows
 ) -> tuple[list[Finding], list[Attempt]]:
-    """What the checks find about one case, and the attacks it calls for."""
-    inputs = _inputs(scope.case, plan, records, shared)
-    examined = examination(scope, plan.profiles, plan.attacks, records, effort, plan.seed, shared)
-    found = [finding.of(*scope.case.name) for finding in inputs]
-    return found + [finding.of(*scope.case.name, scope.norm) for finding in examined.findings], examined.attempts
-
-
-def _inputs(case: Case, plan: Plan, records: pd.DataFrame, shared: SharedRows) -> list[Finding]:
-    """What is found about the model of a case as it is, and about how it is fed: once for all norms that it is judged in."""
-    profiles, seed, own = plan.profiles, plan.seed, of_case(records, case)
-    model, first = case.subject.classifier, profiles.images
-    profile, known = profiles[model], (case.name, own["image"].nunique())
-    if known in profiles.found:
-        return profiles.found[known]
-
-    def as_fed() -> list[Finding]:
-        return input_findings(
-            profile.asked or model,
-            first.pixels,
-            first.labels,
-            profile.randomized,
-            seed,
-            blind=profile.blind,
-            batch=profile.batch,
-            more=profiles.source.few_pairs(seed),
-            fed=profiles.fed.get(id(model)),
-            scored=_scored(own, len(first.labels)),
-        )
-
-    def as_it_is() -> list[Finding]:
-        with torch.no_grad(), no_trace(model, first.pixels.device):
-            return model_check.findings(model=model, images=first.pixels, labels=first.labels, profile=profile, seed=seed)
-
-    profiles.found[known] = [one for some in shared.each("the model checks", [as_fed, as_it_is]) for one in some]
-    return profiles.found[known]
-
-
-def _scored(records: pd.DataFrame, looked: int) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Predictions and labels (M,) of the clean images of a case, where its records have more than were `looked` at."""
-    rows = records.drop_duplicates("image")
-    if len(rows) <= looked:
-        return None
-    return torch.tensor(rows["clean_prediction"].to_numpy()), torch.tensor(rows["label"].to_numpy())
+    """What the checks find about one case, and the attacks it calls for; where the model raises what its attacks do not catch,
+    that is what they find."""
+    memory = plan.profiles[scope.case.subject.classifier].memory
+    before = remembered_since(memory)
+    inputs, raised = findings_of_model(scope.case, plan.profiles, records, plan.seed, shared)
+    ask = partial(examination, scope, plan.profiles, plan.attacks, records, effort, plan.seed, shared)
+    examined, reason = or_reason(ask)
+    raised |= {EXAMINATION: reason} if reason else {}
+    later = before or remembered_since(memory)
+    found = [finding.of(*scope.case.name) for finding in [*inputs, *later, *not_seen(raised)]]
+    own, attempts = ([], []) if examined is None else (examined.findings, examined.attempts)
+    return found + [finding.of(*scope.case.name, scope.norm) for finding in own], attempts

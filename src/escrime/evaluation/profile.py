@@ -30,13 +30,15 @@ from .checks.gradients import Gradients, measure_gradients, surrogate_settings
 from .checks.neighborhood import Neighborhood, look_around
 from .checks.state import Memory, memory_of
 from .images import PART, Images, Source
-from .scoring import draws_once_per_batch, score
+from .scoring import as_they_are, draws_once_per_batch, score
 from .subjects import AnyAttack, Case
 from .surrogates import choose_surrogate
 
 Value = TypeVar("Value")
 OURS: tuple[Any, ...] = (PredictionAveraging, MajorityVote)
 LOOKED_OF_FEW = 5  # images of an evaluation that has too few for a verdict
+REMEMBERS, SURROUNDS, COMPANY = "whether it remembers", "what surrounds the images", "whether company matters"
+BOUNDARY = "gradients beside the boundary"
 BESIDE, HALVINGS = 12, 5  # images that are followed to the boundary of their class, and how closely
 
 
@@ -67,8 +69,9 @@ class Profile:
     None for a plain callable or where no image is classified right. settings: of the Surrogate, {} without one. blind: it gives
     no gradients that could be had. others: surrogates that fooled images which the chosen one did not. true: what is climbed
     has the slopes of the model. around: what the model does close to the images. memory: what it remembers. failure: why it
-    cannot be differentiated. batch: what company does to its predictions, None where noise hides it; where they depend on it,
-    twin and surrogate show the model every image alone. asked: the model itself, in company where it cannot take one image."""
+    cannot be differentiated. raised: what could not be seen because the model raised, and what it raised. batch: what company
+    does to its predictions, None where noise hides it; where they depend on it, twin and surrogate show the model every image
+    alone. asked: the model itself, in company where it cannot take one image."""
 
     classes: int
     randomized: bool
@@ -82,6 +85,7 @@ class Profile:
     around: Neighborhood = field(default_factory=Neighborhood)
     memory: Memory = field(default_factory=Memory)
     failure: str = ""
+    raised: dict[str, str] = field(default_factory=dict)
     batch: BatchEffect | None = None
     asked: Classifier | None = None
 
@@ -95,29 +99,31 @@ def profile(
     Errors: EscrimeError for a model that returns no logits (N, K).
     """
     model = in_its_precision(model)
-    fresh = _unless_it_raises(lambda: Fresh(model), None)  # before it is asked anything that it may remember
+    raised: dict[str, str] = {}
+    look = partial(_unless_it_raises, raised)
+    fresh = _copy(model)  # before it is asked anything that it may remember
     least, only_logits = fewest(model, images)
     if not only_logits:
         model, fresh = plain(model), None if fresh is None else Fresh(plain(fresh.model))
     if least > 1:
         model, fresh = FilledBatch(model, least), None if fresh is None else Fresh(FilledBatch(fresh.model, least))
     classes, reach = _classes(model, images[:2]), budget.per_pixel(images)
-    memory = Memory() if forgets else _unless_it_raises(lambda: memory_of(model, fresh, images, reach, seed), Memory())
+    memory = Memory() if forgets else look(REMEMBERS, lambda: memory_of(model, fresh, images, reach, seed), Memory())
     who: Any = fresh if memory and memory.copied else model
-    around = _unless_it_raises(lambda: look_around(who, images, reach, seed), Neighborhood())
-    batch = None if around.randomized else _unless_it_raises(lambda: batch_effect(who, images, reach / 4, seed), None)
+    around = look(SURROUNDS, lambda: look_around(who, images, reach, seed), Neighborhood())
+    batch = None if around.randomized else look(COMPANY, lambda: batch_effect(who, images, reach / 4, seed), None)
     if batch is not None and batch.dependent:
         who = Alone(who)
-        around = _unless_it_raises(lambda: look_around(who, images, reach, seed), Neighborhood())
+        around = look(SURROUNDS, lambda: look_around(who, images, reach, seed), Neighborhood())
     twin = Twin(who)
-    looked_at = Profile(
-        classes, around.randomized, twin, twin, None, {}, around=around, memory=memory, batch=batch, asked=model
-    )
+    seen: dict[str, Any] = {"around": around, "memory": memory, "batch": batch, "asked": model, "raised": raised}
+    looked_at = Profile(classes, around.randomized, twin, twin, None, {}, **seen)
     if not isinstance(model, nn.Module):
-        return replace(looked_at, blind=not _unless_it_raises(lambda: _gives_gradients(model, images[:2]), False))
+        return replace(looked_at, blind=not look("gradients", lambda: _gives_gradients(model, images[:2]), False))
     keys = [(seed, row, "approach") for row in range(len(images))]
     anything, none = torch.zeros_like(labels), no_targets(labels)  # labels of no class are refused later
-    right = score(twin, images, anything, none, keys).prediction == labels.cpu()
+    with as_they_are():
+        right = score(twin, images, anything, none, keys).prediction == labels.cpu()
     if not right.any() or around.ignores or classes < 2:
         return looked_at
     rows = right.to(images.device)
@@ -129,7 +135,7 @@ def profile(
             raise
         failure = in_one_line(error)
     if found is not None and found.true and not around.randomized:
-        found = _unless_it_raises(partial(_beside_the_boundary, found, who, twin, x, y, budget, seed), found)
+        found = look(BOUNDARY, partial(_beside_the_boundary, found, who, twin, x, y, budget, seed), found)
     settings = surrogate_settings(found) if found is not None else {"through": True}
     if around.mode:
         settings["through"] = True
@@ -177,14 +183,22 @@ def _between(one: Tensor, other: Tensor, part: Tensor) -> Tensor:
     return one + part.to(one).reshape(-1, 1, 1, 1) * (other - one)
 
 
-def _unless_it_raises(look: Callable[[], Value], nothing: Value) -> Value:
-    """What `look` finds, or `nothing` where the model raises: an attack on which it raises too is reported
-    (`attack-failed`)."""
+def _copy(model: Classifier) -> Fresh | None:
+    """The model as it is now, None for one that cannot be copied."""
+    try:
+        return Fresh(model)
+    except Exception:  # whatever copying somebody's model raises
+        return None
+
+
+def _unless_it_raises(raised: dict[str, str], what: str, look: Callable[[], Value], nothing: Value) -> Value:
+    """What `look` finds, or `nothing` where the model raises, which is noted in `raised`."""
     try:
         return look()
     except Exception as error:
         if is_bad_input(error):
             raise
+        raised[what] = in_one_line(error)
         return nothing
 
 
@@ -206,7 +220,8 @@ def _climbing(
 ) -> Profile:
     """The profile over `surrogate`, with what its gradient is worth."""
     try:
-        true = "inner" not in settings and measure_gradients(surrogate.model, images, labels, reach / 4, seed, 0).true
+        found = measure_gradients(surrogate.model, images, labels, reach / 4, seed, 0)
+        true = "inner" not in settings and found.true and found.whole
     except Exception:
         true = False
     return replace(known, surrogate=surrogate, settings=settings, true=true)

@@ -1,6 +1,7 @@
 """The verdict: what the original, unmodified float32 model predicts for an image."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -11,7 +12,7 @@ from ..defenses import PredictionAveraging
 from ..errors import EscrimeError, not_finite
 from ..models.deadline import look
 from ..models.fast.twin import Twin
-from ..models.running import Batches, Classifier, full_precision, network_batch, no_trace, passes_per_image
+from ..models.running import Batches, Classifier, failure_named, full_precision, network_batch, no_trace, passes_per_image
 from ..no_class import NO_CLASS, NO_TARGET
 from ..randomness import as_keys, derive, row_keys
 
@@ -60,6 +61,14 @@ def score(
 
     parts = _in_batches(twin.model, images, part)
     return Predicted(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
+
+
+def as_they_are() -> AbstractContextManager[None]:
+    """Within the block the model is asked about images that no attack has touched: what it raises becomes one sentence."""
+    fails = "the model raised on images as they are, without any attack"
+    return failure_named(
+        fails, "there is nothing to evaluate until it predicts a class for each of them, however often it is asked"
+    )
 
 
 def _in_batches(model: Classifier, images: Tensor, part: Callable[[slice], Value]) -> list[Value]:

@@ -13,7 +13,7 @@ from ..checks import no_targets
 from ..errors import is_bad_input
 from ..no_class import NO_TARGET
 from ..norms import Norm, norm
-from ..results.records import STRONGER, worst_case
+from ..results.records import STRONGER, unattacked, worst_case
 from ..results.threats import TRANSFER
 from ..results.verdicts import NO_HEADLINES, verdict_eps
 from .checks.another_draw import another_draw
@@ -22,11 +22,12 @@ from .checks.neighborhood import neighborhood_findings
 from .checks.search import Attempt, Earlier, Search, verified_examples, with_settings
 from .checks.state import memory_findings
 from .chunks import Begun, Chunks, Done, no_progress, nothing_done
+from .crafting import or_reason, untouched
 from .effort import Effort
 from .images import Images
 from .parts import Part, records_of, unfinished
 from .profile import Profile, Profiles
-from .scoring import Predicted, score
+from .scoring import Predicted, as_they_are, score
 from .shared_rows import SharedRows
 from .subjects import AnyAttack, Case
 
@@ -199,7 +200,8 @@ def _strengthen(
     frames: list[pd.DataFrame] = []
     n = draws if profile.randomized else 1
     keys = [(seed, name, "clean") for name in images.ids]
-    clean = score(profile.twin, images.pixels, images.labels, no_targets(images.labels), keys, n)
+    with as_they_are():
+        clean = score(profile.twin, images.pixels, images.labels, no_targets(images.labels), keys, n)
     for eps in sorted(epsilons):
         # What has fallen at a smaller ε has fallen at this one.
         before = pd.concat([own, *frames], ignore_index=True)
@@ -209,12 +211,17 @@ def _strengthen(
         parts = []
         if alive.any():
             target = images.only(frozenset(name for name, stands in zip(images.ids, alive.tolist()) if stands))
-            outcome = _ladder(attempts, profile, target, eps, norm(scope.norm), seed)
+            outcome, missed = _ladder(attempts, profile, target, eps, norm(scope.norm), seed)
             none = no_targets(target.labels)
             theirs = Predicted(*(column[alive] for column in vars(clean).values()))
             attack = with_settings(attempts[0].attack, eps=eps)
             scored = (target, none, [outcome], [eps], theirs, seed, n, profile.randomized)
-            parts.append(records_of(part, profile.twin, attack, *scored))
+            rows, _ = or_reason(lambda: records_of(part, profile.twin, attack, *scored))  # noqa: B023
+            if rows is None:  # what it found could not be judged
+                missed, scored = np.ones_like(missed), (target, none, [untouched(target)], *scored[3:])
+                with as_they_are():
+                    rows = records_of(part, profile.twin, attack, *scored)
+            parts += [rows[~missed], unattacked(rows[missed])]
         if not alive.all():
             fallen = {str(name) for name, stands in zip(images.ids, alive.tolist()) if not stands}
             parts.append(_already_fooled(before, scope, fallen, eps, part))
@@ -222,10 +229,14 @@ def _strengthen(
     return pd.concat(frames, ignore_index=True)
 
 
-def _ladder(attempts: list[Attempt], profile: Profile, images: Images, eps: float, norm: Norm, seed: int) -> Outcome:
-    """Each attempt on what the ones before it left standing."""
+def _ladder(
+    attempts: list[Attempt], profile: Profile, images: Images, eps: float, norm: Norm, seed: int
+) -> tuple[Outcome, np.ndarray]:
+    """Each attempt on what the ones before it left standing, and which images (N,) none fooled and one raised on: these it
+    has not attacked."""
     found, n = images.pixels.clone(), len(images.ids)
     forwards, backwards, stands = torch.zeros(n), torch.zeros(n), torch.ones(n, dtype=torch.bool)
+    missed = torch.zeros(n, dtype=torch.bool)
     for attempt in attempts:
         rows = stands.nonzero().flatten()
         if not len(rows):
@@ -236,21 +247,22 @@ def _ladder(attempts: list[Attempt], profile: Profile, images: Images, eps: floa
             (outcome,) = with_settings(attempt.attack, eps=eps).sweep(
                 attempt.surrogate, pixels, labels, [eps], seed=seed, ids=ids, mask=images.mask
             )
+            keys = [(seed, name, "ladder", attempt.name, eps) for name in ids]
+            grid = bool(profile.settings.get("grid"))
+            examples = (outcome.adversarial, pixels, labels, keys, eps, norm, 1, grid, images.mask)
+            moved, right, _ = verified_examples(profile.twin, *examples)
         except Exception as error:  # it worked on the sample; on what it fails here the others have their turn
             if is_bad_input(error):
                 raise
+            missed[rows] = True
             continue
         forwards[rows] += outcome.forwards.cpu()
         backwards[rows] += outcome.backwards.cpu()
-        keys = [(seed, name, "ladder", attempt.name, eps) for name in ids]
-        grid = bool(profile.settings.get("grid"))
-        examples = (outcome.adversarial, pixels, labels, keys, eps, norm, 1, grid, images.mask)
-        moved, right, _ = verified_examples(profile.twin, *examples)
         fooled = (right < 0.5) & norm.inside(moved, pixels, eps).cpu()
         take = fooled if not profile.randomized else torch.ones_like(fooled)
         found[at[take.to(at.device)]] = moved[take.to(at.device)]
         stands[rows[fooled]] = profile.randomized
-    return Outcome(found, forwards, backwards)
+    return Outcome(found, forwards, backwards), (missed & stands).numpy()
 
 
 def _already_fooled(before: pd.DataFrame, scope: Scope, names: set[str], eps: float, part: Part) -> pd.DataFrame:

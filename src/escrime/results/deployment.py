@@ -7,7 +7,7 @@ import pandas as pd
 
 from ..budgets import same, unified
 from ..norms import norm
-from .records import STRONGER, WORST, worst_case
+from .records import STRONGER, WORST, never_attacked, worst_case
 from .statistics import exact_test, p_text, paired_difference, share_text
 from .threats import DEPLOYED, TRANSFER
 
@@ -78,7 +78,8 @@ class Paired:
 
 def deployment(records: pd.DataFrame, deployed: pd.DataFrame | None) -> list[Paired]:
     """Clean images first, then every attack at every ε, of several in a norm last their worst case: what each image is worth to
-    both. The stronger attack of the checks is no part of it: it is made for the model alone.
+    both. The stronger attack of the checks, which is made for the model alone, is no part of it, nor is what one of the two
+    raised on.
 
     Args:
         records: Of the model, as an evaluation makes them.
@@ -91,9 +92,12 @@ def deployment(records: pd.DataFrame, deployed: pd.DataFrame | None) -> list[Pai
         return []
     records = records[~records["attack"].str.startswith(STRONGER)]
     found = [_paired(CLEAN, "linf", 0.0, _clean(records), _clean(deployed))]
+    records, deployed = (rows[~never_attacked(rows)] for rows in (records, deployed))
     keys = ["attack", "norm", "eps"]
     sides = [_by_key(rows[rows["eps"] > 0], keys) for rows in (records, deployed)]
     found += [_paired(*key, sides[0][key], rows) for key, rows in sides[1].items() if key in sides[0]]
+    if deployed.empty:
+        return found
     level = next((threat for threat in records["threat"].unique() if threat != TRANSFER), TRANSFER)
     worst = [worst_case(rows) for rows in (records, deployed)]
     worst = [rows[(rows["threat"] == at) & (rows["eps"] > 0)] for rows, at in zip(worst, (level, DEPLOYED), strict=True)]

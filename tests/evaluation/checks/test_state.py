@@ -166,3 +166,27 @@ def test_a_counter_is_judged_as_it_was_and_not_believed(linear, data):
         for model in (linear, Remembering(linear, counts))
     )
     assert counting.accuracy == plain.accuracy < 1 and not counting.believe and "stateful" in counting.sentence
+
+
+class Late(nn.Module):
+    """Predicts otherwise after so many calls, which it counts where no copy takes the count along."""
+
+    calls: list = []
+
+    def __init__(self, network, after):
+        super().__init__()
+        self.network, self.after = network, after
+        Late.calls.clear()
+
+    def forward(self, x):
+        Late.calls.append(len(x))
+        logits = self.network(x)
+        return logits if len(Late.calls) <= self.after else logits.roll(1, 1)
+
+
+@pytest.mark.parametrize("after", [60, 150, 250])
+def test_a_memory_that_comes_into_play_late_is_found(linear, data, after):
+    effort = Effort(images=30, steps=20, queries=50, draws=20, doublings=1)
+    result = evaluate(Late(linear, after), data, PGD(0.05), checks=effort)
+    assert len(Late.calls) > after, "or the case would prove nothing"
+    assert "stateful" in {finding.id for finding in result.alarms} and not result.verdicts[0].believe

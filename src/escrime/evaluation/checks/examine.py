@@ -1,7 +1,7 @@
 """Examine one model under attack: what its gradients are worth, and what a stronger attack would find."""
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from ...attacks.pgd import PGD
 from ...budgets import eps_text
 from ...models.deadline import as_time_allows
 from ...norms import norm
+from ...results.checks.counting import failed_attacks
 from ...results.findings import Finding
 from ..profile import Profile
 from .gradients import gradient_findings
@@ -41,6 +42,7 @@ FULL = 0.1  # accuracy that an attack with ε = 1, which allows any image, may l
 MANY = 4  # times the images of the examination: up to so many are all attacked by its gradient attacks
 LED = 0.5  # share of the way that a gradient leads where it says something of which pixels to change
 FLAT = 0.05  # share of images with flat scores from which labels alone are tried
+UNANSWERED = {"converged", "black-box", "attack-failed"}  # which no attack on more images answers, unless nothing is left
 EXACT = {"gradient-saturated"}  # alarms whose cause a surrogate takes away without a rest
 
 
@@ -66,21 +68,22 @@ def examine(search: Search, profile: Profile) -> Examination:
     if not profile.blind:
         for attempt in gradient_attempts(search, profile.classes):
             search.run(attempt)
-        findings.append(_weaker(search, before))
+        findings += _weaker(search, before)
     followed, flat = search.accuracy, profile.gradients is not None and _share(profile.gradients.flat) > FLAT
     turn = float(profile.gradients.turn.nanmedian()) if profile.gradients is not None else 1.0
     true = profile.gradients is not None and profile.true and not hidden and turn >= JAGGED
     aside = [] if profile.blind else turned_attempts(search, profile.classes)
     others = [search.run(attempt) for attempt in [*aside, *other_attempts(search, flat or profile.blind, true)]]
     if profile.blind:
-        findings.append(_weaker(search, before))
+        findings += _weaker(search, before)
     else:
-        findings.append(_without_gradients(search, others, followed))
-        if findings[-1].severity == "alarm":  # the scores may lead no farther than the gradients
+        astray = _without_gradients(search, others, followed)
+        findings += astray
+        if any(finding.severity == "alarm" for finding in astray):  # the scores may lead no farther than the gradients
             _by_labels(search)
-    hidden |= findings[-1].severity == "alarm"
+            hidden = True
 
-    if not search.randomized and not profile.blind and (hidden or turn < JAGGED):
+    if not search.randomized and not profile.blind and (hidden or turn < JAGGED or not profile.true):
         findings += _jagged(search, [search.run(attempt) for attempt in smooth_attempts(search)], turn)
     if not profile.blind:
         findings.append(_converged(search))
@@ -91,6 +94,7 @@ def examine(search: Search, profile: Profile) -> Examination:
         _by_labels(search)
 
     findings += attack_check.findings(search=search, profile=profile)
+    findings += _raised(search)
     missed = before - search.accuracy
     wrong = any(finding.severity == "alarm" for finding in findings)
     found_more = missed * n >= 1 or wrong or search.randomized
@@ -112,7 +116,7 @@ def _answered(search: Search, profile: Profile, finding: Finding, gone_around: b
     """The finding, marked as answered where the attempts, made on every image, take its cause away. An attack that has not
     converged would find more with more steps, unless no image is left. An alarm is answered only by an attack that beats
     random points and leaves nothing at ε = 1."""
-    if finding.severity not in ("alarm", "warning") or finding.id in ("converged", "black-box") and search.accuracy > 0:
+    if finding.severity not in ("alarm", "warning") or finding.id in UNANSWERED and search.accuracy > 0:
         return finding
     if finding.severity == "warning":
         return replace(finding, answered=True)
@@ -170,45 +174,55 @@ def _notable(gain: float, n: int) -> bool:
     return gain >= NOTABLE and gain * n >= FEWEST - 0.5
 
 
-def _weaker(search: Search, before: float) -> Finding:
-    """The attacks that were run against escrime's own."""
+def _raised(search: Search) -> list[Finding]:
+    """What the model raised while it was attacked: an attack that it ends by an exception shows nothing of its strength."""
+    n = len(search.left)
+    return failed_attacks({name: {"images": n, "reason": reason} for name, reason in search.raised.items()})
+
+
+def _weaker(search: Search, before: float) -> list[Finding]:
+    """The attacks that were run against escrime's own; [] where none of these came to an end."""
+    if all(trial.failure for trial in search.trials):
+        return []
     n, after = len(search.left), search.accuracy
     evidence = {"images": n, "eps": search.eps, "before": round(before, 4), "after": round(after, 4), **_trials(search.trials)}
     if not _notable(before - after, n):
-        return Finding(
+        message = f"Stronger attacks find no more than those that were run ({n} images)"
+        return [Finding("attack-strength", "passed", message, evidence)]
+    return [
+        Finding(
             "attack-strength",
-            "passed",
-            f"Stronger attacks find no more than those that were run ({n} images)",
+            "warning",
+            f"The attacks that were run are too weak: they leave {before:.1%} of {n} images right at "
+            f"ε = {eps_text(search.eps)}, a stronger one {after:.1%}",
             evidence,
+            "Believe the stronger attack's number; run AutoAttack, not single steps alone.",
         )
-    return Finding(
-        "attack-strength",
-        "warning",
-        f"The attacks that were run are too weak: they leave {before:.1%} of {n} images right at ε = {eps_text(search.eps)}, a "
-        f"stronger one {after:.1%}",
-        evidence,
-        "Believe the stronger attack's number; run AutoAttack, not single steps alone.",
-    )
+    ]
 
 
-def _without_gradients(search: Search, others: list[Trial], followed: float) -> Finding:
-    """What ignores the model's gradient must not find more than what follows it."""
+def _without_gradients(search: Search, others: list[Trial], followed: float) -> list[Finding]:
+    """What ignores the model's gradient must not find more than what follows it; [] where none of it came to an end."""
+    if all(trial.failure for trial in others):
+        return []
     n, best = len(search.left), max(others, key=lambda trial: trial.gain)
     gain, who = best.gain, best.attempt.name
     evidence = {"images": n, "eps": search.eps, "gradient attacks leave": round(followed, 4), **_trials(others)}
     if not _notable(gain, n):
         message = f"Nothing that ignores the gradient (scores, transfer, random points) finds more ({n} images)"
-        return Finding("gradient-misleads", "passed", message, evidence)
+        return [Finding("gradient-misleads", "passed", message, evidence)]
     if search.geometry.grain and _leads(search, followed, gain):
         message = f"{who} takes {gain:.1%} more of {n} images: a gradient leads towards a set of pixels, not to the best one"
-        return Finding("gradient-misleads", "note", message, evidence)
-    return Finding(
-        "gradient-misleads",
-        "alarm",
-        f"{who} takes {gain:.1%} of {n} images that every attack along the gradient left standing: the gradient misleads",
-        evidence,
-        "Do not quote gradient attacks alone for this model; what does not follow its gradient has the number that stands.",
-    )
+        return [Finding("gradient-misleads", "note", message, evidence)]
+    return [
+        Finding(
+            "gradient-misleads",
+            "alarm",
+            f"{who} takes {gain:.1%} of {n} images that every attack along the gradient left standing: the gradient misleads",
+            evidence,
+            "Do not quote gradient attacks alone for this model; what does not follow its gradient has the number that stands.",
+        )
+    ]
 
 
 def _leads(search: Search, followed: float, gain: float) -> bool:
@@ -238,8 +252,11 @@ def _converged(search: Search) -> Finding:
     """Twice the steps (and noise draws) until it changes nothing any more."""
     n, before, gain, last = len(search.left), search.accuracy, 0.0, None
     little = max(CONVERGED, 0.99 / n)
-    for last in longer_attempts(search):
-        gain = search.run(last).gain
+    for attempt in longer_attempts(search):
+        trial = search.run(attempt)
+        if trial.failure:  # the doublings before it say what they say
+            break
+        gain, last = trial.gain, attempt
         if gain < little:
             break
     if last is None:
@@ -281,8 +298,11 @@ def _unlimited(search: Search, flat: bool) -> Finding:
         surrogates += [search.twin] * (len(tried) - len(surrogates))
     left: list[float] = []
     for attack, surrogate in zip(tried, surrogates, strict=True):
-        with as_time_allows(f"the attack with {at}"), suppress(Exception):  # what fails fools nobody
-            left.append(float(search.after("unlimited", attack, surrogate, torch.arange(len(search.left)), eps).mean()))
+        name, every = f"the attack with {at}", torch.arange(len(search.left))
+        with as_time_allows(name):
+            ask = partial(search.after, "unlimited", attack, surrogate, every, eps)
+            stands = search.unless_it_raises(name, ask)
+            left += [] if stands is None else [float(stands.mean())]
         if left and min(left) <= FULL:
             break
     if not left:
@@ -308,7 +328,8 @@ def _useful(search: Search) -> list[Attempt]:
         return [] if best is None else [best.attempt]
     took = [trial.attempt for trial in search.trials if trial.gain > 0]
     if not {"scores", "labels"} & {attempt.way for attempt in took}:
-        took += [trial.attempt for trial in search.trials if trial.attempt.way == "gradient" and trial.attempt not in took]
+        tried = [trial.attempt for trial in search.trials if trial.attempt.way == "gradient" and not trial.failure]
+        took += [attempt for attempt in tried if attempt not in took]
     return took
 
 

@@ -1,6 +1,6 @@
 """Checks that show a model a few images in several ways: is it loaded right, fed right, and a classifier of single images?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,22 @@ def input_findings(
         if not randomized:
             found += batch_finding(batch_effect(model, images, STEP, seed) if batch is None else batch)
     return found
+
+
+def not_seen(raised: Mapping[str, str]) -> list[Finding]:
+    """What could not be seen of a model because it raised there: name → what it raised; [] of one that never did."""
+    if not raised:
+        return []
+    listed = "; ".join(f"{what} ({reason})" for what, reason in raised.items())
+    return [
+        Finding(
+            "check-failed",
+            "warning",
+            f"The model raised while it was looked at, so that this was not seen: {listed}",
+            dict(raised),
+            "Mend what it raises there; a classifier predicts a class for every image, however often it is asked.",
+        )
+    ]
 
 
 def _keys(seed: int, count: int) -> Tensor:

@@ -5,8 +5,7 @@ A white-box attack that any of them beats was misled. Carlini et al. (2019), On 
 4.2; Tramèr et al. (2020), On adaptive attacks to adversarial example defenses.
 """
 
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -24,7 +23,7 @@ from ...attacks.sigma_zero import SigmaZero
 from ...attacks.sparse_rs import SparseRS
 from ...attacks.square import PROPOSALS, Square
 from ...checks import no_targets
-from ...errors import NotFinite, in_one_line, is_bad_input
+from ...errors import in_one_line, is_bad_input
 from ...models.deadline import as_time_allows
 from ...models.fast.twin import Twin
 from ...models.running import Classifier, check_logits
@@ -87,7 +86,7 @@ class Search:
     """A model under search, with the images (N, C, H, W) it is searched on, a sample of the `total` that were attacked. `left`
     (N,): the chance that each is still right under the best attack so far. asked: what the attacks asked for left. grid: the
     model treats 8-bit images otherwise than others. judged: `left` is of JUDGES draws. mask: see
-    Images."""
+    Images. raised: what made the model raise, and what it raised."""
 
     twin: Twin
     surrogate: Twin
@@ -109,6 +108,7 @@ class Search:
     mask: Tensor | None = None
     shared: SharedRows = field(default_factory=alone)
     trials: list[Trial] = field(default_factory=list)
+    raised: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.sure = torch.ones_like(self.left)
@@ -169,16 +169,23 @@ class Search:
         if not len(rows):
             return self._note(attempt, self.left)
         attack, after = with_settings(attempt.attack, eps=self.eps), self.left.clone()
-        failure = "there was no time for it"
         with as_time_allows(attempt.name):
-            try:
-                after[rows] = self.after(attempt.name, attack, attempt.surrogate, rows)
-                return self._note(attempt, after)
-            except Exception as error:
-                if is_bad_input(error):
-                    raise
-                failure = in_one_line(error)
-        return self._note(attempt, self.left, failure)
+            found = self.unless_it_raises(attempt.name, lambda: self.after(attempt.name, attack, attempt.surrogate, rows))
+            if found is None:
+                return self._note(attempt, self.left, self.raised[attempt.name])
+            after[rows] = found
+            return self._note(attempt, after)
+        return self._note(attempt, self.left, "there was no time for it")
+
+    def unless_it_raises(self, what: str, look: Callable[[], Tensor]) -> Tensor | None:
+        """What `look` finds; None where somebody's model raises, which is noted: it is no sign of strength."""
+        try:
+            return look()
+        except Exception as error:
+            if is_bad_input(error):
+                raise
+            self.raised[what] = in_one_line(error)
+            return None
 
     def _note(self, attempt: Attempt, after: Tensor, failure: str = "") -> Trial:
         # A minimum of two noisy estimates would be too low: a randomized model takes the better attack as a whole.
@@ -192,10 +199,12 @@ class Search:
 
     def guesses(self) -> float:
         """The accuracy that a few random points of the ball leave on all images, 0 where there is no time to look, or where the
-        model returns no numbers there."""
+        model raises there."""
         attack = RandomPoints(self.eps, draws=GUESSES, norm=self.norm, early_stop=not self.randomized)
-        with as_time_allows("random points to compare with"), suppress(NotFinite):
-            return float(self.after("guesses", attack, self.twin, torch.arange(len(self.left))).mean())
+        with as_time_allows("random points to compare with"):
+            every = torch.arange(len(self.left))
+            found = self.unless_it_raises("random points", lambda: self.after("guesses", attack, self.twin, every))
+            return 0.0 if found is None else float(found.mean())
         return 0.0
 
 

@@ -4,7 +4,7 @@ A classifier is a function of the image. One that counts its calls, or looks a n
 2022, Blacklight), misleads an attack that asks many times, and whoever counts its successes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,13 +24,25 @@ TORCHS = set(vars(nn.Module())) | {"_forward_hooks_with_kwargs", "_is_full_backw
 
 
 @dataclass(frozen=True)
+class First:
+    """model: who is judged. images (N, C, H, W), the keys (N,) of their noise, and its logits (N, K)."""
+
+    model: Classifier
+    images: Tensor
+    keys: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True)
 class Memory:
     """changed: names of what a forward pass changed in the model. shows: its predictions depend on what was asked before.
-    copied: it could be copied, so that it is judged as it was at the beginning."""
+    copied: it could be copied, so that it is judged as it was at the beginning. first: what it was shown then, and predicted;
+    None of a model that is random in a way of its own."""
 
     changed: tuple[str, ...] = ()
     shows: bool = False
     copied: bool = True
+    first: "First | None" = None
 
     def __bool__(self) -> bool:
         return bool(self.changed) or self.shows
@@ -49,26 +61,45 @@ def memory_of(model: Classifier, fresh: Fresh | None, images: Tensor, reach: flo
     keys = as_keys([(seed, "memory", row) for row in range(len(x))])
     near = (x + reach * uniform_noise(x, 1, keys)[0].sign()).clamp(0, 1)
 
-    def asked(who: Classifier, pixels: Tensor) -> Tensor:
-        with row_keys(keys):
-            return check_logits(who(pixels.clone()), pixels)
-
     with no_trace(model, images.device):
         one, other, *more = (model if fresh is None else _evaluating(Fresh(fresh.model).model) for _ in range(4))
         before = _contents(one)
-        first = asked(one, near)
+        first = _logits(one, near, keys)
         after = _contents(one)
         changed = tuple(name for name in {**before, **after} if before.get(name) != after.get(name))
         for single in x.split(1)[: AGAIN // 3]:
             _quietly(other, single)
         for _ in range(AGAIN):
-            asked(other, x)
-        later = asked(other, near)
-        last, again = (asked(who, near) for who in more)
+            _logits(other, x, keys)
+        later = _logits(other, near, keys)
+        last, again = (_logits(who, near, keys) for who in more)
     if _differ(last, again):
         return Memory(changed, False, fresh is not None)
     kept = _differ(first, last)
-    return Memory(changed, kept or _differ(first, later), fresh is not None and not kept)
+    found = Memory(changed, kept or _differ(first, later), fresh is not None and not kept)
+    judged = fresh if found and found.copied and fresh is not None else model
+    return replace(found, first=First(judged, near, keys, first))
+
+
+def _logits(model: Classifier, images: Tensor, keys: Tensor) -> Tensor:
+    with row_keys(keys):
+        return check_logits(model(images.clone()), images)
+
+
+@torch.no_grad()
+def remembered_since(memory: Memory) -> list[Finding]:
+    """A finding where a model now predicts otherwise what it was first shown, which a short look at the beginning cannot see of
+    a memory that comes into play late; [] where it does not, or where that was known."""
+    first = memory.first
+    if first is None or memory.shows and not memory.copied:
+        return []
+    try:
+        with no_trace(first.model, first.images.device):
+            if not _differ(_logits(first.model, first.images, first.keys), first.logits):
+                return []
+    except Exception:  # that it raises is told by whoever asked it what counts
+        return []
+    return memory_findings(Memory(memory.changed, True, False))
 
 
 def _evaluating(model: Classifier) -> Classifier:

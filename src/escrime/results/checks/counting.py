@@ -1,5 +1,8 @@
 """Checks of what is counted: verified examples, 8-bit images, the number of images, and images seen in training."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -55,19 +58,33 @@ def attack_failed(curves: list[Curve], reasons: dict[str, str]) -> list[Finding]
         names = {
             c.attack: {"images": int(failed.groupby(level=0).any().sum()), "reason": _reason(c, reasons)} for c, failed in rows
         }
-        listed = "; ".join(
-            f"{name} on {n['images']} images" + (f" ({n['reason']})" if n["reason"] else "") for name, n in names.items()
-        )
-        return Finding(
+        return failed_attacks(names, **rows[0][0].about)[0]
+
+    return per_case([row for row in failing if row[1].any()], describe)
+
+
+def failed_attacks(failed: Mapping[str, dict[str, Any]], **about: Any) -> list[Finding]:
+    """The finding of attacks that ended by an exception, [] where none did.
+
+    Args:
+        failed: Name of an attack → {"images": how many, "reason": what was raised, "" where that is not known}.
+        **about: The case, see Finding.
+    """
+    listed = "; ".join(
+        f"{name} on {n['images']} images" + f" ({n['reason']})" * bool(n["reason"]) for name, n in failed.items()
+    )
+    if not failed:
+        return []
+    return [
+        Finding(
             "attack-failed",
             "warning",
             f"Attacks that raised on this model count as not run: {listed}",
-            names,
+            dict(failed),
             "Mend what the model raises there, or leave that attack out; the numbers are those of the other attacks.",
-            **rows[0][0].about,
+            **about,
         )
-
-    return per_case([row for row in failing if row[1].any()], describe)
+    ]
 
 
 def _reason(curve: Curve, reasons: dict[str, str]) -> str:
