@@ -608,10 +608,10 @@ def test_attacks_that_cannot_be_recorded_are_refused(linear, data, attack, said)
 
 
 def test_how_a_model_is_fed_is_checked_once_for_all_norms(linear, data, monkeypatch):
-    from escrime.evaluation import pipeline
+    from escrime.evaluation import looks
 
-    asked, own = [], pipeline.input_findings
-    monkeypatch.setattr(pipeline, "input_findings", lambda *about, **more: asked.append(1) or own(*about, **more))
+    asked, own = [], looks.input_findings
+    monkeypatch.setattr(looks, "input_findings", lambda *about, **more: asked.append(1) or own(*about, **more))
     attacks = {name: PGD(eps, steps=2, norm=name) for name, eps in (("linf", 0.02), ("l2", 0.1), ("l1", 0.5))}
     quick = escrime.Effort(images=8, steps=2, queries=5, draws=5, doublings=0)
     result = evaluate(linear, (data[0][:30], data[1][:30]), attacks, checks=quick)

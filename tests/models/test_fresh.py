@@ -16,6 +16,8 @@ class Counting(nn.Module):
     def __init__(self):
         super().__init__()
         self.layer, self.calls, self.seen = nn.Linear(12, 3), 0, []
+        with torch.no_grad():  # no two classes so close that an image is asked about once more, alone
+            self.layer.weight.copy_(torch.arange(36).view(3, 12) / 36)
         self.register_buffer("images", torch.zeros(()))
 
     def forward(self, x):

@@ -85,7 +85,7 @@ def measure_gradients(
 
     All of it under one draw of a randomized model's noise per image. Along random sign directions v the expected square of
     (g·v − slope) is |g − ∇m|²: a gradient that lacks a component (some pixels, a channel, the brightness) cannot hide it, as
-    it can along itself. 17 passes forward, five backward, and of images that it does not explain 32 more forward and
+    it can along itself. 21 passes forward, five backward, and of images that it does not explain 32 more forward and
     two backward, or up to 64 where the margin moves little.
     """
     with differentiable():
