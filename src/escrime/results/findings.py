@@ -93,4 +93,14 @@ def in_order(findings: Iterable[Finding]) -> list[Finding]:
     alike: dict[tuple[str, ...], list[Finding]] = {}
     for finding in unique.values():
         alike.setdefault((finding.id, *finding.case[:3], finding.severity, finding.message), []).append(finding)
-    return [same[0] if len(same) == 1 else replace(same[0], norm="") for same in alike.values()]
+    norms: dict[tuple[str, ...], set[str]] = {}
+    for finding in unique.values():
+        norms.setdefault(finding.case[:3], set()).add(finding.norm or "")
+    return [one for same in alike.values() for one in _merged(same, norms[same[0].case[:3]] - {""})]
+
+
+def _merged(same: list[Finding], norms: set[str]) -> list[Finding]:
+    """Findings that differ in nothing but the norm: one about all where they are of all in which something was found of the
+    case; what is true of some of several says nothing of the others."""
+    everywhere = len(same) > 1 and {finding.norm for finding in same} - {""} >= norms
+    return [replace(same[0], norm="")] if everywhere or any(not finding.norm for finding in same) else same

@@ -300,6 +300,13 @@ def test_what_holds_in_every_norm_is_said_once():
     assert len(in_order([zero[0], zero[1].of("other", "none", "white-box", "l2")])) == 2
 
 
+def test_what_holds_in_some_norms_says_nothing_of_the_others():
+    near = [Finding("converged", "warning", "not yet").of("net", "none", "white-box", norm) for norm in ("linf", "l2")]
+    other = Finding("attack-strength", "passed", "enough").of("net", "none", "white-box", "l1")
+    found = [(finding.id, finding.norm) for finding in in_order([*near, other])]
+    assert sorted(found) == [("attack-strength", "l1"), ("converged", "l2"), ("converged", "linf")]
+
+
 def test_findings_of_an_earlier_version_are_about_the_norm_there_was(tmp_path):
     """Else they would stand beside those that the records give again, and an examination would be nobody's."""
     now = [Finding("attack-strength", "passed", "looked"), Finding("single-step-only", "warning", "one step", answered=True)]
