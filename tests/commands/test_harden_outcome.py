@@ -1,6 +1,7 @@
 """What hardening bought and what it cost, in one sentence; and how long it will take."""
 
 import io
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from escrime import EscrimeError
 from escrime.commands.harden.estimate import Expected, epochs_within, shorter
-from escrime.commands.harden.outcome import Hardened, show
+from escrime.commands.harden.outcome import Hardened, remedy, show
 from escrime.commands.shared.display import Display
 from escrime.results.choosing import paired
 from escrime.results.comparisons import Comparison
@@ -37,6 +38,7 @@ def hardened(n, clean, robust, objections=()):
     return Hardened(0.1, rows, overall, list(objections))
 
 
+CHANCE = Finding("near-chance", "alarm", "It guesses")
 ALARM = Finding("gradient-misleads", "alarm", "The gradient misleads")
 
 
@@ -49,15 +51,44 @@ ALARM = Finding("gradient-misleads", "alarm", "The gradient misleads")
         (hardened(12, (12, 10), (0, 0)), "Cannot tell", "More images"),
         (hardened(400, (390, 380), (0, 2)), "Not worth it:", "interval"),
         (hardened(400, (390, 380), (40, 10)), "Not worth it:", "−7.5 points"),
-        (hardened(200, (190, 60), (4, 40)), "Not worth it:", "The mean of clean and robust accuracy changes by −23.5 points"),
+        (hardened(200, (190, 100), (4, 40)), "Not worth it:", "The mean of clean and robust accuracy changes by −13.5 points"),
+        (hardened(200, (190, 60), (4, 40)), "It collapsed: clean −", "Clean accuracy collapses from 95.0% to 30.0% ("),
+        (hardened(5, (4, 0), (0, 0), [CHANCE]), "It collapsed: clean −", "Clean accuracy collapses from 80.0% to 0.0% ("),
         (hardened(200, (190, 160), (4, 40)), "Cannot tell", "The mean of clean and robust accuracy changes by +1.5 points"),
         (hardened(200, (190, 185), (4, 80), [ALARM]), "Cannot tell", "not to be believed (gradient-misleads)"),
     ],
 )
 def test_the_sentence(found, verdict, said):
-    assert found.worth_it is {"W": True, "N": False, "C": None}[verdict[0]]
+    assert found.worth_it is {"W": True, "N": False, "I": False, "C": None}[verdict[0]]
     assert found.sentence.startswith(verdict) and said in found.sentence, found.sentence
     assert found.sentence.count("95 % interval") == 2 and "paired exact test p" in found.sentence
+
+
+@pytest.mark.parametrize("n", [5, 20, 200, 4000])
+@pytest.mark.parametrize("clean", [(1, 1), (1, 0.9), (1, 0.5), (1, 0), (0.7, 0.99)])
+@pytest.mark.parametrize("robust", [(0, 0), (0, 1), (0.02, 0.4), (0.4, 0.02), (1, 0)])
+def test_the_headline_has_both_with_intervals_in_80_columns(n, clean, robust):
+    found = hardened(n, *([round(n * share) for share in shares] for shares in (clean, robust)))
+    assert len(found.headline) <= 80 and found.headline.count("[") == 2 and "95 %" in found.headline, found.headline
+    assert found.sentence == f"{found.headline} {found.details}"
+    for row in (found.clean, found.robust):
+        assert f"[{100 * row.low:+.0f}, {100 * row.high:+.0f}]".replace("-", "−") in found.headline
+
+
+def test_a_model_that_is_ruined_is_never_sold():
+    """Whatever its robust accuracy, and whatever else objects; and it says what to try."""
+    found = replace(hardened(200, (190, 20), (4, 200), [ALARM]), remedy="Try less.")
+    assert found.ruined and found.worth_it is False and found.sentence.endswith("Try less.")
+    assert not hardened(200, (190, 180), (4, 80)).ruined and not hardened(5, (4, 2), (0, 0)).ruined
+
+
+@pytest.mark.parametrize(("note", "frozen"), [("", False), ("It would suffer.", False), ("It stays.", True)])
+def test_what_to_try(note, frozen):
+    training = {"freeze_batchnorm": frozen, "learning_rate": 0.01}
+    said = remedy({"experiment": {"training": training} | ({"batchnorm": note} if note else {})})
+    assert said.startswith(
+        "Try --set freeze_batchnorm=true, --set" if note and not frozen else "Try --set learning_rate=0.001 or"
+    )
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])

@@ -19,6 +19,7 @@ from ...models.fast.prepare import copied
 from ...report.validity import VERDICT
 from ...terminal import duration
 from ...training import TrainSettings, objective
+from ...training.normalization import look_at_batchnorm
 from ..evaluate.assessment import Assessment, evaluate_in_folder
 from ..evaluate.candidate import Candidate
 from ..evaluate.request import Request
@@ -30,6 +31,8 @@ from .estimate import TRAINED, Expected, epochs_within, expected, plan, shorter,
 
 WEIGHTS = "weights.safetensors"
 FITTED = "epochs_fit_budget"
+BATCHNORM = "batchnorm"  # what a manifest notes of it, a sentence
+OF_BATCHNORM = "freeze_batchnorm"
 LONG = 60  # seconds from which it is said what would make it shorter
 HELD = 256  # training images that tell when it overfits
 USUAL = dict(epochs=5, learning_rate=0.01, batch_size=32, schedule="one-cycle", augment="flip", clip_gradient=1.0, keep="best")
@@ -79,16 +82,56 @@ class Hardening:
         raise too_short(settings.epochs, budget, self.expected)
 
     def _training_in(self, folder: RunFolder) -> TrainSettings:
-        """What it would be trained with in a folder: one that was begun keeps the number of epochs that fitted then."""
+        """What it would be trained with in a folder: one that was begun keeps the number of epochs that fitted then, and what
+        was found best for BatchNorm."""
+        settings, begun = self._usual, self._begun(folder).get("training", {})
+        if self._fitted(folder):
+            fitting = lambda: epochs_within(self.candidate.request.budget or 0, settings.epochs, self.expected)  # noqa: E731
+            settings = replace(settings, epochs=begun["epochs"] if begun else fitting())
+        return replace(settings, freeze_batchnorm=self._freezes(folder))
+
+    @cached_property
+    def _usual(self) -> TrainSettings:
+        """What it is trained with unless a folder or the network asks for more."""
         probed = getattr(objective(**self.goal), "eps", None) is not None
         held = min(HELD, len(self.train) // 5) if probed else 0
         usual = USUAL | {"probe_images": held} if held else {**USUAL, "keep": "last"}
-        settings = TrainSettings(**usual | self.chosen)
-        if not self._fitted(folder):
-            return settings
-        begun = self._begun(folder).get("training", {})
-        fitting = lambda: epochs_within(self.candidate.request.budget or 0, settings.epochs, self.expected)  # noqa: E731
-        return replace(settings, epochs=begun["epochs"] if begun else fitting())
+        return TrainSettings(**usual | self.chosen)
+
+    def _freezes(self, folder: RunFolder) -> bool:
+        """Whether BatchNorm keeps its running statistics: as asked for, as in the folder, or as `hurt_by_batches` says."""
+        if OF_BATCHNORM in self.chosen:
+            return self._usual.freeze_batchnorm
+        begun = self._begun(folder)
+        there, by_itself = begun.get("training", {}).get(OF_BATCHNORM), BATCHNORM in begun
+        if there is not None and there == by_itself:
+            return by_itself
+        return bool(self.hurt_by_batches)
+
+    @cached_property
+    def hurt_by_batches(self) -> str:
+        """Why BatchNorm should not go by the statistics of batches in this training, "" where it may."""
+        candidate = self.candidate
+        try:
+            found = look_at_batchnorm(
+                self.network, self.train, self._usual, seed=candidate.request.seed, device=candidate.device
+            )
+        except EscrimeError:
+            raise
+        except Exception:  # whatever somebody's model raises: training names it
+            return ""
+        return "" if found is None else found.reason
+
+    def batchnorm_in(self, folder: RunFolder) -> str:
+        """What is to be said of BatchNorm in a folder, a sentence, "" for nothing."""
+        begun, freezes = self._begun(folder), self._freezes(folder)
+        if begun.get("training", {}).get(OF_BATCHNORM) == freezes:
+            return str(begun.get(BATCHNORM, ""))
+        if OF_BATCHNORM in self.chosen and freezes or not self.hurt_by_batches:
+            return ""
+        if freezes:
+            return f"BatchNorm keeps its running statistics ({OF_BATCHNORM} = true): {self.hurt_by_batches}."
+        return f"{OF_BATCHNORM} = false, as you asked, may ruin the model: {self.hurt_by_batches}."
 
     @cached_property
     def folder(self) -> RunFolder:
@@ -126,6 +169,8 @@ class Hardening:
         except Exception:  # whatever somebody's model raises: training names it
             return
         request, counts, say = candidate.request, (len(self.train), len(self.test)), candidate.display.say
+        if note := self.batchnorm_in(self.folder):
+            say(f"{'note' if self.training.freeze_batchnorm else 'warning'}: {note}")
         say(plan(self.goal, candidate.attacks, epochs, candidate.size, *counts))
         left = 0 if self.trained else epochs
         times = {"fine-tuning": left * found.epoch, "attacks": found.attacks, "checks": found.checks}
@@ -144,9 +189,10 @@ class Hardening:
 
     def settings(self, folder: RunFolder) -> dict:
         """What a run in the folder that continues this one must share."""
-        fitted = {FITTED: True} if self._fitted(folder) else {}
-        training = self._training_in(folder).as_dict(taught=False)
-        return {"objective": objective(**self.goal).as_dict(), "training": training} | fitted
+        more: dict = {FITTED: True} if self._fitted(folder) else {}
+        training, note = self._training_in(folder).as_dict(taught=False), self.batchnorm_in(folder)
+        more |= {BATCHNORM: note} if note else {}
+        return {"objective": objective(**self.goal).as_dict(), "training": training} | more
 
     @cached_property
     def network(self) -> nn.Module:
