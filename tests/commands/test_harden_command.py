@@ -123,11 +123,11 @@ def test_within_a_budget_as_many_epochs_as_fit(weights, pictures, tmp_path, monk
     monkeypatch.setattr(making, "expected", lambda *about: Expected(seconds[0], 1.0, 1.0))
     more = ("--model", weights, "--data", pictures, "--eps", "0.03", "--attack", "FGSM", "--out", tmp_path / "run")
     with pytest.raises(EscrimeError, match="one epoch of fine-tuning would take about 8 min"):
-        call(*more, "--budget", "800s")
+        call(*more, "--budget", "480s")
     with pytest.raises(EscrimeError, match="9 epochs of fine-tuning would take about 75 min"):
         call(*more, "--budget", "2000s", "--epochs", "9")
     assert not (tmp_path / "run").exists()
-    assert "for 2 epochs" in call(*more, "--budget", "2400s").output
+    assert "for 2 epochs" in call(*more, "--budget", "1100s").output
     seconds[0] = 1.0
     (tmp_path / "run" / "verdict.json").unlink()
     for changed in (("--budget", "1h"), ()):

@@ -5,17 +5,22 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
+import escrime
 from escrime import EscrimeError
-from escrime.commands.harden.estimate import Expected, epochs_within, shorter
+from escrime.commands.harden.estimate import Expected, Speed, epochs_within, judging, seen_in, shorter, span, times
 from escrime.commands.harden.outcome import Hardened, remedy, show
+from escrime.commands.run.rates import Rates
 from escrime.commands.shared.display import Display
+from escrime.evaluation.expected import UNSEEN, Outlook
 from escrime.results.choosing import paired
 from escrime.results.comparisons import Comparison
 from escrime.results.findings import Finding
 from escrime.results.statistics import mcnemar, paired_difference
 from escrime.terminal import make_console
+from escrime.training import TrainSettings
 
 
 def scores(n, right):
@@ -106,8 +111,40 @@ def test_the_table_fits(width):
 def test_a_budget_gives_as_many_epochs_as_fit():
     found = Expected(epoch=60.0, attacks=100.0, checks=50.0)
     assert epochs_within(600, 5, found) == 5 and epochs_within(300, 5, found) == 2 and epochs_within(120, 5, found) == 1
-    with pytest.raises(EscrimeError, match="one epoch of fine-tuning would take about 60 s .* half of --budget 60 s"):
+    quick = Expected(epoch=60.0, attacks=5.0, checks=5.0)
+    assert epochs_within(300, 5, quick) == 4, "what the judging does not need is for training"
+    with pytest.raises(EscrimeError, match="one epoch of fine-tuning would take about 60 s .* --budget 60 s is for judging"):
         epochs_within(60, 5, found)
+
+
+def test_how_long_is_a_range_where_nobody_knows_what_is_withstood():
+    whole, parts = times(Expected(epoch=60.0, attacks=200.0, checks=100.0, least=30.0), 5)
+    assert whole == "6 to 10 min" and parts.startswith("fine-tuning 5 min, judging 30 s to 5 min, the more")
+    assert times(Expected(60.0, 200.0, 100.0), 0) == ("5 min", "judging 5 min")
+    assert span(40, 200) == "40 s to 3 min" and span(1, 5400) == "1 s to 1.5 h" and span(60, 61) == "60 to 61 s"
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_what_training_saw_of_the_model_it_left(keep):
+    log = pd.DataFrame({"probe_clean": [0.9, 0.8], "probe_fgsm": [0.6, 0.5], "probe_pgd": [0.3, 0.2]})
+    settings = TrainSettings(keep=keep, probe_images=8)
+    right, single, many = (0.9, 0.6, 0.3) if keep == "best" else (0.8, 0.5, 0.2)
+    assert seen_in(log, settings) == Outlook(right, many, many / single)
+    assert seen_in(log * float("nan"), settings) is UNSEEN
+
+
+def test_a_model_that_withstands_more_takes_longer():
+    """Counted for a network that takes a second for everything."""
+    attacks = {"FGSM": escrime.FGSM(0.1), "AutoAttack": escrime.AutoAttack(0.1)}
+    grids = {name: [0.0, 0.1] for name in attacks}
+    speed = Speed(Rates(1.0, 1.0), 1.0)
+
+    def seconds(**after):
+        return sum(judging(escrime.build("lenet", 10), attacks, grids, 20, speed, Outlook(**after)))
+
+    assert seconds(right=0.9, stands=0.0) < seconds(right=0.9, stands=0.3) < seconds(right=0.9, stands=0.6)
+    less = seconds(right=0.9, stands=0.0) - seconds(right=0.0, stands=0.0)
+    assert less > 20 * 0.9 * 1000, "a transfer spends all its steps on what is right"
 
 
 def test_what_makes_it_shorter():

@@ -89,8 +89,8 @@ def look_at_batchnorm(
         _normalizing_by_batches(trial, False)
         after = _losses(trial, loader, batches)
     worse = any(_clearly_worse(before, changed) for changed in (during, after))
-    shares = (float(right.mean()) for right, _ in (before, during, after))
-    return BatchNormLook(len(before[0]), settings.batch_size, *shares, worse, old)
+    first, then, last = (float(right.mean()) for right, _ in (before, during, after))
+    return BatchNormLook(len(before[0]), settings.batch_size, first, then, last, worse, old)
 
 
 def _normalizing_by_batches(model: nn.Module, batches: bool) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import nn
 
@@ -12,6 +13,7 @@ from ... import data
 from ...data.classes import class_metadata
 from ...distributed import Processes
 from ...errors import EscrimeError
+from ...evaluation.expected import UNSEEN, Outlook
 from ...evaluation.subjects import Case, Subject, as_cases
 from ...models import load_weights
 from ...models.deadline import clock
@@ -27,7 +29,20 @@ from ..run.schema import ADVERSARIAL
 from ..shared.display import Display
 from ..shared.fitting import fit_in_folder
 from ..shared.folder import RunFolder
-from .estimate import TRAINED, Expected, epochs_within, expected, plan, shorter, too_short
+from .estimate import (
+    TRAINED,
+    Expected,
+    Speed,
+    epochs_within,
+    expected,
+    judging,
+    plan,
+    seen_in,
+    shorter,
+    speed_of,
+    times,
+    too_short,
+)
 
 WEIGHTS = "weights.safetensors"
 FITTED = "epochs_fit_budget"
@@ -154,11 +169,33 @@ class Hardening:
         return bool(begun.get(FITTED)) if begun else self.candidate.request.budget is not None
 
     @cached_property
+    def speed(self) -> Speed:
+        """Of the network under attack, on this machine."""
+        candidate = self.candidate
+        with candidate.display.bar("Measure the speed", None):
+            return speed_of(self.network, self.test, candidate.size, candidate.device)
+
+    @cached_property
     def expected(self) -> Expected:
         """What all of it will take."""
-        candidate = self.candidate
-        counts = (len(self.train), len(self.test))
-        return expected(self.network, self.goal, candidate.attacks, candidate.size, *counts, candidate.device)
+        candidate, speed = self.candidate, self.speed
+        about = (self._usual, self.train, candidate.attacks, candidate.grids, len(self.test), speed, candidate.device)
+        with candidate.display.bar("Time a step of training", None):
+            return expected(self.network, self.goal, *about)
+
+    @property
+    def log(self) -> Path:
+        """The table of its epochs."""
+        return self.folder / "training" / f"{self.candidate.name}--{ADVERSARIAL}.csv"
+
+    @cached_property
+    def after(self) -> Outlook:
+        """What is known of the hardened model before it is attacked."""
+        return seen_in(pd.read_csv(self.log), self.training) if self.log.exists() else UNSEEN
+
+    def outlook(self, case: Case) -> Outlook:
+        """What is known of a case before it is attacked."""
+        return self.after if case.subject.defense == ADVERSARIAL else UNSEEN
 
     def announce(self) -> None:
         """Say what will be done, how long it will take, and what would make it shorter."""
@@ -173,17 +210,22 @@ class Hardening:
             say(f"{'note' if self.training.freeze_batchnorm else 'warning'}: {note}")
         say(plan(self.goal, candidate.attacks, epochs, candidate.size, *counts))
         left = 0 if self.trained else epochs
-        times = {"fine-tuning": left * found.epoch, "attacks": found.attacks, "checks": found.checks}
-        parts = ", ".join(f"{what} {duration(seconds, about=True)}" for what, seconds in times.items() if seconds)
-        limit = "" if request.budget is None else f", cut to --budget {duration(request.budget, about=True)}"
-        say(f"About {duration(found.total(left), about=True)} on this machine ({candidate.device}): {parts}{limit}.")
+        total, parts = times(found, left)
+        limit = "" if request.budget is None else f"; cut to --budget {duration(request.budget, about=True)}"
+        say(f"About {total} on this machine ({candidate.device}): {parts}{limit}.")
         advice = shorter(request, found, left, candidate.size, counts[1], candidate.device)
         if found.total(left) > LONG and advice:
             say(f"Shorter: {'; '.join(advice)}. Stop at any time; the same command continues it.")
 
     def fine_tune(self, run: Assessment) -> None:
         """Train, where that is not done; what judges it then has a part of the budget, whatever the training took."""
+        begun = not self.trained
         self.hardened  # noqa: B018  # trained here
+        if begun and self.after is not UNSEEN and "speed" in vars(self):
+            candidate = self.candidate
+            about = (candidate.attacks, candidate.grids, len(self.test), self.speed, self.after)
+            rest = duration(sum(judging(self.network, *about)), about=True)
+            candidate.display.say(f"About {rest} to go, by what it withstands of the images held back.")
         if run.end is not None and run.request.budget is not None:
             run.end = max(run.end, clock() + (1 - TRAINED) / 2 * run.request.budget)
 
@@ -257,7 +299,8 @@ def harden(
     """
     candidate = Candidate(request, Display(quiet=quiet), device)
     made = Hardening(candidate, goal, training or {}, lambda: run.folder)
-    made.network  # noqa: B018  # refused before anything is read
+    with candidate.display.bar("Load the model", None):
+        made.network  # noqa: B018  # refused before anything is read
     run = Assessment(
         candidate,
         out,
@@ -268,6 +311,7 @@ def harden(
         cases=made.cases,
         settings=made.settings,
         prepare=lambda: made.fine_tune(run),
+        outlook=made.outlook,
     )
     if not (run.folder / VERDICT).exists():
         made.announce()
