@@ -84,6 +84,7 @@ def test_it_says_how_long_it_takes_and_whether_it_was_worth_it(hardened):
     said = " ".join(hardened[0].output.split())
     assert "Fine-tune by n-fgsm at ε = 0.03 for 6 epochs on 72 images of 8 pixels; judge the model before and after" in said
     assert said.index("Fine-tune by") < said.index("About ") < said.index("Harden (n-fgsm): done")
+    assert said.index("Harden (n-fgsm): done") < said.index(" to go, by what it withstands of the images held back.")
     table, sentence = said.partition("% of 18 images right, before and after")[2], said.rpartition(" points (95 %). ")[0][-80:]
     for row in ("clean", "FGSM, ε = 0.03", "PGD, ε = 0.03", "worst case of all, ε = 0.03"):
         assert row in table
@@ -155,7 +156,7 @@ def load():
 
 
 @pytest.fixture(scope="module")
-def folded(pictures, tmp_path_factory):
+def folded(pictures, quick_checks, tmp_path_factory):
     """mine.py:load: a network that learned with its BatchNorm folded away, its channels at scales of their own."""
     folder = tmp_path_factory.mktemp("folded")
     scope = {}

@@ -14,6 +14,7 @@ from escrime.commands.harden.estimate import Expected, Speed, epochs_within, jud
 from escrime.commands.harden.outcome import Hardened, remedy, show
 from escrime.commands.run.rates import Rates
 from escrime.commands.shared.display import Display
+from escrime.evaluation.cost import Passes
 from escrime.evaluation.expected import UNSEEN, Outlook
 from escrime.results.choosing import paired
 from escrime.results.comparisons import Comparison
@@ -145,6 +146,14 @@ def test_a_model_that_withstands_more_takes_longer():
     assert seconds(right=0.9, stands=0.0) < seconds(right=0.9, stands=0.3) < seconds(right=0.9, stands=0.6)
     less = seconds(right=0.9, stands=0.0) - seconds(right=0.0, stands=0.0)
     assert less > 20 * 0.9 * 1000, "a transfer spends all its steps on what is right"
+
+
+def test_a_small_network_takes_its_time_for_calls():
+    """Those of every part of 64 images, one after another, however few images there are."""
+    speed = Speed(Rates(1e-6, 1e-6), 1.0, call=0.01)
+    assert speed.seconds(Passes(0, 100), 64, calls=100) == pytest.approx(1.0064)
+    assert speed.seconds(Passes(0, 100), 65, calls=100) == pytest.approx(2.0065)
+    assert speed.or_faster(Speed(Rates(2e-6, 1e-7), 0.5, call=0.02)) == Speed(Rates(1e-6, 1e-7), 1.0, call=0.01)
 
 
 def test_what_makes_it_shorter():

@@ -171,6 +171,9 @@ class Hardening:
     @cached_property
     def speed(self) -> Speed:
         """Of the network under attack, on this machine."""
+        return self._speed()
+
+    def _speed(self) -> Speed:
         candidate = self.candidate
         with candidate.display.bar("Measure the speed", None):
             return speed_of(self.network, self.test, candidate.size, candidate.device)
@@ -219,15 +222,17 @@ class Hardening:
 
     def fine_tune(self, run: Assessment) -> None:
         """Train, where that is not done; what judges it then has a part of the budget, whatever the training took."""
-        begun = not self.trained
+        begun, budget = not self.trained, run.request.budget
         self.hardened  # noqa: B018  # trained here
+        if run.end is not None and budget is not None:
+            run.end = max(run.end, clock() + (1 - TRAINED) / 2 * budget)
         if begun and self.after is not UNSEEN and "speed" in vars(self):
             candidate = self.candidate
-            about = (candidate.attacks, candidate.grids, len(self.test), self.speed, self.after)
-            rest = duration(sum(judging(self.network, *about)), about=True)
-            candidate.display.say(f"About {rest} to go, by what it withstands of the images held back.")
-        if run.end is not None and run.request.budget is not None:
-            run.end = max(run.end, clock() + (1 - TRAINED) / 2 * run.request.budget)
+            # Other work may have slowed the first look down; of a budget nothing is spent on another.
+            speed = self.speed if budget is not None else self.speed.or_faster(self._speed())
+            about = (candidate.attacks, candidate.grids, len(self.test), speed, self.after)
+            rest = min(sum(judging(self.network, *about)), run.seconds_left or float("inf"))
+            candidate.display.say(f"About {duration(rest, about=True)} to go, by what it withstands of the images held back.")
 
     def settings(self, folder: RunFolder) -> dict:
         """What a run in the folder that continues this one must share."""
