@@ -10,6 +10,7 @@ from torch import nn
 import escrime
 from escrime.training import TrainSettings, fit
 from escrime.training.normalization import look_at_batchnorm
+from escrime.training.session import training_mode
 
 CPU = torch.device("cpu")
 SETTINGS = TrainSettings(epochs=5, batch_size=32)
@@ -97,6 +98,27 @@ def test_statistics_that_never_catch_up(learned, digits, momentum, steps, stale)
         norm.num_batches_tracked.fill_(90)
     found = look(model, digits)
     assert found.stale == pytest.approx(stale, abs=0.02) and bool(found.reason) == (stale > 0.5)
+
+
+class Own(nn.Module):
+    """BatchNorm as somebody wrote it."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(3))
+
+    def forward(self, x):
+        mean = x.mean((0, 2, 3)) if self.training else self.running_mean
+        return x - 100 * mean[None, :, None, None]
+
+
+def test_others_that_keep_statistics_are_seen_and_frozen_too(learned, digits):
+    model = nn.Sequential(Own(), *copy.deepcopy(learned))
+    assert look(model, digits).worse
+    training_mode(model, freeze_batchnorm=True)
+    assert model.training and not model[0].training and not norms(model)[0].training and model[1].training
+    training_mode(model, freeze_batchnorm=False)
+    assert model[0].training and norms(model)[0].training
 
 
 def test_the_look_leaves_no_trace(learned, digits):
