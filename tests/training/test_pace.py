@@ -34,6 +34,15 @@ def test_as_many_images_as_take_a_moment(digits, monkeypatch, each, timed):
     assert found == pytest.approx(each) and seen == timed
 
 
+def test_batches_of_one_image_can_be_timed(digits):
+    """Though BatchNorm could not be trained by them."""
+    layers = [torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.BatchNorm2d(4), torch.nn.Flatten()]
+    model, settings = torch.nn.Sequential(*layers, torch.nn.Linear(4, 10)), TrainSettings(batch_size=1)
+    with pytest.raises(escrime.EscrimeError, match="freeze_batchnorm"):
+        escrime.fit(copy.deepcopy(model), digits, settings=settings, progress=False)
+    assert pace.seconds_per_image(model, digits, objective("n-fgsm", eps=0.1), settings, device=CPU) > 0
+
+
 def test_the_model_is_left_as_it_was(digits):
     model = escrime.build("wide_resnet_small", 10)
     before, mode = copy.deepcopy(model.state_dict()), model.training

@@ -33,6 +33,7 @@ def seconds_per_image(
         EscrimeError: For what cannot be trained.
     """
     still = replace(settings, epochs=1, learning_rate=STILL, schedule="constant", probe_images=0, keep="last")
+    still = replace(still, freeze_batchnorm=True)  # which takes as long, and one image would leave nothing to normalize with
     trial = copied(model)
 
     def once(images: int) -> float:
