@@ -1,5 +1,6 @@
 """A run small enough to repeat: digits, one network, a few images, every stage."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -87,10 +88,12 @@ def quick_checks():
     """What looks for a stronger attack, on a few images, and AutoAttack with few of its 5,000 queries, which cost more than all
     the rest: these tests ask whether it runs, not what it finds."""
     from escrime.commands.evaluate import assessment as assess
+    from escrime.commands.run import rates
     from escrime.evaluation import Effort
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(escrime.AutoAttack, "usual", {"queries": 300})
+        patch.setattr(rates, "_best", partial(rates._best, budget=0.01))
         patch.setattr(assess, "EFFORT", Effort(images=8, steps=5, queries=20, draws=5, eot=2, doublings=0))
         yield
 

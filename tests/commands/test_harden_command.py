@@ -3,8 +3,10 @@
 import json
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
+import escrime
 from escrime import EscrimeError, load_model
 from escrime.cli import app
 from escrime.commands.harden import harden as making
@@ -82,10 +84,11 @@ def test_it_says_how_long_it_takes_and_whether_it_was_worth_it(hardened):
     said = " ".join(hardened[0].output.split())
     assert "Fine-tune by n-fgsm at ε = 0.03 for 6 epochs on 72 images of 8 pixels; judge the model before and after" in said
     assert said.index("Fine-tune by") < said.index("About ") < said.index("Harden (n-fgsm): done")
-    table, sentence = said.partition("% of 18 images right, before and after")[2], said.rpartition("orth it")[0][-60:]
+    assert said.index("Harden (n-fgsm): done") < said.index(" to go, by what it withstands of the images held back.")
+    table, sentence = said.partition("% of 18 images right, before and after")[2], said.rpartition(" points (95 %). ")[0][-80:]
     for row in ("clean", "FGSM, ε = 0.03", "PGD, ε = 0.03", "worst case of all, ε = 0.03"):
         assert row in table
-    assert "W" in sentence or "Not w" in sentence or "Cannot tell whether it is w" in sentence
+    assert sum(words in sentence for words in ("Worth it: robust", "Not worth it: robust", "Cannot tell: robust")) == 1
     assert table.count("paired exact test p") == 2
 
 
@@ -103,6 +106,10 @@ def test_as_json_it_says_the_same_and_nothing_else(hardened, weights, pictures):
         assert (row["before"], row["after"]) == pytest.approx((right["none"], right["adversarial-training"]))
         assert row["eps"] == 0.03 and row["n"] == 18
     assert found["worth_it"] in (True, False, None) and len(found["verdicts"]) == 2
+    assert found["headline"] in " ".join(said.output.split()) and found["ruined"] is False
+    assert found["objective"] == {"name": "n-fgsm", "eps": 0.03} | found["objective"] and found["batchnorm"] is None
+    assert found["epochs"] == 6 and found["learning_rate"] == 0.03 and found["training"]["batch_size"] == 16
+    assert [(row["attack"], "0.03" in row["settings"]) for row in found["attacks"]] == [("FGSM", True), ("PGD", True)]
 
 
 def test_a_transfer_costs_nothing_on_what_is_wrong_already(hardened):
@@ -117,11 +124,11 @@ def test_within_a_budget_as_many_epochs_as_fit(weights, pictures, tmp_path, monk
     monkeypatch.setattr(making, "expected", lambda *about: Expected(seconds[0], 1.0, 1.0))
     more = ("--model", weights, "--data", pictures, "--eps", "0.03", "--attack", "FGSM", "--out", tmp_path / "run")
     with pytest.raises(EscrimeError, match="one epoch of fine-tuning would take about 8 min"):
-        call(*more, "--budget", "800s")
+        call(*more, "--budget", "480s")
     with pytest.raises(EscrimeError, match="9 epochs of fine-tuning would take about 75 min"):
         call(*more, "--budget", "2000s", "--epochs", "9")
     assert not (tmp_path / "run").exists()
-    assert "for 2 epochs" in call(*more, "--budget", "2400s").output
+    assert "for 2 epochs" in call(*more, "--budget", "1100s").output
     seconds[0] = 1.0
     (tmp_path / "run" / "verdict.json").unlink()
     for changed in (("--budget", "1h"), ()):
@@ -130,3 +137,91 @@ def test_within_a_budget_as_many_epochs_as_fit(weights, pictures, tmp_path, monk
         assert settings["training"]["epochs"] == 2
     with pytest.raises(EscrimeError, match="training.epochs was 2, now 3"):
         call(*more, "--epochs", "3")
+
+
+SLOW = ("--set", "learning_rate=0.0001")  # the statistics alone are what would ruin it
+FOLDED = """
+import math
+import torch
+
+def load():
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 3, 1, 1), torch.nn.BatchNorm2d(16), torch.nn.ReLU(),
+        torch.nn.Conv2d(16, 16, 3, 2, 1), torch.nn.BatchNorm2d(16), torch.nn.ReLU(),
+        torch.nn.Flatten(), torch.nn.Linear(256, 3),
+    )
+    model.load_state_dict(torch.load(r"WEIGHTS", weights_only=True))
+    return model.eval()
+"""
+
+
+@pytest.fixture(scope="module")
+def folded(pictures, quick_checks, tmp_path_factory):
+    """mine.py:load: a network that learned with its BatchNorm folded away, its channels at scales of their own."""
+    folder = tmp_path_factory.mktemp("folded")
+    scope = {}
+    (folder / "weights.pt").write_bytes(b"")
+    source = FOLDED.replace("WEIGHTS", str(folder / "weights.pt"))
+    exec(source.replace("model.load_state_dict", "# "), scope)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        model = scope["load"]()
+    train = escrime.data.load_to_judge(pictures, 8)
+    settings = escrime.training.TrainSettings(epochs=12, learning_rate=0.02, batch_size=16, freeze_batchnorm=True)
+    escrime.fit(model, train, settings=settings)
+    with torch.no_grad():
+        for at, following, each in ((0, 3, 1), (3, 7, 16)):
+            scale = torch.exp(torch.linspace(-5, 5, 16))[torch.randperm(16, generator=torch.Generator().manual_seed(at))]
+            model[at].weight *= scale[:, None, None, None]
+            model[at].bias *= scale
+            model[at + 1].bias *= scale
+            model[following].weight /= scale.repeat_interleave(each).reshape((1, 16, 1, 1) if each == 1 else (1, 256))
+    torch.save(model.state_dict(), folder / "weights.pt")
+    (folder / "mine.py").write_text(source)
+    return f"{folder / 'mine.py'}:load"
+
+
+def test_batchnorm_that_was_folded_away_is_left_alone(folded, pictures, tmp_path, undrawn):
+    """Its running statistics, and so the model, would not survive training mode; unless somebody asks for that."""
+    more = ("--model", folded, "--data", pictures, "--size", "8", "--eps", "0.03", "--attack", "FGSM", "--epochs", "2", *SLOW)
+    said = " ".join(call(*more, "--out", tmp_path / "run").output.split())
+    assert (
+        "note: BatchNorm keeps its running statistics (freeze_batchnorm = true): with the statistics of batches of 32" in said
+    )
+    found = json.loads((tmp_path / "run" / "answer.json").read_text())
+    settings = json.loads((tmp_path / "run" / "manifest.json").read_text())["experiment"]
+    assert found["batchnorm"] == settings["batchnorm"] and found["batchnorm"] in said
+    assert settings["training"]["freeze_batchnorm"] is True
+    clean = found["rows"][0]
+    assert clean["before"] > 0.7 and clean["after"] > clean["before"] - 0.15
+    times = (tmp_path / "run" / "weights.safetensors").stat().st_mtime_ns
+    for chosen in ((), ("--set", "freeze_batchnorm=true")):  # the same training
+        call(*more, "--out", tmp_path / "run", *chosen)
+    assert times == (tmp_path / "run" / "weights.safetensors").stat().st_mtime_ns
+    with pytest.raises(EscrimeError, match="freeze_batchnorm was True, now False"):
+        call(*more, "--out", tmp_path / "run", "--set", "freeze_batchnorm=false")
+
+
+def test_whoever_wants_batchnorm_trained_is_warned(folded, pictures, tmp_path, undrawn):
+    more = (
+        "--model",
+        folded,
+        "--data",
+        pictures,
+        "--size",
+        "8",
+        "--eps",
+        "0.03",
+        "--attack",
+        "FGSM",
+        "--epochs",
+        "2",
+        "--set",
+        "learning_rate=1",
+    )
+    said = " ".join(call(*more, "--set", "freeze_batchnorm=false", "--out", tmp_path / "run").output.split())
+    assert "warning: freeze_batchnorm = false, as you asked, may ruin the model: with the statistics of batches" in said
+    found = json.loads((tmp_path / "run" / "answer.json").read_text())
+    assert found["training"]["freeze_batchnorm"] is False and found["batchnorm"] in said
+    with pytest.raises(EscrimeError, match="freeze_batchnorm was False, now True"):
+        call(*more, "--out", tmp_path / "run")

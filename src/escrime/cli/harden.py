@@ -59,7 +59,11 @@ def harden(
     ] = "",
     limit: Limit = None,
     budget: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Train for half of this time, judge in the rest, such as 20min.")
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Train as many epochs as fit, at most 5; judge in half of it or less. Such as 20min.",
+        ),
     ] = None,
     size: Size = None,
     mean: Mean = None,

@@ -11,6 +11,7 @@ STANDS = 0.5  # share of the images that the attacks before leave for the checks
 EARLY = 0.5  # share of its steps that an attack takes on an image, about
 LATE = 0.02  # share of the images that come to the end of a long search, while nothing is known of the model
 SOON = 10.0  # steps or queries that the others take
+FEWEST = 0.5  # images that are expected to stand, from which one is
 UNKNOWN = 20.0  # passes of an attack that names neither
 NOISY_STEPS = 40  # the most that a gradient attack on a randomized model begins with
 
@@ -21,6 +22,10 @@ class Passes:
 
     forwards: float
     gradients: float
+
+    @property
+    def total(self) -> float:
+        return self.forwards + self.gradients
 
 
 def passes_of_case(case: Case, attack: object, epsilons: Sequence[float], *, sharing: int, draws: int, eot: int) -> Passes:
@@ -37,17 +42,33 @@ def passes_of_case(case: Case, attack: object, epsilons: Sequence[float], *, sha
     return Passes(forwards, gradients)
 
 
-def rough_passes(attack: object, epsilons: Sequence[float], stands: float = LATE) -> float:
+def rough_passes(attack: object, epsilons: Sequence[float], stands: float = LATE, right: float = 1.0) -> Passes:
     """Passes per image of an undefended network under an attack, very roughly: progress is measured as soon as it begins.
 
     Args:
         stands: Share of the images on which it takes all its steps and queries; on the others it ends SOON.
+        right: Share of the images that are right as they are; the others cost nothing.
     """
     steps, queries, targets = (float(getattr(attack, name, 0)) for name in ("steps", "queries", "targets_tried"))
     whole = steps * (1 + targets) + queries or UNKNOWN
-    early = getattr(attack, "early_stop", True)
-    own = stands * whole + (1 - stands) * min(whole, SOON) if early else whole
-    return len(epsilons) * (own + 1) + 1
+    stands = stands if getattr(attack, "early_stop", True) else right
+    own = stands * whole + max(right - stands, 0.0) * min(whole, SOON)
+    asked = stands * queries  # by scores, which come last
+    return Passes(len(epsilons) * (1 + asked) + 1, len(epsilons) * (own - asked))
+
+
+def rough_calls(attack: object, epsilons: Sequence[float], standing: float) -> float:
+    """How often a network is asked, one batch after another, by an attack that so many images of the batch are expected to
+    stand against: what an attack on a small network takes its time for."""
+    steps, queries, targets = (float(getattr(attack, name, 0)) for name in ("steps", "queries", "targets_tried"))
+    whole = steps * (1 + targets) + EARLY * queries or UNKNOWN
+    to_the_end = standing >= FEWEST or not getattr(attack, "early_stop", True)
+    return len(epsilons) * (whole if to_the_end else min(whole, SOON))
+
+
+def calls_of_check(effort: Effort, standing: float) -> float:
+    """The same of an examination, and of the stronger attack after it."""
+    return effort.queries + effort.draws + effort.steps * 6 + (effort.queries + 3 * effort.steps) * (standing >= FEWEST)
 
 
 def passes_of_check(case: Case, effort: Effort, stands: float = STANDS) -> tuple[Passes, Passes]:

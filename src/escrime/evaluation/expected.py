@@ -1,6 +1,7 @@
 """How much work an evaluation is, told to a meter before it begins and as it goes on."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -19,20 +20,37 @@ from .stronger import Scope, of_case, standing
 from .subjects import AnyAttack, Case
 
 RENDERED = 100.0  # passes per image of a look at a model in a rendered norm, about
-AFTER_MANY = 0.25  # share of what a single step left that an attack of many steps leaves, about
+AFTER_SINGLE = 0.25  # share of what a single step left that an attack of many steps leaves, about
 FEW = 0.05  # share of the images that are expected to stand at least
 
 
-def passes_on(one: AnyAttack, case: Case, grid: list[float], images: int, stands: float = LATE) -> float:
+@dataclass(frozen=True)
+class Outlook:
+    """What is known of a case before it is attacked: the share of the images that is `right` as they are, the share that
+    `stands` against an attack of many steps, and `after_single`, that share of what a single step leaves."""
+
+    right: float = 1.0
+    stands: float = LATE
+    after_single: float = AFTER_SINGLE
+
+
+UNSEEN = Outlook()
+
+
+def passes_on(one: AnyAttack, case: Case, grid: list[float], images: int, outlook: Outlook = UNSEEN) -> Passes:
     """Passes per image of an attack on a case, very roughly; what is deployed is shown the examples and no more. What is fitted
     costs as much for few images as for many: each half of them, once."""
     if case.threat == DEPLOYED:
-        return len(grid) + 1
+        return Passes(len(grid) + 1, 0)
     if isinstance(one, Universal):
         above = sum(eps > 0 for eps in grid)
-        return 2 * one.passes_to_fit(images // 2, above) / images + len(grid) + 1
-    made = one.made if isinstance(one, Transfer) else for_transfer(one) if case.threat == TRANSFER else one
-    return rough_passes(made, grid, stands)
+        return Passes(len(grid) + 1, 2 * one.passes_to_fit(images // 2, above) / images)
+    return rough_passes(as_made(one, case), grid, outlook.stands, outlook.right)
+
+
+def as_made(one: AnyAttack, case: Case) -> AnyAttack:
+    """The attack as it is made on a case."""
+    return one.made if isinstance(one, Transfer) else for_transfer(one) if case.threat == TRANSFER else one
 
 
 def expect_after(
@@ -42,14 +60,17 @@ def expect_after(
     part: Part,
     rows: pd.DataFrame,
     meter: Meter,
+    outlook: Outlook = UNSEEN,
 ) -> None:
     """What a part of one attack left says what the others will take on this case, about; many steps leave less than one."""
     attacked, case = rows[rows["eps"] > 0], part.case
     if len(attacked):
         single = getattr(attacks[part.attack], "manner", "") == SINGLE
-        stands = float(attacked["correct"].mean()) * (AFTER_MANY if single else 1)
+        stands = float(attacked["correct"].mean()) * (outlook.after_single if single else 1)
+        right = float((rows["clean_prediction"] == rows["label"]).mean())
+        now = replace(outlook, right=right, stands=min(stands, right))
         for label, one in attacks.items():
-            meter.expect(work_on(label, case), passes_on(one, case, grids[label], images, stands))
+            meter.expect(work_on(label, case), passes_on(one, case, grids[label], images, now).total)
 
 
 def plan_checks(todo: list[Scope], records: pd.DataFrame, effort: Effort, meter: Meter, processes: int) -> None:
@@ -58,8 +79,8 @@ def plan_checks(todo: list[Scope], records: pd.DataFrame, effort: Effort, meter:
     for scope in todo:
         images = of_case(records, scope.case)["image"].nunique()
         probing, stronger = passes_of_scope(scope, records, effort)
-        meter.plan(title_of(scope), min(effort.images, images) / processes, probing.forwards + probing.gradients)
-        meter.plan(STRONGER, meter.tasks[STRONGER].images + images / processes, stronger.forwards + stronger.gradients)
+        meter.plan(title_of(scope), min(effort.images, images) / processes, probing.total)
+        meter.plan(STRONGER, meter.tasks[STRONGER].images + images / processes, stronger.total)
 
 
 def passes_of_scope(scope: Scope, records: pd.DataFrame, effort: Effort) -> tuple[Passes, Passes]:

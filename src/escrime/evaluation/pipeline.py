@@ -38,7 +38,7 @@ from .checks.search import Attempt
 from .checks.state import remembered_since
 from .crafting import or_reason
 from .effort import Effort
-from .expected import expect_after, passes_of_scope, passes_on, plan_checks, title_of
+from .expected import UNSEEN, Outlook, expect_after, passes_of_scope, passes_on, plan_checks, title_of
 from .images import Images, Source
 from .looks import findings_of_deployed, findings_of_model, unanswered
 from .parts import evaluate_parts, work_on
@@ -63,7 +63,8 @@ class Plan:
     images. attacks, grids: by label, and the ε of each. draws, eot: see `evaluate_parts`. effort: of the checks, None for
     none. headlines: norm → the ε that the checks are about, where they do not choose it; the stronger attack then runs at
     this one only. deployed: who is shown the same examples, see `deployed_case`. samples: (defense, threat, attack label) →
-    ids of the images for what would cost too much on all; sample: the same for the stronger attack on a case."""
+    ids of the images for what would cost too much on all; sample: the same for the stronger attack on a case. outlook: what is
+    known of a case before, for the bar."""
 
     cases: list[Case]
     profiles: Profiles
@@ -77,6 +78,7 @@ class Plan:
     deployed: tuple[Case, ...] = ()
     samples: dict[tuple[str, str, str], frozenset] = field(default_factory=dict)
     sample: Callable[[Case], frozenset | None] = lambda case: None
+    outlook: Callable[[Case], Outlook] = lambda case: UNSEEN
 
     @property
     def checked(self) -> Effort:
@@ -144,7 +146,7 @@ def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: floa
         for case in cases_of(one, cases):
             name, finished = work_on(label, case), len(store.done(parts_of([*case.name, label])))
             planned[name] = planned.get(name, 0.0) + (len(plan.source) - finished) / team.count
-            meter.plan(name, planned[name], passes_on(one, case, plan.grids[label], len(plan.source)))
+            meter.plan(name, planned[name], passes_on(one, case, plan.grids[label], len(plan.source), plan.outlook(case)).total)
     with (
         deadline.deadline(left if left is None or plan.effort is None else (1 - LEAST) * left) as limit,
         deadline.listening(meter),
@@ -168,7 +170,7 @@ def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: floa
         began, before = deadline.clock(), meter.done + meter.inside
         for part, rows in work:
             store.write(part.key, rows)
-            expect_after(plan.attacks, plan.grids, len(plan.source), part, rows, meter)
+            expect_after(plan.attacks, plan.grids, len(plan.source), part, rows, meter, plan.outlook(part.case))
             if left is not None and limit is not None and plan.effort is not None:
                 each = (deadline.clock() - began) / max(meter.done + meter.inside - before, 1)
                 total = len(plan.source)

@@ -48,9 +48,14 @@ def training_mode(model: nn.Module, freeze_batchnorm: bool) -> None:
     """Training mode everywhere, but for BatchNorm where it is frozen."""
     model.train()
     if freeze_batchnorm:
-        for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
+        for module in filter(keeps_statistics, model.modules()):
+            module.eval()
+
+
+def keeps_statistics(module: nn.Module) -> bool:
+    """Whether it keeps running statistics, by which it normalizes in evaluation mode only: BatchNorm and its kin, also those
+    that users write."""
+    return any(name == "running_mean" for name, _ in module.named_buffers(recurse=False))
 
 
 def seed_dropout(device: torch.device, seed: int, epoch: int, rank: int = 0) -> None:

@@ -13,6 +13,7 @@ from ...data.masks import Mask, read_mask
 from ...distributed import Processes
 from ...evaluation.checks.data import data_findings
 from ...evaluation.effort import Effort
+from ...evaluation.expected import UNSEEN, Outlook
 from ...evaluation.images import PART, Source
 from ...evaluation.pipeline import Plan, execute
 from ...evaluation.profile import Profiles, as_attacked
@@ -44,7 +45,8 @@ class Assessment:
     out: that folder, by default one of its own, runs/VERB-MODEL or, where another question has that, runs/VERB-MODEL-2 and so
     on. test, train: where the images come from, by default the candidate's own, and none. cases: name → what is attacked, by
     default the candidate. settings: of a folder, more than the request holds, which a run there that continues this one must
-    share. prepare: what is to be done in the folder before anything else.
+    share. prepare: what is to be done in the folder before anything else. outlook: what is
+    then known of a case, see Plan.
     """
 
     def __init__(
@@ -59,13 +61,14 @@ class Assessment:
         cases: Callable[[str], list[Case]] | None = None,
         settings: Callable[[RunFolder], dict] = lambda folder: {},
         prepare: Callable[[], None] = lambda: None,
+        outlook: Callable[[Case], Outlook] = lambda case: UNSEEN,
     ):
         self.candidate, self.team, self._verb = candidate, team, verb
         self._out = None if out is None else RunFolder(out)  # refused at once where it cannot be one
         self.request, self.display = candidate.request, candidate.display
         candidate.judged = lambda: self.test
         self._test, self._train, self._settings = test or candidate.images, train, settings
-        self.prepare = prepare
+        self.prepare, self._outlook = prepare, outlook
         self._cases = cases or (lambda name: as_cases(as_subjects({name: candidate.model})))
         self.fed: list[Finding] | None = None  # what the first look found about how the model is fed
         self.end: float | None = None  # when the budget is spent
@@ -221,6 +224,7 @@ class Assessment:
             eot=EOT,
             effort=EFFORT,
             headlines=self.headlines,
+            outlook=self._outlook,
             deployed=() if deployed is None else (deployed_case(deployed.model, cases, deployed.name),),
         )
         shown = lambda title: self.folder.metered(title, self.display, noted=self.team.first)  # noqa: E731

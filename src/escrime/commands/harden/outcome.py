@@ -7,8 +7,9 @@ import pandas as pd
 from rich.box import SIMPLE
 from rich.table import Table
 
-from ...report.formatting import fraction_text, percent, points_text
+from ...report.formatting import fraction_text, listing, percent, points_text
 from ...report.validity import CHECKS, read_verdicts
+from ...results.checks.chance import BEFORE
 from ...results.choosing import paired
 from ...results.comparisons import Comparison, compare
 from ...results.findings import Finding, read_findings
@@ -19,22 +20,25 @@ from ...results.verdicts import objects
 from ..evaluate.assessment import Assessment
 from ..run.schema import ADVERSARIAL
 from ..shared.display import Display
-from .harden import WEIGHTS
+from .harden import BATCHNORM, WEIGHTS
 
 CLEAN = "clean"
 SIGNIFICANT = 0.05
 MATTERS = 0.05  # a gain that may still be larger than this is not excluded
+RUINED = 0.5  # of the clean accuracy before: a model that keeps no more has collapsed
 
 
 @dataclass(frozen=True)
 class Hardened:
     """rows: (what, after − before on the same images), clean accuracy first, the worst case of all attacks last. overall: the
-    same of the mean of both, as `choosing.paired`. objections: findings that forbid to believe the number of after."""
+    same of the mean of both, as `choosing.paired`. objections: findings that forbid to believe the number of after. remedy:
+    what to try where the model is ruined, a sentence."""
 
     eps: float
     rows: list[tuple[str, Comparison]]
     overall: dict[str, float]
     objections: list[Finding]
+    remedy: str = ""
 
     @property
     def clean(self) -> Comparison:
@@ -48,6 +52,8 @@ class Hardened:
     def worth_it(self) -> bool | None:
         """None where nobody can tell."""
         overall = self.overall
+        if self.ruined:
+            return False
         if self.objections:
             return None
         if not self._gained:
@@ -55,39 +61,68 @@ class Hardened:
         return bool(overall["difference"] > 0) if overall["p"] < SIGNIFICANT else None
 
     @property
+    def ruined(self) -> bool:
+        """Whether what the model could do without attack is gone: more than half of its clean accuracy, beyond chance or down
+        to what guessing does."""
+        clean = self.clean
+        guesses = any(finding.id in BEFORE and finding.severity == "alarm" for finding in self.objections)
+        return (
+            clean.accuracy_first < RUINED * clean.accuracy_second
+            and clean.difference < 0
+            and (clean.p < SIGNIFICANT or guesses)
+        )
+
+    @property
     def _gained(self) -> bool:
         """Whether robust accuracy is clearly higher than before."""
         return self.robust.difference > 0 and self.robust.p < SIGNIFICANT
 
     @property
+    def headline(self) -> str:
+        """Worth it or not, or that the model collapsed, what was bought and what it cost, in at most 80 columns."""
+        robust, clean = (
+            f"{_points(row.difference).replace('100.0', '100')} {_interval(row)}" for row in (self.robust, self.clean)
+        )
+        if self.ruined:
+            return f"It collapsed: clean {clean}, robust {robust} points (95 %)."
+        begins = {True: "Worth it", False: "Not worth it", None: "Cannot tell"}[self.worth_it]
+        return f"{begins}: robust {robust}, clean {clean} points (95 %)."
+
+    @property
     def sentence(self) -> str:
-        """Worth it or not, or that nobody can tell, and what it rests on."""
+        """The headline, and what it rests on."""
+        return f"{self.headline} {self.details}"
+
+    @property
+    def details(self) -> str:
+        """What the headline rests on, in sentences."""
         robust, overall = self.robust, self.overall
-        begins = {True: "Worth it", False: "Not worth it", None: "Cannot tell whether it is worth it"}[self.worth_it]
         bought = (
-            f"at ε = {fraction_text(self.eps)} it keeps {percent(robust.accuracy_first)} of {robust.n} images right, before "
+            f"At ε = {fraction_text(self.eps)} it keeps {percent(robust.accuracy_first)} of {robust.n} images right, before "
             f"{percent(robust.accuracy_second)} ({_tested(robust)})"
         )
+        if self.ruined:
+            return f"{self._cost} {bought}.{self.remedy and f' {self.remedy}'}"
         if self.objections:
             ids = ", ".join(dict.fromkeys(finding.id for finding in self.objections))
-            return f"{begins}: {bought}, but that number is not to be believed ({ids}). {self._cost}"
+            return f"{bought}, but that number is not to be believed ({ids}). {self._cost}"
         if not self._gained:
             if self.worth_it is False:
-                return f"{begins}: {bought}. {self._cost}"
+                return f"{bought}. {self._cost}"
             return (
-                f"{begins}: {bought}, which may be chance. {self._cost} More images to "
+                f"{bought}, which may be chance. {self._cost} More images to "
                 "judge by (--limit, --data) would tell; more --epochs may help."
             )
         net = f"The mean of clean and robust accuracy changes by {points_text(overall['difference'])} ({_p(overall['p'])})."
-        return f"{begins}: {bought}. {self._cost} {net}"
+        return f"{bought}. {self._cost} {net}"
 
     @property
     def _cost(self) -> str:
         clean, tested = self.clean, _tested(self.clean)
         if not clean.difference:
             return f"Clean accuracy stays at {percent(clean.accuracy_first)} ({tested})."
-        verb = "falls" if clean.difference < 0 else "rises"
-        chance = "" if clean.p < SIGNIFICANT else ", which may be chance"
+        verb = "collapses" if self.ruined else "falls" if clean.difference < 0 else "rises"
+        chance = "" if clean.p < SIGNIFICANT or self.ruined else ", which may be chance"
         ends = f"from {percent(clean.accuracy_second)} to {percent(clean.accuracy_first)}"
         return f"Clean accuracy {verb} {ends}{chance} ({tested})."
 
@@ -110,12 +145,34 @@ def outcome(run: Assessment) -> Hardened:
     findings = read_findings(path, run.request.norm) if path.exists() else []
     about = [finding for finding in findings if finding.model == name and finding.defense == ADVERSARIAL]
     against = [finding for finding in about if objects(finding) and finding.id != "few-images"]
-    return Hardened(eps, rows, _overall(records, worst, before, after, eps), against)
+    return Hardened(eps, rows, _overall(records, worst, before, after, eps), against, remedy(run.folder.manifest))
+
+
+def remedy(manifest: dict) -> str:
+    """What to try where hardening with the settings of a manifest ruined the model."""
+    training = manifest["experiment"]["training"]
+    tried = [] if training["freeze_batchnorm"] or not manifest["experiment"].get(BATCHNORM) else ["--set freeze_batchnorm=true"]
+    rate = f"{training['learning_rate'] / 10:g}"
+    return f"Try {listing([*tried, f'--set learning_rate={rate}', 'a smaller --eps']).replace(' and ', ' or ')}."
+
+
+def _training(run: Assessment) -> dict:
+    """JSON values: what the model was trained by, as it is in the manifest, the epochs that were trained, and what there is to
+    say of BatchNorm, None for nothing."""
+    about, log = run.folder.manifest["experiment"], run.folder / "training" / f"{run.candidate.name}--{ADVERSARIAL}.csv"
+    training = about["training"]
+    return {
+        "objective": about["objective"],
+        "epochs": len(pd.read_csv(log)) if log.exists() else training["epochs"],
+        "learning_rate": training["learning_rate"],
+        "batchnorm": about.get(BATCHNORM),
+        "training": training,
+    }
 
 
 def as_json(run: Assessment, found: Hardened) -> dict:
-    """JSON values: what was asked, accuracy before and after under each attack with the difference, its 95 % interval and the
-    paired test, what that is worth, and the verdicts of the checks."""
+    """JSON values: what was asked, how the model was trained, the attacks, accuracy before and after under each of them with
+    the difference, its 95 % interval and the paired test, what that is worth, and the verdicts of the checks."""
     names = ("n", "difference", "low", "high", "p", "gained", "lost")
     verdicts = read_verdicts(run.folder.path)
     return {
@@ -123,6 +180,8 @@ def as_json(run: Assessment, found: Hardened) -> dict:
         "data": run.request.images,
         "norm": run.request.norm,
         "eps": found.eps,
+        **_training(run),
+        "attacks": [{"attack": label, "settings": repr(attack)} for label, attack in run.candidate.attacks.items()],
         "rows": [
             {"attack": label, "eps": 0.0 if label == CLEAN else found.eps}
             | {"before": row.accuracy_second, "after": row.accuracy_first}
@@ -131,6 +190,8 @@ def as_json(run: Assessment, found: Hardened) -> dict:
         ],
         "overall": found.overall,
         "worth_it": found.worth_it,
+        "ruined": found.ruined,
+        "headline": found.headline,
         "sentence": found.sentence,
         "objections": [finding.id for finding in found.objections],
         "verdicts": [{name: verdict[name] for name in ("model", "defense", "sentence", "believe")} for verdict in verdicts],
@@ -162,8 +223,21 @@ def _overall(
 
 def _tested(found: Comparison) -> str:
     """The difference with its interval and the paired test."""
-    low, high = (f"{100 * end:+.0f}".replace("-", "−") for end in (found.low, found.high))
+    low, high = _ends(found)
     return f"{points_text(found.difference)}, 95 % interval {low} to {high}, paired exact test {_p(found.p)}"
+
+
+def _points(value: float) -> str:
+    return points_text(value).removesuffix(" points")
+
+
+def _ends(found: Comparison) -> tuple[str, str]:
+    low, high = (f"{100 * end:+.0f}".replace("-", "−") for end in (found.low, found.high))
+    return low, high
+
+
+def _interval(found: Comparison) -> str:
+    return "[{}, {}]".format(*_ends(found))
 
 
 def _p(value: float) -> str:
@@ -171,7 +245,7 @@ def _p(value: float) -> str:
 
 
 def show(display: Display, found: Hardened) -> None:
-    """The table and the sentence."""
+    """The table, the headline, and what it rests on."""
     table = Table(
         title=f"% of {found.robust.n} images right, before and after", title_justify="left", box=SIMPLE, pad_edge=False
     )
@@ -182,13 +256,13 @@ def show(display: Display, found: Hardened) -> None:
         table.add_row(*cells)
     display.say(table)
     display.say("p: exact paired test on the same images (McNemar). After: the attacks know the hardened model.")
-    display.say(found.sentence)
+    display.say(found.headline)
+    display.say(found.details)
 
 
 def _cells(found: Hardened) -> Iterator[tuple[str, str, str, str, str]]:
     for label, row in found.rows:
-        low, high = (f"{100 * end:+.0f}".replace("-", "−") for end in (row.low, row.high))
         at = "" if label == CLEAN else f", ε = {fraction_text(found.eps)}"
-        difference = f"{points_text(row.difference).removesuffix(' points')} [{low}, {high}]"
+        difference = f"{_points(row.difference)} {_interval(row)}"
         of_all = " of all" if label == WORST else ""
         yield label + of_all + at, percent(row.accuracy_second), percent(row.accuracy_first), difference, p_text(row.p)

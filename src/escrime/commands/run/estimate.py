@@ -10,9 +10,10 @@ from ...models import build, prepare
 from ...results.keys import parts_of
 from ...terminal import duration
 from ...training import objective
+from ...training.pace import TRAINING_PASS, passes_to_train
 from .checking import expected_checks
 from .context import ExperimentRun
-from .rates import TRAINING_PASS, Rates, measure, passes_to_train
+from .rates import Rates, measure
 from .stages import expected
 
 LONG = 180  # seconds from which the whole table is shown

@@ -9,9 +9,6 @@ from torch import nn
 
 from ...attacks.core.gradients import loss_gradient
 from ...models.running import no_trace
-from ...training import Objective
-
-TRAINING_PASS = 1.25  # a training step against an input gradient: parameter gradients and the optimizer's step
 
 
 @dataclass(frozen=True)
@@ -20,13 +17,6 @@ class Rates:
 
     forward: float
     gradient: float
-
-
-def passes_to_train(goal: Objective) -> float:
-    """Input gradients that training on one image costs: one for each step of crafting, then the step on what the objective
-    sends through training."""
-    crafting = getattr(goal, "steps", 1) if getattr(goal, "eps", None) is not None else 0
-    return crafting + TRAINING_PASS * (2 if goal.adds_clean else 1)
 
 
 def measure(model: nn.Module, size: int, device: torch.device, batch: int = 32) -> Rates:
