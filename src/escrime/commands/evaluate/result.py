@@ -9,8 +9,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from ...budgets import same
-from ...evaluation.budget import judged_by_all, left_open
-from ...evaluation.pipeline import open_checks
+from ...evaluation.budget import judged_by_all, left_open, open_checks
 from ...norms import norm
 from ...report.formatting import fraction_text, listing
 from ...report.validity import read_verdicts
@@ -29,6 +28,7 @@ from ..shared.threats import Threat
 from .assessment import Assessment
 
 WEAKEST = 5  # classes
+LEFT_OPEN = "Left open to keep within the time"  # of which each check has its share, so that some may be left in the end
 NUMBERS = ("n", "accuracy", "low", "high")
 
 
@@ -138,12 +138,12 @@ def show(run: Assessment, found: dict) -> None:
         named = listing([f"{one['model']} ({one['right']} of {one['of']} images right)" for one in found["surrogates"]])
         say(f"What ends in {AS_TRANSFER} was made on {named}, and shown to the model.")
     if found["open"]:
-        say(f"Left open when the time was up: {found['open']} of {found['n'] + found['open']} images. Run again to go on.")
+        say(f"{LEFT_OPEN}: {found['open']} of {found['n'] + found['open']} images. Run again to go on.")
     for name, count in found["left_open"]["attacks"].items():
         if count > found["open"]:
-            say(f"Left open when the time was up: {name} on {count} images.")
+            say(f"{LEFT_OPEN}: {name} on {count} images.")
     if found["left_open"]["checks"]:
-        say(f"Cut short when the time was up: {', '.join(found['left_open']['checks'])}. Run again to go on.")
+        say(f"{LEFT_OPEN}, of the checks: {', '.join(found['left_open']['checks'])}. Run again to go on.")
     for row in found["threats"]:
         say(("" if row["believe"] else "NOT AS IT STANDS: ") + row["sentence"])
     say(("" if found["verdict"]["believe"] else "NOT AS IT STANDS: ") + found["verdict"]["sentence"])
