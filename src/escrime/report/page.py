@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 from markupsafe import Markup
 
+from ..norms import norm
 from ..results.findings import Finding
 from ..results.names import defense_name
 from ..results.records import in_subset
@@ -24,6 +25,7 @@ from .glossary import glossary
 from .headline import Headline, headline, headline_eps, headlines
 from .inline import inline_svg
 from .interactive import chart, description
+from .one_for_all import one_for_all
 from .run import Run
 from .tables import accuracy_tables, class_table, paired_tests, passes, stage_rows, training_rows
 from .validity import about, validity
@@ -81,7 +83,7 @@ def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
             passes=passes(run),
             training=training_rows(run),
             stages=stage_rows(run),
-            validity=[shown_finding(finding) for finding in found],
+            validity=[shown_finding(finding, len({one.norm for one in found if one.norm}) > 1) for finding in found],
             verdicts=judged,
             colors=SEVERITIES,
             settings=flat(run.manifest.get("experiment", {})),
@@ -137,6 +139,7 @@ def model_section(run: Run, head: Headline, drawn: list[Drawn]) -> dict:
         "averaged": any(test.averaged for test in tests),
         "classes": class_table(run, model, head.eps),
         "tables": accuracy_tables(run, model),
+        "one_for_all": one_for_all(run, model),
         "corruptions": corruption_tables(run, model),
         "deployment": run.deployment,
     }
@@ -161,12 +164,13 @@ def shown(figure: Drawn) -> dict:
     }
 
 
-def shown_finding(finding: Finding) -> dict:
-    """A finding of the validity checks as the page shows it."""
+def shown_finding(finding: Finding, several: bool = False) -> dict:
+    """A finding of the validity checks as the page shows it; several: norms, so that its own is named too."""
+    where = norm(finding.norm).title if several and finding.norm else ""
     return {
         "severity": finding.severity,
         "title": finding.id.replace("-", " ").capitalize(),
-        "about": about(finding),
+        "about": ", ".join(filter(None, (about(finding), where))),
         "message": finding.message,
         "remedy": finding.remedy,
         "answered": finding.answered,

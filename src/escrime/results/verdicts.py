@@ -12,7 +12,7 @@ from ..norms import norm
 from .checks.chance import BEFORE
 from .checks.counting import too_few
 from .checks.queries import queries_left
-from .findings import MASK, Finding
+from .findings import MASK, ONE_FOR_ALL, Finding
 from .names import defended, place
 from .records import STRONGER, in_subset, subset_names, worst_case
 from .statistics import share_text, total, wilson
@@ -83,7 +83,8 @@ def _of_subset(records: pd.DataFrame, findings: list[Finding], headlines: Mappin
             mine = [f for f in findings if all(about in ("", own) for about, own in zip(f.case, case, strict=True))]
             clean = clean_accuracy(records, model, defense, last["image"])
             everywhere = _all_faced(records[ours], last)
-            found.append(_verdict(last, clean, _asked(without, last, clean), everywhere, mine, subset, _seen(records, last)))
+            seen = _seen(records, last) + _one_for_all(records, last, mine)
+            found.append(_verdict(last, clean, _asked(without, last, clean), everywhere, mine, subset, seen))
     return found
 
 
@@ -142,6 +143,25 @@ def _seen(records: pd.DataFrame, last: pd.DataFrame) -> str:
     often = "" if queries is None else f", in about {queries:,.0f} queries per image"
     has = ", and has surrogates," if (others & (records["threat"] == TRANSFER)).any() else ""
     return f" as far as an attacker who sees outputs only{has} can tell{often} (gradients may leave less)"
+
+
+def _one_for_all(records: pd.DataFrame, last: pd.DataFrame, findings: list[Finding]) -> str:
+    """What one perturbation for all images did to those of `last`, rows of one verdict, as a part of its sentence; "" where no
+    attack made such a one."""
+    labels = {label for finding in findings if finding.id == ONE_FOR_ALL for label in finding.evidence["attacks"]}
+    if not labels:
+        return ""
+    first = last.iloc[0]
+    own = records["image"].isin(last["image"]) & (records["eps"] > 0) & within(records["eps"], float(first["eps"]))
+    for name in ("model", "defense", "threat", "norm"):
+        own &= records[name] == first[name]
+    rows = records[own]
+    at = rows[rows["attack"].isin(labels) & same(rows["eps"], first["eps"])]
+    if set(rows["attack"]) <= labels:
+        return f", all with the same perturbation ({', '.join(dict.fromkeys(rows['attack']))})"
+    left = at.groupby("attack", sort=False)["correct"].mean()
+    said = "; ".join(f"{label}, one for all, leaves {share_text(float(share))}" for label, share in left.items())
+    return f", each with a perturbation of its own ({said})" if said else ""
 
 
 def _verdict(

@@ -11,11 +11,13 @@ from rich.table import Table
 from ...budgets import same
 from ...evaluation.budget import judged_by_all, left_open, open_checks
 from ...norms import norm
+from ...norms.patch import Patch
 from ...report.formatting import fraction_text, listing
 from ...report.validity import read_verdicts
 from ...results.comparisons import clearly_weaker, per_class
 from ...results.crossings import crossings
 from ...results.deployment import deployment
+from ...results.manners import UNIVERSAL
 from ...results.names import AS_TRANSFER, mask_in_words
 from ...results.records import STRONGER, WORST, in_subset, read_deployed, read_records, summarize, worst_case
 from ...results.statistics import p_text, share_text, total, wilson
@@ -148,7 +150,7 @@ def show(run: Assessment, found: dict) -> None:
         say(("" if row["believe"] else "NOT AS IT STANDS: ") + row["sentence"])
     say(("" if found["verdict"]["believe"] else "NOT AS IT STANDS: ") + found["verdict"]["sentence"])
     if found["perturbations"]:
-        say(f"Pictures of the universal perturbations, of patches to print: {Path(found['perturbations'][0]).parent}")
+        say(_universal(run, Path(found["perturbations"][0]).parent))
     say(f"About {found['passes_per_image']:.0f} passes per image. Report: {found['report']}")
 
 
@@ -193,6 +195,13 @@ def _deployment(rows: list[dict], spec: str) -> Table:
         counts = [str(row[name]) for name in ("n", "both_right", "only_model_wrong", "only_deployed_wrong", "both_wrong")]
         table.add_row(row["name"], *counts, share_text(row["model"]), share_text(row["deployed"]), p_text(row["p"]))
     return table
+
+
+def _universal(run: Assessment, place: Path) -> str:
+    """Where to find what universal attacks made."""
+    made = {label: attack for label, attack in run.candidate.attacks.items() if attack.manner == UNIVERSAL}
+    patch = " A patch is there to print." if any(norm(attack.norm).name == Patch.name for attack in made.values()) else ""
+    return f"One perturbation for all images ({listing(list(made))}): its pictures are on the page and in {place}.{patch}"
 
 
 def _title(attack: str) -> str:
