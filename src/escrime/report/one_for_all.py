@@ -1,13 +1,9 @@
 """The page's part on universal attacks: what one perturbation for all images looks like, and what it does."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from ..data.decode import read_photo
-from ..errors import EscrimeError
 from ..norms import norm
 from ..results.keys import joined
 from ..results.layout import perturbation_picture
@@ -17,7 +13,7 @@ from ..results.records import in_subset
 from ..results.statistics import total, wilson
 from .formatting import percent
 from .gallery import Picture, embedded
-from .pictures import SHARP_BELOW
+from .pictures import SHARP_BELOW, read_png
 from .run import Run
 
 HALVES = ("first", "second")
@@ -52,7 +48,7 @@ def _shown(run: Run, case: tuple[str, ...], eps: float, rows: pd.DataFrame) -> O
     pictures, files, side = list[Picture](), list[str](), 0
     for half, name in enumerate(HALVES):
         path = perturbation_picture(run.folder, joined(case), eps, half)
-        if (image := _read(path)) is not None:
+        if (image := read_png(path)) is not None:
             alt = f"What {label} made for all images, fitted on the {name} half of them"
             pictures.append(Picture(embedded(image, thin=True), alt, f"{name} half"))
             files.append(path.relative_to(run.folder).as_posix())
@@ -63,13 +59,3 @@ def _shown(run: Run, case: tuple[str, ...], eps: float, rows: pd.DataFrame) -> O
     sentence = f"With it {defended(model, defense)} gets {share} right, {percent(clean)} without."
     title = f"{label}, {norm(run.norm_of(label)).said(eps)}"
     return OneForAll(title, sentence, pictures, files, side < SHARP_BELOW)
-
-
-def _read(file: Path) -> np.ndarray | None:
-    """The picture in a file, float (3, H, W) in [0, 1]; None where there is none that can be read: a page does without."""
-    if not file.exists():
-        return None
-    try:
-        return np.asarray(read_photo(file), dtype=np.float64).transpose(2, 0, 1) / 255
-    except EscrimeError:
-        return None
