@@ -47,7 +47,7 @@ def test_each_line_is_a_verdict_with_both_attackers(defended):
     assert (ppa.defense, ppa.robust.value, ppa.robust.n) == ("PPA", 20 / 30, 30)
     assert (ppa.ignoring.value, ppa.ignoring.n) == (1.0, 30)  # of the same 30 images, which all stand there
     assert found.transfer and found.lines[0].eps == "ε = 0.1"
-    assert bare.reason == "It may be lower: single-step-only."
+    assert bare.reason == "It may be lower, for attacks of a single step were all there was (single-step-only)."
 
 
 def test_where_no_defense_is_there_is_no_column_for_who_ignores_it(builder, tmp_path):

@@ -121,8 +121,17 @@ class Norm:
         return self.in_words
 
     def said(self, eps: float) -> str:
-        """ε as a sentence has it: "ε = 4/255", "ε = 0.5 in l2", "ε = 3 of corruption severity"."""
+        """ε as a sentence has it: "ε = 4/255", "ε = 0.5 in l2", "corruption severity 3 of 5"."""
         return f"ε = {eps_text(eps, self.per_value)}{self.eps_in_words}"
+
+    def counts(self, eps: float) -> str:
+        """What a bare ε of this norm counts, where a reader cannot know, in a word or two: "±30°, ±10 %"."""
+        return ""
+
+    def named(self, eps: float) -> str:
+        """The norm with its ε, as a table has it: "l_inf, ε = 4/255", "spatial, ε = 1 (±30°, ±10 %)"."""
+        counts = self.counts(eps)
+        return f"{self.title}, ε = {eps_text(eps, self.per_value)}" + (f" ({counts})" if counts else "")
 
     @property
     def largest(self) -> float:

@@ -44,6 +44,12 @@ class CommonCorruption(Rendered):
             raise EscrimeError(f"ε = {value!r} is no severity of a corruption; use a whole number from 1 to 5, such as 3.")
         return number
 
+    def said(self, eps: float) -> str:
+        return f"corruption severity {eps:g} of {LARGEST:g}"
+
+    def counts(self, eps: float) -> str:
+        return f"severity {eps:g} of {LARGEST:g}"
+
     def diameter(self, images: Tensor) -> float:
         return LARGEST
 

@@ -38,6 +38,9 @@ class L0(Norm):
             raise EscrimeError(f"ε = {value!r} is no {self.counted}, which {self.name} counts; use a whole number such as 10.")
         return number
 
+    def counts(self, eps: float) -> str:
+        return "pixels"
+
     def diameter(self, images: Tensor) -> float:
         return float(images.shape[2:].numel())
 

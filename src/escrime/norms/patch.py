@@ -26,6 +26,9 @@ class Patch(L0):
     direction = "the pixels of the window in which most is gained, each as far as the box lets it"
     counted = "side of a patch in whole pixels"
 
+    def counts(self, eps: float) -> str:
+        return f"{eps:g} × {eps:g} pixels"
+
     def diameter(self, images: Tensor) -> float:
         return float(max(images.shape[2:]))
 

@@ -73,9 +73,10 @@ def one_table(
 
 
 def budget_text(eps: float, norm: str) -> str:
-    """ε, in l_inf in 8-bit levels: "0.025 (6.38/255)", "4/255"; else with its norm: "0.6 in l2"."""
-    text, levels = fraction_text(eps, norm), norms.norm(norm).per_value
-    unit = f" ({eps * 255:.3g}/255)" if levels else f" in {norm}"
+    """ε, in l_inf in 8-bit levels: "0.025 (6.38/255)", "4/255"; else with what it counts or its norm: "1 (±30°, ±10 %)",
+    "0.6 in l2"."""
+    text, levels, counts = fraction_text(eps, norm), norms.norm(norm).per_value, norms.norm(norm).counts(eps)
+    unit = f" ({eps * 255:.3g}/255)" if levels else f" ({counts})" if counts else f" in {norm}"
     return text if not eps or levels and "/" in text else text + unit
 
 

@@ -14,6 +14,7 @@ from .checks.counting import too_few
 from .checks.queries import queries_left
 from .findings import MASK, ONE_FOR_ALL, Finding
 from .names import defended, place
+from .reasons import in_words
 from .records import STRONGER, in_subset, subset_names, worst_case
 from .statistics import share_text, total, wilson
 from .threats import ADAPTIVE, BLACK_BOX, TRANSFER, UNDEFENDED
@@ -189,9 +190,9 @@ def _verdict(
     if alarms and not exact:
         end = _objection(alarms, accuracy, clean)
     elif unsure:
-        end = f"; that says nothing yet: {', '.join(dict.fromkeys([*unsure, *(f.id for f in doubts)]))}."
+        end = f"; that says nothing yet, for {in_words([*unsure, *(finding.id for finding in doubts)])}."
     elif doubts:
-        end = f"; it may be lower: {', '.join(dict.fromkeys(finding.id for finding in doubts))}."
+        end = f"; it may be lower, for {in_words(finding.id for finding in doubts)}."
     elif not examined:
         end = "; nobody has looked for a stronger attack."
     elif exact:

@@ -160,7 +160,8 @@ def _table(attacks: list[dict], name: str, title: str, several: bool) -> Table:
     grid = sorted({row["eps"] for row in attacks})
     table.add_column("attack", no_wrap=True)
     for eps in grid:
-        table.add_column("clean" if eps == 0 else f"ε = {fraction_text(eps, name)}", justify="right")
+        counts = f" ({norm(name).counts(eps)})" if norm(name).counts(eps) else ""
+        table.add_column("clean" if eps == 0 else f"ε = {fraction_text(eps, name)}{counts}", justify="right")
     rows: dict[str, dict] = {}
     for row in attacks:
         worst, own = row["attack"].startswith(WORST), row["attack"].removesuffix(norm(name).suffix if several else "")
