@@ -83,6 +83,7 @@ class Norm:
     - rendered: whether it is no ball but a rule that makes images from parameters, see rendered.py: no gradient, no projection.
       drawn: whether its images hang on a draw, some of them at least, so that another seed makes others.
       tried: what an attack that exhausts it has tried, as a sentence.
+    - attacker: whether anybody looks for the images that mislead the model.
     - usual: the ε that is usually asked for, of small images (up to 64 pixels, as CIFAR-10's) and of larger ones (ImageNet's).
     - unit, meaning, direction: for reports, what ε counts, on an axis and as a sentence, and what a single step follows.
     """
@@ -97,6 +98,7 @@ class Norm:
     grain = 0.0
     rendered = False
     drawn = False
+    attacker = True
     tried = "all of them were tried"
     usual: tuple[float | str, float | str] = (0.0, 0.0)
 

@@ -30,6 +30,7 @@ class CommonCorruption(Rendered):
     meaning = "How severe the corruption is, from 1 to 5; the pixels follow from it, the corruption and the draw of the image."
     grain = 1.0
     drawn = True
+    attacker = False
     tried = "each image was corrupted once in every way that was asked for"
     usual = (3.0, 3.0)
 

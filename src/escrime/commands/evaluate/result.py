@@ -174,10 +174,12 @@ def _table(attacks: list[dict], name: str, title: str, several: bool) -> Table:
 
 def _threats(found: dict) -> Table:
     """One row per threat, the cheapest first, and what is left of all of them."""
-    title = "Every threat, the one that needs fewest passes per image fooled first"
+    title = f"Every threat to the same {found['robust']['n']} images, the one that needs fewest passes per image fooled first"
     table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
-    for name in ("threat", "% right", "passes", "fooled by it alone", "believed"):
+    for name in ("threat", "% right [95 % interval]", "passes", "fooled by it alone", "believed"):
         table.add_column(name, justify="left" if name in ("threat", "believed") else "right")
+    others = "" if found["n"] == found["robust"]["n"] else f" of {found['n']}"
+    table.add_row("none", _cell(found["clean"]) + others, "", "", "")
     for row in found["threats"]:
         cost = "–" if row["passes"] is None else f"{row['passes']:.0f}"
         table.add_row(row["name"], _cell(row), cost, str(row["alone"]), "yes" if row["believe"] else "not as it stands")
