@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..budgets import LEVELS, SAME, eps_text, epsilon
-from ..errors import EscrimeError
+from ..errors import EscrimeError, nearest
 from ..validation import check_choice
 
 if TYPE_CHECKING:
@@ -28,7 +28,15 @@ def register(kind: type[Norm]) -> type[Norm]:
 
 def norm(name: str) -> Norm:
     """The norm of this name; EscrimeError for a name that is none."""
-    return NORMS[check_choice("norm", name, NORMS)]
+    if not isinstance(name, str) or name not in NORMS:
+        check_choice("norm", name, NORMS, hint=meant(name))
+    return NORMS[name]
+
+
+def meant(name: object, more: Sequence[str] = ()) -> str:
+    """The hint for a name that is no norm's: which one it may be, by its own name and what else it is called; more: choices
+    beside the norms."""
+    return nearest(name, [*NORMS, *more], {other: own.name for own in NORMS.values() for other in own.also})
 
 
 def check_works_in(who: str, able: Sequence[str], name: str) -> None:
@@ -75,6 +83,7 @@ class Norm:
     """What attacks, records and reports need of a norm. ε is a number, or a tensor (N,) of one per image; δ = x' − x.
 
     - name: as users and records write it.
+    - also: what else people call it.
     - per_value: whether ε bounds every color value by itself, so that it is at most 1 and counts 8-bit levels.
     - polytope: whether the ball has corners, where a function that is nearly linear is largest.
     - sparse: whether moving a few values far costs as much as moving many a little, so that the best step moves few.
@@ -92,6 +101,7 @@ class Norm:
     unit: str
     meaning: str
     direction = "the gradient"
+    also: tuple[str, ...] = ()
     per_value = False
     polytope = False
     sparse = False

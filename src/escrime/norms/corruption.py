@@ -25,6 +25,7 @@ class CommonCorruption(Rendered):
     """
 
     name = "corruption"
+    also = ("common_corruptions", "noise", "blur", "weather", "imagenet_c", "cifar10_c")
     eps_in_words = " of corruption severity"
     unit = "severity of the corruption"
     meaning = "How severe the corruption is, from 1 to 5; the pixels follow from it, the corruption and the draw of the image."

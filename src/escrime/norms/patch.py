@@ -19,6 +19,7 @@ class Patch(L0):
     counts once with all its channels, and goes to any color."""
 
     name = "patch"
+    also = ("sticker", "square")
     eps_in_words = " pixels of a patch's side"
     usual = (5.0, 50.0)
     unit = "side of the patch in pixels"

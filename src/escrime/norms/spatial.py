@@ -30,6 +30,7 @@ class Spatial(Rendered):
     """
 
     name = "spatial"
+    also = ("rotation", "rotations", "translation", "shift", "shifts", "scale", "affine", "geometric")
     eps_in_words = " of rotation and shift"
     drawn = True
     usual = (1.0, 1.0)

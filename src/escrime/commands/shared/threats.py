@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ...access import ACCESS
 from ...budgets import distinct
 from ...errors import EscrimeError
-from ...norms import NORMS, norm
+from ...norms import NORMS, meant, norm
 from ...results.threats import UNDEFENDED
 from ...validation import check_choice
 
@@ -70,7 +70,8 @@ def read_threats(text: str) -> tuple[Threat, ...]:
                 raise EscrimeError(f"--threat {text!r}: ε {name!r} belongs to no norm; write NORM:EPS, such as linf:4/255.")
             found[last].append(name)
             continue
-        check_choice("threat", name, [*NORMS, ALL], hint=OF_ACCESS if name in ACCESS_WORDS else "")
+        if name not in (*NORMS, ALL):
+            check_choice("threat", name, [*NORMS, ALL], hint=OF_ACCESS if name in ACCESS_WORDS else meant(name, [ALL]))
         if name in found:
             raise EscrimeError(f"--threat {text!r} names {name} twice; give all of its ε at once, as in linf:2/255,4/255.")
         if colon and name == ALL:
