@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...access import ACCESS
-from ...budgets import distinct
+from ...budgets import distinct, eps_text
 from ...errors import EscrimeError
 from ...norms import NORMS, meant, norm
 from ...results.threats import UNDEFENDED
@@ -53,6 +53,15 @@ class Threat:
         """The same with its ε: where none was given that which is usual on images of `side` pixels."""
         usual = norm(self.norm).epsilon(norm(self.norm).usual[side > SMALL])
         return self if self.epsilons else Threat(self.norm, (usual,), self.named)
+
+
+def usual_in_words() -> str:
+    """The usual ε of every norm, of small images and of larger ones: "linf 8/255 (4/255), …"."""
+    found = []
+    for name, own in NORMS.items():
+        small, large = (eps_text(own.epsilon(eps), own.per_value) for eps in own.usual)
+        found.append(f"{name} {small}" + f" ({large})" * (small != large))
+    return f"{', '.join(found)}; in parentheses that of images above {SMALL} px"
 
 
 def read_threats(text: str) -> tuple[Threat, ...]:
