@@ -70,6 +70,8 @@ def test_the_model_as_its_own_surrogate_gives_about_its_own_numbers(weights, pic
     assert right(records, "PGD-transfer") == pytest.approx(right(records, "PGD"), abs=0.07) and right(records, "PGD") < 0.7
     found = json.loads((tmp_path / "run" / "answer.json").read_text())
     assert {(row["attack"], row["threat"]) for row in found["attacks"]} >= {("PGD-transfer", "transfer"), ("PGD", "white-box")}
+    told = f"(gets {found['surrogates'][0]['right']} of {found['surrogates'][0]['of']} images right)"
+    assert told in (tmp_path / "run" / "report.html").read_text(), "on the page"
     assert found["surrogates"][0]["right"] >= 13 and "was made on lenet@" in " ".join(result.output.split())
     page = (tmp_path / "run" / "report.html").read_text()
     assert "PGD-transfer" in page and "transfer" in page

@@ -13,7 +13,7 @@ from ..models.adapted import in_its_precision
 from ..models.running import Classifier, check_logits, no_trace
 from ..norms import norm
 from ..randomness import row_keys
-from ..results.findings import Finding
+from ..results.findings import BUDGET, Finding
 from ..results.keys import names_in
 from ..results.records import STRONGER
 from ..terminal import duration
@@ -138,5 +138,5 @@ def budget_findings(
             severity = "warning" if never or rest["checks"] else "note"
             message = f"To keep within the {duration(given)} that there were for attacks and checks, {'; '.join(words)}"
             remedy = "Run again to go on, with more time (the budget) or without a limit; each check has its share of the time."
-            found.append(Finding("budget", severity, message, rest | {"of": images}, remedy, model, defense, threat))
+            found.append(Finding(BUDGET, severity, message, rest | {"of": images}, remedy, model, defense, threat))
     return found

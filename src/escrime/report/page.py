@@ -9,7 +9,7 @@ from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 from markupsafe import Markup
 
 from ..norms import norm
-from ..results.findings import Finding
+from ..results.findings import BUDGET, Finding
 from ..results.names import defense_name
 from ..results.records import in_subset
 from ..results.statistics import p_text
@@ -77,7 +77,7 @@ def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
             unions=[union for found in together.values() for union in found],
             words=glossary(run),
             networks=NETWORKS,
-            attacked=attacked(run),
+            attacked=attacked(run, found),
             trust=trust(found),
             created=moment(run.manifest.get("created", "")),
             passes=passes(run),
@@ -92,10 +92,17 @@ def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
     return printable(page, lines=True)  # names that turn the direction of writing, or are there unseen
 
 
-def attacked(run: Run) -> int:
-    """How many images of the main subset were attacked at all."""
-    rows = in_subset(run.records, run.main_subset)
-    return int(rows.loc[rows["attack"] != "none", "image"].nunique())
+def attacked(run: Run, findings: list[Finding]) -> tuple[str, str]:
+    """How many images of the main subset were attacked at all, of how many, and why not all: ("40", ""), ("9 of 20", "the
+    time …")."""
+    rows, dataset = in_subset(run.records, run.main_subset), run.manifest.get("dataset", {})
+    n = int(rows.loc[rows["attack"] != "none", "image"].nunique())
+    total = (dataset.get("subsets") or {}).get(run.main_subset) if run.main_subset else dataset.get("test")
+    if not total or n >= total:
+        return f"{n:,}", ""
+    timed = any(finding.id == BUDGET for finding in findings)
+    why = "there was no time for the others; the same command goes on" if timed else "the others were not attacked"
+    return f"{n:,} of {total:,}", why
 
 
 def trust(findings: list[Finding]) -> list[tuple[int, str, str]]:
