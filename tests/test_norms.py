@@ -399,7 +399,7 @@ def test_a_climb_in_l0_takes_the_pixels_that_gain_most():
         ("l0", 24, "ε = 24 pixels in l0", "l0, ε = 24 (pixels)"),
         ("patch", 5, "ε = 5 pixels of a patch's side", "patch, ε = 5 (5 × 5 pixels)"),
         ("spatial", 0.5, "ε = 0.5, turned by up to 15°, shifted and scaled by up to 5 %", "spatial, ε = 0.5 (±15°, ±5 %)"),
-        ("corruption", 3, "corruption severity 3 of 5", "corruption, ε = 3 (severity 3 of 5)"),
+        ("corruption", 3, "corruption severity 3 of 5", "corruption, ε = 3 (severity)"),
     ],
 )
 def test_what_a_bare_epsilon_counts_is_said(name, eps, said, named):

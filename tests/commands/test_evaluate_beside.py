@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 import escrime
 from escrime import EscrimeError
 from escrime.cli import app
+from escrime.commands.evaluate.beside import to_be_made
+from escrime.commands.shared.threats import Threat
 from escrime.evaluation import read_records
 from escrime.models import save_weights
 from escrime.results.records import read_deployed
@@ -202,6 +204,13 @@ def test_a_stopped_evaluation_goes_on_with_the_same_examples(weights, pictures, 
     for old, new in ((before, read_deployed(out)), (records, read_records(out))):
         old, new = (rows.sort_values(order, ignore_index=True).drop(columns="forwards") for rows in (old, new))
         pd.testing.assert_frame_equal(old, new, check_exact=False, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("names", "made"), [(["FGSM", "UniversalPGD"], {"FGSM-transfer"}), (["UniversalPGD"], {"MI-DI-TI-FGSM-transfer"})]
+)
+def test_what_is_fitted_to_the_model_is_not_made_on_surrogates(names, made):
+    assert set(to_be_made(Threat("linf", (0.1,)), names, 8)) == made
 
 
 def test_the_page_of_surrogates_alone_has_its_first_lines(weights, pictures, relative, tmp_path):

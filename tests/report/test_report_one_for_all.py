@@ -3,10 +3,13 @@
 import json
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from escrime.report import draw_report, read_run
+from escrime.report.figures.examples import attack_words
 from escrime.report.one_for_all import one_for_all
+from escrime.report.run import Example
 from escrime.results.layout import perturbation_picture
 
 NAME = "m--none--white-box--mine"
@@ -46,3 +49,16 @@ def test_what_is_gone_or_no_picture_is_left_out(builder, tmp_path):
     assert [picture.title for picture in made.pictures] == ["second half"]
     perturbation_picture(folder, NAME, 0.1, 1).unlink()
     assert one_for_all(read_run(folder), "m") == []
+
+
+@pytest.mark.parametrize(
+    ("attack", "eps", "norm", "said"),
+    [
+        ("FGSM", 4 / 255, "linf", "FGSM, ε = 4/255, white-box"),
+        ("FGSM-l0", 3.0, "l0", "FGSM, ε = 3 pixels in l0, white-box"),
+        ("glass_blur", 3.0, "corruption", "glass_blur, corruption severity 3 of 5"),
+    ],
+)
+def test_a_card_says_what_was_done_to_its_image(attack, eps, norm, said):
+    entry = {"attack": attack, "eps": eps, "threat": "white-box", "figure": "stands", "image": "i", "label": 0}
+    assert attack_words(Example(entry, {}), norm) == said

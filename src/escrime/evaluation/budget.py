@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ..errors import shortened
 from ..models import deadline
 from ..models.adapted import in_its_precision
 from ..models.running import Classifier, check_logits, no_trace
@@ -27,6 +28,7 @@ SAFETY = 1.5  # over what they are expected to take
 LOOK = 0.05  # of the budget, for one look at a model before it is attacked
 LOOKED = 4  # images that a look takes, however little time there is,
 FEWEST = 8  # and an examination
+NAMED = 5  # attacks in a sentence
 PROBED = 0.5  # of a case's time, for its examination; the rest for the stronger attack on every image
 
 
@@ -129,7 +131,7 @@ def budget_findings(
         own = records[(records["model"] == model) & (records["defense"] == defense) & (records["threat"] == threat)]
         rest = left_open(own, labels, images, cut.get(name, ()))
         never = [label for label, n in rest["attacks"].items() if n == images]
-        words = [f"{label} was run on no image" for label in never]
+        words = [f"{shortened(never, NAMED)} {'was' if len(never) == 1 else 'were'} run on no image"] if never else []
         if rest["images"] and not never:
             words.append(f"{rest['images']:,} of {images:,} images were not attacked by every attack")
         if rest["checks"]:

@@ -19,7 +19,7 @@ class L0(Norm):
     FMN count single color values in their papers."""
 
     name = "l0"
-    also = ("sparse", "pixels", "few_pixels")
+    also: tuple[str, ...] = ("sparse", "pixels", "few_pixels")
     eps_in_words = " pixels in l0"
     usual = (24.0, 150.0)
     unit = "changed pixels"

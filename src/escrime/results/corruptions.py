@@ -4,7 +4,8 @@ Source: Hendrycks & Dietterich (2019), Benchmarking neural network robustness to
 section 4.
 """
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -135,7 +136,7 @@ def _count(n: pd.Series) -> str:
     return "–".join(str(count) for count in sorted({int(n.min()), int(n.max())}))
 
 
-def _cell(row: dict | None) -> str:
+def _cell(row: dict[Hashable, Any] | None) -> str:
     return "–" if row is None else f"{row['accuracy']:.1%} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
 
 

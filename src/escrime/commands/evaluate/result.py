@@ -120,7 +120,8 @@ def show(run: Assessment, found: dict) -> None:
     say, several = run.display.say, bool(found["threats"])
     count = f"% of {found['n']} images right [95 % interval]"
     for threat in run.candidate.threats:
-        say(_table([row for row in found["attacks"] if row["norm"] == threat.norm], threat.norm, count, several))
+        if rows := [row for row in found["attacks"] if row["norm"] == threat.norm]:
+            say(_table(rows, threat.norm, count, several))
     if several:
         say(_threats(found))
     if found["deployment"]:
@@ -141,9 +142,12 @@ def show(run: Assessment, found: dict) -> None:
         say(f"What ends in {AS_TRANSFER} was made on {named}, and shown to the model.")
     if found["open"]:
         say(f"{LEFT_OPEN}: {found['open']} of {found['n'] + found['open']} images. Run again to go on.")
-    for name, count in found["left_open"]["attacks"].items():
-        if count > found["open"]:
-            say(f"{LEFT_OPEN}: {name} on {count} images.")
+    by_count: dict[int, list[str]] = {}
+    for name, missing in found["left_open"]["attacks"].items():
+        by_count.setdefault(missing, []).append(name)
+    for missing, names in by_count.items():
+        if missing > found["open"]:
+            say(f"{LEFT_OPEN}, on {missing} images: {listing(names)}.")
     if found["left_open"]["checks"]:
         say(f"{LEFT_OPEN}, of the checks: {', '.join(found['left_open']['checks'])}. Run again to go on.")
     for row in found["threats"]:
