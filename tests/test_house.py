@@ -143,6 +143,7 @@ def test_threat_levels_are_written_out_in_one_place():
     of a finding, a key of claims.json; and `--against` names its default."""
     levels = {"white-box", "black-box", "transfer", "adaptive"}
     others = {"evaluation/checks/search.py", "evaluation/checks/examine.py", "report/claims/verdicts.py", "cli/tune.py"}
+    others |= {"results/reasons.py"}
     found = {
         str(path.relative_to(HOME))
         for path in files()

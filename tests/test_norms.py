@@ -389,3 +389,18 @@ def test_a_climb_in_l0_takes_the_pixels_that_gain_most():
     gains = (slope * (best - x)).sum(1).flatten(1)
     found = (slope * (moved - x)).sum(1).flatten(1)
     assert torch.allclose(found.sum(1), gains.topk(3, dim=1).values.sum(1)) and (L0.distance(moved, x) == 3).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "eps", "said", "named"),
+    [
+        ("linf", 4 / 255, "ε = 4/255", "l_inf, ε = 4/255"),
+        ("l2", 0.5, "ε = 0.5 in l2", "l2, ε = 0.5"),
+        ("l0", 24, "ε = 24 pixels in l0", "l0, ε = 24 (pixels)"),
+        ("patch", 5, "ε = 5 pixels of a patch's side", "patch, ε = 5 (5 × 5 pixels)"),
+        ("spatial", 0.5, "ε = 0.5, turned by up to 15°, shifted and scaled by up to 5 %", "spatial, ε = 0.5 (±15°, ±5 %)"),
+        ("corruption", 3, "corruption severity 3 of 5", "corruption, ε = 3 (severity)"),
+    ],
+)
+def test_what_a_bare_epsilon_counts_is_said(name, eps, said, named):
+    assert (norm(name).said(eps), norm(name).named(eps)) == (said, named)

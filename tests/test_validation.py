@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from escrime.errors import EscrimeError
+from escrime.errors import EscrimeError, nearest
 from escrime.validation import BOUND, check_choice, check_flag, check_real, check_time, check_type, check_whole
 
 
@@ -72,3 +72,23 @@ def test_what_is_refused_and_how(check, value, limits, sentence):
 
 def test_times_in_words():
     assert [check_time("t", text) for text in ("90", "90s", "10min", "2h", "1.5 m", 7)] == [90, 90, 600, 7200, 90, 7]
+
+
+@pytest.mark.parametrize(
+    ("word", "choices", "meant"),
+    [
+        ("bvlc_googlenet", ["googlenet", "googlenet_bvlc", "googlenet_bvlc_auxiliary"], "googlenet_bvlc"),
+        ("bvlc-googlnet", ["googlenet", "googlenet_bvlc", "googlenet_bvlc_auxiliary"], "googlenet_bvlc"),
+        ("googlenet_bvcl", ["googlenet", "googlenet_bvlc"], "googlenet_bvlc"),
+        ("auto-attack", ["APGD", "AutoAttack"], "AutoAttack"),
+        ("resnet50_2_wide", ["resnet50", "wide_resnet50_2"], "wide_resnet50_2"),
+    ],
+)
+def test_what_may_have_been_meant(word, choices, meant):
+    assert nearest(word, choices) == nearest(word, iter(choices)) == f" Did you mean {meant!r}?"
+
+
+def test_other_words_for_a_choice():
+    others = {"rotation": "spatial"}
+    assert nearest("rotatoin", ["linf", "spatial"], others) == " Did you mean 'spatial'?"
+    assert nearest("qwxz", ["linf", "spatial"], others) == ""

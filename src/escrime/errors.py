@@ -1,6 +1,10 @@
 """The one exception a user is meant to read: a sentence that names the value, the likely cause and the remedy."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+JOINING = "-_ ."  # what joins the words of a name
+NO_OTHERS: Mapping[str, str] = MappingProxyType({})
 
 
 class EscrimeError(ValueError):
@@ -36,15 +40,27 @@ def shortened(words: Iterable[object], most: int = 3, between: str = ", ") -> st
     return between.join(texts[:most]) + rest
 
 
-def nearest(word: object, choices: Iterable[object]) -> str:
+def nearest(word: object, choices: Iterable[object], others: Mapping[str, str] = NO_OTHERS) -> str:
     """Return " Did you mean 'x'?" for the choice closest to `word`, or an empty string when none is close. Neither case nor
-    what joins words counts: fgsm is FGSM, and auto-attack AutoAttack."""
-    from difflib import get_close_matches
+    what joins words counts, nor their order: fgsm is FGSM, auto-attack AutoAttack, and bvlc_googlenet googlenet_bvlc. others:
+    more words that a choice may be called by → the choice."""
+    from difflib import SequenceMatcher, get_close_matches
 
-    known = {_bare(choice): str(choice) for choice in list(choices)[::-1]}  # the first of those that are alike
-    match = get_close_matches(_bare(word), list(known)[::-1], n=1, cutoff=0.5)
-    return f" Did you mean {known[match[0]]!r}?" if match else ""
+    choices = list(choices)
+    found: list[tuple[float, str]] = []
+    for form in (_bare, _turned):
+        known = {form(called): meant for called, meant in others.items()}
+        known |= {form(choice): str(choice) for choice in choices[::-1]}  # the first of those that are alike
+        match = get_close_matches(form(word), list(known)[::-1], n=1, cutoff=0.5)
+        found += [(SequenceMatcher(None, form(word), match[0]).ratio(), known[match[0]])] if match else []
+    return f" Did you mean {max(found, key=lambda one: one[0])[1]!r}?" if found else ""
 
 
 def _bare(word: object) -> str:
-    return "".join(letter for letter in str(word).casefold() if letter not in "-_ .") or str(word)
+    return "".join(letter for letter in str(word).casefold() if letter not in JOINING) or str(word)
+
+
+def _turned(word: object) -> str:
+    """The words of a name in an order that does not depend on theirs."""
+    text = str(word).casefold()
+    return "".join(sorted("".join(" " if letter in JOINING else letter for letter in text).split())) or str(word)

@@ -106,7 +106,7 @@ def test_an_evaluation_of_the_fifteen(model, photos):
     assert (means["n"], means["corruptions"], means["severities"], means["clean"]) == (6, 15, 2, 0)
     assert means["worst"] >= means["error"] and not found.records["forwards"].any()
     (verdict,) = verdicts(found.records, [])
-    assert "at ε = 1 of corruption severity" in verdict.sentence
+    assert "at corruption severity 1 of 5" in verdict.sentence
 
 
 def test_a_randomized_model_gets_the_same_images(model, photos):

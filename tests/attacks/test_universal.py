@@ -306,4 +306,4 @@ def test_a_picture_of_a_perturbation(tmp_path, halves):
 
 def test_they_are_found_by_name_and_compared_with_nothing():
     for name in ("UniversalPGD", "UniversalPatch"):
-        assert ATTACKS[name].access == "gradients" and ATTACKS[name](4 if "Patch" in name else 0.1).manner == ""
+        assert ATTACKS[name].access == "gradients" and ATTACKS[name](4 if "Patch" in name else 0.1).manner == "universal"

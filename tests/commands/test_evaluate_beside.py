@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 import escrime
 from escrime import EscrimeError
 from escrime.cli import app
+from escrime.commands.evaluate.beside import to_be_made
+from escrime.commands.shared.threats import Threat
 from escrime.evaluation import read_records
 from escrime.models import save_weights
 from escrime.results.records import read_deployed
@@ -70,6 +72,8 @@ def test_the_model_as_its_own_surrogate_gives_about_its_own_numbers(weights, pic
     assert right(records, "PGD-transfer") == pytest.approx(right(records, "PGD"), abs=0.07) and right(records, "PGD") < 0.7
     found = json.loads((tmp_path / "run" / "answer.json").read_text())
     assert {(row["attack"], row["threat"]) for row in found["attacks"]} >= {("PGD-transfer", "transfer"), ("PGD", "white-box")}
+    told = f"(gets {found['surrogates'][0]['right']} of {found['surrogates'][0]['of']} images right)"
+    assert told in (tmp_path / "run" / "report.html").read_text(), "on the page"
     assert found["surrogates"][0]["right"] >= 13 and "was made on lenet@" in " ".join(result.output.split())
     page = (tmp_path / "run" / "report.html").read_text()
     assert "PGD-transfer" in page and "transfer" in page
@@ -200,6 +204,13 @@ def test_a_stopped_evaluation_goes_on_with_the_same_examples(weights, pictures, 
     for old, new in ((before, read_deployed(out)), (records, read_records(out))):
         old, new = (rows.sort_values(order, ignore_index=True).drop(columns="forwards") for rows in (old, new))
         pd.testing.assert_frame_equal(old, new, check_exact=False, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("names", "made"), [(["FGSM", "UniversalPGD"], {"FGSM-transfer"}), (["UniversalPGD"], {"MI-DI-TI-FGSM-transfer"})]
+)
+def test_what_is_fitted_to_the_model_is_not_made_on_surrogates(names, made):
+    assert set(to_be_made(Threat("linf", (0.1,)), names, 8)) == made
 
 
 def test_the_page_of_surrogates_alone_has_its_first_lines(weights, pictures, relative, tmp_path):

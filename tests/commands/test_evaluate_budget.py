@@ -91,7 +91,7 @@ def test_it_is_kept_and_what_is_open_is_said(budget, slow, pictures, tmp_path, c
     assert not list((tmp_path / "run").rglob("*.partial"))
     done.display.console.quiet = False
     show(done, found)
-    assert "Left open when the time was up: " in capsys.readouterr().out
+    assert "Left open to keep within the time: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("model", ["slow", "masked"])

@@ -1,6 +1,7 @@
 """`escrime evaluate --threat`: several norms in one evaluation, each with its number, and what is left of all of them."""
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -43,6 +44,9 @@ def test_each_threat_has_its_number_and_their_union_the_last_word(judged):
     assert all(row["accuracy"] >= left for row in found["threats"])
     assert {row["eps"] for row in found["attacks"] if row["norm"] == "l2"} == {0.0, 0.2, 0.4}
     assert "whichever threat the attacker chooses for each" in found["verdict"]["sentence"]
+    clean = found["clean"]
+    row = f"{clean['accuracy']:.1%} [{100 * clean['low']:.0f}–{100 * clean['high']:.0f}]"
+    assert re.search(rf"Every threat to the same 12 images(?s:.*)\n none +{re.escape(row)}", result.output), result.output
     assert "any of them" in result.output and "l_inf: % of 12 images" in result.output
 
 

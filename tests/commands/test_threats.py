@@ -1,10 +1,15 @@
 """What bounds the attacker, as it is written on the command line."""
 
+import re
+
 import pytest
+from typer.testing import CliRunner
 
 from escrime import EscrimeError
+from escrime.budgets import eps_text
+from escrime.cli import app
 from escrime.commands.evaluate.request import Request
-from escrime.commands.shared.threats import Threat, read_threats
+from escrime.commands.shared.threats import Threat, read_threats, usual_in_words
 from escrime.norms import NORMS
 
 
@@ -44,6 +49,12 @@ WRONG = {
     "linf,linf:4/255": "names linf twice",
     "all:4/255": "takes the usual ε",
     "lnf:4/255": "Did you mean 'linf'",
+    "rotation": "Did you mean 'spatial'",
+    "translations:0.1": "Did you mean 'spatial'",
+    "common-corruptions": "Did you mean 'corruption'",
+    "pixels:3": "Did you mean 'l0'",
+    "every": "use one of",
+    "spatial:2": "counts no degrees but the share of 30° of rotation and 10 % of shift and of size; use at most 1",
     "scores": "is --access gradients, scores or labels",
     "white-box": "is --access gradients, scores or labels",
     "linf:8": "write '8/255'",
@@ -66,3 +77,17 @@ def test_a_request_of_one_threat_is_what_it_was_before():
     assert several.settings()["threats"] == {"linf": [0.1], "l2": []} and several.norm == "linf"
     with pytest.raises(EscrimeError, match="no ε is given"):
         Request("lenet", "digits")
+
+
+def test_help_says_which_epsilons_all_takes():
+    said = usual_in_words()
+    assert said.startswith("linf 8/255 (4/255), l2 0.5 (3), ") and "spatial 1" in said and said.endswith("above 64 px")
+    for name in NORMS:
+        small, large = Threat(name).on(64), Threat(name).on(65)
+        wanted = f"{name} {eps_text(small.headline, name == 'linf')}"
+        wanted += "" if small == large else f" ({eps_text(large.headline, name == 'linf')})"
+        assert wanted in said.partition(";")[0].split(", ")
+    text = " ".join(
+        re.sub(r"[│\n]", " ", CliRunner().invoke(app, ["evaluate", "--help"], env={"COLUMNS": "120"}).output).split()
+    )
+    assert "8/255 (4/255)" in text

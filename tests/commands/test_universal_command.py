@@ -33,7 +33,7 @@ def test_patches_to_print_and_an_evaluation_that_goes_on(weights, pictures, tmp_
     asked += ("--attack", "FGSM,UniversalPGD,UniversalPatch", "--limit", "24")
     result = call(*asked)
     assert result.exit_code == 0 and "UniversalPatch" in result.output and "UniversalPGD" in result.output
-    assert "Pictures of the universal perturbations, of patches to print" in result.output
+    assert "One perturbation for all images (UniversalPGD and UniversalPatch): its" in result.output
     found, records = json.loads((out / "answer.json").read_text()), read_records(out)
     assert records.groupby("attack")["image"].nunique()["UniversalPatch"] == 24
     names = [f"lenet--none--white-box--UniversalP{rest}-half{n}.png" for rest in ("GD-eps0.1", "atch-eps3") for n in (1, 2)]

@@ -13,7 +13,7 @@ from escrime import PGD, EscrimeError, PredictionAveraging
 from escrime.commands.shared.folder import RunFolder
 from escrime.commands.shared.store import FolderStore
 from escrime.distributed import Processes
-from escrime.evaluation import pipeline
+from escrime.evaluation import looks, pipeline
 from escrime.evaluation.effort import Effort
 from escrime.evaluation.images import Source
 from escrime.evaluation.pipeline import Plan, execute
@@ -53,9 +53,9 @@ RUNS = {  # with ε = 0.002 nothing falls, so that the examination is most of th
     "attack fails": {"fails": (1, "checks.search.Search._judged", ValueError("odd"))},
     "attack refused": {"fails": (1, "checks.search.Search._judged", EscrimeError("bad input"))},
     "attack out of time": {"fails": (1, "checks.search.Search._judged", OutOfTime()), "seconds": 1000},
-    "check refused": {"fails": (0, "pipeline.input_findings", EscrimeError("bad input"))},
-    "other check refused": {"fails": (1, "pipeline.model_check.findings", EscrimeError("bad input"))},
-    "check out of time": {"fails": (0, "pipeline.input_findings", OutOfTime()), "seconds": 1000},
+    "check refused": {"fails": (0, "looks.input_findings", EscrimeError("bad input"))},
+    "other check refused": {"fails": (1, "looks.model_check.findings", EscrimeError("bad input"))},
+    "check out of time": {"fails": (0, "looks.input_findings", OutOfTime()), "seconds": 1000},
     "late": {"eps": 0.002, "fails": (1, "pipeline.examination", OutOfTime()), "seconds": 1000},
 }
 
@@ -81,7 +81,7 @@ def run(folder: Path, team: Processes, build=Bands, eps=0.05, seconds=None, fail
     try:
         here = fails if fails and team.rank == fails[0] and team.together else None
         broken = nullcontext() if here is None else mock.patch(f"escrime.evaluation.{here[1]}", side_effect=here[2])
-        watched = mock.patch("escrime.evaluation.pipeline.input_findings", wraps=pipeline.input_findings)
+        watched = mock.patch("escrime.evaluation.looks.input_findings", wraps=looks.input_findings)
         with deadline(seconds), watched as fed, broken:
             execute(plan, store, team, lambda title: nullcontext(Meter(lambda *told: None)))
     except EscrimeError as error:

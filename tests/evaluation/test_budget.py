@@ -1,5 +1,7 @@
 """An evaluation within a given time: how long it takes, what it keeps, what it says of the rest, and that it is the same."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -149,13 +151,43 @@ def test_an_attack_of_anybody_is_ended_too(slow, data, clock):
     endless.eps = 0.02
     found = escrime.evaluate(slow, data, {"FGSM": FGSM(0.02), "endless": endless}, checks=QUICK, budget=30)
     assert clock[0] <= 36 and set(found.records["attack"]) == {"FGSM"}
-    assert "before endless was run on any image" in next(f.message for f in found.checks if f.id == "budget")
+    assert "endless was run on no image" in next(f.message for f in found.checks if f.id == "budget")
     assert not slow._forward_pre_hooks
 
 
-def test_no_time_for_anything(slow, data):
-    with pytest.raises(EscrimeError, match="time was up before any attack had finished one image.*larger budget"):
-        escrime.evaluate(slow, data, FGSM(0.02), budget=0.001)
+@pytest.mark.parametrize("budget, said", [(0.001, "none of it was left"), (6.0, r"\d\.\d s of it was left")])
+def test_no_time_for_anything(budget, said, slow, data, clock):
+    """How much there was is said, and what is said to be enough for a few images is."""
+    few, attack = (data[0][::5], data[1][::5]), PGD(0.02, steps=100, early_stop=False)
+    with pytest.raises(EscrimeError, match="time was up before any attack had finished one image.*larger budget") as error:
+        escrime.evaluate(slow, few, attack, budget=budget, checks=False)
+    match = re.search(rf"{said}, and this takes about (\d+) s for 20 images and about (\d+) min for all 30", str(error.value))
+    assert match is not None, error.value
+    some, whole, needed = int(match[1]), 60 * int(match[2]), 20 * 100 * 0.01  # of one step on each image
+    assert needed <= some <= 5 * needed and 1.5 * some == pytest.approx(whole, abs=30)
+    assert escrime.evaluate(slow, few, attack, budget=some, checks=False).verdicts[0].n >= 8
+
+
+def test_an_examination_is_done_again_where_the_time_suffices_for_that_one(slow, data, clock, monkeypatch):
+    """Its share was too little, and the other examination left enough of its own: less than all of them would take again."""
+    from escrime.evaluation import pipeline
+
+    effort = Effort(images=30, steps=4, queries=10, draws=5, eot=1, doublings=0)
+    attacks = {"linf": PGD(0.02, steps=10), "l2": PGD(0.05, norm="l2", steps=10)}
+    dear = lambda scope, *about: (Passes(600, 600) if scope.norm == "linf" else Passes(1, 1), Passes(1, 1))  # noqa: E731
+    monkeypatch.setattr(pipeline, "passes_of_scope", dear)
+    found = escrime.evaluate(slow, (data[0][::5], data[1][::5]), attacks, checks=effort, budget=125)
+    assert clock[0] < 125 and not [finding for finding in found.checks if finding.id == "budget"]
+
+
+def test_an_examination_that_was_cut_short_is_named_with_its_norm(slow, data, clock):
+    few, effort = (data[0][::3], data[1][::3]), Effort(images=40, steps=50, queries=500, draws=200, eot=1, doublings=1)
+    attacks = {"linf": PGD(0.002, steps=5), "l2": PGD(0.02, norm="l2", steps=5)}
+    found = escrime.evaluate(slow, few, attacks, checks=effort, budget=60)
+    (budget,) = (finding for finding in found.checks if finding.id == "budget")
+    checks = budget.evidence["checks"]
+    assert checks and all(what.startswith(("l_inf: ", "l2: ")) for what in checks), checks
+    assert all(what in budget.message for what in checks) and "the 60 s that there were" in budget.message, budget.message
 
 
 @pytest.mark.parametrize(

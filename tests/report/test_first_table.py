@@ -37,9 +37,9 @@ def test_each_line_is_a_verdict_with_both_attackers(defended):
     found, judged = table(defended)
     assert [line.verdict for line in found.lines] == judged["net"]
     bare, ppa = found.lines
-    assert (bare.defense, bare.clean, bare.robust.value, bare.robust.n, bare.ignoring) == (
+    assert (bare.defense, bare.clean.text, bare.robust.value, bare.robust.n, bare.ignoring) == (
         "undefended",
-        "100.0%",
+        "100.0% [92.9, 100.0]",
         0.5,
         50,
         None,
@@ -47,7 +47,7 @@ def test_each_line_is_a_verdict_with_both_attackers(defended):
     assert (ppa.defense, ppa.robust.value, ppa.robust.n) == ("PPA", 20 / 30, 30)
     assert (ppa.ignoring.value, ppa.ignoring.n) == (1.0, 30)  # of the same 30 images, which all stand there
     assert found.transfer and found.lines[0].eps == "ε = 0.1"
-    assert bare.reason == "It may be lower: single-step-only."
+    assert bare.reason == "It may be lower, for attacks of a single step were all there was (single-step-only)."
 
 
 def test_where_no_defense_is_there_is_no_column_for_who_ignores_it(builder, tmp_path):
@@ -61,7 +61,9 @@ def test_the_page_begins_with_it(defended):
     assert html.index('<table class="rows"') < html.index("<main>") < html.index('<div class="tiles">')
     row = re.findall(r'<tr role="row">.*?</tr>', html, re.S)[2]
     words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", row)).strip()
-    assert words.startswith("net PPA 100.0% 100.0% [88.6, 100.0] 66.7% [48.8, 80.8] of 30 not as it stands It may be lower")
+    assert words.startswith(
+        "net PPA 100.0% [88.6, 100.0] 100.0% [88.6, 100.0] 66.7% [48.8, 80.8] of 30 not as it stands It may be lower"
+    )
 
 
 def words_of(folder):

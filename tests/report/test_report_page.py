@@ -16,6 +16,7 @@ from escrime.report.headline import headline
 from escrime.report.markdown import markdown
 from escrime.report.page import flat
 from escrime.report.tables import class_table
+from escrime.results.findings import Finding
 from escrime.results.statistics import wilson
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
@@ -397,3 +398,21 @@ def test_pictures_that_were_left_out_are_named(builder, tmp_path, escrime):
     assert "2 left out: cat/<1>.heic (.heic is a format that is not read here); a|b (empty)." in text
     said = escrime("report", folder, "--format", "md")[1]
     assert "; 2 left out: cat/" in said and "a\\|b" in said
+
+
+@pytest.mark.parametrize(
+    ("test", "finding", "said"),
+    [
+        (40, [], "n = 40</dd>"),
+        (60, [], 'n = 40 of 60 <span class="facts">the others were not attacked</span>'),
+        (60, ["budget"], 'n = 40 of 60 <span class="facts">there was no time for the others; the same command goes on</span>'),
+    ],
+)
+def test_why_fewer_images_were_attacked_than_there_are(test, finding, said, builder, tmp_path):
+    folder = builder(40).model("m").sweep("m", "none", "white-box", "FGSM", {0: 1.0, 0.1: 0.5}).write(tmp_path / "run")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["dataset"]["test"] = test
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "checks.json").write_text(json.dumps([Finding(id, "note", "left open").as_dict() for id in finding]))
+    draw_report(folder)
+    assert said in (folder / "report.html").read_text()

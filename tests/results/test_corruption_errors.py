@@ -108,11 +108,12 @@ def test_no_image_under_all_of_them():
 
 
 def test_each_classifier_and_subset_has_its_table():
-    records = pd.concat([rows([1, 1, 1, 0], model=model, subsets="easy") for model in ("one", "two")])
+    of = [(model, name, severity) for model in ("one", "two") for name in COMMON for severity in range(1, 6)]
+    records = pd.concat([rows([1, 1, 1, 0], name, severity, model=model, subsets="easy") for model, name, severity in of])
     found = corruption_errors(records)
     assert found[["subset", "model"]].values.tolist() == [["easy", "one"], ["easy", "two"]]
     text = corruption_text(records, imagenet=True)
-    assert text.count("mCE") == 4 and "one · white-box (easy images)" in text
+    assert text.count("mCE") == 4 and "\n\ntwo (easy images)" in text and "white-box" not in text
     assert "fog" in text and "75.0%" in text and max(map(len, text.splitlines())) < 160
 
 

@@ -1,12 +1,14 @@
 """The verdict's sentence is true of the records and findings that it is made of, in each of its branches."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from escrime.results.findings import Finding
+from escrime.results.reasons import REASONS, in_words
 from escrime.results.records import frame, worst_case
 from escrime.results.statistics import wilson
 from escrime.results.verdicts import Verdict, left_more, verdict_eps, verdicts
@@ -99,7 +101,9 @@ def test_attacks_that_did_not_run_at_this_epsilon_left_what_was_right_without_at
 
 def test_an_open_warning_forbids_belief_and_is_named():
     found = verdict(rows("PGD", 80), findings=[EXAMINED, warning("converged"), warning("weak-attack")])
-    assert not found.believe and found.sentence.endswith("; it may be lower: converged, weak-attack.")
+    assert not found.believe and found.sentence.endswith(
+        "; it may be lower, for more steps still find more (converged) and the check weak-attack objects."
+    )
     answered = verdict(rows("PGD", 80), findings=[EXAMINED, warning("weak-attack", answered=True)])
     assert answered.believe and "stronger attacks were tried on some of the images and found no more" in answered.sentence
 
@@ -107,12 +111,12 @@ def test_an_open_warning_forbids_belief_and_is_named():
 @pytest.mark.parametrize("id", ["near-chance", "one-class"])
 def test_a_model_that_may_not_look_has_no_robustness(id):
     found = verdict(rows("PGD", 80), findings=[EXAMINED, warning(id)])
-    assert not found.believe and found.sentence.endswith(f"; that says nothing yet: {id}.")
+    assert not found.believe and found.sentence.endswith(f"; that says nothing yet, for {REASONS[id]} ({id}).")
 
 
 def test_few_images_say_nothing_yet():
     found = verdict(rows("PGD", 1, n=2))
-    assert not found.believe and found.sentence.endswith("; that says nothing yet: few-images.")
+    assert not found.believe and found.sentence.endswith("; that says nothing yet, for there are too few images (few-images).")
 
 
 def test_a_randomized_model_is_an_expectation():
@@ -213,7 +217,7 @@ def test_a_doubt_about_strength_is_none_where_nothing_is_left(id):
     doubt = Finding(id, "warning", "a stronger attack may find more", {}, "try harder")
     none, one = (verdict(rows("PGD", right), findings=[EXAMINED, doubt]) for right in (0, 1))
     assert none.believe and none.sentence.endswith(", and no attack could leave less.")
-    assert not one.believe and one.sentence.endswith(f"; it may be lower: {id}.")
+    assert not one.believe and one.sentence.endswith(f"; it may be lower, for {in_words([id])}.")
 
 
 def test_nothing_left_is_not_believed_of_a_model_that_may_be_blind_or_fed_wrongly():
@@ -226,3 +230,8 @@ def test_nothing_left_is_not_believed_of_a_model_that_may_be_blind_or_fed_wrongl
 def test_who_sees_outputs_only_and_left_nothing_has_left_nothing():
     none, one = (verdict(rows("Square", right, threat="black-box"), findings=[EXAMINED]) for right in (0, 1))
     assert "may leave less" in one.sentence and "may leave less" not in none.sentence and none.accuracy == 0
+
+
+def test_every_reason_is_of_a_check_that_the_documentation_tells_of():
+    told = (Path(__file__).parents[2] / "docs" / "ideas" / "checks.md").read_text()
+    assert all(f"`{id}`" in told for id in REASONS)

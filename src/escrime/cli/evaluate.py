@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ..access import ACCESS
+from ..commands.shared.threats import usual_in_words
 from ..norms import DEFAULT, NORMS
 from ..terminal import json_text
 from ..validation import check_time
@@ -79,7 +80,8 @@ def evaluate(
         typer.Option(
             metavar="NORM[:EPS],...|all",
             autocompletion=THREATS,
-            help="In place of --eps and --norm: several at once, such as linf:4/255,l2:0.5, or all.",
+            help="In place of --eps and --norm: several at once, such as linf:4/255,l2:0.5, or all. Where no ε is given, "
+            f"the usual one: {usual_in_words()}.",
         ),
     ] = None,
     access: Annotated[

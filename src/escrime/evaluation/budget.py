@@ -8,14 +8,19 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ..errors import shortened
 from ..models import deadline
 from ..models.adapted import in_its_precision
 from ..models.running import Classifier, check_logits, no_trace
+from ..norms import norm
 from ..randomness import row_keys
-from ..results.findings import Finding
+from ..results.findings import BUDGET, Finding
+from ..results.keys import names_in
 from ..results.records import STRONGER
+from ..terminal import duration
 from .cost import passes_of_check
 from .effort import Effort
+from .store import Store
 from .subjects import Case, cases_of
 
 LEAST, MOST = 0.2, 0.5  # of the budget, kept for the checks
@@ -23,6 +28,7 @@ SAFETY = 1.5  # over what they are expected to take
 LOOK = 0.05  # of the budget, for one look at a model before it is attacked
 LOOKED = 4  # images that a look takes, however little time there is,
 FEWEST = 8  # and an examination
+NAMED = 5  # attacks in a sentence
 PROBED = 0.5  # of a case's time, for its examination; the rest for the stronger attack on every image
 
 
@@ -88,12 +94,34 @@ def left_open(records: pd.DataFrame, attacks: Sequence[str], images: int, cut: S
     return {"images": images - whole, "attacks": {name: n for name, n in missing.items() if n}, "checks": list(cut)}
 
 
+def open_checks(store: Store) -> dict[tuple, list[str]]:
+    """Name of a case → what its examinations left open to keep within the time, of several norms with that which it is in."""
+    examined, found = store.examinations(), dict[tuple, list[str]]()
+    for (case, name), old in examined.items():
+        several = sum(other == case for other, _ in examined) > 1
+        for what in old.cut:
+            found.setdefault(names_in(case), []).append(f"{norm(name).title}: {what}" if several else what)
+    return found
+
+
+def again(store: Store, effort: Effort, rates: Mapping[tuple[str, str], float], took: float) -> float:
+    """Seconds that the examinations which were cut short will take, done again in full. rates: case, norm → seconds that one
+    image took; `took` is all examinations' time, for one whose rate was not measured."""
+    cut = {which: min(effort.images, old.images) for which, old in store.examinations().items() if old.cut}
+    return sum(images * rates[which] if which in rates else took for which, images in cut.items())
+
+
 def budget_findings(
-    records: pd.DataFrame, cases: Sequence[Case], attacks: Mapping[str, Any], images: int, cut: Mapping[tuple, Sequence[str]]
+    records: pd.DataFrame,
+    cases: Sequence[Case],
+    attacks: Mapping[str, Any],
+    images: int,
+    cut: Mapping[tuple, Sequence[str]],
+    given: float,
 ) -> list[Finding]:
     """What there was no time for, one finding per case: a note where only images are left, since the interval accounts for
     them; a warning where an attack was run on no image, or a check was cut short (`cut`: name of the case → what). None for a
-    case of which nothing is left open. attacks: by label."""
+    case of which nothing is left open. attacks: by label. given: seconds that there were for attacks and checks."""
     found, wanted = [], dict[tuple[str, str, str], list[str]]()
     for label, attack in attacks.items():
         for case in cases_of(attack, cases):
@@ -103,12 +131,14 @@ def budget_findings(
         own = records[(records["model"] == model) & (records["defense"] == defense) & (records["threat"] == threat)]
         rest = left_open(own, labels, images, cut.get(name, ()))
         never = [label for label, n in rest["attacks"].items() if n == images]
-        words = [f"{label} was run on any image" for label in never] + [f"{what} was done" for what in rest["checks"]]
+        words = [f"{shortened(never, NAMED)} {'was' if len(never) == 1 else 'were'} run on no image"] if never else []
         if rest["images"] and not never:
-            words.append(f"{rest['images']:,} of {images:,} images were attacked by every attack")
+            words.append(f"{rest['images']:,} of {images:,} images were not attacked by every attack")
+        if rest["checks"]:
+            words.append(f"of the checks this was left out: {', '.join(rest['checks'])}")
         if words:
             severity = "warning" if never or rest["checks"] else "note"
-            message = f"The time was up before {'; before '.join(words)}"
-            remedy = "Run again to go on, with more time (the budget) or without a limit."
-            found.append(Finding("budget", severity, message, rest | {"of": images}, remedy, model, defense, threat))
+            message = f"To keep within the {duration(given)} that there were for attacks and checks, {'; '.join(words)}"
+            remedy = "Run again to go on, with more time (the budget) or without a limit; each check has its share of the time."
+            found.append(Finding(BUDGET, severity, message, rest | {"of": images}, remedy, model, defense, threat))
     return found

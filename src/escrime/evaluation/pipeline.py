@@ -20,16 +20,18 @@ from ..models.ensemble import other_classes
 from ..models.running import passes_per_image
 from ..results.checks.records import record_findings
 from ..results.findings import Finding, in_order
-from ..results.keys import joined, names_in, parts_of, slice_of
+from ..results.keys import joined, parts_of, slice_of
 from ..results.records import STRONGER
 from ..results.threats import DEPLOYED
 from .budget import (
     FEWEST,
     LEAST,
     affordable,
+    again,
     budget_findings,
     judged_by_all,
     kept_for_checks,
+    open_checks,
     passes_of_checks,
     seconds_per_pass,
 )
@@ -41,6 +43,7 @@ from .effort import Effort
 from .expected import UNSEEN, Outlook, expect_after, passes_of_scope, passes_on, plan_checks, title_of
 from .images import Images, Source
 from .looks import findings_of_deployed, findings_of_model, unanswered
+from .out_of_time import out_of_time
 from .parts import evaluate_parts, work_on
 from .profile import Profiles, as_attacked
 from .progress import Meter
@@ -51,7 +54,8 @@ from .subjects import Case, cases_of
 from .universal import Fits
 
 EXAMINATION = "the search for a stronger attack"
-MORE = 3.0  # times what the checks took, which must be left to go on after them
+MORE = 3.0  # times what the checks took, which must be left to go on after them,
+AGAIN = 2.0  # or times what those examinations will take that were cut short, where all images are attacked
 
 Rates = dict[tuple[str, str], float]  # case, norm → seconds that the examination of one image took
 Shown = Callable[[str], AbstractContextManager[Meter]]  # title of a stage → its meter, within a block
@@ -109,10 +113,8 @@ def execute(plan: Plan, store: Store, team: Processes, shown: Shown) -> list[Fin
             attack(replace(plan, cases=cases), store, team, meter, within, cost)
         team.wait()
         if not team.broadcast(bool(store.keys())):
-            raise EscrimeError(
-                "the time was up before any attack had finished one image; nothing can be said yet. Give a larger budget "
-                "(--budget)."
-            )
+            about = cases, plan.profiles, plan.attacks, plan.grids, plan.effort is not None
+            raise out_of_time(*about, within or 0.0)
         began, total = deadline.clock(), len(plan.source)
         judged = judged_by_all(store.records()) if within is not None else None
         if plan.effort is not None:
@@ -124,10 +126,13 @@ def execute(plan: Plan, store: Store, team: Processes, shown: Shown) -> list[Fin
         took = deadline.clock() - began
         count, left = 0 if judged is None else len(judged), deadline.time_left() or 0.0
         cost = took * total / max(count, 1)
-        before, still = still, open_checks(store)
-        more = count < total or still != before  # what an examination did not come farther with is left
-        if plan.effort is None or not team.broadcast(more and left > max(LEAST * within, MORE * took)):
-            return budget_findings(store.records(), cases, plan.attacks, total, open_checks(store))
+        earlier, still = still, open_checks(store)
+        enough = max(LEAST * within, MORE * took)
+        if plan.effort is not None and count == total:
+            enough = min(enough, AGAIN * again(store, plan.effort, rates, took))
+        more = count < total or still != earlier  # what an examination did not come farther with is left
+        if plan.effort is None or not team.broadcast(more and left > enough):
+            return budget_findings(store.records(), cases, plan.attacks, total, still, within)
 
 
 def _check_classes(case: Case, profiles: Profiles) -> None:
@@ -283,7 +288,7 @@ def _examine(
     if attempts and not any(finding.id == "stateful" for finding in findings):
         findings += [finding.of(*scope.case.name) for finding in remembered_since(memory)]
     if limit is not None and attempts:
-        findings = _if_cut(limit, findings, len(store.done(prefix)), scope, plan, records)
+        findings = _if_cut(limit, findings, attempts, len(store.done(prefix)), scope, plan, records)
     keys, cut = store.keys(prefix), [] if limit is None else limit.cut
     store.note_examination(case, norm, Examined(*_basis(scope, plan, records), names, keys, findings, cut))
 
@@ -303,16 +308,6 @@ def _complete(scope: Scope, plan: Plan, records: pd.DataFrame, store: Store) -> 
     return old is not None and old.rests_on(*_basis(scope, plan, records)) and all(map(store.finished, old.parts))
 
 
-def open_checks(store: Store) -> dict[tuple, list[str]]:
-    """Name of a case → what its examinations left open when the time was up."""
-    found: dict[tuple, list[str]] = {}
-    for (case, _), old in store.examinations().items():
-        if old.cut:
-            name = names_in(case)
-            found[name] = list(dict.fromkeys([*found.get(name, ()), *old.cut]))
-    return found
-
-
 def all_findings(
     store: Store, records: pd.DataFrame, about_all: list[Finding], manners: dict[str, str] | None, masked: bool = False
 ) -> list[Finding]:
@@ -324,14 +319,21 @@ def all_findings(
 
 
 def _if_cut(
-    limit: deadline.Deadline, findings: list[Finding], faced: int, scope: Scope, plan: Plan, records: pd.DataFrame
+    limit: deadline.Deadline,
+    findings: list[Finding],
+    attempts: list[Attempt],
+    faced: int,
+    scope: Scope,
+    plan: Plan,
+    records: pd.DataFrame,
 ) -> list[Finding]:
     """The findings; what the stronger attack had no time for is noted in `limit`. Without any image they are not answered."""
     names, sample = of_case(records, scope.case)["image"].unique(), plan.sample(scope.case)
     images = len(names) if sample is None else len({str(name) for name in sample} & set(names))
     if faced >= images:
         return findings
-    limit.cut.append(f"the stronger attack on {images - faced} of {images} images")
+    names_of_it = " and ".join(dict.fromkeys(one.name for one in attempts))
+    limit.cut.append(f"the stronger attack ({names_of_it}) on {images - faced} of {images} images")
     return findings if faced else [replace(finding, answered=False) for finding in findings]
 
 

@@ -55,6 +55,16 @@ def deadline(seconds: float | None) -> Iterator[Deadline | None]:
         _current.reset(token)
 
 
+@contextmanager
+def no_deadline() -> Iterator[None]:
+    """Within the block there is none, for the little that is asked of a model to say how much time it would need."""
+    token = _current.set(None)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
 def time_left() -> float | None:
     """Seconds until the deadline, below 0 when it has passed; None without one."""
     limit = _current.get()

@@ -6,7 +6,7 @@ waits for torch, since a report, which needs the words alone, does not.
 """
 
 from ..discovery import modules_in
-from .base import DEFAULT, NORMS, Norm, check_works_in, free_to_fall, norm, per_image, refuse_mask, register
+from .base import DEFAULT, NORMS, Norm, check_works_in, free_to_fall, meant, norm, per_image, refuse_mask, register
 from .linf import Linf  # listed first: it is meant where none is named
 
 from .l2 import L2  # isort: skip
@@ -21,6 +21,7 @@ __all__ = [
     "Norm",
     "check_works_in",
     "free_to_fall",
+    "meant",
     "norm",
     "per_image",
     "refuse_mask",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..budgets import LEVELS, SAME, eps_text, epsilon
-from ..errors import EscrimeError
+from ..errors import EscrimeError, nearest
 from ..validation import check_choice
 
 if TYPE_CHECKING:
@@ -28,7 +28,15 @@ def register(kind: type[Norm]) -> type[Norm]:
 
 def norm(name: str) -> Norm:
     """The norm of this name; EscrimeError for a name that is none."""
-    return NORMS[check_choice("norm", name, NORMS)]
+    if not isinstance(name, str) or name not in NORMS:
+        check_choice("norm", name, NORMS, hint=meant(name))
+    return NORMS[name]
+
+
+def meant(name: object, more: Sequence[str] = ()) -> str:
+    """The hint for a name that is no norm's: which one it may be, by its own name and what else it is called; more: choices
+    beside the norms."""
+    return nearest(name, [*NORMS, *more], {other: own.name for own in NORMS.values() for other in own.also})
 
 
 def check_works_in(who: str, able: Sequence[str], name: str) -> None:
@@ -75,6 +83,7 @@ class Norm:
     """What attacks, records and reports need of a norm. ε is a number, or a tensor (N,) of one per image; δ = x' − x.
 
     - name: as users and records write it.
+    - also: what else people call it.
     - per_value: whether ε bounds every color value by itself, so that it is at most 1 and counts 8-bit levels.
     - polytope: whether the ball has corners, where a function that is nearly linear is largest.
     - sparse: whether moving a few values far costs as much as moving many a little, so that the best step moves few.
@@ -83,6 +92,7 @@ class Norm:
     - rendered: whether it is no ball but a rule that makes images from parameters, see rendered.py: no gradient, no projection.
       drawn: whether its images hang on a draw, some of them at least, so that another seed makes others.
       tried: what an attack that exhausts it has tried, as a sentence.
+    - attacker: whether anybody looks for the images that mislead the model.
     - usual: the ε that is usually asked for, of small images (up to 64 pixels, as CIFAR-10's) and of larger ones (ImageNet's).
     - unit, meaning, direction: for reports, what ε counts, on an axis and as a sentence, and what a single step follows.
     """
@@ -91,12 +101,14 @@ class Norm:
     unit: str
     meaning: str
     direction = "the gradient"
+    also: tuple[str, ...] = ()
     per_value = False
     polytope = False
     sparse = False
     grain = 0.0
     rendered = False
     drawn = False
+    attacker = True
     tried = "all of them were tried"
     usual: tuple[float | str, float | str] = (0.0, 0.0)
 
@@ -121,8 +133,17 @@ class Norm:
         return self.in_words
 
     def said(self, eps: float) -> str:
-        """ε as a sentence has it: "ε = 4/255", "ε = 0.5 in l2", "ε = 3 of corruption severity"."""
+        """ε as a sentence has it: "ε = 4/255", "ε = 0.5 in l2", "corruption severity 3 of 5"."""
         return f"ε = {eps_text(eps, self.per_value)}{self.eps_in_words}"
+
+    def counts(self, eps: float) -> str:
+        """What a bare ε of this norm counts, where a reader cannot know, in a word or two: "±30°, ±10 %"."""
+        return ""
+
+    def named(self, eps: float) -> str:
+        """The norm with its ε, as a table has it: "l_inf, ε = 4/255", "spatial, ε = 1 (±30°, ±10 %)"."""
+        counts = self.counts(eps)
+        return f"{self.title}, ε = {eps_text(eps, self.per_value)}" + (f" ({counts})" if counts else "")
 
     @property
     def largest(self) -> float:

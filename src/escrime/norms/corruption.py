@@ -25,11 +25,13 @@ class CommonCorruption(Rendered):
     """
 
     name = "corruption"
+    also = ("common_corruptions", "noise", "blur", "weather", "imagenet_c", "cifar10_c")
     eps_in_words = " of corruption severity"
     unit = "severity of the corruption"
     meaning = "How severe the corruption is, from 1 to 5; the pixels follow from it, the corruption and the draw of the image."
     grain = 1.0
     drawn = True
+    attacker = False
     tried = "each image was corrupted once in every way that was asked for"
     usual = (3.0, 3.0)
 
@@ -43,6 +45,12 @@ class CommonCorruption(Rendered):
         if number != int(number) or number > LARGEST:
             raise EscrimeError(f"ε = {value!r} is no severity of a corruption; use a whole number from 1 to 5, such as 3.")
         return number
+
+    def said(self, eps: float) -> str:
+        return f"corruption severity {eps:g} of {LARGEST:g}"
+
+    def counts(self, eps: float) -> str:
+        return "severity"
 
     def diameter(self, images: Tensor) -> float:
         return LARGEST

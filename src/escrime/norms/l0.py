@@ -19,6 +19,7 @@ class L0(Norm):
     FMN count single color values in their papers."""
 
     name = "l0"
+    also: tuple[str, ...] = ("sparse", "pixels", "few_pixels")
     eps_in_words = " pixels in l0"
     usual = (24.0, 150.0)
     unit = "changed pixels"
@@ -37,6 +38,9 @@ class L0(Norm):
         if number != int(number):
             raise EscrimeError(f"ε = {value!r} is no {self.counted}, which {self.name} counts; use a whole number such as 10.")
         return number
+
+    def counts(self, eps: float) -> str:
+        return "pixels"
 
     def diameter(self, images: Tensor) -> float:
         return float(images.shape[2:].numel())

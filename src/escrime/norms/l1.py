@@ -18,6 +18,7 @@ class L1(Norm):
     """Σ |δᵢ|, of all color values of an image."""
 
     name = "l1"
+    also = ("manhattan",)
     usual = (12.0, 255.0)
     unit = "l1 distance, colors from 0 to 1"
     meaning = (

@@ -23,6 +23,7 @@ class L2(Norm):
     """√Σ δᵢ², of all color values of an image."""
 
     name = "l2"
+    also = ("euclidean",)
     usual = (0.5, 3.0)
     unit = "l2 distance, colors from 0 to 1"
     meaning = (

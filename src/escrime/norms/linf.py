@@ -16,6 +16,7 @@ class Linf(Norm):
     """max |δᵢ|: every color value may move by ε."""
 
     name = "linf"
+    also = ("l_infinity", "infinity", "max")
     title = "l_inf"
     usual = ("8/255", "4/255")
     unit = "fraction of the color range"

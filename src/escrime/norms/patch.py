@@ -19,12 +19,16 @@ class Patch(L0):
     counts once with all its channels, and goes to any color."""
 
     name = "patch"
+    also = ("sticker", "square")
     eps_in_words = " pixels of a patch's side"
     usual = (5.0, 50.0)
     unit = "side of the patch in pixels"
     meaning = "The side, in pixels, of one square patch: inside of it pixels may change to any color, outside none does."
     direction = "the pixels of the window in which most is gained, each as far as the box lets it"
     counted = "side of a patch in whole pixels"
+
+    def counts(self, eps: float) -> str:
+        return f"{eps:g} × {eps:g} pixels"
 
     def diameter(self, images: Tensor) -> float:
         return float(max(images.shape[2:]))

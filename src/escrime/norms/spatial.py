@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ..budgets import epsilon
+from ..budgets import eps_text, epsilon
 from ..errors import EscrimeError
 from .base import register
 from .rendered import Rendered
@@ -30,6 +30,7 @@ class Spatial(Rendered):
     """
 
     name = "spatial"
+    also = ("rotation", "rotations", "translation", "shift", "shifts", "scale", "affine", "geometric")
     eps_in_words = " of rotation and shift"
     drawn = True
     usual = (1.0, 1.0)
@@ -44,9 +45,17 @@ class Spatial(Rendered):
         number = epsilon(value, math.inf)
         if number > 1:
             raise EscrimeError(
-                f"ε = {value!r} is more than the full range of rotations and shifts, which is 1; use a share of it."
+                f"ε = {value!r} is more than the full range of rotations and shifts, which is 1: ε counts no degrees but the "
+                f"share of {ANGLE:g}° of rotation and {100 * SHIFT:g} % of shift and of size; use at most 1, such as 0.5."
             )
         return number
+
+    def said(self, eps: float) -> str:
+        turned, shifted = f"{ANGLE * eps:.3g}°", f"{100 * SHIFT * eps:.3g} %"
+        return f"ε = {eps_text(eps, False)}, turned by up to {turned}, shifted and scaled by up to {shifted}"
+
+    def counts(self, eps: float) -> str:
+        return f"±{ANGLE * eps:.3g}°, ±{100 * SHIFT * eps:.3g} %"
 
     @property
     def largest(self) -> float:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..budgets import eps_text
 from ..norms import norm
 from ..results.findings import Finding
 from ..results.names import defended
@@ -53,7 +52,7 @@ def gated(document: dict[str, Any], fail_under: float | None) -> Iterator[tuple[
         return
     for verdict in document["verdicts"]:
         failed = verdict["accuracy"] < fail_under
-        at = f"at ε = {eps_text(verdict['eps'], norm(verdict['norm']).per_value)}"
+        at = f"at {norm(verdict['norm']).said(verdict['eps'])}"
         yield verdict_name(verdict), _gate(verdict, at, fail_under), failed
     for union in document["unions"]:
         under = f"under any of {len(union['rows'])} threats"

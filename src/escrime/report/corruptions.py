@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ..results.corruptions import corrupted, corruption_errors, corruption_rows, in_words
 from ..results.names import defense_name
+from ..results.threats import UNDEFENDED
 from .run import Run
 
 IMAGENET = 1000  # classes; with so many the paper's mCE means something
@@ -27,7 +28,8 @@ def corruption_tables(run: Run, model: str) -> list[Corrupted]:
     found = []
     for case in corruption_errors(records, seed=int(run.manifest.get("seed") or 0)).to_dict("records"):
         head, *rows = corruption_rows(records, case)
-        parts = [defense_name(case["defense"]), case["threat"], "" if case["subset"] == "all" else f"{case['subset']} images"]
+        level = "" if case["threat"] in UNDEFENDED else case["threat"]  # nobody looks at the network
+        parts = [defense_name(case["defense"]), level, "" if case["subset"] == "all" else f"{case['subset']} images"]
         imagenet = len(run.classes) == IMAGENET
         found.append(Corrupted(", ".join(filter(None, parts)), head, rows, in_words(case, imagenet)))
     return found

@@ -8,10 +8,10 @@ from ..budgets import same
 from ..norms import norm
 from ..results.names import defense_name
 from ..results.records import in_subset, worst_case
+from ..results.statistics import wilson
 from ..results.threats import ADAPTIVE, TRANSFER
 from ..results.union import Union
 from ..results.verdicts import Verdict
-from .formatting import percent
 from .intervals import Point, proportion
 from .run import Run
 
@@ -36,8 +36,10 @@ class Line:
         return defense_name(self.verdict.defense)
 
     @property
-    def clean(self) -> str:
-        return percent(self.verdict.clean)
+    def clean(self) -> Point:
+        """What is right without attack, of the same images."""
+        verdict = self.verdict
+        return Point(0.0, verdict.clean, *wilson(verdict.clean * verdict.n, verdict.n), verdict.n)
 
     @property
     def eps(self) -> str:

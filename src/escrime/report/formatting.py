@@ -8,7 +8,7 @@ from hashlib import sha256
 from .. import norms
 from ..budgets import eps_text
 from ..results.statistics import share_text
-from ..results.threats import ADAPTIVE, BLACK_BOX, TRANSFER, WHITE_BOX
+from ..results.threats import ADAPTIVE, BLACK_BOX, TRANSFER, UNDEFENDED, WHITE_BOX
 
 NETWORKS = {"wide_resnet50_2": "Wide ResNet-50-2", "googlenet": "GoogLeNet"}
 THREAT_MEANINGS = {
@@ -17,6 +17,11 @@ THREAT_MEANINGS = {
     TRANSFER: "the attacker has other networks: examples made without the defense, or on surrogates, are shown to this one",
     ADAPTIVE: "the attacker knows the defense and differentiates through it",
 }
+
+
+def level_text(threat: str, norm: str) -> str:
+    """What an attacker knows, as a column says it; where there is none, that."""
+    return threat if norms.norm(norm).attacker or threat not in UNDEFENDED else "no attacker"
 
 
 def percent(value: float) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from ..norms import norm
 from ..results.crossings import crossings
-from ..results.manners import SINGLE
+from ..results.manners import SINGLE, UNIVERSAL
 from ..results.names import defense_name
 from ..results.records import WORST, in_subset, worst_case
 from ..results.threats import ADAPTIVE, DEFENDED, TRANSFER, UNDEFENDED
@@ -100,7 +100,8 @@ def headline(
     else:
         change = f"takes {model} {f'from {percent(clean.value)} ' if clean else ''}to {to} correct"
     size = norm(run.norm).said(eps)
-    what = f"One gradient step of {size} ({attack})" if run.manner(attack) == SINGLE else f"{attack} at {size}"
+    one = ", one perturbation for all images," if run.manner(attack) == UNIVERSAL else ""
+    what = f"One gradient step of {size} ({attack})" if run.manner(attack) == SINGLE else f"{attack}{one} at {size}"
     sentence = f"{what} {change}"
     gains = worth_text(worth)
     sentence = f"{kept}{sentence}; {gains}." if gains else f"{kept}{sentence}."

@@ -8,7 +8,8 @@ from pathlib import Path
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 from markupsafe import Markup
 
-from ..results.findings import Finding
+from ..norms import norm
+from ..results.findings import BUDGET, Finding
 from ..results.names import defense_name
 from ..results.records import in_subset
 from ..results.statistics import p_text
@@ -24,6 +25,7 @@ from .glossary import glossary
 from .headline import Headline, headline, headline_eps, headlines
 from .inline import inline_svg
 from .interactive import chart, description
+from .one_for_all import one_for_all
 from .run import Run
 from .tables import accuracy_tables, class_table, paired_tests, passes, stage_rows, training_rows
 from .validity import about, validity
@@ -75,13 +77,13 @@ def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
             unions=[union for found in together.values() for union in found],
             words=glossary(run),
             networks=NETWORKS,
-            attacked=attacked(run),
+            attacked=attacked(run, found),
             trust=trust(found),
             created=moment(run.manifest.get("created", "")),
             passes=passes(run),
             training=training_rows(run),
             stages=stage_rows(run),
-            validity=[shown_finding(finding) for finding in found],
+            validity=[shown_finding(finding, len({one.norm for one in found if one.norm}) > 1) for finding in found],
             verdicts=judged,
             colors=SEVERITIES,
             settings=flat(run.manifest.get("experiment", {})),
@@ -90,10 +92,17 @@ def render_page(run: Run, drawn: list[Drawn], claims: list[dict]) -> str:
     return printable(page, lines=True)  # names that turn the direction of writing, or are there unseen
 
 
-def attacked(run: Run) -> int:
-    """How many images of the main subset were attacked at all."""
-    rows = in_subset(run.records, run.main_subset)
-    return int(rows.loc[rows["attack"] != "none", "image"].nunique())
+def attacked(run: Run, findings: list[Finding]) -> tuple[str, str]:
+    """How many images of the main subset were attacked at all, of how many, and why not all: ("40", ""), ("9 of 20", "the
+    time …")."""
+    rows, dataset = in_subset(run.records, run.main_subset), run.manifest.get("dataset", {})
+    n = int(rows.loc[rows["attack"] != "none", "image"].nunique())
+    total = (dataset.get("subsets") or {}).get(run.main_subset) if run.main_subset else dataset.get("test")
+    if not total or n >= total:
+        return f"{n:,}", ""
+    timed = any(finding.id == BUDGET for finding in findings)
+    why = "there was no time for the others; the same command goes on" if timed else "the others were not attacked"
+    return f"{n:,} of {total:,}", why
 
 
 def trust(findings: list[Finding]) -> list[tuple[int, str, str]]:
@@ -137,6 +146,7 @@ def model_section(run: Run, head: Headline, drawn: list[Drawn]) -> dict:
         "averaged": any(test.averaged for test in tests),
         "classes": class_table(run, model, head.eps),
         "tables": accuracy_tables(run, model),
+        "one_for_all": one_for_all(run, model),
         "corruptions": corruption_tables(run, model),
         "deployment": run.deployment,
     }
@@ -161,12 +171,13 @@ def shown(figure: Drawn) -> dict:
     }
 
 
-def shown_finding(finding: Finding) -> dict:
-    """A finding of the validity checks as the page shows it."""
+def shown_finding(finding: Finding, several: bool = False) -> dict:
+    """A finding of the validity checks as the page shows it; several: norms, so that its own is named too."""
+    where = norm(finding.norm).title if several and finding.norm else ""
     return {
         "severity": finding.severity,
         "title": finding.id.replace("-", " ").capitalize(),
-        "about": about(finding),
+        "about": ", ".join(filter(None, (about(finding), where))),
         "message": finding.message,
         "remedy": finding.remedy,
         "answered": finding.answered,

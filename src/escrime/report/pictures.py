@@ -2,12 +2,16 @@
 
 import base64
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from ..regular_files import IMAGE, read_regular
+
 SHARP_BELOW = 64  # px; smaller images are shown as their pixels are
+LARGEST_KEPT = 2**24  # pixels of a picture in a run folder
 QUALITY, FAITHFUL = 75, 26.0  # of a JPEG; the root mean square error in levels of 255 up to which it stands for the picture
 
 
@@ -40,6 +44,18 @@ def smaller(uri: str) -> str:
         if max(picture.size) < SHARP_BELOW or np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
             return uri
         return min(uri, data_uri(np.asarray(picture.convert("RGB"))), key=len)
+
+
+def read_png(path: Path) -> np.ndarray | None:
+    """The picture that a run has kept, float (3, H, W) in [0, 1]; None where there is none that can be read, for a page can do
+    without."""
+    try:
+        with Image.open(io.BytesIO(read_regular(path, IMAGE)), formats=["PNG"]) as picture:
+            if picture.width * picture.height > LARGEST_KEPT:
+                return None
+            return np.asarray(picture.convert("RGB"), dtype=np.float64).transpose(2, 0, 1) / 255
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # whatever Pillow stumbles over in a broken file
+        return None
 
 
 def encoded(picture: Image.Image, format: str, **settings: Any) -> bytes:

@@ -114,8 +114,16 @@ class Run:
 
     @property
     def surrogates(self) -> str:
-        """The networks that examples were made on as well; "" where there are none."""
-        return ", ".join(self.manifest.get("experiment", {}).get("surrogates") or {})
+        """The networks that examples were made on as well, and how many of a few images each gets right; "" where there are
+        none."""
+        looked = {
+            one["model"]: one for known in self.manifest.get("models", {}).values() for one in known.get("surrogates") or ()
+        }
+        texts = [
+            f"{spec} (gets {looked[spec]['right']} of {looked[spec]['of']} images right)" if spec in looked else spec
+            for spec in self.manifest.get("experiment", {}).get("surrogates") or {}
+        ]
+        return ", ".join(texts)
 
     @property
     def class_count(self) -> str:

@@ -12,7 +12,7 @@ from ..results.records import WORST, in_subset, worst_case
 from ..results.statistics import holm
 from ..results.threats import ADAPTIVE
 from ..terminal import duration
-from .formatting import fraction_text
+from .formatting import fraction_text, level_text
 from .intervals import Point
 from .run import Run
 from .sweep import Sweep
@@ -65,7 +65,11 @@ def one_table(
     grid = sorted({float(eps) for sweep in sweeps for eps in sweep.eps})
     counts = [{point.n for point in sweep.points(score)} for sweep in sweeps]
     columns = [
-        (defense_name(sweep.defense), sweep.threat, "–".join(str(n) for n in sorted({min(count), max(count)})))
+        (
+            defense_name(sweep.defense),
+            level_text(sweep.threat, norm),
+            "–".join(str(n) for n in sorted({min(count), max(count)})),
+        )
         for sweep, count in zip(sweeps, counts, strict=True)
     ]
     rows = [(budget_text(eps, norm), [sweep.at(eps, score) for sweep in sweeps]) for eps in grid]
@@ -73,9 +77,10 @@ def one_table(
 
 
 def budget_text(eps: float, norm: str) -> str:
-    """ε, in l_inf in 8-bit levels: "0.025 (6.38/255)", "4/255"; else with its norm: "0.6 in l2"."""
-    text, levels = fraction_text(eps, norm), norms.norm(norm).per_value
-    unit = f" ({eps * 255:.3g}/255)" if levels else f" in {norm}"
+    """ε, in l_inf in 8-bit levels: "0.025 (6.38/255)", "4/255"; else with what it counts or its norm: "1 (±30°, ±10 %)",
+    "0.6 in l2"."""
+    text, levels, counts = fraction_text(eps, norm), norms.norm(norm).per_value, norms.norm(norm).counts(eps)
+    unit = f" ({eps * 255:.3g}/255)" if levels else f" ({counts})" if counts else f" in {norm}"
     return text if not eps or levels and "/" in text else text + unit
 
 
@@ -183,7 +188,8 @@ def passes(run: Run) -> list[dict]:
     for key, group in table.groupby(keys, sort=False):
         images = group["image"].nunique()
         spent = {name: float(np.nansum(group[name])) / images for name in ("forwards", "backwards")}
-        rows.append(dict(zip(keys, key, strict=True)) | spent | {"images": images})
+        about = dict(zip(keys, key, strict=True)) | {"threat": level_text(str(key[3]), str(group["norm"].iloc[0]))}
+        rows.append(about | spent | {"images": images})
     order = {(model, attack): i for i, (model, attack) in enumerate((m, a) for m in run.models for a in run.attacks(m))}
     return sorted(rows, key=lambda row: (order[row["model"], row["attack"]], place(row["defense"])))
 

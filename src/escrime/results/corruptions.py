@@ -4,15 +4,17 @@ Source: Hendrycks & Dietterich (2019), Benchmarking neural network robustness to
 section 4.
 """
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..norms import norm
-from ..norms.corruption import CommonCorruption
+from ..norms.corruption import LARGEST, CommonCorruption
 from .records import in_subset, subset_names, summarize, worst_case
 from .statistics import bootstrap, wilson
+from .threats import UNDEFENDED
 
 # AlexNet's top-1 error on ImageNet under each of the fifteen, mean over severities, as published with the paper; they are the
 # fifteen that a mean corruption error is about. On clean images it errs on 43.5 %.
@@ -109,7 +111,8 @@ def _errors(rows: pd.DataFrame, seed: int) -> dict[str, float]:
 
 
 def corruption_rows(records: pd.DataFrame, case: dict[str, str]) -> list[list[str]]:
-    """The head and the rows of a table of accuracy: a row per corruption, a column per severity, then the mean of the row.
+    """The head and the rows of a table of accuracy with its 95 % intervals: a row per corruption, a column per severity with
+    its n, and of several severities the mean over those that the row has.
 
     Args:
         records: As of `corruption_errors`.
@@ -117,18 +120,29 @@ def corruption_rows(records: pd.DataFrame, case: dict[str, str]) -> list[list[st
     """
     table = by_corruption(records)
     own = table[(table[CASE] == [case[name] for name in CASE]).all(axis=1)]
-    cells = own.pivot(index="corruption", columns="severity", values="accuracy")
     known = {name: at for at, name in enumerate(ALEXNET)}
-    cells = cells.loc[sorted(cells.index, key=lambda name: (known.get(name, len(known)), name))]
-    rows = [["corruption", *(f"severity {severity}" for severity in cells.columns), "mean"]]
-    for name, values in cells.iterrows():
-        shares = ["–" if pd.isna(value) else f"{value:.1%}" for value in (*values, values.mean())]
-        rows.append([f"{name}{'' if name in known else ' (extra)'}", *shares])
+    severities, means = sorted(own["severity"].unique()), own.groupby("corruption")["accuracy"].mean()
+    heads = [f"severity {severity} (n = {_count(own.loc[own['severity'] == severity, 'n'])})" for severity in severities]
+    rows = [["corruption", *heads, *["mean"] * (len(severities) > 1)]]
+    cells = {(row["corruption"], row["severity"]): row for row in own.to_dict("records")}
+    for name in sorted(means.index, key=lambda name: (known.get(name, len(known)), name)):
+        shares = [_cell(cells.get((name, severity))) for severity in severities]
+        mean = [f"{means[name]:.1%}"] * (len(severities) > 1)
+        rows.append([f"{name}{'' if name in known else ' (extra)'}", *shares, *mean])
     return rows
 
 
+def _count(n: pd.Series) -> str:
+    return "–".join(str(count) for count in sorted({int(n.min()), int(n.max())}))
+
+
+def _cell(row: dict[Hashable, Any] | None) -> str:
+    return "–" if row is None else f"{row['accuracy']:.1%} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+
+
 def in_words(case: dict[str, float], imagenet: bool = False) -> list[str]:
-    """The means of one row of `corruption_errors` as sentences; imagenet: those over AlexNet's errors too."""
+    """The means of one row of `corruption_errors` as sentences; imagenet: those over AlexNet's errors too, which are such only
+    over all corruptions and severities."""
     severities = "1 severity" if case["severities"] == 1 else f"{case['severities']} severities"
     of = f"{case['corruptions']} corruption{'s' * (case['corruptions'] != 1)} × {severities}, {case['n']} images"
     if not case["n"]:
@@ -138,7 +152,11 @@ def in_words(case: dict[str, float], imagenet: bool = False) -> list[str]:
         f"{_share(case, 'relative', sign='+')} ({of}).",
         f"Some corruption is enough for {_share(case, 'worst')} of the images.",
     ]
-    if imagenet:
+    if (case["corruptions"], case["severities"]) != (len(ALEXNET), int(LARGEST)):
+        said.append(
+            f"The paper's means are over {len(ALEXNET)} corruptions at {LARGEST:g} severities, so this is none of them."
+        )
+    elif imagenet:
         said.append(
             f"In units of AlexNet's published errors on ImageNet (100 % is as bad): mCE {_share(case, 'alexnet')}, "
             f"relative mCE {_share(case, 'alexnet_relative')}."
@@ -166,7 +184,7 @@ def corruption_text(records: pd.DataFrame, *, imagenet: bool = False, seed: int 
         rows = corruption_rows(records, case)
         rows = [[rows[0][0], *(head.removeprefix("severity ") for head in rows[0][1:])], *rows[1:]]
         widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
-        name = " · ".join(case[part] for part in CASE[1:] if case[part] != "none")
+        name = " · ".join(case[part] for part in CASE[1:] if case[part] not in ("none", *UNDEFENDED))
         lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
         parts.append("\n".join([f"{name} ({case['subset']} images)", *lines, *in_words(case, imagenet)]))
     return "\n\n".join(parts) or "No image of these records was corrupted."

@@ -18,6 +18,8 @@ SEVERITIES = {
 
 
 MASK = "mask"  # the note that says which pixels an attack could change, so that verdicts do
+BUDGET = "budget"  # what there was no time for
+ONE_FOR_ALL = "one-for-all"  # the note that names attacks which make one perturbation for all images, so that verdicts do
 
 
 @dataclass(frozen=True)

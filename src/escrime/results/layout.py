@@ -8,6 +8,7 @@ from ..errors import EscrimeError
 from ..files import LOCK
 
 SUBFOLDERS = ("records", "checkpoints", "examples", "analysis", "training", "figures")
+PERTURBATIONS = "perturbations"  # what universal attacks made, and a picture of each
 DEPLOYED = "deployed"  # what was made for a model, judged on the one that is deployed in its place
 FOLDERS = (
     *SUBFOLDERS,
@@ -16,13 +17,19 @@ FOLDERS = (
     "failures",
     "checkpoint",
     "parts",
-    "perturbations",
+    PERTURBATIONS,
     "tensorboard",
 )  # those that only some commands make
 MARKS = ("manifest.json", "tune.json", "training.json", "metrics.csv", "weights.safetensors")  # which a folder of ours has
 RESULTS = ("checks.json", "verdict.json", "claims.json", "answer.json", "report.html", "report.pdf")
 FILES = (*MARKS, LOCK, *RESULTS, "tune.csv", "pareto.png", "pareto.svg", "attack.json", "attacks.jsonl")
 KINDS = (".json", ".parquet", ".npz", ".csv", ".txt", ".png", ".svg", ".pdf", ".safetensors")
+
+
+def perturbation_picture(folder: Path, name: str, eps: float, half: int) -> Path:
+    """The picture of what a universal attack made on one half of the images, 0 or 1; name: of the attack on a case (see
+    `keys.joined`)."""
+    return folder / PERTURBATIONS / f"{name}-eps{eps:g}-half{half + 1}.png"
 
 
 def check_inside(folder: Path) -> None:

@@ -6,6 +6,7 @@ from .records import STRONGER
 
 SINGLE = "single"
 EXHAUSTED = "exhausted"  # of a rendered norm: everything that the threat allows was tried
+UNIVERSAL = "universal"  # one perturbation for all images: it bounds nothing that is made for each, nor is it bounded by that
 # Run folders of earlier versions record no manners at all: there the labels that escrime's own commands gave have to do.
 _BEFORE_MANNERS = {
     "FGSM": SINGLE,

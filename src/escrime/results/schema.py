@@ -57,12 +57,21 @@ class StoredDataset(Stored):
     left_out: dict[Text, Text] = {}
 
 
+class StoredSurrogate(Stored):
+    """How many of a few images a surrogate gets right."""
+
+    model: Text
+    right: Count
+    of: Count
+
+
 class StoredModel(Stored):
     arch: Text = ""
     parameters: Count | None = None
     stands_for: Text | None = None
     weights: Text | None = None
     answers: list[Annotated[list[float], Field(min_length=3, max_length=3)]] | None = None
+    surrogates: list[StoredSurrogate] = []
 
 
 class StoredHardware(Stored):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..budgets import eps_text, same
+from ..budgets import same
 from ..norms import norm
 from .names import defended
 from .records import in_subset, worst_case
@@ -41,7 +41,7 @@ class ThreatRow:
     @property
     def name(self) -> str:
         """As in: l_inf, ε = 4/255."""
-        return f"{norm(self.norm).title}, ε = {eps_text(self.eps, norm(self.norm).per_value)}"
+        return norm(self.norm).named(self.eps)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from ..norms import norm
 from .checks.chance import BEFORE
 from .checks.counting import too_few
 from .checks.queries import queries_left
-from .findings import MASK, Finding
+from .findings import MASK, ONE_FOR_ALL, Finding
 from .names import defended, place
+from .reasons import in_words
 from .records import STRONGER, in_subset, subset_names, worst_case
 from .statistics import share_text, total, wilson
 from .threats import ADAPTIVE, BLACK_BOX, TRANSFER, UNDEFENDED
@@ -83,7 +84,8 @@ def _of_subset(records: pd.DataFrame, findings: list[Finding], headlines: Mappin
             mine = [f for f in findings if all(about in ("", own) for about, own in zip(f.case, case, strict=True))]
             clean = clean_accuracy(records, model, defense, last["image"])
             everywhere = _all_faced(records[ours], last)
-            found.append(_verdict(last, clean, _asked(without, last, clean), everywhere, mine, subset, _seen(records, last)))
+            seen = _seen(records, last) + _one_for_all(records, last, mine)
+            found.append(_verdict(last, clean, _asked(without, last, clean), everywhere, mine, subset, seen))
     return found
 
 
@@ -144,6 +146,25 @@ def _seen(records: pd.DataFrame, last: pd.DataFrame) -> str:
     return f" as far as an attacker who sees outputs only{has} can tell{often} (gradients may leave less)"
 
 
+def _one_for_all(records: pd.DataFrame, last: pd.DataFrame, findings: list[Finding]) -> str:
+    """What one perturbation for all images did to those of `last`, rows of one verdict, as a part of its sentence; "" where no
+    attack made such a one."""
+    labels = {label for finding in findings if finding.id == ONE_FOR_ALL for label in finding.evidence["attacks"]}
+    if not labels:
+        return ""
+    first = last.iloc[0]
+    own = records["image"].isin(last["image"]) & (records["eps"] > 0) & within(records["eps"], float(first["eps"]))
+    for name in ("model", "defense", "threat", "norm"):
+        own &= records[name] == first[name]
+    rows = records[own]
+    at = rows[rows["attack"].isin(labels) & same(rows["eps"], first["eps"])]
+    if set(rows["attack"]) <= labels:
+        return f", all with the same perturbation ({', '.join(dict.fromkeys(rows['attack']))})"
+    left = at.groupby("attack", sort=False)["correct"].mean()
+    said = "; ".join(f"{label}, one for all, leaves {share_text(float(share))}" for label, share in left.items())
+    return f", each with a perturbation of its own ({said})" if said else ""
+
+
 def _verdict(
     rows: pd.DataFrame, clean: float, asked: float, everywhere: bool, findings: list[Finding], subset: str, seen: str
 ) -> Verdict:
@@ -169,9 +190,9 @@ def _verdict(
     if alarms and not exact:
         end = _objection(alarms, accuracy, clean)
     elif unsure:
-        end = f"; that says nothing yet: {', '.join(dict.fromkeys([*unsure, *(f.id for f in doubts)]))}."
+        end = f"; that says nothing yet, for {in_words([*unsure, *(finding.id for finding in doubts)])}."
     elif doubts:
-        end = f"; it may be lower: {', '.join(dict.fromkeys(finding.id for finding in doubts))}."
+        end = f"; it may be lower, for {in_words(finding.id for finding in doubts)}."
     elif not examined:
         end = "; nobody has looked for a stronger attack."
     elif exact:

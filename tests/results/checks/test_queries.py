@@ -64,6 +64,6 @@ def test_a_verdict_by_queries_says_whose_it_is():
     assert "in about 5,000 queries per image (gradients may leave less)" in enough.sentence
     records = asked(300, [20] * 10)
     (few,) = verdicts(records, [*strength, *few_queries(records)])
-    assert not few.believe and "it may be lower: few-queries" in few.sentence
+    assert not few.believe and "it may be lower, for the model was asked too few times (few-queries)" in few.sentence
     (white,) = verdicts(asked(300, [20] * 10, threat="white-box"), strength)
     assert white.believe and "outputs only" not in white.sentence

@@ -396,10 +396,18 @@ def test_what_breaks_its_budget_is_counted():
 
 
 def test_examples_lost_in_8_bits_are_counted():
-    lost = attacked("PGD", {0.001: 0.5}, survives_8bit=False)
+    lost = attacked("PGD", {0.25 / 255: 0.5}, survives_8bit=False)
     finding = found(lost, attacked("PGD", FALL_MORE))["lost-in-8-bits"]
     assert finding.severity == "note" and "480 of 580 successful" in finding.message  # 100, 180 and 200 at the others
-    assert finding.evidence["share by eps"] == {"0.001": 0.0, "0.1": 1.0, "0.2": 1.0, "0.3": 1.0}
+    assert finding.message.endswith("; the smallest share is that at ε = 0.25/255: 0.0%")
+    assert finding.evidence["share by eps"] == {"0.25/255": 0.0, "0.1": 1.0, "0.2": 1.0, "0.3": 1.0}
+
+
+def test_an_epsilon_of_another_norm_is_another():
+    lost = attacked("PGD", {1.0: 0.5}, survives_8bit=False)
+    finding = found(lost, attacked("Spatial", {1.0: 0.2}, norm="spatial"))["lost-in-8-bits"]
+    assert finding.evidence["share by eps"] == {"l_inf, ε = 1": 0.0, "spatial, ε = 1 (±30°, ±10 %)": 1.0}
+    assert finding.message.startswith("160 of 260") and "that at ε = 1: 0.0%" in finding.message
 
 
 def test_images_that_were_wrong_before_are_no_successes_of_an_attack():
@@ -410,7 +418,9 @@ def test_images_that_were_wrong_before_are_no_successes_of_an_attack():
     records["clean_prediction"] = np.where(wrong, (labels + 1) % 4, labels)
     records["survives_8bit"] = wrong
     finding = found(records)["lost-in-8-bits"]
-    assert finding.severity == "note" and "0 of 10 successful" in finding.message
+    assert finding.severity == "note" and finding.message.startswith(
+        "None of the 10 successful adversarial images still succeeds after"
+    )
 
 
 @pytest.mark.parametrize(

@@ -122,8 +122,8 @@ class Attack(CheckedFields):
     @property
     def manner(self) -> str:
         """What the checks of records compare it as: "single" for one gradient step, "iterated" for more, "scores" for a search
-        without gradients, "distance" where it looks for the nearest example, "exhausted" where it tries all that there is; ""
-        where it takes no step or has no `access`."""
+        without gradients, "distance" where it looks for the nearest example, "exhausted" where it tries all that there is,
+        "universal" for one perturbation of all images; "" where it takes no step or has no `access`."""
         if self.exhausts:
             return "exhausted"
         steps = getattr(self, "steps", 1)

@@ -24,7 +24,7 @@ class OneForAll(Attack):
     looks = 1
 
     access = "gradients"
-    manner = ""  # one perturbation for all images bounds nothing that is made for each of them, nor is it bounded by it
+    manner = "universal"
 
     def __post_init__(self) -> None:
         super().__post_init__()

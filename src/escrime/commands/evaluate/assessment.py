@@ -282,7 +282,8 @@ def evaluate_in_folder(run: Assessment, command: str) -> None:
         run.begin()
     settings, model = run.settings(run.folder), loaded.model
     parameters = sum(p.numel() for p in model.parameters()) if isinstance(model, nn.Module) else None
-    description = {"arch": loaded.origin, "parameters": parameters, "stands_for": None, "threat": run.candidate.threat}
+    description: dict = {"arch": loaded.origin, "parameters": parameters, "stands_for": None, "threat": run.candidate.threat}
+    description |= {"surrogates": run.surrogates} if run.surrogates else {}
     with run.folder.lock():
         run.folder.prepare(
             name, settings, run.dataset, str(run.candidate.device), command, "evaluation", manners_of(run.candidate.attacks)

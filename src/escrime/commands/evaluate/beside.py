@@ -9,6 +9,7 @@ from torch import nn
 from ...access import GRADIENTS
 from ...attacks.core.base import Attack
 from ...attacks.core.registry import make, named
+from ...attacks.core.universal import Universal
 from ...attacks.pgd import PGD
 from ...attacks.transfer import mi_di_ti_fgsm
 from ...data.classes import class_places
@@ -131,7 +132,8 @@ def to_be_made(threat: Threat, names: Sequence[str], side: int) -> dict[str, Att
     where none of them does so MI-DI-TI-FGSM; {} in a norm that no step can be taken in."""
     if norm(threat.norm).rendered:
         return {}
-    largest, kinds = max(threat.epsilons), [named(name) for name in names if named(name).access == GRADIENTS]
+    largest, asked = max(threat.epsilons), [named(name) for name in names if named(name).access == GRADIENTS]
+    kinds = [kind for kind in asked if not issubclass(kind, Universal)]  # which are fitted to the model that is judged
     found: dict[str, Attack] = {}
     for kind in (kind for kind in kinds if threat.norm in kind.norms):
         for label, settings in (kind.variants or {kind.__name__: kind.usual}).items():

@@ -9,14 +9,15 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from ...budgets import same
-from ...evaluation.budget import judged_by_all, left_open
-from ...evaluation.pipeline import open_checks
+from ...evaluation.budget import judged_by_all, left_open, open_checks
 from ...norms import norm
+from ...norms.patch import Patch
 from ...report.formatting import fraction_text, listing
 from ...report.validity import read_verdicts
 from ...results.comparisons import clearly_weaker, per_class
 from ...results.crossings import crossings
 from ...results.deployment import deployment
+from ...results.manners import UNIVERSAL
 from ...results.names import AS_TRANSFER, mask_in_words
 from ...results.records import STRONGER, WORST, in_subset, read_deployed, read_records, summarize, worst_case
 from ...results.statistics import p_text, share_text, total, wilson
@@ -29,6 +30,7 @@ from ..shared.threats import Threat
 from .assessment import Assessment
 
 WEAKEST = 5  # classes
+LEFT_OPEN = "Left open to keep within the time"  # of which each check has its share, so that some may be left in the end
 NUMBERS = ("n", "accuracy", "low", "high")
 
 
@@ -118,7 +120,8 @@ def show(run: Assessment, found: dict) -> None:
     say, several = run.display.say, bool(found["threats"])
     count = f"% of {found['n']} images right [95 % interval]"
     for threat in run.candidate.threats:
-        say(_table([row for row in found["attacks"] if row["norm"] == threat.norm], threat.norm, count, several))
+        if rows := [row for row in found["attacks"] if row["norm"] == threat.norm]:
+            say(_table(rows, threat.norm, count, several))
     if several:
         say(_threats(found))
     if found["deployment"]:
@@ -138,17 +141,20 @@ def show(run: Assessment, found: dict) -> None:
         named = listing([f"{one['model']} ({one['right']} of {one['of']} images right)" for one in found["surrogates"]])
         say(f"What ends in {AS_TRANSFER} was made on {named}, and shown to the model.")
     if found["open"]:
-        say(f"Left open when the time was up: {found['open']} of {found['n'] + found['open']} images. Run again to go on.")
-    for name, count in found["left_open"]["attacks"].items():
-        if count > found["open"]:
-            say(f"Left open when the time was up: {name} on {count} images.")
+        say(f"{LEFT_OPEN}: {found['open']} of {found['n'] + found['open']} images. Run again to go on.")
+    by_count: dict[int, list[str]] = {}
+    for name, missing in found["left_open"]["attacks"].items():
+        by_count.setdefault(missing, []).append(name)
+    for missing, names in by_count.items():
+        if missing > found["open"]:
+            say(f"{LEFT_OPEN}, on {missing} images: {listing(names)}.")
     if found["left_open"]["checks"]:
-        say(f"Cut short when the time was up: {', '.join(found['left_open']['checks'])}. Run again to go on.")
+        say(f"{LEFT_OPEN}, of the checks: {', '.join(found['left_open']['checks'])}. Run again to go on.")
     for row in found["threats"]:
         say(("" if row["believe"] else "NOT AS IT STANDS: ") + row["sentence"])
     say(("" if found["verdict"]["believe"] else "NOT AS IT STANDS: ") + found["verdict"]["sentence"])
     if found["perturbations"]:
-        say(f"Pictures of the universal perturbations, of patches to print: {Path(found['perturbations'][0]).parent}")
+        say(_universal(run, Path(found["perturbations"][0]).parent))
     say(f"About {found['passes_per_image']:.0f} passes per image. Report: {found['report']}")
 
 
@@ -158,7 +164,8 @@ def _table(attacks: list[dict], name: str, title: str, several: bool) -> Table:
     grid = sorted({row["eps"] for row in attacks})
     table.add_column("attack", no_wrap=True)
     for eps in grid:
-        table.add_column("clean" if eps == 0 else f"ε = {fraction_text(eps, name)}", justify="right")
+        counts = f" ({norm(name).counts(eps)})" if norm(name).counts(eps) else ""
+        table.add_column("clean" if eps == 0 else f"ε = {fraction_text(eps, name)}{counts}", justify="right")
     rows: dict[str, dict] = {}
     for row in attacks:
         worst, own = row["attack"].startswith(WORST), row["attack"].removesuffix(norm(name).suffix if several else "")
@@ -171,10 +178,12 @@ def _table(attacks: list[dict], name: str, title: str, several: bool) -> Table:
 
 def _threats(found: dict) -> Table:
     """One row per threat, the cheapest first, and what is left of all of them."""
-    title = "Every threat, the one that needs fewest passes per image fooled first"
+    title = f"Every threat to the same {found['robust']['n']} images, the one that needs fewest passes per image fooled first"
     table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
-    for name in ("threat", "% right", "passes", "fooled by it alone", "believed"):
+    for name in ("threat", "% right [95 % interval]", "passes", "fooled by it alone", "believed"):
         table.add_column(name, justify="left" if name in ("threat", "believed") else "right")
+    others = "" if found["n"] == found["robust"]["n"] else f" of {found['n']}"
+    table.add_row("none", _cell(found["clean"]) + others, "", "", "")
     for row in found["threats"]:
         cost = "–" if row["passes"] is None else f"{row['passes']:.0f}"
         table.add_row(row["name"], _cell(row), cost, str(row["alone"]), "yes" if row["believe"] else "not as it stands")
@@ -193,6 +202,13 @@ def _deployment(rows: list[dict], spec: str) -> Table:
         counts = [str(row[name]) for name in ("n", "both_right", "only_model_wrong", "only_deployed_wrong", "both_wrong")]
         table.add_row(row["name"], *counts, share_text(row["model"]), share_text(row["deployed"]), p_text(row["p"]))
     return table
+
+
+def _universal(run: Assessment, place: Path) -> str:
+    """Where to find what universal attacks made."""
+    made = {label: attack for label, attack in run.candidate.attacks.items() if attack.manner == UNIVERSAL}
+    patch = " A patch is there to print." if any(norm(attack.norm).name == Patch.name for attack in made.values()) else ""
+    return f"One perturbation for all images ({listing(list(made))}): its pictures are on the page and in {place}.{patch}"
 
 
 def _title(attack: str) -> str:

@@ -13,9 +13,9 @@ from ...evaluation.universal import HALVES, Perturbations
 from ...files import whole
 from ...models.loading.weights import METADATA, read_safetensors
 from ...regular_files import is_regular
+from ...results.layout import PERTURBATIONS, perturbation_picture
 from ...training.checkpoint import write_tensors
 
-PLACE = "perturbations"
 NAME = re.compile(r"half([01])-eps(\d\S*)")  # of a tensor
 
 
@@ -26,10 +26,10 @@ def write(folder: Path, name: str, found: Perturbations, pictures: dict[tuple[in
     """
     for (half, eps), picture in pictures.items():
         if len(picture) in CHANNELS:
-            write_picture(folder / PLACE / f"{name}-eps{eps:g}-half{half + 1}.png", picture, follow=False)
+            write_picture(perturbation_picture(folder, name, eps, half), picture, follow=False)
     about = {"digest": found.digest, "forwards": found.forwards, "backwards": found.backwards}
     tensors = {f"half{half}-eps{eps!r}": tensor for (half, eps), tensor in found.made.items()}
-    with whole(folder / PLACE / f"{name}.safetensors", follow=False) as new:
+    with whole(folder / PERTURBATIONS / f"{name}.safetensors", follow=False) as new:
         write_tensors(new, tensors, {METADATA: json.dumps(about)})
 
 
@@ -39,7 +39,7 @@ def read(folder: Path, name: str) -> Perturbations | None:
     Raises:
         EscrimeError: For a file that holds something else.
     """
-    path = folder / PLACE / f"{name}.safetensors"
+    path = folder / PERTURBATIONS / f"{name}.safetensors"
     if not is_regular(path):
         return None
     tensors, about = read_safetensors(path)
@@ -58,4 +58,4 @@ def read(folder: Path, name: str) -> Perturbations | None:
 
 def pictures(folder: Path) -> list[Path]:
     """The pictures in a run folder, by name."""
-    return sorted((folder / PLACE).glob("*.png"))
+    return sorted((folder / PERTURBATIONS).glob("*.png"))

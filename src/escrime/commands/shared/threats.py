@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...access import ACCESS
-from ...budgets import distinct
+from ...budgets import distinct, eps_text
 from ...errors import EscrimeError
-from ...norms import NORMS, norm
+from ...norms import NORMS, meant, norm
 from ...results.threats import UNDEFENDED
 from ...validation import check_choice
 
@@ -55,6 +55,15 @@ class Threat:
         return self if self.epsilons else Threat(self.norm, (usual,), self.named)
 
 
+def usual_in_words() -> str:
+    """The usual ε of every norm, of small images and of larger ones: "linf 8/255 (4/255), …"."""
+    found = []
+    for name, own in NORMS.items():
+        small, large = (eps_text(own.epsilon(eps), own.per_value) for eps in own.usual)
+        found.append(f"{name} {small}" + f" ({large})" * (small != large))
+    return f"{', '.join(found)}; in parentheses that of images above {SMALL} px"
+
+
 def read_threats(text: str) -> tuple[Threat, ...]:
     """Threats from how they are written: names of norms, apart by commas, each with ":" and its ε where that is not the usual
     one; a number after a comma is one more ε of the norm before it. "all" adds every other norm with its usual ε.
@@ -70,7 +79,8 @@ def read_threats(text: str) -> tuple[Threat, ...]:
                 raise EscrimeError(f"--threat {text!r}: ε {name!r} belongs to no norm; write NORM:EPS, such as linf:4/255.")
             found[last].append(name)
             continue
-        check_choice("threat", name, [*NORMS, ALL], hint=OF_ACCESS if name in ACCESS_WORDS else "")
+        if name not in (*NORMS, ALL):
+            check_choice("threat", name, [*NORMS, ALL], hint=OF_ACCESS if name in ACCESS_WORDS else meant(name, [ALL]))
         if name in found:
             raise EscrimeError(f"--threat {text!r} names {name} twice; give all of its ε at once, as in linf:2/255,4/255.")
         if colon and name == ALL:

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ...norms import DEFAULT
+from ...norms import DEFAULT, norm
 from ...results.threats import WHITE_BOX
-from ..formatting import eps_text, fraction_text, listing, percent, slug
+from ..formatting import eps_text, listing, percent, slug
 from ..pictures import SHARP_BELOW
 from ..run import Example, Run
 from .style import INK, MUTED, RIGHT, TRACK, WRONG, Drawn, headline, new_figure, save
@@ -78,9 +78,11 @@ def panels(
     return figure, grid
 
 
-def attack_words(example: Example, norm: str = DEFAULT) -> str:
-    threat = example.entry.get("threat", WHITE_BOX)
-    return f"{example.attack}, ε = {fraction_text(example.eps, norm)}, {threat}"
+def attack_words(example: Example, name: str = DEFAULT) -> str:
+    """As in: FGSM, ε = 4/255, white-box. name: of the norm, which ends a label where there are several, and stands with ε."""
+    geometry, level = norm(name), example.entry.get("threat", WHITE_BOX)
+    words = [example.attack.removesuffix(geometry.suffix), geometry.said(example.eps), level if geometry.attacker else ""]
+    return ", ".join(filter(None, words))
 
 
 def usable(run: Run, model: str, figure: int, *needed: str) -> list[Example]:

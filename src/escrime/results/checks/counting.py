@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ...budgets import eps_text
 from ...no_class import NO_CLASS, NO_TARGET
+from ...norms import norm
 from ..findings import Finding
 from ..keys import joined
 from ..records import WORST, in_subset, never_attacked, subset_names, with_preliminary, worst_case
@@ -121,7 +123,7 @@ def non_finite(records: pd.DataFrame) -> list[Finding]:
 @record_check(90)
 def lost_in_8_bits(curves: list[Curve]) -> list[Finding]:
     """Successful examples that survive being saved as an 8-bit image."""
-    found: dict[float, list[np.ndarray]] = {}
+    found: dict[tuple[str, float], list[np.ndarray]] = {}  # norm, ε → which of the successes survive
     for curve in curves:
         for eps, rows in curve.at.items():
             aimed = rows["target"] != NO_TARGET
@@ -131,24 +133,31 @@ def lost_in_8_bits(curves: list[Curve]) -> list[Finding]:
             )  # what was so without an attack is no success of one
             fooled = fooled.astype(bool) & ~before.astype(bool) & (rows["distance"].to_numpy() > 0)
             if fooled.any():
-                found.setdefault(eps, []).append(rows["survives_8bit"].to_numpy(bool)[fooled])
+                found.setdefault((curve.norm, eps), []).append(rows["survives_8bit"].to_numpy(bool)[fooled])
     if not found:
         return []
-    kept = {eps: np.concatenate(parts) for eps, parts in sorted(found.items())}
+    kept = {which: np.concatenate(parts) for which, parts in sorted(found.items())}
     everything = np.concatenate(list(kept.values()))
-    shares = {f"{eps:.4g}": round(float(part.mean()), 4) for eps, part in kept.items()}
+    several = len({name for name, _ in kept}) > 1
+    shares = {
+        (norm(name).named(eps) if several else eps_text(eps, norm(name).per_value)): round(float(part.mean()), 4)
+        for (name, eps), part in kept.items()
+    }
     evidence = {"successful": len(everything), "survive": int(everything.sum()), "share by eps": shares}
     counts = f"{int(everything.sum()):,} of {len(everything):,} successful adversarial images ({everything.mean():.1%})"
     if everything.mean() >= SAVED:
         message = f"{counts} still succeed after rounding to 8 bits, as a saved file would be"
         return [Finding("lost-in-8-bits", "passed", message, evidence)]
-    worst = min(kept, key=lambda eps: kept[eps].mean())
+    name, eps = min(kept, key=lambda which: kept[which].mean())
+    where = f"; the smallest share is that at {norm(name).said(eps)}: {kept[name, eps].mean():.1%}" if len(kept) > 1 else ""
+    succeed = f"{counts} still succeed"
+    if not everything.any():
+        succeed, where = f"None of the {len(everything):,} successful adversarial images still succeeds", ""
     return [
         Finding(
             "lost-in-8-bits",
             "note",
-            f"Only {counts} still succeed after rounding to 8 bits, as a saved file would be; fewest at ε = {worst:.4g} "
-            f"({kept[worst].mean():.1%})",
+            f"{succeed} after rounding to 8 bits, as a saved file would be{where}",
             evidence,
             "The numbers hold for float images; an attack on files needs a larger ε, or to round inside the attack.",
         )

@@ -2,6 +2,7 @@
 
 from ...budgets import eps_text
 from ..findings import Finding
+from ..manners import UNIVERSAL
 from ..statistics import Difference
 from ..threats import ADAPTIVE, TRANSFER, WHITE_BOX
 from .curves import NOTABLE, Curve, by_case, has_stronger, per_case, score_difference
@@ -90,7 +91,7 @@ def only_transfer(curves: list[Curve]) -> list[Finding]:
         about = (curve.model, curve.defense, curve.norm)
         known = [c for c in curves if (c.model, c.defense, c.norm) == about and c.known]
         if curve.defense == "none":
-            return any(c.manner and not c.targeted for c in known)
+            return any(c.manner not in ("", UNIVERSAL) and not c.targeted for c in known)
         return any(c.attack == curve.attack or (c.manner in ("iterated", "scores") and not c.targeted) for c in known)
 
     def describe(rows: list[tuple[Curve]]) -> Finding:
