@@ -13,7 +13,7 @@ from escrime import PGD, EscrimeError, PredictionAveraging
 from escrime.commands.shared.folder import RunFolder
 from escrime.commands.shared.store import FolderStore
 from escrime.distributed import Processes
-from escrime.evaluation import looks, pipeline
+from escrime.evaluation import looks
 from escrime.evaluation.effort import Effort
 from escrime.evaluation.images import Source
 from escrime.evaluation.pipeline import Plan, execute

@@ -7,6 +7,7 @@ from ..models.running import passes_per_image
 from .effort import Effort
 from .subjects import Case
 
+THERE_AND_BACK = 3  # forward passes that a forward and a backward one take as long as
 STANDS = 0.5  # share of the images that the attacks before leave for the checks, about
 EARLY = 0.5  # share of its steps that an attack takes on an image, about
 LATE = 0.02  # share of the images that come to the end of a long search, while nothing is known of the model
@@ -26,6 +27,11 @@ class Passes:
     @property
     def total(self) -> float:
         return self.forwards + self.gradients
+
+    @property
+    def in_forwards(self) -> float:
+        """How many forward passes take as long, about."""
+        return self.forwards + THERE_AND_BACK * self.gradients
 
 
 def passes_of_case(case: Case, attack: object, epsilons: Sequence[float], *, sharing: int, draws: int, eot: int) -> Passes:

@@ -13,7 +13,6 @@ from .profile import Profiles
 from .subjects import AnyAttack, Case, cases_of
 
 SOME = 20  # images, below which no share means anything
-BOTH = 2.0  # passes that an average one takes as long as, for most go there and back
 
 
 def out_of_time(
@@ -28,7 +27,7 @@ def out_of_time(
     share of them too. The model that is attacked is asked about a few images to see what a pass takes."""
     with deadline.no_deadline():
         model = cases[0].attacked
-        each = BOTH * seconds_per_pass(model, profiles.source.few(LOOKED, 0).pixels) / passes_per_image(model)
+        each = seconds_per_pass(model, profiles.source.few(LOOKED, 0).pixels) / passes_per_image(model)
     total = len(profiles.source)
     some, whole = (_seconds(cases, attacks, grids, total, count, each, checked) for count in (min(SOME, total), total))
     had = f"{duration(left)} of it" if left >= 0.05 else "none of it"  # what duration writes as more than 0.0 s
@@ -53,6 +52,6 @@ def _seconds(
     passes = 0.0
     for label, one in attacks.items():
         for case in cases_of(one, cases):
-            own = passes_on(one, case, grids[label], total) * passes_per_image(case.attacked)
+            own = passes_on(one, case, grids[label], total).in_forwards * passes_per_image(case.attacked)
             passes += own * (total if isinstance(one, Universal) else count)
     return max(each * passes / ((1 - MOST) if checked else 1.0), 1.0)

@@ -364,7 +364,7 @@ def _expected(scope: Scope, plan: Plan, records: pd.DataFrame) -> float:
     """Seconds that one process will take to examine one image, about."""
     model, (passes, _) = scope.case.subject.classifier, passes_of_scope(scope, records, plan.checked)
     each = seconds_per_pass(model, plan.profiles.images.pixels[:FEWEST]) / passes_per_image(model)
-    return each * (passes.forwards + 3 * passes.gradients)
+    return each * passes.in_forwards
 
 
 def probe(
