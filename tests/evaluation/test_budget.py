@@ -184,10 +184,12 @@ def test_an_examination_that_was_cut_short_is_named_with_its_norm(slow, data, cl
     few, effort = (data[0][::3], data[1][::3]), Effort(images=40, steps=50, queries=500, draws=200, eot=1, doublings=1)
     attacks = {"linf": PGD(0.002, steps=5), "l2": PGD(0.02, norm="l2", steps=5)}
     found = escrime.evaluate(slow, few, attacks, checks=effort, budget=60)
-    (budget,) = (finding for finding in found.checks if finding.id == "budget")
-    checks = budget.evidence["checks"]
-    assert checks and all(what.startswith(("l_inf: ", "l2: ")) for what in checks), checks
-    assert all(what in budget.message for what in checks) and "the 60 s that there were" in budget.message, budget.message
+    budgets = [finding for finding in found.checks if finding.id == "budget"]
+    assert budgets and len({finding.norm for finding in budgets}) == len(budgets)
+    for budget in budgets:
+        checks, title = budget.evidence["checks"], {"linf": "l_inf: ", "l2": "l2: "}[budget.norm]
+        assert checks and all(what.startswith(title) for what in checks), checks
+        assert all(what in budget.message for what in checks) and "the 60 s that there were" in budget.message, budget.message
 
 
 @pytest.mark.parametrize(
@@ -254,3 +256,22 @@ def test_the_total_gets_better_as_the_work_goes_on():
     assert told[-1] == (50, 50, "a")
     meter.finish()
     assert told[-1][:2] == (50, 50)
+
+
+def test_a_budget_that_ends_in_one_norm_makes_no_other_doubtful(linear, data):
+    from escrime.evaluation.budget import budget_findings
+    from escrime.evaluation.subjects import as_cases, as_subjects
+    from escrime.results.verdicts import verdicts
+
+    attacks = {"PGD": PGD(0.05, steps=5), "PGD-l2": PGD(0.2, steps=5, norm="l2"), "PGD-l1": PGD(0.5, steps=5, norm="l1")}
+    data = data[0], linear(data[0]).argmax(1)
+    result = escrime.evaluate(
+        {"m": linear}, data, attacks, checks=Effort(images=30, steps=20, queries=100, draws=20, doublings=1)
+    )
+    cases, cut = as_cases(as_subjects({"m": linear})), {("m", "none", "white-box", "l2"): ["the search for a stronger attack"]}
+    records = result.records[result.records.attack != "PGD-l1"]
+    found = budget_findings(records, cases, attacks, 150, cut, 60.0)
+    assert {finding.norm: finding.severity for finding in found} == {"l2": "warning", "l1": "warning"}
+    assert "PGD-l1 was run on no image" in next(finding for finding in found if finding.norm == "l1").message
+    believed = {verdict.norm: verdict.believe for verdict in verdicts(result.records, [*result.checks, *found])}
+    assert believed == {"linf": True, "l2": False, "l1": False}

@@ -171,6 +171,6 @@ def test_budgets_name_what_is_open_by_who_it_is_open_for(linear, data, relative,
     attacks = {"RayS": RayS(0.05, queries=20), "PGD-transfer": Transfer(PGD(0.05, steps=2), relative)}
     records = evaluate({"m": linear}, data, attacks).records
     cases = as_cases(as_subjects({"m": linear}))
-    assert budget_findings(records, cases, attacks, 150, {}) == []
-    (finding,) = budget_findings(records[records.attack == "RayS"], cases, attacks, 150, {})
-    assert finding.threat == "transfer" and "PGD-transfer was run on any image" in finding.message
+    assert budget_findings(records, cases, attacks, 150, {}, 60.0) == []
+    (finding,) = budget_findings(records[records.attack == "RayS"], cases, attacks, 150, {}, 60.0)
+    assert finding.threat == "transfer" and "PGD-transfer was run on no image" in finding.message

@@ -1,6 +1,6 @@
 """An evaluation within a given time: what is kept for the checks, what they can afford, and what was left open."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from ..errors import shortened
 from ..models import deadline
 from ..models.adapted import in_its_precision
 from ..models.running import Classifier, check_logits, no_trace
-from ..norms import norm
+from ..norms import NORMS, norm
 from ..randomness import row_keys
 from ..results.findings import BUDGET, Finding
 from ..results.keys import names_in
@@ -20,6 +20,7 @@ from ..results.records import STRONGER
 from ..terminal import duration
 from .cost import passes_of_check
 from .effort import Effort
+from .requests import norm_of
 from .store import Store
 from .subjects import Case, cases_of
 
@@ -95,13 +96,14 @@ def left_open(records: pd.DataFrame, attacks: Sequence[str], images: int, cut: S
 
 
 def open_checks(store: Store) -> dict[tuple, list[str]]:
-    """Name of a case → what its examinations left open to keep within the time, of several norms with that which it is in."""
-    examined, found = store.examinations(), dict[tuple, list[str]]()
-    for (case, name), old in examined.items():
-        several = sum(other == case for other, _ in examined) > 1
-        for what in old.cut:
-            found.setdefault(names_in(case), []).append(f"{norm(name).title}: {what}" if several else what)
-    return found
+    """(model, defense, threat level, norm) → what the examination of it left open to keep within the time."""
+    return {(*names_in(case), name): old.cut for (case, name), old in store.examinations().items() if old.cut}
+
+
+def in_words(cut: Mapping[tuple, Sequence[str]], norms: Collection[str]) -> list[str]:
+    """What `open_checks` found, of several `norms` that are judged with that which it is in."""
+    titled = lambda name: f"{norm(name).title}: " if len(norms) > 1 and name in NORMS else ""  # noqa: E731
+    return [f"{titled(name)}{what}" for (*_, name), found in cut.items() for what in found]
 
 
 def again(store: Store, effort: Effort, rates: Mapping[tuple[str, str], float], took: float) -> float:
@@ -119,17 +121,18 @@ def budget_findings(
     cut: Mapping[tuple, Sequence[str]],
     given: float,
 ) -> list[Finding]:
-    """What there was no time for, one finding per case: a note where only images are left, since the interval accounts for
-    them; a warning where an attack was run on no image, or a check was cut short (`cut`: name of the case → what). None for a
-    case of which nothing is left open. attacks: by label. given: seconds that there were for attacks and checks."""
-    found, wanted = [], dict[tuple[str, str, str], list[str]]()
+    """What there was no time for, one finding per case and norm: a note where only images are left, since the interval accounts
+    for them; a warning where an attack was run on no image, or a check was cut short (`cut`: see `open_checks`). None of a norm
+    of which nothing is left open. attacks: by label. given: seconds that there were for attacks and checks."""
+    found, wanted = [], dict[tuple, list[str]]()
     for label, attack in attacks.items():
         for case in cases_of(attack, cases):
-            wanted.setdefault(case.name, []).append(label)
-    for name, labels in wanted.items():
-        model, defense, threat = name
+            wanted.setdefault((*case.name, norm_of(attack).name), []).append(label)
+    norms = {name for *_, name in wanted}
+    for (model, defense, threat, name), labels in wanted.items():
         own = records[(records["model"] == model) & (records["defense"] == defense) & (records["threat"] == threat)]
-        rest = left_open(own, labels, images, cut.get(name, ()))
+        mine = {which: what for which, what in cut.items() if which == (model, defense, threat, name)}
+        rest = left_open(own[own["norm"] == name], labels, images, in_words(mine, norms))
         never = [label for label, n in rest["attacks"].items() if n == images]
         words = [f"{shortened(never, NAMED)} {'was' if len(never) == 1 else 'were'} run on no image"] if never else []
         if rest["images"] and not never:
@@ -140,5 +143,5 @@ def budget_findings(
             severity = "warning" if never or rest["checks"] else "note"
             message = f"To keep within the {duration(given)} that there were for attacks and checks, {'; '.join(words)}"
             remedy = "Run again to go on, with more time (the budget) or without a limit; each check has its share of the time."
-            found.append(Finding(BUDGET, severity, message, rest | {"of": images}, remedy, model, defense, threat))
+            found.append(Finding(BUDGET, severity, message, rest | {"of": images}, remedy, model, defense, threat, norm=name))
     return found

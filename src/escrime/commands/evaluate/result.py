@@ -9,7 +9,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from ...budgets import same
-from ...evaluation.budget import judged_by_all, left_open, open_checks
+from ...evaluation.budget import in_words, judged_by_all, left_open, open_checks
 from ...norms import norm
 from ...norms.patch import Patch
 from ...report.formatting import fraction_text, listing
@@ -107,8 +107,8 @@ def _of(judged: list[Verdict], row: ThreatRow) -> str:
 
 def _left_open(run: Assessment) -> dict:
     """What the time did not suffice for, of the images, the attacks and the checks, as `budget.left_open`."""
-    cut = [what for found in open_checks(FolderStore(run.folder)).values() for what in found]
-    return left_open(read_records(run.folder.path), list(run.candidate.attacks), len(run.test), cut)
+    records, cut = read_records(run.folder.path), open_checks(FolderStore(run.folder))
+    return left_open(records, list(run.candidate.attacks), len(run.test), in_words(cut, set(records["norm"])))
 
 
 def _images(run: Assessment, subset: str) -> int:
