@@ -179,6 +179,23 @@ def test_what_is_deployed_is_judged_on_the_same_examples(weights, pictures, roun
     assert "int8" in (out / "report.html").read_text() and "only the deployed" in (out / "report.html").read_text()
 
 
+def test_what_is_wrong_with_the_deployed_model_is_said(weights, pictures, tmp_path):
+    (tmp_path / "batch.py").write_text(
+        """
+import torch
+class Together(torch.nn.Module):
+    def forward(self, x):
+        scores = x.flatten(1)[:, 20:23] * 9
+        return scores + 3 * scores.mean(0)
+"""
+    )
+    result = ask(weights, pictures, tmp_path / "run", "--attack", "PGD", "--deployed", f"{tmp_path}/batch.py:Together")
+    assert result.exit_code == 0, result.output
+    found = {one["id"]: one for one in json.loads((tmp_path / "run" / "answer.json").read_text())["deployed_findings"]}
+    assert found["batch-dependent"]["severity"] == "alarm"
+    assert "What is deployed: The logits of" in " ".join(result.output.split())
+
+
 def test_the_same_weights_deployed_leave_the_diagonal_and_another_network_does_not(weights, pictures, stranger, tmp_path):
     assert ask(weights, pictures, tmp_path / "same", "--attack", "PGD", "--deployed", weights).exit_code == 0
     for row in json.loads((tmp_path / "same" / "answer.json").read_text())["deployment"]:

@@ -13,15 +13,16 @@ from ...evaluation.budget import in_words, judged_by_all, left_open, open_checks
 from ...norms import norm
 from ...norms.patch import Patch
 from ...report.formatting import fraction_text, listing
-from ...report.validity import read_verdicts
+from ...report.validity import CHECKS, read_verdicts
 from ...results.comparisons import clearly_weaker, per_class
 from ...results.crossings import crossings
 from ...results.deployment import deployment
+from ...results.findings import read_findings
 from ...results.manners import UNIVERSAL
 from ...results.names import AS_TRANSFER, mask_in_words
 from ...results.records import STRONGER, WORST, in_subset, read_deployed, read_records, summarize, worst_case
 from ...results.statistics import p_text, share_text, total, wilson
-from ...results.threats import WHITE_BOX
+from ...results.threats import DEPLOYED, WHITE_BOX
 from ...results.union import ThreatRow, unions
 from ...results.verdicts import Verdict
 from ..shared.perturbations import pictures
@@ -65,6 +66,7 @@ def result(run: Assessment) -> dict:
         "attacks": _attacks(pd.concat([records, worst], ignore_index=True), threats),
         "surrogates": run.surrogates,
         "deployment": [row.as_dict() | {"sentence": row.sentence} for row in deployment(records, _deployed(run, subset))],
+        "deployed_findings": _found_of_deployed(run),
         "weakest": [
             {
                 "class": run.test.classes[row["class"]],
@@ -101,6 +103,13 @@ def _deployed(run: Assessment, subset: str) -> pd.DataFrame | None:
     return None if found is None else in_subset(found, subset or None)
 
 
+def _found_of_deployed(run: Assessment) -> list[dict]:
+    """What makes the numbers of a deployed model doubtful."""
+    found = read_findings(run.folder / CHECKS, "")
+    doubts = [one for one in found if one.threat == DEPLOYED and one.severity in ("alarm", "warning")]
+    return [{name: getattr(one, name) for name in ("id", "severity", "message", "remedy")} for one in doubts]
+
+
 def _of(judged: list[Verdict], row: ThreatRow) -> str:
     return next(verdict.sentence for verdict in judged if verdict.norm == row.norm)
 
@@ -126,6 +135,8 @@ def show(run: Assessment, found: dict) -> None:
         say(_threats(found))
     if found["deployment"]:
         say(_deployment(found["deployment"], run.request.deployed or ""))
+    for one in found["deployed_findings"]:
+        say(f"What is deployed: {one['message']}. {one['remedy']}")
     weak = [f"“{row['class']}” ({_cell(row)} of {row['n']})" for row in found["weakest"] if row["clear"]]
     if weak:
         say(f"Less often right than the other classes at {norm(found['norm']).said(found['eps'])}: {listing(weak)}.")
