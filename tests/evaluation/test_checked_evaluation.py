@@ -175,7 +175,7 @@ def test_what_has_not_converged_is_not_answered_while_anything_is_left(linear, f
     finding, verdict = next(f for f in found.checks if f.id == "converged"), found.verdicts[0]
     assert "stronger" in set(found.records["attack"]) and (stands(found, eps) > 0) is left
     assert finding.answered is not left and verdict.believe is not left
-    assert ("may be lower: converged" in verdict.sentence) is left
+    assert ("may be lower, for more steps still find more (converged)" in verdict.sentence) is left
 
 
 def softmax(logits):

@@ -21,7 +21,7 @@ from ...models.fast.prepare import copied
 from ...report.validity import VERDICT
 from ...terminal import duration
 from ...training import TrainSettings, objective
-from ...training.normalization import look_at_batchnorm
+from ...training.batchnorm import look_at_batchnorm
 from ..evaluate.assessment import Assessment, evaluate_in_folder
 from ..evaluate.candidate import Candidate
 from ..evaluate.request import Request

@@ -9,7 +9,7 @@ from torch import nn
 
 import escrime
 from escrime.training import TrainSettings, fit
-from escrime.training.normalization import look_at_batchnorm
+from escrime.training.batchnorm import look_at_batchnorm
 from escrime.training.session import training_mode
 
 CPU = torch.device("cpu")
