@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from escrime import APGD, FGSM, PGD, Effort, evaluate
+from escrime.attacks.adaptive.surrogate import Surrogate
 from escrime.evaluation.checks.gradients import gradient_findings, measure_gradients, surrogate_settings
 
 QUICK = Effort(images=40, steps=20, queries=100, draws=50, doublings=1)
@@ -344,6 +345,30 @@ def test_one_image_that_is_not_explained_is_no_false_gradient():
 def test_logits_that_saturate_cross_entropy_are_told_and_their_gradient_is_true(network, images):
     settings, found = findings(nn.Sequential(network, Scaled(1000)), images)
     assert list(found) == ["gradient-saturated"] and settings["scale"] > 10 and "through" not in settings
+
+
+def test_one_output_whose_margins_are_spread_is_believed():
+    """Cross-entropy saturates on the surest images; divided so that hardly any does, the gradient is there on all."""
+    torch.manual_seed(0)
+    images = torch.rand(60, 1, 4, 4)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 1, bias=False))
+    surest = torch.linspace(0.2, 60, 60)[:, None] * torch.where(torch.arange(60) % 2 == 0, 1.0, -1.0)[:, None]
+    with torch.no_grad():
+        network[1].weight.copy_(torch.linalg.lstsq(images.flatten(1), surest).solution.T * 4)
+    measured = measure_gradients(Binary(network), images, (network(images)[:, 0] > 0).long(), 0.01)
+    settings = surrogate_settings(measured)
+    scaled = measure_gradients(Surrogate(Binary(network), **settings), images, (network(images)[:, 0] > 0).long(), 0.01)
+    assert float(measured.saturated.float().mean()) > 0.05 and scaled.true
+
+
+class Binary(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        logit = self.network(x)
+        return torch.cat([torch.zeros_like(logit), logit], 1)
 
 
 @pytest.mark.parametrize(

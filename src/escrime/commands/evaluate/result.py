@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from rich.box import SIMPLE
@@ -192,7 +193,8 @@ def _threats(found: dict) -> Table:
     title = f"Every threat to the same {found['robust']['n']} images, the one that needs fewest passes per image fooled first"
     table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
     for name in ("threat", "% right [95 % interval]", "passes", "fooled by it alone", "believed"):
-        table.add_column(name, justify="left" if name in ("threat", "believed") else "right")
+        justify: Literal["left", "right"] = "left" if name in ("threat", "believed") else "right"
+        table.add_column(name, justify=justify, min_width=len("100.0% [99–100]") if "interval" in name else None)
     others = "" if found["n"] == found["robust"]["n"] else f" of {found['n']}"
     table.add_row("none", _cell(found["clean"]) + others, "", "", "")
     for row in found["threats"]:

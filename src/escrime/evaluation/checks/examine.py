@@ -107,7 +107,7 @@ def examine(search: Search, profile: Profile) -> Examination:
 
 def _by_labels(search: Search) -> None:
     """What labels alone find, unless that was tried."""
-    if not any(trial.attempt.way == "labels" for trial in search.trials):
+    if not any(trial.attempt.way == "labels" and not trial.attempt.few for trial in search.trials):
         for attempt in decision_attempts(search):
             search.run(attempt)
 

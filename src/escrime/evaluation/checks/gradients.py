@@ -244,7 +244,7 @@ def surrogate_settings(found: Gradients) -> dict:
     if max(map(_share, missing)) > LITTLE or _share(found.not_finite) > 0 or found.false:
         settings["through"] = True
     if _share(found.saturated) > LITTLE:
-        settings["scale"] = float(found.margin.abs().median().clamp_min(STEEP) / STEEP)
+        settings["scale"] = float(found.margin.abs().nan_to_num(0, 0, 0).quantile(1 - LITTLE / 2).clamp_min(STEEP) / STEEP)
     return settings
 
 

@@ -41,6 +41,7 @@ WHOLE = 1.0  # as far as a value goes, where ε allows more of a few
 JUDGES = 64  # fresh noise draws behind the judgment of one example on a randomized model,
 JUDGES_OF_FEW = 8  # and where there are too few images for a verdict
 GIVE_UP = 2.0
+FEW_IMAGES, FEW_QUERIES = 16, 400  # that labels alone are asked for on any model
 LABEL_QUERIES = 4  # times the queries by scores: a label holds less
 FEW_POINTS = 100  # random points per image where the gradients are true
 GUESSES = 20  # random points per image that an attack has to beat
@@ -52,12 +53,13 @@ GRADIENT = ("gradient", "smooth", "longer")
 @dataclass(frozen=True)
 class Attempt:
     """One attack on one surrogate. way: "gradient", "random", "scores", "labels", "transfer", "turned", "smooth" or
-    "longer"."""
+    "longer". few: on how many of the images at most it is tried, 0 for all."""
 
     name: str
     way: str
     attack: Attack
     surrogate: Twin
+    few: int = 0
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ class Search:
 
     def run(self, attempt: Attempt) -> Trial:
         """Make an attempt, keep what it found, and return what it was good for. Whatever the model raises is noted."""
-        rows = self.rows()
+        rows = self.rows()[: attempt.few or None]
         if not len(rows):
             return self._note(attempt, self.left)
         attack, after = with_settings(attempt.attack, eps=self.eps), self.left.clone()
@@ -281,9 +283,10 @@ def _counted(search: Search) -> list[Attempt]:
 
 
 def other_attempts(search: Search, flat: bool = False, true: bool = False) -> list[Attempt]:
-    """The attacks that do not follow the model's gradient: random points, transfer, scores alone, and where the scores are
-    `flat`, labels alone. Where its gradients are `true`, they have led at least as far as chance could: then a search by scores
-    leaves what it will not reach, and a few random points are asked about, to show a pocket that one in a hundred meets."""
+    """The attacks that do not follow the model's gradient: random points, transfer, scores alone, and labels alone, on a few
+    images unless the scores are `flat`. Where its gradients are `true`, they have led at least as far as chance could: then a
+    search by scores leaves what it will not reach, and a few random points are asked about, to show a pocket that one in a
+    hundred meets."""
     effort, norm = search.effort, search.norm
     count = min(effort.draws, FEW_POINTS) if true else effort.draws
     points = RandomPoints(search.eps, draws=count, norm=norm, early_stop=not search.randomized)
@@ -291,7 +294,7 @@ def other_attempts(search: Search, flat: bool = False, true: bool = False) -> li
     if search.undefended is not None:
         attack = PGD(search.eps, steps=min(effort.steps, 40), norm=norm, early_stop=False)
         attempts.append(Attempt("transfer", "transfer", attack, search.undefended))
-    return attempts + score_attempts(search, true) + (decision_attempts(search) if flat else [])
+    return attempts + score_attempts(search, true) + (decision_attempts(search) if flat else few_by_labels(search))
 
 
 class Turned(nn.Module):
@@ -343,6 +346,17 @@ def decision_attempts(search: Search) -> list[Attempt]:
         return []
     rays = RayS(search.eps, queries=LABEL_QUERIES * search.effort.queries, stop_within=not search.randomized)
     return [Attempt(f"RayS-{rays.queries}", "labels", rays, search.surrogate if search.grid else search.twin)]
+
+
+def few_by_labels(search: Search) -> list[Attempt]:
+    """The same on a few images, for scores that rise on the way to the boundary: their gradient is true and leads nowhere."""
+    if search.randomized:
+        return []
+    few = [(one, min(FEW_QUERIES, cast(RayS, one.attack).queries)) for one in decision_attempts(search)]
+    return [
+        replace(one, name=f"RayS-{queries}", attack=with_settings(one.attack, queries=queries), few=FEW_IMAGES)
+        for one, queries in few
+    ]
 
 
 def smooth_attempts(search: Search) -> list[Attempt]:
