@@ -288,8 +288,8 @@ class Astray(nn.Module):
 
 
 def test_a_true_gradient_that_leads_into_a_dead_end_is_not_believed(linear, few):
-    truth = evaluate(linear, few, PGD(0.1, steps=20), checks=False).verdicts[0].accuracy
-    found = evaluate(Astray(linear, 0.02, 2.0), few, PGD(0.1, steps=20), checks=QUICK)
+    truth = evaluate(linear, few, PGD(0.05, steps=20), checks=False).verdicts[0].accuracy
+    found = evaluate(Astray(linear, 0.02, 2.0), few, PGD(0.05, steps=20), checks=QUICK)
     step = found.records.query("attack == 'PGD'")["correct"].mean()
     assert step > truth + 0.2, "or the case would prove nothing"
     verdict = found.verdicts[0]
