@@ -153,9 +153,10 @@ def no_full_success(curves: list[Curve]) -> list[Finding]:
 
 @record_check(60)
 def overfitting(curves: list[Curve]) -> list[Finding]:
-    """A network that one step barely hurts and many steps break has learned to resist the single step."""
+    """A network that one step barely hurts and many steps break has learned to resist the single step. Where ε counts or sums
+    what few values move, any network resists it: which of them to move is no matter of one gradient."""
     tried = []
-    for own in by_case([c for c in curves if c.known and not c.targeted]):
+    for own in by_case([c for c in curves if c.known and not c.targeted and not norm(c.norm).sparse]):
         for one, many in ((a, b) for a in own for b in own if a.manner == "single" and b.iterated):
             for eps in (eps for eps in one.at if eps in many.at):
                 images = one.at[eps].index.intersection(many.at[eps].index)
