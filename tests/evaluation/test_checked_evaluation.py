@@ -294,3 +294,13 @@ def test_a_true_gradient_that_leads_into_a_dead_end_is_not_believed(linear, few)
     assert step > truth + 0.2, "or the case would prove nothing"
     verdict = found.verdicts[0]
     assert verdict.accuracy <= truth + 0.1 or not verdict.believe and "gradient-misleads" in alarms(found)
+
+
+@pytest.mark.parametrize("norm, eps", [("linf", 0.03), ("l2", 0.2)])
+def test_logits_inside_a_model_are_climbed_where_they_are_more_than_its_own(linear, few, norm, eps):
+    attack = PGD(eps, steps=20, norm=norm)
+    honest = evaluate(linear, few, attack, checks=QUICK)
+    found = evaluate(Astray(linear, 0.02, 2.0), few, attack, checks=QUICK)
+    step = found.records.query("attack == 'PGD'")["correct"].mean()
+    assert step > honest.verdicts[0].accuracy + 0.15, "or the case would prove nothing"
+    assert found.verdicts[0].accuracy <= honest.verdicts[0].accuracy + 0.03

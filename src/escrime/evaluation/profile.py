@@ -145,7 +145,7 @@ def profile(
         settings["grid"] = True
     known = replace(looked_at, gradients=found, failure=failure)
     if found is not None and not settings:
-        return replace(known, true=found.true)
+        return replace(known, true=found.true, others=() if around.randomized else _beneath(who, x, seed))
     hidden = found is None or around.mode or around.off_grid or not _gradient_is_there(found)
     if not hidden:
         return _climbing(known, Twin(Surrogate(who, **settings)), settings, x, y, reach, seed)
@@ -225,6 +225,18 @@ def _climbing(
     except Exception:
         true = False
     return replace(known, surrogate=surrogate, settings=settings, true=true)
+
+
+def _beneath(model: nn.Module, images: Tensor, seed: int) -> tuple[Twin, ...]:
+    """A surrogate that climbs logits inside a model whose own have a true gradient, where they are more than these times a
+    number: what is made of them may lead astray. () where there are none."""
+    keys = as_keys([(seed, row, "beneath") for row in range(len(images))])
+    try:
+        with no_trace(model, images.device), row_keys(keys):
+            inner = inner_logits(model, images, others_only=True)
+        return () if inner is None else (Twin(Surrogate(model, inner=inner)),)
+    except Exception:  # it is only one more way in
+        return ()
 
 
 def _inside(model: nn.Module, images: Tensor, reach: float, seed: int) -> list[Inner]:

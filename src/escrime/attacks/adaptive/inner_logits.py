@@ -16,6 +16,7 @@ AGREES = 0.9  # share of the images for which inner logits must predict what the
 TAUGHT = 0.7  # and a head that was taught, on images that it did not learn from
 WIDEST, MOST = 4096, 64  # features of a table, and tables that a head is taught on
 RIDGE = 1e-2
+SAME = 1e-3  # how far, relative, two tables that are the same may differ
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,13 @@ class Inner:
 
 
 @torch.no_grad()
-def inner_logits(model: nn.Module, images: Tensor) -> Inner | None:
+def inner_logits(model: nn.Module, images: Tensor, others_only: bool = False) -> Inner | None:
     """The earliest table of a model that predicts as the model does for nearly all images, and differs between them.
 
     Args:
         model: Images → logits (N, K).
         images: float32 (N, C, H, W) in [0, 1].
+        others_only: Whether it must say more of the images than the model's logits times a number do.
 
     Returns:
         The table, or None where there is none.
@@ -57,9 +59,16 @@ def inner_logits(model: nn.Module, images: Tensor) -> Inner | None:
             continue
         table = Inner(call).logits(table, rows)
         agrees = float((table.argmax(1) == predicted).float().mean()) >= AGREES
-        if agrees and len(table.unique(dim=0)) > min(rows - 1, table.shape[1]):
+        if agrees and len(table.unique(dim=0)) > min(rows - 1, table.shape[1]) and not (others_only and _same(table, logits)):
             return Inner(call)
     return None
+
+
+def _same(table: Tensor, logits: Tensor) -> bool:
+    """Whether two tables (N, K) differ by a factor, and by what is added to all classes of an image, only."""
+    one, other = (values.double() - values.double().mean(1, keepdim=True) for values in (table, logits))
+    factor = (one * other).sum() / one.square().sum().clamp_min(1e-300)
+    return bool((factor * one - other).norm() <= SAME * other.norm())
 
 
 @torch.no_grad()
