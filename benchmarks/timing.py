@@ -1,7 +1,7 @@
 """Timing on a machine whose speed wanders: the sides take turns, and only ratios of neighboring runs are compared."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -21,8 +21,7 @@ class Race:
 
     @property
     def ratio(self) -> float:
-        """How many times faster ours is: the median of the rounds."""
-        return median(self.ratios)
+        return ratio(self.theirs, self.ours)
 
 
 def seconds(call: Callable[[], object], device: torch.device) -> float:
@@ -43,6 +42,20 @@ def race(theirs: Callable[[], object], ours: Callable[[], object], rounds: int, 
     """theirs, ours, theirs, ours, …"""
     pairs = [(seconds(theirs, device), seconds(ours, device)) for _ in range(rounds)]
     return Race(*zip(*pairs, strict=True))
+
+
+def in_turns(calls: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, list[float]]:
+    """Seconds of every round by name, all in turn; they have run once."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            times[name].append(seconds(call, device))
+    return times
+
+
+def ratio(theirs: Sequence[float], ours: Sequence[float]) -> float:
+    """How many times faster ours is: the median of the rounds."""
+    return median(a / b for a, b in zip(theirs, ours, strict=True))
 
 
 def fastest(calls: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> tuple[str | None, list[str]]:
