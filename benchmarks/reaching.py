@@ -1,12 +1,11 @@
 """A row of a table in which strength comes first: the best that any peer reaches, and how much sooner escrime is there.
 
-Every peer runs once and is judged. Those that come as near as `slack` to the best of them are timed, in turns with escrime at
-the whole budget and at the least budget of a ladder that comes as near; the fastest of them counts.
+Every peer runs once and is judged. Of those that come as near as `slack` to the best of them the fastest is raced, in turns
+with escrime at the whole budget and at the least budget of a ladder that comes as near. One thread; on a CPU its own time.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from escrime.norms import NORMS
 
 from .models import Subject
 from .options import tell
-from .timing import in_turns, ratio
+from .timing import in_turns, one_thread, ratio, timed
 
 Call = Callable[[], Tensor]  # returns examples (N, C, H, W)
 POINT, FARTHER = 0.01, 1.02  # of accuracy; of the median distance: what is still as near
@@ -57,45 +56,63 @@ def distance(subject: Subject, norm: str) -> Measure:
     return Measure(of, lambda best: best * FARTHER, lambda value: f"{value:.4g}")
 
 
+@dataclass(frozen=True)
+class Run:
+    """A peer's attack, what it made, and the seconds that took."""
+
+    call: Call
+    found: Tensor
+    seconds: float
+
+
+def run(peers: Mapping[str, Call], device: torch.device) -> dict[str, Run]:
+    """Every peer once; one that fails is left out, with a line that says so."""
+    runs = {}
+    for name, call in peers.items():
+        try:
+            took, found = timed(call, device, one_thread(device))
+        except Exception as error:  # a peer may fail in any way, and the others go on
+            tell(f"{name} failed ({type(error).__name__}: {error})")
+        else:
+            runs[name] = Run(call, found, took)
+    return runs
+
+
 def rows(
     work: str,
     measure: Measure,
-    peers: Mapping[str, Call],
+    peers: Mapping[str, Run],
     own: Mapping[str, Callable[[int], Call]],
     ladder: Sequence[int],
     rounds: int,
     device: torch.device,
 ) -> list[str]:
     """Rows of the table, one for each attack of `own`, a call made from a budget; the last of the ladder is the whole one."""
-    reached = {}
-    for name, call in peers.items():
-        try:
-            reached[name] = measure.of(call())
-        except Exception as error:  # a peer may fail in any way, and the others go on
-            tell(f"{work}: {name} failed ({type(error).__name__}: {error})")
+    reached = {name: measure.of(run.found) for name, run in peers.items()}
     tell(f"{work}: {', '.join(f'{name} {measure.text(value)}' for name, value in reached.items())}")
     if not reached:
         return [f"| {work} | no peer | | | |"]
     best = min(reached, key=lambda name: reached[name])
     enough = measure.slack(reached[best])
-    near = {name: peers[name] for name, value in reached.items() if value <= enough}
-    found = {name: {} for name in own}
-    for name, make in own.items():
-        for budget in ladder:
-            found[name][budget] = measure.of(make(budget)())
-    fewest = {name: next((k for k in ladder if found[name][k] <= enough), None) for name in own}
-    chosen = {(name, k): own[name](k) for name in own for k in {ladder[-1], fewest[name] or ladder[-1]}}
-    times = in_turns(near | chosen, rounds, device)
-    fastest = min(near, key=lambda name: median(times[name]))
+    fastest = min((name for name, value in reached.items() if value <= enough), key=lambda name: peers[name].seconds)
+    attacks = {name: _climbed(measure, make, ladder, enough) for name, make in own.items()}
+    chosen = {(name, k): own[name](k) for name, values in attacks.items() for k in values}
+    times = in_turns({fastest: peers[fastest].call} | chosen, rounds, device, one_thread(device))
     lines = []
-    for name in own:
-        cells = [
-            f"{measure.text(found[name][k])}, {ratio(times[fastest], times[name, k]):.1f}×" if k else "never as near"
-            for k in (ladder[-1], fewest[name])
-        ]
-        least = f"{fewest[name]}: {cells[1]}" if fewest[name] else cells[1]
-        lines.append(f"| {work}, {name} | {best} {measure.text(reached[best])} | {fastest} | {cells[0]} | {least} |")
+    for name, values in attacks.items():
+        cell = {k: f"{measure.text(value)}, {ratio(times[fastest], times[name, k]):.1f}×" for k, value in values.items()}
+        least = next((f"{k}: {cell[k]}" for k in sorted(values) if values[k] <= enough), "never as near")
+        lines.append(f"| {work}, {name} | {best} {measure.text(reached[best])} | {fastest} | {cell[ladder[-1]]} | {least} |")
     return lines
+
+
+def _climbed(measure: Measure, make: Callable[[int], Call], ladder: Sequence[int], enough: float) -> dict[int, float]:
+    """What an attack reaches at the least budget of the ladder that is enough, and at the whole one."""
+    for budget in ladder:
+        value = measure.of(make(budget)())
+        if value <= enough:
+            break
+    return {budget: value, ladder[-1]: value if budget == ladder[-1] else measure.of(make(ladder[-1])())}
 
 
 HEAD = [

@@ -5,27 +5,30 @@
 
 l1: APGD and AutoAttack against those of adv-lib, pyautoattack and ART and foolbox's sparse descent; the median distance of FMN
 against FMN, PDPGD and ALMA. l0: sigma-zero, FMN, AutoAttack and Sparse-RS. adv-lib's and foolbox's attacks count single color
-values, escrime's norm counts pixels: both are compared, pixels, and values on the same network seen through `Values`.
+values, escrime's norm counts pixels: both are compared, pixels, and values on the same network seen through `Values`, at as
+many.
 To install the peers (adv-lib too): """
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 import escrime
+from escrime.attacks.core.base import Attack
 
 from .models import SETTINGS, Subject
 from .options import listed, make_subject, parser
 from .peers import INSTALL, art_classifier, available, imported
-from .reaching import HEAD, Call, accuracy, distance, rows
+from .reaching import HEAD, Call, Measure, accuracy, distance, rows, run
 from .searches import fmn_peers
 
-STEPS, QUERIES = 100, 500
+STEPS, QUERIES = 100, 200
 ALL_STEPS = 3 * STEPS  # of the stages of AutoAttack in l0 that follow gradients
-LADDER = (5, 10, 20, 40, 70, STEPS)
-KINDS = ("l1", "l1-distance", "l0", "l0-distance", "values-distance", "l0-scores", "l0-verdict", "l1-verdict")
+LADDER = (10, 20, 40, STEPS)
+KINDS = ("l1", "l1-distance", "l0", "values", "l0-scores", "l0-verdict", "l1-verdict")
 
 
 class Values(nn.Module):
@@ -94,10 +97,10 @@ def verdict_peers(subject: Subject, eps: float) -> dict[str, Call]:
 
 def nearest_peers(subject: Subject, norm: str, steps: int) -> dict[str, Call]:
     """Minimum-norm attacks of so many steps."""
-    model, images, labels, order = subject.model, subject.images, subject.labels, {"l1": 1, "l0": 0}[norm]
+    model, images, labels = subject.model, subject.images, subject.labels
     calls = {f"{name}'s FMN": call for name, call in fmn_peers(subject, norm, steps).items()}
-    if dual := imported("adv_lib.attacks.primal_dual_gradient_descent"):
-        calls["PDPGD"] = lambda: dual.pdpgd(model, images, labels, norm=order, num_steps=steps)
+    if norm == "l1" and (dual := imported("adv_lib.attacks.primal_dual_gradient_descent")):
+        calls["PDPGD"] = lambda: dual.pdpgd(model, images, labels, norm=1, num_steps=steps)
     if norm == "l0" and (zero := imported("adv_lib.attacks.sigma_zero")):
         calls["sigma-zero"] = lambda: zero.sigma_zero(model, images, labels, num_steps=steps)
     if norm == "l1" and (alma := imported("adv_lib.attacks.augmented_lagrangian")):
@@ -116,41 +119,61 @@ def score_peers(subject: Subject, count: int, queries: int) -> dict[str, Call]:
     return {"OnePixel": lambda: one(subject.images, subject.labels), "Pixle": lambda: swaps(subject.images, subject.labels)}
 
 
-def measured(kind: str, subject: Subject, eps: float, count: int, rounds: int) -> list[str]:
-    """The rows of one kind of work, at ε in l1 and `count` pixels in l0."""
+@dataclass(frozen=True)
+class Part:
+    """What is measured of one kind of work. own: escrime's attacks by name, each made from a budget of the ladder."""
 
-    def row(work, measure, peers, own: dict[str, Callable[[int], object]], ladder=LADDER, on: Subject = subject) -> list[str]:
-        calls = {name: lambda k, make=make: lambda: make(k)(on.model, on.images, on.labels) for name, make in own.items()}
-        return rows(work, measure, peers, calls, ladder, rounds, on.images.device)
+    work: str
+    measure: Measure
+    own: dict[str, Callable[[int], Attack]]
+    ladder: tuple[int, ...] = LADDER
 
-    l1, l0 = accuracy(subject, "l1", eps), accuracy(subject, "l0", count)
-    fewest = {
+
+def lengths(kind: str, subject: Subject, eps: float) -> tuple[dict[str, Call], list[Part]]:
+    """The peers and the parts of a kind in l1, at ε."""
+    within = accuracy(subject, "l1", eps)
+    if kind == "l1":
+        own = {"APGD": lambda k: escrime.APGD(eps, k, norm="l1")}
+        return apgd_peers(subject, eps, STEPS), [Part(f"l1, ε = {eps:g}, {STEPS} steps", within, own)]
+    if kind == "l1-verdict":
+        own = {"AutoAttack": lambda k: escrime.AutoAttack(eps, "l1", k)}
+        return verdict_peers(subject, eps), [Part(f"l1, ε = {eps:g}", within, own, (STEPS,))]
+    own = {"FMN": lambda k: escrime.FMN(norm="l1", steps=k)}
+    return nearest_peers(subject, "l1", STEPS), [Part(f"l1, median, {STEPS} steps", distance(subject, "l1"), own)]
+
+
+def counts(kind: str, subject: Subject, count: int) -> tuple[dict[str, Call], list[Part]]:
+    """The same in l0, at so many pixels."""
+    within = accuracy(subject, "l0", count)
+    if kind == "l0-verdict":
+        own = {"AutoAttack": lambda k: escrime.AutoAttack(count, "l0", k)}
+        work = f"{count} pixels, the peers' {ALL_STEPS} steps"
+        return nearest_peers(subject, "l0", ALL_STEPS), [Part(work, within, own, (STEPS,))]
+    if kind == "l0-scores":
+        ladder = (QUERIES // 4, QUERIES // 2, QUERIES)
+        own = {"Sparse-RS": lambda k: escrime.SparseRS(count, k)}
+        return score_peers(subject, count, QUERIES), [Part(f"{count} pixels, {QUERIES} queries", within, own, ladder)]
+    what = "values" if kind == "values" else "pixels"
+    least = {
         "sigma-zero": lambda k: escrime.SigmaZero(count, steps=k, stop_within=True),
         "FMN": lambda k: escrime.FMN(count, "l0", steps=k, stop_within=True),
     }
     free = {"sigma-zero": lambda k: escrime.SigmaZero(steps=k), "FMN": lambda k: escrime.FMN(norm="l0", steps=k)}
-    if kind == "l1":
-        own = {"APGD": lambda k: escrime.APGD(eps, k, norm="l1")}
-        return row(f"l1, ε = {eps:g}, {STEPS} steps", l1, apgd_peers(subject, eps, STEPS), own)
-    if kind == "l1-verdict":
-        own = {"AutoAttack": lambda k: escrime.AutoAttack(eps, "l1", k)}
-        return row(f"l1, ε = {eps:g}", l1, verdict_peers(subject, eps), own, (STEPS,))
-    if kind == "l1-distance":
-        own = {"FMN": lambda k: escrime.FMN(norm="l1", steps=k)}
-        return row(f"l1, median, {STEPS} steps", distance(subject, "l1"), nearest_peers(subject, "l1", STEPS), own)
+    parts = [Part(f"{what}, median, {STEPS} steps", distance(subject, "l0"), free)]
     if kind == "l0":
-        return row(f"{count} pixels, {STEPS} steps", l0, nearest_peers(subject, "l0", STEPS), fewest)
-    if kind == "l0-verdict":
-        own = {"AutoAttack": lambda k: escrime.AutoAttack(count, "l0", k)}
-        return row(f"{count} pixels, peers' {ALL_STEPS} steps", l0, nearest_peers(subject, "l0", ALL_STEPS), own, (STEPS,))
-    if kind == "l0-scores":
-        own = {"Sparse-RS": lambda k: escrime.SparseRS(count, k)}
-        ladder = (QUERIES // 10, QUERIES // 5, QUERIES // 2, QUERIES)
-        return row(f"{count} pixels, {QUERIES} queries", l0, score_peers(subject, count, QUERIES), own, ladder)
-    if kind == "l0-distance":
-        return row(f"pixels, median, {STEPS} steps", distance(subject, "l0"), nearest_peers(subject, "l0", STEPS), free)
-    flat = values(subject)
-    return row(f"values, median, {STEPS} steps", distance(flat, "l0"), nearest_peers(flat, "l0", STEPS), free, on=flat)
+        parts.append(Part(f"{count} pixels, {STEPS} steps", within, least))
+    return nearest_peers(subject, "l0", STEPS), parts
+
+
+def measured(kind: str, subject: Subject, eps: float, count: int, rounds: int) -> list[str]:
+    """The rows of one kind of work, at ε in l1 and `count` pixels in l0."""
+    on, device = values(subject) if kind == "values" else subject, subject.images.device
+    calls, parts = lengths(kind, on, eps) if kind.startswith("l1") else counts(kind, on, count)
+    peers, lines = run(calls, device), []
+    for part in parts:
+        own = {name: lambda k, make=make: lambda: make(k)(on.model, on.images, on.labels) for name, make in part.own.items()}
+        lines += rows(part.work, part.measure, peers, own, part.ladder, rounds, device)
+    return lines
 
 
 def main() -> int:
