@@ -1,10 +1,11 @@
-"""The two settings of the benchmark, their networks, and the images that every network gets right."""
+"""The settings of the benchmark, their networks, and the images that every network gets right."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -12,18 +13,29 @@ import escrime
 from escrime.data import DATASETS, load
 from escrime.models.running import network_batch
 
+from .small import SIZE, Small
+
 MOST_IMAGES = 256
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A network at an image size, and the ε of its fixed-budget attacks."""
+    """A network at an image size, and the ε of its fixed-budget attacks. arch: a name that escrime builds, or a class."""
 
     name: str
     title: str
-    arch: str
+    arch: str | type[nn.Module]
     size: int
     eps: float
+
+    def network(self, classes: int, weights: str | None) -> nn.Module:
+        """With the weights in a file, or random ones."""
+        if isinstance(self.arch, str):
+            return escrime.build(self.arch, classes, weights=weights)
+        model = self.arch(classes).eval()
+        if weights is not None:
+            model.load_state_dict(load_file(weights))
+        return model
 
 
 SETTINGS = {
@@ -31,6 +43,7 @@ SETTINGS = {
     for setting in (
         Setting("googlenet", "GoogLeNet, 224 px", "googlenet", 224, 4 / 255),
         Setting("resnet", "small ResNet, 32 px", "wide_resnet_small", 32, 8 / 255),
+        Setting("small", "ResNet of 73,000 weights, 32 px", Small, SIZE, 8 / 255),
     )
 }
 
@@ -52,7 +65,7 @@ def subject(setting: Setting, weights: str | None, data, images: int | None, cla
     every peer gets a batch of the same size. Images of the class `target` are left out: directed attacks need another.
     The parameters are frozen, which spares the peers that differentiate by all of them the work.
     """
-    model = escrime.build(setting.arch, classes, weights=weights).to(device).requires_grad_(False)
+    model = setting.network(classes, weights).to(device).requires_grad_(False)
     count = images or min(MOST_IMAGES, network_batch(torch.zeros(1, 3, setting.size, setting.size, device=device)))
     if data is None:
         noise = torch.rand(count, 3, setting.size, setting.size, generator=torch.Generator().manual_seed(0)).to(device)

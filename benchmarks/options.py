@@ -19,7 +19,10 @@ def parser(description: str) -> argparse.ArgumentParser:
     options.add_argument("--target", type=int, default=1, help="class of directed attacks (1: English springer in Imagenette)")
     options.add_argument("--images", type=int, metavar="N", help="images per batch (default: one network batch, at most 256)")
     options.add_argument(
-        "--settings", type=listed(SETTINGS), default=list(SETTINGS), help="of googlenet,resnet (default: both)"
+        "--settings",
+        type=listed(SETTINGS),
+        default=["googlenet", "resnet"],
+        help="of googlenet,resnet,small (default: the first two)",
     )
     options.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     options.add_argument("--out", metavar="FILE.json|.md", help="also write the result here")

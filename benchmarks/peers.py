@@ -8,10 +8,12 @@ import logging
 import os
 import sys
 import warnings
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 
+from .options import tell
 from .work import Work
 
 INSTALL = (
@@ -108,24 +110,28 @@ class ART:
         return self._run(work, goals, make)
 
     def _run(self, work: Work, goals: Tensor, make) -> list[Tensor]:
-        from art.estimators.classification import PyTorchClassifier
-
-        with torch.no_grad():
-            classes = work.model(work.images[:1]).shape[1]
-        device = work.images.device
-        estimator = PyTorchClassifier(
-            work.model,
-            loss=nn.CrossEntropyLoss(),
-            input_shape=tuple(work.images.shape[1:]),
-            nb_classes=classes,
-            clip_values=(0.0, 1.0),
-            device_type="gpu" if device.type == "cuda" else "cpu",
-        )
+        estimator, device = art_classifier(work.model, work.images), work.images.device
         images, goals, found = work.images.cpu().numpy(), goals.cpu().numpy(), []
         for eps in work.epsilons:
             attack = make(estimator, eps, {"batch_size": len(images)}) if eps else None
             found.append(torch.from_numpy(attack.generate(x=images, y=goals)).to(device) if attack else work.images)
         return found
+
+
+def art_classifier(model: nn.Module, images: Tensor):
+    """The model as ART's estimator, for images like these (N, C, H, W)."""
+    from art.estimators.classification import PyTorchClassifier
+
+    with torch.no_grad():
+        classes = model(images[:1]).shape[1]
+    return PyTorchClassifier(
+        model,
+        loss=nn.CrossEntropyLoss(),
+        input_shape=tuple(images.shape[1:]),
+        nb_classes=classes,
+        clip_values=(0.0, 1.0),
+        device_type="gpu" if images.device.type == "cuda" else "cpu",
+    )
 
 
 class PyAutoAttack:
@@ -140,6 +146,16 @@ class PyAutoAttack:
             attack.verbose = False
             found.append(attack.run_standard_evaluation(work.images, work.labels, batch_size=len(work.images))[0])
         return found
+
+
+def imported(name: str) -> ModuleType | None:
+    """A module of a peer, after `available`; None, and a line that says so, where it cannot be imported."""
+    sys.modules.setdefault("visdom", ModuleType("visdom")).Visdom = object  # adv-lib imports it for its plots
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # a peer may fail on import in any way
+        tell(f"{name} is left out: {type(error).__name__}: {error}")
+        return None
 
 
 def available() -> tuple[list, list[str]]:

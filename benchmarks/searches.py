@@ -1,18 +1,16 @@
 """FMN and Square, whose cost is that of their passes: how much sooner escrime is where a peer is after K steps or queries.
 
-    PEERS=peers python -m benchmarks.searches --data imagenette --folder DIR --resnet R.safetensors \\
-        --resnet-robust RR.safetensors --settings resnet --images 64 --rounds 3
+    PEERS=peers python -m benchmarks.searches --data imagenette --folder DIR --small S.safetensors \\
+        --small-robust SR.safetensors --settings small --images 64 --rounds 3
 
 FMN against foolbox and adv-lib, by the median distance: once with as many steps, once with the fewest of a ladder that come as
 near. Square against torchattacks (margin loss) by the images left, in the same two ways. All sides take turns within a round;
 the median of the rounds counts.
 To install the peers (adv-lib too): """
 
-import importlib
 import sys
 from collections.abc import Callable
 from statistics import median
-from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -21,9 +19,9 @@ import escrime
 from escrime.norms import NORMS
 
 from .models import SETTINGS, Subject
-from .options import listed, make_subject, parser, tell
-from .peers import INSTALL, available
-from .timing import seconds
+from .options import listed, make_subject, parser
+from .peers import INSTALL, available, imported
+from .timing import in_turns, ratio
 
 NEAR = 1.01  # of the peer's median distance: as near
 LADDER = (3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 100, 200)
@@ -36,12 +34,11 @@ def fmn_peers(subject: Subject, norm: str, steps: int) -> dict[str, Callable[[],
     """The peers' FMN by name; each returns its examples (N, C, H, W)."""
     model, images, labels = subject.model, subject.images, subject.labels
     calls: dict[str, Callable[[], Tensor]] = {}
-    if foolbox := _imported("foolbox"):
+    if foolbox := imported("foolbox"):
         attack = getattr(foolbox.attacks, FOOLBOX[norm])(steps=steps)
         wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device=images.device)
         calls["foolbox"] = lambda: attack(wrapped, images, labels, epsilons=None)[0]
-    sys.modules.setdefault("visdom", ModuleType("visdom")).Visdom = object  # adv-lib imports it for its plots
-    if advlib := _imported("adv_lib.attacks.fast_minimum_norm"):
+    if advlib := imported("adv_lib.attacks.fast_minimum_norm"):
         calls["adv-lib"] = lambda: advlib.fmn(model, images.clone(), labels, norm=ORDER[norm], steps=steps)
     return calls
 
@@ -56,19 +53,18 @@ def fmn(subject: Subject, norm: str, steps: int, rounds: int) -> str:
     distances = {k: _median(subject, own(k)(), norm) for k in ladder} | {steps: ours}
     fewest = next((k for k, distance in distances.items() if distance <= NEAR * best), steps)
     calls = peers | {"all": own(steps), "fewest": own(fewest)}
-    times = _times(calls, rounds, subject)
+    times = in_turns(calls, rounds, subject.images.device)
     fastest = min(peers, key=lambda name: median(times[name]))
-    ratio = lambda name: median(a / b for a, b in zip(times[fastest], times[name], strict=True))  # noqa: E731
     return (
-        f"| FMN {norm} | {steps} | {fastest} | {best:.5g} | {ours:.5g} | {ratio('all'):.1f}× | "
-        f"{fewest}: {distances[fewest]:.5g} | {ratio('fewest'):.1f}× |"
+        f"| FMN {norm} | {steps} | {fastest} | {best:.5g} | {ours:.5g} | {ratio(times[fastest], times['all']):.1f}× | "
+        f"{fewest}: {distances[fewest]:.5g} | {ratio(times[fastest], times['fewest']):.1f}× |"
     )
 
 
 def square(subject: Subject, norm: str, eps: float, queries: int, rounds: int) -> str:
     """A row of the table of Square."""
     model, images, labels = subject.model, subject.images, subject.labels
-    library = _imported("torchattacks")
+    library = imported("torchattacks")
     if library is None:
         return f"| Square {norm} | {queries} | no peer | | | | |"
     kind = {"linf": "Linf", "l2": "L2"}[norm]
@@ -78,20 +74,9 @@ def square(subject: Subject, norm: str, eps: float, queries: int, rounds: int) -
     bar, ladder = left(theirs), [round(queries * share) for share in SHARES]
     fewest = next((n for n in ladder if left(ours(n, GIVE_UP)) <= bar), queries)
     calls = {"all": ours(queries, None), "leaves": ours(queries, GIVE_UP), "fewest": ours(fewest, GIVE_UP)}
-    times = _times({"theirs": theirs} | calls, rounds, subject)
-    cells = [
-        f"{left(call):.1%}, {median(a / b for a, b in zip(times['theirs'], times[name])):.1f}×" for name, call in calls.items()
-    ]
+    times = in_turns({"theirs": theirs} | calls, rounds, subject.images.device)
+    cells = [f"{left(call):.1%}, {ratio(times['theirs'], times[name]):.1f}×" for name, call in calls.items()]
     return f"| Square {norm}, ε = {eps:.4g} | {queries} | {bar:.1%} | {cells[0]} | {cells[1]} | {fewest}: {cells[2]} |"
-
-
-def _times(calls: dict[str, Callable[[], object]], rounds: int, subject: Subject) -> dict[str, list[float]]:
-    """Seconds of every round by name, all in turn; they have run once."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            times[name].append(seconds(call, subject.images.device))
-    return times
 
 
 @torch.no_grad()
@@ -100,14 +85,6 @@ def _median(subject: Subject, found: Tensor, norm: str) -> float:
     fooled = subject.model(found).argmax(1) != subject.labels
     distance = NORMS[norm].distance(found, subject.images)
     return float(distance.where(fooled, torch.full_like(distance, float("inf"))).median())
-
-
-def _imported(name: str) -> ModuleType | None:
-    try:
-        return importlib.import_module(name)
-    except Exception as error:  # a peer may fail on import in any way
-        tell(f"{name} is left out: {type(error).__name__}: {error}")
-        return None
 
 
 FMN_HEAD = [

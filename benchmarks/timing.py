@@ -1,11 +1,14 @@
 """Timing on a machine whose speed wanders: the sides take turns, and only ratios of neighboring runs are compared."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeVar
 
 import torch
+
+T, K = TypeVar("T"), TypeVar("K")
 
 
 @dataclass(frozen=True)
@@ -21,17 +24,21 @@ class Race:
 
     @property
     def ratio(self) -> float:
-        """How many times faster ours is: the median of the rounds."""
-        return median(self.ratios)
+        return ratio(self.theirs, self.ours)
 
 
 def seconds(call: Callable[[], object], device: torch.device) -> float:
     """How long `call` takes, including what it left running on the device."""
+    return timed(call, device)[0]
+
+
+def timed(call: Callable[[], T], device: torch.device, clock: Callable[[], float] = time.perf_counter) -> tuple[float, T]:
+    """The same by any clock, with what it returned."""
     wait(device)
-    start = time.perf_counter()
-    call()
+    start = clock()
+    found = call()
     wait(device)
-    return time.perf_counter() - start
+    return clock() - start, found
 
 
 def wait(device: torch.device) -> None:
@@ -43,6 +50,32 @@ def race(theirs: Callable[[], object], ours: Callable[[], object], rounds: int, 
     """theirs, ours, theirs, ours, …"""
     pairs = [(seconds(theirs, device), seconds(ours, device)) for _ in range(rounds)]
     return Race(*zip(*pairs, strict=True))
+
+
+def in_turns(
+    calls: dict[K, Callable[[], object]],
+    rounds: int,
+    device: torch.device,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[K, list[float]]:
+    """Seconds of every round by name, all in turn; they have run once."""
+    times: dict[K, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            times[name].append(timed(call, device, clock)[0])
+    return times
+
+
+def one_thread(device: torch.device) -> Callable[[], float]:
+    """The clock of a benchmark with one thread, which is what torch has from here on: on a CPU that of the process, which does
+    not run while another one has the core."""
+    torch.set_num_threads(1)
+    return time.process_time if device.type == "cpu" else time.perf_counter
+
+
+def ratio(theirs: Sequence[float], ours: Sequence[float]) -> float:
+    """How many times faster ours is: the median of the rounds."""
+    return median(a / b for a, b in zip(theirs, ours, strict=True))
 
 
 def fastest(calls: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> tuple[str | None, list[str]]:
