@@ -31,6 +31,7 @@ JUDGES = 16  # fresh noise draws that choose between the stages' results on a ra
 class AutoAttack(Attack):
     """APGD-CE → targeted APGD-DLR → FMN → Square, each only on the images that still stand: the verdict to quote.
 
+    In l1 APGD down the margin comes second: it takes images there that neither of the other two losses does.
     In l0 it is SigmaZero → FMN → PGD down the margin → SparseRS; of patches Patch → SparseRS.
 
     With eot > 1 an image is fooled once CERTAIN fresh draws of one result succeed, so that at most 2 % of all draws are still
@@ -88,7 +89,7 @@ class AutoAttack(Attack):
             targeted: Whether there are classes to reach.
 
         Returns:
-            Four attacks, of patches two; one less without that by scores.
+            Four attacks, in l1 five, of patches two; one less without that by scores.
         """
         by_scores = [] if self.queries == 0 else [self._by_scores()]
         if self.norm in Patch.norms:
@@ -111,7 +112,8 @@ class AutoAttack(Attack):
         first = APGD(self.eps, self.steps, norm=self.norm, early_stop=self.early_stop, give_up=self.give_up, eot=self.eot)
         loss = "dlr" if classes >= 4 else "margin"
         tried = 0 if targeted else min(self.targets_tried, classes - 1)
-        return [first, replace(first, loss=loss, targets_tried=tried), nearest]
+        down = [replace(first, loss="margin")] if self.geometry.sparse else []
+        return [first, *down, replace(first, loss=loss, targets_tried=tried), nearest]
 
     def _counted(self, nearest: FMN) -> list[Attack]:
         """The stages with gradients where ε counts pixels, `nearest` among them."""
