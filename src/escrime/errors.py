@@ -1,8 +1,10 @@
 """The one exception a user is meant to read: a sentence that names the value, the likely cause and the remedy."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import TypeVar
 
+Value = TypeVar("Value")
 JOINING = "-_ ."  # what joins the words of a name
 NO_OTHERS: Mapping[str, str] = MappingProxyType({})
 
@@ -25,6 +27,16 @@ def in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
+def or_reason(work: Callable[[], Value]) -> tuple[Value | None, str]:
+    """(what `work` returns, "") or (None, why it raised): a user's model may raise anything at any image."""
+    try:
+        return work(), ""
+    except Exception as error:
+        if is_bad_input(error):
+            raise
+        return None, str(error).partition("\n")[0] if isinstance(error, EscrimeError) else in_one_line(error)
+
+
 def not_finite(image: object, which: str, so: str) -> str:
     """The sentence about a model that returns NaN or infinity for `image`, `which` says of how many; so: what that is not."""
     return (
@@ -38,6 +50,11 @@ def shortened(words: Iterable[object], most: int = 3, between: str = ", ") -> st
     texts = list(map(str, words))
     rest = f"{between.rstrip().rstrip(',')} and {len(texts) - most:,} more" if len(texts) > most else ""
     return between.join(texts[:most]) + rest
+
+
+def listing(words: Sequence[str]) -> str:
+    """["a", "b", "c"] → "a, b and c"."""
+    return ", ".join(words[:-1]) + " and " + words[-1] if len(words) > 1 else "".join(words)
 
 
 def nearest(word: object, choices: Iterable[object], others: Mapping[str, str] = NO_OTHERS) -> str:

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..attacks.core.base import Attack, Outcome
 from ..attacks.core.universal import Universal
-from ..errors import EscrimeError, in_one_line, is_bad_input
+from ..errors import EscrimeError, or_reason
 from ..models.deadline import look, time_left
 from ..models.running import Classifier, no_trace
 from ..no_class import NO_TARGET
@@ -22,7 +22,6 @@ from .quantized import on_the_grid
 from .requests import norm_of
 from .subjects import AnyAttack
 
-Value = TypeVar("Value")
 ROUNDING = 1e-6  # a few units in the last place of a float32 color value
 
 
@@ -90,16 +89,6 @@ def on_all(made: tuple[list[Outcome] | None, str], some: Images, images: Images)
         forwards, backwards = spent
         spread.append(Outcome(adversarial, forwards, backwards, parameters=_spread(outcome, rows, len(images.ids))))
     return spread, reason
-
-
-def or_reason(work: Callable[[], Value]) -> tuple[Value | None, str]:
-    """(what `work` returns, "") or (None, why it raised): a user's model may raise anything at any image."""
-    try:
-        return work(), ""
-    except Exception as error:
-        if is_bad_input(error):
-            raise
-        return None, str(error).partition("\n")[0] if isinstance(error, EscrimeError) else in_one_line(error)
 
 
 def craft(

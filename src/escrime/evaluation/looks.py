@@ -3,13 +3,13 @@
 import pandas as pd
 import torch
 
+from ..errors import or_reason
 from ..models.running import no_trace
 from ..results.checks.records import record_findings
 from ..results.findings import Finding
 from ..results.threats import DEPLOYED
 from .checks.inputs import input_findings, not_seen
 from .checks.registry import model_check
-from .crafting import or_reason
 from .profile import Profiles
 from .shared_rows import SharedRows, alone
 from .stronger import of_case

@@ -13,6 +13,7 @@ from ..attacks.core.base import Attack, Outcome
 from ..attacks.core.masks import confined
 from ..attacks.transfer import Transfer, for_transfer
 from ..checks import check_images, no_targets
+from ..errors import or_reason
 from ..models.fast.twin import Twin
 from ..no_class import NO_TARGET
 from ..norms import Norm
@@ -20,7 +21,7 @@ from ..results.keys import joined, part_key
 from ..results.records import frame, unattacked
 from ..results.threats import DEPLOYED, TRANSFER
 from .chunks import Begun, Chunks, Done, no_progress, nothing_done
-from .crafting import crafted, misled, on_all, or_reason, targets_of, untouched
+from .crafting import crafted, misled, on_all, targets_of, untouched
 from .images import Images
 from .profile import Profile, Profiles
 from .requests import norm_of

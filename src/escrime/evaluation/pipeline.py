@@ -13,7 +13,7 @@ import pandas as pd
 
 from .. import norms
 from ..distributed import Processes
-from ..errors import EscrimeError
+from ..errors import EscrimeError, or_reason
 from ..models import deadline
 from ..models.deadline import OutOfTime
 from ..models.ensemble import other_classes
@@ -38,7 +38,6 @@ from .budget import (
 from .checks.inputs import not_seen
 from .checks.search import Attempt
 from .checks.state import remembered_since
-from .crafting import or_reason
 from .effort import Effort
 from .expected import UNSEEN, Outlook, expect_after, passes_of_scope, passes_on, plan_checks, title_of
 from .images import Images, Source

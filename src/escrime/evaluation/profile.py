@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from ..attacks.adaptive.surrogate import Surrogate
 from ..attacks.pgd import PGD
 from ..checks import check_images, no_targets
 from ..defenses import MajorityVote, PredictionAveraging
-from ..errors import in_one_line, is_bad_input
+from ..errors import or_reason
 from ..models.adapted import in_its_precision, plain
 from ..models.fast.prepare import hooked
 from ..models.fast.twin import Twin
@@ -127,13 +127,8 @@ def profile(
     if not right.any() or around.ignores or classes < 2:
         return looked_at
     rows = right.to(images.device)
-    x, y, found, failure = images[rows], labels[rows], None, ""
-    try:
-        found = measure_gradients(who, x, y, reach / 4, seed)
-    except Exception as error:  # whatever somebody's model raises when it is differentiated
-        if is_bad_input(error):
-            raise
-        failure = in_one_line(error)
+    x, y = images[rows], labels[rows]
+    found, failure = or_reason(lambda: measure_gradients(who, x, y, reach / 4, seed))
     if found is not None and found.true and not around.randomized:
         found = look(BOUNDARY, partial(_beside_the_boundary, found, who, twin, x, y, budget, seed), found)
     settings = surrogate_settings(found) if found is not None else {"through": True}
@@ -193,13 +188,11 @@ def _copy(model: Classifier) -> Fresh | None:
 
 def _unless_it_raises(raised: dict[str, str], what: str, look: Callable[[], Value], nothing: Value) -> Value:
     """What `look` finds, or `nothing` where the model raises, which is noted in `raised`."""
-    try:
-        return look()
-    except Exception as error:
-        if is_bad_input(error):
-            raise
-        raised[what] = in_one_line(error)
-        return nothing
+    found, reason = or_reason(look)
+    if not reason:
+        return cast(Value, found)
+    raised[what] = reason
+    return nothing
 
 
 def _gradient_is_there(found: Gradients) -> bool:

@@ -10,7 +10,7 @@ import torch
 from ..attacks.core.base import Outcome
 from ..budgets import within
 from ..checks import no_targets
-from ..errors import is_bad_input
+from ..errors import is_bad_input, or_reason
 from ..no_class import NO_TARGET
 from ..norms import Norm, norm
 from ..results.records import STRONGER, unattacked, worst_case
@@ -22,7 +22,7 @@ from .checks.neighborhood import neighborhood_findings
 from .checks.search import Attempt, Earlier, Search, verified_examples, with_settings
 from .checks.state import memory_findings
 from .chunks import Begun, Chunks, Done, no_progress, nothing_done
-from .crafting import or_reason, untouched
+from .crafting import untouched
 from .effort import Effort
 from .images import Images
 from .parts import Part, records_of, unfinished

@@ -50,11 +50,6 @@ def in_levels(epsilons: Iterable[float], norm: str = norms.DEFAULT) -> bool:
     return bool(positive) and all("/" in fraction_text(eps, norm) for eps in positive)
 
 
-def listing(words: list[str]) -> str:
-    """["a", "b", "c"] → "a, b and c"."""
-    return ", ".join(words[:-1]) + " and " + words[-1] if len(words) > 1 else "".join(words)
-
-
 def slug(name: str) -> str:
     """A model's name as part of a file name and of an HTML id: another for every name."""
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:60].strip("-") or "model"

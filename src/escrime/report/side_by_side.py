@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from ..budgets import same, unified
-from ..errors import EscrimeError, nearest
+from ..errors import EscrimeError, listing, nearest
 from ..results.comparisons import Comparison, compare
 from ..results.records import WORST, in_subset, worst_case
 from ..results.statistics import holm, wilson
 from ..results.threats import ADAPTIVE
-from .formatting import fraction_text, listing, points_text
+from .formatting import fraction_text, points_text
 from .run import Run, read_run
 
 ALPHA = 0.05

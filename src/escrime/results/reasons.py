@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from ..errors import listing
+
 REASONS = {
     "accuracy-rises": "an attack fooled fewer images at a larger ε",
     "attack-failed": "an attack raised an error on some images",
@@ -27,4 +29,4 @@ REASONS = {
 def in_words(ids: Iterable[str]) -> str:
     """As in: the time did not suffice for everything (budget) and more steps still find more (converged)."""
     said = [f"{REASONS[id]} ({id})" if id in REASONS else f"the check {id} objects" for id in dict.fromkeys(ids)]
-    return ", ".join(said[:-1]) + " and " + said[-1] if len(said) > 1 else "".join(said)
+    return listing(said)

@@ -10,10 +10,11 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from ...budgets import same
+from ...errors import listing
 from ...evaluation.budget import in_words, judged_by_all, left_open, open_checks
 from ...norms import norm
 from ...norms.patch import Patch
-from ...report.formatting import fraction_text, listing
+from ...report.formatting import fraction_text
 from ...report.validity import CHECKS, read_verdicts
 from ...results.comparisons import clearly_weaker, per_class
 from ...results.crossings import crossings

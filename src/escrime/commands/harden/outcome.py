@@ -7,7 +7,8 @@ import pandas as pd
 from rich.box import SIMPLE
 from rich.table import Table
 
-from ...report.formatting import fraction_text, listing, percent, points_text
+from ...errors import listing
+from ...report.formatting import fraction_text, percent, points_text
 from ...report.validity import CHECKS, read_verdicts
 from ...results.checks.chance import BEFORE
 from ...results.choosing import paired

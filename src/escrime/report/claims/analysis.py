@@ -2,8 +2,8 @@
 
 from math import nan
 
+from ...errors import listing
 from ...results.statistics import holm
-from ..formatting import listing
 from ..intervals import Point
 from ..paper_points import DGSM
 from .defenses import HARDENED

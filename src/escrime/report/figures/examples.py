@@ -6,9 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ...errors import listing
 from ...norms import DEFAULT, norm
 from ...results.threats import WHITE_BOX
-from ..formatting import eps_text, listing, percent, slug
+from ..formatting import eps_text, percent, slug
 from ..pictures import SHARP_BELOW
 from ..run import Example, Run
 from .style import INK, MUTED, RIGHT, TRACK, WRONG, Drawn, headline, new_figure, save

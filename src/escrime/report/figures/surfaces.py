@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 from mpl_toolkits.mplot3d import Axes3D  # noqa: F401  (registers the projection, since no pyplot does)
 
+from ...errors import listing
 from ...results.names import defense_name
-from ..formatting import eps_text, listing, slug
+from ..formatting import eps_text, slug
 from ..run import Run
 from .style import MUTED, Drawn, headline, new_figure, save
 

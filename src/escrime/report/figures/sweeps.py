@@ -4,10 +4,11 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
+from ...errors import listing
 from ...results.manners import SINGLE
 from ...results.names import defense_name
 from ...results.threats import ADAPTIVE, TRANSFER
-from ..formatting import eps_text, listing, percent, slug
+from ..formatting import eps_text, percent, slug
 from ..interactive import shades
 from ..intervals import Point
 from ..paper_points import DGSM, FGSM
