@@ -131,8 +131,8 @@ def budget_findings(
     norms = {name for *_, name in wanted}
     for (model, defense, threat, name), labels in wanted.items():
         own = records[(records["model"] == model) & (records["defense"] == defense) & (records["threat"] == threat)]
-        mine = {which: what for which, what in cut.items() if which == (model, defense, threat, name)}
-        rest = left_open(own[own["norm"] == name], labels, images, in_words(mine, norms))
+        which = (model, defense, threat, name)
+        rest = left_open(own[own["norm"] == name], labels, images, in_words({which: cut.get(which, ())}, norms))
         never = [label for label, n in rest["attacks"].items() if n == images]
         words = [f"{shortened(never, NAMED)} {'was' if len(never) == 1 else 'were'} run on no image"] if never else []
         if rest["images"] and not never:

@@ -23,7 +23,7 @@ from ...attacks.sigma_zero import SigmaZero
 from ...attacks.sparse_rs import SparseRS
 from ...attacks.square import PROPOSALS, Square
 from ...checks import no_targets
-from ...errors import in_one_line, is_bad_input
+from ...errors import or_reason
 from ...models.deadline import as_time_allows
 from ...models.fast.twin import Twin
 from ...models.running import Classifier, check_logits
@@ -181,13 +181,10 @@ class Search:
 
     def unless_it_raises(self, what: str, look: Callable[[], Tensor]) -> Tensor | None:
         """What `look` finds; None where somebody's model raises, which is noted: it is no sign of strength."""
-        try:
-            return look()
-        except Exception as error:
-            if is_bad_input(error):
-                raise
-            self.raised[what] = in_one_line(error)
-            return None
+        found, reason = or_reason(look)
+        if reason:
+            self.raised[what] = reason
+        return found
 
     def _note(self, attempt: Attempt, after: Tensor, failure: str = "") -> Trial:
         # A minimum of two noisy estimates would be too low: a randomized model takes the better attack as a whole.
@@ -294,7 +291,7 @@ def other_attempts(search: Search, flat: bool = False, true: bool = False) -> li
     if search.undefended is not None:
         attack = PGD(search.eps, steps=min(effort.steps, 40), norm=norm, early_stop=False)
         attempts.append(Attempt("transfer", "transfer", attack, search.undefended))
-    return attempts + score_attempts(search, true) + (decision_attempts(search) if flat else few_by_labels(search))
+    return attempts + score_attempts(search, true) + decision_attempts(search, few=not flat)
 
 
 class Turned(nn.Module):
@@ -340,23 +337,15 @@ def by_scores(norm: str, eps: float, queries: int) -> Attack | None:
     return Square(eps, queries=queries, norm=norm) if norm in PROPOSALS else None
 
 
-def decision_attempts(search: Search) -> list[Attempt]:
-    """The attack that needs labels only, for scores that lead nowhere."""
-    if search.norm != RayS.norm:
+def decision_attempts(search: Search, few: bool = False) -> list[Attempt]:
+    """The attack that needs labels only, for scores that lead nowhere; on a `few` images of any deterministic model, whose
+    scores may rise on the way to the boundary: their gradient is true then and leads nowhere."""
+    if search.norm != RayS.norm or few and search.randomized:
         return []
-    rays = RayS(search.eps, queries=LABEL_QUERIES * search.effort.queries, stop_within=not search.randomized)
-    return [Attempt(f"RayS-{rays.queries}", "labels", rays, search.surrogate if search.grid else search.twin)]
-
-
-def few_by_labels(search: Search) -> list[Attempt]:
-    """The same on a few images, for scores that rise on the way to the boundary: their gradient is true and leads nowhere."""
-    if search.randomized:
-        return []
-    few = [(one, min(FEW_QUERIES, cast(RayS, one.attack).queries)) for one in decision_attempts(search)]
-    return [
-        replace(one, name=f"RayS-{queries}", attack=with_settings(one.attack, queries=queries), few=FEW_IMAGES)
-        for one, queries in few
-    ]
+    queries = LABEL_QUERIES * search.effort.queries
+    rays = RayS(search.eps, queries=min(FEW_QUERIES, queries) if few else queries, stop_within=not search.randomized)
+    surrogate = search.surrogate if search.grid else search.twin
+    return [Attempt(f"RayS-{rays.queries}", "labels", rays, surrogate, FEW_IMAGES if few else 0)]
 
 
 def smooth_attempts(search: Search) -> list[Attempt]:
