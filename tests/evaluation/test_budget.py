@@ -273,5 +273,8 @@ def test_a_budget_that_ends_in_one_norm_makes_no_other_doubtful(linear, data):
     found = budget_findings(records, cases, attacks, 150, cut, 60.0)
     assert {finding.norm: finding.severity for finding in found} == {"l2": "warning", "l1": "warning"}
     assert "PGD-l1 was run on no image" in next(finding for finding in found if finding.norm == "l1").message
+    some = result.records[(result.records.attack != "PGD-l1") | result.records.image.isin(result.records.image.unique()[:40])]
+    (note,) = budget_findings(some, cases, attacks, 150, {}, 60.0)
+    assert (note.norm, note.severity) == ("l1", "note") and "110 of 150 images" in note.message
     believed = {verdict.norm: verdict.believe for verdict in verdicts(result.records, [*result.checks, *found])}
     assert believed == {"linf": True, "l2": False, "l1": False}
