@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from escrime.errors import listing
 from escrime.report.claims.analysis import corrected, steeper
 from escrime.report.figures.style import styled
 from escrime.report.figures.surfaces import loss_surfaces
-from escrime.report.formatting import eps_text, listing
+from escrime.report.formatting import eps_text
 from escrime.report.markdown import table
 from escrime.results.names import defense_name
 from escrime.results.statistics import p_text
