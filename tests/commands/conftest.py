@@ -32,6 +32,7 @@ training = { epochs = 2 }
 epsilons = [0, 0.15, 0.3]
 [attacks.dgsm]
 target = "1"
+limit = 25
 adaptive_limit = 20
 epsilons = [0, 0.2]
 steps = 4

@@ -41,9 +41,11 @@ def test_everything_a_run_folder_holds(finished):
         (*case, "stronger") for case in threats if case[1] != "transfer"
     }
     for (defense, threat, attack, _), group in records.groupby(["defense", "threat", "attack", "eps"]):
-        limited = (defense, threat) == ("ppa", "adaptive") and attack in ("DGSM", "stronger")
-        assert group["image"].nunique() == len(group) == (20 if limited else 30)
-        assert limited is False or set(group["label"].value_counts()) == {2}, "a smaller sample is stratified too"
+        limited = 30 if attack == "FGSM" else 20 if (defense, threat) == ("ppa", "adaptive") else 25
+        assert group["image"].nunique() == len(group) == limited
+        assert limited != 20 or set(group["label"].value_counts()) == {2}, "a smaller sample is stratified too"
+    dgsm = {case: set(group["image"]) for case, group in records[records.attack == "DGSM"].groupby(["defense", "threat"])}
+    assert dgsm["ppa", "adaptive"] < dgsm["ppa", "transfer"] == dgsm["none", "white-box"], "and part of the larger one"
     assert records["verified"].all()
     manifest = RunFolder(finished).manifest
     assert manifest["dataset"]["train"] == 1437 and manifest["dataset"]["test"] == 30

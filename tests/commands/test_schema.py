@@ -182,6 +182,9 @@ def test_a_run_of_an_earlier_version_is_the_same_experiment(raw):
         return check_experiment(raw, "mine.toml").model_dump(mode="json", by_alias=True)["attacks"]
 
     assert first_difference(before, now(), "") is None
+    raw["attacks"]["fgsm"]["limit"] = 50
+    assert first_difference(before, now(), "attacks") == "attacks.fgsm.limit was None, now 50"
+    del raw["attacks"]["fgsm"]["limit"]
     raw["attacks"]["dgsm"] |= {"steps": 20, "norm": "linf", "attack": "DGSM"}
     assert first_difference(before, now(), "") is None
     raw["attacks"]["dgsm"]["eot"] = 2

@@ -19,8 +19,8 @@ UNKNOWN, MISSING = "unknown_setting", "missing_setting"  # errors about a key th
 
 class AttackSection(Section):
     """One attack at every ε of `epsilons`, on all images. attack: the name of its class. norm: that of ε; default: the attack's
-    own. adaptive_limit: images for adaptive attacks on a randomized defense, which cost most. Every other key is a setting of
-    the attack; `target` may be the name of a class too.
+    own. limit: images of each subset; default: all. adaptive_limit: the same for adaptive attacks on a randomized defense,
+    which cost most. Every other key is a setting of the attack; `target` may be the name of a class too.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -28,6 +28,7 @@ class AttackSection(Section):
     attack: str
     norm: str | None = None
     epsilons: list[Any] = Field(min_length=1)
+    limit: Annotated[int, whole(of="images")] | None = None
     adaptive_limit: Annotated[int, whole(of="images")] | None = None
 
     @field_validator("attack")
@@ -88,7 +89,8 @@ class AttackSection(Section):
         if "steps" in settings_of(self.kind):
             chosen["steps"] = self.settings.get("steps", getattr(plain, "steps"))  # noqa: B009  # not every attack has them
         norm = {} if built.norm == plain.norm else {"norm": self.norm}
-        return {"epsilons": self.epsilons, "adaptive_limit": self.adaptive_limit, **norm, **chosen}
+        limit = {} if self.limit is None else {"limit": self.limit}
+        return {"epsilons": self.epsilons, **limit, "adaptive_limit": self.adaptive_limit, **norm, **chosen}
 
 
 class Attacks(Section):

@@ -12,7 +12,7 @@ from ...attacks.core.base import Attack
 from ...budgets import shared_grids
 from ...distributed import Processes
 from ...errors import EscrimeError, nearest
-from ...evaluation.subjects import Subject
+from ...evaluation.subjects import Subject, as_cases
 from ...models import build, load_weights
 from ...results.threats import ADAPTIVE
 from ..shared.display import Display
@@ -140,13 +140,21 @@ class ExperimentRun:
 
     @cached_property
     def samples(self) -> dict[tuple[str, str, str], frozenset]:
-        """Ids of the images for adaptive attacks on prediction averaging, where every pass costs `samples` passes.
+        """Ids of the images for attacks that would cost too much on all, by (defense, threat, attack).
 
-        Stratified by class, at most `adaptive_limit` of every subset.
+        Stratified by class; of every subset at most `limit`, and no more than `adaptive_limit` through prediction averaging,
+        where every pass costs `samples` passes. Of two such draws the smaller is part of the larger.
         """
-        return {
-            (defense, ADAPTIVE, label): frozenset(self.test.limit(spec.adaptive_limit, self.experiment.seed, share=False).ids)
-            for label, spec in self.experiment.attacks.by_label.items()
-            if spec.adaptive_limit
-            for defense in ("ppa", BOTH)
-        }
+        found = {}
+        for case in as_cases(self.subjects(next(iter(self.experiment.models)), untrained=True)):
+            _, defense, threat = case.name
+            costly = threat == ADAPTIVE and defense in ("ppa", BOTH)
+            for label, spec in self.experiment.attacks.by_label.items():
+                limits = [limit for limit in (spec.limit, costly and spec.adaptive_limit) if limit]
+                if limits:
+                    found[(defense, threat, label)] = frozenset(self._drawn(min(limits)).ids)
+        return found
+
+    def _drawn(self, limit: int) -> data.ImageSet:
+        """At most `limit` test images of each subset, so that the leak-free ones do not crowd the standard sample."""
+        return self.test.limit(limit, self.experiment.seed, share=False)

@@ -3,20 +3,19 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-
 from ...evaluation.images import PART
 from ...models import build, prepare
 from ...results.keys import parts_of
 from ...terminal import duration
-from ...training import objective
-from ...training.pace import TRAINING_PASS, passes_to_train
+from ...training import Objective, objective
+from ...training.pace import seconds_per_image
 from .checking import expected_checks
 from .context import ExperimentRun
 from .rates import Rates, measure
 from .stages import expected
 
 LONG = 180  # seconds from which the whole table is shown
+TRIED = 1.0  # seconds of each training that are tried to time it
 
 
 @dataclass(frozen=True)
@@ -26,24 +25,29 @@ class Estimate:
 
 
 def estimate(run: ExperimentRun) -> list[Estimate]:
-    """Seconds of every unfinished stage, from passes counted beforehand and the speed measured now."""
+    """Seconds of every unfinished stage: trainings timed on a few images, the rest from counted passes at the speed of now."""
     size, images = run.test.images.shape[-1], len(run.splits.train)
     stages = []
     for model, spec in run.experiment.models.items():
-        network = build(spec.arch, len(run.splits.train.classes)).to(run.device).to(memory_format=torch.channels_last)
-        rates, attacking = (measure(net, size, run.device) for net in (network, prepare(network)))
-        if not run.checkpoint(model).exists():
-            epochs = run.experiment.train_settings(model).epochs
-            stages.append(Estimate(f"Train {model}: {epochs} epochs", epochs * images * rates.gradient * TRAINING_PASS))
-        for name, defense in run.experiment.defenses.trainings.items():
-            if not run.checkpoint(model, name).exists():
-                epochs = run.experiment.train_settings(model, name).epochs
-                goal = objective(**defense.objective)
-                about = f"Harden {model} ({goal.name}): {epochs} epochs"
-                stages.append(Estimate(about, epochs * images * rates.gradient * passes_to_train(goal)))
+        network = build(spec.arch, len(run.splits.train.classes)).to(run.device)
+        for about, defense, goal in _trainings(run, model):
+            settings = run.experiment.train_settings(model, defense)
+            step = seconds_per_image(network, run.splits.train, goal, settings, device=run.device, about=TRIED)
+            stages.append(Estimate(f"{about}: {settings.epochs} epochs", settings.epochs * images * step))
+        attacking = measure(prepare(network), size, run.device)
         stages += [Estimate(f"Attack {model}: {what}", seconds) for what, seconds in _attacks(run, model, attacking) if seconds]
         stages += [Estimate(f"Check {model}: {what}", seconds) for what, seconds in _checks(run, model, attacking)]
     return stages
+
+
+def _trainings(run: ExperimentRun, model: str) -> Iterator[tuple[str, str, Objective]]:
+    """(what it is called, the defense it makes, its objective) of the trainings that are open."""
+    if not run.checkpoint(model).exists():
+        yield f"Train {model}", "none", objective("clean")
+    for name, defense in run.experiment.defenses.trainings.items():
+        if not run.checkpoint(model, name).exists():
+            goal = objective(**defense.objective)
+            yield f"Harden {model} ({goal.name})", name, goal
 
 
 def _attacks(run: ExperimentRun, model: str, rates: Rates) -> Iterator[tuple[str, float]]:
