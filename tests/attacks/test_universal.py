@@ -6,7 +6,7 @@ from attack_cases import UNIVERSAL, Linear, Rowwise, grey, scaled
 from torch import nn
 
 from escrime import EscrimeError, PredictionAveraging
-from escrime.attacks import ATTACKS, UniversalPatch, UniversalPGD
+from escrime.attacks import ATTACKS, UniversalPatch, UniversalPGD, universal_patch
 from escrime.attacks.core import fitting
 from escrime.attacks.core.pictures import read_picture, write_picture
 from escrime.attacks.core.placing import pasted
@@ -276,7 +276,7 @@ def test_a_patch_comes_out_of_its_png_as_it_went_in(channels, tmp_path):
     model = Rowwise((channels, 4, 4))
     images = torch.rand(30, channels, 4, 4, generator=torch.Generator().manual_seed(0))
     labels = model(images).argmax(1)
-    attack = UniversalPatch(3, steps=7)
+    attack = UniversalPatch(3, steps=40)
     fitted = attack.fit(model, images[:20], labels[:20])
     fitted.save(tmp_path / "patch.png")
     again = attack.read(tmp_path / "patch.png", channels)
@@ -307,3 +307,19 @@ def test_a_picture_of_a_perturbation(tmp_path, halves):
 def test_they_are_found_by_name_and_compared_with_nothing():
     for name in ("UniversalPGD", "UniversalPatch"):
         assert ATTACKS[name].access == "gradients" and ATTACKS[name](4 if "Patch" in name else 0.1).manner == "universal"
+
+
+def test_the_first_runs_of_a_patch_mix_the_gradients_of_neighbors():
+    """By distance, a constant stays one, colors stay apart, and nothing is mixed where the steps end."""
+    gradient = torch.zeros(2, 9, 9, dtype=torch.float64)
+    gradient[0, 4, 4] = 1
+    mixed = universal_patch._smoothed(gradient, 0.15)
+    assert mixed[1].abs().max() == 0 and torch.allclose(
+        universal_patch._smoothed(gradient[:1] * 0 + 3, 0.15), 0 * gradient[:1] + 3
+    )
+    assert torch.equal(mixed[0], mixed[0].T) and mixed[0, 4, 4] > mixed[0, 4, 5] > mixed[0, 4, 6] > 0
+    assert torch.allclose(universal_patch._smoothed(gradient, 0.0), gradient, atol=1e-12)
+    patch, noise = UniversalPatch(9), torch.randn(2, 9, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    gray = torch.full((2, 9, 9), 0.5)
+    first, second = (patch.stepped(gray, noise, 9, 1.0, run) - gray for run in (0, 1))
+    assert torch.equal(second.sign(), noise.sign().float()) and not torch.equal(first.sign(), second.sign())

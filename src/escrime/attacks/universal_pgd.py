@@ -71,7 +71,7 @@ class UniversalPGD(Universal):
         stuck = ((reached <= 0) & (gradient < 0)) | ((reached >= 1) & (gradient > 0))
         return inside_only(gradient, mask).masked_fill(stuck, 0.0)
 
-    def stepped(self, made: Tensor, gradient: Tensor, eps: float, size: float) -> Tensor:
+    def stepped(self, made: Tensor, gradient: Tensor, eps: float, size: float, run: int) -> Tensor:
         moved = made + eps * size * self.geometry.steepest(gradient[None]).float()
         return self.geometry.clip(moved, torch.full((1,), eps, device=made.device))[0]
 

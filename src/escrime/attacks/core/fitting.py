@@ -34,7 +34,8 @@ class Fitting:
     """One attack being fitted on some images.
 
     Every second run follows the margin, the others cross-entropy cut off where an image is less likely right than by a guess:
-    which of them finds more differs between networks. The first run begins at nothing, further ones at random.
+    which of them finds more differs between networks. The first run begins at nothing, further ones at random. Where an attack
+    has several `manners` of stepping, each has its turn before the loss and the beginning change.
 
     Args:
         attack: What is fitted.
@@ -58,13 +59,13 @@ class Fitting:
 
     def _run(self, eps: float, restart: int) -> Tensor:
         attack, inputs = self.attack, self.inputs
-        drawn = generator(inputs.seed, attack.name, "begin", eps, restart) if restart else None
+        drawn = generator(inputs.seed, attack.name, "begin", eps, restart) if restart >= attack.manners else None
         made = attack.begin(inputs, eps, drawn)
         own, velocity = derive(self.keys, restart), torch.zeros_like(made, dtype=torch.float64)
         for step, rows in enumerate(islice(_batches(own, attack.batch), attack.steps)):
             gradient = self._gradient(made, eps, rows, derive(own[rows], step), restart)
             velocity = MOMENTUM * velocity + gradient / gradient.abs().sum().clamp_min(1e-30)
-            made = attack.stepped(made, velocity, eps, (1 + math.cos(math.pi * step / attack.steps)) / 2)
+            made = attack.stepped(made, velocity, eps, (1 + math.cos(math.pi * step / attack.steps)) / 2, restart)
         return attack.finished(made)
 
     def _gradient(self, made: Tensor, eps: float, rows: Tensor, keys: Tensor, restart: int) -> Tensor:
@@ -94,7 +95,7 @@ class Fitting:
         draws = self.attack.eot
         labels = part.labels[at].repeat_interleave(draws)
         targets = None if part.targets is None else part.targets[at].repeat_interleave(draws)
-        if restart % 2 == 0:
+        if restart // self.attack.manners % 2 == 0:
             return lambda logits: -shortfall(logits, labels, targets)
         if targets is not None:
             return lambda logits: -cross_entropy(logits, targets, reduction="none")

@@ -13,6 +13,7 @@ class OneForAll(Attack):
 
     - steps: gradient steps of each run. restarts: runs, of which the one that leaves fewest of the images it was fitted on
       right is the result. batch: images behind each step. fit_images: images it is fitted on at most.
+    - manners: in how many ways the runs step, one after the other.
     - looks: how often each of these images is looked at to choose that run: more than once where something is drawn for it.
     """
 
@@ -22,6 +23,7 @@ class OneForAll(Attack):
     fit_images: int
 
     looks = 1
+    manners = 1
 
     access = "gradients"
     manner = "universal"
@@ -79,7 +81,7 @@ class OneForAll(Attack):
         """
         raise NotImplementedError
 
-    def stepped(self, made: Tensor, gradient: Tensor, eps: float, size: float) -> Tensor:
+    def stepped(self, made: Tensor, gradient: Tensor, eps: float, size: float, run: int) -> Tensor:
         """A step up.
 
         Args:
@@ -87,6 +89,7 @@ class OneForAll(Attack):
             gradient: Of what is to rise, (C, …).
             eps: ε.
             size: How far, as a share of the way from one end to the other, falling from 1 to 0.
+            run: Which run it is of, from 0.
 
         Returns:
             The perturbation, within ε.
