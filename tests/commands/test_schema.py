@@ -15,7 +15,7 @@ def raw():
     return read_experiment("digits")[1]
 
 
-@pytest.mark.parametrize("name", ["digits", "imagenette"])
+@pytest.mark.parametrize("name", sorted(shipped()))
 def test_shipped_experiments_are_valid(name):
     experiment = check_experiment(read_experiment(name)[1], name)
     assert experiment.headline > 0 and shipped()[name].exists()

@@ -17,6 +17,7 @@ from ..randomness import row_keys
 from ..results.findings import BUDGET, Finding
 from ..results.keys import names_in
 from ..results.records import STRONGER
+from ..results.threats import DEPLOYED
 from ..terminal import duration
 from .cost import passes_of_check
 from .effort import Effort
@@ -141,7 +142,15 @@ def budget_findings(
             words.append(f"of the checks this was left out: {', '.join(rest['checks'])}")
         if words:
             severity = "warning" if never or rest["checks"] else "note"
-            message = f"To keep within the {duration(given)} that there were for attacks and checks, {'; '.join(words)}"
-            remedy = "Run again to go on, with more time (the budget) or without a limit; each check has its share of the time."
-            found.append(Finding(BUDGET, severity, message, rest | {"of": images}, remedy, model, defense, threat, norm=name))
+            found.append(_left_out("; ".join(words), severity, rest | {"of": images}, given).of(model, defense, threat, name))
+    for (model, defense, threat, _), checks in cut.items():
+        if threat == DEPLOYED:
+            told = f"of the checks this was left out: {', '.join(checks)}"
+            found.append(_left_out(told, "warning", {"checks": list(checks)}, given).of(model, defense, threat))
     return found
+
+
+def _left_out(what: str, severity: str, evidence: dict[str, Any], given: float) -> Finding:
+    message = f"To keep within the {duration(given)} that there were for attacks and checks, {what}"
+    remedy = "Run again to go on, with more time (the budget) or without a limit; each check has its share of the time."
+    return Finding(BUDGET, severity, message, evidence, remedy)

@@ -189,13 +189,14 @@ def _mine(key: str, team: Processes) -> bool:
 
 
 def look_at(case: Case, plan: Plan, store: Store, team: Processes) -> None:
-    """Keep what is found about a deployed model, unless that is there or there is no time for it; nobody attacks it."""
+    """Keep what is found about a deployed model, unless that is there, or that there was no time for it; nobody attacks it."""
     name, rows = joined(case.name), store.deployed()
-    if not team.first or rows is None or (name, DEPLOYED) in store.examinations():
+    if not team.first or rows is None or ((old := store.examinations().get((name, DEPLOYED))) is not None and not old.cut):
         return
-    with deadline.as_time_allows(f"the checks of {case.subject.model}"):
-        found = findings_of_deployed(case, plan.profiles, rows, plan.seed)
-        store.note_examination(name, DEPLOYED, Examined(rows["image"].nunique(), asdict(plan.checked), findings=found))
+    looked = Examined(rows["image"].nunique(), asdict(plan.checked), cut=[f"all checks of {case.subject.model}"])
+    with deadline.as_time_allows("what is deployed"):
+        looked = replace(looked, findings=findings_of_deployed(case, plan.profiles, rows, plan.seed), cut=[])
+    store.note_examination(name, DEPLOYED, looked)
 
 
 def check(plan: Plan, store: Store, team: Processes, shown: Shown, among: frozenset[str] | None, rates: Rates) -> None:
