@@ -48,6 +48,16 @@ def test_a_total_that_changes_does_not_forget_the_pace(clock):
     assert work.left == pytest.approx(300, rel=0.03)
 
 
+def test_what_has_hardly_begun_says_no_time(clock):
+    """Of five attacks the first steps of the first one tell little: 85 hours were said of one."""
+    work = bars.Work("Attack", 1000)
+    clock[0] = 10
+    work.advance(done=9)
+    assert work.left is None and work.state.endswith("so far")
+    work.advance(done=10)
+    assert work.left == pytest.approx(990)
+
+
 def test_what_ends_by_then_takes_no_longer(clock):
     work = bars.Work("Check", None)
     clock[0] = 10

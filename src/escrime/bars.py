@@ -21,6 +21,8 @@ EXTRA = 4  # columns of a terminal that a row leaves free: the spinner, and a re
 WIDEST = 10_000  # columns, which no table has
 TITLE, NOTE = 26, 10  # columns of a title beside other things; the fewest that a note is worth
 
+BEGUN = 0.01  # share that is done before its pace tells anything: what comes first may be of another kind than the rest
+
 _now = time.monotonic  # a test has a clock of its own
 
 
@@ -62,8 +64,9 @@ class Work:
         when, before = self._seen[0]
         gained, took = self.done - before, _now() - when
         rest = 0.0 if not self.total else self.total - self.done
-        if not (rest > 0 and gained > 0 and took > 0):
-            return None  # more than was expected: who knows
+        hardly = self.ends is None and (self.share or 0.0) < BEGUN
+        if hardly or not (rest > 0 and gained > 0 and took > 0):
+            return None  # too little yet, or more than was expected: who knows
         return rest * took / gained if self.ends is None else min(rest * took / gained, max(self.ends - _now(), 0.0))
 
     @property
