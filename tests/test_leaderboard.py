@@ -68,6 +68,26 @@ def test_a_row_is_what_was_measured(documents):
     assert row["commands"][0] == "escrime evaluate --model net.py:load --data DIR --norm linf"
 
 
+def test_a_row_may_be_judged_norm_by_norm(documents, tmp_path, monkeypatch):
+    """Columns of norms that are still to come stay open, and a later call keeps what an earlier one measured."""
+    row = rows.row(ENTRY, {"linf": "a"})
+    assert "worst case l2 0.5" not in row["cells"] and row["cells"]["worst case linf 4/255"]["accuracy"] == 0.3
+    assert "0.5" not in " ".join(row["commands"]) and page.shown(row["cells"].get("worst case l2 0.5")) == page.NONE
+    ran = []
+
+    class Done:
+        returncode = 0
+
+    def run(arguments):
+        ran.append(arguments)
+        Path(arguments[-1]).mkdir()
+        return Done
+
+    monkeypatch.setattr(rows.subprocess, "run", run)
+    assert list(rows.judge(ENTRY, tmp_path, 200, tmp_path, ["linf"])) == ["linf"] and len(ran) == 1
+    assert list(rows.judge(ENTRY, tmp_path, 200, tmp_path, ["l2"])) == ["linf", "l2"] and len(ran) == 2
+
+
 def test_what_does_not_belong_into_the_table_is_refused(documents):
     documents["b"]["manifest"]["models"]["net"]["weights"] = "other"
     with pytest.raises(SystemExit, match="2 different networks"):

@@ -4,6 +4,7 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,22 +61,25 @@ def commands(entry: Entry, images: Path, limit: int, runs: Path) -> dict[str, li
     }
 
 
-def judge(entry: Entry, images: Path, limit: int, runs: Path) -> dict[str, Path]:
-    """Run those commands; norm → run folder. What is there already goes on.
+def judge(entry: Entry, images: Path, limit: int, runs: Path, norms: Collection[str]) -> dict[str, Path]:
+    """Run those commands for `norms`; norm → run folder, those of earlier calls too. What is there already goes on.
 
     Errors: SystemExit with the exit code of the command that failed.
     """
     folders = {}
     for kind, arguments in commands(entry, images, limit, runs).items():
-        print("escrime", shlex.join(arguments), flush=True)
-        if code := subprocess.run([sys.executable, "-m", "escrime", *arguments]).returncode:
-            raise SystemExit(code)
-        folders[kind] = Path(arguments[-1])
+        folder = Path(arguments[-1])
+        if kind in norms:
+            print("escrime", shlex.join(arguments), flush=True)
+            if code := subprocess.run([sys.executable, "-m", "escrime", *arguments]).returncode:
+                raise SystemExit(code)
+        if folder.exists():
+            folders[kind] = folder
     return folders
 
 
 def row(entry: Entry, folders: dict[str, Path]) -> dict:
-    """The row as JSON values, from the run folders of its norms.
+    """The row as JSON values, from the run folders of its norms; without those of a norm it was not judged in.
 
     Errors: SystemExit for a run on too few images, with another model, or of another headline.
     """
@@ -87,7 +91,7 @@ def row(entry: Entry, folders: dict[str, Path]) -> dict:
     manifest = one["manifest"]
     checks = [finding for document in found.values() for finding in document["checks"]]
     cells = {"clean": cell(one["worst_case"], 0.0)}
-    for threat in THREATS:
+    for threat in (one for one in THREATS if one.norm in found):
         document, geometry = found[threat.norm], norm(threat.norm)
         rows = document["worst_case"] if threat.attack is None else document["summary"]
         rows = [r for r in rows if threat.attack in (None, r["attack"])]
