@@ -7,6 +7,7 @@ from escrime.files import write_whole
 from escrime.report.markdown import table
 from escrime.terminal import duration
 
+from ..paper.keep import machine
 from .rows import LEAST
 from .threats import HEADLINE, THREATS
 
@@ -49,11 +50,10 @@ def made(kept: dict[str, dict], order: list[str]) -> str:
     blocks = ["## How each row was made"] if kept else []
     for name in order:
         row = kept[name]
-        machine = row["hardware"].get("gpu") or f"{row['hardware']['cores']} CPU cores"
         alarms = f"; open alarms: {', '.join(row['alarms'])}" if row["alarms"] else ""
         blocks.append(
             f"**{row['network']}, {row['training']}** (`{name}`): weights `{row['weights']}`, {duration(row['seconds'])} on "
-            f"{machine}, escrime {row['escrime']} at {row['commit'] or 'no commit'}, {row['created']}{alarms}."
+            f"{machine(row['hardware'])}, escrime {row['escrime']} at {row['commit'] or 'no commit'}, {row['created']}{alarms}."
         )
         blocks.append("```sh\n" + "\n".join(row["commands"]) + "\n```")
     return "\n\n".join(blocks)

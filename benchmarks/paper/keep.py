@@ -58,6 +58,12 @@ def portable(command: str) -> str:
     return shlex.join(re.sub(r"(^|[@=])/\S*/(?=[^/\s]+$)", r"\1", word) for word in kept)
 
 
+def machine(hardware: dict) -> str:
+    """What a run went on, from its manifest: the name of the GPU, or "2 CPU cores"."""
+    cores = hardware["cores"]
+    return hardware.get("gpu") or f"{cores} CPU core{'s' if cores != 1 else ''}"
+
+
 def curves(run: Run, model: str) -> list[dict]:
     """% right of every sweep, % called the target of the targeted ones."""
     rows = []

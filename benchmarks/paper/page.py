@@ -13,6 +13,7 @@ from escrime.terminal import duration
 
 from . import figures, questions, why
 from .curves import at, cell
+from .keep import machine
 from .networks import DIGITS, NETWORKS, pretrained
 from .overview import first_screen
 
@@ -68,7 +69,6 @@ def ran(kept: dict) -> list[str]:
     for name, found in kept.items():
         about, data = found["about"], found["about"]["data"]
         hardware = about["hardware"]
-        machine = hardware.get("gpu") or f"{hardware['cores']} CPU cores"
         subsets = ", ".join(f"{count} {subset}" for subset, count in data["subsets"].items())
         seconds = sum(stage["seconds"] for stage in about["stages"])
         rows.append(
@@ -77,7 +77,7 @@ def ran(kept: dict) -> list[str]:
                 "ImageNet, fine-tuned" if about["pretrained"] else "from scratch",
                 f"{data['size']} px; {subsets}",
                 f"{about['training']['epochs']} epochs on {data['train']}; hardened {hardened(about)}",
-                f"{machine}, torch {about['versions']['torch']}",
+                f"{machine(hardware)}, torch {about['versions']['torch']}",
                 duration(seconds),
                 made_by(about),
                 f"`{about['command']}`",

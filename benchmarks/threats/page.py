@@ -13,7 +13,7 @@ from escrime.results.findings import Finding
 from escrime.results.verdicts import objects
 from escrime.terminal import duration
 
-from ..paper.keep import portable, rounded
+from ..paper.keep import machine, portable, rounded
 
 SHARE = ("accuracy", "low", "high", "n")
 HEAD = """# Every way to fool it, on real networks
@@ -108,11 +108,9 @@ def of_network(one: dict) -> list[str]:
             f"Common corruptions ({row['corruptions']}, {row['n']} images): mean error {mean:.1f} % [{low:.1f}, {high:.1f}], "
             f"{rise:+.1f} points [{under:.1f}, {over:.1f}] over the clean one."
         )
-    machine = one["hardware"].get("gpu") or f"{one['hardware']['cores']} CPU cores"
-    blocks.append(
-        f"{one['pixels']} px, weights `{one['weights']}`, {duration(one['seconds'])} on {machine}, escrime {one['escrime']} at "
-        f"{one['commit'] or 'no commit'}, {one['created']}."
-    )
+    made = f"escrime {one['escrime']} at {one['commit'] or 'no commit'}, {one['created']}"
+    took = f"{duration(one['seconds'])} on {machine(one['hardware'])}"
+    blocks.append(f"{one['pixels']} px, weights `{one['weights']}`, {took}, {made}.")
     return [*blocks, f"```sh\n{one['command']}\n```"]
 
 
