@@ -165,6 +165,13 @@ def test_googlenet_has_its_own_wording_and_numbers(builder, tmp_path):
     assert rows["C1", "goog", None]["stand_in"]  # a LeNet in GoogLeNet's place
 
 
+def test_a_network_of_the_paper_as_it_was_published_stands_in_for_nothing(builder, tmp_path):
+    built = builder(100).model("goog", arch="googlenet_bvlc", stands_for="googlenet")
+    built.sweep("goog", "none", "white-box", "FGSM", {0: 0.97, 0.025: 0.25})
+    row = rows_of(built, tmp_path)["C1", "goog", None]
+    assert row["stand_in"] is False and row["verdict"] == "not reproduced"
+
+
 def test_a_wider_grid_is_compared_at_its_own_place_and_says_so(builder, tmp_path):
     grid = [round(0.02 * i, 2) for i in range(16)]
     built = builder(400).model("net")

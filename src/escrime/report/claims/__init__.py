@@ -6,6 +6,8 @@ from .evidence import Claim, Evidence
 
 CLAIMS: tuple[Claim, ...] = (*attacks.CLAIMS, *defenses.CLAIMS, *analysis.CLAIMS)
 
+PUBLISHED = {"googlenet_bvlc": "googlenet"}  # architectures that are a network of the paper as it was first published
+
 
 def judge(run: Run) -> list[dict]:
     """One row per (claim, model, subset), in the paper's order, ready for JSON.
@@ -29,7 +31,7 @@ def judge(run: Run) -> list[dict]:
                         "id": claim.id,
                         "model": model,
                         "subset": subset,
-                        "stand_in": network is None or run.arch(model) != network,
+                        "stand_in": network is None or PUBLISHED.get(run.arch(model), run.arch(model)) != network,
                     }
                     | {"claim": version.text, "paper": version.value}
                     | finding.as_row()
