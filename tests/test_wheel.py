@@ -13,7 +13,7 @@ DATA = {  # what is no module; a new kind of file is put here, and into the whee
     "py.typed",
     "imagenet_wnids.txt",
     "attacks/core/found.pyi",
-    *(f"commands/run/shipped/{name}.toml" for name in ("digits", "imagenette")),
+    *(f"commands/run/shipped/{name}.toml" for name in ("digits", "imagenette", "imagenette-robust")),
     "commands/catalog.json",
     *(f"report/templates/{name}.html.j2" for name in ("board", "corruptions", "deployment", "report", "model_touch")),
     *(f"report/templates/{name}.js" for name in ("board", "chart", "gallery", "page", "watch")),
