@@ -8,7 +8,9 @@ the randomness drawn for it. The gradients are averaged here, not by Distributed
 input gradients that crafting takes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 import numpy as np
@@ -20,12 +22,25 @@ from .errors import EscrimeError
 
 Value = TypeVar("Value")
 
+_apart: ContextVar[bool] = ContextVar("apart", default=False)
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Within the block this process works alone, whatever group there is: what it asks for, the others do not."""
+    token = _apart.set(True)
+    try:
+        yield
+    finally:
+        _apart.reset(token)
+
 
 class Processes:
     """The processes of torch.distributed's default group, or this one alone: `rank` (0 writes files) of `count`. alone: this
-    one, whatever group there is."""
+    one, whatever group there is, as within `apart`."""
 
     def __init__(self, device: torch.device, alone: bool = False):
+        alone = alone or _apart.get()
         self.together = not alone and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
         self.rank, self.count = (dist.get_rank(), dist.get_world_size()) if self.together else (0, 1)
         self.device = device

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import escrime
+from escrime import distributed
 from escrime.training import TrainSettings, objective, pace
 
 CPU = torch.device("cpu")
@@ -48,3 +49,13 @@ def test_the_model_is_left_as_it_was(digits):
     before, mode = copy.deepcopy(model.state_dict()), model.training
     assert pace.seconds_per_image(model, digits, objective("n-fgsm", eps=0.1), SETTINGS, device=CPU, about=0.1) > 0
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items()) and model.training == mode
+
+
+def test_one_of_several_processes_measures_by_itself(digits, monkeypatch):
+    """As the first one of a run under torchrun does: it would wait for the others for ever."""
+    for name, value in (("is_initialized", True), ("get_world_size", 2), ("get_rank", 0)):
+        monkeypatch.setattr(distributed.dist, name, lambda value=value: value)
+    assert distributed.Processes(CPU).together
+    model = escrime.build("lenet", 10)
+    assert pace.seconds_per_image(model, digits, objective("n-fgsm", eps=0.1), SETTINGS, device=CPU, about=0.1) > 0
+    assert distributed.Processes(CPU).together, "only while it measures"
