@@ -10,6 +10,7 @@ from pathlib import Path
 
 from . import rows
 from .page import write_page
+from .threats import grids
 
 FOLDER = Path(__file__).parents[2] / "docs" / "results"
 
@@ -26,7 +27,7 @@ def main() -> None:
     options.add_argument("--limit", type=int, default=rows.LEAST, help="images, as many of each class")
     for name in ("size", "mean", "std"):
         options.add_argument(f"--{name}", help="as of `escrime evaluate`")
-    options.add_argument("--norms", default="linf,l2", help="to judge it in now; the columns of others stay open")
+    options.add_argument("--norms", default=",".join(grids()), help="to judge it in now; the columns of others stay open")
     options.add_argument("--runs", type=Path, default=Path("runs/leaderboard"), help="where the run folders go")
     given = options.parse_args()
     if given.images:
@@ -37,8 +38,11 @@ def main() -> None:
         if missing:
             options.error(f"--judge needs {', '.join('--' + name for name in missing)} too")
         more = [text for name in ("size", "mean", "std") if (value := getattr(given, name)) for text in (f"--{name}", value)]
+        norms = given.norms.split(",")
+        if unknown := [name for name in norms if name not in grids()]:
+            options.error(f"--norms {unknown[0]!r} is no norm of the table; use some of {','.join(grids())}")
         entry = rows.Entry(given.name, given.network, given.training, given.judge, tuple(more))
-        folders = rows.judge(entry, given.data, given.limit, given.runs, given.norms.split(","))
+        folders = rows.judge(entry, given.data, given.limit, given.runs, norms)
         rows.keep(rows.row(entry, folders), FOLDER / "leaderboard" / f"{given.name}.json")
     print(write_page(FOLDER))
 

@@ -79,7 +79,7 @@ RULES = f"""## Entering a row
 3. `python -m benchmarks.leaderboard --judge MODEL --data leak-free --name NAME --network "…" --training "…"` runs
    `escrime evaluate` once per norm, on at least {LEAST} images, as many of each class, and writes
    `docs/results/leaderboard/NAME.json` and this page. `--limit`, `--size`, `--mean` and `--std` may be given, a
-   budget of time may not. It can be stopped and started again.
+   budget of time may not. It can be stopped and started again, and take one norm at a time (`--norms`).
 4. A row holds what was measured, whatever it is: accuracies that are not believed stay in the table and say so. A defense
    with randomness or without gradients is welcome; the checks are made for it.
 5. Hand in the JSON file and the regenerated page, from a commit without local changes, and where the weights can be had."""

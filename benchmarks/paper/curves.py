@@ -12,14 +12,14 @@ def at(curve: dict | None, eps: float) -> list | None:
     return next((point for point in curve["points"] if abs(point[0] - eps) < 1e-6), None) if curve else None
 
 
-def shown(share: float, low: float, high: float) -> str:
-    """A share with its interval, in a sentence."""
-    return f"{100 * share:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+def shown(share: float, low: float, high: float, n: int | None = None) -> str:
+    """A share with its interval, in a sentence; n: of how many images, where the sentence does not say so itself."""
+    return f"{100 * share:.1f} % [{100 * low:.1f}, {100 * high:.1f}{'' if n is None else f'; n = {n}'}]"
 
 
 def percent(point: list | None) -> str:
     """A point in a sentence."""
-    return "– (not measured)" if point is None else shown(*point[1:4])
+    return "– (not measured)" if point is None else shown(*point[1:5])
 
 
 def cell(point: list | None) -> str:

@@ -40,7 +40,8 @@ def sentences(found: dict, name: str) -> list[str]:
         worst = next((v for v in found["verdicts"] if (v["subset"] or None, v["defense"]) == (subset, defense)), None)
         if worst is None:
             continue
-        left = shown(worst["accuracy"], worst["low"], worst["high"])
+        left = shown(worst["accuracy"], worst["low"], worst["high"], worst["n"])
+        left = left if worst["believe"] else f"at most {left}"  # a check objects
         said.append(
             f"{what} leaves {left_by(defense, 'transfer')} where the attack ignores it, {left_by(defense, 'adaptive')} where "
             f"FGSM knows it, and {left} under the strongest attack."

@@ -139,15 +139,18 @@ def budget_findings(
         if rest["images"] and not never:
             words.append(f"{rest['images']:,} of {images:,} images were not attacked by every attack")
         if rest["checks"]:
-            words.append(f"of the checks this was left out: {', '.join(rest['checks'])}")
+            words.append(_unchecked(rest["checks"]))
         if words:
             severity = "warning" if never or rest["checks"] else "note"
             found.append(_left_out("; ".join(words), severity, rest | {"of": images}, given).of(model, defense, threat, name))
     for (model, defense, threat, _), checks in cut.items():
         if threat == DEPLOYED:
-            told = f"of the checks this was left out: {', '.join(checks)}"
-            found.append(_left_out(told, "warning", {"checks": list(checks)}, given).of(model, defense, threat))
+            found.append(_left_out(_unchecked(checks), "warning", {"checks": list(checks)}, given).of(model, defense, threat))
     return found
+
+
+def _unchecked(checks: Sequence[str]) -> str:
+    return f"of the checks this was left out: {', '.join(checks)}"
 
 
 def _left_out(what: str, severity: str, evidence: dict[str, Any], given: float) -> Finding:

@@ -57,8 +57,7 @@ class ExperimentRun:
     @cached_property
     def test(self) -> data.ImageSet:
         limit = self.experiment.data.limit
-        # Each subset is drawn on its own, so that the leak-free images do not crowd the standard sample.
-        return self.splits.test.limit(limit, self.experiment.seed, share=False) if limit else self.splits.test
+        return self._drawn(self.splits.test, limit) if limit else self.splits.test
 
     @cached_property
     def targets(self) -> dict[str, int | None]:
@@ -152,9 +151,9 @@ class ExperimentRun:
             for label, spec in self.experiment.attacks.by_label.items():
                 limits = [limit for limit in (spec.limit, costly and spec.adaptive_limit) if limit]
                 if limits:
-                    found[(defense, threat, label)] = frozenset(self._drawn(min(limits)).ids)
+                    found[(defense, threat, label)] = frozenset(self._drawn(self.test, min(limits)).ids)
         return found
 
-    def _drawn(self, limit: int) -> data.ImageSet:
-        """At most `limit` test images of each subset, so that the leak-free ones do not crowd the standard sample."""
-        return self.test.limit(limit, self.experiment.seed, share=False)
+    def _drawn(self, images: data.ImageSet, limit: int) -> data.ImageSet:
+        """At most `limit` of each subset, drawn on its own, so that the leak-free images do not crowd the standard sample."""
+        return images.limit(limit, self.experiment.seed, share=False)
