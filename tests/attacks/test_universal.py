@@ -323,3 +323,27 @@ def test_the_first_runs_of_a_patch_mix_the_gradients_of_neighbors():
     gray = torch.full((2, 9, 9), 0.5)
     first, second = (patch.stepped(gray, noise, 9, 1.0, run) - gray for run in (0, 1))
     assert torch.equal(second.sign(), noise.sign().float()) and not torch.equal(first.sign(), second.sign())
+
+
+def test_every_manner_of_stepping_has_its_turn_before_loss_and_beginning_change(monkeypatch, halves):
+    """Runs 0 and 1 of a patch step in two ways down the margin from gray, 2 and 3 along cross-entropy from random colors."""
+    begun, losses = [], []
+
+    def begin(self, inputs, eps, generator):
+        begun.append(generator is None)
+        return torch.full((1, 2, 2), 0.5)
+
+    whole = fitting.Fitting._loss
+
+    def loss(self, part, at, restart):
+        found = whole(self, part, at, restart)
+        logits = torch.tensor([[9.0, 0, 0, 0, 0]]).expand(len(part.labels[at]), -1)
+        losses.append((restart, bool((found(logits).abs() > 5).any())))  # cross-entropy is cut off, the margin is not
+        return found
+
+    monkeypatch.setattr(UniversalPatch, "begin", begin)
+    monkeypatch.setattr(fitting.Fitting, "_loss", loss)
+    model, (images, labels), _ = halves
+    UniversalPatch(2, steps=1, restarts=4).fit(model, images, labels)
+    assert begun == [True, True, False, False]
+    assert losses == [(0, True), (1, True), (2, False), (3, False)]

@@ -7,7 +7,8 @@ import torch
 
 import escrime
 from escrime import FGSM, PGD, EscrimeError, PredictionAveraging, Square, Transfer
-from escrime.evaluation import pipeline
+from escrime.evaluation import evaluation, pipeline
+from escrime.evaluation.store import MemoryStore
 from escrime.models.deadline import OutOfTime
 from escrime.results.deployment import CLEAN, deployment
 from escrime.results.statistics import mcnemar
@@ -163,20 +164,28 @@ def test_a_deployed_model_that_looks_at_its_batch_is_an_alarm_about_it(linear, d
     assert ("deployed", "batch-dependent") in alarms and all(model == "deployed" for model, _ in alarms)
 
 
-def test_the_checks_of_what_is_deployed_that_time_cuts_off_are_told_and_done_the_next_time(linear, data, other, monkeypatch):
-    """Of the model itself nothing is left open, so its verdict stands."""
-    whole = pipeline.findings_of_deployed
+def test_the_checks_of_what_is_deployed_that_time_cuts_off_are_told_and_made_up_for(linear, data, other, monkeypatch):
+    """By whoever goes on with the same store. Of the model itself nothing is left open, so its verdict stands."""
+    looked, whole, store = [], pipeline.findings_of_deployed, MemoryStore()
 
     def cut(*args):
+        looked.append("cut")
         raise OutOfTime
 
+    def in_time(*args):
+        looked.append("in time")
+        return whole(*args)
+
+    monkeypatch.setattr(evaluation, "MemoryStore", lambda: store)
     monkeypatch.setattr(pipeline, "findings_of_deployed", cut)
     run = partial(escrime.evaluate, {"m": linear}, data, PGD(0.02), deployed=other, budget="10min", checks=QUICK)
     first = run()
     (told,) = [finding for finding in first.checks if finding.threat == "deployed"]
     assert told.id == "budget" and told.severity == "warning"
     assert "of the checks this was left out: all checks of" in told.message and "Run again to go on" in told.remedy
-    monkeypatch.setattr(pipeline, "findings_of_deployed", whole)
-    then = run()
-    assert not [finding for finding in then.checks if finding.id == "budget"]
+    monkeypatch.setattr(pipeline, "findings_of_deployed", in_time)
+    then, tried = run(), len(looked)
+    assert looked[-1] == "in time" and not [finding for finding in then.checks if finding.id == "budget"]
     assert [verdict.sentence for verdict in first.verdicts] == [verdict.sentence for verdict in then.verdicts]
+    run()
+    assert len(looked) == tried, "what was looked at is not looked at again"

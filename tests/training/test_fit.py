@@ -13,6 +13,7 @@ from escrime.errors import EscrimeError
 from escrime.models import build
 from escrime.training import FitResult, TrainSettings, fit, objective
 from escrime.training.loader import Loader
+from escrime.training.overfitting import probe
 
 FAST = TrainSettings(epochs=2, batch_size=8)
 
@@ -105,7 +106,9 @@ def test_one_step_is_the_textbooks(linear, image_set, values):
     assert torch.allclose(model.weight, expected, atol=2e-5) and not torch.allclose(start, expected, atol=1e-3)
 
 
-def test_history(linear, image_set):
+@pytest.mark.parametrize("batch", [256, 7])
+def test_history(linear, image_set, monkeypatch, batch):
+    monkeypatch.setattr(probe, "network_batch", lambda images: batch)  # of the images that are looked at after an epoch
     data = image_set(20, side=4)
     model, records = linear(classes=4, dtype=torch.float32), []
     images, labels = data.batch(slice(None))
