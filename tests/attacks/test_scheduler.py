@@ -68,9 +68,11 @@ def test_the_best_iterate_is_adversarial_first_then_of_the_lowest_rank():
     one = batch(5)
     one.rank = torch.tensor([[1.0, 5], [0, 5], [0, 5], [1, float("inf")], [0, 5]])
     one.state["x"] = one.state["x"] + 10
-    one.keep_best(torch.tensor([[0.0, 9], [1, 1], [0, 4], [1, 7], [0, 6]]))
+    one.keep_best(torch.tensor([[0.0, 9], [1, 1], [0, 4], [1, 7], [0, 6]]), None)
     assert one.state["best"][:, 0, 0, 0].tolist() == [10, 1, 12, 13, 4]
     assert one.rank.tolist() == [[0, 9], [0, 5], [0, 4], [1, 7], [0, 5]]
+    one.keep_best(torch.zeros(5, 2), torch.tensor([False, True, False, False, False]))
+    assert one.state["best"][:, 0, 0, 0].tolist() == [10, 11, 12, 13, 4], "what may not count is not kept, however good"
 
 
 def test_results_keep_the_lowest_rank_of_a_jobs_restarts_and_tell_the_last_to_leave():

@@ -57,6 +57,7 @@ def fooled(attack, model, images, labels, eps):
         (PGD(1, norm="l1", steps=40), 2, 1.02),
         (APGD(1, norm="l1", steps=60), 2, 1.06),
         (APGD(1, norm="l1", steps=60, loss="dlr", targets_tried=3), 4, 1.06),
+        (APGD(1, norm="l1", steps=60, eot=2), 2, 1.06),
         (FMN(1, norm="l1", steps=60, stop_within=True), 2, 1.02),
         (AutoAttack(1, norm="l1", **SEARCH), 4, 1.02),
         (FGSM(1, norm="l0"), 2, 0),
@@ -137,3 +138,19 @@ def test_targets_are_reached(attack):
     outcome = attack.sweep(model, images, labels, [attack.eps], targets=targets)[0]
     reached = labels_of(model, outcome.adversarial) == targets
     assert reached.float().mean() >= (0.9 if isinstance(attack, SparseRS) else 1) and torch.equal(outcome.success, reached)
+
+
+@pytest.mark.parametrize(("steps", "farthest"), [(40, [1, 3, 2, 1]), (9, [1])])
+def test_apgd_passes_through_larger_balls(steps, farthest):
+    """The iterates of an image that stands lie in the balls of ε, 3ε, 2ε and ε in turn; few steps stay in that of ε."""
+    model, images, labels = linear(2)
+    eps, image, asked = 0.2, images[:1], []
+
+    def recorded(x):
+        asked.append(float((x.detach() - image).abs().sum()) / eps)
+        return model(x)
+
+    found = APGD(eps, norm="l1", steps=steps, loss="margin")(recorded, image, labels[:1])
+    parts = [asked[: steps + 1]] if len(farthest) == 1 else [asked[at : at + 6] for at in (4, 14, 22, 32)]
+    assert [max(part) for part in parts] == pytest.approx(farthest, rel=0.05)
+    assert float((found - image).abs().sum()) <= eps * (1 + 1e-5)

@@ -34,8 +34,9 @@ class APGD(IterativeAttack):
 
     In l1 a step shares its size among the k steepest values, without momentum, from size ε and k = 20 % of the values on.
     At checkpoints (every 4 % of the steps) k becomes the number of values that the best iterate changes, over 1.5; where that
-    number has fallen by 5 % the image goes on from there with size ε, else its size is divided by 1.5, to ε/10 at least. The
-    paper's larger balls, from which the last 40 % of its steps start, are left out.
+    number has fallen by 5 % the image goes on from there with size ε, else its size is divided by 1.5, to ε/10 at least. After
+    30 % of the steps the best iterate goes on in the ball of 3ε, after 20 % more in that of 2ε, and projected in that of ε for
+    the last 30 %; the paper begins with 3ε, where no success counts.
 
     Source: Croce and Hein (2020), Reliable evaluation of adversarial robustness, algorithm 1; for l1 Croce and Hein (2021),
     Mind the box, algorithm 1.
@@ -118,6 +119,9 @@ class APGD(IterativeAttack):
 
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
         return LOSSES[self.loss](logits, labels, aims)
+
+    def admitted(self, x: Tensor, rows: Rows) -> Tensor | None:
+        return self.geometry.inside(x, rows.images, rows.eps) if self.geometry.sparse else None
 
     def start(self, rows: Rows, keys: Tensor) -> State:
         x = random_start(rows, keys)

@@ -63,13 +63,14 @@ class Batch:
             self.progress and self.progress.each(lambda name, value: value[kept]),
         )
 
-    def keep_best(self, rank: Tensor) -> None:
+    def keep_best(self, rank: Tensor, admitted: Tensor | None) -> None:
         """Keep the evaluated iterate, of `rank` (N, 2), where it ranks below the best so far: adversarial first, then the
-        lowest rank. Only where a best iterate is kept."""
+        lowest rank; of those `admitted` (N,), None for all. Only where a best iterate is kept."""
         state, old = self.state, self.rank
         if old is None:
             return
         better = (rank[:, 0] < old[:, 0]) | ((rank[:, 0] == old[:, 0]) & (rank[:, 1] < old[:, 1]))
+        better = better if admitted is None else better & admitted
         state[BEST] = torch.where(better[:, None, None, None], state[ITERATE], state[BEST])
         if MADE_FROM in state:
             state[BEST_MADE_FROM] = torch.where(better[:, None], state[MADE_FROM], state[BEST_MADE_FROM])

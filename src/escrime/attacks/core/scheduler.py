@@ -109,13 +109,15 @@ class Loop:
         attack, state = self.attack, batch.state
         keys = derive(batch.keys, batch.queries)
         output, shortfalls = self.query.ask(batch, keys)
-        found = self.verifier.verify(batch, output, shortfalls, keys, self._gives_up(batch, output, shortfalls))
-        output = replace(output, success=found.success.to(batch.device), logits=found.logits)
         evaluated = state[ITERATE]
+        admitted = attack.admitted(evaluated, batch.rows)
+        gives_up = self._gives_up(batch, output, shortfalls, admitted)
+        found = self.verifier.verify(batch, output, shortfalls, keys, gives_up, admitted)
+        output = replace(output, success=found.success.to(batch.device), logits=found.logits)
         if attack.keep_best:
             order = (~output.success).float()
             order = order.masked_fill(found.won.to(batch.device), CONFIRMED) if self.verifier.confirms else order
-            batch.keep_best(torch.stack([order, attack.rank(output, evaluated, batch.rows)], dim=1))
+            batch.keep_best(torch.stack([order, attack.rank(output, evaluated, batch.rows)], dim=1), admitted)
         attack.step(state, output, batch.rows)
         state[ITERATE] = batch.rows.confined(state[ITERATE])
         batch.queries += 1
@@ -128,12 +130,13 @@ class Loop:
         self._leave(batch, leaving, found, state[BEST] if attack.keep_best else evaluated if self.verifies else state[ITERATE])
         return batch.only(~leaving)
 
-    def _gives_up(self, batch: Batch, output: Output, shortfalls: Tensor | None) -> Tensor | None:
+    def _gives_up(self, batch: Batch, output: Output, shortfalls: Tensor | None, admitted: Tensor | None) -> Tensor | None:
         """The jobs (N,) that give up; None where no job may."""
         attack = self.attack
         if batch.progress is None or attack.give_up is None:
             return None
         remaining = attack.remaining(output, batch.state, batch.rows) if shortfalls is None else shortfalls.amin(1)
+        remaining = remaining if admitted is None else remaining.masked_fill(~admitted, float("inf"))
         queries, floor = batch.queries + 1, self.inputs.floor
         return batch.progress.update(attack, attack.give_up, queries, remaining, shortfalls, batch.image, floor)
 

@@ -128,6 +128,18 @@ class Stepwise(Attack):
         """Which iterates (N,) would end their job if they were adversarial; None for all."""
         return None
 
+    def admitted(self, x: Tensor, rows: Rows) -> Tensor | None:
+        """Which iterates may count, as a success or as the best one.
+
+        Args:
+            x: The iterates, (N, C, H, W).
+            rows: The images, labels and budgets.
+
+        Returns:
+            (N,) bool; None for all, where the attack asks about no point outside the ε-ball.
+        """
+        return None
+
     def remaining(self, output: Output, state: State, rows: Rows) -> Tensor:
         """How far an iterate is from success, from which `give_up` decides.
 

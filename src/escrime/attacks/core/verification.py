@@ -55,7 +55,13 @@ class Verifier:
         self.confirms = attack.eot > 1 and attack.early_stop and attack.confirms
 
     def verify(
-        self, batch: Batch, output: Output, shortfalls: Tensor | None, keys: Tensor, gives_up: Tensor | None
+        self,
+        batch: Batch,
+        output: Output,
+        shortfalls: Tensor | None,
+        keys: Tensor,
+        gives_up: Tensor | None,
+        admitted: Tensor | None,
     ) -> Verified:
         """Verify the iterates that `output` is about.
 
@@ -65,21 +71,25 @@ class Verifier:
             shortfalls: How far each noise draw is from success, (N, eot), if known.
             keys: Of the noise behind `output`, (N,).
             gives_up: Whose job gives up, (N,) bool; None for none.
+            admitted: Which iterates may count, (N,) bool; None for all.
 
         Returns:
             What has been found.
         """
-        found = self._by_original(batch, output, keys, gives_up)
+        found = self._by_original(batch, output, keys, gives_up, admitted)
         if self.confirms and shortfalls is not None:
-            won, passes = self._by_draws(batch, shortfalls)
+            won, passes = self._by_draws(batch, shortfalls, admitted)
             return replace(found, success=found.success | won, won=won, passes=passes)
         return replace(found, won=torch.zeros_like(found.won)) if self.confirms else found
 
-    def _by_original(self, batch: Batch, output: Output, keys: Tensor, gives_up: Tensor | None) -> Verified:
+    def _by_original(
+        self, batch: Batch, output: Output, keys: Tensor, gives_up: Tensor | None, admitted: Tensor | None
+    ) -> Verified:
         """The wait for the copy's flags is the only one of a step in which nothing is asked."""
         attack, x, rows, logits = self.attack, batch.state[ITERATE], batch.rows, output.logits
         bad = ~logits.isfinite().all(1)
         claimed = attack.succeeded(logits, rows.labels, rows.targets)
+        claimed = claimed if admitted is None else claimed & admitted
         near = attack.near_enough(x, rows) if attack.early_stop else torch.zeros_like(bad)
         near = torch.ones_like(bad) if near is None else near
         unsure = self.twin.uncertain(logits) | near if self.asks_original else torch.zeros_like(bad)
@@ -96,12 +106,13 @@ class Verifier:
             success = (attack.succeeded(logits, rows.labels, rows.targets) & claimed).cpu()
         return Verified(success, success & flags[3], flags[4], logits, passes)
 
-    def _by_draws(self, batch: Batch, shortfalls: Tensor) -> tuple[Tensor, Tensor]:
+    def _by_draws(self, batch: Batch, shortfalls: Tensor, admitted: Tensor | None) -> tuple[Tensor, Tensor]:
         """Which iterates (N,) succeed for certain, of those all of whose draws did, where the queries have doubled or are the
         last; and the passes (N,) that took. Their own draws are fresh too, for no step has seen them yet."""
         queries = batch.queries + 1
         due = ((queries & (queries - 1)) == 0) | (queries >= self.attack.queries)
-        rows = ((shortfalls < 0).all(1).cpu() & due).nonzero().flatten()
+        all_fooled = (shortfalls < 0).all(1) if admitted is None else (shortfalls < 0).all(1) & admitted
+        rows = (all_fooled.cpu() & due).nonzero().flatten()
         won, spent = torch.zeros(len(batch), dtype=torch.bool), torch.zeros(len(batch))
         if len(rows):
             at = rows.to(batch.device)
