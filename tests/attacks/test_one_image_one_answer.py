@@ -1,14 +1,12 @@
 """One image, one answer: the result does not depend on the batch, the order, or the batches that the network is given."""
 
-import sys
-
 import pytest
 import torch
 from attack_cases import ATTACKS, Rowwise, plain, scaled
 
 from escrime import FMN, PGD, AutoAttack, PredictionAveraging, Square
-from escrime.attacks import fgsm
-from escrime.attacks.core import scheduler
+from escrime.attacks import auto_attack
+from escrime.models import running
 from escrime.models.fast.twin import Twin
 
 EVERY = pytest.mark.parametrize("attack", ATTACKS, ids=repr)
@@ -25,9 +23,7 @@ def many():
 @pytest.fixture
 def batches_of_three(monkeypatch):
     def apply():
-        users = [m for name, m in sys.modules.items() if name.startswith("escrime.attacks.") and hasattr(m, "network_batch")]
-        assert scheduler in users and fgsm in users
-        for module in users:
+        for module in (running, auto_attack):  # who ask how many images there are at a time
             monkeypatch.setattr(module, "network_batch", lambda images: 3)
 
     return apply

@@ -103,7 +103,7 @@ def test_the_same_in_any_batch_and_order(attack, halves, monkeypatch):
     ids = [f"image {n}" for n in range(40)]
     whole = attack.fit(model, images, labels, ids=ids, seed=5)
     order = torch.randperm(40, generator=torch.Generator().manual_seed(1))
-    monkeypatch.setattr(fitting, "network_batch", lambda images: 3)
+    monkeypatch.setattr("escrime.models.running.network_batch", lambda images: 3)
     again = attack.fit(model, images[order], labels[order], ids=[ids[n] for n in order], seed=5)
     for eps, made in whole.made.items():
         assert torch.equal(again.made[eps], made)

@@ -107,7 +107,7 @@ def test_batch_size_order_and_company_change_nothing(linear, data, monkeypatch):
     assert whole["p_lower"].nunique() > 10
     rows = torch.randperm(30, generator=torch.Generator().manual_seed(3))[:17]
     part = certify(linear, images[rows], labels[rows], ids=[ids[row] for row in rows], **settings).table
-    monkeypatch.setattr(certificate, "network_batch", lambda images: 3)
+    monkeypatch.setattr("escrime.models.running.network_batch", lambda images: 3)
     one_by_one = certify(linear, images, labels, ids=ids, **settings).table
     assert whole.equals(one_by_one)
     assert whole.iloc[rows.tolist()].reset_index(drop=True).equals(part)

@@ -73,7 +73,7 @@ def test_no_trace_and_no_batch(images, network, monkeypatch):
     before, state = copy.deepcopy(network.state_dict()), torch.random.get_rng_state()
     network.train()
     whole = measured({"none": network}, *images)
-    monkeypatch.setattr(module, "network_batch", lambda images: 7)
+    monkeypatch.setattr("escrime.models.running.network_batch", lambda images: 7)
     parts = measured({"none": network}, *images)
     for measure in MEASURES:
         assert parts["measures"][measure]["none"]["mean"] == pytest.approx(whole["measures"][measure]["none"]["mean"], rel=1e-4)

@@ -68,7 +68,7 @@ def test_batches_and_order_change_nothing(model, images, monkeypatch):
     run = lambda data: measure(model, data, grid, MemoryStore()).sort_values(keys, ignore_index=True)  # noqa: E731
     whole = run(images)
     monkeypatch.setattr("escrime.evaluation.images.PART", 7)
-    monkeypatch.setattr("escrime.evaluation.scoring.network_batch", lambda images: 12)
+    monkeypatch.setattr("escrime.models.running.network_batch", lambda images: 12)
     again = run(images.select(np.arange(60)[::-1]))
     pd.testing.assert_frame_equal(whole[[*keys, "correct"]], again[[*keys, "correct"]])
 

@@ -9,7 +9,7 @@ from torch import nn
 import escrime
 from escrime import FGSM, EscrimeError, PredictionAveraging
 from escrime.attacks import UniversalPatch, UniversalPGD
-from escrime.attacks.core import fitted, fitting, universal
+from escrime.attacks.core import fitted, universal
 from escrime.distributed import Processes
 from escrime.evaluation import Effort
 from escrime.evaluation import universal as halves
@@ -93,7 +93,7 @@ def test_the_passes_of_fitting_are_shared_among_those_it_judges(linear, data, fi
 def test_the_same_whatever_the_parts_and_batches(by_row, data, monkeypatch):
     whole = evaluated(by_row, data, MemoryStore())
     monkeypatch.setattr("escrime.evaluation.images.PART", 19)
-    monkeypatch.setattr(fitting, "network_batch", lambda images: 5)
+    monkeypatch.setattr("escrime.models.running.network_batch", lambda images: 5)
     assert whole.equals(evaluated(by_row, data, MemoryStore()))
 
 

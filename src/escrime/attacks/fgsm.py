@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ..models.fast.twin import Twin
-from ..models.running import Batches, network_batch, passes_per_image
+from ..models.running import Batches, passes_per_image
 from ..norms import DEFAULT, NORMS, Norm, per_image
 from .core.base import Attack, Epsilon, Outcome
 from .core.gradients import finite, loss_gradient
@@ -55,7 +55,7 @@ class FGSM(Attack):
                 stepped = fgsm_step(images[at], gradient, per_image(eps, images[at]).float(), self.geometry)
                 moved[at] = confined(self.geometry.project(stepped, images[at], eps), images[at], mask)
 
-        Batches(network_batch(images) // (copies * self.eot)).map(part, len(images))
+        Batches.of(images, copies * self.eot).map(part, len(images))
         # The gradient serves every ε, so its cost is shared among them.
         share = torch.full((len(images),), self.eot * copies / len(budgets))
         return [Outcome(moved, share, share) for moved in adversarial]

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..budgets import LEVELS
 from ..models.deadline import look
 from ..models.fast.twin import Twin
-from ..models.running import Batches, network_batch, passes_per_image
+from ..models.running import Batches, passes_per_image
 from ..randomness import derive
 from ..validation import check_real, check_whole
 from .core.base import Attack, Epsilon, Outcome
@@ -79,7 +79,7 @@ class RandomPatch(Attack):
         logits, before = clean_logits(twin, inputs, derive(keys, CLEAN), self.eot)
         predicted = logits.argmax(1)
         wrong = (predicted != inputs.labels if inputs.targets is None else predicted == inputs.targets).cpu()
-        batches, outcomes = Batches(network_batch(inputs.images) // (copies * self.eot * self.places)), []
+        batches, outcomes = Batches.of(inputs.images, copies * self.eot * self.places), []
         for eps, here in zip(budgets, wanted & ~wrong, strict=True):
             moved, steps = inputs.images.clone(), torch.zeros(len(eps))
             for side in eps[here & (eps > 0)].unique().tolist():
@@ -103,7 +103,7 @@ class RandomPatch(Attack):
         aims = None if many.targets is None else many.targets.repeat_interleave(self.eot)
         patch, number = blank(some.images, side).expand(n, -1, -1, -1), torch.arange(count).repeat(n)
         for step in range(self.steps):
-            look(n * count if step else 0)  # Batches counts the first
+            look(n * count * self.eot * passes_per_image(twin.model) if step else 0)  # Batches counts the first
             drawn = derive(derive(derive(keys, STEPS), step).repeat_interleave(count), number)
             given = (patch.repeat_interleave(count, dim=0), many.images, sides, drawn, many.mask, self.angle, self.smallest)
             logits, _, gradient = loss_gradient(

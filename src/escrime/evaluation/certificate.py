@@ -28,7 +28,7 @@ from ..checks import check_images, check_labels
 from ..defenses import MajorityVote
 from ..errors import EscrimeError, not_finite
 from ..models.adapted import in_its_precision
-from ..models.running import Batches, check_logits, network_batch, no_trace, passes_per_image
+from ..models.running import Batches, check_logits, no_trace, passes_per_image
 from ..randomness import as_keys, derive, row_keys, uniform_noise
 from ..results.statistics import wilson
 from ..validation import check_real, check_whole
@@ -269,8 +269,7 @@ def _votes(
         counts = block * BLOCK + copy < draws
         votes.index_put_((image.expand_as(predicted)[counts], predicted[counts]), torch.tensor(1), accumulate=True)
 
-    batch = network_batch(images) // (BLOCK * passes_per_image(model))
-    Batches(batch).map(part, len(images) * blocks)
+    Batches.of(images, BLOCK * passes_per_image(model)).map(part, len(images) * blocks)
     return votes
 
 

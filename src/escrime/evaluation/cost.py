@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..models.running import passes_per_image
+from ..results.manners import SINGLE
 from .effort import Effort
 from .subjects import Case
 
@@ -34,33 +35,41 @@ class Passes:
         return self.forwards + THERE_AND_BACK * self.gradients
 
 
+def passes_of_scoring(case: Case, epsilons: Sequence[float], draws: int) -> float:
+    """Forward passes per image that its verdicts take: as it is and at each ε, in so many `draws` where a model averages over
+    noisy copies, and once more for what is fooled, rounded to 8 bits, about half of them. Of such a model another look at each
+    ε chooses between attacks."""
+    copies = passes_per_image(case.subject.classifier)
+    verdicts = len(epsilons) + 1 if copies == 1 else (2 * len(epsilons) + 1) * draws
+    return copies * (verdicts + len(epsilons) / 2)
+
+
 def passes_of_case(case: Case, attack: object, epsilons: Sequence[float], *, sharing: int, draws: int, eot: int) -> Passes:
     """Passes per image to craft (shared by `sharing` cases) and score one case under one attack.
 
     `draws` and `eot` count only where a model averages over noisy copies; early stopping makes the true number smaller.
     """
-    attacked, scored = passes_per_image(case.attacked), passes_per_image(case.subject.classifier)
+    attacked = passes_per_image(case.attacked)
     steps = len(epsilons) * attack.steps if hasattr(attack, "steps") else 1
     gradients = steps * attacked * (eot if attacked > 1 else 1) / sharing
-    verdicts = len(epsilons) + 1
-    # Fooled images are scored once more after rounding to 8 bit; about half of them are.
-    forwards = scored * (verdicts * (draws if scored > 1 else 1) + len(epsilons) / 2)
-    return Passes(forwards, gradients)
+    return Passes(passes_of_scoring(case, epsilons, draws), gradients)
 
 
 def rough_passes(attack: object, epsilons: Sequence[float], stands: float = LATE, right: float = 1.0) -> Passes:
-    """Passes per image of an undefended network under an attack, very roughly: progress is measured as soon as it begins.
+    """Passes per image that an attack takes on an undefended network, very roughly: progress is measured as soon as it begins.
 
     Args:
         stands: Share of the images on which it takes all its steps and queries; on the others it ends SOON.
         right: Share of the images that are right as they are; the others cost nothing.
     """
     steps, queries, targets = (float(getattr(attack, name, 0)) for name in ("steps", "queries", "targets_tried"))
+    if getattr(attack, "manner", "") == SINGLE:
+        return Passes(0, right)  # one gradient serves every ε
     whole = steps * (1 + targets) + queries or UNKNOWN
     stands = stands if getattr(attack, "early_stop", True) else right
     own = stands * whole + max(right - stands, 0.0) * min(whole, SOON)
     asked = stands * queries  # by scores, which come last
-    return Passes(len(epsilons) * (1 + asked) + 1, len(epsilons) * (own - asked))
+    return Passes(len(epsilons) * asked, len(epsilons) * (own - asked))
 
 
 def rough_calls(attack: object, epsilons: Sequence[float], standing: float) -> float:

@@ -7,12 +7,13 @@ import pandas as pd
 
 from ..attacks.core.universal import Universal
 from ..attacks.transfer import Transfer, for_transfer
+from ..models.running import passes_per_image
 from ..norms import norm
 from ..results.manners import SINGLE
 from ..results.names import defense_name
 from ..results.records import STRONGER
 from ..results.threats import DEPLOYED, TRANSFER
-from .cost import LATE, Passes, passes_of_check, rough_passes
+from .cost import LATE, Passes, passes_of_check, passes_of_scoring, rough_passes
 from .effort import Effort
 from .parts import Part, work_on
 from .progress import Meter
@@ -37,15 +38,21 @@ class Outlook:
 UNSEEN = Outlook()
 
 
-def passes_on(one: AnyAttack, case: Case, grid: list[float], images: int, outlook: Outlook = UNSEEN) -> Passes:
-    """Passes per image of an attack on a case, very roughly; what is deployed is shown the examples and no more. What is fitted
-    costs as much for few images as for many: each half of them, once."""
+def passes_on(
+    one: AnyAttack, case: Case, grid: list[float], images: int, outlook: Outlook = UNSEEN, draws: int = 1, eot: int = 1
+) -> Passes:
+    """Passes per image of an attack on a case, and of scoring it, very roughly; what is deployed is shown the examples and no
+    more. What is fitted costs as much for few images as for many: each half of them, once. draws, eot: see `evaluate_parts`;
+    they count where a model averages over noisy copies."""
+    scored, copies = passes_of_scoring(case, grid, draws), passes_per_image(case.attacked)
     if case.threat == DEPLOYED:
-        return Passes(len(grid) + 1, 0)
+        return Passes(scored, 0)
+    each = copies * (eot if copies > 1 else 1)
     if isinstance(one, Universal):
         above = sum(eps > 0 for eps in grid)
-        return Passes(len(grid) + 1, 2 * one.passes_to_fit(images // 2, above) / images)
-    return rough_passes(as_made(one, case), grid, outlook.stands, outlook.right)
+        return Passes(scored, each * 2 * one.passes_to_fit(images // 2, above) / images)
+    made = rough_passes(as_made(one, case), grid, outlook.stands, outlook.right)
+    return Passes(scored + each * made.forwards, each * made.gradients)
 
 
 def as_made(one: AnyAttack, case: Case) -> AnyAttack:
@@ -61,6 +68,8 @@ def expect_after(
     rows: pd.DataFrame,
     meter: Meter,
     outlook: Outlook = UNSEEN,
+    draws: int = 1,
+    eot: int = 1,
 ) -> None:
     """What a part of one attack left says what the others will take on this case, about; many steps leave less than one."""
     attacked, case = rows[rows["eps"] > 0], part.case
@@ -70,7 +79,7 @@ def expect_after(
         right = float((rows["clean_prediction"] == rows["label"]).mean())
         now = replace(outlook, right=right, stands=min(stands, right))
         for label, one in attacks.items():
-            meter.expect(work_on(label, case), passes_on(one, case, grids[label], images, now).total)
+            meter.expect(work_on(label, case), passes_on(one, case, grids[label], images, now, draws, eot).total)
 
 
 def plan_checks(todo: list[Scope], records: pd.DataFrame, effort: Effort, meter: Meter, processes: int) -> None:

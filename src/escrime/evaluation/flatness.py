@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from ..attacks.core.gradients import input_gradient
 from ..attacks.fgsm import FGSM
 from ..models.fast.prepare import prepare
-from ..models.running import Batches, network_batch, no_trace
+from ..models.running import Batches, no_trace
 from ..randomness import as_keys, generator, uniform_noise
 from ..results.statistics import bootstrap
 
@@ -91,7 +91,7 @@ def _losses(network: nn.Module, images: Tensor, labels: Tensor, weights: dict | 
         logits = network(x) if weights is None else functional_call(network, weights, (x,))
         return cross_entropy(logits, labels[rows], reduction="none")
 
-    return torch.cat(Batches(network_batch(images)).map(part, len(images)))
+    return torch.cat(Batches.of(images).map(part, len(images)))
 
 
 def _measure(network: nn.Module, images: Tensor, labels: Tensor, eps: float, seed: int) -> dict[str, np.ndarray]:
@@ -118,7 +118,7 @@ def _input_gradient(network: nn.Module, images: Tensor, labels: Tensor) -> Tenso
     def part(rows: slice) -> Tensor:
         return input_gradient(network, images[rows], lambda logits: cross_entropy(logits, labels[rows], reduction="sum"))
 
-    return torch.cat(Batches(network_batch(images)).map(part, len(images)))
+    return torch.cat(Batches.of(images).map(part, len(images)))
 
 
 def _around_images(network: nn.Module, images: Tensor, labels: Tensor, eps: float, keys: Tensor) -> list[list[float]]:
@@ -182,7 +182,7 @@ def _gradient(network: nn.Module, images: Tensor, labels: Tensor) -> dict[str, T
                 total[name] += gradient
         return loss.detach()[None]
 
-    Batches(network_batch(images)).map(part, len(images))
+    Batches.of(images).map(part, len(images))
     return _scaled(total, {name: weight.detach() for name, weight in weights.items()})
 
 

@@ -52,6 +52,6 @@ def _seconds(
     passes = 0.0
     for label, one in attacks.items():
         for case in cases_of(one, cases):
-            own = passes_on(one, case, grids[label], total).in_forwards * passes_per_image(case.attacked)
+            own = passes_on(one, case, grids[label], total).in_forwards
             passes += own * (total if isinstance(one, Universal) else count)
     return max(each * passes / ((1 - MOST) if checked else 1.0), 1.0)

@@ -149,8 +149,10 @@ def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: floa
     for label, one in plan.attacks.items():
         for case in cases_of(one, cases):
             name, finished = work_on(label, case), len(store.done(parts_of([*case.name, label])))
-            planned[name] = planned.get(name, 0.0) + (len(plan.source) - finished) / team.count
-            meter.plan(name, planned[name], passes_on(one, case, plan.grids[label], len(plan.source), plan.outlook(case)).total)
+            images = len(plan.samples.get((*case.name[1:], label), plan.source))
+            planned[name] = planned.get(name, 0.0) + (images - finished) / team.count
+            about = (plan.grids[label], len(plan.source), plan.outlook(case), plan.draws, plan.eot)
+            meter.plan(name, planned[name], passes_on(one, case, *about).total)
     with (
         deadline.deadline(left if left is None or plan.effort is None else (1 - LEAST) * left) as limit,
         deadline.listening(meter),
@@ -174,7 +176,9 @@ def attack(plan: Plan, store: Store, team: Processes, meter: Meter, within: floa
         began, before = deadline.clock(), meter.done + meter.inside
         for part, rows in work:
             store.write(part.key, rows)
-            expect_after(plan.attacks, plan.grids, len(plan.source), part, rows, meter, plan.outlook(part.case))
+            expect_after(
+                plan.attacks, plan.grids, len(plan.source), part, rows, meter, plan.outlook(part.case), plan.draws, plan.eot
+            )
             if left is not None and limit is not None and plan.effort is not None:
                 each = (deadline.clock() - began) / max(meter.done + meter.inside - before, 1)
                 total = len(plan.source)

@@ -1,4 +1,4 @@
-"""How far an evaluation has come, counted in images that a model was asked about; who draws a bar listens here."""
+"""How far an evaluation has come, counted in passes of the network; who draws a bar listens here."""
 
 from dataclasses import dataclass
 
@@ -16,8 +16,8 @@ class _Task:
 
 
 class Meter:
-    """Calls the listener with (done, total, note), in network passes. Called with a number of rows before a model is
-    asked about them (see models.deadline.listening). The total is an estimate, which gets better as the work goes on."""
+    """Calls the listener with (done, total, note), in network passes. Called with a number of them before they are
+    made (see models.deadline.listening). The total is an estimate, which gets better as the work goes on."""
 
     def __init__(self, listener: Listener) -> None:
         self.listener, self.done = listener, 0.0
@@ -55,8 +55,8 @@ class Meter:
         self.tasks.clear()
         self._tell()
 
-    def __call__(self, rows: int) -> None:
-        self.inside += rows
+    def __call__(self, passes: int) -> None:
+        self.inside += passes
         self._tell()
 
     def _tell(self) -> None:

@@ -12,7 +12,7 @@ from ..defenses import PredictionAveraging
 from ..errors import EscrimeError, not_finite
 from ..models.deadline import look
 from ..models.fast.twin import Twin
-from ..models.running import Batches, Classifier, failure_named, full_precision, network_batch, no_trace, passes_per_image
+from ..models.running import Batches, Classifier, failure_named, full_precision, no_trace, passes_per_image
 from ..no_class import NO_CLASS, NO_TARGET
 from ..randomness import as_keys, derive, row_keys
 
@@ -41,12 +41,12 @@ def score(
     asked, for what is fooled and for what is not.
     """
     twin = model if isinstance(model, Twin) else Twin(model, copy=model)
-    hashed = as_keys(keys)
+    hashed, passes = as_keys(keys), passes_per_image(twin.model)
 
     def part(rows: slice) -> tuple[Tensor, ...]:
         probabilities = votes = torch.zeros((), device=images.device)
         for draw in range(draws):
-            look(rows.stop - rows.start if draw else 0)  # Batches counts the first
+            look(passes * (rows.stop - rows.start) if draw else 0)  # Batches counts the first
             logits = twin.logits(images[rows], derive(hashed[rows], draw), mean=draws > 1)
             valid = logits.isfinite().all(1, keepdim=True)
             chance = torch.where(valid, logits, 0.0).softmax(dim=1) * valid
@@ -74,7 +74,7 @@ def as_they_are() -> AbstractContextManager[None]:
 def _in_batches(model: Classifier, images: Tensor, part: Callable[[slice], Value]) -> list[Value]:
     """part(rows) for all rows of `images`, as many at a time as `model` takes, which is left as it was."""
     with no_trace(model, images.device):
-        return Batches(network_batch(images) // passes_per_image(model)).map(part, len(images))
+        return Batches.of(images, passes_per_image(model)).map(part, len(images))
 
 
 @torch.no_grad()
@@ -93,7 +93,7 @@ def score_prefixes(
     def part(rows: slice) -> Tensor:
         right = torch.zeros(len(samples), len(images[rows]))
         for draw in range(draws):
-            look(rows.stop - rows.start if draw else 0)  # Batches counts the first
+            look(averaging.copies * (rows.stop - rows.start) if draw else 0)  # Batches counts the first
             with row_keys(derive(hashed[rows], draw)), full_precision(images.device):
                 logits = averaging.copied_logits(images[rows])
             check_finite(logits.flatten(0, 1), keys[rows] * len(logits))

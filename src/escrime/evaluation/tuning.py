@@ -148,7 +148,7 @@ def tune(
     grid = Grid(eps, eps_max, samples, against, steps, draws, eot)
     choosing, validating = halves(data, seed)
     with shown(progress, "Tune") as listener:
-        parts, done, rows, share = len(parts_in(choosing, grid)), 0, 0, 0.0
+        parts, done, passes, share = len(parts_in(choosing, grid)), 0, 0, 0.0
         whole = parts + parts / len(grid.eps_max)  # the validation of one radius costs about as much as its measurement
 
         def tell(now: float, note: str) -> None:
@@ -158,14 +158,14 @@ def tune(
                 listener(share, 1.0, note)
 
         def step(note: str) -> None:
-            nonlocal done, rows
-            done, rows = done + 1, 0
+            nonlocal done, passes
+            done, passes = done + 1, 0
             tell(done, note)
 
         def count(more: int) -> None:
-            nonlocal rows
-            rows += more  # of how many nobody knows, so that it nears the end of its part and never reaches it
-            tell(done + rows / (rows + len(choosing) * grid.most * grid.steps), "measure")
+            nonlocal passes
+            passes += more  # of how many nobody knows, so that it nears the end of its part and never reaches it
+            tell(done + passes / (passes + len(choosing) * grid.most * grid.steps), "measure")
 
         with deadline.listening(count) if listener else nullcontext():
             records = measure(model, choosing, grid, MemoryStore(), seed=seed, device=device, step=step)

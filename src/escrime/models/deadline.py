@@ -85,7 +85,7 @@ def as_time_allows(what: str) -> Iterator[None]:
 
 @contextmanager
 def listening(listener: Callable[[int], None] | None) -> Iterator[None]:
-    """Within the block, listener(rows) is called before a model is asked about so many rows; None for nobody."""
+    """Within the block, listener(passes) is called before a network is passed so many times; None for nobody."""
     token = _listener.set(listener)
     try:
         yield
@@ -98,13 +98,13 @@ def is_listened_to() -> bool:
     return _listener.get() is not None
 
 
-def look(rows: int = 0) -> None:
-    """Before a model is asked about `rows` images: raise OutOfTime where the time is up."""
+def look(passes: int = 0) -> None:
+    """Before a model is asked, which takes so many `passes` of the network: raise OutOfTime where the time is up."""
     limit, listener = _current.get(), _listener.get()
     if limit is not None and limit.left <= 0:
         raise OutOfTime
-    if listener is not None and rows:
-        listener(rows)
+    if listener is not None and passes:
+        listener(passes)
 
 
 def cut(what: str) -> None:

@@ -252,10 +252,18 @@ def network_batch(images: Tensor) -> int:
 
 
 class Batches:
-    """Calls that are split into batches of at most `limit` rows; running out of memory halves the limit and goes on."""
+    """Calls that are split into batches of at most `limit` rows; running out of memory halves the limit and goes on.
 
-    def __init__(self, limit: int):
-        self.limit = max(1, limit)
+    passes: of the network that a row costs, as who listens is told (see models.deadline).
+    """
+
+    def __init__(self, limit: int, passes: int = 1):
+        self.limit, self.passes = max(1, limit), passes
+
+    @classmethod
+    def of(cls, images: Tensor, passes: int = 1) -> "Batches":
+        """Of rows like `images` (N, C, H, W), each of which costs so many passes of the network."""
+        return cls(network_batch(images) // passes, passes)
 
     def map(self, call: Callable[[slice], Part], rows: int) -> list[Part]:
         """[call(rows 0 to limit), call(the next ones), …] over `rows` rows.
@@ -268,7 +276,7 @@ class Batches:
         done = 0
         while done < rows:
             part = slice(done, min(done + self.limit, rows))
-            look(part.stop - part.start)
+            look((part.stop - part.start) * self.passes)
             try:
                 parts.append(call(part))
                 done = part.stop

@@ -12,7 +12,7 @@ from ...access import GRADIENTS, Access
 from ...errors import EscrimeError
 from ...models import deadline
 from ...models.fast.twin import Twin
-from ...models.running import Classifier, differentiable, no_trace, refuse_inference_tensors
+from ...models.running import Classifier, differentiable, no_trace, passes_per_image, refuse_inference_tensors
 from ...norms import DEFAULT, Norm, norm, refuse_mask
 from ...progress import ProgressOption, shown
 from ...validation import CheckedFields, check_type, check_whole
@@ -251,23 +251,25 @@ class Attack(CheckedFields):
             twin = model if isinstance(model, Twin) else Twin(model)
             if isinstance(twin.copy, nn.Module):
                 refuse_inference_tensors(twin.copy)  # a Twin may have been made under it too
-            with no_trace(twin.model, inputs.images.device), self._watched(progress, budgets.numel()):
+            jobs = budgets.numel() * passes_per_image(twin.model)
+            with no_trace(twin.model, inputs.images.device), self._watched(progress, jobs):
                 outcomes = self._sweep(twin, inputs, budgets, torch.ones_like(budgets, dtype=torch.bool))
                 return [_within(inputs, outcome) for outcome in outcomes]
 
     @contextmanager
     def _watched(self, progress: ProgressOption, jobs: int) -> Iterator[None]:
-        """Within the block, tell of the network passes of so many `jobs` (image, ε) as `progress` asks for. Inside of another's
-        work, which has its own bar, nothing is drawn by default."""
+        """Within the block, tell of the network passes of so many `jobs` (image, ε, copy) as `progress` asks for. Inside of
+        another's work, which has its own bar, nothing is drawn by default."""
         with nullcontext() if progress is None and deadline.is_listened_to() else shown(progress, self.name) as listener:
             if listener is None:
                 yield
                 return
             expected, done = float(jobs * max(getattr(self, "steps", 0), getattr(self, "queries", 0), 1)), 0.0
+            expected *= getattr(self, "eot", 1)
 
-            def count(rows: int) -> None:
+            def count(passes: int) -> None:
                 nonlocal done, expected
-                done += rows
+                done += passes
                 expected = max(expected, done)
                 listener(done, expected, self.name)
 

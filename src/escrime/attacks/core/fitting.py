@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ...models.fast.twin import Twin
-from ...models.running import Batches, network_batch, passes_per_image
+from ...models.running import Batches, passes_per_image
 from ...randomness import derive, fractions, generator
 from .gradients import finite, loss_gradient
 from .inputs import Inputs, report_not_finite
@@ -47,7 +47,7 @@ class Fitting:
         self.attack, self.twin, self.inputs = attack, twin, inputs
         self.keys = inputs.keys(attack.name, "fit")
         self.copies = passes_per_image(twin.model)
-        self.batches = Batches(network_batch(inputs.images) // (self.copies * attack.eot))
+        self.batches = Batches.of(inputs.images, self.copies * attack.eot)
         logits, spent = clean_logits(twin, inputs, derive(self.keys, NOISE), attack.eot)
         self.classes, self.forwards, self.backwards = logits.shape[1], float(spent.sum()), 0.0
 

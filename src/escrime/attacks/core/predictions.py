@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...models.deadline import look
 from ...models.fast.twin import Twin
-from ...models.running import Batches, check_logits, network_batch, passes_per_image
+from ...models.running import Batches, check_logits, passes_per_image
 from ...randomness import derive, row_keys
 from .gradients import draw_keys
 from .inputs import Inputs, check_classes, report_not_finite
@@ -61,7 +61,7 @@ def expected(
     def part(at: slice) -> tuple[Tensor, Tensor]:
         total = torch.zeros(())
         for draw in range(draws):
-            look(at.stop - at.start if draw else 0)  # Batches reports the first
+            look(copies * (at.stop - at.start) if draw else 0)  # Batches reports the first
             drawn = derive(keys[at], draw)
             if draws == 1:
                 logits = twin.ask(x[at], drawn)
@@ -71,7 +71,7 @@ def expected(
             total = total + value(logits, at) / draws
         return total, torch.full((at.stop - at.start,), float(copies * draws))
 
-    values, spent = zip(*Batches(network_batch(x) // copies).map(part, len(x)), strict=True)
+    values, spent = zip(*Batches.of(x, copies).map(part, len(x)), strict=True)
     return torch.cat(values), torch.cat(spent)
 
 
@@ -103,7 +103,7 @@ def certain(twin: Twin, x: Tensor, inputs: Inputs | Rows, keys: Tensor, limit: i
             return (shortfall(logits, labels, targets) < 0).view(-1, draws).all(1).cpu()
 
         spent[rows] += draws
-        rows = rows[torch.cat(Batches(limit // draws).map(part, len(rows)))]
+        rows = rows[torch.cat(Batches(limit // draws, draws * passes_per_image(twin.model)).map(part, len(rows)))]
         asked, number = asked + draws, 2 * number
     found[rows] = True
     return found, spent

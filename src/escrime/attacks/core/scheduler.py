@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...models.fast.twin import Twin
-from ...models.running import Batches, network_batch, passes_per_image
+from ...models.running import Batches, passes_per_image
 from ...randomness import as_keys, derive
 from .base import Outcome
 from .batch import Batch
@@ -42,7 +42,7 @@ class Loop:
     def __init__(self, attack: Stepwise, twin: Twin, inputs: Inputs, budgets: Tensor, plan: EpsGrid):
         self.attack, self.twin, self.inputs, self.budgets, self.plan = attack, twin, inputs, budgets, plan
         self.copies = passes_per_image(twin.model)
-        self.batches = Batches(network_batch(inputs.images) // (self.copies * attack.eot))
+        self.batches = Batches.of(inputs.images, self.copies * attack.eot)
         self.results = Results(inputs.images, len(budgets))
         self.query = Query(attack, twin, inputs, self.batches)
         self.verifier = Verifier(attack, twin, inputs, self.batches, self.results.bad)

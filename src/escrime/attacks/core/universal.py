@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...errors import EscrimeError
 from ...models.fast.twin import Twin
-from ...models.running import Classifier, differentiable, no_trace
+from ...models.running import Classifier, differentiable, no_trace, passes_per_image
 from ...norms import refuse_mask
 from ...progress import ProgressOption
 from .base import Epsilon, Outcome, _device_of
@@ -69,7 +69,7 @@ class Universal(OneForAll):
             inputs = self._chosen(inputs)
             twin = model if isinstance(model, Twin) else Twin(model)
             with no_trace(twin.model, inputs.images.device):
-                work = len(budgets) * self.restarts * min(self.batch, len(inputs.images))
+                work = len(budgets) * self.restarts * min(self.batch, len(inputs.images)) * passes_per_image(twin.model)
                 with self._watched(progress, work):
                     fitting = Fitting(self, twin, inputs)
                     made = {eps: fitting.best(eps) for eps in budgets}

@@ -16,7 +16,6 @@ from ...models.running import (
     Classifier,
     check_logits,
     differentiable,
-    network_batch,
     no_trace,
     ordinary,
     passes_per_image,
@@ -128,7 +127,7 @@ def _measured(model: Classifier, images: Tensor, labels: Tensor, step: float, se
         return zero, at_bounds, flat_loss & ~nothing, not_finite, unexplained, flat, turn, value
 
     with no_trace(model, images.device):
-        parts = Batches(network_batch(images) // passes_per_image(model)).map(part, len(images))
+        parts = Batches.of(images, passes_per_image(model)).map(part, len(images))
     return Gradients(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from ...models.running import Batches, Classifier, check_logits, network_batch, no_trace, passes_per_image
+from ...models.running import Batches, Classifier, check_logits, no_trace, passes_per_image
 from ...randomness import as_keys, row_keys
 from ...results.checks.chance import chance_findings
 from ...results.findings import Finding
@@ -88,7 +88,7 @@ def _logits(model: Classifier, images: Tensor, keys: Tensor) -> Tensor:
         with row_keys(keys[rows]):
             return check_logits(model(images[rows].clone()), images[rows])
 
-    return torch.cat(Batches(network_batch(images) // passes_per_image(model)).map(part, len(images)))
+    return torch.cat(Batches.of(images, passes_per_image(model)).map(part, len(images)))
 
 
 def non_finite(logits: Tensor) -> list[Finding]:

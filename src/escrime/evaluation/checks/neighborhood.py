@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ...attacks.adaptive.bpda import inner_tables
 from ...attacks.adaptive.surrogate import Surrogate, eight_bit
 from ...attacks.core.gradients import loss_gradient
-from ...models.running import Batches, Classifier, check_logits, differentiable, network_batch, no_trace, passes_per_image
+from ...models.running import Batches, Classifier, check_logits, differentiable, no_trace, passes_per_image
 from ...randomness import as_keys, derive, row_keys, uniform_noise
 from ...results.findings import Finding
 
@@ -77,7 +77,7 @@ class _Queried:
             with row_keys(keys[rows]):
                 return check_logits(self.model(images[rows].clone()), images[rows])  # it may write into what it is given
 
-        return torch.cat(Batches(network_batch(images) // passes_per_image(self.model)).map(part, len(images)))
+        return torch.cat(Batches.of(images, passes_per_image(self.model)).map(part, len(images)))
 
 
 def _disagrees(asked: _Queried, x: Tensor, repeats: int) -> bool:
