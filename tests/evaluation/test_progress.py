@@ -27,19 +27,13 @@ def passes():
 
 
 @pytest.fixture
-def own(linear, data):
-    """Images that the network gets right."""
-    return data[0], linear(data[0]).argmax(1)
-
-
-@pytest.fixture
 def cases(linear, passes):
     linear.register_forward_pre_hook(lambda module, given: passes.append(len(given[0])))
     return as_cases([Subject("m", linear), Subject("m", escrime.PredictionAveraging(linear, 0.1, COPIES), "ppa", linear)])
 
 
-def told_of(cases, own, samples):
-    told, source = [], Source(own, CPU)
+def told_of(cases, data, samples):
+    told, source = [], Source(data, CPU)
     grids, profiles = {name: [0.025, 0.05] for name in ATTACKS}, Profiles(source, ProbeBudget(0.1), 0)
     for case in cases:
         _ = profiles[case.subject.classifier], profiles[case.attacked]  # looked at before
@@ -49,18 +43,18 @@ def told_of(cases, own, samples):
     )
 
 
-def test_passes_through_copies_are_counted_and_expected(cases, own, passes):
-    told, work = told_of(cases, own, {})
+def test_passes_through_copies_are_counted_and_expected(cases, data, passes):
+    told, work = told_of(cases, data, {})
     passes.clear()
     work()
     assert told[-1][0] == pytest.approx(sum(passes), rel=0.1)
     assert 0.5 < told[0][1] / told[-1][0] < 2
 
 
-def test_images_left_out_of_an_attack_are_not_expected(cases, own, passes):
-    ids = Source(own, CPU).few(4, 0).ids
+def test_images_left_out_of_an_attack_are_not_expected(cases, data, passes):
+    ids = Source(data, CPU).few(4, 0).ids
     costly = {("ppa", "adaptive", name): frozenset(ids) for name in ATTACKS}
-    told, work = told_of(cases, own, costly)
+    told, work = told_of(cases, data, costly)
     passes.clear()
     work()
     assert told[-1][0] == pytest.approx(sum(passes), rel=0.1)

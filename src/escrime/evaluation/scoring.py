@@ -49,8 +49,10 @@ def score(
             look(passes * (rows.stop - rows.start) if draw else 0)  # Batches counts the first
             logits = twin.logits(images[rows], derive(hashed[rows], draw), mean=draws > 1)
             valid = logits.isfinite().all(1, keepdim=True)
-            chance = torch.where(valid, logits, 0.0).softmax(dim=1) * valid
-            vote = torch.nn.functional.one_hot(chance.argmax(1), logits.shape[1]) * valid
+            known = torch.where(valid, logits, 0.0)
+            chance = known.softmax(dim=1) * valid
+            # Of the logits: softmax makes equals of those that differ by less than its rounding.
+            vote = torch.nn.functional.one_hot(known.argmax(1), logits.shape[1]) * valid
             probabilities, votes = probabilities + chance / draws, votes + vote / draws
         none = votes.sum(1) < 0.5 - 1e-6  # most of the predictions were no class
         prediction = torch.where(none, NO_CLASS, (votes + 1e-6 * probabilities).argmax(1))
