@@ -23,6 +23,7 @@ from ...models.deadline import as_time_allows, clock, deadline
 from ...results.findings import MASK, Finding
 from ...results.keys import joined, parts_of
 from ...results.names import mask_in_words
+from ...results.threats import TRANSFER
 from ..run.checking import finish_checks
 from ..shared.display import Display
 from ..shared.folder import AnotherRun, RunFolder, about_images
@@ -207,9 +208,10 @@ class Assessment:
                 path.unlink()
         return {"approach": (before or {}) | found}
 
-    def undefended(self, name: str) -> Case:
-        """What is attacked without a defense, as it is attacked."""
-        return next(case for case in as_attacked(self._cases(name), self.profiles) if case.subject.defense == "none")
+    def pictured(self, name: str) -> Case:
+        """The case whose pictures are made, as it is attacked: the model as it is, or a defended one by who knows it."""
+        cases = as_attacked(self._cases(name), self.profiles)
+        return min(cases, key=lambda case: (case.subject.defense != "none", case.threat == TRANSFER))
 
     def execute(self, name: str) -> None:
         """The attacks and the checks, as far as the budget goes."""
@@ -295,5 +297,5 @@ def evaluate_in_folder(run: Assessment, command: str) -> None:
         run.team.wait()
         run.execute(name)
         with run.folder.stage("report"), run.display.bar("Draw the report", None):
-            make_pictures(run, run.undefended(name), EOT)
+            make_pictures(run, run.pictured(name), EOT)
             draw_report(run.folder.path)

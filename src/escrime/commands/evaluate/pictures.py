@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ...attacks.transfer import Transfer
 from ...budgets import same
 from ...evaluation.parts import Part, crafted
 from ...evaluation.subjects import Case
@@ -35,6 +36,8 @@ def make_pictures(run: "Assessment", case: Case, eot: int) -> None:
         return
     records, seed, attacks = read_records(run.folder.path), run.request.seed, run.candidate.attacks
     own = records[(records["model"] == name) & (records["defense"] == case.subject.defense)]
+    on_others = own["attack"].isin([label for label, attack in attacks.items() if isinstance(attack, Transfer)])
+    own = own[(own["threat"] == case.threat) | on_others]  # what was made on the network behind a defense is made there alone
     first, fits = run.candidate.threats[0], Fits(run.source, seed, eot, FolderStore(run.folder))
     examples = Examples(name, case.attacked, run.test, own, [], first.headline, seed, run.candidate.device)
     shown = list(chosen(own[own["norm"] == first.norm], first.headline, set(attacks)))
