@@ -74,7 +74,7 @@ def test_the_grid_is_exhausted_and_no_point_asked_twice():
     """Only the farthest shift up and left brings the bright pixel into the corner; where nothing does, all points are asked."""
     x = torch.zeros(2, 1, 10, 10)
     x[0, :, 1, 1] = 1.0
-    found = Spatial(1.0, angles=1, shifts=3, between=0).sweep(Corner(), x, torch.zeros(2, dtype=torch.long), [1.0])[0]
+    found = Spatial(1.0, angles=1, shifts=3, scales=1, between=0).sweep(Corner(), x, torch.zeros(2, dtype=torch.long), [1.0])[0]
     assert found.success.tolist() == [True, False] and found.forwards[1] <= 10
     assert found.parameters[0].tolist() == pytest.approx(theta(right=-0.1, down=-0.1)[0].tolist())
     assert torch.equal(GEOMETRY.render(x[:1], found.parameters[:1]), found.adversarial[:1])
@@ -119,7 +119,7 @@ def test_evaluated_it_is_believed_once_every_point_was_tried():
     found = escrime.evaluate(Corner(), (images, labels), Spatial(1.0), progress=False)
     (verdict,) = found.verdicts
     assert verdict.norm == "spatial" and verdict.clean == 1 and verdict.accuracy < 0.5
-    assert "every point of the grid of rotations and shifts was tried" in verdict.sentence, verdict.sentence
+    assert "every point of the grid of rotations, shifts and sizes was tried" in verdict.sentence, verdict.sentence
     assert (found.records["verified"]).all() and (found.records["distance"] <= 1).all()
 
 
@@ -174,7 +174,7 @@ def test_who_sees_labels_only_tries_every_point_too(corners):
 
 
 def test_the_range_has_its_own_sentence():
-    with pytest.raises(EscrimeError, match="more than the full range of rotations and shifts"):
+    with pytest.raises(EscrimeError, match="more than the full range of rotations, shifts and sizes"):
         Spatial(30)
 
 

@@ -8,6 +8,7 @@ from escrime.commands.run.files import read_experiment, shipped
 from escrime.commands.run.overrides import apply_changes
 from escrime.commands.run.schema import check_experiment
 from escrime.commands.shared.folder import first_difference
+from escrime.corruptions import COMMON
 
 
 @pytest.fixture
@@ -310,3 +311,35 @@ def test_defenses_may_be_combined_and_other_recipes_compared():
     raw["defenses"] = {"both": True, "ppa": {"eps_max": 0.1, "samples": 2}}
     with pytest.raises(EscrimeError, match="both = true needs"):
         check_experiment(raw, "here")
+
+
+def test_a_headline_at_which_nothing_is_attacked_is_told(raw):
+    raw |= {"headline_eps": 0.2, "attacks": {"fgsm": {"epsilons": [0, 0.05, 0.1]}}}
+    assert "nothing is attacked at headline_eps = 0.2" in check_experiment(raw, "mine.toml").headline_told
+    assert check_experiment(raw | {"headline_eps": 0.1}, "mine.toml").headline_told is None
+
+
+def test_a_threat_that_is_wrong_is_named_before_the_attacks_that_are_missing(raw):
+    del raw["attacks"]
+    for wrong in ([], "3"):
+        with pytest.raises(EscrimeError, match="mine.toml: .*threats.l0.epsilons"):
+            check_experiment(raw | {"threats": {"l0": {"epsilons": wrong}}}, "mine.toml")
+
+
+def test_a_key_that_is_wrong_is_named_before_one_that_is_missing(raw):
+    raw["dataa"] = raw.pop("data")
+    with pytest.raises(EscrimeError, match="mine.toml: unknown key 'dataa'. Did you mean 'data'"):
+        check_experiment(raw, "mine.toml")
+
+
+def test_corruptions_of_a_threat_are_the_fifteen(raw):
+    raw["threats"] = {"corruption": {"epsilons": [1, 3]}}
+    found = check_experiment(raw, "mine.toml").attacks.by_label
+    assert set(COMMON) <= set(found) and found["fog"].norm == "corruption"
+
+
+def test_flatness_is_measured_in_the_norm_of_the_paper(raw):
+    raw["attacks"] = {"pgd": {"epsilons": [2.5], "norm": "l2"}}
+    assert check_experiment(raw | {"headline_eps": 2.5}, "mine.toml").in_linf is None
+    raw["attacks"]["fgsm"] = {"epsilons": [0, 0.05, 0.1]}
+    assert check_experiment(raw | {"headline_eps": 0.1}, "mine.toml").in_linf == 0.1

@@ -3,14 +3,24 @@
 import re
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from escrime import EscrimeError
 from escrime.budgets import eps_text
 from escrime.cli import app
+from escrime.commands.evaluate.candidate import Candidate
 from escrime.commands.evaluate.request import Request
+from escrime.commands.shared.display import Display
 from escrime.commands.shared.threats import Threat, read_threats, usual_in_words
 from escrime.norms import NORMS
+
+MINE = """
+from torch import nn
+
+def load():
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 10)).eval()
+"""
 
 
 def bounds(text):
@@ -35,6 +45,15 @@ def test_every_norm_has_usual_epsilons_which_are_larger_than_none(name):
     small, large = Threat(name).on(32), Threat(name).on(224)
     assert small.headline > 0 and large.headline > 0 and len(small.epsilons) == 1
     assert Threat(name, (small.headline,)).on(224) == Threat(name, (small.headline,)), "what was asked for stays"
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_every_norm_takes_an_epsilon_of_one_s_own(name, tmp_path):
+    (eps,) = Threat(name).on(8).epsilons
+    (tmp_path / "mine.py").write_text(MINE)
+    request = Request(f"{tmp_path}/mine.py:load", "digits", size=8, threats=read_threats(f"{name}:{eps}"))
+    candidate = Candidate(request, Display(quiet=True), torch.device("cpu"))
+    assert [(threat.norm, threat.epsilons) for threat in candidate.threats] == [(name, (eps,))]
 
 
 def test_only_an_attack_of_several_norms_is_called_by_its_norm():

@@ -16,7 +16,8 @@ from .core.gradients import loss_only
 from .core.iterative import IterativeAttack, Output, Rows, State
 from .core.losses import shortfall
 
-ANGLES, SHIFTS = 31, 5  # of the paper
+ANGLES, SHIFTS = 31, 5  # of the paper, which leaves the size as it is
+SCALES = 3
 BESIDE = 50  # points between those of the grid
 FEW = 3  # points of a coarse grid along each axis
 BETWEEN = 2  # what random numbers are for
@@ -38,7 +39,7 @@ class Spatial(IterativeAttack):
         eps: The budget, a number or one per image, up to 1: the share of the full range.
         angles: Rotations of the grid.
         shifts: Shifts of the grid in each direction.
-        scales: Sizes of the grid.
+        scales: Sizes of the grid; with 1 the size is left as it is, and the threat is not exhausted.
         draws: Points of the grid drawn for each image; 0 for the whole grid.
         between: Points drawn for each image from the whole range, asked after the grid, for a model may know the grid; none
             with `draws`.
@@ -54,7 +55,7 @@ class Spatial(IterativeAttack):
     eps: Epsilon
     angles: int = ANGLES
     shifts: int = SHIFTS
-    scales: int = 1
+    scales: int = SCALES
     draws: int = 0
     between: int = BESIDE
     padding: str = "zeros"
@@ -79,8 +80,10 @@ class Spatial(IterativeAttack):
 
     @property
     def exhausts(self) -> bool:
-        """Whether the grid is at least as fine as the paper's; of a coarser one nobody would say that everything was tried."""
-        return not self.draws and self.angles >= ANGLES and self.shifts >= SHIFTS and self.between >= BESIDE
+        """Whether the grid is at least as fine as the paper's and varies the size; of a coarser one nobody would say that
+        everything was tried."""
+        fine = self.angles >= ANGLES and self.shifts >= SHIFTS and self.scales >= SCALES
+        return fine and not self.draws and self.between >= BESIDE
 
     @property
     def steps(self) -> int:

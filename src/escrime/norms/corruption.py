@@ -52,9 +52,6 @@ class CommonCorruption(Rendered):
     def counts(self, eps: float) -> str:
         return "severity"
 
-    def diameter(self, images: Tensor) -> float:
-        return LARGEST
-
     def render(self, images: Tensor, parameters: Tensor) -> Tensor:
         """The corrupted images (N, C, H, W) of parameters (N, 4); at severity 0 an image as it is."""
         import torch

@@ -35,6 +35,10 @@ class Rendered(Norm):
         """How large θ (N, P) is, in the units of ε, float64 (N,)."""
         raise NotImplementedError
 
+    def diameter(self, images: Tensor) -> float:
+        """The full range of ε: beyond it nothing is rendered."""
+        return self.largest
+
     def distance(self, candidates: Tensor, images: Tensor) -> Tensor:
         """NaN (N,): from two images alone it is not known."""
         return candidates.new_full((len(candidates),), float("nan")).double()

@@ -31,7 +31,7 @@ class Spatial(Rendered):
 
     name = "spatial"
     also = ("rotation", "rotations", "translation", "shift", "shifts", "scale", "affine", "geometric")
-    eps_in_words = " of rotation and shift"
+    eps_in_words = " of rotation, shift and scale"
     drawn = True
     usual = (1.0, 1.0)
     unit = "share of ±30° of rotation, ±10 % of shift and of scale"
@@ -39,14 +39,15 @@ class Spatial(Rendered):
         "How far the image may be turned, shifted and scaled, as a share of the full range: at 1 by up to 30 degrees, by a "
         "tenth of its side and by a tenth of its size."
     )
-    tried = "every point of the grid of rotations and shifts was tried, and a few between them"
+    tried = "every point of the grid of rotations, shifts and sizes was tried, and a few between them"
 
     def epsilon(self, value: float | int | str) -> float:
         number = epsilon(value, math.inf)
         if number > 1:
             raise EscrimeError(
-                f"ε = {value!r} is more than the full range of rotations and shifts, which is 1: ε counts no degrees but the "
-                f"share of {ANGLE:g}° of rotation and {100 * SHIFT:g} % of shift and of size; use at most 1, such as 0.5."
+                f"ε = {value!r} is more than the full range of rotations, shifts and sizes, which is 1: ε counts no "
+                f"degrees but the share of {ANGLE:g}° of rotation and {100 * SHIFT:g} % of shift and of size; use at most "
+                "1, such as 0.5."
             )
         return number
 

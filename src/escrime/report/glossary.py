@@ -72,7 +72,7 @@ WORDS = (
     _attack("Patch", "One square of any colors, at the place that the gradient likes best, changed by many steps."),
     _attack("UniversalPGD", "One perturbation for all images, fitted on half of them and judged by the other half."),
     _attack("UniversalPatch", "One patch for all images, to print: it has to work wherever it lands and however it is turned."),
-    _attack("Spatial", "Every rotation and shift of a grid, and of a few sizes: the worst one of them for each image."),
+    _attack("Spatial", "Every rotation, shift and size of a grid: the worst one of them for each image."),
     Word(
         "corruption",
         lambda _: (

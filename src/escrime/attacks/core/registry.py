@@ -67,6 +67,11 @@ def named(name: str) -> type[Attack]:
     return choices[check_choice("attack", name, choices)]
 
 
+def as_run(name: str) -> dict[str, dict[str, Any]]:
+    """Label → settings, of what is run where the attack `name` is asked for and nothing else is said."""
+    return named(name).variants or {name: named(name).usual}
+
+
 def sees(attack: type[Attack], given: str) -> bool:
     """Whether it can attack a model that gives away "gradients", "scores" or "labels"."""
     return ACCESS.index(attack.access or ACCESS[-1]) <= ACCESS.index(given)

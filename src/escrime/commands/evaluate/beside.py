@@ -8,7 +8,7 @@ from torch import nn
 
 from ...access import GRADIENTS
 from ...attacks.core.base import Attack
-from ...attacks.core.registry import make, named
+from ...attacks.core.registry import as_run, make, named
 from ...attacks.core.universal import Universal
 from ...attacks.pgd import PGD
 from ...attacks.transfer import mi_di_ti_fgsm
@@ -136,7 +136,7 @@ def to_be_made(threat: Threat, names: Sequence[str], side: int) -> dict[str, Att
     kinds = [kind for kind in asked if not issubclass(kind, Universal)]  # which are fitted to the model that is judged
     found: dict[str, Attack] = {}
     for kind in (kind for kind in kinds if threat.norm in kind.norms):
-        for label, settings in (kind.variants or {kind.__name__: kind.usual}).items():
+        for label, settings in as_run(kind.__name__).items():
             found[label + AS_TRANSFER] = make(kind, largest, threat.norm, **settings)
     if not kinds and threat.norm in PGD.norms:
         found[MI_DI_TI + AS_TRANSFER] = mi_di_ti_fgsm(largest, threat.norm, side=side)

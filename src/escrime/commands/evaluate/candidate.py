@@ -9,7 +9,7 @@ from torch import nn
 from ... import data
 from ...access import ACCESS, GRADIENTS, LABELS, Access
 from ...attacks.core.base import Attack
-from ...attacks.core.registry import by_name, make, named, sees
+from ...attacks.core.registry import as_run, by_name, make, named, sees
 from ...attacks.transfer import Transfer
 from ...budgets import shared_grids
 from ...errors import EscrimeError
@@ -202,7 +202,7 @@ class Candidate:
             made = self._made(threat)
             for name in self._working(threat) if made else self._able(threat):
                 kind = named(name)
-                for called, settings in (kind.variants or {name: kind.usual}).items():
+                for called, settings in as_run(name).items():
                     own = make(kind, max(threat.epsilons), threat.norm, **settings)
                     found[self._label(called, threat, kind)] = own
             for called, attack in made.items():

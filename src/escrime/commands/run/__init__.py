@@ -45,6 +45,8 @@ def run_experiment(
                 team.broadcast(own_folder(folder.path, run.held_by, display.say).path if team.first else folder.path)
             )
         if team.first and not quiet:
+            if (told := experiment.headline_told) is not None:
+                display.say(f"note: {told}")
             announce(run)
         run_stages(run)
         if team.first:

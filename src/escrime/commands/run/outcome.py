@@ -16,10 +16,11 @@ from .context import ExperimentRun
 
 def show_outcome(run: ExperimentRun) -> None:
     """One row per model, defense and threat level: clean, the accuracy under each attack at the ε of its grid that is nearest
-    to the headline, and how often one with a target reaches it at its largest ε."""
+    to the headline of its norm, and how often one with a target reaches it at its largest ε."""
     records = read_records(run.folder.path)
     sections = run.experiment.attacks.by_label
-    shown = {label: _shown(section, run.experiment.headline) for label, section in sections.items()}
+    own = run.experiment.headlines
+    shown = {label: _shown(section, own[section.geometry.name]) for label, section in sections.items()}
     model = next(iter(run.experiment.models))
     cases = [case.name[1:] for case in as_cases(run.subjects(model, untrained=True))]
     for subset in subset_names(records):

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from ...budgets import epsilon
+from ...budgets import epsilon, same
 from ...errors import EscrimeError, nearest
-from ...norms import norm
+from ...norms import DEFAULT, norm
 from ...validation import enormous, shown
 from .attack_sections import Attacks, AttackSection, explained
 from .section import Section, check_names, whole
@@ -222,10 +222,24 @@ class Experiment(Section):
         return min(positive, key=lambda eps: abs(eps - self.headline_eps))
 
     @property
+    def headline_told(self) -> str | None:
+        """A sentence where nothing is attacked at headline_eps, so that the first lines are about another ε."""
+        if self.threats or same(self.headline, self.headline_eps):
+            return None
+        return f"nothing is attacked at headline_eps = {self.headline_eps:g}; the first lines are about {self.headline:g}."
+
+    @property
     def headlines(self) -> dict[str, float]:
         """Norm → its headline: the first ε of a threat, else the one of all; see `verdict_eps`."""
         all_norms = {section.geometry.name: self.headline for section in self.attacks.by_label.values()}
         return all_norms | {name: norm(name).epsilon(section.epsilons[0]) for name, section in self.threats.items()}
+
+    @property
+    def in_linf(self) -> float | None:
+        """The ε in l_inf closest to headline_eps, and above 0; None where nothing is attacked there."""
+        grids = [section.epsilons for section in self.attacks.by_label.values() if section.geometry.name == DEFAULT]
+        wanted = self.headlines.get(DEFAULT, self.headline_eps)
+        return min((eps for grid in grids for eps in grid if eps > 0), key=lambda eps: abs(eps - wanted), default=None)
 
     @property
     def _headlined(self) -> list[AttackSection]:
@@ -251,7 +265,9 @@ def check_experiment(raw: dict[str, Any], source: str) -> Experiment:
     try:
         return Experiment.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A key that is wrong explains one that is missing, and a threat that is wrong attacks that are.
+        order = lambda found: (found["type"] != "extra_forbidden", found["loc"][:1] != ("threats",))  # noqa: E731
+        first = min(error.errors(), key=order)
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             parent, key = _section(first["loc"][:-1]), first["loc"][-1]

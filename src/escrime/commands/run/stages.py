@@ -187,9 +187,11 @@ def look_closer(run: ExperimentRun, model: str, records: pd.DataFrame) -> None:
         if "analysis" in todo:
             seed, dgsm = run.experiment.seed, run.attacks()[0].get("DGSM")
             networks = {name: subjects[name] for name in ("none", *run.experiment.defenses.trainings)}
-            few = a_few(run.test, FLATNESS_IMAGES, seed)
-            ids = [run.test.ids[row] for row in few]
-            found = {"C12": flatness(networks, *run.test.batch(few, device=run.device), ids, run.experiment.headline, seed)}
+            found: dict[str, dict] = {}
+            if (eps := run.experiment.in_linf) is not None:  # the paper's steps are there
+                few = a_few(run.test, FLATNESS_IMAGES, seed)
+                images, ids = run.test.batch(few, device=run.device), [run.test.ids[row] for row in few]
+                found = {"C12": flatness(networks, *images, ids, eps, seed)}
             if isinstance(dgsm, DGSM):
                 pattern = pattern_shows_features(subjects["none"], run.test, dgsm, seed, run.device)
                 found = ({} if pattern is None else {"C11": pattern}) | found

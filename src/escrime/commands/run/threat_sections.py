@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator, model_serializer
 
 from ...access import GRADIENTS
-from ...attacks.core.registry import named
+from ...attacks.core.registry import as_run, named
 from ...errors import EscrimeError
 from ...norms import norm
 from ..evaluate.request import USUAL
@@ -40,13 +40,14 @@ class ThreatSection(Section):
             if name not in named(attack).norms:
                 raise EscrimeError(f"{attack} does not work in {name}, but in {', '.join(named(attack).norms)}; leave it out.")
         return {
-            threat.label(attack, named(attack).norms): {
+            threat.label(called, named(attack).norms): {
                 "attack": attack,
                 "norm": name,
                 "epsilons": list(threat.epsilons),
-                **named(attack).usual,
+                **settings,
             }
             for attack in chosen
+            for called, settings in as_run(attack).items()
         }
 
 
