@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from escrime import FGSM, PGD, EscrimeError, PredictionAveraging, RayS, evaluate
+from escrime import FGSM, PGD, EscrimeError, PredictionAveraging, RayS, Square, evaluate
 from escrime.evaluation import Effort, Finding
 from escrime.evaluation.checks import examine
 
@@ -194,6 +194,18 @@ def test_what_a_black_box_has_no_gradients_for_is_no_alarm(linear, few, answer):
     assert found.verdicts[0].sentence.endswith("asked too few times (few-queries)."), found.verdicts[0].sentence
     with_gradients = evaluate(lambda x: linear(x).softmax(1), few, PGD(0.03, steps=5), checks=HASTY)
     assert "probabilities" in alarms(with_gradients)
+
+
+@pytest.mark.parametrize(("norm", "eps", "alarm"), [("l2", 0.4, True), ("linf", 0.05, False)])
+def test_labels_of_a_black_box_mislead_a_search_by_scores(linear, few, norm, eps, alarm):
+    """In l_inf labels alone are followed too; elsewhere nobody followed anything, and nothing can be believed."""
+    labels = lambda x: nn.functional.one_hot(linear(x).argmax(1), 4).float().detach()  # noqa: E731
+    attack = Square(eps, queries=1200, norm=norm)
+    found = evaluate(labels, few, attack, checks=QUICK, progress=False)
+    assert ("scores-flat" in alarms(found)) is alarm
+    assert not (alarm and found.verdicts[0].believe)
+    scores = evaluate(lambda x: linear(x).detach(), few, attack, checks=QUICK, progress=False)
+    assert "scores-flat" not in alarms(scores)
 
 
 def test_images_that_are_given_again_and_again_are_noted(linear, few):

@@ -26,7 +26,7 @@ from ..results.checks.counting import FEWEST
 from ..results.findings import Finding
 from ..results.threats import BLACK_BOX, WHITE_BOX
 from .checks.batch import Alone, BatchEffect, batch_effect
-from .checks.gradients import Gradients, measure_gradients, surrogate_settings
+from .checks.gradients import Gradients, flat_scores, measure_gradients, surrogate_settings
 from .checks.neighborhood import Neighborhood, look_around
 from .checks.state import Memory, memory_of
 from .images import PART, Images, Source
@@ -71,7 +71,8 @@ class Profile:
     has the slopes of the model. around: what the model does close to the images. memory: what it remembers. failure: why it
     cannot be differentiated. raised: what could not be seen because the model raised, and what it raised. batch: what company
     does to its predictions, None where noise hides it; where they depend on it, twin and surrogate show the model every image
-    alone. asked: the model itself, in company where it cannot take one image."""
+    alone. asked: the model itself, in company where it cannot take one image. flat_scores: of a plain callable, whose scores no
+    random step moves, (n,) bool."""
 
     classes: int
     randomized: bool
@@ -88,6 +89,7 @@ class Profile:
     raised: dict[str, str] = field(default_factory=dict)
     batch: BatchEffect | None = None
     asked: Classifier | None = None
+    flat_scores: Tensor | None = None
 
 
 def profile(
@@ -119,7 +121,7 @@ def profile(
     seen: dict[str, Any] = {"around": around, "memory": memory, "batch": batch, "asked": model, "raised": raised}
     looked_at = Profile(classes, around.randomized, twin, twin, None, {}, **seen)
     if not isinstance(model, nn.Module):
-        return replace(looked_at, blind=not look("gradients", lambda: _gives_gradients(model, images[:2]), False))
+        looked_at = replace(looked_at, blind=not look("gradients", lambda: _gives_gradients(model, images[:2]), False))
     keys = [(seed, row, "approach") for row in range(len(images))]
     anything, none = torch.zeros_like(labels), no_targets(labels)  # labels of no class are refused later
     with as_they_are():
@@ -128,6 +130,8 @@ def profile(
         return looked_at
     rows = right.to(images.device)
     x, y = images[rows], labels[rows]
+    if not isinstance(model, nn.Module):
+        return replace(looked_at, flat_scores=look("scores", lambda: flat_scores(who, x, y, reach, seed), None))
     found, failure = or_reason(lambda: measure_gradients(who, x, y, reach / 4, seed))
     if found is not None and found.true and not around.randomized:
         found = look(BOUNDARY, partial(_beside_the_boundary, found, who, twin, x, y, budget, seed), found)

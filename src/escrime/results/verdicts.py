@@ -19,7 +19,16 @@ from .records import STRONGER, in_subset, subset_names, worst_case
 from .statistics import share_text, total, wilson
 from .threats import ADAPTIVE, BLACK_BOX, TRANSFER, UNDEFENDED
 
-HIDING = {"scores-flat", "off-grid", "stateful", "full-success", "no-full-success", "iterated-weaker", "overfitting"}
+HIDING = {
+    "scores-flat",
+    "off-grid",
+    "stateful",
+    "full-success",
+    "no-full-success",
+    "iterated-weaker",
+    "overfitting",
+    "confined",
+}
 HIDING |= {f"gradient-{what}" for what in ("zero", "saturated", "false", "not-finite", "misleads", "jagged", "mode", "fails")}
 UNKNOWING = " against an attacker who does not know the defense"
 SURROGATES = " against an attacker who has other networks and not this one: all examples were made on surrogates"

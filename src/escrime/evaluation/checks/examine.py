@@ -14,7 +14,7 @@ from ...norms import norm
 from ...results.checks.counting import failed_attacks
 from ...results.findings import Finding
 from ..profile import Profile
-from .gradients import gradient_findings
+from .gradients import BY_LABELS, FLAT_SCORES, gradient_findings
 from .neighborhood import neighborhood_findings
 from .registry import attack_check
 from .search import (
@@ -69,13 +69,14 @@ def examine(search: Search, profile: Profile) -> Examination:
         for attempt in gradient_attempts(search, profile.classes):
             search.run(attempt)
         findings += _weaker(search, before)
-    followed, flat = search.accuracy, profile.gradients is not None and _share(profile.gradients.flat) > FLAT
+    followed, flat = search.accuracy, _share(_flat_scores(profile)) > FLAT
     turn = float(profile.gradients.turn.nanmedian()) if profile.gradients is not None else 1.0
     true = profile.gradients is not None and profile.true and not hidden and turn >= JAGGED
     aside = [] if profile.blind else turned_attempts(search, profile.classes)
     others = [search.run(attempt) for attempt in [*aside, *other_attempts(search, flat or profile.blind, true)]]
     if profile.blind:
         findings += _weaker(search, before)
+        findings += _nothing_leads(search, profile) if flat else []
     else:
         astray = _without_gradients(search, others, followed)
         findings += astray
@@ -124,6 +125,23 @@ def _answered(search: Search, profile: Profile, finding: Finding, gone_around: b
         return finding
     exact = gone_around and profile.true and finding.id in EXACT
     return replace(finding, answered=gone_around, exact=exact)
+
+
+def _flat_scores(profile: Profile) -> Tensor:
+    """Whose scores are flat, (n,) bool."""
+    known = profile.flat_scores if profile.gradients is None else profile.gradients.flat
+    return torch.zeros(0, dtype=torch.bool) if known is None else known
+
+
+def _nothing_leads(search: Search, profile: Profile) -> list[Finding]:
+    """A black box with flat scores, in a norm where labels alone were not followed either: a search by scores was blind."""
+    if any(trial.attempt.way == "labels" and not trial.failure for trial in search.trials):
+        return []
+    flat = _flat_scores(profile)
+    evidence = {"images": len(flat), "affected": int(flat.sum())}
+    message = f"{FLAT_SCORES}, and no attack here follows labels alone in {search.geometry.name}"
+    remedy = f"{BY_LABELS}; in l_inf that is done here."
+    return [Finding("scores-flat", "alarm", f"{message} ({int(flat.sum())} of {len(flat)} images)", evidence, remedy)]
 
 
 def _share(rows: Tensor) -> float:

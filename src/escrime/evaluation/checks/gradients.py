@@ -37,6 +37,8 @@ UNEXPLAINED = 0.03  # share of the slopes' variance that a true gradient may lea
 LITTLE = 0.05  # share of the images from which a fault counts
 KEPT = 0.1  # of what a gradient promises of a step along it, at the least (measured: 0.18 where nearly all ties, 1 elsewhere)
 NEAR = (1e-5, 5e-3)  # how near, per pixel, and how far such a step goes
+FLAT_SCORES = "The scores are flat: no random step of size ε moves the margin, so neither gradients nor scores lead anywhere"
+BY_LABELS = "Attack by labels alone (RayS), by the logits before the flat function, and by a substitute trained on the labels"
 STEEP = 10.0  # a margin that no longer saturates cross-entropy
 
 
@@ -230,6 +232,20 @@ def _flat(model: Classifier, x: Tensor, loss: Loss, logits: Tensor, eps: float, 
     return flat
 
 
+def flat_scores(model: Classifier, images: Tensor, labels: Tensor, eps: float, seed: int = 0) -> Tensor:
+    """Which images (N,), of a model that is only asked, have margins that no random step to a corner of the ε-ball moves."""
+    keys = as_keys([(seed, "gradients", row) for row in range(len(images))])
+
+    def part(at: slice) -> Tensor:
+        x, y, drawn = images[at], labels[at], keys[at]
+        logits = _logits(model, x, drawn)
+        rival = logits.scatter(1, y[:, None], float("-inf")).argmax(1)
+        return _flat(model, x, lambda z: margin(z, y, rival), logits, eps, drawn)
+
+    with no_trace(model, images.device):
+        return torch.cat(Batches.of(images, passes_per_image(model)).map(part, len(images))).cpu()
+
+
 @torch.no_grad()
 def _logits(model: Classifier, x: Tensor, keys: Tensor) -> Tensor:
     with row_keys(draw_keys(keys, 1)):  # the noise that the gradient saw
@@ -287,14 +303,7 @@ def gradient_findings(found: Gradients) -> list[Finding]:
         "Look for hand-written backward passes, detached parts and code outside torch; the adaptive attack here differentiates "
         "the forward code instead.",
     )
-    fault(
-        "scores-flat",
-        found.flat,
-        LITTLE,
-        "The scores are flat: no random step of size ε moves the margin, so neither gradients nor scores lead anywhere",
-        "Attack by labels alone (RayS), by the logits before the flat function, and by a substitute trained on the labels, as "
-        "the adaptive attack here does.",
-    )
+    fault("scores-flat", found.flat, LITTLE, FLAT_SCORES, f"{BY_LABELS}, as the adaptive attack here does.")
     bounds = found.at_bounds > LITTLE
     if _share(bounds) > LITTLE:
         message = f"The model has no gradient at pixels that are 0 or 1, as behind a clamp ({int(bounds.sum())} of {n} images)"

@@ -52,8 +52,8 @@ GRADIENT = ("gradient", "smooth", "longer")
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attack on one surrogate. way: "gradient", "random", "scores", "labels", "transfer", "turned", "smooth" or
-    "longer". few: on how many of the images at most it is tried, 0 for all."""
+    """One attack on one surrogate. way: "gradient", "random", "scores", "labels", "transfer", "turned", "smooth",
+    "longer" or "confined". few: on how many of the images at most it is tried, 0 for all."""
 
     name: str
     way: str
