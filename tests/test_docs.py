@@ -106,7 +106,7 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
 def built(tmp_path_factory):
     """(what the build said, the folder of the site)."""
     for package in ("mkdocs", "material", "mkdocstrings"):
-        pytest.importorskip(package, reason="the extra `docs` is not installed: pip install 'escrime[docs]'")
+        pytest.importorskip(package, reason="the extra `docs` is not installed: pip install '.[docs]'")
     site = tmp_path_factory.mktemp("docs") / "site"
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)]
     # Material announces its successor on every build unless told not to.

@@ -30,7 +30,7 @@ def test_the_list_of_data_is_whole():
 
 
 def test_the_wheel_holds_the_package_its_license_and_the_command(tmp_path):
-    wheels = pytest.importorskip("hatchling.builders.wheel", reason="hatchling is not installed: pip install 'escrime[test]'")
+    wheels = pytest.importorskip("hatchling.builders.wheel", reason="hatchling is not installed: pip install '.[test]'")
     made = next(wheels.WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"]))
     with zipfile.ZipFile(made) as wheel:
         names = set(wheel.namelist())

@@ -45,6 +45,14 @@ def not_finite(image: object, which: str, so: str) -> str:
     )
 
 
+def needs_extra(what: str, package: str, extra: str) -> EscrimeError:
+    """The error where `package`, which `extra` of escrime brings, is not installed."""
+    return EscrimeError(
+        f"{what} need {package}, which comes with the extra {extra!r}: in a checkout of escrime write `uv run --extra {extra} "
+        f"escrime …`, or install it there with `pip install '.[{extra}]'`."
+    )
+
+
 def shortened(words: Iterable[object], most: int = 3, between: str = ", ") -> str:
     """The first `most` of the words, and how many more there are."""
     texts = list(map(str, words))

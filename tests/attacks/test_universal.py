@@ -347,3 +347,18 @@ def test_every_manner_of_stepping_has_its_turn_before_loss_and_beginning_change(
     UniversalPatch(2, steps=1, restarts=4).fit(model, images, labels)
     assert begun == [True, True, False, False]
     assert losses == [(0, True), (1, True), (2, False), (3, False)]
+
+
+@pytest.mark.parametrize("size", [(1, 8, 8), (3, 8, 9)], ids=["gray", "wider"])
+@pytest.mark.parametrize("attack", [UniversalPGD(0.1, steps=2), UniversalPatch(3, steps=2)], ids=lambda attack: attack.name)
+def test_images_that_it_was_not_made_for_are_named(attack, size):
+    gen = torch.Generator().manual_seed(0)
+    images, labels = torch.rand(4, 3, 8, 8, generator=gen), torch.zeros(4, dtype=torch.long)
+    model = lambda x: x.flatten(1)[:, :2]  # noqa: E731
+    made = attack.fit(model, images, labels)
+    others = torch.rand(2, *size, generator=gen)
+    if size[0] == 3 and not attack.whole:
+        assert made(model, others, labels[:2]).shape == others.shape, "a patch goes on any picture"
+        return
+    with pytest.raises(EscrimeError, match="was made for other images: it is 3 × .*the images are"):
+        made(model, others, labels[:2])

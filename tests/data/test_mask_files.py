@@ -30,6 +30,10 @@ def test_white_may_change_in_any_kind_of_png(tmp_path):
 def test_what_is_no_mask_is_refused(tmp_path):
     with pytest.raises(EscrimeError, match=r"gray.png holds the color \(128, 128, 128\) at row 1, column 2"):
         read_mask(saved(tmp_path / "gray.png", [[0, 255, 0], [0, 0, 128]]))
+    see_through = np.full((3, 4, 4), 255, np.uint8)
+    see_through[1, 2, 3] = 0
+    with pytest.raises(EscrimeError, match="through.png is transparent at row 1, column 2"):
+        read_mask(saved(tmp_path / "through.png", see_through))
     with pytest.raises(EscrimeError, match="black.png has no white pixel"):
         read_mask(saved(tmp_path / "black.png", np.zeros((3, 3))))
     with pytest.raises(EscrimeError, match="cannot be opened"):

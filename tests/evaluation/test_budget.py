@@ -168,6 +168,16 @@ def test_no_time_for_anything(budget, said, slow, data, clock):
     assert escrime.evaluate(slow, few, attack, budget=some, checks=False).verdicts[0].n >= 8
 
 
+def test_what_is_said_to_be_needed_is_more_than_what_was_not_enough(slow, data):
+    """A search by scores asks thousands of times where an image stands, which nobody knows before."""
+    few = data[0][::5], data[1][::5]
+    black_box = lambda x: slow(x).detach()  # noqa: E731
+    with pytest.raises(EscrimeError, match="time was up") as error:
+        escrime.evaluate(black_box, few, Square(0.001, queries=5000), budget=20.0, checks=False)
+    match = re.search(r"([\d.]+) s of it was left, and this takes about (\d+) min", str(error.value))
+    assert match is not None and 60 * int(match[2]) > 4 * float(match[1]), error.value
+
+
 def test_an_examination_is_done_again_where_the_time_suffices_for_that_one(slow, data, clock, monkeypatch):
     """Its share was too little, and the other examination left enough of its own: less than all of them would take again."""
     from escrime.evaluation import pipeline

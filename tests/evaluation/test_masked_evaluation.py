@@ -57,6 +57,8 @@ def test_what_strays_from_the_mask_is_not_counted(data):
 def test_one_mask_for_all_images(data):
     with pytest.raises(EscrimeError, match=r"the mask has shape \(5, 6\)"):
         escrime.evaluate(TwoSides(), data, FGSM(0.1), mask=torch.ones(5, 6), checks=False)
+    with pytest.raises(EscrimeError, match="one of each image, and an evaluation has one mask for all"):
+        escrime.evaluate(TwoSides(), data, FGSM(0.1), mask=torch.ones(len(data[0]), 1, 6, 6), checks=False)
     one, other = (
         escrime.evaluate(TwoSides(), data, AutoAttack(0.05, queries=20, steps=5), mask=mask, checks=False).records
         for mask in (None, torch.ones(6, 6))

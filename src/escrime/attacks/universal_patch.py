@@ -62,6 +62,7 @@ class UniversalPatch(Universal):
     norm = "patch"
     looks = 4
     manners = len(MANNERS)
+    whole = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -53,6 +53,22 @@ def read_photo(path: Path | str) -> Image.Image:
     return _decoded(_content(path), str(path), to_rgb)
 
 
+def transparent_pixel(path: Path | str) -> tuple[int, int] | None:
+    """(row, column) of the first pixel of a photo that is not opaque; None where all are.
+
+    Raises:
+        UnreadableImage: As `read_image`.
+    """
+
+    def look(image: Image.Image) -> tuple[int, int] | None:
+        if not image.has_transparency_data:
+            return None
+        found = np.argwhere(np.asarray(image.convert("RGBA"))[..., 3] < 255)
+        return (int(found[0, 0]), int(found[0, 1])) if len(found) else None
+
+    return _decoded(_content(path), str(path), look)
+
+
 def decode_bytes(data: bytes, size: int, name: str) -> np.ndarray:
     """`read_image` for the content of a file that was read already; `name` is what an error calls it."""
     return _decoded(data, name, lambda image: to_square(to_rgb(image), size))

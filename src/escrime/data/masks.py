@@ -8,7 +8,7 @@ import numpy as np
 
 from ..budgets import LEVELS
 from ..errors import EscrimeError
-from .decode import read_photo
+from .decode import read_photo, transparent_pixel
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ def read_mask(path: Path | str) -> Mask:
         The mask, true where the picture is white.
 
     Raises:
-        EscrimeError: For a file that is no picture, one with other colors, and one without a white pixel.
+        EscrimeError: For a file that is no picture, one with other colors or transparent pixels, and one without a white pixel.
     """
     colors, name = np.asarray(read_photo(path)), Path(path).name
     white, black = (colors == LEVELS).all(2), (colors == 0).all(2)
@@ -58,6 +58,11 @@ def read_mask(path: Path | str) -> Mask:
         raise EscrimeError(
             f"the mask {name} holds the color ({color}) at row {row}, column {column}; a pixel may change (white) or not "
             "(black), so save it in these two colors, as PNG: JPEG blurs them."
+        )
+    if (there := transparent_pixel(path)) is not None:
+        raise EscrimeError(
+            f"the mask {name} is transparent at row {there[0]}, column {there[1]}, which is neither white (may change) nor "
+            "black; save it without transparency."
         )
     if not white.any():
         raise EscrimeError(f"the mask {name} has no white pixel, so nothing may change; white is what an attack may change.")

@@ -111,9 +111,9 @@ class Source:
         if images is None:
             subsets = tuple(" ".join(name for name, mask in self._given.subsets.items() if mask[row]) for row in rows)
             given, classes = self._given.batch(rows, device=self.device)
-            return Images(given, classes, names, subsets, checked_mask(self.mask, given[:1]))
+            return Images(given, classes, names, subsets, _for_all(self.mask, given))
         pixels, classes = images[rows].to(self.device), torch.from_numpy(labels[rows]).to(self.device)
-        return Images(pixels, classes, names, ("",) * len(rows), checked_mask(self.mask, pixels[:1]))
+        return Images(pixels, classes, names, ("",) * len(rows), _for_all(self.mask, pixels))
 
     def few(self, count: int, seed: int, among: set[str] | None = None) -> Images:
         """`count` images evenly over the classes, of those named in `among` where it is given. The first images would not
@@ -130,3 +130,18 @@ class Source:
             return few.pixels, few.labels
 
         return pairs
+
+
+def _for_all(mask: Any, pixels: Tensor) -> Tensor | None:
+    """The mask of an evaluation, (1, 1, H, W), for images (N, C, H, W); None for none.
+
+    Raises:
+        EscrimeError: For one that is no mask, and for one of each image.
+    """
+    shape = tuple(getattr(mask, "shape", ()))
+    if len(shape) == 4 and shape[0] > 1:
+        raise EscrimeError(
+            f"the mask has shape {shape}, one of each image, and an evaluation has one mask for all of its images; give one of "
+            "(H, W), or attack with masks of their own by calling an attack yourself."
+        )
+    return checked_mask(mask, pixels[:1])

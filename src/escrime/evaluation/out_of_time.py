@@ -8,7 +8,9 @@ from ..models import deadline
 from ..models.running import passes_per_image
 from ..terminal import duration
 from .budget import LOOKED, MOST, seconds_per_pass
-from .expected import passes_on
+from .chunks import FIRST
+from .cost import STANDS
+from .expected import Outlook, passes_on
 from .profile import Profiles
 from .subjects import AnyAttack, Case, cases_of
 
@@ -29,7 +31,10 @@ def out_of_time(
         model = cases[0].attacked
         each = seconds_per_pass(model, profiles.source.few(LOOKED, 0).pixels) / passes_per_image(model)
     total = len(profiles.source)
-    some, whole = (_seconds(cases, attacks, grids, total, count, each, checked) for count in (min(SOME, total), total))
+    first = left / min(FIRST, total)  # what an image takes at least: the time was not enough for so many
+    some, whole = (
+        max(_seconds(cases, attacks, grids, total, count, each, checked), count * first) for count in (min(SOME, total), total)
+    )
     had = f"{duration(left)} of it" if left >= 0.05 else "none of it"  # what duration writes as more than 0.0 s
     for_some = f"about {duration(some, about=True)} for {SOME} images and " if total > SOME else ""
     return EscrimeError(
@@ -52,6 +57,6 @@ def _seconds(
     passes = 0.0
     for label, one in attacks.items():
         for case in cases_of(one, cases):
-            own = passes_on(one, case, grids[label], total).in_forwards
+            own = passes_on(one, case, grids[label], total, Outlook(stands=STANDS)).in_forwards
             passes += own * (total if isinstance(one, Universal) else count)
     return max(each * passes / ((1 - MOST) if checked else 1.0), 1.0)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import EscrimeError, nearest
+from ..errors import EscrimeError, nearest, needs_extra
 from ..randomness import seed_generators
 from ..specifications import unknown_architecture
 from .googlenet_bvlc import MEAN, STD, GoogLeNet
@@ -155,7 +155,7 @@ def import_timm() -> ModuleType:
     try:
         import timm
     except ImportError:
-        raise EscrimeError("timm models need timm; install it with: pip install 'escrime[timm]'.") from None
+        raise needs_extra("timm models", "timm", "timm") from None
     return timm
 
 

@@ -243,3 +243,16 @@ def test_who_knows_one_answer_per_image_off_the_grid(linear, images):
     assert look_around(Telling(linear, tell), images, 0.005, seed=0).off_grid > 0.9
     everywhere = Telling(linear, lambda x, z: linear(images)[torch.cdist(x.flatten(1), images.flatten(1)).argmin(1)])
     assert look_around(everywhere, images, 0.005, seed=0).off_grid == 0, "it is no matter of the grid"
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_noise_that_labels_hide_is_found_where_they_change(linear, images, noise):
+    """Labels are the same however often an image is asked about, unless it lies where the noise decides."""
+
+    class Labels(nn.Module):
+        def forward(self, x):
+            return F.one_hot(linear(x + noise * torch.randn_like(x)).argmax(1), 4).float()
+
+    found = around(Labels(), images)
+    assert found.randomized is (noise > 0)
+    assert found.places == (("points where the prediction changes",) if noise else ())

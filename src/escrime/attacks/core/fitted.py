@@ -115,6 +115,18 @@ class Fitted(Attack):
             )
         return self.made[eps]
 
+    def _check_fits(self, images: Tensor) -> None:
+        """Raise EscrimeError for images (N, C, H, W) that the perturbation cannot be laid on."""
+        made, own = self.made[self.eps], images.shape[1:]
+        if made.shape[0] == own[0] and (made.shape == own or not self.attack.whole):
+            return
+        shapes = " × ".join(map(str, made.shape)), " × ".join(map(str, own))
+        what = "channels" if made.shape[0] != own[0] else "size"
+        raise EscrimeError(
+            f"{self.name} was made for other images: it is {shapes[0]} (channels × height × width), the images are "
+            f"{shapes[1]}; fit it on images of the same {what}, or bring these to it."
+        )
+
     def _sweep(self, twin: Twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
         seen = self.has_seen(inputs.images) & wanted.any(0)
         if seen.any():
@@ -123,6 +135,7 @@ class Fitted(Attack):
                 f"{self.name} was fitted on image {first!r} ({int(seen.sum())} of {len(seen)} images), so what it does to it "
                 "shows nothing; judge it by images that it has not seen."
             )
+        self._check_fits(inputs.images)
         nothing = torch.zeros(len(inputs.images))
         return [
             Outcome(self.applied(inputs, eps.where(here, 0)), nothing, nothing)

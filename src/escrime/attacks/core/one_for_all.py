@@ -13,6 +13,7 @@ class OneForAll(Attack):
 
     - steps: gradient steps of each run. restarts: runs, of which the one that leaves fewest of the images it was fitted on
       right is the result. batch: images behind each step. fit_images: images it is fitted on at most.
+    - whole: whether what is made is as large as an image.
     - manners: in how many ways the runs step, one after the other.
     - looks: how often each of these images is looked at to choose that run: more than once where something is drawn for it.
     """
@@ -24,6 +25,7 @@ class OneForAll(Attack):
 
     looks = 1
     manners = 1
+    whole = True
 
     access = "gradients"
     manner = "universal"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ...errors import EscrimeError, nearest
+from ...errors import EscrimeError, nearest, needs_extra
 
 if TYPE_CHECKING:
     import torch
@@ -82,9 +82,7 @@ def _fabric(**settings: Any) -> "Fabric":
         from lightning_fabric import Fabric
         from lightning_fabric.strategies import DDPStrategy
     except ImportError:
-        raise EscrimeError(
-            "several processes need Lightning Fabric; install it with: pip install 'escrime[distributed]'."
-        ) from None
+        raise needs_extra("several processes", "Lightning Fabric", "distributed") from None
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     # One process may work alone for hours, as when it judges the model: the others wait.
     return Fabric(strategy=DDPStrategy(timeout=timedelta(days=7)), **settings)

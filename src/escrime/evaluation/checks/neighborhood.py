@@ -26,6 +26,8 @@ LEAPS = 0.25  # of the margin's size: what such a jitter must not change,
 SOME = 0.2  # on this share of the images
 FIRST = 10  # number of the first draw of noise
 ASKED = 16  # images asked with gradients on and off
+WAYS, HALVINGS, REPEATS = 8, 10, 6  # images on their way to each other, and how often is asked where the prediction changes
+BOUNDARY = "points where the prediction changes"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Neighborhood:
 
 
 def look_around(model: Classifier, images: Tensor, reach: float, seed: int) -> Neighborhood:
-    """Ask `model` about `images` (N, C, H, W) and points around them, `reach` away per pixel. About 13 passes per image."""
+    """Ask `model` about `images` (N, C, H, W) and points around them, `reach` away per pixel. About 13 passes per image, and 17
+    more of the first WAYS."""
     keys = as_keys([(seed, "neighborhood", row) for row in range(len(images))])
     corner = (images + reach * uniform_noise(images, 1, derive(keys, 1))[0].sign()).clamp(0, 1)
     within = (images + reach * uniform_noise(images, 1, derive(keys, 2))[0]).clamp(0, 1)
@@ -50,6 +53,9 @@ def look_around(model: Classifier, images: Tensor, reach: float, seed: int) -> N
     with torch.no_grad(), no_trace(model, images.device):
         points = {"the images": images, "corners of the ε-ball": corner, "points inside it": within}
         noisy = tuple(name for name, x in points.items() if _disagrees(asked, x, 4 if name == "the images" else 2))
+        if not noisy:  # noise that labels hide shows only where they change
+            few = _Queried(model, keys[:WAYS])
+            noisy = (BOUNDARY,) if _disagrees(few, _beside_another(few, images[:WAYS]), REPEATS) else ()
         ignores = _ignores(asked, images, [corner, within], keys)
         leaps = _off_grid(asked, [images, corner], keys) if not noisy and not ignores else 0.0
     mode = isinstance(model, nn.Module) and not ignores and _mode(model, images[:ASKED], keys[:ASKED])
@@ -67,10 +73,11 @@ class _Queried:
         for pixels, drawn, logits in self.known:
             if drawn == number and (pixels is images or torch.equal(pixels, images)):
                 return logits
-        self.known.append((images, number, self._logits(images, number)))
+        self.known.append((images, number, self.once(images, number)))
         return self.known[-1][2]
 
-    def _logits(self, images: Tensor, number: int) -> Tensor:
+    def once(self, images: Tensor, number: int) -> Tensor:
+        """The same of images that nobody asks about again."""
         keys = derive(self.keys, number)
 
         def part(rows: slice) -> Tensor:
@@ -84,6 +91,23 @@ def _disagrees(asked: _Queried, x: Tensor, repeats: int) -> bool:
     """Whether repeated forwards disagree. All images are asked: a model may be noisy on a few in a hundred only."""
     first = asked(x, FIRST)
     return any(not _same(first, asked(x, FIRST + repeat)) for repeat in range(1, repeats))
+
+
+def _beside_another(asked: _Queried, images: Tensor) -> Tensor:
+    """On the way from each image to the next one of another prediction, the point where the prediction changes, (N, C, H, W);
+    the image itself where all are of one."""
+    own = asked(images, FIRST).argmax(1)
+    place = torch.arange(len(images), device=images.device)
+    ahead = (own[None] != own[:, None]) * ((place[:, None] - place[None]) % len(images))  # the larger, the sooner
+    other = torch.where(ahead.amax(1) > 0, ahead.argmax(1), place)
+    low, high = torch.zeros(len(images), device=images.device), torch.ones(len(images), device=images.device)
+    point = images
+    for number in range(HALVINGS):
+        middle = (low + high) / 2
+        point = images + middle.reshape(-1, 1, 1, 1) * (images[other] - images)
+        stays = asked.once(point, FIRST + REPEATS + number).argmax(1) == own
+        low, high = torch.where(stays, middle, low), torch.where(stays, high, middle)
+    return point
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

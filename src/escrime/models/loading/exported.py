@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...errors import EscrimeError
+from ...errors import EscrimeError, needs_extra
 from ...specifications import check_model_file
 from ..running import failure_named
 from .black_box import black_box
@@ -80,7 +80,7 @@ def from_onnx(path: Path, wanted: int | None = None) -> Loaded:
     try:
         import onnxruntime
     except ImportError:
-        raise EscrimeError("ONNX files need onnxruntime; install it with: pip install 'escrime[onnx]'.") from None
+        raise needs_extra("ONNX files", "onnxruntime", "onnx") from None
     try:
         session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
     except Exception as error:

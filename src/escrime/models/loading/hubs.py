@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...errors import EscrimeError
+from ...errors import EscrimeError, needs_extra
 from ...online import OFFLINE, SECONDS, unreachable
 from ...regular_files import check_regular, expanded, is_folder, most_weights, reason
 from ...specifications import names_a_file
@@ -96,7 +96,7 @@ def from_hugging_face(text: str) -> Loaded:
     try:
         import transformers
     except ImportError:
-        raise EscrimeError("Hugging Face models need transformers; install it with: pip install 'escrime[hf]'.") from None
+        raise needs_extra("Hugging Face models", "transformers", "hf") from None
     name, at, template = text.partition("@")
     template = check_template(template) if at else TEMPLATE
     _refuse_odd_files(expanded(name))

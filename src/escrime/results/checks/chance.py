@@ -54,9 +54,10 @@ def near_chance(predictions: Tensor, labels: Tensor, classes: int) -> list[Findi
         Finding(
             "near-chance",
             "alarm",
-            f"{numbers}: no better than guessing, so likely a loading mistake",
+            f"{numbers}: not clearly better than guessing (p = {p:.2g}), so likely a loading mistake",
             evidence,
-            "Check the weights, the order of the classes, and the normalization (--mean and --std, escrime.Normalized).",
+            "Check the weights, the order of the classes, the normalization (--mean and --std, escrime.Normalized), and the "
+            "size of the images (--size).",
         )
     ]
 
