@@ -298,6 +298,9 @@ def test_a_defense_is_shown_by_its_worst_case_beside_the_first_attack(builder, t
     assert tile.title.startswith("PPA under FGSM")
     assert [number.point.value for number in tile.numbers if number.point] == [0.7, 0.1]
     assert tile.numbers[-1].label == "worst case of all attacks (adaptive)"
+    assert tile.numbers[-1].gain.value == pytest.approx(0.1), "against the worst case without it, on the same images"
+    sentence = headline(run, "net", 0.1).sentence
+    assert "worth +50.0 points against an attacker who knows it, in the worst case of all attacks" in sentence, sentence
 
 
 def test_the_largest_sentence_is_the_verdict_s_before_any_single_attack_s(builder, tmp_path):

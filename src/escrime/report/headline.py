@@ -83,17 +83,20 @@ def headline(
     clean, attack = bare.at(0.0), bare.attack
     tiles = [Tile("clean images", [Number("undefended", clean)])] if clean else []
     single = Tile(f"{attack}, ε\u00a0=\u00a0{fraction_text(eps, run.norm)}", [Number(f"undefended, {bare.threat}", attacked)])
-    if (worst := worst_of_all(run, model, eps)) is not None:
-        least = Number(f"undefended, {worst[0]}", worst[1])
+    worst = worst_of_all(run, model)
+    if worst is not None and worst.at(eps) is not None:
+        least = Number(f"undefended, {worst.threat}", worst.at(eps))
         tiles.append(Tile(f"worst case of all attacks, ε\u00a0=\u00a0{fraction_text(eps, run.norm)}", [least]))
     tiles.append(single)
     worth = []
     for defense in dict.fromkeys(defense for defense, _ in run.defenses(model) if defense != "none"):
         numbers = [number(run, model, defense, threat, bare, eps) for threat in DEFENDED]
-        if worst is not None and (lowest := worst_of_all(run, model, eps, defense)) is not None:
-            numbers.append(Number(f"worst case of all attacks ({lowest[0]})", lowest[1]))
+        strongest = None
+        if worst is not None and (lowest := worst_of_all(run, model, defense)) is not None and lowest.at(eps):
+            strongest = lowest.against(worst, eps)
+            numbers.append(Number(f"worst case of all attacks ({lowest.threat})", lowest.at(eps), strongest))
         tiles.append(Tile(f"{defense_name(defense)} under {attack}, ε\u00a0=\u00a0{fraction_text(eps, run.norm)}", numbers))
-        worth.append((defense_name(defense), numbers[0].gain, numbers[1].gain))
+        worth.append((defense_name(defense), numbers[0].gain, numbers[1].gain, strongest))
     to = percent(attacked.value)
     if clean and percent(clean.value) == to:
         change = f"leaves {model} at {to} correct"
@@ -128,9 +131,9 @@ def kept_text(verdicts: Sequence[Verdict]) -> str:
     return f"{', '.join(parts)}. " if parts else ""
 
 
-def worst_of_all(run: Run, model: str, eps: float, defense: str = "none") -> tuple[str, Point] | None:
-    """The threat level, and the model's accuracy there in the worst case over all attacks up to `eps`, where there are
-    several; with a defense, that of the attacker who knows it, where there is one."""
+def worst_of_all(run: Run, model: str, defense: str = "none") -> Sweep | None:
+    """The model's accuracy in the worst case over all attacks up to each ε, where there are several; with a defense, under the
+    attacker who knows it, where there is one."""
     rows = in_subset(run.records, run.main_subset)
     own = (rows["model"] == model) & (rows["defense"] == defense)
     rows = worst_case(rows[own & ((rows["norm"] == run.norm) | (rows["eps"] == 0))])
@@ -141,8 +144,7 @@ def worst_of_all(run: Run, model: str, eps: float, defense: str = "none") -> tup
     rows = rows[rows["threat"] == threat]
     if rows["by"].nunique() < 2 or rows["attack"].nunique() > 1:
         return None
-    point = one_sweep(model, defense, threat, WORST, rows).at(eps)
-    return None if point is None else (threat, point)
+    return one_sweep(model, defense, threat, WORST, rows)
 
 
 def number(run: Run, model: str, defense: str, threat: str, bare: Sweep, eps: float) -> Number:
@@ -153,10 +155,11 @@ def number(run: Run, model: str, defense: str, threat: str, bare: Sweep, eps: fl
     return Number(f"{label} ({threat})", point, sweep.against(bare, eps) if sweep is not None and point else None)
 
 
-def worth_text(gains: list[tuple[str, Point | None, Point | None]]) -> str:
-    """As in: PPA is worth +51.0 points against an attacker who ignores it but +2.3 against one who knows it, X …"""
+def worth_text(gains: list[tuple[str, Point | None, Point | None, Point | None]]) -> str:
+    """As in: PPA is worth +51.0 points against an attacker who ignores it but +2.3 against one who knows it, in the worst case
+    of all attacks +1.2 …"""
     parts, spelled = [], False
-    for name, ignored, known in gains:
+    for name, ignored, known, strongest in gains:
         if ignored and known and spelled:
             parts.append(f"{name} {signed(ignored)} and {signed(known)}")
         elif ignored:
@@ -167,6 +170,8 @@ def worth_text(gains: list[tuple[str, Point | None, Point | None]]) -> str:
             spelled = spelled or known is not None
         elif known:
             parts.append(f"{name} is worth {signed(known, ' points')} against an attacker who knows it")
+        if strongest and (ignored or known):
+            parts[-1] += f", in the worst case of all attacks {signed(strongest)}"
     return ", ".join(parts)
 
 
