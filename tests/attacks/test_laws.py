@@ -486,3 +486,22 @@ def test_the_state_is_restored_after_an_error(attack, network, images, labels):
 @EVERY
 def test_no_images_is_no_work(attack, network, images, labels):
     assert attack(network, images[:0], labels[:0]).shape == (0, 3, 5, 5)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 8, 8), (2, 3, 9, 9)])
+def test_images_that_the_model_was_not_made_for_are_named(shape):
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.Flatten(), torch.nn.Linear(72, 2))
+    said = f"raised on images of {' × '.join(map(str, shape[1:]))} as they are.*give images of the channels and the size"
+    with pytest.raises(EscrimeError, match=said):
+        FGSM(0.1)(network, torch.rand(shape), torch.zeros(2, dtype=torch.long))
+
+
+def test_an_error_under_attack_alone_is_the_model_s_own():
+    class Shy(torch.nn.Module):
+        def forward(self, x):
+            if x.requires_grad:
+                raise ArithmeticError("not so close")
+            return x.flatten(1)[:, :2]
+
+    with pytest.raises(ArithmeticError, match="not so close"):
+        PGD(0.1, steps=2)(Shy(), torch.rand(2, 3, 4, 4), torch.zeros(2, dtype=torch.long))

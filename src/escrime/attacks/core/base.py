@@ -12,7 +12,7 @@ from ...access import GRADIENTS, Access
 from ...errors import EscrimeError
 from ...models import deadline
 from ...models.fast.twin import Twin
-from ...models.running import Classifier, differentiable, no_trace, passes_per_image, refuse_inference_tensors
+from ...models.running import Classifier, differentiable, failure_named, no_trace, passes_per_image, refuse_inference_tensors
 from ...norms import DEFAULT, Norm, norm, refuse_mask
 from ...progress import ProgressOption, shown
 from ...validation import CheckedFields, check_type, check_whole
@@ -200,10 +200,17 @@ class Attack(CheckedFields):
 
         Raises:
             EscrimeError: For images outside the contract, a target that equals the label, a model that returns NaN or
-                infinity, one that was made under torch.inference_mode(), or a mask that is none.
+                infinity, or raises on the images as they are, one that was made under torch.inference_mode(), or a mask that
+                is none.
         """
-        found = self.sweep(model, images, labels, [self.eps], targets=targets, seed=seed, ids=ids, mask=mask, progress=progress)
-        return found[0].adversarial
+        about: dict[str, Any] = {"targets": targets, "seed": seed, "ids": ids, "mask": mask, "progress": progress}
+        try:
+            return self.sweep(model, images, labels, [self.eps], **about)[0].adversarial
+        except EscrimeError:
+            raise
+        except Exception:
+            _refuse_images(model, images)
+            raise
 
     def sweep(
         self,
@@ -296,6 +303,14 @@ class Attack(CheckedFields):
     def _sweep(self, twin: Twin, inputs: Inputs, budgets: Tensor, wanted: Tensor) -> list[Outcome]:
         """One Outcome per row of `budgets` (K, N); entries not `wanted` (K, N) may be left as the clean image."""
         raise NotImplementedError
+
+
+def _refuse_images(model: Classifier | Twin, images: Any) -> None:
+    """Raise EscrimeError if the model raises on the images (N, C, H, W) as they are: they are none that it was made for."""
+    asked, size = model.model if isinstance(model, Twin) else model, " × ".join(map(str, images.shape[1:]))
+    remedy = "give images of the channels and the size that it was made for, or mend the model"
+    with failure_named(f"the model raised on images of {size} as they are, without any attack", remedy), torch.no_grad():
+        asked(images.clone())
 
 
 def _within(inputs: Inputs, outcome: Outcome) -> Outcome:
