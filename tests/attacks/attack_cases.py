@@ -8,6 +8,7 @@ from torch import nn
 from escrime import APGD, DGSM, FGSM, FMN, PGD, AutoAttack, CarliniWagner, DeepFool, Square, WorstCase
 from escrime.attacks import (
     Corruption,
+    HopSkipJump,
     Patch,
     RandomPatch,
     RandomPoints,
@@ -79,6 +80,9 @@ ATTACKS = [
     RayS(0.1, queries=40),
     RayS(0.3, queries=60, stop_within=True),
     RayS(0.3, queries=40, target=3),
+    HopSkipJump(0.5, queries=60, probes=10),
+    HopSkipJump(0.8, queries=60, probes=10, stop_within=True),
+    HopSkipJump(queries=40, probes=5, target=3),
     RandomPoints(0.1, draws=20),
     RandomPoints(0.5, draws=5, norm="l2"),
     RandomPoints(3.0, draws=5, norm="l1"),
@@ -136,6 +140,8 @@ def core(attack):
 def starts_at_random(attack) -> bool:
     if isinstance(core(attack), Patch):
         return not core(attack).early_stop  # the place of its first run is the best one
+    if isinstance(core(attack), HopSkipJump):
+        return True
     return not (isinstance(core(attack), (FGSM, DGSM, MinimumNorm)) or (isinstance(attack, Spatial) and not attack.draws))
 
 

@@ -485,9 +485,9 @@ def test_only_usual_attacks_of_the_norm_are_run_and_none_is_a_sentence(tmp_path)
     (tmp_path / "mine.py").write_text("from torch import nn\n\ndef load():\n    return nn.Identity()\n")
     spec = f"{tmp_path / 'mine.py'}:load"
     assert list(Candidate(Request(spec, "digits", (0.1,), "l2"), Display(quiet=True), "cpu").attacks) == ["FGSM", "AutoAttack"]
-    labels = Candidate(Request(spec, "digits", (0.1,), "l2", "labels"), Display(quiet=True), "cpu")
+    labels = Candidate(Request(spec, "digits", (0.1,), "l1", "labels"), Display(quiet=True), "cpu")
     with pytest.raises(
-        EscrimeError, match="no attack that is usual for labels alone works in l2; choose one with --attack: Random"
+        EscrimeError, match="no attack that is usual for labels alone works in l1; choose one with --attack: Random"
     ):
         labels.attacks  # noqa: B018
 

@@ -196,9 +196,9 @@ def test_what_a_black_box_has_no_gradients_for_is_no_alarm(linear, few, answer):
     assert "probabilities" in alarms(with_gradients)
 
 
-@pytest.mark.parametrize(("norm", "eps", "alarm"), [("l2", 0.4, True), ("linf", 0.05, False)])
+@pytest.mark.parametrize(("norm", "eps", "alarm"), [("l1", 2.0, True), ("l2", 0.4, False), ("linf", 0.05, False)])
 def test_labels_of_a_black_box_mislead_a_search_by_scores(linear, few, norm, eps, alarm):
-    """In l_inf labels alone are followed too; elsewhere nobody followed anything, and nothing can be believed."""
+    """In l_inf and l2 labels alone are followed too; elsewhere nobody followed anything, and nothing can be believed."""
     labels = lambda x: nn.functional.one_hot(linear(x).argmax(1), 4).float().detach()  # noqa: E731
     attack = Square(eps, queries=1200, norm=norm)
     found = evaluate(labels, few, attack, checks=QUICK, progress=False)

@@ -71,7 +71,7 @@ def evaluate(
         typer.Option(
             metavar="NAME,...",
             autocompletion=ATTACKS,
-            help="See `escrime list`. Default: FGSM, AutoAttack; on a black box Square or RayS.",
+            help="See `escrime list`. Default: FGSM, AutoAttack; on a black box Square, RayS or HopSkipJump.",
         ),
     ] = "",
     norm: Annotated[str, typer.Option(autocompletion=NORM_NAMES, help=f"{' or '.join(NORMS)}.")] = DEFAULT,

@@ -68,6 +68,7 @@ WORDS = (
     _attack("AutoAttack", "APGD, APGD towards each likely class, FMN and Square, each on the images that still stand."),
     _attack("Square", "Squares of changed color at random places, kept where they help; it asks for scores and no gradient."),
     _attack("RayS", "A search along directions for the nearest wrong image; it asks for labels only."),
+    _attack("HopSkipJump", "Steps along the boundary to the nearest wrong image; it asks for labels only."),
     _attack("SparseRS", "Sets of pixels and their colors, kept where they help; it asks for scores and no gradient."),
     _attack("Patch", "One square of any colors, at the place that the gradient likes best, changed by many steps."),
     _attack("UniversalPGD", "One perturbation for all images, fitted on half of them and judged by the other half."),

@@ -8,6 +8,7 @@ from ..deepfool import DeepFool as DeepFool
 from ..dgsm import DGSM as DGSM
 from ..fgsm import FGSM as FGSM
 from ..fmn import FMN as FMN
+from ..hop_skip_jump import HopSkipJump as HopSkipJump
 from ..patch import Patch as Patch
 from ..pgd import PGD as PGD
 from ..random_patch import RandomPatch as RandomPatch

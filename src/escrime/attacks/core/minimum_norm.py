@@ -18,8 +18,9 @@ from .scheduler import Loop
 
 
 class MinimumNorm(IterativeAttack):
-    """Base of FMN, DeepFool, Carlini–Wagner and RayS. The search does not know ε: it looks for the nearest adversarial example,
-    which is one at every ε it lies within. Where it lies outside, the result is its projection on the ball.
+    """Base of FMN, DeepFool, Carlini–Wagner, RayS and HopSkipJump. The search does not know ε: it looks for the nearest
+    adversarial example, which is one at every ε it lies within. Where it lies outside, the result is its projection on the
+    ball.
 
     `eps=None` asks for the nearest example however far. With `stop_within` an image leaves once an example lies within its
     smallest ε, so that robust accuracy costs no more than it needs.

@@ -17,7 +17,7 @@ from ..shared.threats import Threat, check_above_zero
 USUAL = {
     GRADIENTS: ("FGSM", "AutoAttack", "Spatial", "Corruption"),
     SCORES: ("Square", "SparseRS", "Spatial", "Corruption"),
-    LABELS: ("RayS", "Spatial", "Corruption"),
+    LABELS: ("RayS", "HopSkipJump", "Spatial", "Corruption"),
 }
 BESIDE = ("surrogates", "deployed")  # networks beside the model, of which most requests have none
 # Words of a function's name that tell no more than that it makes a model.

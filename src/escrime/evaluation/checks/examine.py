@@ -140,7 +140,7 @@ def _nothing_leads(search: Search, profile: Profile) -> list[Finding]:
     flat = _flat_scores(profile)
     evidence = {"images": len(flat), "affected": int(flat.sum())}
     message = f"{FLAT_SCORES}, and no attack here follows labels alone in {search.geometry.name}"
-    remedy = f"{BY_LABELS}; in l_inf that is done here."
+    remedy = f"{BY_LABELS}; in l_inf and l2 that is done here."
     return [Finding("scores-flat", "alarm", f"{message} ({int(flat.sum())} of {len(flat)} images)", evidence, remedy)]
 
 

@@ -38,7 +38,10 @@ LITTLE = 0.05  # share of the images from which a fault counts
 KEPT = 0.1  # of what a gradient promises of a step along it, at the least (measured: 0.18 where nearly all ties, 1 elsewhere)
 NEAR = (1e-5, 5e-3)  # how near, per pixel, and how far such a step goes
 FLAT_SCORES = "The scores are flat: no random step of size ε moves the margin, so neither gradients nor scores lead anywhere"
-BY_LABELS = "Attack by labels alone (RayS), by the logits before the flat function, and by a substitute trained on the labels"
+BY_LABELS = (
+    "Attack by labels alone (RayS, HopSkipJump), by the logits before the flat function, and by a substitute trained on the "
+    "labels"
+)
 STEEP = 10.0  # a margin that no longer saturates cross-entropy
 
 

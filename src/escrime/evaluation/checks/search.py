@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ...attacks.adaptive.surrogate import Surrogate
 from ...attacks.apgd import APGD
 from ...attacks.core.base import Attack
+from ...attacks.hop_skip_jump import HopSkipJump
 from ...attacks.patch import Patch
 from ...attacks.pgd import PGD
 from ...attacks.random_points import RandomPoints
@@ -340,12 +341,14 @@ def by_scores(norm: str, eps: float, queries: int) -> Attack | None:
 def decision_attempts(search: Search, few: bool = False) -> list[Attempt]:
     """The attack that needs labels only, for scores that lead nowhere; on a `few` images of any deterministic model, whose
     scores may rise on the way to the boundary: their gradient is true then and leads nowhere."""
-    if search.norm != RayS.norm or few and search.randomized:
+    kinds = [kind for kind in (RayS, HopSkipJump) if search.norm in kind.norms]
+    if not kinds or few and search.randomized:
         return []
     queries = LABEL_QUERIES * search.effort.queries
-    rays = RayS(search.eps, queries=min(FEW_QUERIES, queries) if few else queries, stop_within=not search.randomized)
+    queries = min(FEW_QUERIES, queries) if few else queries
+    attack = kinds[0](search.eps, queries=queries, stop_within=not search.randomized)
     surrogate = search.surrogate if search.grid else search.twin
-    return [Attempt(f"RayS-{rays.queries}", "labels", rays, surrogate, FEW_IMAGES if few else 0)]
+    return [Attempt(f"{attack.name}-{queries}", "labels", attack, surrogate, FEW_IMAGES if few else 0)]
 
 
 def smooth_attempts(search: Search) -> list[Attempt]:
