@@ -110,6 +110,10 @@ def test_a_pdf_has_all_folds_open_and_figures_as_pdf_beside_it(small, tmp_path, 
     assert stems["svg"] == stems["pdf"] != set()
     assert all(path.read_bytes().startswith(b"%PDF-") for path in (small / "figures").glob("*.pdf"))
     assert not list(small.glob("printing-*")) and not list(small.glob(".report*"))
+    report_files(small, "html")
+    assert (small / "report.pdf").exists() and list((small / "figures").glob("*.pdf")), "the page is the same"
+    manifest = json.loads((small / "manifest.json").read_text())
+    (small / "manifest.json").write_text(json.dumps(manifest | {"title": "Another page"}))
     report_files(small, "html")  # a page of newer records must not lie beside an older PDF
     assert not list(small.rglob("*.pdf"))
 

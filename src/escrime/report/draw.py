@@ -76,17 +76,20 @@ def write(path: Path, text: str) -> None:
 
 
 def publish(fresh: Path, folder: Path) -> list[Path]:
-    """Move the finished files into place and remove what an earlier report had and this one does not."""
-    figures = folder / "figures"
+    """Move the finished files into place and remove what an earlier report had and this one does not, unless its page is the
+    same: then what was printed of it is too."""
+    figures, page = folder / "figures", folder / "report.html"
+    same = page.exists() and page.read_bytes() == (fresh / "report.html").read_bytes()
     figures.mkdir(exist_ok=True)
     written = []
     for path in sorted((fresh / "figures").iterdir()):
         written.append(figures / path.name)
         os.replace(path, written[-1])
     for old in figures.glob("fig[0-9]*-*.*"):
-        if old not in written and old.suffix in (".png", ".svg", ".pdf"):
+        if old not in written and old.suffix in (".png", ".svg", *([] if same else [".pdf"])):
             old.unlink()
-    (folder / "report.pdf").unlink(missing_ok=True)  # of the page before; `--format pdf` prints this one
+    if not same:
+        (folder / "report.pdf").unlink(missing_ok=True)  # of the page before; `--format pdf` prints this one
     for name in ("claims.json", "report.html"):
         os.replace(fresh / name, folder / name)
         written.append(folder / name)
