@@ -194,3 +194,22 @@ def test_what_one_process_does_is_not_done_by_all_that_torchrun_started(words, e
     monkeypatch.setenv("WORLD_SIZE", "2")
     found = escrime(*words)
     assert found.returncode == 2 and f"escrime {words[0]} works in one process, and torchrun started 2" in found.err
+
+
+def test_ctrl_c_that_an_import_swallows_is_no_defect():
+    """Where numpy is being imported, KeyboardInterrupt may end as another error."""
+    script = """
+import signal
+import escrime.cli as cli
+
+def app():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        raise RecursionError("maximum recursion depth exceeded") from None
+
+cli.app = app
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 130 and "stopped" in done.stderr and "defect" not in done.stderr, done.stderr

@@ -7,7 +7,9 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
 from traceback import format_exception
+from typing import NoReturn
 
 import typer
 
@@ -52,10 +54,10 @@ def main() -> None:
     except (KeyboardInterrupt, SystemExit) as stopped:  # typer makes the second of the first
         if isinstance(stopped, SystemExit) and stopped.code != 130:
             raise
-        typer.echo("", err=True)
-        say(f"stopped; what is finished is kept. Continue with: {command()}", err=True)
-        sys.exit(128 + (signal.SIGTERM if ended else signal.SIGINT))
+        _stop(ended)
     except Exception as error:
+        if ended:
+            _stop(ended)
         if debug:
             raise
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -70,3 +72,10 @@ def main() -> None:
     finally:
         warnings.formatwarning = formats
         flush_or_leave()
+
+
+def _stop(ended: Sequence[int]) -> NoReturn:
+    """Say how to go on, and leave as who was ended by a signal does."""
+    typer.echo("", err=True)
+    say(f"stopped; what is finished is kept. Continue with: {command()}", err=True)
+    sys.exit(128 + (ended[0] if ended else signal.SIGINT))
