@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import from_numpy, is_grad_enabled, nn
 
 from escrime.attacks.adaptive.bpda import StraightThrough
+from escrime.attacks.adaptive.surrogate import Surrogate
 
 
 class Lying(torch.autograd.Function):
@@ -601,3 +602,27 @@ def test_without_a_gradient_wanted_the_model_is_asked_as_it_is(net, images):
         model(images)
     model(images)
     assert seen == [(False, False), (True, False)]
+
+
+class Touchy:
+    """As a frozen dataclass that holds a table: it can neither be hashed nor compared."""
+
+    def __hash__(self):
+        raise TypeError("unhashable type: 'DataFrame'")
+
+    def __eq__(self, other):
+        raise ValueError("the truth value is ambiguous")
+
+
+RESULT = Touchy()  # what somebody keeps in the file of a model
+
+
+class BesideIt(torch.nn.Module):
+    def forward(self, x):
+        return (x.flatten(1)[:, :2] * 15).round() / 15
+
+
+def test_what_lies_beside_a_model_is_neither_hashed_nor_compared():
+    x = torch.rand(2, 1, 2, 2, requires_grad=True)
+    Surrogate(BesideIt(), through=True)(x).sum().backward()
+    assert x.grad.abs().sum() > 0

@@ -210,10 +210,14 @@ def test_labels_of_a_black_box_mislead_a_search_by_scores(linear, few, norm, eps
 
 def test_images_that_are_given_again_and_again_are_noted(linear, few):
     def duplicates(data):
-        return [f.severity for f in evaluate(linear, data, PGD(0.1, steps=5), checks=HASTY).checks if f.id == "duplicates"]
+        found = evaluate(linear, data, PGD(0.1, steps=5), checks=HASTY)
+        (finding,) = (f for f in found.checks if f.id == "duplicates")
+        return finding.severity, "duplicates" in found.verdicts[0].sentence and not found.verdicts[0].believe
 
-    assert duplicates(few) == ["passed"]
-    assert duplicates((few[0][:10].repeat(4, 1, 1, 1), few[1][:10].repeat(4))) == ["note"]
+    assert duplicates(few) == ("passed", False)
+    again = torch.cat([few[0], few[0][:2]]), torch.cat([few[1], few[1][:2]])
+    assert duplicates(again) == ("note", False), "two of 42"
+    assert duplicates((few[0][:10].repeat(4, 1, 1, 1), few[1][:10].repeat(4))) == ("warning", True)
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ def test_the_verdict_too(data):
 def test_the_cpu_allocator_counts_as_memory_and_other_errors_do_not(data):
     allocator = RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried ...")
     assert FGSM(0.02)(Small(3, allocator), *data).shape == data[0].shape
-    with pytest.raises(RuntimeError, match="mat1"):
+    with pytest.raises(EscrimeError, match="as they are, without any attack .RuntimeError: mat1 and mat2"):
         FGSM(0.02)(Small(3, RuntimeError("mat1 and mat2 shapes cannot be multiplied")), *data)
 
 

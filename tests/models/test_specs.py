@@ -199,7 +199,10 @@ def test_hugging_face_folder(tmp_path):
 def test_libraries_that_are_not_there_name_their_install_line(monkeypatch):
     import sys
 
-    for module, spec, line in (("timm", "timm:x", r"escrime\[timm\]"), ("transformers", "hf:x/y", r"escrime\[hf\]")):
+    for module, spec, line in (
+        ("timm", "timm:x", r"--extra timm.*'\.\[timm\]'"),
+        ("transformers", "hf:x/y", r"--extra hf.*'\.\[hf\]'"),
+    ):
         monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(EscrimeError, match=line):
             load_model(spec)

@@ -15,6 +15,7 @@ LATE = 0.02  # share of the images that come to the end of a long search, while 
 SOON = 10.0  # steps or queries that the others take
 FEWEST = 0.5  # images that are expected to stand, from which one is
 UNKNOWN = 20.0  # passes of an attack that names neither
+KINDS, CONFINED_STEPS = 4, 20  # of changes that are tried alone, and the steps of each
 NOISY_STEPS = 40  # the most that a gradient attack on a randomized model begins with
 
 
@@ -96,6 +97,10 @@ def passes_of_check(case: Case, effort: Effort, stands: float = STANDS) -> tuple
     longer = sum(4**k if copies > 1 else 2**k for k in range(1, effort.doublings + 1))
     if copies > 1:
         once = copies * effort.eot * min(effort.steps, NOISY_STEPS)
-        return Passes(copies * (effort.queries + effort.draws), (2 + longer) * once), Passes(0, 4 * once)
+        confined = KINDS * copies * effort.eot * min(effort.steps, CONFINED_STEPS)
+        return Passes(copies * (effort.queries + effort.draws), (2 + longer) * once + confined), Passes(0, 4 * once)
     looks = stands * (effort.queries + effort.draws)
-    return Passes(looks, stands * effort.steps * (3 + longer)), Passes(stands * effort.queries, stands * 3 * effort.steps)
+    confined = KINDS * min(effort.steps, CONFINED_STEPS)
+    return Passes(looks, stands * (effort.steps * (3 + longer) + confined)), Passes(
+        stands * effort.queries, stands * 3 * effort.steps
+    )

@@ -40,7 +40,7 @@ from .store import MemoryStore
 from .subjects import AnyAttack, Case, Epsilons, Models, as_cases, as_subjects, deployed_case
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Evaluation:
     """What `evaluate` returns; printed, or at the end of a notebook's cell, it is a table and its verdicts.
 

@@ -12,15 +12,15 @@ EPS = 0.1
 
 
 class Tripwire(nn.Module):
-    """By row 1, which the attack turns, unless something was `touched`: then by row 0, which it cannot."""
+    """By row 1, which the attack turns, unless something was `touched`: then by row 0, which it cannot, with noise."""
 
-    def __init__(self, touched):
+    def __init__(self, touched, noise=0.0):
         super().__init__()
-        self.touched, self.scale = touched, nn.Parameter(torch.tensor(20.0))
+        self.touched, self.noise, self.scale = touched, noise, nn.Parameter(torch.tensor(20.0))
 
     def forward(self, x):
         weak, strong = self.scale * x[:, :, 1].mean(1), self.scale * x[:, :, 0].mean(1)
-        return torch.where(self.touched(x)[:, None], strong, weak)
+        return torch.where(self.touched(x)[:, None], strong, weak) + self.noise * torch.randn_like(weak)
 
 
 @pytest.fixture
@@ -42,9 +42,11 @@ def color(x):
     return (x.amax(1) - x.amin(1)).flatten(1).amax(1) > 0.01
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-3])
 @pytest.mark.parametrize(("touched", "said"), [(border, "take"), (color, "same in all channels")])
-def test_a_tripwire_is_found_and_gone_around(images, touched, said):
-    found = evaluate(Tripwire(touched), images, APGD(EPS), checks=QUICK, progress=False)
+def test_a_tripwire_is_found_and_gone_around(images, touched, said, noise):
+    """Noise that changes no answer hides nothing."""
+    found = evaluate(Tripwire(touched, noise), images, APGD(EPS), checks=QUICK, progress=False)
     (alarm,) = [finding for finding in found.alarms if finding.id == "confined"]
     assert said in alarm.message and alarm.answered
     (verdict,) = found.verdicts

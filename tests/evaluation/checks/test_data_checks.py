@@ -69,7 +69,7 @@ def test_repeated_test_images_are_counted():
     pixels = images(12)
     pixels[[4, 9]] = pixels[1]
     finding = found(imageset(pixels))["duplicates"]
-    assert finding.severity == "note" and finding.message.startswith("2 of 12 test images repeat another one")
+    assert finding.severity == "warning" and finding.message.startswith("2 of 12 test images repeat another one")
     assert finding.evidence["some of them"] == ["s/1 = s/4 = s/9"] and finding.evidence["at odds over the label"] == 1
     alike = found(imageset(pixels, labels=np.zeros(12, dtype=int)))["duplicates"]
     assert alike.evidence["at odds over the label"] == 0 and "label" not in alike.message

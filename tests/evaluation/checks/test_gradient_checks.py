@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -413,3 +414,36 @@ def test_logits_of_another_precision_are_measured_as_they_are(network, images, d
     assert list(findings(Cast(lambda x: x), images)[1]) == ["gradients"]
     if dtype != torch.bfloat16:  # whose steps are too coarse to tell
         assert "gradient-false" in findings(Cast(halved), images)[1]
+
+
+class Shaken(nn.Module):
+    """A network behind noise of NumPy's, which no seed of escrime holds still; its gradient may be another's."""
+
+    def __init__(self, network, lies):
+        super().__init__()
+        self.network, self.lies = network, lies
+
+    def forward(self, x):
+        noise = 0.02 * torch.from_numpy(np.random.default_rng().standard_normal(tuple(x.shape)).astype("f4"))
+        return self.network((Other.apply(x) if self.lies else x) + noise)
+
+
+class Other(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return torch.randn(gradient.shape, generator=torch.Generator().manual_seed(0)) * gradient.abs().mean()
+
+
+@pytest.mark.parametrize("lies", [False, True])
+def test_noise_that_cannot_be_held_still_accuses_nobody_and_hides_nothing(data, lies):
+    net, images = dense(3, 4, 4), data[0][:16]
+    net(images)
+    found = measure_gradients(Shaken(net, lies), images, net(images).argmax(1), 0.008)
+    assert found.unheld.all() and not found.false and not found.true and surrogate_settings(found) == {"through": True}
+    (told,) = gradient_findings(found)
+    assert told.severity == "note" and "Noise that does not repeat" in told.message
+    assert not measure_gradients(net, images, net(images).argmax(1), 0.008).unheld.any()

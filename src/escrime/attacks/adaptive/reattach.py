@@ -94,16 +94,17 @@ def _bound_late(model: nn.Module) -> Iterator[None]:
     """Within the block, what the files of the model's classes took from torch by name (`from torch import is_grad_enabled`) is
     looked up in torch when it is called."""
     files = {type(module).__module__ for module in model.modules()}
-    names: dict[Callable[..., Any], str] = {torch.is_grad_enabled: "is_grad_enabled", torch.from_numpy: "from_numpy"}
+    names = {id(function): function.__name__ for function in (torch.is_grad_enabled, torch.from_numpy)}
     found: list[tuple[dict[str, Any], str, Any]] = []
     for file in files:
         if file.partition(".")[0] in ("torch", "escrime") or file not in sys.modules:
             continue
         space = vars(sys.modules[file])
-        found += [(space, own, value) for own, value in space.items() if getattr(value, "__hash__", None) and value in names]
+        # By identity: what else lies there may raise when it is hashed or compared.
+        found += [(space, own, value) for own, value in space.items() if id(value) in names]
     try:
         for space, own, value in found:
-            space[own] = _torch_function(names[value])
+            space[own] = _torch_function(names[id(value)])
         yield
     finally:
         for space, own, value in found:

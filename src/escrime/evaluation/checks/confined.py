@@ -5,6 +5,7 @@ Every attack in a ball moves all it can, so none of them stays where such a mode
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -62,11 +63,14 @@ def changes(images: Tensor, seed: int) -> Iterator[tuple[str, Change]]:
 
 @attack_check(5)
 def confined(search: Search, profile: Profile) -> list[Finding]:
-    """Attack what still stands by changes of one kind each; [] where there is no gradient to follow, or pixels are counted."""
+    """Attack what still stands by changes of one kind each, a randomized model by its expectation; [] where there is no
+    gradient to follow, or pixels are counted."""
     geometry, n = search.geometry, len(search.left)
-    if profile.blind or search.randomized or geometry.grain or geometry.rendered or not search.left.any():
+    if profile.blind or geometry.grain or geometry.rendered or not search.left.any():
         return []
     pgd = PGD(search.eps, steps=min(search.effort.steps, STEPS), norm=search.norm, loss="margin", random_start=False)
+    if search.randomized:
+        pgd = replace(pgd, eot=search.effort.eot, early_stop=search.effort.eot > 1)
     before, gains = search.accuracy, dict[str, float]()
     for kind, change in changes(search.images, search.seed):
         trial = search.run(Attempt(f"changes {kind}", "confined", pgd, Twin(Followed(search.surrogate.model, change))))

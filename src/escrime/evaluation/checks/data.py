@@ -15,6 +15,7 @@ from ...results.findings import Finding
 from ..images import check_set
 
 SHOWN = 10  # ids named in evidence
+MANY = 0.05  # share of the test images that repeat another from which nothing is believed
 MISLEADS = 0.005  # share of the test images from which leaked ones bend the numbers
 
 
@@ -101,7 +102,8 @@ def leaked(test: Any, train: Any) -> list[Finding]:
 
 
 def duplicates(test: Any) -> list[Finding]:
-    """Repeated images: each counts again, and makes the intervals narrower than they should be."""
+    """Repeated images: each counts again, and makes the intervals narrower than they should be; where they are more than MANY,
+    by so much that no number stands."""
     rows = defaultdict(list)
     for row, content in enumerate(pixel_digests(test.images)):
         rows[content.tobytes()].append(row)
@@ -115,7 +117,8 @@ def duplicates(test: Any) -> list[Finding]:
     message += f" ({at_odds:,} images under different labels)" if at_odds else ""
     evidence: dict[str, Any] = {"images": n, "repeat another": extra, "at odds over the label": at_odds}
     evidence |= {"some of them": [" = ".join(test.ids[row] for row in group) for group in groups[:SHOWN]]}
-    return [Finding("duplicates", "note", message, evidence, "Keep one of each; n, and with it every interval, is too sure.")]
+    severity = "warning" if extra > MANY * n else "note"
+    return [Finding("duplicates", severity, message, evidence, "Keep one of each; n, and with it every interval, is too sure.")]
 
 
 def absent_classes(test: Any) -> list[Finding]:

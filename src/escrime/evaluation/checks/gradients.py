@@ -51,7 +51,8 @@ class Gradients:
     pixels are at 0 or 1, as seen from a little inside the box), saturated (only that of cross-entropy vanishes), not_finite,
     unexplained (the share of the variance of slopes along random directions that the gradient does not predict; NaN where
     nothing moves), flat (no random step of size ε moves the margin), turn (cosine between the gradients here and a random
-    step away; NaN without a gradient), margin."""
+    step away; NaN without a gradient), margin, unheld (noise that does not repeat moves the logits, so that no slope was
+    measured)."""
 
     zero: Tensor
     at_bounds: Tensor
@@ -61,6 +62,7 @@ class Gradients:
     flat: Tensor
     turn: Tensor
     margin: Tensor
+    unheld: Tensor
 
     @property
     def false(self) -> bool:
@@ -72,7 +74,7 @@ class Gradients:
     @property
     def true(self) -> bool:
         """Whether the gradient is there on every image, and explains the model's slopes."""
-        gone = self.zero | self.not_finite | self.flat | self.saturated
+        gone = self.zero | self.not_finite | self.flat | self.saturated | self.unheld
         return not self.false and _share(gone) <= LITTLE
 
     @property
@@ -89,7 +91,7 @@ def measure_gradients(
 
     All of it under one draw of a randomized model's noise per image. Along random sign directions v the expected square of
     (g·v − slope) is |g − ∇m|²: a gradient that lacks a component (some pixels, a channel, the brightness) cannot hide it, as
-    it can along itself. 21 passes forward, five backward, and of images that it does not explain 32 more forward and
+    it can along itself. 22 passes forward, five backward, and of images that it does not explain 32 more forward and
     two backward, or up to 64 where the margin moves little.
     """
     with differentiable():
@@ -119,9 +121,11 @@ def _measured(model: Classifier, images: Tensor, labels: Tensor, step: float, se
         total = inside.abs().flatten(1).sum(1).clamp_min(1e-30)
         at_edge, elsewhere = (part.flatten(1).sum(1) / total for part in (lost * edge, lost * ~edge))
         at_bounds = torch.where(elsewhere > LITTLE, 0.0, at_edge)
+        apart, large = (_logits(model, x, drawn) - logits).abs().amax(1), logits.abs().amax(1).clamp_min(1e-3)
+        unheld = apart > CLEAR * _rounding(logits) * large
         unexplained = _unexplained(model, x, loss_of, logits, step, drawn, again * ~nothing)
         astray = _astray(model, x, loss_of, logits, gradient, drawn) & ~nothing & ~not_finite
-        unexplained = torch.where(astray, 1.0, unexplained)
+        unexplained = torch.where(astray, 1.0, unexplained).masked_fill(unheld, torch.nan)
         flat = _flat(model, x, loss, logits, 4 * step, drawn)
         noise = uniform_noise(x, 1, derive(drawn, 1))[0].sign()
         with torch.enable_grad():
@@ -129,7 +133,7 @@ def _measured(model: Classifier, images: Tensor, labels: Tensor, step: float, se
         turn = torch.nn.functional.cosine_similarity(gradient.flatten(1), there.flatten(1))
         turn = torch.where(nothing | not_finite, torch.nan, turn)
         zero = nothing & ~not_finite & (at_bounds <= LITTLE)
-        return zero, at_bounds, flat_loss & ~nothing, not_finite, unexplained, flat, turn, value
+        return zero, at_bounds, flat_loss & ~nothing, not_finite, unexplained, flat, turn, value, unheld
 
     with no_trace(model, images.device):
         parts = Batches.of(images, passes_per_image(model)).map(part, len(images))
@@ -258,7 +262,7 @@ def _logits(model: Classifier, x: Tensor, keys: Tensor) -> Tensor:
 def surrogate_settings(found: Gradients) -> dict:
     """What a Surrogate needs to give an attacker a slope where the model's own gradients have none."""
     settings: dict[str, float] = {}
-    missing = (found.zero, found.at_bounds > LITTLE)
+    missing = (found.zero, found.at_bounds > LITTLE, found.unheld)
     if max(map(_share, missing)) > LITTLE or _share(found.not_finite) > 0 or found.false:
         settings["through"] = True
     if _share(found.saturated) > LITTLE:
@@ -307,6 +311,15 @@ def gradient_findings(found: Gradients) -> list[Finding]:
         "the forward code instead.",
     )
     fault("scores-flat", found.flat, LITTLE, FLAT_SCORES, f"{BY_LABELS}, as the adaptive attack here does.")
+    if _share(found.unheld) > LITTLE:
+        message = (
+            "Noise that does not repeat under one seed moves the logits, so that no slope could be compared with the gradient"
+        )
+        remedy = "Draw the noise from torch's generator; whether the gradient is the model's was not seen."
+        n_unheld = int(found.unheld.sum())
+        findings.append(
+            Finding("gradients", "note", f"{message} ({n_unheld} of {n} images)", {"images": n, "affected": n_unheld}, remedy)
+        )
     bounds = found.at_bounds > LITTLE
     if _share(bounds) > LITTLE:
         message = f"The model has no gradient at pixels that are 0 or 1, as behind a clamp ({int(bounds.sum())} of {n} images)"
