@@ -80,10 +80,13 @@ def test_a_row_may_be_judged_norm_by_norm(documents, tmp_path, monkeypatch):
 
     def run(arguments):
         ran.append(arguments)
-        Path(arguments[-1]).mkdir()
+        Path(arguments[-1]).mkdir(exist_ok=True)
+        (Path(arguments[-1]) / "answer.json").write_text("{}")
         return Done
 
     monkeypatch.setattr(rows.subprocess, "run", run)
+    stopped = Path(rows.commands(ENTRY, tmp_path, 200, tmp_path)["l2"][-1])
+    stopped.mkdir()
     assert list(rows.judge(ENTRY, tmp_path, 200, tmp_path, ["linf"])) == ["linf"] and len(ran) == 1
     assert list(rows.judge(ENTRY, tmp_path, 200, tmp_path, ["l2"])) == ["linf", "l2"] and len(ran) == 2
 

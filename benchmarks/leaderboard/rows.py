@@ -62,7 +62,8 @@ def commands(entry: Entry, images: Path, limit: int, runs: Path) -> dict[str, li
 
 
 def judge(entry: Entry, images: Path, limit: int, runs: Path, norms: Collection[str]) -> dict[str, Path]:
-    """Run those commands for `norms`; norm → run folder, those of earlier calls too. What is there already goes on.
+    """Run those commands for `norms`; norm → run folder, those that earlier calls finished
+    too. What is there already goes on.
 
     Errors: SystemExit with the exit code of the command that failed.
     """
@@ -73,7 +74,7 @@ def judge(entry: Entry, images: Path, limit: int, runs: Path, norms: Collection[
             print("escrime", shlex.join(arguments), flush=True)
             if code := subprocess.run([sys.executable, "-m", "escrime", *arguments]).returncode:
                 raise SystemExit(code)
-        if folder.exists():
+        if (folder / "answer.json").exists():  # a run that was stopped has none
             folders[kind] = folder
     return folders
 
