@@ -496,6 +496,15 @@ def test_images_that_the_model_was_not_made_for_are_named(shape):
         FGSM(0.1)(network, torch.rand(shape), torch.zeros(2, dtype=torch.long))
 
 
+def test_to_name_them_leaves_no_trace():
+    """Asked about the images as they are, a model in training mode learns nothing of them either."""
+    norm = torch.nn.BatchNorm2d(3)
+    network = torch.nn.Sequential(norm, torch.nn.Flatten(), torch.nn.Linear(5, 2)).train()
+    with pytest.raises(EscrimeError, match="as they are, without any attack"):
+        FGSM(0.1)(network, torch.rand(2, 3, 4, 4), torch.zeros(2, dtype=torch.long))
+    assert network.training and norm.training and not norm.running_mean.any() and norm.num_batches_tracked == 0
+
+
 def test_an_error_under_attack_alone_is_the_model_s_own():
     class Shy(torch.nn.Module):
         def forward(self, x):

@@ -1,17 +1,14 @@
 """SimBA. Guo, Gardner, You, Wilson, Weinberger (2019), Simple black-box adversarial attacks, algorithm 1, in pixel space."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..models.running import Classifier
 from ..norms import per_image
 from ..randomness import derive, fractions
 from ..validation import check_whole
 from .core.base import Epsilon
-from .core.gradients import loss_only
 from .core.iterative import IterativeAttack, Output, Rows, State
 from .core.losses import shortfall
 
@@ -56,9 +53,6 @@ class SimBA(IterativeAttack):
 
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
         return shortfall(logits, labels, aims)
-
-    def ask(self, model: Classifier, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
-        return Output(*loss_only(model, x, loss, keys, self.eot), gradient=None)
 
     def step(self, state: State, output: Output, rows: Rows) -> None:
         drawn = fractions(derive(state["key"], state["taken"]), 2)

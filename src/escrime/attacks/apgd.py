@@ -12,7 +12,7 @@ from ..validation import check_whole
 from . import apgd_l1
 from .core.base import Epsilon
 from .core.inputs import Inputs
-from .core.iterative import IterativeAttack, Output, Rows, State
+from .core.iterative import IterativeAttack, Output, Rows, State, wide
 from .core.losses import LOSSES, check_loss, next_classes
 from .core.starts import random_start
 
@@ -154,8 +154,8 @@ class APGD(IterativeAttack):
         gradient = output.needed_gradient()
         began = state["moved"]  # rows whose iterate came from a step, not from the start
         better = output.loss < state["lowest"]
-        state["lowest_at"] = torch.where(_wide(better), state["x"], state["lowest_at"])
-        state["lowest_gradient"] = torch.where(_wide(better), gradient, state["lowest_gradient"])
+        state["lowest_at"] = torch.where(wide(better), state["x"], state["lowest_at"])
+        state["lowest_gradient"] = torch.where(wide(better), gradient, state["lowest_gradient"])
         state["lowest"] = torch.where(better, output.loss, state["lowest"])
         # At the start point there is nothing to compare with; the first checkpoint compares with its loss.
         state["lowest_at_checkpoint"] = torch.where(began, state["lowest_at_checkpoint"], output.loss)
@@ -174,16 +174,11 @@ class APGD(IterativeAttack):
         shorter = (state["window"] - max(int(0.03 * self.steps), 1)).clamp_min(max(int(0.06 * self.steps), 1))
         state["window"] = torch.where(due, shorter, state["window"])
 
-        x = torch.where(_wide(halve), state["lowest_at"], state["x"])
-        gradient = torch.where(_wide(halve), state["lowest_gradient"], gradient)
+        x = torch.where(wide(halve), state["lowest_at"], state["x"])
+        gradient = torch.where(wide(halve), state["lowest_gradient"], gradient)
         size = per_image(2 * rows.eps * 0.5 ** state["halvings"].double(), x).float()
         z = rows.project(x - size * self.geometry.steepest(gradient))
         eased = x + MOMENTUM * (z - x) + (1 - MOMENTUM) * (x - state["previous"])
-        new = torch.where(_wide(began), rows.project(eased), z)
+        new = torch.where(wide(began), rows.project(eased), z)
         state["previous"], state["x"] = x, new
         state["moved"] = torch.ones_like(began)
-
-
-def _wide(flags: Tensor) -> Tensor:
-    """(N,) as (N, 1, 1, 1)."""
-    return flags[:, None, None, None]

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from ..norms import per_image
-from .core.iterative import Output, Rows, State
+from .core.iterative import Output, Rows, State, wide
 
 FIRST = 0.2  # share of the values that the first steps move
 FEWER = 1.5  # a step moves so many times fewer values than the best iterate changes; also how much shorter one becomes
@@ -41,8 +41,8 @@ def step(state: State, output: Output, rows: Rows, steps: int) -> None:
     """Step from the iterate that `output` is about. steps: that are taken in all."""
     x, gradient = state["x"], output.needed_gradient()
     better = output.loss < state["lowest"]
-    state["lowest_at"] = torch.where(_wide(better), x, state["lowest_at"])
-    state["lowest_gradient"] = torch.where(_wide(better), gradient, state["lowest_gradient"])
+    state["lowest_at"] = torch.where(wide(better), x, state["lowest_at"])
+    state["lowest_gradient"] = torch.where(wide(better), gradient, state["lowest_gradient"])
     state["lowest"] = torch.where(better, output.loss, state["lowest"])
 
     radius, length, enters = phase(state["taken"], steps)
@@ -54,15 +54,15 @@ def step(state: State, output: Output, rows: Rows, steps: int) -> None:
     state["size"] = torch.where(sparser, 1.0, torch.where(due, shorter, state["size"]))
     state["moves"] = torch.where(due, changed / FEWER, state["moves"])
     state["changed"] = torch.where(due, changed, state["changed"])
-    x = torch.where(_wide(sparser), state["lowest_at"], x)
-    gradient = torch.where(_wide(sparser), state["lowest_gradient"], gradient)
+    x = torch.where(wide(sparser), state["lowest_at"], x)
+    gradient = torch.where(wide(sparser), state["lowest_gradient"], gradient)
     state["since"] = torch.where(due, 0.0, state["since"]) + 1
     state["taken"] = state["taken"] + 1
     state["lowest"] = state["lowest"].masked_fill(enters, float("inf"))
 
     far = per_image(rows.eps * radius * state["size"], x).float()
     moved = project(x - far * sparse_sign(gradient, state["moves"]), rows, radius)
-    state["x"] = torch.where(_wide(enters), begins, moved)
+    state["x"] = torch.where(wide(enters), begins, moved)
 
 
 def phase(taken: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -95,8 +95,3 @@ def sparse_sign(gradient: Tensor, count: Tensor) -> Tensor:
     least = size.sort(dim=1, descending=True).values.gather(1, place)
     sign = gradient.sign().flatten(1).where(size >= least, 0.0)
     return (sign / sign.abs().sum(1, keepdim=True).clamp_min(1)).view_as(gradient)
-
-
-def _wide(flags: Tensor) -> Tensor:
-    """(N,) as (N, 1, 1, 1)."""
-    return flags[:, None, None, None]

@@ -1,19 +1,16 @@
 """HopSkipJump. Chen, Jordan, Wainwright (2020), HopSkipJumpAttack: a query-efficient decision-based attack, algorithm 2."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..models.running import Classifier
 from ..norms import per_image
 from ..randomness import derive, uniform_noise
 from ..validation import check_whole
 from .core.base import Epsilon
-from .core.gradients import loss_only
-from .core.iterative import Output, Rows, State
+from .core.iterative import Output, Rows, State, wide
 from .core.masks import inside_only
 from .core.minimum_norm import MinimumNorm
 
@@ -30,7 +27,7 @@ class HopSkipJump(MinimumNorm):
     step v ∝ Σ_b (φ_b − φ̄)·u_b of length ‖x − x₀‖₂/√t is halved until it ends on the adversarial side, and from there the way
     to the image is halved again. Round t asks about ⌈probes·√t⌉ directions. Neither gradients nor scores are used.
 
-    Source: Chen, Jordan, Wainwright (2020), HopSkipJumpAttack, algorithm 2, equations 9, 12 and 16.
+    Source: Chen, Jordan, Wainwright (2020), HopSkipJumpAttack, algorithms 1 and 2.
 
     Args:
         eps: Largest distance of interest in l2; None for any (see MinimumNorm).
@@ -86,9 +83,6 @@ class HopSkipJump(MinimumNorm):
             "total": nothing,  # Σ u
         }
 
-    def ask(self, model: Classifier, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
-        return Output(*loss_only(model, x, loss, keys, self.eot), gradient=None)
-
     def step(self, state: State, output: Output, rows: Rows) -> None:
         self.note(state, output, rows)
         won, doing = output.success, state["doing"]
@@ -106,9 +100,9 @@ class HopSkipJump(MinimumNorm):
         stuck = jumping & ~won & (state["size"] < SHORTEST * self.geometry.distance(state["at"], rows.images))
 
         found = won & ((doing == LOOK) | jumping)  # on the other side: the way back is halved
-        state["far"] = torch.where(_wide(found), state["x"], state["far"])
+        state["far"] = torch.where(wide(found), state["x"], state["far"])
         state["low"], state["high"] = state["low"].masked_fill(found, 0.0), state["high"].masked_fill(found, 1.0)
-        state["at"] = torch.where(_wide(there), self._between(state, rows, state["high"]), state["at"])
+        state["at"] = torch.where(wide(there), self._between(state, rows, state["high"]), state["at"])
         self._begin_round(state, there | stuck)
         state["doing"] = doing + (doing == IMAGE)
         for which, now in ((found, HALVE), (there | stuck, PROBE), (known, JUMP)):
@@ -118,24 +112,24 @@ class HopSkipJump(MinimumNorm):
     def _count(self, state: State, probing: Tensor, won: Tensor) -> None:
         """Add what the last probe tells of the boundary."""
         sign = (2 * won.float() - 1) * probing
-        state["signed"] = state["signed"] + _wide(sign) * state["probe"]
-        state["total"] = state["total"] + _wide(probing) * state["probe"]
+        state["signed"] = state["signed"] + wide(sign) * state["probe"]
+        state["total"] = state["total"] + wide(probing) * state["probe"]
         state["count"], state["crossed"] = state["count"] + probing, state["crossed"] + (probing & won)
 
     def _set_out(self, state: State, known: Tensor, rows: Rows) -> None:
         """Where the direction is `known` (N,), jump along it."""
         mean = 2 * state["crossed"].double() / state["count"].clamp_min(1) - 1
         mean = mean.masked_fill(mean.abs() == 1, 0.0)  # nothing to compare with
-        way = state["signed"] - _wide(mean).to(state["signed"]) * state["total"]
+        way = state["signed"] - wide(mean).to(state["signed"]) * state["total"]
         length = way.flatten(1).norm(dim=1).clamp_min(1e-30)
-        state["way"] = torch.where(_wide(known), way / _wide(length), state["way"])
+        state["way"] = torch.where(wide(known), way / wide(length), state["way"])
         far = self.geometry.distance(state["at"], rows.images) / state["round"].clamp_min(1).double().sqrt()
         state["size"] = torch.where(known, far, state["size"])
 
     def _begin_round(self, state: State, begins: Tensor) -> None:
         state["round"] = state["round"] + begins
         for name in ("count", "crossed", "signed", "total"):
-            state[name] = state[name].masked_fill(_wide(begins) if state[name].dim() > 1 else begins, 0)
+            state[name] = state[name].masked_fill(wide(begins) if state[name].dim() > 1 else begins, 0)
 
     def _between(self, state: State, rows: Rows, part: Tensor) -> Tensor:
         """The points `part` (N,) of the way from the images to `far`."""
@@ -146,7 +140,7 @@ class HopSkipJump(MinimumNorm):
         doing, images = state["doing"], rows.images
         noise = uniform_noise(images, 1, derive(state["key"].cpu(), state["asked"].cpu()))[0]
         normal = inside_only(torch.erfinv(noise.clamp(-1 + 1e-6, 1 - 1e-6)) * math.sqrt(2), rows.mask)
-        state["probe"] = normal / _wide(normal.flatten(1).norm(dim=1).clamp_min(1e-30))
+        state["probe"] = normal / wide(normal.flatten(1).norm(dim=1).clamp_min(1e-30))
         delta = self.geometry.distance(state["at"], images) / rows.values
         asked = {
             LOOK: (noise + 1) / 2,
@@ -156,10 +150,5 @@ class HopSkipJump(MinimumNorm):
         }
         x = state["x"]
         for what, point in asked.items():
-            x = torch.where(_wide(doing == what), point.clamp(0, 1), x)
+            x = torch.where(wide(doing == what), point.clamp(0, 1), x)
         return x
-
-
-def _wide(numbers: Tensor) -> Tensor:
-    """(N,) as (N, 1, 1, 1)."""
-    return numbers[:, None, None, None]

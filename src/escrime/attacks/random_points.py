@@ -1,18 +1,15 @@
 """Random points of the ball, the least an attack must beat. Carlini et al. (2019), On evaluating adversarial robustness,
 section 4.2."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..models.running import Classifier
 from ..norms import DEFAULT, per_image
 from ..randomness import derive, fractions
 from ..validation import check_whole
 from .core.base import Epsilon
-from .core.gradients import loss_only
 from .core.iterative import IterativeAttack, Output, Rows, State
 from .core.losses import shortfall
 from .core.starts import random_start
@@ -74,9 +71,6 @@ class RandomPoints(IterativeAttack):
 
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
         return shortfall(logits, labels, aims)
-
-    def ask(self, model: Classifier, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
-        return Output(*loss_only(model, x, loss, keys, self.eot), gradient=None)
 
     def step(self, state: State, output: Output, rows: Rows) -> None:
         """None: the model is queried about each point once."""

@@ -1,17 +1,14 @@
 """RayS. Chen and Gu (2020), RayS: a ray searching method for hard-label adversarial attack, algorithms 2 and 3."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..models.running import Classifier
 from ..norms import per_image
 from ..validation import check_real, check_whole
 from .core.base import Epsilon
-from .core.gradients import loss_only
-from .core.iterative import Output, Rows, State
+from .core.iterative import Output, Rows, State, wide
 from .core.minimum_norm import MinimumNorm
 
 IMAGE = -2  # in place of a block: queried is the image itself; the next one, -1, is the first direction with nothing flipped
@@ -75,14 +72,11 @@ class RayS(MinimumNorm):
             "block": none + IMAGE,
         }
 
-    def ask(self, model: Classifier, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
-        return Output(*loss_only(model, x, loss, keys, self.eot), gradient=None)
-
     def step(self, state: State, output: Output, rows: Rows) -> None:
         self.note(state, output, rows)
         won, was = output.success, state["searching"]
         begins = won & ~was & (state["block"] != IMAGE)
-        state["sign"] = torch.where(_column(begins, rows), self._flipped(state, rows), state["sign"])
+        state["sign"] = torch.where(wide(begins), self._flipped(state, rows), state["sign"])
         middle = (state["low"] + state["high"]) / 2
         state["low"] = torch.where(begins, 0, torch.where(was & ~won, middle, state["low"]))
         state["high"] = torch.where(begins, state["radius"], torch.where(was & won, middle, state["high"]))
@@ -92,7 +86,7 @@ class RayS(MinimumNorm):
         state["searching"] = searching & ~found
         self._next_block(state, ~searching | found, rows)
         far = torch.where(state["searching"], (state["low"] + state["high"]) / 2, state["radius"])
-        sign = torch.where(_column(state["searching"], rows), state["sign"], self._flipped(state, rows))
+        sign = torch.where(wide(state["searching"]), state["sign"], self._flipped(state, rows))
         state["x"] = (rows.images + per_image(far, rows.images).float() * sign).clamp(0, 1)
 
     def _next_block(self, state: State, moves: Tensor, rows: Rows) -> None:
@@ -121,7 +115,3 @@ def _order(rows: Rows) -> Tensor:
 def _size(level: Tensor, pixels: Tensor) -> Tensor:
     """Pixels per block (N,) where the image is cut into 2^level blocks."""
     return (pixels + 2**level - 1) // 2**level
-
-
-def _column(flags: Tensor, rows: Rows) -> Tensor:
-    return flags.reshape(-1, *[1] * (rows.images.dim() - 1))

@@ -1,18 +1,15 @@
 """Rotations and shifts. Engstrom, Tran, Tsipras, Schmidt, Madry (2019), Exploring the landscape of spatial robustness."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from ..models.running import Classifier
 from ..norms.spatial import PADDINGS
 from ..randomness import derive, fractions
 from ..validation import check_choice, check_whole
 from .core.base import Attack, Epsilon
-from .core.gradients import loss_only
 from .core.iterative import IterativeAttack, Output, Rows, State
 from .core.losses import shortfall
 
@@ -138,9 +135,6 @@ class Spatial(IterativeAttack):
 
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
         return shortfall(logits, labels, aims)
-
-    def ask(self, model: Classifier, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
-        return Output(*loss_only(model, x, loss, keys, self.eot), gradient=None)
 
     def step(self, state: State, output: Output, rows: Rows) -> None:
         state["asked"] = state["asked"] + 1

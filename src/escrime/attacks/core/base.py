@@ -309,7 +309,8 @@ def _refuse_images(model: Classifier | Twin, images: Any) -> None:
     """Raise EscrimeError if the model raises on the images (N, C, H, W) as they are: they are none that it was made for."""
     asked, size = model.model if isinstance(model, Twin) else model, " × ".join(map(str, images.shape[1:]))
     remedy = "give images of the channels and the size that it was made for, or mend the model"
-    with failure_named(f"the model raised on images of {size} as they are, without any attack", remedy), torch.no_grad():
+    fails = f"the model raised on images of {size} as they are, without any attack"
+    with failure_named(fails, remedy), torch.no_grad(), no_trace(asked, images.device):
         asked(images.clone())
 
 

@@ -6,11 +6,11 @@ from ...models.fast.twin import Twin
 from .base import Outcome
 from .inputs import Inputs
 from .jobs import EpsGrid
-from .rows import Output, Rows, State
+from .rows import Output, Rows, State, wide
 from .scheduler import Loop
 from .stepwise import Stepwise
 
-__all__ = ["Output", "IterativeAttack", "Rows", "State"]  # what a new attack is written with
+__all__ = ["Output", "IterativeAttack", "Rows", "State", "wide"]  # what a new attack is written with
 
 
 class IterativeAttack(Stepwise):

@@ -84,6 +84,11 @@ class Rows:
         return replace(self, **changed)
 
 
+def wide(numbers: Tensor) -> Tensor:
+    """One number or flag per row (N,) as (N, 1, 1, 1), which broadcasts over its image."""
+    return numbers[:, None, None, None]
+
+
 @dataclass(frozen=True)
 class Output:
     """What the model returned for the iterates.

@@ -1,13 +1,9 @@
 """What random searches with the model's scores alone have in common: they ask, compare, and keep what is better."""
 
-from collections.abc import Callable
-
 from torch import Tensor
 
-from ...models.running import Classifier
 from ...validation import check_whole
-from .gradients import loss_only
-from .iterative import IterativeAttack, Output, Rows
+from .iterative import IterativeAttack
 from .losses import LOSSES, check_loss, shortfall
 
 
@@ -44,6 +40,3 @@ class ScoreSearch(IterativeAttack):
 
     def objective(self, logits: Tensor, labels: Tensor, aims: Tensor | None) -> Tensor:
         return (shortfall if self.loss == "margin" else LOSSES[self.loss])(logits, labels, aims)
-
-    def ask(self, model: Classifier, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
-        return Output(*loss_only(model, x, loss, keys, self.eot), gradient=None)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ...access import LABELS, SCORES
 from ...models.running import Classifier
 from .base import Attack
-from .gradients import loss_gradient
+from .gradients import loss_gradient, loss_only
 from .inputs import Inputs
 from .losses import shortfall
 from .rows import Output, Rows, State
@@ -87,7 +88,8 @@ class Stepwise(Attack):
         raise NotImplementedError
 
     def ask(self, model: Classifier, x: Tensor, loss: Callable[[Tensor], Tensor], rows: Rows, keys: Tensor) -> Output:
-        """Query the model about the iterates; by default for the gradient of the objective.
+        """Query the model about the iterates; by default for the gradient of the objective, which an attack whose `access` is
+        to less goes without.
 
         Args:
             model: The copy of the model.
@@ -99,6 +101,8 @@ class Stepwise(Attack):
         Returns:
             What the model returned for them.
         """
+        if self.access in (SCORES, LABELS):
+            return Output(*loss_only(model, x, loss, keys, self.eot), gradient=None)
         return Output(*loss_gradient(model, x, loss, keys, self.eot))
 
     def step(self, state: State, output: Output, rows: Rows) -> None:

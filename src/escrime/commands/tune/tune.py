@@ -125,9 +125,8 @@ def _measured(candidate: Candidate, network: nn.Module, folder: RunFolder, choos
     left = sum(not store.finished(part.key) for part in parts)
     images = len(choosing) * len(grid.eps_max) / len(parts)  # of a part
     with candidate.display.meter("Choose by shared forwards") as meter, listening(meter):
-        meter.plan(
-            ATTACKED, left * images, grid.most * (grid.steps * grid.eot + 3 * grid.draws)
-        )  # the attack, three conditions scored
+        asked = grid.steps * grid.eot + 3 * grid.draws  # the attack, three conditions scored
+        meter.plan(ATTACKED, left * images, grid.most * asked)
         if left:
             meter.begin(ATTACKED, images)
         seed, device = candidate.request.seed, candidate.device

@@ -16,12 +16,11 @@ from ...models.fast.twin import Twin
 from ...models.running import Classifier
 from ...randomness import generator
 from ...results.findings import Finding
+from ..cost import CONFINED_STEPS
 from ..profile import Profile
 from .registry import attack_check
-from .search import Attempt, Search
+from .search import Attempt, Search, notable
 
-NOTABLE, FEWEST = 0.05, 3  # the share and the number of images from which it counts
-STEPS = 20
 SAME = 1 / 255  # a pixel that varies by less from image to image is the same in all
 COARSE = 4  # pixels of a side that change alike
 
@@ -68,7 +67,7 @@ def confined(search: Search, profile: Profile) -> list[Finding]:
     geometry, n = search.geometry, len(search.left)
     if profile.blind or geometry.grain or geometry.rendered or not search.left.any():
         return []
-    pgd = PGD(search.eps, steps=min(search.effort.steps, STEPS), norm=search.norm, loss="margin", random_start=False)
+    pgd = PGD(search.eps, steps=min(search.effort.steps, CONFINED_STEPS), norm=search.norm, loss="margin", random_start=False)
     if search.randomized:
         pgd = replace(pgd, eot=search.effort.eot, early_stop=search.effort.eot > 1)
     before, gains = search.accuracy, dict[str, float]()
@@ -80,7 +79,7 @@ def confined(search: Search, profile: Profile) -> list[Finding]:
         return []
     gain, best = before - search.accuracy, max(gains, key=lambda kind: gains[kind])
     evidence = {"images": n, "eps": search.eps, "before": round(before, 4), "after": round(search.accuracy, 4)}
-    if gain < NOTABLE or gain * n < FEWEST - 0.5:
+    if not notable(gain, n):
         return [
             Finding("confined", "passed", f"Changes of a few kinds find no more than those of any kind ({n} images)", evidence)
         ]

@@ -19,6 +19,7 @@ from .neighborhood import neighborhood_findings
 from .registry import attack_check
 from .search import (
     GRADIENT,
+    NOTABLE,
     Attempt,
     Search,
     Trial,
@@ -27,6 +28,7 @@ from .search import (
     decision_attempts,
     gradient_attempts,
     longer_attempts,
+    notable,
     other_attempts,
     smooth_attempts,
     turned_attempts,
@@ -34,8 +36,6 @@ from .search import (
 )
 from .state import memory_findings
 
-NOTABLE = 0.05  # a share of the images from which a difference counts,
-FEWEST = 3  # and a number of images
 CONVERGED = 0.01  # what doubling the steps may still take off
 JAGGED = 0.3  # a median cosine between neighboring gradients below this means that they change from point to point
 FULL = 0.1  # accuracy that an attack with ε = 1, which allows any image, may leave
@@ -188,10 +188,6 @@ def _nothing_to_attack(n: int) -> list[Finding]:
     return [Finding("attack-strength", "passed", message, {"images": n})]
 
 
-def _notable(gain: float, n: int) -> bool:
-    return gain >= NOTABLE and gain * n >= FEWEST - 0.5
-
-
 def _raised(search: Search) -> list[Finding]:
     """What the model raised while it was attacked: an attack that it ends by an exception shows nothing of its strength."""
     n = len(search.left)
@@ -204,7 +200,7 @@ def _weaker(search: Search, before: float) -> list[Finding]:
         return []
     n, after = len(search.left), search.accuracy
     evidence = {"images": n, "eps": search.eps, "before": round(before, 4), "after": round(after, 4), **_trials(search.trials)}
-    if not _notable(before - after, n):
+    if not notable(before - after, n):
         message = f"Stronger attacks find no more than those that were run ({n} images)"
         return [Finding("attack-strength", "passed", message, evidence)]
     return [
@@ -226,7 +222,7 @@ def _without_gradients(search: Search, others: list[Trial], followed: float) -> 
     n, best = len(search.left), max(others, key=lambda trial: trial.gain)
     gain, who = best.gain, best.attempt.name
     evidence = {"images": n, "eps": search.eps, "gradient attacks leave": round(followed, 4), **_trials(others)}
-    if not _notable(gain, n):
+    if not notable(gain, n):
         message = f"Nothing that ignores the gradient (scores, transfer, random points) finds more ({n} images)"
         return [Finding("gradient-misleads", "passed", message, evidence)]
     if search.geometry.grain and _leads(search, followed, gain):
@@ -252,7 +248,7 @@ def _leads(search: Search, followed: float, gain: float) -> bool:
 
 def _jagged(search: Search, trials: list[Trial], turn: float) -> list[Finding]:
     n, gain = len(search.left), sum(trial.gain for trial in trials)
-    if not _notable(gain, n):
+    if not notable(gain, n):
         return []
     return [
         Finding(

@@ -49,6 +49,8 @@ GUESSES = 20  # random points per image that an attack has to beat
 FURTHER = 4  # doublings beyond those asked for, while each still takes an image
 TURNED_STEPS = 20
 GRADIENT = ("gradient", "smooth", "longer")
+NOTABLE = 0.05  # a share of the images from which a difference counts,
+FEWEST_NOTABLE = 3  # and a number of images
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,11 @@ class Search:
             found = self.unless_it_raises("random points", lambda: self.after("guesses", attack, self.twin, every))
             return 0.0 if found is None else float(found.mean())
         return 0.0
+
+
+def notable(gain: float, n: int) -> bool:
+    """Whether to take a share `gain` more of n images means anything."""
+    return gain >= NOTABLE and gain * n >= FEWEST_NOTABLE - 0.5
 
 
 def with_settings(attack: Attack, **settings: object) -> Attack:
