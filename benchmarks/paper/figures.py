@@ -90,17 +90,22 @@ def lines(title: str, xlabel: str, rows: dict, saved: tuple[Path, str], referenc
         if reference:
             axes.axhline(reference[0], color=MUTED, linewidth=0.8, linestyle=":", label=reference[1])
         axes.set_xlabel(xlabel)
-        axes.set_ylabel("% correct")
+        axes.set_ylabel("% correct, 95 % Wilson interval")
         axes.set_ylim(0, 100)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1.02), ncols=2, frameon=False)
         return save(figure, *saved)[0].name
+
+
+def shown_on(found: dict) -> str:
+    """The images of a measurement, in the words of a title."""
+    return f"{found['n']} leak-free images, {found['size']} px"
 
 
 def hump(found: dict, folder: Path) -> str:
     """Accuracy along FGSM's ray, by what the step is made with."""
     names = {"true label": "FGSM, true label", "least likely class": "towards the least likely class"}
     rows = {names.get(name, name): (found["eps"], shares) for name, shares in found["right"].items()}
-    return lines(f"FGSM's ray, n = {found['n']}", "ε", rows, (folder, "hump"))
+    return lines(f"FGSM's ray, white-box, {shown_on(found)}", "ε", rows, (folder, "hump"))
 
 
 def averaging(found: dict, folder: Path, paper: float) -> str:
@@ -109,5 +114,5 @@ def averaging(found: dict, folder: Path, paper: float) -> str:
     for radius in dict.fromkeys(row["eps_max"] for row in found["fgsm"]):
         own = [r for r in found["fgsm"] if (r["eps_max"], r["eps"], r["average"]) == (radius, 0.025, "exponentials")]
         rows[f"ε_max = {radius:g}"] = ([row["samples"] for row in own], [row["right"] for row in own])
-    title = f"PPA shown FGSM at ε = .025, n = {found['n']}"
+    title = f"PPA under FGSM at ε = .025, transfer, {shown_on(found)}"
     return lines(title, "N, copies of each image", rows, (folder, "averaging"), (paper, "the paper"))
