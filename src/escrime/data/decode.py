@@ -53,20 +53,20 @@ def read_photo(path: Path | str) -> Image.Image:
     return _decoded(_content(path), str(path), to_rgb)
 
 
-def transparent_pixel(path: Path | str) -> tuple[int, int] | None:
-    """(row, column) of the first pixel of a photo that is not opaque; None where all are.
+def read_opaque(path: Path | str) -> tuple[Image.Image, tuple[int, int] | None]:
+    """As `read_photo`, and (row, column) of the first pixel that is not opaque, None where all are.
 
     Raises:
         UnreadableImage: As `read_image`.
     """
 
-    def look(image: Image.Image) -> tuple[int, int] | None:
+    def opaque(image: Image.Image) -> tuple[Image.Image, tuple[int, int] | None]:
         if not image.has_transparency_data:
-            return None
+            return to_rgb(image), None
         found = np.argwhere(np.asarray(image.convert("RGBA"))[..., 3] < 255)
-        return (int(found[0, 0]), int(found[0, 1])) if len(found) else None
+        return to_rgb(image), (int(found[0, 0]), int(found[0, 1])) if len(found) else None
 
-    return _decoded(_content(path), str(path), look)
+    return _decoded(_content(path), str(path), opaque)
 
 
 def decode_bytes(data: bytes, size: int, name: str) -> np.ndarray:

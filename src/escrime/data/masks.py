@@ -8,7 +8,7 @@ import numpy as np
 
 from ..budgets import LEVELS
 from ..errors import EscrimeError
-from .decode import read_photo, transparent_pixel
+from .decode import read_opaque
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,8 @@ def read_mask(path: Path | str) -> Mask:
     Raises:
         EscrimeError: For a file that is no picture, one with other colors or transparent pixels, and one without a white pixel.
     """
-    colors, name = np.asarray(read_photo(path)), Path(path).name
+    (picture, there), name = read_opaque(path), Path(path).name
+    colors = np.asarray(picture)
     white, black = (colors == LEVELS).all(2), (colors == 0).all(2)
     if not (white | black).all():
         row, column = np.argwhere(~(white | black))[0]
@@ -59,7 +60,7 @@ def read_mask(path: Path | str) -> Mask:
             f"the mask {name} holds the color ({color}) at row {row}, column {column}; a pixel may change (white) or not "
             "(black), so save it in these two colors, as PNG: JPEG blurs them."
         )
-    if (there := transparent_pixel(path)) is not None:
+    if there is not None:
         raise EscrimeError(
             f"the mask {name} is transparent at row {there[0]}, column {there[1]}, which is neither white (may change) nor "
             "black; save it without transparency."
